@@ -1,0 +1,57 @@
+//! The contract of an aggregate: decide, then fold.
+//!
+//! An aggregate is the consistency boundary: its commands are decided one after the other, each on
+//! the state the one before left. Implement [`Aggregate`] on a plain struct; everything else
+//! (loading, storing, retrying, caching) is done for you. Test it with `testing::Scenario`.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::Upcaster;
+use crate::snapshot::Snapshots;
+
+/// State that is the fold of its events, and the decisions taken on it.
+///
+/// `handle` is synchronous and pure on purpose: a decision is a function of state and command.
+/// Look up rates, clocks and credit checks before, and let them travel in the command; let outside
+/// effects follow from the events. That is what makes tests need no runtime, a retry after a
+/// conflict safe, and many commands of one hot aggregate one disk write.
+///
+/// An instance lives and dies on one thread; it need not be `Send`.
+pub trait Aggregate: Default + 'static {
+    /// The stream type: ASCII letters, digits and `_`. It is stored with each event: never change it.
+    const TYPE: &'static str;
+
+    /// What can be asked of it. Cloned when a conflict makes it necessary to decide again.
+    type Command: Clone + Send + 'static;
+
+    /// What can have happened to it: a plain serde enum, externally tagged (serde's default). The
+    /// variant's serde name is stored as the event type; `#[serde(rename = "…")]` pins it.
+    type Event: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Why it may refuse. Nothing is stored of a refusal.
+    type Error: std::error::Error + Send + 'static;
+
+    /// Decides: the events that shall happen, none if there is nothing to do, or a refusal.
+    ///
+    /// Called once per command, and again on newer state after a conflict.
+    ///
+    /// # Errors
+    /// The refusal, handed to the caller as `CommandError::Refused`.
+    fn handle(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
+
+    /// Folds one event into the state. It has happened: there is nothing to refuse here, and the
+    /// result may depend on nothing but the state and the event.
+    fn apply(&mut self, event: &Self::Event);
+
+    /// Keep snapshots, to load long streams faster. Off by default; deleting all snapshots changes
+    /// nothing but speed.
+    fn snapshots() -> Option<Snapshots<Self>> {
+        None
+    }
+
+    /// How events written by older releases become today's, oldest step first for each event type.
+    fn upcasters() -> Vec<Upcaster> {
+        Vec::new()
+    }
+}

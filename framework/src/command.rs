@@ -1,0 +1,77 @@
+//! What goes with a command and what comes back: its key, its options, [`Committed`].
+//!
+//! A [`CommandKey`] is the client's name for one intent. The store keeps it, with the outcome, in
+//! the transaction of the events, so that a retry learns what happened and never acts twice.
+
+use sha2::{Digest, Sha256};
+
+use crate::event::Metadata;
+use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
+
+/// The longest command id in bytes.
+pub const MAX_COMMAND_ID_BYTES: usize = 255;
+
+/// What a command that was carried out answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// The aggregate's version after the command.
+    pub version: StreamVersion,
+    /// Where the log stood when it had the command's last event: hand it to `read_after` to read
+    /// your own write. A command that changed nothing answers its stream's last position.
+    pub position: GlobalPosition,
+    /// The command had been carried out before, under the same key; this is that outcome.
+    pub replayed: bool,
+}
+
+/// A command's id, bound to the request it was first used for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandKey {
+    /// The id the client chose.
+    pub id: String,
+    /// A digest of the request; the same id with another fingerprint is refused.
+    pub fingerprint: [u8; 16],
+}
+
+/// Why a text cannot name a command.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a command id has 1 to {MAX_COMMAND_ID_BYTES} bytes; this one has {bytes}")]
+pub struct InvalidCommandId {
+    /// How long it was.
+    pub bytes: usize,
+}
+
+impl CommandKey {
+    /// Names a command. `request` is whatever makes a retry the same request: its bytes, or
+    /// nothing when ids are never reused for something else.
+    ///
+    /// # Errors
+    /// The id is empty or longer than [`MAX_COMMAND_ID_BYTES`].
+    pub fn new(id: impl Into<String>, request: &[u8]) -> Result<Self, InvalidCommandId> {
+        let id = id.into();
+        if id.is_empty() || id.len() > MAX_COMMAND_ID_BYTES {
+            return Err(InvalidCommandId { bytes: id.len() });
+        }
+        let digest = Sha256::digest(request);
+        let mut fingerprint = [0; 16];
+        fingerprint.copy_from_slice(&digest[..16]);
+        Ok(Self { id, fingerprint })
+    }
+}
+
+/// What goes with a command besides itself. The default is right for a first program.
+#[derive(Debug, Clone, Default)]
+pub struct CommandOptions {
+    /// The client's name for this command; without one it cannot be recognised when retried.
+    pub key: Option<CommandKey>,
+    /// What the caller takes for granted about the aggregate's version.
+    pub expected: ExpectedVersion,
+    /// Written beside each of the command's events.
+    pub metadata: Metadata,
+}
+
+impl CommandOptions {
+    /// Options with only a key.
+    pub fn keyed(key: CommandKey) -> Self {
+        Self { key: Some(key), ..Self::default() }
+    }
+}

@@ -1,0 +1,207 @@
+//! Errors, one type per layer; each variant says what the caller should do.
+//!
+//! [`StoreError`]: the log could not be read, or a side table not written. [`CommandError`]: a
+//! command was not carried out, or it is not known whether. [`ReadError`]: a read model could not
+//! answer. [`StartError`]: the application did not start. No variant carries a secret.
+
+use std::time::Duration;
+
+use crate::command::InvalidCommandId;
+use crate::stream::{GlobalPosition, InvalidStreamId, StreamId, StreamVersion};
+
+/// Any error of user code.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A store did not do what it was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// The store cannot be reached, is busy or is full. Nothing was stored; retry later.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// Positions or versions that must be dense are not. Stop and look: the log was changed by
+    /// other hands or its storage lost rows.
+    #[error("{what} {found} follows {after} where {} was due: events are missing or doubled", .after + 1)]
+    Hole {
+        /// `position`, or the stream whose versions jump.
+        what: String,
+        /// The last good one.
+        after: u64,
+        /// What came next.
+        found: u64,
+    },
+    /// A stored row cannot be read back. Stop and look; the message names the place.
+    #[error("corrupt data at {place}: {reason}")]
+    Corrupt {
+        /// Stream and version, or table and key.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A checkpoint does not belong to this log or would move backwards. Nothing was stored.
+    #[error("the checkpoint of {name} does not fit the log: {reason}")]
+    Checkpoint {
+        /// The read model's versioned name.
+        name: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A write's reply was lost and the store could not be asked again yet. The writer keeps
+    /// trying; retry with the same ids to learn the outcome.
+    #[error("it is not known whether the write was stored: {0}")]
+    Unknown(String),
+}
+
+/// A command was not carried out, or it is not known whether it was.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError<E> {
+    /// The aggregate refused. Nothing was stored. Tell the user (HTTP 422).
+    #[error("refused: {0}")]
+    Refused(E),
+    /// The aggregate is not at the version the caller expected, or others kept winning the race
+    /// for it. Nothing was stored. Read again and decide again (409).
+    #[error("{stream} is at version {actual}, not as expected")]
+    Conflict {
+        /// The aggregate.
+        stream: StreamId,
+        /// Its version now.
+        actual: StreamVersion,
+    },
+    /// The key was used before for another request. Nothing was stored. A client's mistake (422).
+    #[error("the command id {id:?} was used before for another request")]
+    KeyReused {
+        /// The id.
+        id: String,
+    },
+    /// Too much is queued. Nothing was stored. Retry after a pause (503).
+    #[error("overloaded: {0}")]
+    Overloaded(&'static str),
+    /// The store did not take it. Nothing was stored. Retry after a pause (503).
+    #[error(transparent)]
+    Unavailable(StoreError),
+    /// No answer in time. It is not known whether the command was or will be carried out: retry
+    /// with the same key to learn it (503).
+    #[error("the outcome is not known yet: retry with the same command id to learn it")]
+    Unknown,
+    /// The stored events cannot be turned into the aggregate's state, so nothing can be decided.
+    /// Fix the code or the data; retrying alone does not help (500).
+    #[error("{stream} cannot be loaded: {reason}")]
+    Quarantined {
+        /// The aggregate.
+        stream: StreamId,
+        /// Position, event type and what is wrong.
+        reason: String,
+    },
+    /// The aggregate's code panicked. Nothing was stored and the state was thrown away (500).
+    #[error("the aggregate {stream} panicked: {message}")]
+    Panicked {
+        /// The aggregate.
+        stream: StreamId,
+        /// The panic's message.
+        message: String,
+    },
+    /// An event cannot be stored: not serialisable as an enum variant, or too large (500).
+    #[error("an event of {stream} cannot be stored: {reason}")]
+    Unstorable {
+        /// The aggregate.
+        stream: StreamId,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The id cannot name an aggregate (400).
+    #[error(transparent)]
+    InvalidId(#[from] InvalidStreamId),
+    /// The command id is empty or too long (400).
+    #[error(transparent)]
+    InvalidKey(#[from] InvalidCommandId),
+    /// The aggregate's type was not registered with the application. A programmer's mistake (500).
+    #[error("the aggregate type {0} is not registered: add .aggregate::<…>() to the builder")]
+    NotRegistered(&'static str),
+    /// The application is stopping. Nothing was stored. Retry elsewhere or later (503).
+    #[error("the application is stopping")]
+    Stopping,
+}
+
+/// A read model did not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ReadError {
+    /// No document has this key (404).
+    #[error("{model} has no document {key:?}")]
+    NotFound {
+        /// The read model.
+        model: &'static str,
+        /// The key asked for.
+        key: String,
+    },
+    /// The read model has not yet applied the position asked for, within the time given. Ask
+    /// again (504); the document would be older than asked.
+    #[error("{model} has reached position {reached}, not yet {wanted}, after {waited:?}")]
+    NotYet {
+        /// The read model.
+        model: &'static str,
+        /// What was asked for.
+        wanted: GlobalPosition,
+        /// Where it is.
+        reached: GlobalPosition,
+        /// How long the read waited.
+        waited: Duration,
+    },
+    /// The read model stopped at an event it cannot apply. Fix the code or the data (503).
+    #[error("{model} halted at position {position}: {reason}")]
+    Halted {
+        /// The read model.
+        model: &'static str,
+        /// The event it could not apply.
+        position: GlobalPosition,
+        /// Why.
+        reason: String,
+    },
+    /// The store did not answer. Retry after a pause (503).
+    #[error(transparent)]
+    Unavailable(#[from] StoreError),
+    /// Too many reads wait. Retry after a pause (503).
+    #[error("overloaded: too many reads wait for {0}")]
+    Overloaded(&'static str),
+    /// The read model was not registered with the application. A programmer's mistake (500).
+    #[error("the read model {0} is not registered: add .read_model::<…>() to the builder")]
+    NotRegistered(&'static str),
+    /// The id cannot name an aggregate (400).
+    #[error(transparent)]
+    InvalidId(#[from] InvalidStreamId),
+    /// The application is stopping (503).
+    #[error("the application is stopping")]
+    Stopping,
+}
+
+/// The application or its store did not start; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database cannot be opened, is in use, is not ours or is newer than this program.
+    #[error("{place}: {reason}")]
+    Open {
+        /// The database's path or address, without credentials.
+        place: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// A setting would break a promise.
+    #[error("{place}: unsafe setting {setting} = {found}; needed: {needed}")]
+    Unsafe {
+        /// The database's path or address.
+        place: String,
+        /// The setting.
+        setting: &'static str,
+        /// What it is.
+        found: String,
+        /// What it has to be.
+        needed: &'static str,
+    },
+    /// The same name was registered twice.
+    #[error("{0} is registered twice")]
+    Twice(&'static str),
+    /// The store did not answer, or a checkpoint does not fit the log.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The operating system did not give a thread.
+    #[error("a thread could not be started: {0}")]
+    Thread(String),
+}

@@ -1,0 +1,102 @@
+//! An event in its three lives: to be written, as stored, decoded.
+//!
+//! Payload and metadata are JSON texts and stay texts until somebody needs the values: what was
+//! written is byte for byte what is read. The store checks the sizes; the codec makes the bodies.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+
+/// An event that is to be written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// The event's identity for ever: consumers deduplicate by it. A UUIDv7, so that its index
+    /// grows at one end.
+    pub event_id: Uuid,
+    /// The stored name: the serde name of the enum variant.
+    pub event_type: Cow<'static, str>,
+    /// 1 + the number of upcasters registered for this event when it was written.
+    pub schema_version: u32,
+    /// The event's fields as a JSON text.
+    pub payload: String,
+    /// [`Metadata`] as a JSON text; all events of one command share it.
+    pub metadata: Arc<str>,
+}
+
+/// An event as the log holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RecordedEvent {
+    /// Its number in the whole log.
+    pub position: GlobalPosition,
+    /// The stream it belongs to.
+    pub stream: StreamId,
+    /// Its number in that stream.
+    pub version: StreamVersion,
+    /// Its identity for ever.
+    pub event_id: Uuid,
+    /// The stored name: the serde name of the enum variant.
+    pub event_type: String,
+    /// The schema its payload was written in.
+    pub schema_version: u32,
+    /// The event's fields as a JSON text, byte for byte as written.
+    pub payload: String,
+    /// [`Metadata`] as a JSON text, byte for byte as written.
+    pub metadata: String,
+    /// When it was appended, in UTC. For people: nothing sorts or decides by it.
+    pub recorded_at: OffsetDateTime,
+}
+
+impl RecordedEvent {
+    /// The metadata, decoded.
+    ///
+    /// # Errors
+    /// The stored text is not the JSON this crate writes.
+    pub fn metadata(&self) -> Result<Metadata, serde_json::Error> {
+        serde_json::from_str(&self.metadata)
+    }
+}
+
+/// A recorded event whose payload has been decoded. Everything of [`RecordedEvent`] can be read
+/// from it directly: `envelope.position`, `envelope.stream`, …
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventEnvelope<E> {
+    /// The decoded event.
+    pub event: E,
+    /// As the log holds it; shared by all who read the same page.
+    pub recorded: Arc<RecordedEvent>,
+}
+
+impl<E> Deref for EventEnvelope<E> {
+    type Target = RecordedEvent;
+
+    fn deref(&self) -> &RecordedEvent {
+        &self.recorded
+    }
+}
+
+/// Who asked, because of what, as part of which story. Written beside every event of a command.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metadata {
+    /// The story: equal for everything that one first cause set off. Defaults to the command's id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// The event or request that directly led to this command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub causation_id: Option<String>,
+    /// The person or system on whose behalf.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// W3C trace context (`traceparent`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_context: Option<String>,
+    /// Anything else, free.
+    #[serde(flatten)]
+    pub extra: BTreeMap<String, String>,
+}

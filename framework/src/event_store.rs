@@ -1,0 +1,183 @@
+//! The contract of a log: append, confirm, read, watch.
+//!
+//! A stranger can write a store from this page; `testing::conformance` then tells whether it holds.
+//! There is one append path: whatever must be atomic with the events is a field of [`Append`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::command::{CommandKey, Committed};
+use crate::error::StoreError;
+use crate::event::{NewEvent, RecordedEvent};
+use crate::stream::{ExpectedVersion, GlobalPosition, StreamId, StreamVersion};
+
+/// The most bytes one event's payload may have: 4 MiB.
+pub const MAX_PAYLOAD_BYTES: usize = 4 << 20;
+
+/// The most bytes one event's metadata may have: 64 KiB.
+pub const MAX_METADATA_BYTES: usize = 64 << 10;
+
+/// The most bytes an event type may have.
+pub const MAX_EVENT_TYPE_BYTES: usize = 255;
+
+/// One command's events for one stream: stored whole or not at all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Append {
+    /// Where to.
+    pub stream: StreamId,
+    /// What must be so for anything to be stored.
+    pub expected: ExpectedVersion,
+    /// In order; may be empty when only the command's key is to be kept.
+    pub events: Vec<NewEvent>,
+    /// The command's key: kept with the outcome, in the same transaction. A second append with
+    /// the same id stores nothing and answers that outcome, whatever it expected.
+    pub command: Option<CommandKey>,
+}
+
+/// What became of one [`Append`]: exactly one of these.
+#[derive(Debug, Clone)]
+pub enum AppendOutcome {
+    /// Stored and durable, now or by an earlier attempt.
+    Committed(Committed),
+    /// Nothing of it was stored, and nothing will be.
+    NotCommitted(NotCommitted),
+    /// The store cannot tell. Append again with the same ids to learn it.
+    Unknown(String),
+}
+
+/// Why an append was not stored.
+#[derive(Debug, Clone)]
+pub enum NotCommitted {
+    /// The stream is not at the expected version.
+    Conflict {
+        /// Where it is.
+        actual: StreamVersion,
+    },
+    /// The command id stands in the log with another fingerprint.
+    KeyReused,
+    /// The append can never be stored: the reason names the event and the limit.
+    Invalid(String),
+    /// The store could not take it now: busy, full or out of reach.
+    Unavailable(String),
+}
+
+/// What [`EventStore::confirm`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmation {
+    /// The stream is still at that version and the command id is unknown.
+    Current,
+    /// The stream has moved on.
+    Stale {
+        /// Where it is.
+        actual: StreamVersion,
+    },
+    /// The command had been carried out before.
+    Replayed(Committed),
+    /// The command id stands in the log with another fingerprint.
+    KeyReused,
+}
+
+/// Which log this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogIdentity {
+    /// Made when the log was created; a copy shares it.
+    pub log_id: Uuid,
+    /// Raised by hand whenever a log is restored from a backup.
+    pub epoch: u64,
+}
+
+/// Which events a read of the whole log is interested in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only streams of these aggregate types; empty means all.
+    pub aggregate_types: Vec<String>,
+}
+
+impl Filter {
+    /// Every event.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Whether an event of `aggregate_type` passes.
+    pub fn admits(&self, aggregate_type: &str) -> bool {
+        self.aggregate_types.is_empty() || self.aggregate_types.iter().any(|t| t == aggregate_type)
+    }
+}
+
+/// A stretch of the whole log.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The events that passed the filter, by position.
+    pub events: Vec<Arc<RecordedEvent>>,
+    /// Everything up to here was looked at: continue after it and store it as the checkpoint. A
+    /// short or empty page is not the end of the log; `scanned_to` equal to the question's `after` is.
+    pub scanned_to: GlobalPosition,
+}
+
+/// A log of events with one global order.
+///
+/// Promises an implementation must keep: an append answered `Committed` is on disk; versions of a
+/// stream and positions of the log are dense and start at 1; a position becomes visible only after
+/// all smaller ones; refused appends leave no hole; events never change.
+#[async_trait]
+pub trait EventStore: Send + Sync + 'static {
+    /// Stores each append or not, independently of its neighbours, in the order given; one outcome
+    /// each, in that order. Several appends to one stream see one another.
+    ///
+    /// The write goes on when the caller stops waiting.
+    async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome>;
+
+    /// Whether a decision taken at `version` that stored nothing may be answered: nobody moved the
+    /// stream since, and the command was not carried out before.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn confirm(
+        &self,
+        stream: &StreamId,
+        version: StreamVersion,
+        command: Option<&CommandKey>,
+    ) -> Result<Confirmation, StoreError>;
+
+    /// The events of one stream after a version, at most `limit`; an empty answer is the end.
+    ///
+    /// # Errors
+    /// The store did not answer, a row cannot be read, or versions are not dense.
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError>;
+
+    /// The events of the whole log after a position, at most `limit` that pass the filter.
+    ///
+    /// # Errors
+    /// The store did not answer, a row cannot be read, or positions are not dense.
+    async fn read_all(
+        &self,
+        after: GlobalPosition,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Page, StoreError>;
+
+    /// The last position of the log, asked of the store itself.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn head(&self) -> Result<GlobalPosition, StoreError>;
+
+    /// Which log this is.
+    fn identity(&self) -> LogIdentity;
+
+    /// Wakes when this process knows of a later head: a hint, to read sooner than by polling.
+    fn watch_head(&self) -> watch::Receiver<GlobalPosition>;
+
+    /// Whether nobody else can append while this store is open. If so, a decision on the state
+    /// held in memory needs no confirmation.
+    fn is_sole_writer(&self) -> bool;
+}
