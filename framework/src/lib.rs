@@ -10,6 +10,7 @@ mod event;
 mod event_store;
 mod read_model;
 mod snapshot;
+mod store;
 mod stream;
 
 pub use aggregate::Aggregate;
@@ -25,6 +26,7 @@ pub use event_store::{
 };
 pub use read_model::{Fold, ReadModel, Sources};
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
+pub use store::memory::MemoryStore;
 pub use stream::{
     ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_ID_BYTES, StreamId, StreamVersion,
 };

@@ -1,0 +1,248 @@
+//! Group commit: one writer, one transaction for all that queued while the last one was in flight.
+//!
+//! There is no timer: an idle system commits at once, a loaded one makes its own batches. The
+//! writer lives on a thread of its own, so no caller can cancel a commit by going away. When a
+//! commit's fate is unknown the same batch is sent again, with the same ids, until the store
+//! answers; only then are the callers. The queue is bounded: a full one makes appenders wait.
+
+use std::thread;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep;
+use tracing::{error, warn};
+
+use crate::document::DocumentBatch;
+use crate::error::{StartError, StoreError};
+use crate::event_store::{Append, AppendOutcome, NotCommitted};
+use crate::snapshot::Snapshot;
+use crate::stream::GlobalPosition;
+
+/// How many submissions may wait; beyond it appenders wait to submit.
+const QUEUE: usize = 4096;
+
+/// When a batch is full: it bounds the transaction's memory and time, not the throughput.
+const MAX_BATCH_EVENTS: usize = 1000;
+const MAX_BATCH_BYTES: usize = 8 << 20;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// What one transaction takes.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) appends: Vec<Append>,
+    /// Independent of the appends and of one another: one that fails leaves the others alone.
+    pub(crate) side_writes: Vec<SideWrite>,
+}
+
+/// A write that rides along in the transaction of the appends, and so costs no sync of its own.
+#[derive(Debug)]
+pub(crate) enum SideWrite {
+    Documents(DocumentBatch),
+    Snapshot(Snapshot),
+}
+
+/// What came of a batch that was committed.
+#[derive(Debug, Default)]
+pub(crate) struct Written {
+    /// One for each append, in order.
+    pub(crate) appends: Vec<AppendOutcome>,
+    /// One for each side write, in order.
+    pub(crate) side_writes: Vec<Result<(), StoreError>>,
+    /// The last position of the log.
+    pub(crate) head: GlobalPosition,
+}
+
+/// What came of a batch that was not, or perhaps not.
+#[derive(Debug)]
+pub(crate) enum WriteFailure {
+    /// Certainly nothing of it was stored.
+    NotCommitted(String),
+    /// Perhaps. The writer must be reopened and the batch sent again.
+    Unknown(String),
+}
+
+/// The one connection that writes.
+#[async_trait(?Send)]
+pub(crate) trait Writer {
+    /// Writes the batch in one transaction. `again` says that an earlier attempt of this very
+    /// batch may have been committed: then what stands already is answered, not written twice.
+    async fn write(&mut self, batch: &Batch, again: bool) -> Result<Written, WriteFailure>;
+
+    /// Throws the connection away and opens a new one.
+    async fn reopen(&mut self) -> Result<(), StoreError>;
+
+    /// The queue is closed and empty: the last chance to close the connection in order.
+    async fn close(&mut self);
+}
+
+enum Job {
+    Append(Vec<Append>, oneshot::Sender<Vec<AppendOutcome>>),
+    Side(SideWrite, oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// The queue in front of a [`Writer`]. When the last clone is gone the writer finishes what is
+/// queued and closes.
+#[derive(Clone)]
+pub(crate) struct Committer {
+    queue: mpsc::Sender<Job>,
+    head: watch::Receiver<GlobalPosition>,
+}
+
+impl Committer {
+    /// Starts the writer's thread. `open` makes the writer there; `head` is where the log stands.
+    pub(crate) fn start<W, F>(head: GlobalPosition, open: F) -> Result<Self, StartError>
+    where
+        W: Writer + 'static,
+        F: FnOnce() -> W + Send + 'static,
+    {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        let (head_sender, head) = watch::channel(head);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| StartError::Thread(e.to_string()))?;
+        thread::Builder::new()
+            .name("actum-committer".into())
+            .spawn(move || runtime.block_on(run(open(), jobs, head_sender)))
+            .map_err(|e| StartError::Thread(e.to_string()))?;
+        Ok(Self { queue, head })
+    }
+
+    /// See `EventStore::append`.
+    pub(crate) async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
+        let count = appends.len();
+        let (reply, outcome) = oneshot::channel();
+        if self.queue.send(Job::Append(appends, reply)).await.is_err() {
+            let stopped = NotCommitted::Unavailable("the writer has stopped".into());
+            return vec![AppendOutcome::NotCommitted(stopped); count];
+        }
+        let lost = || AppendOutcome::Unknown("the writer stopped before it answered".into());
+        outcome.await.unwrap_or_else(|_| vec![lost(); count])
+    }
+
+    /// Writes beside the appends; answers when it is durable.
+    pub(crate) async fn write(&self, side_write: SideWrite) -> Result<(), StoreError> {
+        let (reply, outcome) = oneshot::channel();
+        if self.queue.send(Job::Side(side_write, reply)).await.is_err() {
+            return Err(StoreError::Unavailable("the writer has stopped".into()));
+        }
+        let lost = |_| StoreError::Unknown("the writer stopped before it answered".into());
+        outcome.await.unwrap_or_else(|e| Err(lost(e)))
+    }
+
+    /// Wakes at every later head.
+    pub(crate) fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
+        self.head.clone()
+    }
+}
+
+async fn run<W: Writer>(
+    mut writer: W,
+    mut jobs: mpsc::Receiver<Job>,
+    head: watch::Sender<GlobalPosition>,
+) {
+    let mut queued = Queued::default();
+    while let Some(job) = jobs.recv().await {
+        queued.take(job);
+        while !queued.is_full()
+            && let Ok(job) = jobs.try_recv()
+        {
+            queued.take(job);
+        }
+        let batch = std::mem::take(&mut queued.batch);
+        let result = settle(&mut writer, &batch).await;
+        if let Ok(written) = &result {
+            head.send_if_modified(|known| {
+                let later = written.head > *known;
+                *known = (*known).max(written.head);
+                later
+            });
+        }
+        queued.answer(result);
+    }
+    writer.close().await;
+}
+
+/// Writes the batch until it is certain what became of it.
+async fn settle<W: Writer>(writer: &mut W, batch: &Batch) -> Result<Written, String> {
+    let mut again = false;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let reason = match writer.write(batch, again).await {
+            Ok(written) => return Ok(written),
+            Err(WriteFailure::NotCommitted(reason)) if !again => return Err(reason),
+            // An earlier attempt is still in doubt: only an answer to all of it settles that.
+            Err(WriteFailure::NotCommitted(reason) | WriteFailure::Unknown(reason)) => reason,
+        };
+        error!(%reason, appends = batch.appends.len(), "the outcome of a commit is unknown; resending the same batch");
+        again = true;
+        loop {
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            match writer.reopen().await {
+                Ok(()) => break,
+                Err(error) => warn!(%error, "the writer's connection cannot be reopened yet"),
+            }
+        }
+    }
+}
+
+/// What waits for the next transaction, and who for its answers.
+#[derive(Default)]
+struct Queued {
+    batch: Batch,
+    appenders: Vec<(usize, oneshot::Sender<Vec<AppendOutcome>>)>,
+    side_writers: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    events: usize,
+    bytes: usize,
+}
+
+impl Queued {
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Append(appends, reply) => {
+                self.appenders.push((appends.len(), reply));
+                for event in appends.iter().flat_map(|append| &append.events) {
+                    self.events += 1;
+                    self.bytes += event.payload.len() + event.metadata.len();
+                }
+                self.batch.appends.extend(appends);
+            }
+            Job::Side(side_write, reply) => {
+                self.side_writers.push(reply);
+                self.batch.side_writes.push(side_write);
+            }
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.events >= MAX_BATCH_EVENTS
+            || self.bytes >= MAX_BATCH_BYTES
+            || self.batch.appends.len() >= MAX_BATCH_EVENTS
+    }
+
+    /// Gives everyone their part of the result. Whoever no longer listens has left: their write
+    /// stands all the same.
+    fn answer(&mut self, result: Result<Written, String>) {
+        let (mut outcomes, mut side_outcomes) = match result {
+            Ok(written) => (written.appends.into_iter(), written.side_writes.into_iter()),
+            Err(reason) => {
+                let outcome =
+                    AppendOutcome::NotCommitted(NotCommitted::Unavailable(reason.clone()));
+                let appends: usize = self.appenders.iter().map(|(count, _)| count).sum();
+                let side = vec![Err(StoreError::Unavailable(reason)); self.side_writers.len()];
+                (vec![outcome; appends].into_iter(), side.into_iter())
+            }
+        };
+        for (count, reply) in self.appenders.drain(..) {
+            let _ = reply.send(outcomes.by_ref().take(count).collect());
+        }
+        for (reply, outcome) in self.side_writers.drain(..).zip(side_outcomes.by_ref()) {
+            let _ = reply.send(outcome);
+        }
+        (self.events, self.bytes) = (0, 0);
+    }
+}

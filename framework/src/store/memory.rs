@@ -1,0 +1,239 @@
+//! The log in memory: the executable specification of a store, and the one for fast tests.
+//!
+//! It keeps every promise but durability. It is small on purpose: what it does with a batch is
+//! `plan` and nothing else.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::plan::{Current, PastCommand, Tip, doubled, plan};
+use crate::clock::{Clock, SystemClock};
+use crate::command::{CommandKey, Committed};
+use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
+use crate::error::StoreError;
+use crate::event::RecordedEvent;
+use crate::event_store::{
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, NotCommitted, Page,
+};
+use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+
+/// A store that forgets everything when its last clone is dropped.
+#[derive(Clone)]
+pub struct MemoryStore {
+    log: Arc<Mutex<Log>>,
+    head: Arc<watch::Sender<GlobalPosition>>,
+    identity: LogIdentity,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct Log {
+    events: Vec<Arc<RecordedEvent>>,
+    streams: HashMap<StreamId, Vec<usize>>,
+    ids: HashMap<Uuid, Tip>,
+    commands: HashMap<String, PastCommand>,
+    snapshots: HashMap<StreamId, Snapshot>,
+    documents: HashMap<(String, String), String>,
+    checkpoints: HashMap<String, Checkpoint>,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryStore {
+    /// An empty log.
+    pub fn new() -> Self {
+        Self::with_clock(SystemClock)
+    }
+
+    /// An empty log that records its events at the times `clock` tells.
+    pub fn with_clock(clock: impl Clock) -> Self {
+        let identity = LogIdentity { log_id: clock.new_id(), epoch: 1 };
+        let head = Arc::new(watch::Sender::new(GlobalPosition::ZERO));
+        Self { log: Arc::default(), head, identity, clock: Arc::new(clock) }
+    }
+
+    /// A panic while the lock is held cannot leave a half-written log: nothing under it runs code
+    /// of the user's.
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log {
+    fn head(&self) -> GlobalPosition {
+        GlobalPosition(self.events.len() as u64)
+    }
+
+    fn tip(&self, stream: &StreamId) -> Tip {
+        let last = self.streams.get(stream).and_then(|indexes| indexes.last());
+        last.map_or_else(Tip::default, |index| {
+            let event = &self.events[*index];
+            Tip { version: event.version, position: event.position }
+        })
+    }
+
+    fn append(&mut self, append: &Append, clock: &dyn Clock) -> AppendOutcome {
+        let current = Current {
+            head: self.head(),
+            tips: HashMap::from([(append.stream.clone(), self.tip(&append.stream))]),
+            commands: append.command.iter().filter_map(|key| self.past(key)).collect(),
+            stored: HashMap::new(),
+        };
+        let planned = plan(std::slice::from_ref(append), current);
+        if let Some(row) = planned.rows.iter().find(|r| self.ids.contains_key(&r.event.event_id)) {
+            let reason = doubled(row.event.event_id);
+            return AppendOutcome::NotCommitted(NotCommitted::Invalid(reason));
+        }
+        for row in planned.rows {
+            let tip = Tip { version: row.version, position: row.position };
+            self.ids.insert(row.event.event_id, tip);
+            self.streams.entry(row.stream.clone()).or_default().push(self.events.len());
+            self.events.push(Arc::new(RecordedEvent {
+                position: row.position,
+                stream: row.stream.clone(),
+                version: row.version,
+                event_id: row.event.event_id,
+                event_type: row.event.event_type.to_string(),
+                schema_version: row.event.schema_version,
+                payload: row.event.payload.clone(),
+                metadata: row.event.metadata.to_string(),
+                recorded_at: clock.now(),
+            }));
+        }
+        for kept in planned.commands {
+            let past = PastCommand { fingerprint: kept.key.fingerprint, tip: kept.tip };
+            self.commands.insert(kept.key.id.clone(), past);
+        }
+        planned.outcomes.into_iter().next().unwrap_or_else(|| {
+            AppendOutcome::Unknown("cannot happen: one outcome for each append".into())
+        })
+    }
+
+    fn past(&self, key: &CommandKey) -> Option<(String, PastCommand)> {
+        self.commands.get(&key.id).map(|past| (key.id.clone(), past.clone()))
+    }
+}
+
+#[async_trait]
+impl EventStore for MemoryStore {
+    async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
+        let mut log = self.log();
+        let outcomes = appends.iter().map(|a| log.append(a, &*self.clock)).collect();
+        self.head.send_if_modified(|head| std::mem::replace(head, log.head()) != log.head());
+        outcomes
+    }
+
+    async fn confirm(
+        &self,
+        stream: &StreamId,
+        version: StreamVersion,
+        command: Option<&CommandKey>,
+    ) -> Result<Confirmation, StoreError> {
+        let log = self.log();
+        let past = command.and_then(|key| log.commands.get(&key.id).map(|past| (key, past)));
+        Ok(super::plan::confirmation(past, log.tip(stream).version, version))
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        let log = self.log();
+        let indexes = log.streams.get(stream).map_or(&[][..], Vec::as_slice);
+        let rest = indexes.iter().skip(after.0 as usize).take(limit);
+        Ok(rest.map(|index| (*log.events[*index]).clone()).collect())
+    }
+
+    async fn read_all(
+        &self,
+        after: GlobalPosition,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let log = self.log();
+        let mut page = Page { events: Vec::new(), scanned_to: after };
+        for event in log.events.iter().skip(after.0 as usize) {
+            if page.events.len() == limit {
+                break;
+            }
+            if filter.admits(event.stream.aggregate_type()) {
+                page.events.push(Arc::clone(event));
+            }
+            page.scanned_to = event.position;
+        }
+        Ok(page)
+    }
+
+    async fn head(&self) -> Result<GlobalPosition, StoreError> {
+        Ok(self.log().head())
+    }
+
+    fn identity(&self) -> LogIdentity {
+        self.identity
+    }
+
+    fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
+        self.head.subscribe()
+    }
+
+    fn is_sole_writer(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for MemoryStore {
+    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
+        Ok(self.log().snapshots.get(stream).cloned())
+    }
+
+    async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        let mut log = self.log();
+        let kept = log.snapshots.get(&snapshot.stream);
+        if kept.is_none_or(|kept| kept.version < snapshot.version) {
+            log.snapshots.insert(snapshot.stream.clone(), snapshot);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl DocumentStore for MemoryStore {
+    async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(self.log().checkpoints.get(model).copied())
+    }
+
+    async fn load_documents(
+        &self,
+        model: &str,
+        keys: &[String],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let log = self.log();
+        let body = |key: &String| log.documents.get(&(model.to_owned(), key.clone())).cloned();
+        Ok(keys.iter().filter_map(|key| body(key).map(|body| (key.clone(), body))).collect())
+    }
+
+    async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
+        let mut log = self.log();
+        let stored = log.checkpoints.get(&batch.model).copied();
+        if !super::plan::continues(&batch, stored)? {
+            return Ok(());
+        }
+        for (key, body) in batch.documents {
+            log.documents.insert((batch.model.clone(), key), body);
+        }
+        log.checkpoints.insert(batch.model, batch.checkpoint);
+        Ok(())
+    }
+}

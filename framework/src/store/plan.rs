@@ -1,0 +1,209 @@
+//! The version check: one pure function for every store.
+//!
+//! [`plan`] takes a batch of appends and what the log says of their streams and command ids, and
+//! answers the rows to write and one outcome for each append. No store compares versions itself.
+
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
+
+use crate::command::{CommandKey, Committed};
+use crate::document::{Checkpoint, DocumentBatch};
+use crate::error::StoreError;
+use crate::event::NewEvent;
+use crate::event_store::{
+    Append, AppendOutcome, Confirmation, MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES,
+    MAX_PAYLOAD_BYTES, NotCommitted,
+};
+use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+
+/// The end of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Tip {
+    pub(crate) version: StreamVersion,
+    pub(crate) position: GlobalPosition,
+}
+
+/// A command id the log knows, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PastCommand {
+    pub(crate) fingerprint: [u8; 16],
+    pub(crate) tip: Tip,
+}
+
+/// What the log says, read under its writer lock, of all that a batch touches. A stream or command
+/// id that is absent does not exist yet.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Current {
+    pub(crate) head: GlobalPosition,
+    pub(crate) tips: HashMap<StreamId, Tip>,
+    pub(crate) commands: HashMap<String, PastCommand>,
+    /// Only for a batch that is sent again: where events of these ids stand already.
+    pub(crate) stored: HashMap<Uuid, Tip>,
+}
+
+/// An event with its place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Row<'a> {
+    pub(crate) position: GlobalPosition,
+    pub(crate) stream: &'a StreamId,
+    pub(crate) version: StreamVersion,
+    pub(crate) event: &'a NewEvent,
+}
+
+/// A command key to keep with its outcome.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct KeptCommand<'a> {
+    pub(crate) key: &'a CommandKey,
+    pub(crate) stream: &'a StreamId,
+    pub(crate) tip: Tip,
+}
+
+/// What to write and what to answer.
+#[derive(Debug, Default)]
+pub(crate) struct Plan<'a> {
+    pub(crate) rows: Vec<Row<'a>>,
+    pub(crate) commands: Vec<KeptCommand<'a>>,
+    /// One for each append, in order; true once the rows are committed.
+    pub(crate) outcomes: Vec<AppendOutcome>,
+    /// The log and the touched streams after the rows.
+    pub(crate) after: Current,
+}
+
+/// Gives every admissible append its versions and positions, dense and in order.
+///
+/// An append that is refused takes no position, so refusals leave no hole. Later appends of the
+/// batch see what earlier ones of the same batch did.
+pub(crate) fn plan(appends: &[Append], current: Current) -> Plan<'_> {
+    let mut plan = Plan { after: current, ..Plan::default() };
+    let mut ids = HashSet::new();
+    for append in appends {
+        let outcome = match judge(append, &plan.after, &mut ids) {
+            Verdict::Write(tip) => AppendOutcome::Committed(write(append, tip, &mut plan)),
+            Verdict::Done(tip) => AppendOutcome::Committed(committed(tip, true)),
+            Verdict::Refuse(reason) => AppendOutcome::NotCommitted(reason),
+        };
+        plan.outcomes.push(outcome);
+    }
+    plan
+}
+
+enum Verdict {
+    Write(Tip),
+    Done(Tip),
+    Refuse(NotCommitted),
+}
+
+fn judge(append: &Append, current: &Current, ids: &mut HashSet<Uuid>) -> Verdict {
+    if let Some(key) = &append.command
+        && let Some(past) = current.commands.get(&key.id)
+    {
+        return match past.fingerprint == key.fingerprint {
+            true => Verdict::Done(past.tip),
+            false => Verdict::Refuse(NotCommitted::KeyReused),
+        };
+    }
+    // All events of an append were stored together, so the last one stands for all.
+    if let Some(tip) = append.events.last().and_then(|e| current.stored.get(&e.event_id)) {
+        return Verdict::Done(*tip);
+    }
+    if let Err(reason) = storable(append) {
+        return Verdict::Refuse(NotCommitted::Invalid(reason));
+    }
+    let tip = current.tips.get(&append.stream).copied().unwrap_or_default();
+    if !append.expected.admits(tip.version) {
+        return Verdict::Refuse(NotCommitted::Conflict { actual: tip.version });
+    }
+    for event in &append.events {
+        if !ids.insert(event.event_id) {
+            let reason = doubled(event.event_id);
+            return Verdict::Refuse(NotCommitted::Invalid(reason));
+        }
+    }
+    Verdict::Write(tip)
+}
+
+fn write<'a>(append: &'a Append, mut tip: Tip, plan: &mut Plan<'a>) -> Committed {
+    for event in &append.events {
+        tip = Tip { version: tip.version.next(), position: plan.after.head.next() };
+        plan.after.head = tip.position;
+        let (position, version) = (tip.position, tip.version);
+        plan.rows.push(Row { position, stream: &append.stream, version, event });
+    }
+    if !append.events.is_empty() {
+        plan.after.tips.insert(append.stream.clone(), tip);
+    }
+    if let Some(key) = &append.command {
+        plan.commands.push(KeptCommand { key, stream: &append.stream, tip });
+        let past = PastCommand { fingerprint: key.fingerprint, tip };
+        plan.after.commands.insert(key.id.clone(), past);
+    }
+    committed(tip, false)
+}
+
+fn committed(tip: Tip, replayed: bool) -> Committed {
+    Committed { version: tip.version, position: tip.position, replayed }
+}
+
+/// The message for an event id that stands in the log already.
+pub(crate) fn doubled(event_id: Uuid) -> String {
+    format!("the event id {event_id} stands in the log already")
+}
+
+fn storable(append: &Append) -> Result<(), String> {
+    let limit = |what: &str, bytes: usize, most: usize| match bytes > most {
+        true => Err(format!("{what} has {bytes} bytes; at most {most} are allowed")),
+        false => Ok(()),
+    };
+    for event in &append.events {
+        let name = &event.event_type;
+        if name.is_empty() || name.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
+            return Err(format!(
+                "{name:?} cannot be an event type: it is empty or holds a quote, a backslash or a control character"
+            ));
+        }
+        limit("the event type", name.len(), MAX_EVENT_TYPE_BYTES)?;
+        limit(&format!("the payload of {name}"), event.payload.len(), MAX_PAYLOAD_BYTES)?;
+        limit(&format!("the metadata of {name}"), event.metadata.len(), MAX_METADATA_BYTES)?;
+        for (what, text) in [("payload", &*event.payload), ("metadata", &*event.metadata)] {
+            if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
+                return Err(format!("the {what} of {name} is no JSON: {error}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a store that found this `past` command and `actual` version answers to `confirm`.
+pub(crate) fn confirmation(
+    past: Option<(&CommandKey, &PastCommand)>,
+    actual: StreamVersion,
+    decided_at: StreamVersion,
+) -> Confirmation {
+    match past {
+        Some((key, past)) if key.fingerprint != past.fingerprint => Confirmation::KeyReused,
+        Some((_, past)) => Confirmation::Replayed(committed(past.tip, true)),
+        None if actual == decided_at => Confirmation::Current,
+        None => Confirmation::Stale { actual },
+    }
+}
+
+/// Whether a batch of documents is to be written over the `stored` checkpoint: not if it stands
+/// already, and an error if it does not continue from there.
+pub(crate) fn continues(
+    batch: &DocumentBatch,
+    stored: Option<Checkpoint>,
+) -> Result<bool, StoreError> {
+    let at = stored.map_or(GlobalPosition::ZERO, |checkpoint| checkpoint.position);
+    let refuse = |reason| Err(StoreError::Checkpoint { name: batch.model.clone(), reason });
+    if stored == Some(batch.checkpoint) {
+        return Ok(false);
+    }
+    if batch.checkpoint.position < batch.from {
+        return refuse(format!("it would move back to {}", batch.checkpoint.position));
+    }
+    match at == batch.from {
+        true => Ok(true),
+        false => refuse(format!("it is at {at}, the writer believed {}", batch.from)),
+    }
+}

@@ -1,0 +1,1 @@
+//! Stores on SQL databases: the only place that names sqlx.
