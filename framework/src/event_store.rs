@@ -35,6 +35,9 @@ pub struct Append {
     /// The command's key: kept with the outcome, in the same transaction. A second append with
     /// the same id stores nothing and answers that outcome, whatever it expected.
     pub command: Option<CommandKey>,
+    /// Decided on what the append before it in the same call does: refused with a conflict unless
+    /// that one was stored just now. (A version alone cannot tell: others may have reached it.)
+    pub chained: bool,
 }
 
 /// What became of one [`Append`]: exactly one of these.
@@ -126,7 +129,8 @@ pub struct Page {
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
     /// Stores each append or not, independently of its neighbours, in the order given; one outcome
-    /// each, in that order. Several appends to one stream see one another.
+    /// each, in that order. Several appends to one stream see one another. An append whose very
+    /// events (by id) stand already is answered as it was, marked as replayed: sending again is safe.
     ///
     /// The write goes on when the caller stops waiting.
     async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome>;

@@ -10,14 +10,14 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::plan::{Current, PastCommand, Tip, doubled, plan};
+use super::plan::{Current, PastCommand, Row, Tip, plan};
 use crate::clock::{Clock, SystemClock};
 use crate::command::{CommandKey, Committed};
 use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::event_store::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, NotCommitted, Page,
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
 };
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
@@ -35,7 +35,7 @@ pub struct MemoryStore {
 struct Log {
     events: Vec<Arc<RecordedEvent>>,
     streams: HashMap<StreamId, Vec<usize>>,
-    ids: HashMap<Uuid, Tip>,
+    ids: HashMap<Uuid, (StreamId, Tip)>,
     commands: HashMap<String, PastCommand>,
     snapshots: HashMap<StreamId, Snapshot>,
     documents: HashMap<(String, String), String>,
@@ -81,31 +81,31 @@ impl Log {
         })
     }
 
-    fn append(&mut self, append: &Append, clock: &dyn Clock) -> AppendOutcome {
-        let current = Current {
+    fn current(&self, appends: &[Append]) -> Current {
+        let events = appends.iter().flat_map(|append| &append.events);
+        let stored = |id: &Uuid| self.ids.get(id).map(|place| (*id, place.clone()));
+        Current {
             head: self.head(),
-            tips: HashMap::from([(append.stream.clone(), self.tip(&append.stream))]),
-            commands: append.command.iter().filter_map(|key| self.past(key)).collect(),
-            stored: HashMap::new(),
-        };
-        let planned = plan(std::slice::from_ref(append), current);
-        if let Some(row) = planned.rows.iter().find(|r| self.ids.contains_key(&r.event.event_id)) {
-            let reason = doubled(row.event.event_id);
-            return AppendOutcome::NotCommitted(NotCommitted::Invalid(reason));
+            tips: appends.iter().map(|a| (a.stream.clone(), self.tip(&a.stream))).collect(),
+            commands: appends.iter().filter_map(|a| self.past(a.command.as_ref()?)).collect(),
+            stored: events.filter_map(|event| stored(&event.event_id)).collect(),
         }
-        for row in planned.rows {
-            let tip = Tip { version: row.version, position: row.position };
-            self.ids.insert(row.event.event_id, tip);
-            self.streams.entry(row.stream.clone()).or_default().push(self.events.len());
+    }
+
+    fn append(&mut self, appends: &[Append], clock: &dyn Clock) -> Vec<AppendOutcome> {
+        let planned = plan(appends, self.current(appends));
+        for Row { position, stream, version, event } in planned.rows {
+            self.ids.insert(event.event_id, (stream.clone(), Tip { version, position }));
+            self.streams.entry(stream.clone()).or_default().push(self.events.len());
             self.events.push(Arc::new(RecordedEvent {
-                position: row.position,
-                stream: row.stream.clone(),
-                version: row.version,
-                event_id: row.event.event_id,
-                event_type: row.event.event_type.to_string(),
-                schema_version: row.event.schema_version,
-                payload: row.event.payload.clone(),
-                metadata: row.event.metadata.to_string(),
+                position,
+                stream: stream.clone(),
+                version,
+                event_id: event.event_id,
+                event_type: event.event_type.to_string(),
+                schema_version: event.schema_version,
+                payload: event.payload.clone(),
+                metadata: event.metadata.to_string(),
                 recorded_at: clock.now(),
             }));
         }
@@ -113,9 +113,7 @@ impl Log {
             let past = PastCommand { fingerprint: kept.key.fingerprint, tip: kept.tip };
             self.commands.insert(kept.key.id.clone(), past);
         }
-        planned.outcomes.into_iter().next().unwrap_or_else(|| {
-            AppendOutcome::Unknown("cannot happen: one outcome for each append".into())
-        })
+        planned.outcomes
     }
 
     fn past(&self, key: &CommandKey) -> Option<(String, PastCommand)> {
@@ -127,7 +125,7 @@ impl Log {
 impl EventStore for MemoryStore {
     async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
         let mut log = self.log();
-        let outcomes = appends.iter().map(|a| log.append(a, &*self.clock)).collect();
+        let outcomes = log.append(&appends, &*self.clock);
         self.head.send_if_modified(|head| std::mem::replace(head, log.head()) != log.head());
         outcomes
     }

@@ -38,8 +38,9 @@ pub(crate) struct Current {
     pub(crate) head: GlobalPosition,
     pub(crate) tips: HashMap<StreamId, Tip>,
     pub(crate) commands: HashMap<String, PastCommand>,
-    /// Only for a batch that is sent again: where events of these ids stand already.
-    pub(crate) stored: HashMap<Uuid, Tip>,
+    /// Where events of these ids stand already. Looked up only when there is reason to believe it:
+    /// the batch is sent again, or the database refused an id.
+    pub(crate) stored: HashMap<Uuid, (StreamId, Tip)>,
 }
 
 /// An event with its place.
@@ -77,8 +78,11 @@ pub(crate) struct Plan<'a> {
 pub(crate) fn plan(appends: &[Append], current: Current) -> Plan<'_> {
     let mut plan = Plan { after: current, ..Plan::default() };
     let mut ids = HashSet::new();
+    let mut fresh = false;
     for append in appends {
-        let outcome = match judge(append, &plan.after, &mut ids) {
+        let verdict = judge(append, &plan.after, fresh, &mut ids);
+        fresh = matches!(verdict, Verdict::Write(_));
+        let outcome = match verdict {
             Verdict::Write(tip) => AppendOutcome::Committed(write(append, tip, &mut plan)),
             Verdict::Done(tip) => AppendOutcome::Committed(committed(tip, true)),
             Verdict::Refuse(reason) => AppendOutcome::NotCommitted(reason),
@@ -94,7 +98,8 @@ enum Verdict {
     Refuse(NotCommitted),
 }
 
-fn judge(append: &Append, current: &Current, ids: &mut HashSet<Uuid>) -> Verdict {
+/// `fresh`: the append before this one is being stored now.
+fn judge(append: &Append, current: &Current, fresh: bool, ids: &mut HashSet<Uuid>) -> Verdict {
     if let Some(key) = &append.command
         && let Some(past) = current.commands.get(&key.id)
     {
@@ -103,24 +108,34 @@ fn judge(append: &Append, current: &Current, ids: &mut HashSet<Uuid>) -> Verdict
             false => Verdict::Refuse(NotCommitted::KeyReused),
         };
     }
-    // All events of an append were stored together, so the last one stands for all.
-    if let Some(tip) = append.events.last().and_then(|e| current.stored.get(&e.event_id)) {
-        return Verdict::Done(*tip);
+    if let Some(tip) = stands(append, current) {
+        return Verdict::Done(tip);
     }
     if let Err(reason) = storable(append) {
         return Verdict::Refuse(NotCommitted::Invalid(reason));
     }
     let tip = current.tips.get(&append.stream).copied().unwrap_or_default();
-    if !append.expected.admits(tip.version) {
+    if !append.expected.admits(tip.version) || (append.chained && !fresh) {
         return Verdict::Refuse(NotCommitted::Conflict { actual: tip.version });
     }
-    for event in &append.events {
-        if !ids.insert(event.event_id) {
-            let reason = doubled(event.event_id);
+    for NewEvent { event_id, .. } in &append.events {
+        if current.stored.contains_key(event_id) || !ids.insert(*event_id) {
+            let reason = format!("the event id {event_id} stands in the log already");
             return Verdict::Refuse(NotCommitted::Invalid(reason));
         }
     }
     Verdict::Write(tip)
+}
+
+/// Where the append's last event stands, if all of them stand in a row in its stream.
+fn stands(append: &Append, current: &Current) -> Option<Tip> {
+    let mut last: Option<Tip> = None;
+    for event in &append.events {
+        let (stream, tip) = current.stored.get(&event.event_id)?;
+        let follows = last.is_none_or(|last| last.version.next() == tip.version);
+        last = (*stream == append.stream && follows).then_some(Some(*tip))?;
+    }
+    last
 }
 
 fn write<'a>(append: &'a Append, mut tip: Tip, plan: &mut Plan<'a>) -> Committed {
@@ -143,11 +158,6 @@ fn write<'a>(append: &'a Append, mut tip: Tip, plan: &mut Plan<'a>) -> Committed
 
 fn committed(tip: Tip, replayed: bool) -> Committed {
     Committed { version: tip.version, position: tip.position, replayed }
-}
-
-/// The message for an event id that stands in the log already.
-pub(crate) fn doubled(event_id: Uuid) -> String {
-    format!("the event id {event_id} stands in the log already")
 }
 
 fn storable(append: &Append) -> Result<(), String> {
