@@ -1,19 +1,24 @@
 //! Actum: applications whose state is a log of events.
 
+mod actor;
 mod aggregate;
+mod application;
 mod clock;
 mod codec;
 mod command;
+mod crash;
 mod document;
 mod error;
 mod event;
 mod event_store;
 mod read_model;
+mod settings;
 mod snapshot;
 mod store;
 mod stream;
 
 pub use aggregate::Aggregate;
+pub use application::{Application, ApplicationBuilder};
 pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, Encoded, EventCodec, Upcaster};
 pub use command::{CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_COMMAND_ID_BYTES};
@@ -25,6 +30,7 @@ pub use event_store::{
     MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
 };
 pub use read_model::{Fold, ReadModel, Sources};
+pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
 pub use store::memory::MemoryStore;
 pub use stream::{
