@@ -92,10 +92,17 @@ impl Application {
         options: CommandOptions,
     ) -> Result<Committed, CommandError<A::Error>> {
         let stream = StreamId::new(A::TYPE, id)?;
-        let router = self.inner.routers.get(&TypeId::of::<A>());
-        let router = router.and_then(|router| router.downcast_ref::<Router<A>>());
-        let router = router.ok_or(CommandError::NotRegistered(A::TYPE))?;
+        let router = self.router::<A>().ok_or(CommandError::NotRegistered(A::TYPE))?;
         router.execute(stream, command, options).await
+    }
+
+    fn router<A: Aggregate>(&self) -> Option<&Router<A>> {
+        self.inner.routers.get(&TypeId::of::<A>())?.downcast_ref()
+    }
+
+    /// How many instances of the aggregate `A` are in memory.
+    pub fn live_aggregates<A: Aggregate>(&self) -> usize {
+        self.router::<A>().map_or(0, Router::live)
     }
 
     /// The events of one aggregate after a version, from the log, at most `limit`.
