@@ -1,4 +1,13 @@
 //! Actum: applications whose state is a log of events.
+//!
+//! Write an [`Aggregate`] that decides and folds, a [`ReadModel`] that answers, and start an
+//! [`Application`] on a store: commands become durable events in one global order, read models
+//! follow them and resume after any crash. `framework/docs/architecture.md` tells how.
+//!
+//! Everything public is listed here. Cargo features only add items:
+//! * `sqlite` (default): `SqliteStore`, the embedded database.
+//! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header and answers.
+//! * `testing`: the module `testing`: `Scenario`, the conformance suite for stores, mocks and faults.
 
 mod actor;
 mod aggregate;
@@ -36,3 +45,7 @@ pub use store::memory::MemoryStore;
 pub use stream::{
     ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_ID_BYTES, StreamId, StreamVersion,
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
