@@ -47,6 +47,10 @@ impl Opening {
             .busy_timeout(options.busy_timeout)
             .statement_cache_capacity(256)
             .pragma("synchronous", "FULL")
+            // Random streams touch many index pages: keep 64 MiB of them at hand, and let 32 MiB
+            // gather in the WAL, so that a page is copied back once for many changes.
+            .pragma("cache_size", "-65536")
+            .pragma("wal_autocheckpoint", "8192")
             .disable_statement_logging();
         for (name, value) in &options.pragmas {
             connect = connect.pragma(name.clone(), value.clone());
