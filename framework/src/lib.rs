@@ -12,6 +12,7 @@ mod read_model;
 mod snapshot;
 mod store;
 mod stream;
+mod subscription;
 
 pub use aggregate::Aggregate;
 pub use clock::{Clock, SystemClock};
