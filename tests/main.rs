@@ -1,1 +1,4 @@
-//! x
+//! Everything that is tested across crates, as one binary.
+
+mod aggregates;
+mod counter;

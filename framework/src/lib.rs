@@ -1,20 +1,34 @@
 //! Actum: applications whose state is a log of events.
+//!
+//! Write an [`Aggregate`] that decides and folds, a [`ReadModel`] that answers, and start an
+//! [`Application`] on a store: commands become durable events in one global order, read models
+//! follow them and resume after any crash. `framework/docs/architecture.md` tells how.
+//!
+//! Everything public is listed here. Cargo features only add items:
+//! * `sqlite` (default): `SqliteStore`, the embedded database.
+//! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header and answers.
+//! * `testing`: the module `testing`: `Scenario`, the conformance suite for stores, mocks and faults.
 
+mod actor;
 mod aggregate;
+mod application;
 mod clock;
 mod codec;
 mod command;
+mod crash;
 mod document;
 mod error;
 mod event;
 mod event_store;
 mod read_model;
+mod settings;
 mod snapshot;
 mod store;
 mod stream;
 mod subscription;
 
 pub use aggregate::Aggregate;
+pub use application::{Application, ApplicationBuilder};
 pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, Encoded, EventCodec, Upcaster};
 pub use command::{CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_COMMAND_ID_BYTES};
@@ -26,8 +40,13 @@ pub use event_store::{
     MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
 };
 pub use read_model::{Fold, ReadModel, Sources};
+pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
 pub use store::memory::MemoryStore;
 pub use stream::{
     ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_ID_BYTES, StreamId, StreamVersion,
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

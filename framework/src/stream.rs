@@ -150,6 +150,13 @@ counter!(
     "Before the first event."
 );
 
+/// The end of a stream: its last event's version, and where the log has it. Zeros: no event yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tip {
+    pub(crate) version: StreamVersion,
+    pub(crate) position: GlobalPosition,
+}
+
 /// What an append takes for granted about its stream; if it is not so, nothing is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ExpectedVersion {

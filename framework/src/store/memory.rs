@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::plan::{Current, PastCommand, Row, Tip, plan};
+use super::plan::{Current, PastCommand, Row, plan};
 use crate::clock::{Clock, SystemClock};
-use crate::command::{CommandKey, Committed};
+use crate::command::CommandKey;
 use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
@@ -20,7 +20,7 @@ use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
 };
 use crate::snapshot::{Snapshot, SnapshotStore};
-use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
 
 /// A store that forgets everything when its last clone is dropped.
 #[derive(Clone)]

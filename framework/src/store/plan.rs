@@ -15,14 +15,7 @@ use crate::event_store::{
     Append, AppendOutcome, Confirmation, MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES,
     MAX_PAYLOAD_BYTES, NotCommitted,
 };
-use crate::stream::{GlobalPosition, StreamId, StreamVersion};
-
-/// The end of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Tip {
-    pub(crate) version: StreamVersion,
-    pub(crate) position: GlobalPosition,
-}
+use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
 
 /// A command id the log knows, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,125 @@
+//! From stored events to an aggregate's state: the snapshot, if it can be trusted, then the rest.
+
+use super::entity::Deciding;
+use super::guard::guarded;
+use crate::aggregate::Aggregate;
+use crate::error::StoreError;
+use crate::event::RecordedEvent;
+use crate::snapshot::{Snapshot, Snapshots};
+use crate::stream::{StreamId, StreamVersion, Tip};
+
+/// How many events are read at a time, so that a long stream is never in memory whole.
+const PAGE: usize = 2000;
+
+/// An aggregate in memory, equal to the fold of its stream up to `tip`.
+pub(crate) struct Loaded<A> {
+    pub(crate) aggregate: A,
+    pub(crate) tip: Tip,
+    /// The version of the newest snapshot, kept or under way.
+    pub(crate) snapshot_at: StreamVersion,
+}
+
+pub(crate) enum LoadError {
+    /// The store did not answer: try again later.
+    Unavailable(StoreError),
+    /// The events cannot be folded by this program.
+    Quarantined(String),
+}
+
+impl From<StoreError> for LoadError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Hole { .. } | StoreError::Corrupt { .. } => {
+                Self::Quarantined(error.to_string())
+            }
+            _ => Self::Unavailable(error),
+        }
+    }
+}
+
+/// The aggregate as its stream tells it.
+pub(crate) async fn load<A: Aggregate>(
+    deciding: &Deciding<A>,
+    stream: &StreamId,
+) -> Result<Loaded<A>, LoadError> {
+    let mut loaded = match &deciding.snapshots {
+        Some(policy) => from_snapshot(deciding, policy, stream).await?,
+        None => None,
+    }
+    .unwrap_or_else(|| Loaded {
+        aggregate: A::default(),
+        tip: Tip::default(),
+        snapshot_at: StreamVersion::ZERO,
+    });
+    loop {
+        let events = deciding.store.read_stream(stream, loaded.tip.version, PAGE).await?;
+        for event in &events {
+            fold(deciding, &mut loaded, event)?;
+        }
+        if events.len() < PAGE {
+            return Ok(loaded);
+        }
+    }
+}
+
+fn fold<A: Aggregate>(
+    deciding: &Deciding<A>,
+    loaded: &mut Loaded<A>,
+    recorded: &RecordedEvent,
+) -> Result<(), LoadError> {
+    let quarantined = |reason: String| {
+        let RecordedEvent { position, version, event_type, .. } = recorded;
+        LoadError::Quarantined(format!(
+            "the event {event_type:?} at position {position}, version {version}: {reason}"
+        ))
+    };
+    let decoded = guarded(|| deciding.codec.decode(recorded));
+    let event = decoded
+        .map_err(|panic| quarantined(format!("its decoder panicked: {panic}")))?
+        .map_err(|error| quarantined(error.to_string()))?;
+    guarded(|| loaded.aggregate.apply(&event))
+        .map_err(|panic| quarantined(format!("apply panicked: {panic}")))?;
+    loaded.tip = Tip { version: recorded.version, position: recorded.position };
+    Ok(())
+}
+
+/// The state of the stream's snapshot, unless anything about it is in doubt.
+async fn from_snapshot<A: Aggregate>(
+    deciding: &Deciding<A>,
+    policy: &Snapshots<A>,
+    stream: &StreamId,
+) -> Result<Option<Loaded<A>>, LoadError> {
+    let Some(snapshot) = deciding.store.load_snapshot(stream).await? else { return Ok(None) };
+    if snapshot.state_version != policy.state_version || snapshot.version == StreamVersion::ZERO {
+        return Ok(None);
+    }
+    let ignored = |reason: &str| {
+        let version = snapshot.version;
+        tracing::warn!(%stream, %version, reason, "a snapshot is ignored; the events are folded");
+        Ok(None)
+    };
+    if !snapshot.is_intact() {
+        return ignored("its checksum does not hold");
+    }
+    if !stands_in_log(deciding, stream, &snapshot).await? {
+        return ignored("the log does not have the event it was taken at");
+    }
+    match guarded(|| (policy.decode)(&snapshot.state)) {
+        Ok(Ok(aggregate)) => {
+            let tip = Tip { version: snapshot.version, position: snapshot.position };
+            Ok(Some(Loaded { aggregate, tip, snapshot_at: snapshot.version }))
+        }
+        Ok(Err(error)) => ignored(&error.to_string()),
+        Err(panic) => ignored(&panic),
+    }
+}
+
+async fn stands_in_log<A: Aggregate>(
+    deciding: &Deciding<A>,
+    stream: &StreamId,
+    snapshot: &Snapshot,
+) -> Result<bool, LoadError> {
+    let before = StreamVersion(snapshot.version.0 - 1);
+    let at = deciding.store.read_stream(stream, before, 1).await?;
+    Ok(at.first().is_some_and(|event| event.position == snapshot.position))
+}

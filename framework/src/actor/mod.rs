@@ -1,0 +1,16 @@
+//! The actors: one for each live aggregate instance, one for each read model. No SQL here.
+
+mod admission;
+mod arbiters;
+mod decide;
+mod entity;
+mod guard;
+mod load;
+mod mailbox;
+mod router;
+mod settle;
+
+pub(crate) use admission::Admission;
+pub(crate) use arbiters::Arbiters;
+pub(crate) use entity::Deciding;
+pub(crate) use router::Router;

@@ -1,0 +1,145 @@
+//! From an id to its live actor: the map of the instances of one aggregate type.
+//!
+//! A command is queued under the same lock under which instances are let go, and only idle ones
+//! are, so passivation loses nothing. A full queue refuses at once.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use actix::{Actor, Addr, Context};
+use lru::LruCache;
+use tokio::sync::oneshot;
+
+use super::admission::{Admission, Refused};
+use super::arbiters::Arbiters;
+use super::entity::{Deciding, EntityActor, Wake};
+use super::mailbox::{Answer, Mailbox, Offered, Request};
+use crate::aggregate::Aggregate;
+use crate::command::CommandOptions;
+use crate::error::CommandError;
+use crate::stream::StreamId;
+
+/// The map is cut in parts with a lock each, so that callers seldom meet.
+const SHARDS: usize = 32;
+
+/// How many of the longest unused instances are looked at for an idle one when room is needed.
+const LOOK_AT: usize = 64;
+
+type Shard<A> = LruCache<StreamId, Instance<A>>;
+
+struct Instance<A: Aggregate> {
+    mailbox: Arc<Mailbox<A>>,
+    /// The only address: dropping it ends the actor.
+    address: Addr<EntityActor<A>>,
+    used: Instant,
+}
+
+pub(crate) struct Router<A: Aggregate> {
+    shards: Box<[Mutex<Shard<A>>]>,
+    live_per_shard: usize,
+    deciding: Arc<Deciding<A>>,
+    arbiters: Arc<Arbiters>,
+    admission: Admission,
+}
+
+impl<A: Aggregate> Router<A> {
+    pub(crate) fn new(
+        deciding: Arc<Deciding<A>>,
+        arbiters: Arc<Arbiters>,
+        admission: Admission,
+    ) -> Self {
+        let shards = (0..SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect();
+        let live_per_shard = (deciding.settings.live_aggregates / SHARDS).max(1);
+        Self { shards, live_per_shard, deciding, arbiters, admission }
+    }
+
+    /// Hands a command to its aggregate and waits for the answer. The command is carried out also
+    /// when the caller stops waiting.
+    pub(crate) async fn execute(
+        &self,
+        stream: StreamId,
+        command: A::Command,
+        options: CommandOptions,
+    ) -> Answer<A> {
+        let permit = self.admission.admit().map_err(|refused| match refused {
+            Refused::Full => CommandError::Overloaded("too many commands are in flight"),
+            Refused::Stopping => CommandError::Stopping,
+        })?;
+        crate::crash::point("command.accepted");
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(stream, Request { command, options, reply, permit, conflicts: 0 })?;
+        match tokio::time::timeout(self.deciding.settings.answer_within, answer).await {
+            Ok(Ok(answer)) => answer,
+            // No answer in time, or the actor ended with the question in its hands.
+            Ok(Err(_)) | Err(_) => Err(CommandError::Unknown),
+        }
+    }
+
+    fn enqueue(&self, stream: StreamId, request: Request<A>) -> Result<(), CommandError<A::Error>> {
+        let mut hasher = DefaultHasher::new();
+        stream.hash(&mut hasher);
+        let hash = hasher.finish();
+        let mut shard = self.shard(hash as usize % SHARDS);
+        if !shard.get(&stream).is_some_and(|instance| instance.address.connected()) {
+            self.make_room(&mut shard);
+            // The shard took the low bits of the hash; the arbiter takes others.
+            let instance = self.start(stream.clone(), hash >> 32);
+            shard.put(stream.clone(), instance);
+        }
+        // Cannot fail: it was found or put there a moment ago, under this lock.
+        let Some(instance) = shard.get_mut(&stream) else { return Err(CommandError::Unknown) };
+        instance.used = Instant::now();
+        match instance.mailbox.offer(request) {
+            Offered::Awake => Ok(()),
+            Offered::Full(_) => Err(CommandError::Overloaded("too many wait for this aggregate")),
+            // At most one wake-up is under way, so it is refused only by an actor that has ended:
+            // only an arbiter that stops does that.
+            Offered::Wake => instance.address.try_send(Wake).map_err(|_| CommandError::Stopping),
+        }
+    }
+
+    fn start(&self, stream: StreamId, hash: u64) -> Instance<A> {
+        let mailbox = Arc::new(Mailbox::new(self.deciding.settings.queue_per_aggregate));
+        let (taken, deciding) = (Arc::clone(&mailbox), Arc::clone(&self.deciding));
+        let make = move |_: &mut Context<_>| EntityActor::new(stream, taken, deciding);
+        let address = EntityActor::start_in_arbiter(self.arbiters.of(hash), make);
+        Instance { mailbox, address, used: Instant::now() }
+    }
+
+    /// Lets the longest unused idle instance go when the shard is full. When all that were looked
+    /// at are busy the shard grows: that is bounded by the commands in flight.
+    fn make_room(&self, shard: &mut Shard<A>) {
+        if shard.len() < self.live_per_shard {
+            return;
+        }
+        let longest_unused = shard.iter().rev().take(LOOK_AT);
+        let idle = longest_unused.filter(|(_, instance)| instance.mailbox.is_idle()).take(2);
+        // Two for one: so the shard shrinks back after a burst.
+        for stream in idle.map(|(stream, _)| stream.clone()).collect::<Vec<_>>() {
+            shard.pop(&stream);
+        }
+    }
+
+    /// Lets every instance go that was unused since `before`.
+    pub(crate) fn passivate(&self, before: Instant) {
+        for index in 0..SHARDS {
+            let mut shard = self.shard(index);
+            let unused = shard.iter().rev().take_while(|(_, instance)| instance.used < before);
+            let idle = unused.filter(|(_, instance)| instance.mailbox.is_idle());
+            for stream in idle.map(|(stream, _)| stream.clone()).collect::<Vec<_>>() {
+                shard.pop(&stream);
+            }
+        }
+    }
+
+    /// How many instances are live.
+    pub(crate) fn live(&self) -> usize {
+        (0..SHARDS).map(|index| self.shard(index).len()).sum()
+    }
+
+    /// Nothing under the lock runs user code, so a poisoned lock still guards a whole map.
+    fn shard(&self, index: usize) -> MutexGuard<'_, Shard<A>> {
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,2 @@
+//! Crash points (stand-in).
+pub(crate) fn point(_: &str) {}

@@ -1,0 +1,46 @@
+//! The limits of an application: every queue has one, and a name for what happens when it is full.
+
+use std::time::Duration;
+
+/// Limits and patience. The defaults suit a small server; change a field and keep the rest:
+/// `Settings { live_aggregates: 10_000, ..Settings::default() }`.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Threads that run actors. Default: one for each core.
+    pub arbiters: usize,
+    /// How many instances of one aggregate type stay in memory; beyond it the longest unused idle
+    /// one goes. Default 100,000.
+    pub live_aggregates: usize,
+    /// An aggregate unused for so long goes too. Default 10 minutes.
+    pub idle_after: Duration,
+    /// Commands that may wait for one aggregate; beyond it `Overloaded`. Default 4,096.
+    pub queue_per_aggregate: usize,
+    /// Commands in the whole application that may wait for an answer; beyond it `Overloaded`.
+    /// Default 16,384.
+    pub commands_in_flight: usize,
+    /// How long a command may take before its caller is told `Unknown`. It goes on. Default 30 s.
+    pub answer_within: Duration,
+    /// How often a command is decided again because another process was faster; beyond it
+    /// `Conflict`. Default 16.
+    pub conflict_retries: u32,
+    /// How long a read waits for its read model before it answers `NotYet`. Default 5 s.
+    pub read_within: Duration,
+    /// How long shutdown waits for queued commands. Default 30 s.
+    pub drain_within: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            arbiters: std::thread::available_parallelism().map_or(2, usize::from),
+            live_aggregates: 100_000,
+            idle_after: Duration::from_secs(600),
+            queue_per_aggregate: 4096,
+            commands_in_flight: 16_384,
+            answer_within: Duration::from_secs(30),
+            conflict_retries: 16,
+            read_within: Duration::from_secs(5),
+            drain_within: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! A small aggregate for tests of the runtime: it counts, refuses, panics and is poisoned on demand.
+
+use actum::Aggregate;
+use serde::{Deserialize, Serialize};
+
+/// Adds numbers up.
+#[derive(Debug, Default)]
+pub struct Counter {
+    /// The sum so far.
+    pub sum: i64,
+}
+
+/// What can be asked of a [`Counter`].
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// Add this much; refused when the sum would go below zero.
+    Add(i64),
+    /// Store two events at once.
+    AddTwice(i64),
+    /// Nothing to do.
+    Nothing,
+    /// Panic while deciding.
+    Panic,
+    /// Store an event that panics when it is folded.
+    Poison,
+}
+
+/// What happened to a [`Counter`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Counted {
+    /// So much was added.
+    Added(i64),
+    /// Folding this panics.
+    Poisoned,
+}
+
+/// The sum would be below zero.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{0} is below zero")]
+pub struct BelowZero(pub i64);
+
+impl Aggregate for Counter {
+    const TYPE: &'static str = "counter";
+    type Command = Ask;
+    type Event = Counted;
+    type Error = BelowZero;
+
+    fn handle(&self, ask: Ask) -> Result<Vec<Counted>, BelowZero> {
+        match ask {
+            Ask::Add(n) if self.sum + n < 0 => Err(BelowZero(self.sum + n)),
+            Ask::Add(n) => Ok(vec![Counted::Added(n)]),
+            Ask::AddTwice(n) => Ok(vec![Counted::Added(n), Counted::Added(n)]),
+            Ask::Nothing => Ok(vec![]),
+            Ask::Panic => panic!("asked to panic"),
+            Ask::Poison => Ok(vec![Counted::Poisoned]),
+        }
+    }
+
+    fn apply(&mut self, event: &Counted) {
+        match event {
+            Counted::Added(n) => self.sum += n,
+            Counted::Poisoned => panic!("poisoned"),
+        }
+    }
+}
