@@ -39,7 +39,7 @@ pub use event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_EVENT_TYPE_BYTES,
     MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
 };
-pub use read_model::{Fold, ReadModel, Sources};
+pub use read_model::{Document, Fold, ReadModel, Sources};
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
 pub use store::memory::MemoryStore;
