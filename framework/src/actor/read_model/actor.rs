@@ -170,7 +170,8 @@ impl<M: ReadModel> ReadModelActor<M> {
         }
         self.is_loading = true;
         let (store, name, pause) = (Arc::clone(&self.store), Arc::clone(&self.name), self.pause());
-        let load = async move { save::load(&*store, &name, &cold, pause).await };
+        let reached = self.reached.position;
+        let load = async move { save::load(&*store, &name, &cold, reached, pause).await };
         ctx.spawn(load.into_actor(self).map(move |loaded, act, ctx| {
             act.is_loading = false;
             match loaded.and_then(|loaded| act.warm(loaded)) {

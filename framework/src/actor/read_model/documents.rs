@@ -135,10 +135,10 @@ impl<M: ReadModel> Documents<M> {
                 hot.stored = Stored::AsItIs;
             }
         }
-        self.evict();
     }
 
-    /// Lets the longest unused documents go, as far as they are saved.
+    /// Lets the longest unused documents go, as far as they are saved. Not while a page waits for
+    /// its cold documents: those of its documents that were hot must still be here then.
     pub(super) fn evict(&mut self) {
         while self.hot.len() > max(self.capacity, self.unsaved()) {
             let Some((key, hot)) = self.hot.peek_lru() else { return };

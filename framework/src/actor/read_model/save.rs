@@ -58,19 +58,33 @@ pub(super) async fn store(
     Ok(())
 }
 
-/// The documents with these keys, however often the store must be asked.
+/// The documents with these keys, to fold on from `reached`, however often the store must be asked.
 ///
 /// # Errors
-/// They cannot be read, and asking again will not help.
+/// They cannot be read, or somebody else has stored newer ones: folded on, those would count
+/// events twice.
 pub(super) async fn load(
     store: &dyn Store,
     name: &str,
     keys: &[String],
+    reached: GlobalPosition,
     mut pause: Pause,
 ) -> Result<Vec<(String, String)>, StoreError> {
     loop {
-        match store.load_documents(name, keys).await {
-            Ok(documents) => return Ok(documents),
+        // In this order: the checkpoint is not older than the documents.
+        let documents = store.load_documents(name, keys).await;
+        let loaded = match documents {
+            Ok(documents) => store.load_checkpoint(name).await.map(|stored| (documents, stored)),
+            Err(error) => Err(error),
+        };
+        match loaded {
+            Ok((documents, stored)) => match stored.filter(|stored| stored.position > reached) {
+                None => return Ok(documents),
+                Some(ahead) => {
+                    let reason = format!("another writer has moved it to {}", ahead.position);
+                    return Err(StoreError::Checkpoint { name: name.to_owned(), reason });
+                }
+            },
             Err(error) => retry(name, error, &mut pause).await?,
         }
     }
