@@ -25,6 +25,7 @@ mod settings;
 mod snapshot;
 mod store;
 mod stream;
+mod subscription;
 
 pub use aggregate::Aggregate;
 pub use application::{Application, ApplicationBuilder};
@@ -38,7 +39,7 @@ pub use event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_EVENT_TYPE_BYTES,
     MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
 };
-pub use read_model::{Fold, ReadModel, Sources};
+pub use read_model::{Document, Fold, ReadModel, Sources};
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
 pub use store::memory::MemoryStore;

@@ -3,6 +3,7 @@
 //! The runtime keeps hot documents in memory, writes documents and checkpoint together, resumes
 //! from the checkpoint after a crash and answers reads. For your own SQL use a projection instead.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::aggregate::Aggregate;
 use crate::codec::{CodecError, EventCodec};
 use crate::event::{EventEnvelope, RecordedEvent};
+use crate::stream::GlobalPosition;
 
 /// A document that is the fold of events, such as the balance of one account.
 ///
@@ -38,6 +40,23 @@ pub trait Fold<A: Aggregate>: ReadModel {
     /// Folds the event into its document. Called once for each event, in the order of the log;
     /// the result may depend on nothing but the document and the event.
     fn apply(&mut self, event: &EventEnvelope<A::Event>);
+}
+
+/// A document as a read answers it. Everything of the body can be read from it directly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document<M> {
+    /// The document.
+    pub body: M,
+    /// It reflects every event up to here.
+    pub position: GlobalPosition,
+}
+
+impl<M> Deref for Document<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.body
+    }
 }
 
 /// The aggregates a read model follows.

@@ -7,6 +7,7 @@ mod entity;
 mod guard;
 mod load;
 mod mailbox;
+pub(crate) mod read_model;
 mod router;
 mod settle;
 

@@ -1,0 +1,161 @@
+//! The documents in memory: hot ones, and all that are not saved yet.
+//!
+//! A document leaves memory only when the store has it as it is. So a key that is not here is in
+//! the store, current, or nowhere. No I/O here.
+
+use std::cmp::max;
+
+use lru::LruCache;
+
+use crate::actor::guard::guarded;
+use crate::read_model::ReadModel;
+
+pub(super) struct Documents<M> {
+    hot: LruCache<String, Hot<M>>,
+    capacity: usize,
+    /// Keys of the documents that are `Changed`, each once.
+    changed: Vec<String>,
+    /// Keys of the documents that were handed out to be saved.
+    saving: Vec<String>,
+    /// Nothing was ever stored that is not here.
+    is_complete: bool,
+    evictions: u64,
+}
+
+struct Hot<M> {
+    body: M,
+    stored: Stored,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    AsItIs,
+    /// As it was handed out, once that save succeeds.
+    Soon,
+    /// In an older form, or not at all.
+    Changed,
+}
+
+/// What memory knows of a key.
+pub(super) enum Lookup<'a, M> {
+    Hot(&'a M),
+    /// There is no such document.
+    Absent,
+    /// Ask the store.
+    Cold,
+}
+
+impl<M: ReadModel> Documents<M> {
+    /// `is_complete`: nothing was ever stored of this read model.
+    pub(super) fn new(capacity: usize, is_complete: bool) -> Self {
+        Self {
+            hot: LruCache::unbounded(),
+            capacity: max(capacity, 1),
+            changed: Vec::new(),
+            saving: Vec::new(),
+            is_complete,
+            evictions: 0,
+        }
+    }
+
+    pub(super) fn lookup(&mut self, key: &str) -> Lookup<'_, M> {
+        let is_complete = self.is_complete;
+        match self.hot.get(key) {
+            Some(hot) => Lookup::Hot(&hot.body),
+            None if is_complete => Lookup::Absent,
+            None => Lookup::Cold,
+        }
+    }
+
+    /// Whether the store must be asked before the document can change.
+    pub(super) fn is_cold(&self, key: &str) -> bool {
+        !self.is_complete && !self.hot.contains(key)
+    }
+
+    /// Takes in a document as the store has it, unless memory has it already.
+    pub(super) fn warm(&mut self, key: String, body: M) {
+        if !self.hot.contains(&key) {
+            self.hot.put(key, Hot { body, stored: Stored::AsItIs });
+        }
+    }
+
+    /// Changes a document, from its default if it does not exist. A panic is answered as its
+    /// message, and the document, half changed, is gone.
+    pub(super) fn change(&mut self, key: String, apply: impl FnOnce(&mut M)) -> Result<(), String> {
+        if !self.hot.contains(&key) {
+            let body = guarded(M::default)?;
+            self.hot.put(key.clone(), Hot { body, stored: Stored::AsItIs });
+        }
+        let Some(hot) = self.hot.get_mut(&key) else { return Ok(()) }; // it was put there above
+        if let Err(panic) = guarded(|| apply(&mut hot.body)) {
+            self.hot.pop(&key);
+            return Err(panic);
+        }
+        if hot.stored != Stored::Changed {
+            hot.stored = Stored::Changed;
+            self.changed.push(key);
+        }
+        Ok(())
+    }
+
+    /// How many documents are not saved yet.
+    pub(super) fn unsaved(&self) -> usize {
+        self.changed.len() + self.saving.len()
+    }
+
+    /// How many have changed since they were last handed out.
+    pub(super) fn changed(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Hands out all changed documents as they are now, as JSON texts.
+    ///
+    /// # Errors
+    /// A document cannot be JSON, or its code panicked: the message names the key.
+    pub(super) fn hand_out(&mut self) -> Result<Vec<(String, String)>, String> {
+        let mut documents = Vec::with_capacity(self.changed.len());
+        for key in &self.changed {
+            let Some(hot) = self.hot.peek_mut(key) else { continue };
+            let json = guarded(|| serde_json::to_string(&hot.body));
+            let json = json.and_then(|json| json.map_err(|error| error.to_string()));
+            let json = json.map_err(|e| format!("the document {key:?} cannot be stored: {e}"))?;
+            hot.stored = Stored::Soon;
+            documents.push((key.clone(), json));
+        }
+        self.saving = std::mem::take(&mut self.changed);
+        Ok(documents)
+    }
+
+    /// What was handed out last is stored.
+    pub(super) fn saved(&mut self) {
+        for key in self.saving.drain(..) {
+            if let Some(hot) = self.hot.peek_mut(&key)
+                && hot.stored == Stored::Soon
+            {
+                hot.stored = Stored::AsItIs;
+            }
+        }
+    }
+
+    /// Lets the longest unused documents go, as far as they are saved. Not while a page waits for
+    /// its cold documents: those of its documents that were hot must still be here then.
+    pub(super) fn evict(&mut self) {
+        while self.hot.len() > max(self.capacity, self.unsaved()) {
+            let Some((key, hot)) = self.hot.peek_lru() else { return };
+            if hot.stored == Stored::AsItIs {
+                self.hot.pop_lru();
+                self.evictions += 1;
+                self.is_complete = false;
+            } else {
+                // Used again, in a way; so each one is met once in a round, not every time.
+                let key = key.clone();
+                self.hot.promote(&key);
+            }
+        }
+    }
+
+    /// Grows with every document that leaves memory.
+    pub(super) fn evictions(&self) -> u64 {
+        self.evictions
+    }
+}

@@ -1,0 +1,226 @@
+//! What others hold of a running read model: ask it, watch it, stop it.
+//!
+//! A handle clones for a counter and works from any thread. Reads in flight are bounded here,
+//! because an actor's mailbox is not.
+
+use std::any::Any;
+use std::cmp::max;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::Addr;
+use async_trait::async_trait;
+use tokio::sync::{Semaphore, oneshot};
+use tracing::warn;
+
+use super::ReadModelSettings;
+use super::actor::{ReadModelActor, Stop};
+use super::read::Read;
+use crate::error::{ReadError, StoreError};
+use crate::read_model::{Document, ReadModel};
+use crate::stream::GlobalPosition;
+
+/// How a read model is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It has not yet applied all that the log held when it was started; it answers no read.
+    CatchingUp,
+    /// It follows the log.
+    Live,
+    /// It stands still for good: an event cannot be applied, or another process owns it.
+    Halted {
+        /// What it could not get past.
+        position: GlobalPosition,
+        /// Why.
+        reason: String,
+    },
+    /// It was stopped.
+    Stopped,
+}
+
+/// How far a read model has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Reads reflect everything up to here.
+    pub(crate) applied: GlobalPosition,
+    /// After a crash it would go on from here.
+    pub(crate) saved: GlobalPosition,
+    /// Where the log ended when it was started.
+    pub(crate) head_at_start: GlobalPosition,
+    /// How it is doing.
+    pub(crate) state: State,
+}
+
+/// What the actor writes and handles read.
+pub(super) struct Shared {
+    applied: AtomicU64,
+    saved: AtomicU64,
+    head_at_start: GlobalPosition,
+    state: Mutex<State>,
+}
+
+impl Shared {
+    pub(super) fn new(position: GlobalPosition, head_at_start: GlobalPosition) -> Arc<Self> {
+        let state = if position < head_at_start { State::CatchingUp } else { State::Live };
+        Arc::new(Self {
+            applied: AtomicU64::new(position.0),
+            saved: AtomicU64::new(position.0),
+            head_at_start,
+            state: Mutex::new(state),
+        })
+    }
+
+    pub(super) fn applied(&self, position: GlobalPosition) {
+        self.applied.store(position.0, Ordering::Release);
+        if position >= self.head_at_start && self.state() == State::CatchingUp {
+            self.turn(State::Live);
+        }
+    }
+
+    pub(super) fn saved(&self, position: GlobalPosition) {
+        self.saved.store(position.0, Ordering::Release);
+    }
+
+    pub(super) fn head_at_start(&self) -> GlobalPosition {
+        self.head_at_start
+    }
+
+    pub(super) fn turn(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn progress(&self) -> Progress {
+        let at = |counter: &AtomicU64| GlobalPosition(counter.load(Ordering::Acquire));
+        Progress {
+            applied: at(&self.applied),
+            saved: at(&self.saved),
+            head_at_start: self.head_at_start,
+            state: self.state(),
+        }
+    }
+}
+
+/// A running read model.
+pub(crate) struct ReadModelHandle<M: ReadModel> {
+    addr: Addr<ReadModelActor<M>>,
+    shared: Arc<Shared>,
+    reads: Arc<Semaphore>,
+    flush_within: Duration,
+}
+
+impl<M: ReadModel> Clone for ReadModelHandle<M> {
+    fn clone(&self) -> Self {
+        Self {
+            addr: self.addr.clone(),
+            shared: Arc::clone(&self.shared),
+            reads: Arc::clone(&self.reads),
+            flush_within: self.flush_within,
+        }
+    }
+}
+
+impl<M: ReadModel> ReadModelHandle<M> {
+    pub(super) fn new(
+        addr: Addr<ReadModelActor<M>>,
+        shared: Arc<Shared>,
+        settings: ReadModelSettings,
+    ) -> Self {
+        let reads = Arc::new(Semaphore::new(settings.waiting_reads));
+        Self { addr, shared, reads, flush_within: settings.flush_within }
+    }
+
+    /// The document of a key, at or after a position, and never before the read model has caught
+    /// up with the head that the log had at start; waits at most `within` for that.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub(crate) async fn read(
+        &self,
+        key: &str,
+        after: GlobalPosition,
+        within: Duration,
+    ) -> Result<Document<M>, ReadError> {
+        let permit = Arc::clone(&self.reads).try_acquire_owned();
+        let permit = permit.map_err(|_| ReadError::Overloaded(M::NAME))?;
+        let wanted = max(after, self.shared.head_at_start);
+        let (reply, answer) = oneshot::channel();
+        // A dead actor drops the message, and with it `reply`.
+        self.addr.do_send(Read { key: key.to_owned(), wanted, reply, _permit: permit });
+        match tokio::time::timeout(within, answer).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(self.ended()),
+            Err(_) => Err(self.late(wanted, within)),
+        }
+    }
+
+    fn late(&self, wanted: GlobalPosition, waited: Duration) -> ReadError {
+        let reached = self.shared.progress().applied;
+        match reached < wanted {
+            true => ReadError::NotYet { model: M::NAME, wanted, reached, waited },
+            false => StoreError::Unavailable(format!("no document within {waited:?}")).into(),
+        }
+    }
+
+    fn ended(&self) -> ReadError {
+        match self.shared.state() {
+            State::Halted { position, reason } => {
+                ReadError::Halted { model: M::NAME, position, reason }
+            }
+            State::CatchingUp | State::Live | State::Stopped => ReadError::Stopping,
+        }
+    }
+}
+
+/// What can be done with a running read model of any type.
+#[async_trait]
+pub(crate) trait ReadModelControl: Any + Send + Sync {
+    /// Its name, without the version.
+    fn name(&self) -> &'static str;
+
+    /// How far it has come, and how it is doing.
+    fn progress(&self) -> Progress;
+
+    /// Stops folding, saves what is not saved, and ends the actor. What could not be saved in time
+    /// is folded again at the next start.
+    async fn flush_and_stop(&self);
+}
+
+#[async_trait]
+impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
+    fn name(&self) -> &'static str {
+        M::NAME
+    }
+
+    fn progress(&self) -> Progress {
+        self.shared.progress()
+    }
+
+    async fn flush_and_stop(&self) {
+        let (reply, stopped) = oneshot::channel();
+        self.addr.do_send(Stop::AfterSaving(reply));
+        // An error says that the actor has ended already.
+        if tokio::time::timeout(self.flush_within, stopped).await.is_err() {
+            let Progress { applied, saved, .. } = self.progress();
+            warn!(model = M::NAME, %applied, %saved, "stopped before all was saved; it will be folded again");
+            self.addr.do_send(Stop::AtOnce);
+        }
+    }
+}
+
+impl<M: ReadModel> Drop for ReadModelActor<M> {
+    /// However the actor goes, its handles learn of it.
+    fn drop(&mut self) {
+        if !matches!(self.progress().state(), State::Halted { .. } | State::Stopped) {
+            let position = self.reached();
+            self.progress().turn(match std::thread::panicking() {
+                true => State::Halted { position, reason: "its actor panicked".into() },
+                false => State::Stopped,
+            });
+        }
+    }
+}

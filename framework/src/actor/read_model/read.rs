@@ -1,0 +1,191 @@
+//! Reads: those that wait for a position, and those that wait for a document from the store.
+//!
+//! Cold documents are loaded beside the folding, many in one call: while one load is under way the
+//! next ones gather.
+
+use std::collections::{BTreeMap, HashMap};
+
+use actix::Message;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::documents::{Documents, Lookup};
+use crate::actor::guard::guarded;
+use crate::error::{ReadError, StoreError};
+use crate::read_model::{Document, ReadModel};
+use crate::stream::GlobalPosition;
+
+/// The most documents loaded in one call for reads.
+const MOST_COLD: usize = 1_000;
+
+/// A question and where its answer goes.
+pub(super) struct Read<M> {
+    pub(super) key: String,
+    /// The document must reflect everything up to here.
+    pub(super) wanted: GlobalPosition,
+    pub(super) reply: oneshot::Sender<Result<Document<M>, ReadError>>,
+    /// Held until the question is answered or found abandoned, so that few can be in memory.
+    pub(super) _permit: OwnedSemaphorePermit,
+}
+
+impl<M: 'static> Message for Read<M> {
+    type Result = ();
+}
+
+impl<M: ReadModel> Read<M> {
+    pub(super) fn answer(self, result: Result<Document<M>, ReadError>) {
+        let _ = self.reply.send(result); // whoever asked has left
+    }
+
+    fn not_found(self) {
+        let key = self.key.clone();
+        self.answer(Err(ReadError::NotFound { model: M::NAME, key }));
+    }
+
+    fn found(self, body: &M, position: GlobalPosition) {
+        let copy = guarded(|| body.clone());
+        let place = || format!("{} {:?}", M::NAME, self.key);
+        let document = copy.map(|body| Document { body, position }).map_err(|panic| {
+            StoreError::Corrupt { place: place(), reason: format!("its copy panicked: {panic}") }
+        });
+        self.answer(document.map_err(ReadError::from));
+    }
+}
+
+/// Reads that cannot be answered yet.
+pub(super) struct Reads<M> {
+    waiting: BTreeMap<GlobalPosition, Vec<Read<M>>>,
+    cold: Vec<Read<M>>,
+    is_loading: bool,
+}
+
+/// Reads whose documents are being loaded, and when that began.
+pub(super) struct Loading<M> {
+    reads: Vec<Read<M>>,
+    position: GlobalPosition,
+    evictions: u64,
+}
+
+impl<M: ReadModel> Reads<M> {
+    pub(super) fn new() -> Self {
+        Self { waiting: BTreeMap::new(), cold: Vec::new(), is_loading: false }
+    }
+
+    pub(super) fn wait(&mut self, read: Read<M>) {
+        self.waiting.entry(read.wanted).or_default().push(read);
+    }
+
+    /// Those that waited for a position up to this one.
+    pub(super) fn due(&mut self, reached: GlobalPosition) -> Vec<Read<M>> {
+        if self.waiting.first_key_value().is_none_or(|(wanted, _)| *wanted > reached) {
+            return Vec::new();
+        }
+        let later = self.waiting.split_off(&reached.next());
+        std::mem::replace(&mut self.waiting, later).into_values().flatten().collect()
+    }
+
+    /// Answers from memory, or sets the read aside to be loaded.
+    pub(super) fn look_up(
+        &mut self,
+        read: Read<M>,
+        documents: &mut Documents<M>,
+        position: GlobalPosition,
+    ) {
+        match documents.lookup(&read.key) {
+            Lookup::Hot(body) => read.found(body, position),
+            Lookup::Absent => read.not_found(),
+            Lookup::Cold => self.cold.push(read),
+        }
+    }
+
+    /// What to load now, if anything: the keys, and the reads to hand back with the answer.
+    pub(super) fn begin_load(
+        &mut self,
+        documents: &mut Documents<M>,
+        position: GlobalPosition,
+    ) -> Option<(Vec<String>, Loading<M>)> {
+        if self.is_loading || self.cold.is_empty() {
+            return None;
+        }
+        for read in std::mem::take(&mut self.cold) {
+            self.look_up(read, documents, position); // it may have become hot meanwhile
+        }
+        let rest = self.cold.split_off(self.cold.len().min(MOST_COLD));
+        let reads = std::mem::replace(&mut self.cold, rest);
+        let mut keys: Vec<_> = reads.iter().map(|read| read.key.clone()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        if keys.is_empty() {
+            return None;
+        }
+        self.is_loading = true;
+        Some((keys, Loading { reads, position, evictions: documents.evictions() }))
+    }
+
+    /// Answers the reads of a load that has ended.
+    pub(super) fn end_load(
+        &mut self,
+        loading: Loading<M>,
+        bodies: Result<Vec<(String, String)>, StoreError>,
+        documents: &mut Documents<M>,
+        reached: GlobalPosition,
+    ) {
+        self.is_loading = false;
+        let bodies: HashMap<_, _> = match bodies {
+            Ok(bodies) => bodies.into_iter().collect(),
+            Err(error) => {
+                let refuse = |read: Read<M>| read.answer(Err(error.clone().into()));
+                return loading.reads.into_iter().for_each(refuse);
+            }
+        };
+        for read in loading.reads {
+            // Folded meanwhile: memory is newer than what was loaded.
+            if let Lookup::Hot(body) = documents.lookup(&read.key) {
+                read.found(body, reached);
+                continue;
+            }
+            let Some(body) = bodies.get(&read.key) else {
+                read.not_found();
+                continue;
+            };
+            match parse::<M>(&read.key, body) {
+                Ok(body) => {
+                    let key = read.key.clone();
+                    read.found(&body, loading.position);
+                    // If a document has left memory since, it may have been this one, and newer.
+                    if documents.evictions() == loading.evictions {
+                        documents.warm(key, body);
+                    }
+                }
+                Err(error) => read.answer(Err(error.into())),
+            }
+        }
+    }
+
+    /// Answers all that wait with the same error.
+    pub(super) fn refuse_all(&mut self, error: &ReadError) {
+        let waiting = std::mem::take(&mut self.waiting).into_values().flatten();
+        for read in waiting.chain(self.cold.drain(..)) {
+            read.answer(Err(error.clone()));
+        }
+    }
+
+    /// Forgets reads whose callers have left.
+    pub(super) fn forget_abandoned(&mut self) {
+        let is_awaited = |read: &Read<M>| !read.reply.is_closed();
+        self.waiting.retain(|_, reads| {
+            reads.retain(is_awaited);
+            !reads.is_empty()
+        });
+        self.cold.retain(is_awaited);
+    }
+}
+
+/// A document as the store has it.
+pub(super) fn parse<M: ReadModel>(key: &str, body: &str) -> Result<M, StoreError> {
+    let parsed = guarded(|| serde_json::from_str(body));
+    let parsed = parsed.and_then(|parsed| parsed.map_err(|error| error.to_string()));
+    parsed.map_err(|reason| {
+        let place = format!("the document {key:?} of {}@{}", M::NAME, M::VERSION);
+        StoreError::Corrupt { place, reason }
+    })
+}

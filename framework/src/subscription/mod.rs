@@ -1,0 +1,59 @@
+//! Following the log: one reader of its tail per process, and a subscription for each follower.
+//!
+//! [`Tail`] reads each new stretch of the log once, however many follow it. A [`Subscription`]
+//! hands its follower every event exactly once and in order: from the store by its own cursor
+//! while it is behind or slow, from the tail when it keeps up. What a follower makes of the events
+//! and where it keeps its checkpoint is its own affair.
+
+mod cursor;
+mod pause;
+mod reader;
+mod tail;
+#[cfg(test)]
+pub(crate) mod test_store;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+pub(crate) use pause::Pause;
+pub(crate) use reader::Subscription;
+pub(crate) use tail::Tail;
+
+/// A task handed to whoever runs tasks.
+pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How the log is followed.
+#[derive(Debug, Clone)]
+pub(crate) struct TailSettings {
+    /// The most events the tail reads at a time.
+    pub(crate) page: usize,
+    /// The most events a subscription that is behind reads at a time.
+    pub(crate) catch_up_page: usize,
+    /// How many of the tail's pages may wait for one follower; at one more it is on its own again.
+    pub(crate) waiting_pages: usize,
+    /// A subscription at most this many events behind the tail joins it.
+    pub(crate) join_within: u64,
+    /// The longest the tail waits for a hint before it looks for itself: a hint may be lost.
+    pub(crate) poll: Duration,
+    /// The first pause after the store did not answer; it doubles up to `longest_pause`.
+    pub(crate) first_pause: Duration,
+    /// See `first_pause`.
+    pub(crate) longest_pause: Duration,
+}
+
+impl Default for TailSettings {
+    fn default() -> Self {
+        Self {
+            page: 1_000,
+            catch_up_page: 4_096,
+            waiting_pages: 16,
+            join_within: 4_096,
+            poll: Duration::from_millis(500),
+            first_pause: Duration::from_millis(20),
+            longest_pause: Duration::from_secs(2),
+        }
+    }
+}

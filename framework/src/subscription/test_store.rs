@@ -1,0 +1,167 @@
+//! A memory store that can be made to tarry, fail and lie, for the tests of what reads it.
+//!
+//! Every call of the read side passes a hook first, which may wait and may refuse. Events are
+//! appended straight to the memory store.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::MemoryStore;
+use crate::command::CommandKey;
+use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
+use crate::error::StoreError;
+use crate::event::NewEvent;
+use crate::event_store::{
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
+};
+use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::stream::{ExpectedVersion, GlobalPosition, StreamId, StreamVersion};
+
+/// What the store is about to do, or has just done.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Call {
+    ReadAll(GlobalPosition),
+    LoadDocuments(Vec<String>),
+    Save(DocumentBatch),
+    /// The batch is stored; only the answer is still to come.
+    Saved,
+}
+
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
+
+#[derive(Clone)]
+pub(crate) struct TestStore {
+    pub(crate) memory: MemoryStore,
+    hook: Arc<dyn Fn(Call) -> Answer + Send + Sync>,
+    hints: bool,
+}
+
+impl TestStore {
+    pub(crate) fn new(hook: impl Fn(Call) -> Answer + Send + Sync + 'static) -> Self {
+        Self { memory: MemoryStore::new(), hook: Arc::new(hook), hints: true }
+    }
+
+    pub(crate) fn over(
+        memory: MemoryStore,
+        hook: impl Fn(Call) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self { memory, hook: Arc::new(hook), hints: true }
+    }
+
+    /// Gives no hint of a new head any more.
+    pub(crate) fn deaf(self) -> Self {
+        Self { hints: false, ..self }
+    }
+}
+
+/// Appends events of one stream, given as (type, payload).
+pub(crate) async fn append(store: &MemoryStore, stream: (&str, &str), events: &[(&str, String)]) {
+    let event = |(name, payload): &(&str, String)| NewEvent {
+        event_id: Uuid::now_v7(),
+        event_type: (*name).to_owned().into(),
+        schema_version: 1,
+        payload: payload.clone(),
+        metadata: "{}".into(),
+    };
+    let append = Append {
+        stream: StreamId::new(stream.0, stream.1).unwrap(),
+        expected: ExpectedVersion::Any,
+        events: events.iter().map(event).collect(),
+        command: None,
+        chained: false,
+    };
+    let outcomes = store.append(vec![append]).await;
+    assert!(matches!(outcomes[..], [AppendOutcome::Committed(_)]), "{outcomes:?}");
+}
+
+#[async_trait]
+impl EventStore for TestStore {
+    async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
+        self.memory.append(appends).await
+    }
+
+    async fn confirm(
+        &self,
+        stream: &StreamId,
+        version: StreamVersion,
+        command: Option<&CommandKey>,
+    ) -> Result<Confirmation, StoreError> {
+        self.memory.confirm(stream, version, command).await
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<crate::event::RecordedEvent>, StoreError> {
+        self.memory.read_stream(stream, after, limit).await
+    }
+
+    async fn read_all(
+        &self,
+        after: GlobalPosition,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        (self.hook)(Call::ReadAll(after)).await?;
+        self.memory.read_all(after, filter, limit).await
+    }
+
+    async fn head(&self) -> Result<GlobalPosition, StoreError> {
+        self.memory.head().await
+    }
+
+    fn identity(&self) -> LogIdentity {
+        self.memory.identity()
+    }
+
+    fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
+        match self.hints {
+            true => self.memory.watch_head(),
+            false => watch::Sender::new(GlobalPosition::ZERO).subscribe(),
+        }
+    }
+
+    fn is_sole_writer(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for TestStore {
+    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
+        self.memory.load_snapshot(stream).await
+    }
+
+    async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.memory.save_snapshot(snapshot).await
+    }
+}
+
+#[async_trait]
+impl DocumentStore for TestStore {
+    async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError> {
+        self.memory.load_checkpoint(model).await
+    }
+
+    async fn load_documents(
+        &self,
+        model: &str,
+        keys: &[String],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        (self.hook)(Call::LoadDocuments(keys.to_vec())).await?;
+        self.memory.load_documents(model, keys).await
+    }
+
+    async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
+        (self.hook)(Call::Save(batch.clone())).await?;
+        self.memory.save_documents(batch).await?;
+        (self.hook)(Call::Saved).await
+    }
+}

@@ -1,0 +1,241 @@
+//! Whatever the timing, a follower gets every event once and in order.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::test_store::{Call, TestStore, append};
+use super::{Subscription, Tail, TailSettings};
+use crate::MemoryStore;
+use crate::error::StoreError;
+use crate::event_store::{EventStore, Filter, Page};
+use crate::stream::GlobalPosition;
+
+/// A small generator with a fixed seed: a failing run fails again.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+fn quick() -> TailSettings {
+    TailSettings {
+        page: 3,
+        catch_up_page: 4,
+        waiting_pages: 1,
+        join_within: 6,
+        poll: Duration::from_millis(5),
+        first_pause: Duration::from_micros(10),
+        longest_pause: Duration::from_micros(50),
+    }
+}
+
+fn start(store: impl crate::document::Store, settings: TailSettings) -> Tail {
+    Tail::start(Arc::new(store), GlobalPosition::ZERO, settings, |task| {
+        tokio::spawn(task);
+    })
+}
+
+async fn deposit(store: &MemoryStore, stream: (&str, &str), count: u64) {
+    append(store, stream, &vec![("Deposited", "{}".to_owned()); count as usize]).await;
+}
+
+async fn next(subscription: &mut Subscription) -> Arc<Page> {
+    subscription.next().await.unwrap().expect("the tail was not stopped")
+}
+
+fn accounts() -> Filter {
+    Filter { aggregate_types: vec!["account".into()] }
+}
+
+/// Checks that `page` continues after `last`, and answers the new last: every event once, in order.
+fn continued(last: u64, page: &Page, log: &[String], filter: &Filter) -> u64 {
+    let expected = (last + 1..=page.scanned_to.0)
+        .filter(|position| filter.admits(&log[*position as usize - 1]))
+        .collect::<Vec<_>>();
+    let given = page.events.iter().filter(|e| filter.admits(e.stream.aggregate_type()));
+    let given = given.map(|e| e.position.0).collect::<Vec<_>>();
+    assert_eq!(given, expected, "after {last} up to {}", page.scanned_to);
+    assert!(page.scanned_to.0 > last, "a page that brings nothing");
+    page.scanned_to.0
+}
+
+/// Hazard F9. One thread and a fixed seed; the yields decide who runs when.
+async fn switches(seed: u64, filter: Filter, least: u64) {
+    let dice = Arc::new(Mutex::new(Dice(seed)));
+    let hook_dice = Arc::clone(&dice);
+    let store = TestStore::new(move |_| {
+        let (yields, fails) = {
+            let mut dice = hook_dice.lock().unwrap();
+            (dice.below(4), dice.below(50) == 0)
+        };
+        Box::pin(async move {
+            for _ in 0..yields {
+                tokio::task::yield_now().await;
+            }
+            match fails {
+                true => Err(StoreError::Unavailable("by chance".into())),
+                false => Ok(()),
+            }
+        })
+    });
+    let memory = store.memory.clone();
+    let tail = start(store, quick());
+    let mut subscription = tail.subscribe("test", filter.clone(), GlobalPosition::ZERO);
+    let roll = |sides| dice.lock().unwrap().below(sides);
+    let (mut log, mut last) = (Vec::new(), 0);
+    while subscription.changes() < least {
+        for _ in 0..1 + roll(8) {
+            let (kind, count) = (["account", "transfer"][roll(2) as usize], 1 + roll(3));
+            deposit(&memory, (kind, "1"), count).await;
+            log.extend((0..count).map(|_| kind.to_owned()));
+            for _ in 0..roll(4) {
+                tokio::task::yield_now().await;
+            }
+        }
+        for _ in 0..roll(10) {
+            if last == log.len() as u64 {
+                break;
+            }
+            let page = match roll(3) {
+                // Cancelled wherever it may be, then asked again.
+                0 => tokio::select! {
+                    biased;
+                    page = next(&mut subscription) => page,
+                    () = tokio::task::yield_now() => continue,
+                },
+                _ => next(&mut subscription).await,
+            };
+            last = continued(last, &page, &log, &filter);
+        }
+    }
+    while last < log.len() as u64 {
+        let page = next(&mut subscription).await;
+        last = continued(last, &page, &log, &filter);
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_switches_between_catch_up_and_tail_lose_and_repeat_nothing() {
+    for seed in 1..=5 {
+        switches(seed, Filter::all(), 1_000).await;
+        switches(seed + 100, accounts(), 1_000).await;
+    }
+}
+
+#[tokio::test]
+async fn one_read_of_the_tail_feeds_every_subscription() {
+    let reads = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&reads);
+    let store = TestStore::new(move |call| {
+        counted.fetch_add(u64::from(matches!(call, Call::ReadAll(_))), Ordering::Relaxed);
+        Box::pin(async { Ok(()) })
+    });
+    let memory = store.memory.clone();
+    let tail = start(store, TailSettings { poll: Duration::from_secs(60), ..Default::default() });
+    let mut many = Vec::new();
+    for i in 0..20 {
+        many.push(tail.subscribe(&i.to_string(), Filter::all(), GlobalPosition::ZERO));
+    }
+    let mut all = tokio::task::JoinSet::new();
+    for mut subscription in many {
+        all.spawn(async move {
+            while subscription.position().0 < 5 {
+                next(&mut subscription).await;
+            }
+        });
+    }
+    while tail.status().joined < 20 {
+        tokio::task::yield_now().await;
+    }
+    let before = reads.load(Ordering::Relaxed);
+    deposit(&memory, ("account", "1"), 5).await;
+    all.join_all().await;
+    assert_eq!(reads.load(Ordering::Relaxed) - before, 1);
+}
+
+#[tokio::test]
+async fn a_lost_hint_only_delays() {
+    let memory = MemoryStore::new();
+    let store = TestStore::over(memory.clone(), |_| Box::pin(async { Ok(()) }));
+    let deaf = store.deaf();
+    let tail = start(deaf, quick());
+    let mut subscription = tail.subscribe("test", Filter::all(), GlobalPosition::ZERO);
+    for position in 1..=3 {
+        deposit(&memory, ("account", "1"), 1).await;
+        assert_eq!(next(&mut subscription).await.scanned_to, GlobalPosition(position));
+    }
+}
+
+#[tokio::test]
+async fn a_hole_in_the_log_reaches_every_follower_with_both_positions() {
+    let torn = Arc::new(AtomicBool::new(false));
+    let is_torn = Arc::clone(&torn);
+    let store = TestStore::new(move |_| {
+        let torn = is_torn.load(Ordering::Relaxed);
+        Box::pin(async move {
+            match torn {
+                true => Err(StoreError::Hole { what: "position".into(), after: 2, found: 4 }),
+                false => Ok(()),
+            }
+        })
+    });
+    let memory = store.memory.clone();
+    let tail = start(store, TailSettings { page: 2, ..quick() });
+    let mut first = tail.subscribe("first", Filter::all(), GlobalPosition::ZERO);
+    let mut second = tail.subscribe("second", Filter::all(), GlobalPosition::ZERO);
+    deposit(&memory, ("account", "1"), 2).await;
+    next(&mut first).await;
+    next(&mut second).await;
+    torn.store(true, Ordering::Relaxed);
+    deposit(&memory, ("account", "1"), 2).await;
+    for follower in [&mut first, &mut second] {
+        let error = follower.next().await.unwrap_err();
+        assert!(matches!(error, StoreError::Hole { after: 2, found: 4, .. }), "{error}");
+    }
+    assert!(tail.status().trouble.unwrap().contains("position 4 follows 2"));
+}
+
+#[tokio::test]
+async fn a_store_that_comes_back_is_read_on_and_its_absence_was_visible() {
+    let down = Arc::new(AtomicBool::new(false));
+    let is_down = Arc::clone(&down);
+    let store = TestStore::new(move |_| {
+        let down = is_down.load(Ordering::Relaxed);
+        Box::pin(
+            async move { if down { Err(StoreError::Unavailable("gone".into())) } else { Ok(()) } },
+        )
+    });
+    let memory = store.memory.clone();
+    let tail = start(store, quick());
+    let mut subscription = tail.subscribe("test", Filter::all(), GlobalPosition::ZERO);
+    deposit(&memory, ("account", "1"), 1).await;
+    next(&mut subscription).await;
+    down.store(true, Ordering::Relaxed);
+    deposit(&memory, ("account", "1"), 1).await;
+    while tail.status().trouble.is_none() {
+        tokio::task::yield_now().await;
+    }
+    down.store(false, Ordering::Relaxed);
+    assert_eq!(next(&mut subscription).await.scanned_to, GlobalPosition(2));
+    assert_eq!(tail.status().trouble, None);
+}
+
+#[tokio::test]
+async fn a_stopped_tail_ends_its_subscriptions() {
+    let tail = start(MemoryStore::new(), TailSettings::default());
+    let mut waiting = tail.subscribe("waiting", Filter::all(), GlobalPosition::ZERO);
+    let waiter = tokio::spawn(async move { waiting.next().await.unwrap().is_none() });
+    while tail.status().joined == 0 {
+        tokio::task::yield_now().await;
+    }
+    tail.stop();
+    assert!(waiter.await.unwrap());
+    let mut late = tail.subscribe("late", Filter::all(), GlobalPosition::ZERO);
+    assert!(late.next().await.unwrap().is_none());
+}
