@@ -2,3 +2,4 @@
 
 mod aggregates;
 mod counter;
+mod tidy;

@@ -1,0 +1,105 @@
+//! Clocks: latencies, processor time and memory as the kernel counts them.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use crate::Outcome;
+
+/// What one round came to.
+pub struct Round {
+    pub commands: u64,
+    pub elapsed: Duration,
+    pub p50: Duration,
+    pub p99: Duration,
+    /// Processor time of the process, its load generator included.
+    pub cpu: Duration,
+}
+
+impl Round {
+    pub fn rate(&self) -> f64 {
+        self.commands as f64 / self.elapsed.as_secs_f64()
+    }
+
+    /// From the latencies of all that was done.
+    pub fn of(mut latencies: Vec<Duration>, elapsed: Duration, cpu: Duration) -> Self {
+        latencies.sort_unstable();
+        let at = |part: f64| {
+            let index = (latencies.len() as f64 * part) as usize;
+            latencies.get(index.min(latencies.len().saturating_sub(1))).copied().unwrap_or_default()
+        };
+        let (p50, p99) = (at(0.5), at(0.99));
+        Self { commands: latencies.len() as u64, elapsed, p50, p99, cpu }
+    }
+}
+
+/// Keeps `in_flight` callers busy, each sending its next command when the last is answered. Counts
+/// what is answered within `round`, after a warm-up of a fifth of it.
+pub async fn drive<F, A>(in_flight: usize, round: Duration, command: F) -> Outcome<Round>
+where
+    F: Fn(u64) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Outcome> + Send,
+{
+    let begin = Instant::now() + round / 5;
+    let end = begin + round;
+    let callers: Vec<_> = (0..in_flight)
+        .map(|caller| {
+            let command = command.clone();
+            tokio::spawn(async move {
+                let mut random = Random::new(caller as u64);
+                let mut latencies = Vec::with_capacity(4096);
+                loop {
+                    let sent = Instant::now();
+                    command(random.next()).await?;
+                    let answered = Instant::now();
+                    if answered >= end {
+                        return Outcome::Ok(latencies);
+                    }
+                    if answered >= begin {
+                        latencies.push(answered - sent);
+                    }
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep_until(begin.into()).await;
+    let before = cpu_time("self")?;
+    tokio::time::sleep_until(end.into()).await;
+    let cpu = cpu_time("self")?.saturating_sub(before);
+    let mut latencies = Vec::new();
+    for caller in callers {
+        latencies.extend(caller.await??);
+    }
+    Ok(Round::of(latencies, round, cpu))
+}
+
+/// Processor time a process has used so far: fields 14 and 15 of `/proc/…/stat`, in ticks of 10 ms.
+pub fn cpu_time(process: &str) -> Outcome<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field is the program's name in parentheses, and may hold spaces.
+    let (_, fields) = stat.rsplit_once(')').ok_or("no stat")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    Ok(Duration::from_millis(10 * ticks.sum::<Result<u64, _>>()?))
+}
+
+/// Resident memory of this process in MiB.
+pub fn resident_mib() -> Outcome<u64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
+}
+
+/// Numbers that spread well enough for choosing an account (xorshift).
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}

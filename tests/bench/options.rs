@@ -1,0 +1,76 @@
+//! The command line: which sections, how long, where.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::Outcome;
+
+const USAGE: &str =
+    "bench [--only raw,actum,http,catchup,load,million] [--seconds 3] [--folder target/bench]";
+
+/// A part of the benchmark that can run alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// The limit: sqlx alone.
+    Raw,
+    /// Commands in this process.
+    Actum,
+    /// The bank as a process of its own, under wrk.
+    Http,
+    /// Read models from nothing to the head.
+    CatchUp,
+    /// One long aggregate into memory.
+    Load,
+    /// A million aggregates touched once each.
+    Million,
+}
+
+pub const SECTIONS: [(&str, Section); 6] = [
+    ("raw", Section::Raw),
+    ("actum", Section::Actum),
+    ("http", Section::Http),
+    ("catchup", Section::CatchUp),
+    ("load", Section::Load),
+    ("million", Section::Million),
+];
+
+/// What to run.
+pub struct Options {
+    pub sections: Vec<Section>,
+    /// How long each round is measured.
+    pub round: Duration,
+    /// Made for the databases, and removed at the end. On a memory disk nothing would be durable.
+    pub folder: PathBuf,
+}
+
+impl Options {
+    pub fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
+        let mut options = Self {
+            sections: SECTIONS.map(|(_, section)| section).to_vec(),
+            round: Duration::from_secs(3),
+            folder: Path::new("target/bench").join(std::process::id().to_string()),
+        };
+        while let Some(word) = words.next() {
+            let value = words.next().ok_or(USAGE)?;
+            match word.as_str() {
+                "--only" => options.sections = sections(&value)?,
+                "--seconds" => options.round = Duration::try_from_secs_f32(value.parse()?)?,
+                "--folder" => {
+                    options.folder = Path::new(&value).join(std::process::id().to_string())
+                }
+                _ => return Err(USAGE.into()),
+            }
+        }
+        Ok(options)
+    }
+
+    /// The path of a new database.
+    pub fn database(&self, name: &str) -> String {
+        self.folder.join(format!("{name}.db")).display().to_string()
+    }
+}
+
+fn sections(names: &str) -> Outcome<Vec<Section>> {
+    let find = |name: &str| SECTIONS.iter().find(|(known, _)| *known == name);
+    names.split(',').map(|name| Ok(find(name).ok_or(USAGE)?.1)).collect()
+}

@@ -1,0 +1,153 @@
+//! Who may import whom inside the framework, and the three crates that stay behind a fence.
+//!
+//! Words ← contracts ← stores and runtime (which never see each other) ← the edge. Test code may
+//! import what it tests with.
+
+use super::repository::Repository;
+use super::source::{Source, is_word};
+use super::{assert_allowed, assert_caught, assert_kept};
+
+const LAYERS: [&[&str]; 5] = [
+    &["stream", "event", "command", "error", "clock", "crash"],
+    &["aggregate", "codec", "read_model", "event_store", "document", "snapshot", "settings"],
+    &["store", "publishers"],
+    &["actor", "subscription"],
+    &["application", "web", "testing", "lib"],
+];
+const STORES: usize = 2;
+const RUNTIME: usize = 3;
+
+/// Each crate and the beginnings of the paths that may name it.
+const FENCES: [(&str, &[&str]); 3] = [
+    ("sqlx", &["framework/src/store/sql", "tests/"]),
+    ("actix", &["framework/src/actor/", "framework/src/actor.rs", "tests/"]),
+    ("actix_web", &["framework/src/web", "framework/examples/", "example-bank/", "tests/"]),
+];
+
+fn layer(module: &str) -> Option<usize> {
+    LAYERS.iter().position(|layer| layer.contains(&module))
+}
+
+fn imports_point_down(repository: &Repository) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for file in repository.rust().filter(|file| !repository.is_test_file(&file.path)) {
+        let Some(path) = file.path.strip_prefix("framework/src/") else { continue };
+        let importer = path.split(['/', '.']).next().unwrap_or_default();
+        let Some(from) = layer(importer) else {
+            wrong.push(format!("{}: `{importer}` has no layer yet", file.path));
+            continue;
+        };
+        for (line, module) in imports(file, path).filter(|(line, _)| !file.is_test(*line)) {
+            // What is not a module is a name that lib.rs gives out.
+            let to = layer(&module).unwrap_or(LAYERS.len() - 1);
+            if to > from || (from == RUNTIME && to == STORES) {
+                wrong.push(format!("{}: `{importer}` imports `{module}`", file.at(line)));
+            }
+        }
+    }
+    wrong
+}
+
+/// Line and first name of each path from the crate's root.
+fn imports<'a>(file: &'a Source, path: &str) -> impl Iterator<Item = (usize, String)> + 'a {
+    let root = roots(path);
+    let code: &'a str = &file.code;
+    let starts = code.match_indices("::").filter_map(move |(at, separator)| {
+        let is_root = root.iter().any(|root| {
+            code[..at].strip_suffix(root.as_str()).is_some_and(|before| {
+                !before.ends_with(|c| is_word(c) || c == ':') && !before.ends_with('$')
+            })
+        });
+        is_root.then_some(at + separator.len())
+    });
+    starts.flat_map(move |at| {
+        let line = super::source::line_of(code, at);
+        heads(&code[at..]).into_iter().map(move |head| (line, head))
+    })
+}
+
+/// How a file in `framework/src` can write the crate's root: `crate`, and `super` as often as it is
+/// deep.
+fn roots(path: &str) -> [String; 2] {
+    let deep = path.trim_end_matches(".rs").trim_end_matches("/mod").split('/').count();
+    let above = if path == "lib.rs" { "self".to_owned() } else { vec!["super"; deep].join("::") };
+    ["crate".to_owned(), above]
+}
+
+/// The first names of what follows a `crate::`: one, or those of a group.
+fn heads(rest: &str) -> Vec<String> {
+    let name = |text: &str| text.trim().chars().take_while(|c| is_word(*c)).collect::<String>();
+    let Some(group) = rest.strip_prefix('{') else { return vec![name(rest)] };
+    let (mut depth, mut heads, mut begin) = (0, Vec::new(), 0);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                heads.push(name(&group[begin..at]));
+                begin = at + 1;
+                if c == '}' {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    heads.retain(|head| !head.is_empty() && head != "self");
+    heads
+}
+
+fn fences(repository: &Repository) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (name, inside) in FENCES {
+        for file in repository.rust() {
+            if inside.iter().any(|prefix| file.path.starts_with(prefix)) {
+                continue;
+            }
+            let named = file.lines().find(|(_, line)| names_crate(line, name));
+            wrong.extend(named.map(|(line, _)| format!("{}: names {name}", file.at(line))));
+        }
+    }
+    wrong
+}
+
+/// Whether the line has a path that begins with this crate, or imports it whole.
+fn names_crate(line: &str, name: &str) -> bool {
+    line.match_indices(name).any(|(at, _)| {
+        let (before, after) = (&line[..at], &line[at + name.len()..]);
+        let path = after.starts_with("::") || before.trim_end().ends_with("use");
+        path && !before.ends_with(|c| is_word(c) || c == ':' || c == '.')
+            && !after.starts_with(is_word)
+    })
+}
+
+#[test]
+fn imports_point_down_and_stores_never_meet_actors() {
+    assert_kept(imports_point_down);
+    let caught = |path: &str, text: &str, what: &str| {
+        assert_caught(imports_point_down, &[(&format!("framework/src/{path}"), text)], what);
+    };
+    caught("stream.rs", "use crate::store::plan;", "`stream` imports `store`");
+    caught("actor/load.rs", "use crate::{\n  event::{A, B},\n  store::{C},\n};", "imports `store`");
+    caught("store/sql/mod.rs", "fn a() { crate::actor::b() }", "`store` imports `actor`");
+    caught("store/memory.rs", "use super::super::subscription::Tail;", "imports `subscription`");
+    caught("codec/mod.rs", "use super::application::Application;", "imports `application`");
+    caught("event.rs", "use crate::Application;", "imports `Application`");
+    caught("helpers.rs", "", "`helpers` has no layer");
+    let down = "use crate::{event::E, stream};\nuse super::plan::P;\n// crate::actor::X";
+    let test = "#[cfg(test)]\nmod tests {\n  use crate::testing::T;\n}";
+    let files = [("framework/src/store/a.rs", down), ("framework/src/stream.rs", test)];
+    assert_allowed(imports_point_down, &files);
+}
+
+#[test]
+fn sqlx_actix_and_actix_web_stay_behind_their_fences() {
+    assert_kept(fences);
+    let caught = |path: &str, text: &str, what: &str| assert_caught(fences, &[(path, text)], what);
+    caught("framework/src/error.rs", "fn a(e: sqlx::Error) {}", "error.rs:1: names sqlx");
+    caught("framework/src/application.rs", "\nuse actix::Addr;", "application.rs:2: names actix");
+    caught("framework/src/actor/mod.rs", "use actix_web as web;", "names actix_web");
+    caught("example-bank/src/lib.rs", "use sqlx;", "names sqlx");
+    let web = "use actix_web::web;\nuse crate::actix::x; // sqlx::query";
+    assert_allowed(fences, &[("framework/src/web.rs", web)]);
+}
