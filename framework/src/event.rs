@@ -25,7 +25,7 @@ pub struct NewEvent {
     /// 1 + the number of upcasters registered for this event when it was written.
     pub schema_version: u32,
     /// The event's fields as a JSON text.
-    pub payload: String,
+    pub payload: Arc<str>,
     /// [`Metadata`] as a JSON text; all events of one command share it.
     pub metadata: Arc<str>,
 }

@@ -113,7 +113,7 @@ fn decide_one<A: Aggregate>(
             event_id: deciding.clock.new_id(),
             event_type: encoded.event_type.into(),
             schema_version: encoded.schema_version,
-            payload: encoded.payload,
+            payload: encoded.payload.into(),
             metadata: Arc::clone(&metadata),
         });
     }

@@ -104,7 +104,7 @@ impl Log {
                 event_id: event.event_id,
                 event_type: event.event_type.to_string(),
                 schema_version: event.schema_version,
-                payload: event.payload.clone(),
+                payload: event.payload.to_string(),
                 metadata: event.metadata.to_string(),
                 recorded_at: clock.now(),
             }));

@@ -172,6 +172,9 @@ fn storable(append: &Append) -> Result<(), String> {
             if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text) {
                 return Err(format!("the {what} of {name} is no JSON: {error}"));
             }
+            if text.trim_ascii().len() != text.len() {
+                return Err(format!("the {what} of {name} has blanks around its JSON"));
+            }
         }
     }
     Ok(())

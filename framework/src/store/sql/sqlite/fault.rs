@@ -1,0 +1,48 @@
+//! What an error of SQLite means for a write: certainly nothing stored, or nobody knows.
+
+use std::path::Path;
+
+use crate::error::StoreError;
+
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+const IO_ERROR: i32 = 10;
+const FULL: i32 = 13;
+pub(super) const TOO_BIG: i32 = 18;
+pub(super) const CONSTRAINT: i32 = 19;
+pub(super) const NOT_A_DATABASE: i32 = 26;
+
+/// The primary result code of SQLite, if the error came from there.
+pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    let code = error.as_database_error()?.code()?;
+    code.parse::<i32>().ok().map(|extended| extended & 0xff)
+}
+
+/// Whether it is open what became of the transaction. `committing`: the error came out of COMMIT.
+///
+/// An I/O error may leave frames in the page cache that come back after a restart (a failed fsync
+/// does); a COMMIT that fails otherwise than BUSY may have written its frames; and an error that
+/// is not the database's own (the connection's thread died) says nothing at all.
+pub(super) fn is_unknown(error: &sqlx::Error, committing: bool) -> bool {
+    match primary_code(error) {
+        None | Some(IO_ERROR) => true,
+        Some(BUSY) => false,
+        Some(_) => committing,
+    }
+}
+
+/// What happened, where, and what to do.
+pub(super) fn explain(path: &Path, error: &sqlx::Error) -> String {
+    let advice = match primary_code(error) {
+        Some(BUSY | LOCKED) => "another program holds the database; close it or wait",
+        Some(FULL) => "the disk is full; free space and retry",
+        Some(IO_ERROR) => "the disk reports an error; check it",
+        _ => "see the database's message",
+    };
+    format!("{}: {error}; {advice}", path.display())
+}
+
+/// A read that failed.
+pub(super) fn unavailable(path: &str, error: &sqlx::Error) -> StoreError {
+    StoreError::Unavailable(explain(Path::new(path), error))
+}

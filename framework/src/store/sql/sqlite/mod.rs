@@ -1,0 +1,131 @@
+//! The embedded log: one SQLite file, one writing process, full durability.
+//!
+//! [`SqliteStore`] is the face; opening and its refusals are in `open`, the one writing connection
+//! in `writer`, pages in `read`, what an error of the database means in `fault`.
+
+mod fault;
+mod open;
+mod options;
+mod read;
+mod rows;
+mod writer;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::SqlitePool;
+use tokio::sync::watch;
+
+pub use self::options::SqliteOptions;
+
+use crate::command::CommandKey;
+use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
+use crate::error::{StartError, StoreError};
+use crate::event::RecordedEvent;
+use crate::event_store::{
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
+};
+use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::store::committer::{Committer, SideWrite};
+use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+
+/// A log in an SQLite file. Clones are the same store; when the last is dropped, what is queued is
+/// still written and the file closed.
+#[derive(Clone)]
+pub struct SqliteStore {
+    committer: Committer,
+    readers: SqlitePool,
+    identity: LogIdentity,
+    place: Arc<str>,
+}
+
+impl SqliteStore {
+    /// Opens the log at `bank.db` or `sqlite:bank.db`, making the file if it does not exist.
+    ///
+    /// # Errors
+    /// [`StartError`] with the path: the file is no database, read-only, open in another process
+    /// or written by a newer release, or a setting would break a promise. Nothing is changed then.
+    pub async fn open(place: &str) -> Result<Self, StartError> {
+        SqliteOptions::new(place).open().await
+    }
+}
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
+        self.committer.append(appends).await
+    }
+
+    async fn confirm(
+        &self,
+        stream: &StreamId,
+        version: StreamVersion,
+        command: Option<&CommandKey>,
+    ) -> Result<Confirmation, StoreError> {
+        self.read_confirmation(stream, version, command).await
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.read_stream_page(stream, after, limit).await
+    }
+
+    async fn read_all(
+        &self,
+        after: GlobalPosition,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.read_log_page(after, filter, limit).await
+    }
+
+    async fn head(&self) -> Result<GlobalPosition, StoreError> {
+        self.read_head().await
+    }
+
+    fn identity(&self) -> LogIdentity {
+        self.identity
+    }
+
+    fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
+        self.committer.watch_head()
+    }
+
+    fn is_sole_writer(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for SqliteStore {
+    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
+        self.read_snapshot(stream).await
+    }
+
+    async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.committer.write(SideWrite::Snapshot(snapshot)).await
+    }
+}
+
+#[async_trait]
+impl DocumentStore for SqliteStore {
+    async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError> {
+        self.read_checkpoint(model).await
+    }
+
+    async fn load_documents(
+        &self,
+        model: &str,
+        keys: &[String],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        self.read_documents(model, keys).await
+    }
+
+    async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
+        self.committer.write(SideWrite::Documents(batch)).await
+    }
+}

@@ -1,0 +1,335 @@
+//! Reading the log: pages in one row each, on connections that cannot write.
+
+use std::sync::Arc;
+
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{Row, Sqlite, pool::PoolConnection};
+use uuid::Uuid;
+
+use super::writer::past_command;
+use super::{SqliteStore, fault};
+use crate::command::CommandKey;
+use crate::document::Checkpoint;
+use crate::error::StoreError;
+use crate::event::RecordedEvent;
+use crate::event_store::{Confirmation, Filter, Page};
+use crate::snapshot::Snapshot;
+use crate::store::plan::confirmation;
+use crate::store::sql::packed::{assert_dense, unpack};
+use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+
+/// A row as `packed` reads it. Types and ids hold nothing that JSON would escape; payload and
+/// metadata are JSON themselves.
+macro_rules! packed_row {
+    () => {
+        "concat('[', position, ',\"', stream_type, '\",\"', stream_id, '\",', version, ',\"',
+         hex(event_id), '\",\"', event_type, '\",', schema_version, ',', payload, ',', metadata,
+         ',', recorded_at, ']') AS packed"
+    };
+}
+
+const STREAM_PAGE: &str = concat!(
+    "SELECT concat('[', group_concat(packed, ','), ']') FROM (SELECT ",
+    packed_row!(),
+    " FROM events WHERE stream_type = ?1 AND stream_id = ?2 AND version > ?3
+      ORDER BY version LIMIT ?4)"
+);
+
+const STREAM_ROWS: &str = concat!(
+    "SELECT position, CAST(",
+    "concat(stream_type, '-', stream_id, ' version ', version)",
+    " AS BLOB), CAST(packed AS BLOB) FROM (SELECT *, ",
+    packed_row!(),
+    " FROM events WHERE stream_type = ?1 AND stream_id = ?2 AND version > ?3
+      ORDER BY version LIMIT ?4)"
+);
+
+/// The page, its last position, and the head: of one moment, because of one statement.
+const LOG_PAGE: &str = concat!(
+    "SELECT concat('[', group_concat(packed, ','), ']'), count(*), coalesce(max(position), 0),
+      (SELECT coalesce(max(position), 0) FROM events)
+     FROM (SELECT position, ",
+    packed_row!(),
+    " FROM events WHERE position > ?1 AND position <= ?2 AND (?3 IS NULL
+        OR stream_type IN (SELECT value FROM json_each(?3)))
+      ORDER BY position LIMIT ?4)"
+);
+
+const LOG_ROWS: &str = concat!(
+    "SELECT position, CAST(",
+    "concat(stream_type, '-', stream_id, ' version ', version)",
+    " AS BLOB), CAST(packed AS BLOB) FROM (SELECT *, ",
+    packed_row!(),
+    " FROM events WHERE position > ?1 AND position <= ?2 AND (?3 IS NULL
+        OR stream_type IN (SELECT value FROM json_each(?3)))
+      ORDER BY position LIMIT ?4)"
+);
+
+/// How far one filtered read looks at most, however few events pass.
+const FILTERED_SCAN: u64 = 20_000;
+
+impl SqliteStore {
+    async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        self.readers.acquire().await.map_err(|e| self.unavailable(&e))
+    }
+
+    fn unavailable(&self, error: &sqlx::Error) -> StoreError {
+        fault::unavailable(&self.place, error)
+    }
+
+    fn corrupt(&self, place: impl Into<String>, reason: impl ToString) -> StoreError {
+        StoreError::Corrupt { place: place.into(), reason: reason.to_string() }
+    }
+
+    pub(super) async fn read_stream_page(
+        &self,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        let mut reader = self.reader().await?;
+        let mut limit = limit as i64;
+        let bound = |sql, limit| {
+            sqlx::query(sql)
+                .bind(stream.aggregate_type().to_owned())
+                .bind(stream.id().to_owned())
+                .bind(after.0 as i64)
+                .bind(limit)
+        };
+        let events = loop {
+            match bound(STREAM_PAGE, limit).fetch_one(&mut *reader).await {
+                Ok(row) => match row.try_get::<String, _>(0).map_err(|e| e.to_string()) {
+                    Ok(page) => match unpack(&page) {
+                        Ok(events) => break events,
+                        Err(reason) => {
+                            let rows = bound(STREAM_ROWS, limit).fetch_all(&mut *reader).await;
+                            return Err(self.diagnose(rows, reason));
+                        }
+                    },
+                    Err(reason) => {
+                        let rows = bound(STREAM_ROWS, limit).fetch_all(&mut *reader).await;
+                        return Err(self.diagnose(rows, reason));
+                    }
+                },
+                Err(error) if is_too_big(&error) && limit > 1 => limit = (limit / 16).max(1),
+                Err(error) => return Err(self.unavailable(&error)),
+            }
+        };
+        let versions = events.iter().map(|event| event.version.0);
+        assert_dense(&format!("version of {stream}"), after.0, versions)?;
+        Ok(events)
+    }
+
+    pub(super) async fn read_log_page(
+        &self,
+        after: GlobalPosition,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let mut reader = self.reader().await?;
+        let mut limit = limit as i64;
+        let types = match filter.aggregate_types.is_empty() {
+            true => None,
+            false => Some(
+                serde_json::to_string(&filter.aggregate_types)
+                    .map_err(|e| self.corrupt("a filter", e))?,
+            ),
+        };
+        let up_to = match types {
+            Some(_) => after.0.saturating_add(FILTERED_SCAN).min(i64::MAX as u64) as i64,
+            None => i64::MAX,
+        };
+        let bound = |sql, limit| {
+            sqlx::query(sql).bind(after.0 as i64).bind(up_to).bind(types.clone()).bind(limit)
+        };
+        let row = loop {
+            match bound(LOG_PAGE, limit).fetch_one(&mut *reader).await {
+                Ok(row) => break row,
+                Err(error) if is_too_big(&error) && limit > 1 => limit = (limit / 16).max(1),
+                Err(error) => return Err(self.unavailable(&error)),
+            }
+        };
+        let unpacked = row.try_get::<String, _>(0).map_err(|e| e.to_string());
+        let events = match unpacked.and_then(|page| unpack(&page)) {
+            Ok(events) => events,
+            Err(reason) => {
+                let rows = bound(LOG_ROWS, limit).fetch_all(&mut *reader).await;
+                return Err(self.diagnose(rows, reason));
+            }
+        };
+        let (count, last, head): (i64, i64, i64) = (row.get(1), row.get(2), row.get(3));
+        let scanned_to = match count == limit {
+            true => last,
+            false => head.min(up_to).max(after.0 as i64),
+        } as u64;
+        match types {
+            None => assert_dense("position", after.0, events.iter().map(|e| e.position.0))?,
+            Some(_) => assert_dense_range(&mut reader, after.0, scanned_to)
+                .await
+                .map_err(|e| self.unavailable(&e))??,
+        }
+        let events = events.into_iter().map(Arc::new).collect();
+        Ok(Page { events, scanned_to: GlobalPosition(scanned_to) })
+    }
+
+    /// Finds the row that spoils a page, to name its place.
+    fn diagnose(&self, rows: Result<Vec<SqliteRow>, sqlx::Error>, reason: String) -> StoreError {
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(error) => return self.unavailable(&error),
+        };
+        for row in rows {
+            let (position, place, packed): (i64, Vec<u8>, Vec<u8>) =
+                (row.get(0), row.get(1), row.get(2));
+            let unpacked = match std::str::from_utf8(&packed) {
+                Ok(text) => unpack(&format!("[{text}]")).map(drop),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(reason) = unpacked {
+                let place = String::from_utf8_lossy(&place);
+                return self.corrupt(format!("position {position}, {place}"), reason);
+            }
+        }
+        self.corrupt("a page of events whose rows are all readable", reason)
+    }
+
+    pub(super) async fn read_head(&self) -> Result<GlobalPosition, StoreError> {
+        let mut reader = self.reader().await?;
+        let head = sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM events")
+            .fetch_one(&mut *reader)
+            .await;
+        head.map(|head: i64| GlobalPosition(head as u64)).map_err(|e| self.unavailable(&e))
+    }
+
+    pub(super) async fn read_confirmation(
+        &self,
+        stream: &StreamId,
+        version: StreamVersion,
+        command: Option<&CommandKey>,
+    ) -> Result<Confirmation, StoreError> {
+        let mut reader = self.reader().await?;
+        // One statement: version and command of the same moment.
+        let row = sqlx::query(
+            "SELECT (SELECT coalesce(max(version), 0) FROM events
+                     WHERE stream_type = ?1 AND stream_id = ?2),
+                    past.fingerprint, past.version, past.position
+             FROM (SELECT 1) LEFT JOIN commands AS past ON past.command_id = ?3",
+        )
+        .bind(stream.aggregate_type().to_owned())
+        .bind(stream.id().to_owned())
+        .bind(command.map(|key| key.id.clone()))
+        .fetch_one(&mut *reader)
+        .await
+        .map_err(|e| self.unavailable(&e))?;
+        let past = match (command, row.get::<Option<Vec<u8>>, _>(1)) {
+            (Some(key), Some(fingerprint)) => {
+                let past = past_command(&fingerprint, row.get(2), row.get(3));
+                Some((key, past.map_err(|e| self.corrupt(format!("command {:?}", key.id), e))?))
+            }
+            _ => None,
+        };
+        let actual = StreamVersion(row.get::<i64, _>(0) as u64);
+        Ok(confirmation(past.as_ref().map(|(key, past)| (*key, past)), actual, version))
+    }
+
+    pub(super) async fn read_snapshot(
+        &self,
+        stream: &StreamId,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        let mut reader = self.reader().await?;
+        let row: Option<(i64, i64, i64, String, Vec<u8>)> = sqlx::query_as(
+            "SELECT version, position, state_version, state, checksum FROM snapshots
+             WHERE stream_type = ? AND stream_id = ?",
+        )
+        .bind(stream.aggregate_type().to_owned())
+        .bind(stream.id().to_owned())
+        .fetch_optional(&mut *reader)
+        .await
+        .or_else(|error| match fault::primary_code(&error) {
+            // The row is there and is no snapshot: it is as good as absent.
+            None => Ok(None),
+            Some(_) => Err(self.unavailable(&error)),
+        })?;
+        Ok(row.and_then(|(version, position, state_version, state, checksum)| {
+            Some(Snapshot {
+                stream: stream.clone(),
+                version: StreamVersion(u64::try_from(version).ok()?),
+                position: GlobalPosition(u64::try_from(position).ok()?),
+                state_version: u32::try_from(state_version).ok()?,
+                state,
+                checksum: checksum.try_into().ok()?,
+            })
+        }))
+    }
+
+    pub(super) async fn read_checkpoint(
+        &self,
+        model: &str,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        let mut reader = self.reader().await?;
+        checkpoint(&mut reader, model).await.map_err(|e| self.unavailable(&e))
+    }
+
+    pub(super) async fn read_documents(
+        &self,
+        model: &str,
+        keys: &[String],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let asked = serde_json::to_string(keys).map_err(|e| self.corrupt("a list of keys", e))?;
+        let mut reader = self.reader().await?;
+        let found = sqlx::query_as(
+            "SELECT key, body FROM documents
+             WHERE model = ? AND key IN (SELECT value FROM json_each(?))",
+        )
+        .bind(model.to_owned())
+        .bind(asked)
+        .fetch_all(&mut *reader)
+        .await;
+        found.map_err(|e| self.unavailable(&e))
+    }
+}
+
+fn is_too_big(error: &sqlx::Error) -> bool {
+    fault::primary_code(error) == Some(fault::TOO_BIG)
+}
+
+/// Asserts that no position is missing in a range of which only some events were read.
+async fn assert_dense_range(
+    reader: &mut SqliteConnection,
+    after: u64,
+    up_to: u64,
+) -> Result<Result<(), StoreError>, sqlx::Error> {
+    let range = "FROM events WHERE position > ?1 AND position <= ?2";
+    let count = sqlx::AssertSqlSafe(format!("SELECT count(*) {range}"));
+    let count: i64 = sqlx::query_scalar(count)
+        .bind(after as i64)
+        .bind(up_to as i64)
+        .fetch_one(&mut *reader)
+        .await?;
+    if count as u64 == up_to - after {
+        return Ok(Ok(()));
+    }
+    let positions = sqlx::AssertSqlSafe(format!("SELECT position {range} ORDER BY position"));
+    let positions: Vec<i64> = sqlx::query_scalar(positions)
+        .bind(after as i64)
+        .bind(up_to as i64)
+        .fetch_all(&mut *reader)
+        .await?;
+    Ok(assert_dense("position", after, positions.into_iter().map(|p| p as u64)))
+}
+
+/// A read model's checkpoint, as this connection sees it.
+pub(super) async fn checkpoint(
+    connection: &mut SqliteConnection,
+    model: &str,
+) -> Result<Option<Checkpoint>, sqlx::Error> {
+    let row: Option<(Vec<u8>, i64, Vec<u8>)> =
+        sqlx::query_as("SELECT log_id, position, event_id FROM checkpoints WHERE model = ?")
+            .bind(model.to_owned())
+            .fetch_optional(connection)
+            .await?;
+    let Some((log_id, position, event_id)) = row else { return Ok(None) };
+    let uuid = |bytes: &[u8]| Uuid::from_slice(bytes).map_err(|e| sqlx::Error::Decode(e.into()));
+    let position = GlobalPosition(position as u64);
+    Ok(Some(Checkpoint { log_id: uuid(&log_id)?, position, event_id: uuid(&event_id)? }))
+}

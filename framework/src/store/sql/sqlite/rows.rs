@@ -1,0 +1,163 @@
+//! Writing many rows in few statements.
+//!
+//! A statement costs a hop to the connection's thread, so rows go in as multi-row VALUES. The
+//! number of rows is cut into powers of two, so that few statement texts exist and all stay
+//! prepared.
+
+use std::sync::{Arc, LazyLock};
+
+use sqlx::query::Query;
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
+use sqlx::{AssertSqlSafe, Error};
+use time::OffsetDateTime;
+
+use crate::document::DocumentBatch;
+use crate::snapshot::Snapshot;
+use crate::store::plan::{KeptCommand, Row};
+
+/// 256 rows of ten columns are far below SQLite's limit of 32,766 parameters.
+const LARGEST_SHIFT: usize = 8;
+
+type Statement = Query<'static, Sqlite, SqliteArguments>;
+
+/// One INSERT in the shapes of 1, 2, 4 … 256 rows.
+struct Insert {
+    shapes: [Arc<str>; LARGEST_SHIFT + 1],
+}
+
+impl Insert {
+    fn new(into: &str, columns: usize, on_conflict: &str) -> Self {
+        let row = format!("({})", vec!["?"; columns].join(","));
+        let shapes = std::array::from_fn(|shift| {
+            let rows = vec![row.as_str(); 1 << shift].join(",");
+            format!("INSERT INTO {into} VALUES {rows} {on_conflict}").into()
+        });
+        Self { shapes }
+    }
+
+    /// Inserts all rows; `bind` binds the columns of one.
+    async fn run<R>(
+        &self,
+        connection: &mut SqliteConnection,
+        mut rows: &[R],
+        bind: impl Fn(Statement, &R) -> Statement,
+    ) -> Result<(), Error> {
+        while !rows.is_empty() {
+            let shift = (rows.len().ilog2() as usize).min(LARGEST_SHIFT);
+            let (now, later) = rows.split_at(1 << shift);
+            let statement = sqlx::query(AssertSqlSafe(Arc::clone(&self.shapes[shift])));
+            now.iter().fold(statement, &bind).execute(&mut *connection).await?;
+            rows = later;
+        }
+        Ok(())
+    }
+}
+
+static EVENTS: LazyLock<Insert> = LazyLock::new(|| {
+    Insert::new(
+        "events (position, stream_type, stream_id, version, event_id, event_type, schema_version, payload, metadata, recorded_at)",
+        10,
+        "",
+    )
+});
+static COMMANDS: LazyLock<Insert> = LazyLock::new(|| {
+    Insert::new(
+        "commands (command_id, fingerprint, stream_type, stream_id, version, position)",
+        6,
+        "",
+    )
+});
+static DOCUMENTS: LazyLock<Insert> = LazyLock::new(|| {
+    Insert::new(
+        "documents (model, key, body)",
+        3,
+        "ON CONFLICT (model, key) DO UPDATE SET body = excluded.body",
+    )
+});
+
+pub(super) async fn insert_events(
+    connection: &mut SqliteConnection,
+    rows: &[Row<'_>],
+    recorded_at: OffsetDateTime,
+) -> Result<(), Error> {
+    let micros = (recorded_at.unix_timestamp_nanos() / 1000) as i64;
+    let bind = |statement: Statement, row: &Row<'_>| {
+        statement
+            .bind(row.position.0 as i64)
+            .bind(row.stream.aggregate_type().to_owned())
+            .bind(row.stream.id().to_owned())
+            .bind(row.version.0 as i64)
+            .bind(row.event.event_id.as_bytes().to_vec())
+            .bind(row.event.event_type.to_string())
+            .bind(i64::from(row.event.schema_version))
+            .bind(Arc::clone(&row.event.payload))
+            .bind(Arc::clone(&row.event.metadata))
+            .bind(micros)
+    };
+    EVENTS.run(connection, rows, bind).await
+}
+
+pub(super) async fn insert_commands(
+    connection: &mut SqliteConnection,
+    commands: &[KeptCommand<'_>],
+) -> Result<(), Error> {
+    let bind = |statement: Statement, kept: &KeptCommand<'_>| {
+        statement
+            .bind(kept.key.id.clone())
+            .bind(kept.key.fingerprint.to_vec())
+            .bind(kept.stream.aggregate_type().to_owned())
+            .bind(kept.stream.id().to_owned())
+            .bind(kept.tip.version.0 as i64)
+            .bind(kept.tip.position.0 as i64)
+    };
+    COMMANDS.run(connection, commands, bind).await
+}
+
+pub(super) async fn upsert_documents(
+    connection: &mut SqliteConnection,
+    batch: &DocumentBatch,
+) -> Result<(), Error> {
+    let model: Arc<str> = batch.model.as_str().into();
+    let bind = |statement: Statement, (key, body): &(String, String)| {
+        statement.bind(Arc::clone(&model)).bind(key.clone()).bind(body.clone())
+    };
+    DOCUMENTS.run(connection, &batch.documents, bind).await?;
+    let checkpoint = &batch.checkpoint;
+    sqlx::query(
+        "INSERT INTO checkpoints (model, log_id, position, event_id) VALUES (?, ?, ?, ?)
+         ON CONFLICT (model) DO UPDATE SET
+         log_id = excluded.log_id, position = excluded.position, event_id = excluded.event_id",
+    )
+    .bind(model)
+    .bind(checkpoint.log_id.as_bytes().to_vec())
+    .bind(checkpoint.position.0 as i64)
+    .bind(checkpoint.event_id.as_bytes().to_vec())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn upsert_snapshot(
+    connection: &mut SqliteConnection,
+    snapshot: &Snapshot,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO snapshots
+         (stream_type, stream_id, version, position, state_version, state, checksum)
+         VALUES (?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (stream_type, stream_id) DO UPDATE SET version = excluded.version,
+         position = excluded.position, state_version = excluded.state_version,
+         state = excluded.state, checksum = excluded.checksum
+         WHERE excluded.version > version",
+    )
+    .bind(snapshot.stream.aggregate_type().to_owned())
+    .bind(snapshot.stream.id().to_owned())
+    .bind(snapshot.version.0 as i64)
+    .bind(snapshot.position.0 as i64)
+    .bind(i64::from(snapshot.state_version))
+    .bind(snapshot.state.clone())
+    .bind(snapshot.checksum.to_vec())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

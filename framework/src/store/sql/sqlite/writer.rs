@@ -1,0 +1,314 @@
+//! The one connection that writes: a batch in one `BEGIN IMMEDIATE` … `COMMIT`.
+//!
+//! It remembers the ends of the streams it wrote last, which is sound because nobody else may
+//! write while the file is locked. Should somebody do so all the same, the primary key refuses the
+//! batch and everything is looked up again. Whatever fails, the memory is thrown away.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use lru::LruCache;
+use sqlx::Connection;
+use sqlx::sqlite::SqliteConnection;
+use uuid::Uuid;
+
+use super::fault::{self, explain, is_unknown};
+use super::open::Opening;
+use super::rows;
+use crate::error::StoreError;
+use crate::event_store::Append;
+use crate::store::committer::{Batch, SideWrite, WriteFailure, Writer, Written};
+use crate::store::plan::{Current, PastCommand, continues, plan};
+use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
+
+/// How many stream ends are remembered (about 100 bytes each).
+const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
+
+pub(super) struct SqliteWriter {
+    opening: Arc<Opening>,
+    connection: Option<SqliteConnection>,
+    head: Option<GlobalPosition>,
+    tips: LruCache<StreamId, Tip>,
+}
+
+/// An error on the way, and whether COMMIT had been sent.
+struct Failed {
+    error: sqlx::Error,
+    committing: bool,
+}
+
+impl From<sqlx::Error> for Failed {
+    fn from(error: sqlx::Error) -> Self {
+        Self { error, committing: false }
+    }
+}
+
+impl SqliteWriter {
+    pub(super) fn new(opening: Arc<Opening>, connection: SqliteConnection) -> Self {
+        let tips = LruCache::new(REMEMBERED);
+        Self { opening, connection: Some(connection), head: None, tips }
+    }
+
+    fn forget(&mut self) {
+        self.head = None;
+        self.tips.clear();
+    }
+
+    /// The batch in one transaction; `find_ids` looks for its events in the log first.
+    async fn transaction(
+        &mut self,
+        connection: &mut SqliteConnection,
+        batch: &Batch,
+        find_ids: bool,
+    ) -> Result<Written, Failed> {
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+        let current = self.current(connection, &batch.appends, find_ids).await?;
+        let found = !current.stored.is_empty();
+        let planned = plan(&batch.appends, current);
+        rows::insert_events(connection, &planned.rows, self.opening.options.clock.now()).await?;
+        rows::insert_commands(connection, &planned.commands).await?;
+        let mut side_writes = Vec::with_capacity(batch.side_writes.len());
+        for side_write in &batch.side_writes {
+            side_writes.push(write_beside(connection, side_write).await?);
+        }
+        crate::crash::point("append.before_commit");
+        let committed = sqlx::query("COMMIT").execute(&mut *connection).await;
+        committed.map_err(|error| Failed { error, committing: true })?;
+        crate::crash::point("append.after_commit");
+        if find_ids && found {
+            make_durable(connection).await?;
+        }
+        self.head = Some(planned.after.head);
+        for row in &planned.rows {
+            self.tips.put(row.stream.clone(), Tip { version: row.version, position: row.position });
+        }
+        Ok(Written { appends: planned.outcomes, side_writes, head: planned.after.head })
+    }
+
+    /// What the log says of all that the appends touch.
+    async fn current(
+        &mut self,
+        connection: &mut SqliteConnection,
+        appends: &[Append],
+        find_ids: bool,
+    ) -> Result<Current, sqlx::Error> {
+        let mut current = Current::default();
+        let mut missing = Vec::new();
+        for Append { stream, .. } in appends {
+            match self.tips.get(stream) {
+                Some(tip) => drop(current.tips.insert(stream.clone(), *tip)),
+                None => missing.push(stream),
+            }
+        }
+        if !missing.is_empty() {
+            find_tips(connection, &missing, &mut current.tips).await?;
+        }
+        current.head = match self.head {
+            Some(head) => head,
+            None => find_head(connection).await?,
+        };
+        let keys: Vec<&str> =
+            appends.iter().filter_map(|a| a.command.as_ref()).map(|key| &*key.id).collect();
+        if !keys.is_empty() {
+            current.commands = find_commands(connection, &keys).await?;
+        }
+        if find_ids {
+            current.stored = find_events(connection, appends).await?;
+        }
+        Ok(current)
+    }
+}
+
+#[async_trait(?Send)]
+impl Writer for SqliteWriter {
+    async fn write(&mut self, batch: &Batch, again: bool) -> Result<Written, WriteFailure> {
+        let Some(mut connection) = self.connection.take() else {
+            return Err(WriteFailure::Unknown("the connection is closed".into()));
+        };
+        let mut result = self.transaction(&mut connection, batch, again).await;
+        if let Err(failed) = &result
+            && fault::primary_code(&failed.error) == Some(fault::CONSTRAINT)
+            && !failed.committing
+        {
+            // An event id stands already, or somebody wrote beside us: look everything up.
+            self.forget();
+            result = match sqlx::query("ROLLBACK").execute(&mut connection).await {
+                Ok(_) => self.transaction(&mut connection, batch, true).await,
+                Err(error) => Err(Failed { error, committing: true }),
+            };
+        }
+        let Failed { error, committing } = match result {
+            Ok(written) => {
+                self.connection = Some(connection);
+                return Ok(written);
+            }
+            Err(failed) => failed,
+        };
+        self.forget();
+        let reason = explain(self.opening.path(), &error);
+        if is_unknown(&error, committing) {
+            return Err(WriteFailure::Unknown(reason));
+        }
+        // SQLite may have rolled back by itself (when the disk is full it does); then there is no
+        // transaction left, and saying so is an error without meaning.
+        match sqlx::query("ROLLBACK").execute(&mut connection).await {
+            Err(error) if is_unknown(&error, false) => {
+                Err(WriteFailure::Unknown(explain(self.opening.path(), &error)))
+            }
+            _ => {
+                self.connection = Some(connection);
+                Err(WriteFailure::NotCommitted(reason))
+            }
+        }
+    }
+
+    async fn reopen(&mut self) -> Result<(), StoreError> {
+        self.forget();
+        // Dropping it closes it on its own thread; a close that fails too has nothing to add.
+        drop(self.connection.take());
+        let opened = self.opening.connect().await;
+        let connection = opened.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    async fn close(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the log did not close in order; it will be recovered at the next start");
+        }
+    }
+}
+
+async fn find_head(connection: &mut SqliteConnection) -> Result<GlobalPosition, sqlx::Error> {
+    let head: i64 = sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM events")
+        .fetch_one(connection)
+        .await?;
+    Ok(GlobalPosition(head as u64))
+}
+
+/// All ends in one row: `index version position` of each stream that has events.
+async fn find_tips(
+    connection: &mut SqliteConnection,
+    streams: &[&StreamId],
+    tips: &mut HashMap<StreamId, Tip>,
+) -> Result<(), sqlx::Error> {
+    // Types and ids hold nothing that JSON would escape.
+    let names = streams.iter().map(|s| format!("[\"{}\",\"{}\"]", s.aggregate_type(), s.id()));
+    let asked = format!("[{}]", names.collect::<Vec<_>>().join(","));
+    let found: Option<String> = sqlx::query_scalar(
+        "SELECT group_concat(concat(asked.key, ' ', e.version, ' ', e.position), ';')
+         FROM json_each(?) AS asked JOIN events AS e
+         ON e.stream_type = asked.value ->> 0 AND e.stream_id = asked.value ->> 1
+         AND e.version = (SELECT max(version) FROM events AS last
+                          WHERE last.stream_type = e.stream_type AND last.stream_id = e.stream_id)",
+    )
+    .bind(asked)
+    .fetch_one(connection)
+    .await?;
+    for tip in found.iter().flat_map(|found| found.split(';')) {
+        let mut numbers = tip.split(' ').map(|number| number.parse::<u64>().unwrap_or_default());
+        let mut next = || numbers.next().unwrap_or_default();
+        let stream = streams[next() as usize];
+        let tip = Tip { version: StreamVersion(next()), position: GlobalPosition(next()) };
+        tips.insert(stream.clone(), tip);
+    }
+    Ok(())
+}
+
+async fn find_commands(
+    connection: &mut SqliteConnection,
+    keys: &[&str],
+) -> Result<HashMap<String, PastCommand>, sqlx::Error> {
+    let asked = serde_json::to_string(keys).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
+    let found: Vec<(String, Vec<u8>, i64, i64)> = sqlx::query_as(
+        "SELECT command_id, fingerprint, version, position FROM commands
+         WHERE command_id IN (SELECT value FROM json_each(?))",
+    )
+    .bind(asked)
+    .fetch_all(connection)
+    .await?;
+    found
+        .into_iter()
+        .map(|(id, fingerprint, version, position)| {
+            Ok((id, past_command(&fingerprint, version, position)?))
+        })
+        .collect()
+}
+
+/// A row of `commands`.
+pub(super) fn past_command(
+    fingerprint: &[u8],
+    version: i64,
+    position: i64,
+) -> Result<PastCommand, sqlx::Error> {
+    let fingerprint = fingerprint.try_into().map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+    let (version, position) = (StreamVersion(version as u64), GlobalPosition(position as u64));
+    Ok(PastCommand { fingerprint, tip: Tip { version, position } })
+}
+
+async fn find_events(
+    connection: &mut SqliteConnection,
+    appends: &[Append],
+) -> Result<HashMap<Uuid, (StreamId, Tip)>, sqlx::Error> {
+    let ids = appends.iter().flat_map(|append| &append.events);
+    let ids = ids.map(|event| format!("\"{}\"", event.event_id.simple()));
+    let asked = format!("[{}]", ids.collect::<Vec<_>>().join(","));
+    let found: Vec<(Vec<u8>, String, String, i64, i64)> = sqlx::query_as(
+        "SELECT event_id, stream_type, stream_id, version, position FROM events
+         WHERE event_id IN (SELECT unhex(value) FROM json_each(?))",
+    )
+    .bind(asked)
+    .fetch_all(connection)
+    .await?;
+    let decode = |(id, stream_type, stream_id, version, position): (Vec<u8>, _, _, i64, i64)| {
+        let stream_type: String = stream_type;
+        let stream_id: String = stream_id;
+        let stream = StreamId::new(&stream_type, &stream_id);
+        let stream = stream.map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+        let id = Uuid::from_slice(&id).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+        let (version, position) = (StreamVersion(version as u64), GlobalPosition(position as u64));
+        Ok((id, (stream, Tip { version, position })))
+    };
+    found.into_iter().map(decode).collect()
+}
+
+/// What was found after a failed sync may stand only in the page cache, with nobody left to write
+/// it: a checkpoint writes it to the database file and syncs that.
+async fn make_durable(connection: &mut SqliteConnection) -> Result<(), Failed> {
+    let checkpoint = sqlx::query_as("PRAGMA wal_checkpoint(FULL)").fetch_one(connection).await;
+    let (busy, _, _): (i64, i64, i64) =
+        checkpoint.map_err(|error| Failed { error, committing: true })?;
+    match busy {
+        0 => Ok(()),
+        _ => {
+            let error = sqlx::Error::Protocol("a reader kept the log from being synced".into());
+            Err(Failed { error, committing: true })
+        }
+    }
+}
+
+/// A side write that is refused changes nothing; one that fails fails the transaction.
+async fn write_beside(
+    connection: &mut SqliteConnection,
+    side_write: &SideWrite,
+) -> Result<Result<(), StoreError>, sqlx::Error> {
+    match side_write {
+        SideWrite::Snapshot(snapshot) => {
+            rows::upsert_snapshot(connection, snapshot).await?;
+            crate::crash::point("snapshot.before_commit");
+        }
+        SideWrite::Documents(batch) => {
+            let stored = super::read::checkpoint(&mut *connection, &batch.model).await?;
+            match continues(batch, stored) {
+                Ok(true) => rows::upsert_documents(connection, batch).await?,
+                Ok(false) => {}
+                Err(refused) => return Ok(Err(refused)),
+            }
+        }
+    }
+    Ok(Ok(()))
+}
