@@ -7,3 +7,8 @@
 pub mod account;
 pub mod balance;
 pub mod credit_limit;
+mod health;
+mod history;
+mod http;
+
+pub use http::routes;

@@ -25,6 +25,8 @@ mod settings;
 mod snapshot;
 mod store;
 mod stream;
+#[cfg(feature = "actix-web")]
+pub mod web;
 
 pub use aggregate::Aggregate;
 pub use application::{Application, ApplicationBuilder};
