@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use actix_web::http::{StatusCode, header};
 use actix_web::body::BoxBody;
+use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
 use serde::Serialize;
 
