@@ -1,4 +1,6 @@
 //! Everything that is tested across crates, as one binary.
 
 mod aggregates;
+mod bank;
+mod bank_input;
 mod counter;
