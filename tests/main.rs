@@ -1,5 +1,7 @@
 //! Everything that is tested across crates, as one binary.
 
 mod aggregates;
+mod bank;
+mod bank_input;
 mod counter;
 mod tidy;

@@ -1,1 +1,26 @@
-//! x
+//! A bank built on Actum: accounts, balances and credit limits over HTTP. Copy it to start.
+//!
+//! Read `account.rs` first: the rules about money. `balance.rs` and `credit_limit.rs` answer
+//! questions, `http.rs` is the wire format, `cli.rs` the command line.
+
+#[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
+pub mod account;
+pub mod balance;
+mod cli;
+pub mod credit_limit;
+mod health;
+mod history;
+mod http;
+
+use actum::{Application, ApplicationBuilder, Store};
+
+pub use cli::run;
+pub use http::routes;
+
+/// What the bank is made of, on this store; `.start()` runs it.
+pub fn application(store: impl Store) -> ApplicationBuilder {
+    Application::builder(store)
+        .aggregate::<account::Account>()
+        .read_model::<balance::Balance>()
+        .read_model::<credit_limit::CreditLimit>()
+}

@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The bank as a program; `cli.rs` has its command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    example_bank::run()
+}

@@ -26,6 +26,8 @@ mod snapshot;
 mod store;
 mod stream;
 mod subscription;
+#[cfg(feature = "actix-web")]
+pub mod web;
 
 pub use aggregate::Aggregate;
 pub use application::{Application, ApplicationBuilder};

@@ -1,0 +1,233 @@
+//! The account: what can be asked of it, what can have happened to it, why it may refuse.
+//!
+//! All rules about money stand in this file, and nothing else does: no HTTP, no storage, no async.
+//! Amounts are integers in the currency's minor unit (cents); no sum here can wrap around, because
+//! what would overflow is refused before it becomes an event.
+
+use actum::{Aggregate, Snapshots};
+use serde::{Deserialize, Serialize};
+
+/// An account as its events have left it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Account {
+    status: Status,
+    /// Below zero: the part of the credit limit that is used.
+    balance: i64,
+    credit_limit: i64,
+}
+
+/// Where an account is in its life.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Nobody has opened it yet.
+    #[default]
+    Unopened,
+    /// In use.
+    Open,
+    /// Takes money in, lets none out.
+    Frozen,
+    /// Over, for good.
+    Closed,
+}
+
+/// What can be asked of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccountCommand {
+    /// Open it for `owner`, in `currency` (three capital letters, such as `EUR`).
+    Open { owner: String, currency: String },
+    /// Put money in.
+    Credit { amount: i64 },
+    /// Take money out: first what is there, then what the credit limit allows.
+    Withdraw { amount: i64 },
+    /// Allow the balance to go down to `-limit`.
+    GrantCreditLimit { limit: i64 },
+    /// Let no money out until it is unfrozen.
+    Freeze,
+    /// Let money out again.
+    Unfreeze,
+    /// End it; its balance must be zero.
+    Close,
+}
+
+/// What can have happened to an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccountEvent {
+    /// It was opened.
+    Opened { owner: String, currency: String },
+    /// Money came in.
+    Credited { amount: i64 },
+    /// Money went out.
+    Withdrawn { amount: i64 },
+    /// The balance may now go down to `-limit`.
+    CreditLimitGranted { limit: i64 },
+    /// No money goes out any more.
+    Frozen,
+    /// Money may go out again.
+    Unfrozen,
+    /// It is over.
+    Closed,
+}
+
+/// Why an account refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No account of this id was ever opened.
+    #[error("there is no such account")]
+    UnknownAccount,
+    /// The id is taken.
+    #[error("the account is open already")]
+    AlreadyOpen,
+    /// Too long, empty, or not to be shown on a screen.
+    #[error("an owner is 1 to {MAX_OWNER_CHARS} characters without control characters")]
+    InvalidOwner,
+    /// Not like `EUR`.
+    #[error("a currency is three capital letters, such as EUR")]
+    InvalidCurrency,
+    /// Zero or negative.
+    #[error("an amount is above zero")]
+    InvalidAmount,
+    /// Negative.
+    #[error("a credit limit is zero or above")]
+    InvalidLimit,
+    /// More than the balance and the unused credit limit.
+    #[error("only {available} can be withdrawn")]
+    InsufficientFunds { available: i64 },
+    /// The balance would be too large to count.
+    #[error("the balance would be too large")]
+    BalanceTooLarge,
+    /// The new limit would not cover what is drawn already.
+    #[error("{used} of the credit limit is in use")]
+    LimitInUse { used: i64 },
+    /// Frozen: no money goes out.
+    #[error("the account is frozen")]
+    Frozen,
+    /// Closed: nothing happens any more.
+    #[error("the account is closed")]
+    Closed,
+    /// Closing needs a balance of zero.
+    #[error("the balance is {balance}, not zero")]
+    BalanceNotZero { balance: i64 },
+}
+
+/// The longest owner's name.
+pub const MAX_OWNER_CHARS: usize = 200;
+
+impl Aggregate for Account {
+    const TYPE: &'static str = "account";
+    type Command = AccountCommand;
+    type Event = AccountEvent;
+    type Error = Refusal;
+
+    fn handle(&self, command: AccountCommand) -> Result<Vec<AccountEvent>, Refusal> {
+        use AccountCommand::*;
+        match (self.status, command) {
+            (Status::Unopened, Open { owner, currency }) => open(owner, currency),
+            (Status::Unopened, _) => Err(Refusal::UnknownAccount),
+            (_, Open { .. }) => Err(Refusal::AlreadyOpen),
+
+            (Status::Closed, Close) => Ok(vec![]),
+            (Status::Closed, _) => Err(Refusal::Closed),
+
+            (_, Credit { amount }) => self.credit(amount),
+            (Status::Frozen, Withdraw { .. }) => Err(Refusal::Frozen),
+            (_, Withdraw { amount }) => self.withdraw(amount),
+            (_, GrantCreditLimit { limit }) => self.grant_credit_limit(limit),
+
+            (Status::Frozen, Freeze) | (Status::Open, Unfreeze) => Ok(vec![]),
+            (_, Freeze) => Ok(vec![AccountEvent::Frozen]),
+            (_, Unfreeze) => Ok(vec![AccountEvent::Unfrozen]),
+            (_, Close) if self.balance != 0 => {
+                Err(Refusal::BalanceNotZero { balance: self.balance })
+            }
+            (_, Close) => Ok(vec![AccountEvent::Closed]),
+        }
+    }
+
+    fn apply(&mut self, event: &AccountEvent) {
+        match event {
+            AccountEvent::Opened { .. } | AccountEvent::Unfrozen => self.status = Status::Open,
+            AccountEvent::Credited { amount } => self.balance += amount,
+            AccountEvent::Withdrawn { amount } => self.balance -= amount,
+            AccountEvent::CreditLimitGranted { limit } => self.credit_limit = *limit,
+            AccountEvent::Frozen => self.status = Status::Frozen,
+            AccountEvent::Closed => self.status = Status::Closed,
+        }
+    }
+
+    fn snapshots() -> Option<Snapshots<Self>> {
+        Some(Snapshots::every(100, 1))
+    }
+}
+
+fn open(owner: String, currency: String) -> Result<Vec<AccountEvent>, Refusal> {
+    let length = owner.chars().count();
+    let is_blank = owner.trim().is_empty();
+    if is_blank || length > MAX_OWNER_CHARS || owner.chars().any(char::is_control) {
+        return Err(Refusal::InvalidOwner);
+    }
+    if currency.len() != 3 || !currency.bytes().all(|letter| letter.is_ascii_uppercase()) {
+        return Err(Refusal::InvalidCurrency);
+    }
+    Ok(vec![AccountEvent::Opened { owner, currency }])
+}
+
+impl Account {
+    fn credit(&self, amount: i64) -> Result<Vec<AccountEvent>, Refusal> {
+        check_positive(amount)?;
+        self.balance.checked_add(amount).ok_or(Refusal::BalanceTooLarge)?;
+        Ok(vec![AccountEvent::Credited { amount }])
+    }
+
+    fn withdraw(&self, amount: i64) -> Result<Vec<AccountEvent>, Refusal> {
+        check_positive(amount)?;
+        // A sum beyond i64 is more than any amount can be, so its largest value serves as well.
+        let available = self.balance.saturating_add(self.credit_limit);
+        if amount > available {
+            return Err(Refusal::InsufficientFunds { available });
+        }
+        Ok(vec![AccountEvent::Withdrawn { amount }])
+    }
+
+    fn grant_credit_limit(&self, limit: i64) -> Result<Vec<AccountEvent>, Refusal> {
+        if limit < 0 {
+            return Err(Refusal::InvalidLimit);
+        }
+        // No overflow: the balance is never below -limit, so never i64::MIN.
+        let used = (-self.balance).max(0);
+        if limit < used {
+            return Err(Refusal::LimitInUse { used });
+        }
+        if limit == self.credit_limit {
+            return Ok(vec![]);
+        }
+        Ok(vec![AccountEvent::CreditLimitGranted { limit }])
+    }
+}
+
+fn check_positive(amount: i64) -> Result<(), Refusal> {
+    if amount > 0 { Ok(()) } else { Err(Refusal::InvalidAmount) }
+}
+
+impl Refusal {
+    /// The refusal's name for programs; never changes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownAccount => "unknown_account",
+            Self::AlreadyOpen => "already_open",
+            Self::InvalidOwner => "invalid_owner",
+            Self::InvalidCurrency => "invalid_currency",
+            Self::InvalidAmount => "invalid_amount",
+            Self::InvalidLimit => "invalid_limit",
+            Self::InsufficientFunds { .. } => "insufficient_funds",
+            Self::BalanceTooLarge => "balance_too_large",
+            Self::LimitInUse { .. } => "limit_in_use",
+            Self::Frozen => "frozen",
+            Self::Closed => "closed",
+            Self::BalanceNotZero { .. } => "balance_not_zero",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

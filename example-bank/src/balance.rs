@@ -1,0 +1,42 @@
+//! The read model `Balance`: what an account holds, and whether it is usable.
+
+use actum::{EventEnvelope, Fold, ReadModel, Sources};
+use serde::{Deserialize, Serialize};
+
+use crate::account::{Account, AccountEvent, Status};
+
+/// The balance of one account; its key is the account's id.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// In minor units; below zero when the credit limit is drawn on.
+    pub balance: i64,
+    /// Three capital letters.
+    pub currency: String,
+    /// `open`, `frozen` or `closed`.
+    pub status: Status,
+}
+
+impl ReadModel for Balance {
+    const NAME: &'static str = "balance";
+
+    fn sources() -> Sources<Self> {
+        Sources::of::<Account>()
+    }
+}
+
+impl Fold<Account> for Balance {
+    fn apply(&mut self, envelope: &EventEnvelope<AccountEvent>) {
+        match &envelope.event {
+            AccountEvent::Opened { currency, .. } => {
+                self.currency = currency.clone();
+                self.status = Status::Open;
+            }
+            AccountEvent::Credited { amount } => self.balance += amount,
+            AccountEvent::Withdrawn { amount } => self.balance -= amount,
+            AccountEvent::CreditLimitGranted { .. } => {}
+            AccountEvent::Frozen => self.status = Status::Frozen,
+            AccountEvent::Unfrozen => self.status = Status::Open,
+            AccountEvent::Closed => self.status = Status::Closed,
+        }
+    }
+}

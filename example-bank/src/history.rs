@@ -1,0 +1,88 @@
+//! `GET /accounts/{id}/history`: what happened to an account, page by page, from the log itself.
+
+use actix_web::web::{Json, Path, Query};
+use actum::web::Problem;
+use actum::{EventEnvelope, GlobalPosition, StreamVersion};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use time::format_description::well_known::Rfc3339;
+
+use crate::account::{Account, AccountEvent, Refusal};
+use crate::http::{App, unknown_account};
+
+const DEFAULT_LIMIT: usize = 50;
+const MAX_LIMIT: usize = 500;
+
+/// `?after=<version>&limit=`: at most `limit` events after that version.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Range {
+    #[serde(default)]
+    after: StreamVersion,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct HistoryPage {
+    events: Vec<Entry>,
+    /// The version to continue after; `null` when this page reaches the end.
+    next: Option<StreamVersion>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    version: StreamVersion,
+    position: GlobalPosition,
+    r#type: String,
+    /// As it was stored, byte for byte.
+    data: Box<RawValue>,
+    recorded_at: String,
+}
+
+pub(crate) async fn history(
+    app: App,
+    id: Path<String>,
+    range: Query<Range>,
+) -> Result<Json<HistoryPage>, Problem> {
+    let limit = range.limit.unwrap_or(DEFAULT_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        let detail = format!("a limit is 1 to {MAX_LIMIT}");
+        return Err(Problem::new(400, "invalid_query", detail));
+    }
+    // One more than asked for tells whether the page is the last one.
+    let mut found = read(&app, &id, range.after, limit + 1).await?;
+    let exists = !found.is_empty() || !read(&app, &id, StreamVersion::ZERO, 1).await?.is_empty();
+    if !exists {
+        return Err(Problem::refused(&Refusal::UnknownAccount));
+    }
+    let is_last = found.len() <= limit;
+    found.truncate(limit);
+    let events = found.iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
+    let next = events.last().filter(|_| !is_last).map(|entry| entry.version);
+    Ok(Json(HistoryPage { events, next }))
+}
+
+type Envelope = EventEnvelope<AccountEvent>;
+
+async fn read(
+    app: &App,
+    id: &str,
+    after: StreamVersion,
+    limit: usize,
+) -> Result<Vec<Envelope>, Problem> {
+    app.history::<Account>(id, after, limit).await.map_err(unknown_account)
+}
+
+impl Entry {
+    fn of(envelope: &Envelope) -> Result<Self, Problem> {
+        let data = RawValue::from_string(envelope.payload.clone());
+        let recorded_at = envelope.recorded_at.format(&Rfc3339);
+        Ok(Self {
+            version: envelope.version,
+            position: envelope.position,
+            r#type: envelope.event_type.clone(),
+            data: data.map_err(|error| Problem::internal(&error))?,
+            recorded_at: recorded_at.map_err(|error| Problem::internal(&error))?,
+        })
+    }
+}

@@ -1,0 +1,58 @@
+//! Input that does not fit is refused with a problem document: bodies, queries, paths and methods.
+
+use actix_web::error::JsonPayloadError;
+use actix_web::web::{self, JsonConfig, PathConfig, QueryConfig, ServiceConfig};
+use actix_web::{HttpRequest, Resource};
+
+use crate::web::Problem;
+
+/// The longest JSON body in bytes; a longer one is not read to its end.
+pub const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Has every extractor's error, and every path that leads nowhere, answered by a [`Problem`].
+pub fn strict_input(config: &mut ServiceConfig) {
+    config
+        .app_data(JsonConfig::default().limit(MAX_BODY_BYTES).error_handler(refuse_body))
+        .app_data(
+            QueryConfig::default().error_handler(|error, _| {
+                Problem::new(400, "invalid_query", error.to_string()).into()
+            }),
+        )
+        .app_data(
+            PathConfig::default().error_handler(|error, _| {
+                Problem::new(400, "invalid_path", error.to_string()).into()
+            }),
+        )
+        .default_service(web::to(|| async {
+            Problem::new(404, "no_such_path", "nothing is here")
+        }));
+}
+
+/// A resource that answers other methods than `methods` (such as `"GET, PUT"`) with a [`Problem`].
+pub fn resource(path: &str, methods: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move || async move {
+        Problem::new(405, "method_not_allowed", format!("allowed here: {methods}")).allow(methods)
+    }))
+}
+
+fn refuse_body(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
+    let problem = match &error {
+        JsonPayloadError::ContentType => Problem::new(
+            415,
+            "unsupported_media_type",
+            "the body must be JSON and say so: Content-Type: application/json",
+        ),
+        JsonPayloadError::OverflowKnownLength { .. } | JsonPayloadError::Overflow { .. } => {
+            Problem::new(
+                413,
+                "body_too_large",
+                format!("a body has at most {MAX_BODY_BYTES} bytes"),
+            )
+        }
+        JsonPayloadError::Deserialize(error) => {
+            Problem::new(400, "malformed_body", error.to_string())
+        }
+        _ => Problem::new(400, "malformed_body", "the body could not be read"),
+    };
+    problem.into()
+}

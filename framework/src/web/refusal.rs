@@ -1,0 +1,101 @@
+//! From the errors of commands and reads to problem documents: one place for every status.
+
+use crate::error::{CommandError, ReadError, StoreError};
+use crate::web::Problem;
+
+/// A refusal that programs can recognise: implement it on an aggregate's `Error`.
+pub trait RefusalCode: std::error::Error {
+    /// The refusal's name for programs, such as `insufficient_funds`; never changes.
+    fn code(&self) -> &'static str;
+
+    /// The HTTP status; 422 unless the refusal means something else, such as 404.
+    fn status(&self) -> u16 {
+        422
+    }
+}
+
+/// Long enough for a burst to pass or a database to come back, short enough for a person.
+const RETRY_AFTER_S: u32 = 1;
+
+impl Problem {
+    /// What an aggregate's refusal looks like on the wire.
+    pub fn refused(refusal: &impl RefusalCode) -> Self {
+        Self::new(refusal.status(), refusal.code(), refusal.to_string())
+    }
+
+    fn for_now(code: &'static str, detail: &str) -> Self {
+        Self::new(503, code, detail).retry_after(RETRY_AFTER_S)
+    }
+
+    fn of_store(error: &StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "a request was turned away");
+                Self::for_now("unavailable", "the store is unavailable; nothing was stored")
+            }
+            StoreError::Unknown(_) => Self::outcome_unknown(),
+            StoreError::Hole { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Checkpoint { .. } => Self::internal(error),
+        }
+    }
+
+    fn outcome_unknown() -> Self {
+        let detail = "it is not known yet whether this was done: send it again with the same \
+                      Idempotency-Key to learn it";
+        Self::for_now("outcome_unknown", detail)
+    }
+
+    fn overloaded() -> Self {
+        Self::for_now("overloaded", "too much is queued; nothing was done")
+    }
+
+    fn stopping() -> Self {
+        Self::for_now("stopping", "the server is stopping; nothing was done")
+    }
+}
+
+impl<E: RefusalCode> From<CommandError<E>> for Problem {
+    fn from(error: CommandError<E>) -> Self {
+        match &error {
+            CommandError::Refused(refusal) => Self::refused(refusal),
+            CommandError::Conflict { .. } => Self::new(409, "conflict", error.to_string()),
+            CommandError::KeyReused { .. } => {
+                let detail = "this Idempotency-Key was used before for another request";
+                Self::new(422, "idempotency_key_reused", detail)
+            }
+            CommandError::Overloaded(_) => Self::overloaded(),
+            CommandError::Unavailable(store) => Self::of_store(store),
+            CommandError::Unknown => Self::outcome_unknown(),
+            CommandError::InvalidId(invalid) => Self::new(400, "invalid_id", invalid.to_string()),
+            CommandError::InvalidKey(invalid) => {
+                Self::new(400, "invalid_idempotency_key", invalid.to_string())
+            }
+            CommandError::Stopping => Self::stopping(),
+            CommandError::Quarantined { .. }
+            | CommandError::Panicked { .. }
+            | CommandError::Unstorable { .. }
+            | CommandError::NotRegistered(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match &error {
+            ReadError::NotFound { .. } => Self::new(404, "not_found", error.to_string()),
+            ReadError::NotYet { .. } => {
+                Self::new(504, "not_yet", error.to_string()).retry_after(RETRY_AFTER_S)
+            }
+            ReadError::Halted { model, .. } => {
+                tracing::error!(%error, "a read was turned away");
+                Self::for_now("halted", &format!("{model} is halted until somebody repairs it"))
+            }
+            ReadError::Unavailable(store) => Self::of_store(store),
+            ReadError::Overloaded(_) => Self::overloaded(),
+            ReadError::NotRegistered(_) => Self::internal(&error),
+            ReadError::InvalidId(invalid) => Self::new(400, "invalid_id", invalid.to_string()),
+            ReadError::Stopping => Self::stopping(),
+        }
+    }
+}
