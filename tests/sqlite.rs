@@ -249,7 +249,9 @@ async fn a_full_disk_refuses_whole_appends_serves_reads_and_resumes() {
     let store = SqliteStore::open(&path).await.unwrap();
     let mut stored = 0;
     let reason = loop {
-        let outcomes = store.append((0..5).map(|_| append("1", 20_000)).collect()).await;
+        let appends = (0..5).map(|_| append("1", 20_000)).collect();
+        let appended = tokio::time::timeout(Duration::from_secs(20), store.append(appends));
+        let outcomes = appended.await.expect("the store did not settle what a full disk left open");
         let committed = |o: &AppendOutcome| matches!(o, AppendOutcome::Committed(_));
         let count = outcomes.iter().filter(|o| committed(o)).count();
         assert!(count == 0 || count == 5, "a batch was stored in part: {outcomes:?}");
