@@ -205,19 +205,6 @@ async fn a_missing_event_is_noticed_by_every_reader() {
     assert!(matches!(read, Err(StoreError::Hole { after: 2, found: 4, .. })), "{read:?}");
 }
 
-#[tokio::test]
-async fn pages_too_large_for_one_text_are_cut() {
-    let directory = Directory::new();
-    let options = SqliteOptions::new(&directory.file("bank.db")).unsafe_without_sync();
-    let store = options.open().await.unwrap();
-    for _ in 0..3 {
-        store.append((0..100).map(|_| append("1", 4_000_000)).collect()).await;
-    }
-    let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), 300).await.unwrap();
-    assert!((1..300).contains(&page.events.len()), "{}", page.events.len());
-    assert_eq!(page.scanned_to.0, page.events.len() as u64);
-}
-
 /// A file system of 3 MB, mounted for one test.
 struct SmallDisk(Directory);
 
