@@ -83,7 +83,7 @@ pub fn deposits(account: &str, count: usize) -> Outcome<Append> {
 /// Appends all, or fails with what stood in the way.
 pub async fn append(store: &dyn EventStore, appends: Vec<Append>) -> Outcome {
     for outcome in store.append(appends).await {
-        if !matches!(outcome, AppendOutcome::Committed { .. }) {
+        if !matches!(outcome, AppendOutcome::Committed(_)) {
             return Err(format!("{outcome:?}").into());
         }
     }
