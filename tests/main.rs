@@ -3,6 +3,7 @@
 mod aggregates;
 mod bank;
 mod bank_input;
+mod conformance;
 mod counter;
 mod directory;
 mod sqlite;

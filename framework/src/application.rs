@@ -9,6 +9,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::actor::read_model::{
+    self, Progress, ReadModelControl, ReadModelHandle, ReadModelSettings, State,
+};
 use crate::actor::{Admission, Arbiters, Deciding, Router};
 use crate::aggregate::Aggregate;
 use crate::clock::{Clock, SystemClock};
@@ -18,8 +21,10 @@ use crate::document::Store;
 use crate::error::{CommandError, ReadError, StartError, StoreError};
 use crate::event::EventEnvelope;
 use crate::event_store::EventStore;
+use crate::read_model::{Document, ReadModel};
 use crate::settings::Settings;
-use crate::stream::{StreamId, StreamVersion};
+use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+use crate::subscription::{Tail, TailSettings};
 
 /// A running application. Clones are the same application.
 #[derive(Clone)]
@@ -32,8 +37,20 @@ struct Inner {
     arbiters: Arc<Arbiters>,
     admission: Admission,
     settings: Settings,
+    tail: Tail,
     /// `Router<A>` by the type `A`.
     routers: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    /// `ReadModelHandle<M>` by the type `M`.
+    read_models: HashMap<TypeId, Arc<dyn ReadModelControl>>,
+}
+
+/// Whether the application can serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// Everything asked for would be answered as of now.
+    pub ready: bool,
+    /// What is not there yet, one line each.
+    pub waiting_for: Vec<String>,
 }
 
 /// What an application is made of, before it starts.
@@ -54,7 +71,9 @@ struct Parts {
     settings: Settings,
     arbiters: Arc<Arbiters>,
     admission: Admission,
+    tail: Tail,
     routers: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    read_models: HashMap<TypeId, Arc<dyn ReadModelControl>>,
 }
 
 impl Application {
@@ -105,6 +124,59 @@ impl Application {
         self.router::<A>().map_or(0, Router::live)
     }
 
+    /// The document of the read model `M` with this key, never from before the application started.
+    ///
+    /// # Errors
+    /// [`ReadError`]; `NotYet` while the read model still catches up, after a bounded wait.
+    pub async fn read<M: ReadModel>(&self, key: &str) -> Result<Document<M>, ReadError> {
+        self.read_after(key, GlobalPosition::ZERO).await
+    }
+
+    /// As [`Application::read`], but not before the read model has applied `position`: with
+    /// `Committed::position` it reads your own write.
+    ///
+    /// # Errors
+    /// [`ReadError`]; `NotYet` if the wait of `Settings::read_within` ends first.
+    pub async fn read_after<M: ReadModel>(
+        &self,
+        key: &str,
+        position: GlobalPosition,
+    ) -> Result<Document<M>, ReadError> {
+        let control = self.inner.read_models.get(&TypeId::of::<M>());
+        let handle = control.and_then(|control| {
+            let any: &dyn Any = &**control;
+            any.downcast_ref::<ReadModelHandle<M>>()
+        });
+        let handle = handle.ok_or(ReadError::NotRegistered(M::NAME))?;
+        handle.read(key, position, self.inner.settings.read_within).await
+    }
+
+    /// Whether every read model has caught up with the head the log had at start.
+    pub fn readiness(&self) -> Readiness {
+        let mut waiting_for = Vec::new();
+        if self.inner.admission.is_closed() {
+            waiting_for.push("nothing: the application is stopping".to_owned());
+        }
+        for control in self.inner.read_models.values() {
+            let Progress { applied, head_at_start, state, .. } = control.progress();
+            let name = control.name();
+            match state {
+                State::Live => {}
+                State::CatchingUp => {
+                    waiting_for.push(format!("{name}, at position {applied} of {head_at_start}"))
+                }
+                State::Halted { position, reason } => waiting_for
+                    .push(format!("{name}, which halted at position {position}: {reason}")),
+                State::Stopped => waiting_for.push(format!("{name}, which has stopped")),
+            }
+        }
+        if let Some(trouble) = self.inner.tail.status().trouble {
+            waiting_for.push(format!("the log, which cannot be read: {trouble}"));
+        }
+        waiting_for.sort_unstable();
+        Readiness { ready: waiting_for.is_empty(), waiting_for }
+    }
+
     /// The events of one aggregate after a version, from the log, at most `limit`.
     ///
     /// # Errors
@@ -133,16 +205,29 @@ impl Application {
         &*self.inner.store
     }
 
-    /// Lets no more commands in, waits for those that are, and stops the actors.
+    /// Lets no more commands in, waits for those that are, saves the read models, and stops.
     pub async fn shutdown(&self) {
         let inner = &self.inner;
         crate::crash::point("shutdown");
         if !inner.admission.close_and_drain(inner.settings.drain_within).await {
             tracing::warn!("commands were still under way when the time to drain was over");
         }
+        for control in inner.read_models.values() {
+            control.flush_and_stop().await;
+        }
+        inner.tail.stop();
         let arbiters = Arc::clone(&inner.arbiters);
         // Joining threads would block this one.
         let _ = tokio::task::spawn_blocking(move || arbiters.stop()).await;
+    }
+}
+
+impl Drop for Inner {
+    /// An application that nobody holds any more stops, also without `shutdown`: what was not
+    /// answered is then unknown to its caller, and read models resume from their checkpoints.
+    fn drop(&mut self) {
+        self.tail.stop();
+        self.arbiters.halt();
     }
 }
 
@@ -151,6 +236,13 @@ impl ApplicationBuilder {
     #[must_use]
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
         self.parts.push(Box::new(|parts| Box::pin(async move { parts.add_aggregate::<A>() })));
+        self
+    }
+
+    /// Runs the read model `M`, from its checkpoint.
+    #[must_use]
+    pub fn read_model<M: ReadModel>(mut self) -> Self {
+        self.parts.push(Box::new(|parts| Box::pin(parts.add_read_model::<M>())));
         self
     }
 
@@ -175,19 +267,25 @@ impl ApplicationBuilder {
     /// not belong to this log.
     pub async fn start(self) -> Result<Application, StartError> {
         let arbiters = Arc::new(Arbiters::start(self.settings.arbiters)?);
+        let head = self.store.head().await?;
+        let tailing = Arc::clone(&arbiters);
+        let spawn = move |task| tailing.spawn(0, task);
+        let tail = Tail::start(Arc::clone(&self.store), head, TailSettings::default(), spawn);
         let mut parts = Parts {
             store: self.store,
             clock: self.clock,
             admission: Admission::new(self.settings.commands_in_flight),
             settings: self.settings,
             arbiters,
+            tail,
             routers: HashMap::new(),
+            read_models: HashMap::new(),
         };
         for part in self.parts {
             part(&mut parts).await?;
         }
-        let Parts { store, arbiters, admission, settings, routers, .. } = parts;
-        let inner = Inner { store, arbiters, admission, settings, routers };
+        let Parts { store, arbiters, admission, settings, tail, routers, read_models, .. } = parts;
+        let inner = Inner { store, arbiters, admission, settings, tail, routers, read_models };
         Ok(Application { inner: Arc::new(inner) })
     }
 }
@@ -212,5 +310,17 @@ impl Parts {
             None => Ok(()),
             Some(_) => Err(StartError::Twice(A::TYPE)),
         }
+    }
+
+    async fn add_read_model<M: ReadModel>(&mut self) -> Result<(), StartError> {
+        if self.read_models.contains_key(&TypeId::of::<M>()) {
+            return Err(StartError::Twice(M::NAME));
+        }
+        // Each on the next arbiter.
+        let arbiter = self.arbiters.of(self.read_models.len() as u64);
+        let (store, settings) = (Arc::clone(&self.store), ReadModelSettings::default());
+        let handle = read_model::start::<M>(arbiter, store, &self.tail, settings).await?;
+        self.read_models.insert(TypeId::of::<M>(), Arc::new(handle));
+        Ok(())
     }
 }

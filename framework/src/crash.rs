@@ -1,2 +1,30 @@
-//! Crash points (stand-in).
-pub(crate) fn point(_: &str) {}
+//! Crash points: places where a test lets the process die, to prove that nothing is lost there.
+//!
+//! Compiled with the feature `testing` only. `ACTUM_CRASH_AT=name:n` aborts the process when it
+//! passes the point `name` for the n-th time; an abort runs no destructor and flushes nothing. The
+//! points: `command.accepted`, `append.before_commit`, `append.after_commit`,
+//! `entity.before_reply`, `snapshot.before_commit`, `read_model.before_save`,
+//! `read_model.after_save`, `migrate`, `shutdown`.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+struct CrashAt {
+    name: String,
+    passes_left: AtomicU64,
+}
+
+/// Aborts if the environment says that this is the place and the time.
+pub(crate) fn point(name: &str) {
+    static CRASH_AT: OnceLock<Option<CrashAt>> = OnceLock::new();
+    let Some(crash_at) = CRASH_AT.get_or_init(from_environment) else { return };
+    if crash_at.name == name && crash_at.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {
+        std::process::abort();
+    }
+}
+
+fn from_environment() -> Option<CrashAt> {
+    let text = std::env::var("ACTUM_CRASH_AT").ok()?;
+    let (name, pass) = text.rsplit_once(':')?;
+    Some(CrashAt { name: name.to_owned(), passes_left: AtomicU64::new(pass.parse().ok()?) })
+}

@@ -15,6 +15,10 @@ mod application;
 mod clock;
 mod codec;
 mod command;
+#[cfg(feature = "testing")]
+mod crash;
+#[cfg(not(feature = "testing"))]
+#[path = "crash_off.rs"]
 mod crash;
 mod document;
 mod error;
@@ -26,11 +30,13 @@ mod snapshot;
 mod store;
 mod stream;
 mod subscription;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "actix-web")]
 pub mod web;
 
 pub use aggregate::Aggregate;
-pub use application::{Application, ApplicationBuilder};
+pub use application::{Application, ApplicationBuilder, Readiness};
 pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, Encoded, EventCodec, Upcaster};
 pub use command::{CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_COMMAND_ID_BYTES};

@@ -12,7 +12,7 @@ use actix::{Arbiter, ArbiterHandle, System};
 
 use crate::error::StartError;
 
-/// The arbiters of one application. Dropping them stops their threads.
+/// The arbiters of one application.
 pub(crate) struct Arbiters {
     handles: Vec<ArbiterHandle>,
     system: System,
@@ -55,16 +55,15 @@ impl Arbiters {
 
     /// Stops the threads and waits until they have ended, unless called from one of them.
     pub(crate) fn stop(&self) {
-        self.system.stop();
+        self.halt();
         let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
         if let Some(thread) = thread {
             let _ = thread.join();
         }
     }
-}
 
-impl Drop for Arbiters {
-    fn drop(&mut self) {
+    /// Stops the threads and does not wait for them.
+    pub(crate) fn halt(&self) {
         self.system.stop();
     }
 }

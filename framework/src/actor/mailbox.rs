@@ -21,7 +21,7 @@ pub(crate) struct Request<A: Aggregate> {
     pub(crate) options: CommandOptions,
     pub(crate) reply: oneshot::Sender<Answer<A>>,
     /// Held until the request is answered or dropped.
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) _permit: OwnedSemaphorePermit,
     /// How often it lost the race for its stream.
     pub(crate) conflicts: u32,
 }

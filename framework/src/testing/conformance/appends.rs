@@ -1,0 +1,104 @@
+//! Appending: versions, positions, expectations, wholeness.
+
+use super::{append, committed, one, refused, stream};
+use crate::document::Store;
+use crate::event_store::{Append, AppendOutcome, Filter, NotCommitted};
+use crate::stream::ExpectedVersion::{Any, Exact, NoStream, StreamExists};
+use crate::stream::{GlobalPosition, StreamVersion};
+
+/// Promises 3 and 4 in small.
+pub async fn versions_and_positions_are_dense_from_one(store: impl Store) {
+    let a = committed(one(&store, append("a", Any, 2)).await);
+    let b = committed(one(&store, append("b", Any, 1)).await);
+    let c = committed(one(&store, append("a", Any, 1)).await);
+    assert_eq!((a.version.0, a.position.0), (2, 2));
+    assert_eq!((b.version.0, b.position.0), (1, 3));
+    assert_eq!((c.version.0, c.position.0), (3, 4));
+    let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), 99).await.unwrap();
+    let placed = page.events.iter().map(|e| (e.position.0, e.stream.to_string(), e.version.0));
+    let expected = [(1, "a", 1), (2, "a", 2), (3, "b", 1), (4, "a", 3)];
+    let expected = expected.map(|(p, id, v)| (p, format!("ledger-{id}"), v));
+    assert_eq!(placed.collect::<Vec<_>>(), expected);
+}
+
+/// Every expectation against an absent stream and one with two events.
+pub async fn expected_versions_are_checked(store: impl Store) {
+    let table = [
+        (Any, true, true),
+        (NoStream, true, false),
+        (StreamExists, false, true),
+        (Exact(StreamVersion(0)), true, false),
+        (Exact(StreamVersion(1)), false, false),
+        (Exact(StreamVersion(2)), false, true),
+        (Exact(StreamVersion(3)), false, false),
+    ];
+    for (row, (expected, on_absent, on_two)) in table.into_iter().enumerate() {
+        let outcome = one(&store, append(&format!("absent-{row}"), expected, 1)).await;
+        let is_committed = matches!(outcome, AppendOutcome::Committed(_));
+        assert_eq!(is_committed, on_absent, "{expected:?} of an absent stream: {outcome:?}");
+        let two = format!("two-{row}");
+        committed(one(&store, append(&two, Any, 2)).await);
+        match one(&store, append(&two, expected, 1)).await {
+            AppendOutcome::Committed(_) => assert!(on_two, "{expected:?} held for two events"),
+            AppendOutcome::NotCommitted(NotCommitted::Conflict { actual }) => {
+                assert!(!on_two && actual.0 == 2, "{expected:?} did not hold for {actual} events");
+            }
+            other => panic!("{expected:?}: {other:?}"),
+        }
+    }
+}
+
+/// A refused append of several events leaves nothing, and no hole.
+pub async fn an_append_is_stored_whole_or_not_at_all(store: impl Store) {
+    committed(one(&store, append("a", Any, 1)).await);
+    refused(one(&store, append("a", NoStream, 5)).await);
+    let next = committed(one(&store, append("a", Any, 5)).await);
+    assert_eq!((next.version.0, next.position.0), (6, 6));
+    assert_eq!(store.head().await.unwrap().0, 6);
+}
+
+/// Order within a call counts.
+pub async fn appends_of_one_call_see_one_another(store: impl Store) {
+    let exact = |version| Exact(StreamVersion(version));
+    let mut outcomes = store
+        .append(vec![
+            append("a", NoStream, 1),
+            append("a", exact(1), 2),
+            append("a", exact(1), 1),
+            append("b", NoStream, 1),
+            append("a", exact(3), 1),
+        ])
+        .await
+        .into_iter();
+    let mut next = || outcomes.next().unwrap();
+    assert_eq!(committed(next()).version.0, 1);
+    assert_eq!(committed(next()).version.0, 3);
+    assert!(matches!(refused(next()), NotCommitted::Conflict { actual: StreamVersion(3) }));
+    assert_eq!(committed(next()).position.0, 4);
+    assert_eq!(committed(next()).position.0, 5);
+}
+
+/// A decision taken on another that did not come about must not be stored.
+pub async fn a_chained_append_falls_with_the_one_before_it(store: impl Store) {
+    committed(one(&store, append("a", Any, 1)).await);
+    let exact =
+        |version, chained| Append { chained, ..append("a", Exact(StreamVersion(version)), 1) };
+    // The second would fit the version that others have reached: it must fall all the same.
+    let outcomes = store.append(vec![exact(0, false), exact(1, true), exact(2, true)]).await;
+    assert!(outcomes.into_iter().map(refused).count() == 3);
+    let outcomes = store.append(vec![exact(1, false), exact(2, true), exact(3, true)]).await;
+    assert_eq!(outcomes.into_iter().map(committed).last().unwrap().version.0, 4);
+}
+
+/// Sending an append again whose answer was lost is safe without a command id too, once the store
+/// is told that the events stand; at the least nothing is stored twice.
+pub async fn the_same_events_sent_again_are_answered_as_they_were(store: impl Store) {
+    let sent = append("a", NoStream, 2);
+    let first = committed(one(&store, sent.clone()).await);
+    committed(one(&store, append("b", Any, 1)).await);
+    let again = committed(one(&store, Append { expected: Any, ..sent }).await);
+    assert_eq!((again.version, again.position), (first.version, first.position));
+    assert!(again.replayed && !first.replayed);
+    let events = store.read_stream(&stream("a"), StreamVersion::ZERO, 9).await.unwrap();
+    assert_eq!((events.len(), store.head().await.unwrap().0), (2, 3));
+}

@@ -1,0 +1,84 @@
+//! Command ids: one effect, one outcome, however often and wherever they are sent.
+
+use super::{append, committed, keyed, one, refused, stream};
+use crate::command::CommandKey;
+use crate::document::Store;
+use crate::event_store::{Append, Confirmation, NotCommitted};
+use crate::stream::{ExpectedVersion, StreamVersion};
+
+/// Promise 2: a retry learns the first outcome, whatever it expects now.
+pub async fn a_command_id_acts_once(store: impl Store) {
+    let first = committed(one(&store, keyed("a", 2, "k")).await);
+    committed(one(&store, append("a", ExpectedVersion::Any, 1)).await);
+    let retry = Append { expected: ExpectedVersion::NoStream, ..keyed("a", 2, "k") };
+    let again = committed(one(&store, retry).await);
+    assert_eq!((again.version, again.position), (first.version, first.position));
+    assert!(again.replayed && !first.replayed);
+    assert_eq!(store.head().await.unwrap().0, 3);
+}
+
+/// The same, when both are in one call.
+pub async fn a_command_id_acts_once_within_one_call(store: impl Store) {
+    let outcomes = store.append(vec![keyed("a", 1, "k"), keyed("a", 1, "k")]).await;
+    let outcomes: Vec<_> = outcomes.into_iter().map(committed).collect();
+    assert_eq!(outcomes.iter().map(|c| c.replayed).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(store.head().await.unwrap().0, 1);
+}
+
+/// The same, when fifty come at once.
+pub async fn a_command_id_acts_once_among_concurrent_callers(store: impl Store + Clone) {
+    let calls = (0..50).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move { committed(one(&store, keyed("a", 1, "k")).await) })
+    });
+    let mut fresh = 0;
+    for call in calls.collect::<Vec<_>>() {
+        fresh += usize::from(!call.await.unwrap().replayed);
+    }
+    assert_eq!((fresh, store.head().await.unwrap().0), (1, 1));
+}
+
+/// An id is bound to its request, also across streams.
+pub async fn another_request_with_the_same_id_is_refused(store: impl Store) {
+    committed(one(&store, keyed("a", 1, "k")).await);
+    let command = Some(CommandKey::new("k", b"another request").unwrap());
+    let other = Append { command, ..append("b", ExpectedVersion::Any, 1) };
+    assert!(matches!(refused(one(&store, other).await), NotCommitted::KeyReused));
+    assert_eq!(store.head().await.unwrap().0, 1);
+}
+
+/// A command that had nothing to do must not act when it is retried later.
+pub async fn a_command_without_events_is_remembered(store: impl Store) {
+    let tip = committed(one(&store, append("a", ExpectedVersion::Any, 2)).await);
+    let nothing = committed(one(&store, keyed("a", 0, "k")).await);
+    assert_eq!((nothing.version, nothing.position), (tip.version, tip.position));
+    let again = committed(one(&store, keyed("a", 3, "k")).await);
+    assert_eq!((again.version, again.replayed), (tip.version, true));
+    assert_eq!(store.head().await.unwrap().0, 2);
+}
+
+/// A refusal leaves no trace: the id is free.
+pub async fn a_refused_append_keeps_no_command_id(store: impl Store) {
+    let expected = ExpectedVersion::StreamExists;
+    refused(one(&store, Append { expected, ..keyed("a", 1, "k") }).await);
+    let later = committed(one(&store, keyed("a", 1, "k")).await);
+    assert_eq!((later.position.0, later.replayed), (1, false));
+}
+
+/// What `confirm` answers before and after a command.
+pub async fn a_confirmation_tells_stale_and_done_from_current(store: impl Store) {
+    let (a, key) = (stream("a"), CommandKey::new("k", b"request").unwrap());
+    let confirm =
+        async |version, key| store.confirm(&a, StreamVersion(version), key).await.unwrap();
+    assert_eq!(confirm(0, Some(&key)).await, Confirmation::Current);
+    let done = committed(one(&store, keyed("a", 1, "k")).await);
+    assert_eq!(confirm(1, None).await, Confirmation::Current);
+    assert_eq!(confirm(0, None).await, Confirmation::Stale { actual: StreamVersion(1) });
+    let Confirmation::Replayed(again) = confirm(0, Some(&key)).await else { panic!("not found") };
+    assert_eq!(
+        (again.version, again.position, again.replayed),
+        (done.version, done.position, true)
+    );
+    let other = CommandKey::new("k", b"another").unwrap();
+    assert_eq!(confirm(1, Some(&other)).await, Confirmation::KeyReused);
+}

@@ -1,0 +1,69 @@
+//! One bad append among good ones fails alone.
+
+use super::{append, committed, event, one, refused};
+use crate::document::Store;
+use crate::event::NewEvent;
+use crate::event_store::{Append, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted};
+use crate::stream::ExpectedVersion::{Any, NoStream, StreamExists};
+use crate::stream::GlobalPosition;
+
+fn of(event: NewEvent) -> Append {
+    Append { events: vec![event], ..append("bad", Any, 0) }
+}
+
+/// Every kind of bad append, among fifty good ones.
+pub async fn a_bad_append_fails_alone(store: impl Store) {
+    let large = format!("\"{}\"", "x".repeat(MAX_PAYLOAD_BYTES));
+    let metadata = format!("\"{}\"", "x".repeat(MAX_METADATA_BYTES)).into();
+    let bad = [
+        append("bad", StreamExists, 1),
+        of(event(&large)),
+        of(event("{no json")),
+        of(event("1 2")),
+        of(event("")),
+        of(event(" 1")),
+        of(NewEvent { metadata, ..event("1") }),
+        of(NewEvent { event_type: "".into(), ..event("1") }),
+        of(NewEvent { event_type: "a\"b".into(), ..event("1") }),
+        of(NewEvent { event_type: "x".repeat(256).into(), ..event("1") }),
+    ];
+    let count = bad.len();
+    let mut appends: Vec<_> = (0..50).map(|n| append(&format!("g{n}"), NoStream, 2)).collect();
+    for (index, bad) in bad.into_iter().enumerate() {
+        appends.insert(index * 4, bad);
+    }
+    let outcomes = store.append(appends).await;
+    let mut position = 0;
+    for (index, outcome) in outcomes.into_iter().enumerate() {
+        if index % 4 == 0 && index / 4 < count {
+            let reason = refused(outcome);
+            let named = matches!(reason, NotCommitted::Conflict { .. } | NotCommitted::Invalid(_));
+            assert!(named, "{reason:?}");
+        } else {
+            position += 2;
+            assert_eq!(committed(outcome).position, GlobalPosition(position));
+        }
+    }
+    assert_eq!((position, store.head().await.unwrap().0), (100, 100));
+}
+
+/// An event id is for ever; one that stands already, elsewhere or twice in a call, is refused.
+pub async fn a_doubled_event_id_fails_its_own_append(store: impl Store) {
+    let first = append("a", Any, 1);
+    let doubled = |id: &str| Append { events: first.events.clone(), ..append(id, Any, 1) };
+    committed(one(&store, first.clone()).await);
+    let mut appends: Vec<_> = (0..50).map(|n| append(&format!("g{n}"), NoStream, 1)).collect();
+    appends[25] = doubled("elsewhere");
+    for (index, outcome) in store.append(appends).await.into_iter().enumerate() {
+        match index {
+            25 => assert!(matches!(refused(outcome), NotCommitted::Invalid(_))),
+            _ => drop(committed(outcome)),
+        }
+    }
+    assert_eq!(store.head().await.unwrap().0, 50);
+    let twice = event("1");
+    let appends = vec![of(twice.clone()), of(twice)];
+    let mut outcomes = store.append(appends).await.into_iter();
+    committed(outcomes.next().unwrap());
+    assert!(matches!(refused(outcomes.next().unwrap()), NotCommitted::Invalid(_)));
+}

@@ -1,0 +1,122 @@
+//! What every store must do, as tests: put yours through with one line.
+//!
+//! ```ignore
+//! // An expression that makes a fresh store and whatever must live as long as it.
+//! actum::conformance!(memory, || async { (MemoryStore::new(), ()) });
+//! ```
+//!
+//! The line becomes a module with one `#[tokio::test]` for each case (the crate using it needs
+//! tokio with `macros` and `rt-multi-thread`). The store's memory twin is its specification.
+
+pub mod appends;
+pub mod commands;
+pub mod documents;
+pub mod isolation;
+pub mod order;
+pub mod payloads;
+pub mod reads;
+pub mod snapshots;
+
+use uuid::Uuid;
+
+use crate::command::{CommandKey, Committed};
+use crate::event::NewEvent;
+use crate::event_store::{Append, AppendOutcome, EventStore, NotCommitted};
+use crate::stream::{ExpectedVersion, StreamId};
+
+/// The tests of every store; see [`crate::testing::conformance`].
+#[macro_export]
+macro_rules! conformance {
+    ($store:ident, $open:expr) => {
+        $crate::conformance! { $store, $open,
+            appends: versions_and_positions_are_dense_from_one,
+            appends: expected_versions_are_checked,
+            appends: an_append_is_stored_whole_or_not_at_all,
+            appends: appends_of_one_call_see_one_another,
+            appends: a_chained_append_falls_with_the_one_before_it,
+            appends: the_same_events_sent_again_are_answered_as_they_were,
+            commands: a_command_id_acts_once,
+            commands: a_command_id_acts_once_within_one_call,
+            commands: a_command_id_acts_once_among_concurrent_callers,
+            commands: another_request_with_the_same_id_is_refused,
+            commands: a_command_without_events_is_remembered,
+            commands: a_refused_append_keeps_no_command_id,
+            commands: a_confirmation_tells_stale_and_done_from_current,
+            documents: documents_and_checkpoint_are_stored_together,
+            documents: a_writer_with_an_old_checkpoint_stores_nothing,
+            documents: the_same_batch_sent_again_changes_nothing,
+            isolation: a_bad_append_fails_alone,
+            isolation: a_doubled_event_id_fails_its_own_append,
+            order: positions_are_dense_under_concurrent_writers_and_refusals,
+            order: an_acknowledged_append_comes_before_a_later_one,
+            payloads: payloads_come_back_byte_for_byte,
+            reads: pages_follow_one_another_without_loss,
+            reads: a_filtered_read_says_how_far_it_looked,
+            reads: the_head_is_known_and_wakes_who_waits,
+            snapshots: the_newest_snapshot_is_kept,
+        }
+    };
+    ($store:ident, $open:expr, $($topic:ident: $case:ident,)*) => {
+        mod $store {
+            #[allow(unused_imports)]
+            use super::*;
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    let (store, _keep) = ($open)().await;
+                    $crate::testing::conformance::$topic::$case(store).await;
+                }
+            )*
+        }
+    };
+}
+
+/// The stream `ledger-{id}`.
+fn stream(id: &str) -> StreamId {
+    StreamId::new("ledger", id).unwrap()
+}
+
+/// An event with this payload.
+fn event(payload: &str) -> NewEvent {
+    NewEvent {
+        event_id: Uuid::now_v7(),
+        event_type: "Booked".into(),
+        schema_version: 1,
+        payload: payload.into(),
+        metadata: "{}".into(),
+    }
+}
+
+/// An append of `count` events to `ledger-{id}`.
+fn append(id: &str, expected: ExpectedVersion, count: usize) -> Append {
+    let events = (0..count).map(|n| event(&n.to_string())).collect();
+    Append { stream: stream(id), expected, events, command: None, chained: false }
+}
+
+/// The same with a command id.
+fn keyed(id: &str, count: usize, key: &str) -> Append {
+    let key = CommandKey::new(key, b"request").unwrap();
+    Append { command: Some(key), ..append(id, ExpectedVersion::Any, count) }
+}
+
+async fn one(store: &impl EventStore, append: Append) -> AppendOutcome {
+    let mut outcomes = store.append(vec![append]).await;
+    assert_eq!(outcomes.len(), 1, "one outcome for each append");
+    outcomes.remove(0)
+}
+
+#[track_caller]
+fn committed(outcome: AppendOutcome) -> Committed {
+    match outcome {
+        AppendOutcome::Committed(committed) => committed,
+        other => panic!("not committed: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn refused(outcome: AppendOutcome) -> NotCommitted {
+    match outcome {
+        AppendOutcome::NotCommitted(reason) => reason,
+        other => panic!("not refused: {other:?}"),
+    }
+}

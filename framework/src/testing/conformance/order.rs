@@ -1,0 +1,59 @@
+//! One global order: promise 4, under load.
+
+use super::{append, committed, one};
+use crate::document::Store;
+use crate::event_store::{AppendOutcome, Filter};
+use crate::stream::ExpectedVersion::{Any, NoStream};
+use crate::stream::GlobalPosition;
+
+/// Sixteen writers, every third append refused, and a reader that polls the tail meanwhile: it
+/// sees 1..N, and exactly what stands in the end.
+pub async fn positions_are_dense_under_concurrent_writers_and_refusals(store: impl Store + Clone) {
+    let writers = (0..16).map(|writer| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut stored = 0;
+            for round in 0..30 {
+                let id = format!("{}", (writer * 5 + round) % 7);
+                let expected = if round % 3 == 0 { NoStream } else { Any };
+                let count = 1 + round % 2;
+                let outcome = one(&store, append(&id, expected, count)).await;
+                stored += count * usize::from(matches!(outcome, AppendOutcome::Committed(_)));
+            }
+            stored
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    let tailing = store.clone();
+    let (stop, mut stopped) = tokio::sync::oneshot::channel::<u64>();
+    let tail = tokio::spawn(async move {
+        let (mut seen, mut after, mut end) = (Vec::new(), GlobalPosition::ZERO, None);
+        while end.is_none_or(|end| after.0 < end) {
+            let page = tailing.read_all(after, &Filter::all(), 17).await.unwrap();
+            seen.extend(page.events.iter().map(|e| (e.position.0, e.event_id)));
+            after = page.scanned_to;
+            end = end.or_else(|| stopped.try_recv().ok());
+            tokio::task::yield_now().await;
+        }
+        seen
+    });
+    let mut stored = 0;
+    for writer in writers {
+        stored += writer.await.unwrap();
+    }
+    stop.send(stored as u64).unwrap();
+    let seen = tail.await.unwrap();
+    assert!(seen.iter().map(|(position, _)| *position).eq(1..=stored as u64));
+    let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), 10_000).await.unwrap();
+    assert!(page.events.iter().map(|e| (e.position.0, e.event_id)).eq(seen));
+}
+
+/// Real time is respected: what was answered before another was asked stands before it.
+pub async fn an_acknowledged_append_comes_before_a_later_one(store: impl Store) {
+    let mut last = 0;
+    for n in 0..20 {
+        let next = committed(one(&store, append(&n.to_string(), Any, 1)).await).position.0;
+        assert!(next > last);
+        last = next;
+    }
+}

@@ -1,0 +1,50 @@
+//! What is written is what is read, byte for byte.
+
+use std::sync::Arc;
+
+use super::{append, committed, event, one, stream};
+use crate::document::Store;
+use crate::event::{NewEvent, RecordedEvent};
+use crate::event_store::{Append, Filter};
+use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
+
+fn same(new: &NewEvent, read: &RecordedEvent) {
+    assert_eq!(read.event_id, new.event_id);
+    assert_eq!(read.event_type, new.event_type);
+    assert_eq!(read.schema_version, new.schema_version);
+    assert!(*read.payload == *new.payload, "another payload than {:.80}", new.payload);
+    assert_eq!(read.metadata, *new.metadata);
+}
+
+/// Unicode, empties, a megabyte, escapes, blanks inside, numbers no float holds, odd names.
+pub async fn payloads_come_back_byte_for_byte(store: impl Store) {
+    let megabyte = format!("{{\"text\":\"{}\"}}", "ü".repeat(500_000));
+    let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
+    let payloads = [
+        "{}",
+        "null",
+        "\"\"",
+        "{\"name\":\"Ada 🦀 ńí ≤ ע\"}",
+        "{\"nul\":\"\\u0000\",\"lone\":\"\\ud800\",\"slash\":\"\\/\",\"quote\":\"\\\"]\"}",
+        "{ \"a\" : [ 1 ,\n\t2 ] }",
+        "{\"b\":1,\"a\":2,\"b\":3}",
+        "[9007199254740993,1e400,-0,1.0]",
+        &megabyte,
+        &deep,
+    ];
+    let mut events: Vec<_> = payloads.into_iter().map(event).collect();
+    events[3].metadata = "{\"correlation_id\":\"ü\", \"x\":\"[\"}".into();
+    events[3].event_type = "Größe geändert".into();
+    events[3].schema_version = 7;
+    let before = time::OffsetDateTime::now_utc() - time::Duration::seconds(60);
+    let sent = Append { events: events.clone(), ..append("a", ExpectedVersion::Any, 0) };
+    committed(one(&store, sent).await);
+    let read = store.read_stream(&stream("a"), StreamVersion::ZERO, 99).await.unwrap();
+    assert_eq!(read.len(), events.len());
+    let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), 99).await.unwrap();
+    for ((new, read), paged) in events.iter().zip(&read).zip(&page.events) {
+        same(new, read);
+        assert_eq!(Arc::new(read.clone()), *paged);
+        assert!(read.recorded_at > before && read.recorded_at < before + time::Duration::hours(1));
+    }
+}

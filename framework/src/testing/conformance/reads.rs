@@ -1,0 +1,80 @@
+//! Reading in pages, filtered and not.
+
+use super::{append, committed, one, stream};
+use crate::document::Store;
+use crate::event_store::{Append, Filter};
+use crate::stream::ExpectedVersion::Any;
+use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+
+/// Any page size, of the log and of a stream.
+pub async fn pages_follow_one_another_without_loss(store: impl Store) {
+    for n in 0..25 {
+        committed(one(&store, append(&(n % 3).to_string(), Any, 1 + n % 3)).await);
+    }
+    let head = store.head().await.unwrap();
+    for limit in [1, 2, 7, 1000] {
+        let (mut after, mut seen) = (GlobalPosition::ZERO, Vec::new());
+        loop {
+            let page = store.read_all(after, &Filter::all(), limit).await.unwrap();
+            assert!(page.events.len() <= limit);
+            if page.scanned_to == after {
+                break;
+            }
+            seen.extend(page.events.iter().map(|e| e.position.0));
+            after = page.scanned_to;
+        }
+        assert!(seen.into_iter().eq(1..=head.0), "pages of {limit}");
+        let mut version = StreamVersion::ZERO;
+        loop {
+            let events = store.read_stream(&stream("0"), version, limit).await.unwrap();
+            assert!(events.len() <= limit);
+            let Some(last) = events.last() else { break };
+            assert!(events.iter().map(|e| e.version.0).eq(version.0 + 1..=last.version.0));
+            version = last.version;
+        }
+        assert!(version.0 > 8);
+    }
+    assert!(store.read_stream(&stream("none"), StreamVersion::ZERO, 9).await.unwrap().is_empty());
+}
+
+/// A short or empty page is not the end: `scanned_to` says where to go on.
+pub async fn a_filtered_read_says_how_far_it_looked(store: impl Store) {
+    let rare = StreamId::new("rare", "1").unwrap();
+    let mut expected = Vec::new();
+    for n in 0..120 {
+        let mut next = append(&n.to_string(), Any, 1);
+        if n % 50 == 25 {
+            next = Append { stream: rare.clone(), ..next };
+            expected.push(n + 1);
+        }
+        committed(one(&store, next).await);
+    }
+    let head = store.head().await.unwrap();
+    let filter = Filter { aggregate_types: vec!["rare".into(), "absent".into()] };
+    for limit in [1, 10] {
+        let (mut after, mut seen) = (GlobalPosition::ZERO, Vec::new());
+        while after < head {
+            let page = store.read_all(after, &filter, limit).await.unwrap();
+            assert!(page.events.iter().all(|e| e.stream == rare && e.position <= page.scanned_to));
+            assert!(page.scanned_to > after, "no progress after {after}");
+            seen.extend(page.events.iter().map(|e| e.position.0));
+            after = page.scanned_to;
+        }
+        assert_eq!(seen, expected);
+    }
+    let end = store.read_all(head, &filter, 10).await.unwrap();
+    assert_eq!((end.events.len(), end.scanned_to), (0, head));
+}
+
+/// In-process wake-up.
+pub async fn the_head_is_known_and_wakes_who_waits(store: impl Store) {
+    assert_eq!(store.head().await.unwrap(), GlobalPosition::ZERO);
+    let mut watch = store.watch_head();
+    committed(one(&store, append("a", Any, 3)).await);
+    let waited = tokio::time::timeout(
+        std::time::Duration::from_secs(20),
+        watch.wait_for(|head| *head >= GlobalPosition(3)),
+    );
+    assert_eq!(waited.await.expect("nobody woke the watcher").unwrap().0, 3);
+    assert_eq!(store.head().await.unwrap(), GlobalPosition(3));
+}

@@ -1,0 +1,23 @@
+//! Snapshots: one for each stream, the newest.
+
+use super::stream;
+use crate::document::Store;
+use crate::snapshot::Snapshot;
+use crate::stream::{GlobalPosition, StreamVersion};
+
+/// Kept, replaced by a newer one, not by an older one, apart for each stream.
+pub async fn the_newest_snapshot_is_kept(store: impl Store) {
+    let snapshot = |id: &str, version, state: &str| {
+        let (version, position) = (StreamVersion(version), GlobalPosition(version * 10));
+        Snapshot::new(stream(id), version, position, 3, state.to_owned())
+    };
+    assert_eq!(store.load_snapshot(&stream("a")).await.unwrap(), None);
+    let newest = snapshot("a", 20, "{\"sum\":\"ü\\u0000\"}");
+    for kept in [snapshot("a", 10, "1"), newest.clone(), snapshot("a", 15, "2")] {
+        store.save_snapshot(kept).await.unwrap();
+    }
+    let loaded = store.load_snapshot(&stream("a")).await.unwrap();
+    assert_eq!(loaded, Some(newest));
+    assert!(loaded.is_some_and(|loaded| loaded.is_intact()));
+    assert_eq!(store.load_snapshot(&stream("b")).await.unwrap(), None);
+}

@@ -1,0 +1,156 @@
+//! A store that fails on demand, around one that works.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::command::CommandKey;
+use crate::document::{Checkpoint, DocumentBatch, DocumentStore, Store};
+use crate::error::StoreError;
+use crate::event::RecordedEvent;
+use crate::event_store::{
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, NotCommitted, Page,
+};
+use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The next append is not taken.
+    Unavailable,
+    /// The next append is stored, but its answer is lost.
+    UnknownButStored,
+    /// The next append is lost, and so is its answer.
+    UnknownNotStored,
+    /// The next read of a stream fails.
+    ReadError,
+}
+
+/// A store around another that fails as it is told. Clones share the faults to come.
+#[derive(Clone)]
+pub struct FaultyStore<S> {
+    inner: S,
+    faults: Arc<Mutex<VecDeque<Fault>>>,
+}
+
+impl<S: Store> FaultyStore<S> {
+    /// Fails nothing until told to.
+    pub fn new(inner: S) -> Self {
+        Self { inner, faults: Arc::default() }
+    }
+
+    /// One fault more; faults of one kind of call come in the order told.
+    pub fn fail_next(&self, fault: Fault) {
+        self.faults().push_back(fault);
+    }
+
+    fn faults(&self) -> MutexGuard<'_, VecDeque<Fault>> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, concerns: impl Fn(Fault) -> bool) -> Option<Fault> {
+        let mut faults = self.faults();
+        let index = faults.iter().position(|fault| concerns(*fault))?;
+        faults.remove(index)
+    }
+}
+
+#[async_trait]
+impl<S: Store> EventStore for FaultyStore<S> {
+    async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
+        let count = appends.len();
+        let unknown = || vec![AppendOutcome::Unknown("told to lose the answer".into()); count];
+        match self.take(|fault| fault != Fault::ReadError) {
+            None | Some(Fault::ReadError) => self.inner.append(appends).await,
+            Some(Fault::Unavailable) => {
+                let reason = NotCommitted::Unavailable("told to fail".into());
+                vec![AppendOutcome::NotCommitted(reason); count]
+            }
+            Some(Fault::UnknownNotStored) => unknown(),
+            Some(Fault::UnknownButStored) => {
+                self.inner.append(appends).await;
+                unknown()
+            }
+        }
+    }
+
+    async fn confirm(
+        &self,
+        stream: &StreamId,
+        version: StreamVersion,
+        command: Option<&CommandKey>,
+    ) -> Result<Confirmation, StoreError> {
+        self.inner.confirm(stream, version, command).await
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        match self.take(|fault| fault == Fault::ReadError) {
+            Some(_) => Err(StoreError::Unavailable("told to fail".into())),
+            None => self.inner.read_stream(stream, after, limit).await,
+        }
+    }
+
+    async fn read_all(
+        &self,
+        after: GlobalPosition,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.inner.read_all(after, filter, limit).await
+    }
+
+    async fn head(&self) -> Result<GlobalPosition, StoreError> {
+        self.inner.head().await
+    }
+
+    fn identity(&self) -> LogIdentity {
+        self.inner.identity()
+    }
+
+    fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
+        self.inner.watch_head()
+    }
+
+    /// Not: so decisions are confirmed as they are with several writing processes.
+    fn is_sole_writer(&self) -> bool {
+        false
+    }
+}
+
+#[async_trait]
+impl<S: Store> SnapshotStore for FaultyStore<S> {
+    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
+        self.inner.load_snapshot(stream).await
+    }
+
+    async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.inner.save_snapshot(snapshot).await
+    }
+}
+
+#[async_trait]
+impl<S: Store> DocumentStore for FaultyStore<S> {
+    async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError> {
+        self.inner.load_checkpoint(model).await
+    }
+
+    async fn load_documents(
+        &self,
+        model: &str,
+        keys: &[String],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        self.inner.load_documents(model, keys).await
+    }
+
+    async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
+        self.inner.save_documents(batch).await
+    }
+}

@@ -1,0 +1,13 @@
+//! Testing what is built on this crate: aggregates by [`Scenario`], stores by [`conformance`],
+//! applications against a [`FaultyStore`] and a [`ManualClock`].
+//!
+//! Everything here fails by panicking, at the caller's line: it belongs into tests.
+
+mod clock;
+pub mod conformance;
+mod faulty;
+mod scenario;
+
+pub use clock::ManualClock;
+pub use faulty::{Fault, FaultyStore};
+pub use scenario::{Scenario, When};

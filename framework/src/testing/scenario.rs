@@ -1,0 +1,152 @@
+//! Given events, when a command, then events or a refusal: an aggregate tested with values only.
+//!
+//! Every event on the way is written and read back by the codec, and the state by the aggregate's
+//! snapshot policy if it has one: a type that cannot be stored fails in its first test.
+
+use std::fmt::Debug;
+
+use crate::aggregate::Aggregate;
+use crate::codec::EventCodec;
+
+/// An aggregate with a past.
+///
+/// ```
+/// # use actum::{Aggregate, testing::Scenario};
+/// # #[derive(Default)] struct Door { open: bool }
+/// # #[derive(Clone)] enum Ask { Open }
+/// # #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)] enum Happened { Opened }
+/// # #[derive(Debug, PartialEq, thiserror::Error)] #[error("it is open")] struct IsOpen;
+/// # impl Aggregate for Door {
+/// #     const TYPE: &'static str = "door";
+/// #     type Command = Ask; type Event = Happened; type Error = IsOpen;
+/// #     fn handle(&self, _: Ask) -> Result<Vec<Happened>, IsOpen> {
+/// #         if self.open { Err(IsOpen) } else { Ok(vec![Happened::Opened]) }
+/// #     }
+/// #     fn apply(&mut self, _: &Happened) { self.open = true; }
+/// # }
+/// Scenario::<Door>::given_nothing().when(Ask::Open).then([Happened::Opened]);
+/// Scenario::<Door>::given([Happened::Opened]).when(Ask::Open).then_refused(IsOpen);
+/// ```
+pub struct Scenario<A: Aggregate> {
+    aggregate: A,
+    codec: EventCodec<A::Event>,
+    given: Vec<String>,
+}
+
+/// A command was decided; what came of it is to be asserted.
+#[must_use = "say what is expected: .then([…]), .then_nothing(), .then_refused(…) or .then_state(…)"]
+pub struct When<A: Aggregate> {
+    aggregate: A,
+    given: Vec<String>,
+    decided: Result<Vec<A::Event>, A::Error>,
+}
+
+impl<A: Aggregate> Scenario<A>
+where
+    A::Event: Debug + PartialEq,
+{
+    /// An aggregate without a past.
+    pub fn given_nothing() -> Self {
+        let codec = EventCodec::new(A::upcasters());
+        Self { aggregate: A::default(), codec, given: Vec::new() }
+    }
+
+    /// An aggregate to which this has happened.
+    #[track_caller]
+    pub fn given(events: impl IntoIterator<Item = A::Event>) -> Self {
+        let mut scenario = Self::given_nothing();
+        for event in events {
+            scenario.happen(&event);
+        }
+        scenario
+    }
+
+    /// A command arrives.
+    #[track_caller]
+    pub fn when(mut self, command: A::Command) -> When<A> {
+        let decided = self.aggregate.handle(command);
+        let given = self.given.clone();
+        for event in decided.iter().flatten() {
+            self.happen(event);
+        }
+        When { aggregate: self.aggregate, given, decided }
+    }
+
+    #[track_caller]
+    fn happen(&mut self, event: &A::Event) {
+        let stored = self.codec.encode(event);
+        let stored = stored.unwrap_or_else(|e| panic!("{event:?} cannot be stored: {e}"));
+        let read =
+            self.codec.decode_parts(stored.event_type, stored.schema_version, &stored.payload);
+        let read = read.unwrap_or_else(|e| {
+            panic!(
+                "{event:?}, stored as {} {}, cannot be read: {e}",
+                stored.event_type, stored.payload
+            )
+        });
+        assert!(read == *event, "{event:?} is read back as {read:?} from {}", stored.payload);
+        self.aggregate.apply(event);
+        self.given.push(format!("{event:?}"));
+        let Some(policy) = A::snapshots() else { return };
+        let state = (policy.encode)(&self.aggregate);
+        let state = state.unwrap_or_else(|e| panic!("the state cannot be snapshotted: {e}"));
+        let again = (policy.decode)(&state);
+        let again = again.unwrap_or_else(|e| panic!("the snapshot {state} cannot be read: {e}"));
+        let again = (policy.encode)(&again).unwrap_or_default();
+        assert!(again == state, "the snapshot {state} is read back as {again}");
+    }
+}
+
+impl<A: Aggregate> When<A>
+where
+    A::Event: Debug + PartialEq,
+    A::Error: Debug,
+{
+    /// Exactly these events happen.
+    #[track_caller]
+    pub fn then(self, events: impl IntoIterator<Item = A::Event>) -> Self {
+        let expected: Vec<_> = events.into_iter().collect();
+        match &self.decided {
+            Ok(events) if *events == expected => self,
+            decided => {
+                panic!("given {:?}\n  expected {expected:?}\n  decided  {decided:?}", self.given)
+            }
+        }
+    }
+
+    /// Nothing happens, and nothing is refused.
+    #[track_caller]
+    pub fn then_nothing(self) -> Self {
+        self.then([])
+    }
+
+    /// The command is refused for this reason.
+    #[track_caller]
+    pub fn then_refused(self, refusal: A::Error)
+    where
+        A::Error: PartialEq,
+    {
+        match &self.decided {
+            Err(refused) if *refused == refusal => {}
+            decided => panic!(
+                "given {:?}\n  expected the refusal {refusal:?}\n  decided  {decided:?}",
+                self.given
+            ),
+        }
+    }
+
+    /// The state afterwards is as `assert` asserts.
+    pub fn then_state(self, assert: impl FnOnce(&A)) -> Self {
+        assert(&self.aggregate);
+        self
+    }
+
+    /// What was decided has happened, and now something else is asked.
+    #[track_caller]
+    pub fn when(self, command: A::Command) -> When<A> {
+        let mut given = self.given;
+        given.extend(self.decided.iter().flatten().map(|event| format!("{event:?}")));
+        let codec = EventCodec::new(A::upcasters());
+        Scenario { aggregate: self.aggregate, codec, given }.when(command)
+    }
+}
