@@ -1,9 +1,10 @@
 //! The bank's accounts that commands go to, and the applications that run them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use actum::{Append, Application, ApplicationBuilder, SqliteStore};
-use actum::{ExpectedVersion, NewEvent, StreamId};
+use actum::{Append, AppendOutcome, Application, EventStore, ExpectedVersion, GlobalPosition};
+use actum::{NewEvent, ReadError, SqliteStore, StreamId};
 use example_bank::account::{Account, AccountCommand};
 use example_bank::balance::Balance;
 use example_bank::credit_limit::CreditLimit;

@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use actum::EventStore;
-
 use crate::Outcome;
 use crate::accounts::{self, ACCOUNTS, ReadModels};
 use crate::options::Options;

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use actum::EventStore;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
