@@ -26,7 +26,11 @@ fn a_document_that_changes_while_it_is_saved_is_saved_again() {
     bump(&mut documents, "a");
     documents.saved();
     bump(&mut documents, "b");
+    for clean in ["c", "d", "e"] {
+        documents.warm(clean.to_owned(), Sums::default());
+    }
     documents.evict();
+    assert_eq!(documents.evictions(), 3);
     assert_eq!(events(&mut documents, "a"), Some(2));
     let again = handed_out(&mut documents);
     assert_eq!(again, [r#"a {"sum":0,"events":2}"#, r#"b {"sum":0,"events":1}"#]);
