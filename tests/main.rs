@@ -4,4 +4,6 @@ mod aggregates;
 mod bank;
 mod bank_input;
 mod counter;
+mod directory;
+mod sqlite;
 mod tidy;
