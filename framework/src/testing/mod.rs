@@ -10,4 +10,4 @@ mod scenario;
 
 pub use clock::ManualClock;
 pub use faulty::{Fault, FaultyStore};
-pub use scenario::{Scenario, When};
+pub use scenario::{Scenario, Then, When};
