@@ -1,4 +1,16 @@
-//! The bank's accounts that commands go to.
+//! The bank's accounts that commands go to, and the applications that run them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actum::{Append, AppendOutcome, Application, EventStore, ExpectedVersion, GlobalPosition};
+use actum::{NewEvent, ReadError, SqliteStore, StreamId};
+use example_bank::account::{Account, AccountCommand};
+use example_bank::balance::Balance;
+use example_bank::credit_limit::CreditLimit;
+use uuid::Uuid;
+
+use crate::Outcome;
 
 /// How many accounts the commands are spread over.
 pub const ACCOUNTS: u64 = 1000;
@@ -6,4 +18,95 @@ pub const ACCOUNTS: u64 = 1000;
 /// The id of one of them.
 pub fn id(account: u64) -> String {
     format!("account-{account}")
+}
+
+/// Whether the two read models run beside the commands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum ReadModels {
+    None,
+    Both,
+}
+
+/// The bank on this file with the default settings.
+pub async fn bank(path: &str, read_models: ReadModels) -> Outcome<Application> {
+    let builder = Application::builder(SqliteStore::open(path).await?).aggregate::<Account>();
+    let builder = match read_models {
+        ReadModels::None => builder,
+        ReadModels::Both => builder.read_model::<Balance>().read_model::<CreditLimit>(),
+    };
+    Ok(builder.start().await?)
+}
+
+pub async fn open(app: &Application, account: &str) -> Outcome {
+    let command = AccountCommand::Open { owner: "Ada".into(), currency: "EUR".into() };
+    app.execute::<Account>(account, command).await?;
+    Ok(())
+}
+
+/// Opens all accounts, many at a time.
+pub async fn open_all(app: &Application) -> Outcome {
+    let opening: Vec<_> = (0..ACCOUNTS)
+        .map(|account| {
+            let app = app.clone();
+            tokio::spawn(async move { open(&app, &id(account)).await })
+        })
+        .collect();
+    for opened in opening {
+        opened.await??;
+    }
+    Ok(())
+}
+
+/// A deposit: one command, one event.
+pub async fn credit(app: &Application, account: &str) -> Outcome {
+    app.execute::<Account>(account, AccountCommand::Credit { amount: 1 }).await?;
+    Ok(())
+}
+
+/// Deposits written past the actors, as history to read: much faster than commands.
+pub fn deposits(account: &str, count: usize) -> Outcome<Append> {
+    let event = || NewEvent {
+        event_id: Uuid::now_v7(),
+        event_type: "Credited".into(),
+        schema_version: 1,
+        payload: Arc::from("{\"amount\":1}"),
+        metadata: Arc::from("{\"correlation_id\":\"0193a1b2-7c3d-7e4f-8a5b-6c7d8e9fa0b1\"}"),
+    };
+    Ok(Append {
+        stream: StreamId::new("account", account)?,
+        expected: ExpectedVersion::StreamExists,
+        events: (0..count).map(|_| event()).collect(),
+        command: None,
+        chained: false,
+    })
+}
+
+/// Appends all, or fails with what stood in the way.
+pub async fn append(store: &dyn EventStore, appends: Vec<Append>) -> Outcome {
+    for outcome in store.append(appends).await {
+        if !matches!(outcome, AppendOutcome::Committed(_)) {
+            return Err(format!("{outcome:?}").into());
+        }
+    }
+    Ok(())
+}
+
+/// Seconds until the read models have reached the head of the log.
+pub async fn lag(app: &Application, read_models: ReadModels) -> Outcome<f64> {
+    let began = Instant::now();
+    if read_models == ReadModels::Both {
+        wait_for(app, app.store().head().await?).await?;
+    }
+    Ok(began.elapsed().as_secs_f64())
+}
+
+/// Waits until both read models have seen this position.
+pub async fn wait_for(app: &Application, position: GlobalPosition) -> Outcome {
+    while let Err(ReadError::NotYet { .. }) = app.read_after::<Balance>(&id(0), position).await {}
+    while let Err(ReadError::NotYet { .. }) = app.read_after::<CreditLimit>(&id(0), position).await
+    {
+    }
+    app.read_after::<Balance>(&id(0), position).await?;
+    app.read_after::<CreditLimit>(&id(0), position).await?;
+    Ok(())
 }

@@ -4,7 +4,12 @@
 //! it; `bench --only raw,actum` runs some sections, `--seconds 10` makes each round longer.
 
 mod accounts;
+mod catch_up;
+mod http;
+mod in_process;
+mod load;
 mod measure;
+mod million;
 mod options;
 mod raw;
 mod table;
@@ -32,7 +37,11 @@ async fn run(options: &Options) -> Outcome {
     for section in &options.sections {
         match section {
             Section::Raw => limits = raw::run(options).await?,
-            _ => {}
+            Section::Actum => in_process::run(options, &limits).await?,
+            Section::Http => http::run(options, &limits).await?,
+            Section::CatchUp => catch_up::run(options).await?,
+            Section::Load => load::run(options).await?,
+            Section::Million => million::run(options).await?,
         }
     }
     Ok(())

@@ -27,6 +27,8 @@ use crate::stream::{ExpectedVersion, GlobalPosition, StreamId, StreamVersion};
 pub(crate) enum Call {
     ReadAll(GlobalPosition),
     LoadDocuments(Vec<String>),
+    /// The documents are read; only the answer is still to come.
+    Loaded,
     Save(DocumentBatch),
     /// The batch is stored; only the answer is still to come.
     Saved,
@@ -65,7 +67,7 @@ pub(crate) async fn append(store: &MemoryStore, stream: (&str, &str), events: &[
         event_id: Uuid::now_v7(),
         event_type: (*name).to_owned().into(),
         schema_version: 1,
-        payload: payload.clone(),
+        payload: payload.as_str().into(),
         metadata: "{}".into(),
     };
     let append = Append {
@@ -156,7 +158,9 @@ impl DocumentStore for TestStore {
         keys: &[String],
     ) -> Result<Vec<(String, String)>, StoreError> {
         (self.hook)(Call::LoadDocuments(keys.to_vec())).await?;
-        self.memory.load_documents(model, keys).await
+        let documents = self.memory.load_documents(model, keys).await?;
+        (self.hook)(Call::Loaded).await?;
+        Ok(documents)
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {

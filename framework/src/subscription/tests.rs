@@ -8,7 +8,7 @@ use super::test_store::{Call, TestStore, append};
 use super::{Subscription, Tail, TailSettings};
 use crate::MemoryStore;
 use crate::error::StoreError;
-use crate::event_store::{EventStore, Filter, Page};
+use crate::event_store::{Filter, Page};
 use crate::stream::GlobalPosition;
 
 /// A small generator with a fixed seed: a failing run fails again.

@@ -7,7 +7,7 @@ use crate::error::StoreError;
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
 const IO_ERROR: i32 = 10;
-const FULL: i32 = 13;
+pub(super) const FULL: i32 = 13;
 pub(super) const TOO_BIG: i32 = 18;
 pub(super) const CONSTRAINT: i32 = 19;
 pub(super) const NOT_A_DATABASE: i32 = 26;

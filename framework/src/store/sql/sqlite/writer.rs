@@ -149,6 +149,11 @@ impl Writer for SqliteWriter {
         self.forget();
         let reason = explain(self.opening.path(), &error);
         if is_unknown(&error, committing) {
+            let full = fault::primary_code(&error) == Some(fault::FULL);
+            if full && make_absent(&mut connection).await.is_ok() {
+                self.connection = Some(connection);
+                return Err(WriteFailure::NotCommitted(reason));
+            }
             return Err(WriteFailure::Unknown(reason));
         }
         // SQLite may have rolled back by itself (when the disk is full it does); then there is no
@@ -289,6 +294,16 @@ async fn make_durable(connection: &mut SqliteConnection) -> Result<(), Failed> {
             Err(Failed { error, committing: true })
         }
     }
+}
+
+/// After a COMMIT for which the disk had no room, frames of it may stand in the WAL, whole enough
+/// to come back at the next recovery. Another commit, of one page, overwrites the first of them
+/// and so breaks the chain of checksums for all: what is absent then stays absent.
+async fn make_absent(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    // SQLite has rolled back by itself, or this does.
+    let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+    sqlx::query("UPDATE log SET epoch = epoch").execute(connection).await?;
+    Ok(())
 }
 
 /// A side write that is refused changes nothing; one that fails fails the transaction.

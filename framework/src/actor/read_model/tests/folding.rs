@@ -1,0 +1,136 @@
+//! Exactly once, in order, saved in few writes, in bounded memory.
+
+use super::*;
+
+#[tokio::test]
+async fn killed_at_any_moment_it_resumes_and_folds_every_event_exactly_once() {
+    let memory = MemoryStore::new();
+    let mut notes = vec![Vec::new(); 10];
+    let mut head = 0;
+    for round in 0..40 {
+        let process = Process::new(whimsical(memory.clone(), round), small());
+        let model = process.sums().await;
+        for step in 0..25 {
+            let key = (round * 7 + step * step) % notes.len();
+            note(&memory, &key.to_string(), head).await;
+            notes[key].push(head);
+            head += 1;
+        }
+        match round % 4 {
+            0 => {} // at once
+            1 => until(|| model.progress().applied.0 > head - 20).await,
+            2 => until(|| model.progress().saved.0 > head - 10).await,
+            _ => drop(read(&model, "0", head).await),
+        }
+        process.kill().await;
+    }
+    let process = Process::new(memory.clone(), small());
+    let model = process.sums().await;
+    for (key, notes) in notes.iter().enumerate() {
+        let document = read(&model, &key.to_string(), head).await;
+        assert_eq!((document.body, document.position.0), (expected(notes), head), "{key}");
+    }
+    assert!(model.progress().saved.0 > 0);
+}
+
+#[tokio::test]
+async fn one_read_model_follows_two_aggregates_in_the_order_of_the_log() {
+    let store = obliging();
+    let process = Process::new(store.clone(), small());
+    let model = process.sums().await;
+    let moved = |to: &str, n| [("Moved", format!("{{\"to\":\"{to}\",\"n\":{n}}}"))];
+    note(&store.memory, "a", 1).await;
+    append(&store.memory, ("transfer", "t1"), &moved("a", 2)).await;
+    append(&store.memory, ("transfer", "t1"), &moved("nobody", 9)).await;
+    note(&store.memory, "a", 3).await;
+    assert_eq!(read(&model, "a", 4).await.body, expected(&[1, 2, 3]));
+    let missing = model.read("t1", GlobalPosition(4), WITHIN).await;
+    assert!(matches!(missing, Err(ReadError::NotFound { model: "sums", .. })), "{missing:?}");
+}
+
+#[tokio::test]
+async fn a_read_model_that_cannot_save_pauses_in_bounded_memory_and_slows_no_other() {
+    let is_closed = Arc::new(AtomicBool::new(true));
+    let closed = Arc::clone(&is_closed);
+    let store = TestStore::new(move |call| {
+        let closed = closed.load(Ordering::Relaxed);
+        Box::pin(async move {
+            match call {
+                Call::Save(batch) if closed && batch.model == "brittle@1" => {
+                    Err(StoreError::Unavailable("closed".into()))
+                }
+                _ => Ok(()),
+            }
+        })
+    });
+    let process = Process::new(store.clone(), small());
+    let (stuck, sums) = (process.start::<Brittle>(2).await.unwrap(), process.sums().await);
+    for n in 0..100 {
+        note(&store.memory, &n.to_string(), n).await;
+    }
+    assert_eq!(read(&sums, "99", 100).await.events, 1);
+    until(|| sums.progress().saved.0 == 100).await;
+    // At most `most_unsaved` documents and the page that made them so many.
+    assert!(stuck.progress().applied.0 <= 5 + 7, "{:?}", stuck.progress());
+    assert_eq!(stuck.progress().saved.0, 0);
+    is_closed.store(false, Ordering::Relaxed);
+    assert_eq!(read(&stuck, "99", 100).await.events, 1);
+}
+
+#[tokio::test]
+async fn a_fold_that_blocks_its_thread_does_not_hold_up_another() {
+    static GATE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    read_model!(Blocking, "blocking", |_document| drop(GATE.lock()));
+    let store = obliging();
+    let process = Process::new(store.clone(), small());
+    let (blocking, sums) = (process.start::<Blocking>(2).await.unwrap(), process.sums().await);
+    let closed = GATE.lock().unwrap();
+    poison(&store.memory, "a").await;
+    for n in 0..200 {
+        note(&store.memory, "a", n).await;
+    }
+    assert_eq!(read(&sums, "a", 201).await.events, 201);
+    assert_eq!(blocking.progress().applied.0, 0);
+    drop(closed);
+    assert_eq!(read(&blocking, "a", 201).await.events, 201);
+}
+
+#[tokio::test]
+async fn the_checkpoint_moves_on_when_only_foreign_events_pass() {
+    let store = obliging();
+    let process = Process::new(store.clone(), small());
+    let model = process.sums().await;
+    for _ in 0..20 {
+        append(&store.memory, ("weather", "1"), &[("Rained", "{}".to_owned())]).await;
+    }
+    until(|| model.progress().saved.0 == 20).await;
+    process.kill().await;
+    assert_eq!(Process::new(store, small()).sums().await.progress().applied.0, 20);
+}
+
+#[tokio::test]
+async fn many_changes_of_one_document_are_one_write_and_stopping_saves_them() {
+    let saves = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&saves);
+    let store = TestStore::new(move |call| {
+        if let Call::Save(batch) = call {
+            seen.lock().unwrap().push(batch);
+        }
+        Box::pin(async { Ok(()) })
+    });
+    let process = Process::new(store.clone(), patient());
+    let model = process.sums().await;
+    for n in 0..100 {
+        note(&store.memory, "a", n).await;
+    }
+    assert_eq!(read(&model, "a", 100).await.events, 100);
+    model.flush_and_stop().await;
+    let saves = saves.lock().unwrap().clone();
+    let [save] = &saves[..] else { panic!("{} saves", saves.len()) };
+    assert_eq!((save.documents.len(), save.from.0, save.checkpoint.position.0), (1, 0, 100));
+    assert_eq!(model.progress().state, State::Stopped);
+    let late = model.read("a", GlobalPosition::ZERO, WITHIN).await;
+    assert!(matches!(late, Err(ReadError::Stopping)), "{late:?}");
+    let process = Process::new(store, patient());
+    assert_eq!(read(&process.sums().await, "a", 100).await.events, 100);
+}

@@ -1,0 +1,140 @@
+//! What halts a read model, what does not, and what is kept.
+
+use super::*;
+
+async fn halted<M: ReadModel>(model: &ReadModelHandle<M>) -> (u64, String) {
+    until(|| matches!(model.progress().state, State::Halted { .. })).await;
+    let read = model.read("a", GlobalPosition::ZERO, WITHIN).await;
+    let Err(ReadError::Halted { position, reason, .. }) = read else { panic!("it answers") };
+    (position.0, reason)
+}
+
+#[tokio::test]
+async fn an_event_that_panics_halts_its_read_model_and_no_other() {
+    let store = obliging();
+    let process = Process::new(store.clone(), small());
+    let (brittle, sums) = (process.start::<Brittle>(1).await.unwrap(), process.sums().await);
+    note(&store.memory, "a", 1).await;
+    note(&store.memory, "b", 2).await;
+    read(&brittle, "a", 2).await;
+    let waiting = brittle.read("a", GlobalPosition(10), WITHIN);
+    let (waiting, ()) = tokio::join!(waiting, poison(&store.memory, "a"));
+    assert!(matches!(waiting, Err(ReadError::Halted { .. })), "{waiting:?}");
+    note(&store.memory, "b", 3).await;
+    let (position, reason) = halted(&brittle).await;
+    assert_eq!((position, &*reason), (3, "Poison 2 of book-a: panicked: cannot take this"));
+    assert_eq!(read(&sums, "b", 4).await.events, 2);
+}
+
+#[tokio::test]
+async fn a_half_applied_document_is_never_saved_and_nothing_else_as_if_it_were_whole() {
+    let store = obliging();
+    let process = Process::new(store.clone(), patient());
+    let brittle = process.start::<Brittle>(1).await.unwrap();
+    note(&store.memory, "a", 1).await;
+    note(&store.memory, "b", 2).await;
+    read(&brittle, "a", 2).await;
+    poison(&store.memory, "a").await;
+    assert_eq!(halted(&brittle).await.0, 3);
+    brittle.flush_and_stop().await;
+    // "a" is lost to memory: a checkpoint after its first event would leave that event out.
+    assert_eq!(store.memory.load_checkpoint("brittle@1").await.unwrap(), None);
+    let keys = ["a".to_owned(), "b".to_owned()];
+    assert_eq!(store.memory.load_documents("brittle@1", &keys).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_unknown_event_type_halts_and_what_came_before_is_saved() {
+    let store = obliging();
+    let process = Process::new(store.clone(), small());
+    let model = process.sums().await;
+    note(&store.memory, "a", 1).await;
+    append(&store.memory, ("book", "a"), &[("Shredded", "{}".to_owned())]).await;
+    let (position, reason) = halted(&model).await;
+    assert_eq!(position, 2);
+    assert!(reason.contains("unknown event type \"Shredded\""), "{reason}");
+    until(|| model.progress().saved.0 == 1).await;
+    // After a restart it stands before the same event.
+    process.kill().await;
+    let process = Process::new(store, small());
+    assert_eq!(halted(&process.sums().await).await.0, 2);
+}
+
+async fn refused(checkpoint: impl Fn(Checkpoint) -> Checkpoint) -> String {
+    let memory = MemoryStore::new();
+    note(&memory, "a", 1).await;
+    let event_id =
+        memory.read_all(GlobalPosition::ZERO, &Filter::all(), 1).await.unwrap().events[0].event_id;
+    let good =
+        Checkpoint { log_id: memory.identity().log_id, position: GlobalPosition(1), event_id };
+    let (model, from) = ("sums@1".to_owned(), GlobalPosition::ZERO);
+    let batch = DocumentBatch { model, documents: vec![], from, checkpoint: checkpoint(good) };
+    memory.save_documents(batch).await.unwrap();
+    match Process::new(memory, small()).start::<Sums>(1).await {
+        Ok(_) => "accepted".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_does_not_fit_the_log_refuses_to_start() {
+    let other = uuid::Uuid::now_v7();
+    let reason = refused(|good| Checkpoint { log_id: other, ..good }).await;
+    assert!(reason.contains(&format!("taken in the log {other}")), "{reason}");
+    let reason = refused(|good| Checkpoint { position: GlobalPosition(9), ..good }).await;
+    assert!(reason.contains("at position 9, the log ends at 1"), "{reason}");
+    let reason = refused(|good| Checkpoint { event_id: other, ..good }).await;
+    assert!(reason.contains("restored or rewound"), "{reason}");
+    assert_eq!(refused(|good| good).await, "accepted");
+}
+
+#[tokio::test]
+async fn of_two_writers_of_one_read_model_one_halts_and_nothing_is_counted_twice() {
+    let store = obliging();
+    let (one, two) = (Process::new(store.clone(), small()), Process::new(store.clone(), small()));
+    let (first, second) = (one.sums().await, two.sums().await);
+    let mut notes = Vec::new();
+    let is_halted =
+        |model: &ReadModelHandle<Sums>| matches!(model.progress().state, State::Halted { .. });
+    while !is_halted(&first) && !is_halted(&second) {
+        note(&store.memory, "a", notes.len() as u64).await;
+        notes.push(notes.len() as u64);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (loser, winner) = if is_halted(&first) { (first, second) } else { (second, first) };
+    assert!(halted(&loser).await.1.contains("the writer believed"));
+    winner.flush_and_stop().await;
+    let saved = store.memory.load_documents("sums@1", &["a".into()]).await.unwrap();
+    assert_eq!(serde_json::from_str::<Sums>(&saved[0].1).unwrap(), expected(&notes));
+}
+
+#[tokio::test]
+async fn documents_that_another_writer_has_moved_on_are_not_folded_on() {
+    let store = obliging();
+    note(&store.memory, "a", 1).await;
+    let one = Process::new(store.clone(), patient());
+    let first = one.sums().await;
+    read(&first, "a", 1).await;
+    first.flush_and_stop().await;
+    // The second starts where the first saved, and its first page comes late.
+    let gate = Arc::new(Semaphore::new(1)); // the start reads once
+    let entered = Arc::clone(&gate);
+    let held = TestStore::over(store.memory.clone(), move |call| {
+        let gate = Arc::clone(&entered);
+        Box::pin(async move {
+            if let Call::ReadAll(_) = call {
+                gate.acquire().await.unwrap().forget();
+            }
+            Ok(())
+        })
+    });
+    let two = Process::new(held, patient());
+    let second = two.sums().await;
+    note(&store.memory, "a", 2).await;
+    let third = Process::new(store.clone(), patient());
+    let model = third.sums().await;
+    assert_eq!(read(&model, "a", 2).await.events, 2);
+    model.flush_and_stop().await;
+    gate.add_permits(1_000);
+    assert!(halted(&second).await.1.contains("another writer has moved it to 2"));
+}

@@ -1,0 +1,71 @@
+//! The documents in memory, alone.
+
+use super::super::documents::{Documents, Lookup};
+use super::*;
+
+fn bump(documents: &mut Documents<Sums>, key: &str) {
+    documents.change(key.to_owned(), |sums| sums.events += 1).unwrap();
+}
+
+fn events(documents: &mut Documents<Sums>, key: &str) -> Option<u64> {
+    match documents.lookup(key) {
+        Lookup::Hot(sums) => Some(sums.events),
+        Lookup::Absent | Lookup::Cold => None,
+    }
+}
+
+fn handed_out(documents: &mut Documents<Sums>) -> Vec<String> {
+    documents.hand_out().unwrap().into_iter().map(|(key, json)| format!("{key} {json}")).collect()
+}
+
+#[test]
+fn a_document_that_changes_while_it_is_saved_is_saved_again() {
+    let mut documents = Documents::<Sums>::new(1, true);
+    bump(&mut documents, "a");
+    assert_eq!(handed_out(&mut documents), [r#"a {"sum":0,"events":1}"#]);
+    bump(&mut documents, "a");
+    documents.saved();
+    bump(&mut documents, "b");
+    for clean in ["c", "d", "e"] {
+        documents.warm(clean.to_owned(), Sums::default());
+    }
+    documents.evict();
+    assert_eq!(documents.evictions(), 3);
+    assert_eq!(events(&mut documents, "a"), Some(2));
+    let again = handed_out(&mut documents);
+    assert_eq!(again, [r#"a {"sum":0,"events":2}"#, r#"b {"sum":0,"events":1}"#]);
+}
+
+#[test]
+fn only_what_is_saved_leaves_memory_and_the_longest_unused_first() {
+    let mut documents = Documents::<Sums>::new(2, true);
+    for key in ["a", "b", "c", "d"] {
+        bump(&mut documents, key);
+    }
+    documents.evict();
+    assert_eq!(documents.evictions(), 0);
+    handed_out(&mut documents);
+    documents.evict();
+    assert_eq!(documents.evictions(), 0);
+    documents.saved();
+    events(&mut documents, "a");
+    documents.evict();
+    let hot = ["a", "b", "c", "d"].map(|key| events(&mut documents, key).is_some());
+    assert_eq!((hot, documents.unsaved()), ([true, false, false, true], 0));
+}
+
+#[test]
+fn an_absent_key_is_known_to_be_absent_until_something_has_left_memory() {
+    let mut documents = Documents::<Sums>::new(1, true);
+    assert!(!documents.is_cold("a") && matches!(documents.lookup("a"), Lookup::Absent));
+    for key in ["a", "b"] {
+        bump(&mut documents, key);
+    }
+    handed_out(&mut documents);
+    documents.saved();
+    documents.evict();
+    assert!(documents.is_cold("a") && matches!(documents.lookup("c"), Lookup::Cold));
+    documents.warm("a".to_owned(), Sums { sum: 7, events: 7 });
+    documents.warm("a".to_owned(), Sums { sum: 8, events: 8 });
+    assert_eq!(events(&mut documents, "a"), Some(7));
+}

@@ -1,0 +1,33 @@
+//! Read models that begin at nothing: how fast a log that is there already is folded.
+
+use std::time::Instant;
+
+use crate::Outcome;
+use crate::accounts::{self, ACCOUNTS, ReadModels};
+use crate::options::Options;
+
+const EVENTS: u64 = 300_000;
+/// Deposits into one account at a time; the accounts take turns.
+const RUN: u64 = 10;
+
+pub async fn run(options: &Options) -> Outcome {
+    println!("\nRead models catching up from zero");
+    let path = options.database("catchup");
+    let app = accounts::bank(&path, ReadModels::None).await?;
+    accounts::open_all(&app).await?;
+    for _ in 0..(EVENTS - ACCOUNTS) / (ACCOUNTS * RUN) {
+        let all = (0..ACCOUNTS).map(|n| accounts::deposits(&accounts::id(n), RUN as usize));
+        accounts::append(app.store(), all.collect::<Outcome<Vec<_>>>()?).await?;
+    }
+    let head = app.store().head().await?;
+    app.shutdown().await;
+    drop(app);
+    let began = Instant::now();
+    let app = accounts::bank(&path, ReadModels::Both).await?;
+    accounts::wait_for(&app, head).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    let rate = head.0 as f64 / seconds;
+    println!("{} events into both read models in {seconds:.2} s: {rate:.0} events/s", head.0);
+    app.shutdown().await;
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! A million accounts touched once each: the cap on live aggregates keeps memory bounded.
+//!
+//! Run in a process of its own when other sections run too, whose memory would count otherwise.
+
+use std::time::Instant;
+
+use actum::Application;
+use example_bank::account::Account;
+
+use crate::Outcome;
+use crate::accounts::{self, ReadModels};
+use crate::measure::resident_mib;
+use crate::options::{Options, Section};
+
+const MILLION: u64 = 1_000_000;
+const IN_FLIGHT: u64 = 256;
+
+pub async fn run(options: &Options) -> Outcome {
+    if options.sections != [Section::Million] {
+        let folder = options.folder.as_os_str();
+        let mut alone = tokio::process::Command::new(std::env::current_exe()?);
+        alone.args(["--only", "million", "--folder"]).arg(folder).kill_on_drop(true);
+        let status = alone.status().await?;
+        return if status.success() { Ok(()) } else { Err("the million failed".into()) };
+    }
+    println!("\nA million accounts opened once each, default settings, {IN_FLIGHT} in flight");
+    for (name, read_models) in
+        [("no read models", ReadModels::None), ("both read models", ReadModels::Both)]
+    {
+        touch(options, name, read_models).await?;
+    }
+    Ok(())
+}
+
+async fn touch(options: &Options, name: &str, read_models: ReadModels) -> Outcome {
+    let app =
+        accounts::bank(&options.database(&format!("million-{}", read_models as u8)), read_models)
+            .await?;
+    let began = Instant::now();
+    let callers: Vec<_> =
+        (0..IN_FLIGHT).map(|caller| tokio::spawn(open_every(app.clone(), caller))).collect();
+    for caller in callers {
+        caller.await??;
+    }
+    let rate = MILLION as f64 / began.elapsed().as_secs_f64();
+    let lag = accounts::lag(&app, read_models).await?;
+    println!(
+        "{name:<34} {rate:>9.0} /s, {} MiB resident, {} live, lag at the end {:.0} ms",
+        resident_mib()?,
+        app.live_aggregates::<Account>(),
+        lag * 1000.0
+    );
+    app.shutdown().await;
+    Ok(())
+}
+
+async fn open_every(app: Application, first: u64) -> Outcome {
+    for account in (first..MILLION).step_by(IN_FLIGHT as usize) {
+        accounts::open(&app, &accounts::id(account)).await?;
+    }
+    Ok(())
+}
