@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_web::{App, HttpServer, rt};
-use actum::{Application, BoxError, SqliteStore};
+use actum::{BoxError, SqliteStore};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;

@@ -12,4 +12,4 @@ mod scenario;
 pub use clock::ManualClock;
 pub use double::MockStore;
 pub use faulty::{Fault, FaultyStore};
-pub use scenario::{Scenario, When};
+pub use scenario::{Scenario, Then, When};

@@ -41,6 +41,11 @@ pub struct When<A: Aggregate> {
     decided: Result<Vec<A::Event>, A::Error>,
 }
 
+/// The command did what was expected; more can be asserted or asked.
+pub struct Then<A: Aggregate> {
+    when: When<A>,
+}
+
 impl<A: Aggregate> Scenario<A>
 where
     A::Event: Debug + PartialEq,
@@ -104,10 +109,10 @@ where
 {
     /// Exactly these events happen.
     #[track_caller]
-    pub fn then(self, events: impl IntoIterator<Item = A::Event>) -> Self {
+    pub fn then(self, events: impl IntoIterator<Item = A::Event>) -> Then<A> {
         let expected: Vec<_> = events.into_iter().collect();
         match &self.decided {
-            Ok(events) if *events == expected => self,
+            Ok(events) if *events == expected => Then { when: self },
             decided => {
                 panic!("given {:?}\n  expected {expected:?}\n  decided  {decided:?}", self.given)
             }
@@ -116,7 +121,7 @@ where
 
     /// Nothing happens, and nothing is refused.
     #[track_caller]
-    pub fn then_nothing(self) -> Self {
+    pub fn then_nothing(self) -> Then<A> {
         self.then([])
     }
 
@@ -136,17 +141,28 @@ where
     }
 
     /// The state afterwards is as `assert` asserts.
-    pub fn then_state(self, assert: impl FnOnce(&A)) -> Self {
+    pub fn then_state(self, assert: impl FnOnce(&A)) -> Then<A> {
         assert(&self.aggregate);
-        self
+        Then { when: self }
+    }
+}
+
+impl<A: Aggregate> Then<A>
+where
+    A::Event: Debug + PartialEq,
+    A::Error: Debug,
+{
+    /// The state afterwards is as `assert` asserts.
+    pub fn then_state(self, assert: impl FnOnce(&A)) -> Self {
+        self.when.then_state(assert)
     }
 
     /// What was decided has happened, and now something else is asked.
     #[track_caller]
     pub fn when(self, command: A::Command) -> When<A> {
-        let mut given = self.given;
-        given.extend(self.decided.iter().flatten().map(|event| format!("{event:?}")));
+        let When { aggregate, mut given, decided } = self.when;
+        given.extend(decided.iter().flatten().map(|event| format!("{event:?}")));
         let codec = EventCodec::new(A::upcasters());
-        Scenario { aggregate: self.aggregate, codec, given }.when(command)
+        Scenario { aggregate, codec, given }.when(command)
     }
 }
