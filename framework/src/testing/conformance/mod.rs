@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The line becomes a module with one `#[tokio::test]` for each case (the crate using it needs
-//! tokio with `macros` and `rt-multi-thread`). The store's memory twin is its specification.
+//! tokio with `macros` and `rt-multi-thread`; clones of the store are the same store). `MemoryStore` is
+//! the executable specification.
 
 pub mod appends;
 pub mod commands;
