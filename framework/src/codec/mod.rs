@@ -5,6 +5,8 @@
 //! of upcasters of that event. Nothing here panics on any stored text.
 
 mod split;
+#[cfg(test)]
+mod tests;
 mod variant;
 
 use std::collections::HashMap;

@@ -5,6 +5,9 @@
 //! commit's fate is unknown the same batch is sent again, with the same ids, until the store
 //! answers; only then are the callers. The queue is bounded: a full one makes appenders wait.
 
+#[cfg(test)]
+mod tests;
+
 use std::thread;
 use std::time::Duration;
 

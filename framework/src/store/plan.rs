@@ -3,6 +3,9 @@
 //! [`plan`] takes a batch of appends and what the log says of their streams and command ids, and
 //! answers the rows to write and one outcome for each append. No store compares versions itself.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;

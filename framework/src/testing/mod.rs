@@ -5,9 +5,11 @@
 
 mod clock;
 pub mod conformance;
+mod double;
 mod faulty;
 mod scenario;
 
 pub use clock::ManualClock;
+pub use double::MockStore;
 pub use faulty::{Fault, FaultyStore};
 pub use scenario::{Scenario, Then, When};

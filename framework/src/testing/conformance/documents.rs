@@ -64,3 +64,22 @@ pub async fn the_same_batch_sent_again_changes_nothing(store: impl Store) {
     store.save_documents(batch(0, 3, &[("a", "1")])).await.unwrap();
     assert_eq!(store.load_checkpoint("balance@1").await.unwrap().unwrap().position.0, 3);
 }
+
+/// Ten writers believe they continue from the same checkpoint: one does.
+pub async fn of_concurrent_writers_one_continues(store: impl Store + Clone) {
+    let writers = (1..=10).map(|writer| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let body = writer.to_string();
+            store.save_documents(batch(0, writer, &[("a", &body)])).await.map(|()| writer)
+        })
+    });
+    let mut saved = Vec::new();
+    for writer in writers.collect::<Vec<_>>() {
+        saved.extend(writer.await.unwrap());
+    }
+    let [winner] = saved[..] else { panic!("{saved:?} believe they have saved") };
+    assert_eq!(body(&store, "balance@1", "a").await, Some(winner.to_string()));
+    let checkpoint = store.load_checkpoint("balance@1").await.unwrap().unwrap();
+    assert_eq!(checkpoint.position.0, winner);
+}

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The line becomes a module with one `#[tokio::test]` for each case (the crate using it needs
-//! tokio with `macros` and `rt-multi-thread`). The store's memory twin is its specification.
+//! tokio with `macros` and `rt-multi-thread`; clones of the store are the same store). `MemoryStore` is
+//! the executable specification.
 
 pub mod appends;
 pub mod commands;
@@ -45,11 +46,13 @@ macro_rules! conformance {
             documents: documents_and_checkpoint_are_stored_together,
             documents: a_writer_with_an_old_checkpoint_stores_nothing,
             documents: the_same_batch_sent_again_changes_nothing,
+            documents: of_concurrent_writers_one_continues,
             isolation: a_bad_append_fails_alone,
             isolation: a_doubled_event_id_fails_its_own_append,
             order: positions_are_dense_under_concurrent_writers_and_refusals,
             order: an_acknowledged_append_comes_before_a_later_one,
             payloads: payloads_come_back_byte_for_byte,
+            payloads: no_call_changes_an_event,
             reads: pages_follow_one_another_without_loss,
             reads: a_filtered_read_says_how_far_it_looked,
             reads: the_head_is_known_and_wakes_who_waits,

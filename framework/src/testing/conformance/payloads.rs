@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{append, committed, event, one, stream};
+use super::{append, committed, event, keyed, one, refused, stream};
 use crate::document::Store;
 use crate::event::{NewEvent, RecordedEvent};
-use crate::event_store::{Append, Filter};
+use crate::event_store::{Append, Filter, NotCommitted};
+use crate::snapshot::Snapshot;
 use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
 
 fn same(new: &NewEvent, read: &RecordedEvent) {
@@ -47,4 +48,33 @@ pub async fn payloads_come_back_byte_for_byte(store: impl Store) {
         assert_eq!(Arc::new(read.clone()), *paged);
         assert!(read.recorded_at > before && read.recorded_at < before + time::Duration::hours(1));
     }
+}
+
+/// Events are for ever: whatever is asked of the store afterwards, they are read as they were.
+pub async fn no_call_changes_an_event(store: impl Store) {
+    let first =
+        Append { events: (0..5).map(|n| event(&n.to_string())).collect(), ..keyed("a", 0, "k") };
+    committed(one(&store, first.clone()).await);
+    committed(one(&store, append("b", ExpectedVersion::Any, 3)).await);
+    let page = async || store.read_all(GlobalPosition::ZERO, &Filter::all(), 8).await.unwrap();
+    let before = page().await.events;
+    assert_eq!(before.len(), 8);
+    let mut altered = first.clone();
+    for event in &mut altered.events {
+        event.payload = "\"altered\"".into();
+    }
+    assert!(committed(one(&store, altered.clone()).await).replayed);
+    altered.command = None;
+    assert!(committed(one(&store, altered.clone()).await).replayed);
+    altered.events.truncate(1);
+    let elsewhere = Append { stream: stream("c"), ..altered };
+    assert!(matches!(refused(one(&store, elsewhere).await), NotCommitted::Invalid(_)));
+    refused(one(&store, append("a", ExpectedVersion::Exact(StreamVersion(2)), 2)).await);
+    let (version, position) = (StreamVersion(3), GlobalPosition(3));
+    let snapshot = Snapshot::new(stream("a"), version, position, 1, "\"altered\"".to_owned());
+    store.save_snapshot(snapshot).await.unwrap();
+    committed(one(&store, append("a", ExpectedVersion::Any, 2)).await);
+    assert_eq!(page().await.events, before);
+    let of_a = store.read_stream(&stream("a"), StreamVersion::ZERO, 5).await.unwrap();
+    assert!(of_a.iter().eq(before[..5].iter().map(|event| &**event)));
 }

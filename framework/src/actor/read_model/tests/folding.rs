@@ -1,5 +1,7 @@
 //! Exactly once, in order, saved in few writes, in bounded memory.
 
+use std::sync::{Mutex, MutexGuard};
+
 use super::*;
 
 #[tokio::test]

@@ -1,0 +1,295 @@
+//! The committer against a writer that follows a script.
+//!
+//! What is proved: every caller gets the answer to its own appends, also when a commit's outcome
+//! was unknown and the batch had to be sent again, and also for callers that have gone.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::{Batch, Committer, SideWrite, WriteFailure, Writer, Written};
+use crate::command::Committed;
+use crate::error::StoreError;
+use crate::event::NewEvent;
+use crate::event_store::{Append, AppendOutcome, NotCommitted};
+use crate::snapshot::Snapshot;
+use crate::stream::{ExpectedVersion, GlobalPosition, StreamId, StreamVersion};
+
+/// What the writer does with the next batch; without a line left it commits.
+#[derive(Debug, Clone, Copy)]
+enum Line {
+    Commit,
+    Unknown,
+    NotCommitted,
+    ReopenFails,
+}
+
+/// What the writer was asked: the ids of a batch's events, and whether it was sent again.
+type Asked = (Vec<u128>, bool);
+
+/// Commits everything at position = event id, so that an answer tells whose it is.
+struct Scripted {
+    script: VecDeque<Line>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    closed: mpsc::UnboundedSender<()>,
+    gate: Option<mpsc::UnboundedReceiver<()>>,
+}
+
+#[async_trait(?Send)]
+impl Writer for Scripted {
+    async fn write(&mut self, batch: &Batch, again: bool) -> Result<Written, WriteFailure> {
+        if let Some(gate) = &mut self.gate {
+            gate.recv().await;
+        }
+        let events = batch.appends.iter().flat_map(|append| &append.events);
+        let ids = events.map(|event| event.event_id.as_u128()).collect();
+        self.asked.lock().unwrap().push((ids, again));
+        match self.script.pop_front() {
+            Some(Line::Unknown) => Err(WriteFailure::Unknown("told to".into())),
+            Some(Line::NotCommitted) => Err(WriteFailure::NotCommitted("told to".into())),
+            _ => Ok(written(batch)),
+        }
+    }
+
+    async fn reopen(&mut self) -> Result<(), StoreError> {
+        match self.script.front() {
+            Some(Line::ReopenFails) => {
+                self.script.pop_front();
+                Err(StoreError::Unavailable("told to".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn close(&mut self) {
+        let _ = self.closed.send(());
+    }
+}
+
+fn written(batch: &Batch) -> Written {
+    let outcome = |append: &Append| match append.events.last() {
+        None => AppendOutcome::NotCommitted(NotCommitted::KeyReused),
+        Some(last) => {
+            let position = GlobalPosition(last.event_id.as_u128() as u64);
+            AppendOutcome::Committed(Committed {
+                version: StreamVersion(1),
+                position,
+                replayed: false,
+            })
+        }
+    };
+    let side = |side: &SideWrite| match side {
+        SideWrite::Snapshot(snapshot) if snapshot.state == "bad" => {
+            Err(StoreError::Unavailable("told to".into()))
+        }
+        _ => Ok(()),
+    };
+    let appends: Vec<_> = batch.appends.iter().map(outcome).collect();
+    let side_writes = batch.side_writes.iter().map(side).collect();
+    let events = batch.appends.iter().flat_map(|append| &append.events);
+    let head = events.map(|event| event.event_id.as_u128() as u64).max().unwrap_or_default();
+    Written { appends, side_writes, head: GlobalPosition(head) }
+}
+
+/// A committer, what its writer was asked, and what tells that it closed.
+struct Rig {
+    committer: Committer,
+    asked: Arc<Mutex<Vec<Asked>>>,
+    closed: mpsc::UnboundedReceiver<()>,
+}
+
+impl Rig {
+    fn start(script: &[Line], gate: Option<mpsc::UnboundedReceiver<()>>) -> Self {
+        let (script, asked) = (script.to_vec().into(), Arc::default());
+        let (close, closed) = mpsc::unbounded_channel();
+        let writer = Scripted { script, asked: Arc::clone(&asked), closed: close, gate };
+        let committer = Committer::start(GlobalPosition::ZERO, move || writer).unwrap();
+        Self { committer, asked, closed }
+    }
+
+    fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+fn append(ids: std::ops::RangeInclusive<u64>) -> Append {
+    let event = |id: u64| NewEvent {
+        event_id: Uuid::from_u128(id.into()),
+        event_type: "Booked".into(),
+        schema_version: 1,
+        payload: "1".into(),
+        metadata: "{}".into(),
+    };
+    let stream = StreamId::new("ledger", "1").unwrap();
+    let (expected, events) = (ExpectedVersion::Any, ids.map(event).collect());
+    Append { stream, expected, events, command: None, chained: false }
+}
+
+fn snapshot(state: &str) -> SideWrite {
+    let stream = StreamId::new("ledger", "1").unwrap();
+    let (version, position) = (StreamVersion(1), GlobalPosition(1));
+    SideWrite::Snapshot(Snapshot::new(stream, version, position, 1, state.to_owned()))
+}
+
+fn positions(outcomes: &[AppendOutcome]) -> Vec<Option<u64>> {
+    let position = |outcome: &AppendOutcome| match outcome {
+        AppendOutcome::Committed(committed) => Some(committed.position.0),
+        _ => None,
+    };
+    outcomes.iter().map(position).collect()
+}
+
+#[tokio::test]
+async fn an_unknown_commit_is_sent_again_until_it_is_answered() {
+    let script = [Line::Unknown, Line::ReopenFails, Line::NotCommitted, Line::Unknown];
+    let rig = Rig::start(&script, None);
+    let outcomes = rig.committer.append(vec![append(1..=2), append(3..=3)]).await;
+    assert_eq!(positions(&outcomes), [Some(2), Some(3)]);
+    let same = |again| (vec![1, 2, 3], again);
+    assert_eq!(rig.asked(), [same(false), same(true), same(true), same(true)]);
+    rig.committer.append(vec![append(4..=4)]).await;
+    assert_eq!(rig.asked()[4], (vec![4], false), "doubt clung to the next batch");
+}
+
+#[tokio::test]
+async fn a_batch_that_was_not_committed_is_answered_so_to_all_and_not_sent_again() {
+    let rig = Rig::start(&[Line::NotCommitted], None);
+    let outcomes = rig.committer.append(vec![append(1..=1), append(2..=2)]).await;
+    assert_eq!(outcomes.len(), 2);
+    for outcome in outcomes {
+        let AppendOutcome::NotCommitted(NotCommitted::Unavailable(reason)) = outcome else {
+            panic!("not refused: {outcome:?}")
+        };
+        assert_eq!(reason, "told to");
+    }
+    assert_eq!(rig.asked().len(), 1);
+    assert_eq!(positions(&rig.committer.append(vec![append(3..=3)]).await), [Some(3)]);
+}
+
+#[tokio::test]
+async fn ten_thousand_callers_each_get_their_own_answer() {
+    let script = [
+        Line::Commit,
+        Line::NotCommitted,
+        Line::Unknown,
+        Line::NotCommitted,
+        Line::Commit,
+        Line::NotCommitted,
+        Line::Unknown,
+    ];
+    let rig = Rig::start(&script, None);
+    let mut seed = 7_u64;
+    let (mut calls, mut next) = (tokio::task::JoinSet::new(), 1);
+    for call in 0..10_000 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let random = seed >> 33;
+        let committer = rig.committer.clone();
+        let mut appends = Vec::new();
+        for index in 0..random % 4 {
+            let count = (random >> (2 + index * 2)) % 4;
+            let ids = next..=(next + count).saturating_sub(1);
+            appends.push(append(ids));
+            next += count;
+        }
+        calls.spawn(async move {
+            if call % 5 == 0 {
+                let state = if call % 10 == 0 { "bad" } else { "good" };
+                let told = committer.write(snapshot(state)).await;
+                let refused = matches!(&told, Err(StoreError::Unavailable(_)));
+                return (told.is_ok() == (state == "good") || refused, false);
+            }
+            let expected: Vec<_> = appends
+                .iter()
+                .map(|append| append.events.last().map(|event| event.event_id.as_u128() as u64))
+                .collect();
+            let outcomes = committer.append(appends).await;
+            let refused = |o: &AppendOutcome| {
+                matches!(o, AppendOutcome::NotCommitted(NotCommitted::Unavailable(_)))
+            };
+            let all_refused = outcomes.len() == expected.len() && outcomes.iter().all(refused);
+            let own = positions(&outcomes) == expected;
+            (own || all_refused, own && !expected.is_empty())
+        });
+    }
+    let (mut right, mut committed) = (0, 0);
+    while let Some(answer) = calls.join_next().await {
+        let (own, stored) = answer.unwrap();
+        right += usize::from(own);
+        committed += usize::from(stored);
+    }
+    assert_eq!(right, 10_000);
+    // Two batches of at most a thousand appends were refused; of the 6,000 callers with appends
+    // the others got what only they can have got.
+    assert!(committed > 3000, "{committed} callers were answered with a position");
+}
+
+#[tokio::test]
+async fn a_commit_goes_on_when_its_caller_has_gone() {
+    let (open, gate) = mpsc::unbounded_channel();
+    let mut rig = Rig::start(&[], Some(gate));
+    let committer = rig.committer.clone();
+    let caller = tokio::spawn(async move { committer.append(vec![append(1..=1)]).await });
+    // It has submitted once it has run: the queue takes it without waiting.
+    tokio::task::yield_now().await;
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    open.send(()).unwrap();
+    open.send(()).unwrap();
+    let mut head = rig.committer.watch_head();
+    head.wait_for(|head| head.0 == 1).await.unwrap();
+    assert_eq!(rig.asked(), [(vec![1], false)]);
+    drop(rig.committer);
+    assert!(rig.closed.recv().await.is_some(), "the writer was not closed in order");
+}
+
+#[tokio::test]
+async fn what_queues_during_a_commit_goes_into_one_batch() {
+    let (open, gate) = mpsc::unbounded_channel();
+    let rig = Rig::start(&[], Some(gate));
+    let calls: Vec<_> = (1..=100)
+        .map(|id| {
+            let committer = rig.committer.clone();
+            tokio::spawn(async move { committer.append(vec![append(id..=id)]).await })
+        })
+        .collect();
+    let bad = rig.committer.clone();
+    let side = tokio::spawn(async move { bad.write(snapshot("bad")).await });
+    // All have submitted once they have run: the queue takes them without waiting.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    (0..200).for_each(|_| open.send(()).unwrap());
+    for (id, call) in (1..=100).zip(calls) {
+        assert_eq!(positions(&call.await.unwrap()), [Some(id)]);
+    }
+    assert!(side.await.unwrap().is_err(), "a failed side write was answered as kept");
+    let asked = rig.asked();
+    assert!(asked.len() <= 3, "{} batches", asked.len());
+    assert!(asked.iter().flat_map(|(ids, _)| ids).copied().eq(1..=100), "order was lost");
+}
+
+#[tokio::test]
+async fn a_batch_is_bounded_and_nothing_is_left_behind() {
+    let (open, gate) = mpsc::unbounded_channel();
+    let rig = Rig::start(&[], Some(gate));
+    let calls: Vec<_> = (0..30_u64)
+        .map(|call| {
+            let committer = rig.committer.clone();
+            let ids = call * 100 + 1..=(call + 1) * 100;
+            tokio::spawn(async move { committer.append(vec![append(ids)]).await })
+        })
+        .collect();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    (0..200).for_each(|_| open.send(()).unwrap());
+    for (call, outcome) in (1..=30).zip(calls) {
+        assert_eq!(positions(&outcome.await.unwrap()), [Some(call * 100)]);
+    }
+    let sizes: Vec<_> = rig.asked().iter().map(|(ids, _)| ids.len()).collect();
+    assert!(sizes.iter().all(|size| *size <= super::MAX_BATCH_EVENTS), "{sizes:?}");
+    assert_eq!(sizes.iter().sum::<usize>(), 3000);
+}

@@ -1,0 +1,171 @@
+//! A store that answers what a test tells it to, call by call, made by `mockall`.
+//!
+//! For a test of your own code against a store's rare answers. To see an application survive
+//! them, put a [`FaultyStore`](super::FaultyStore) around a real store instead.
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::command::CommandKey;
+use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
+use crate::error::StoreError;
+use crate::event::RecordedEvent;
+use crate::event_store::{
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
+};
+use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+
+/// [`EventStore`] as `mockall` can take it: it cannot follow the lifetime inside an `Option<&_>`,
+/// nor mock a part of a trait. Out of a user's sight, so that calls mean the real methods.
+pub trait Calls {
+    fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome>;
+    fn confirm(
+        &self,
+        stream: &StreamId,
+        version: StreamVersion,
+        command: Option<CommandKey>,
+    ) -> Result<Confirmation, StoreError>;
+    fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError>;
+    fn read_all(
+        &self,
+        after: GlobalPosition,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Page, StoreError>;
+    fn head(&self) -> Result<GlobalPosition, StoreError>;
+    fn identity(&self) -> LogIdentity;
+    fn watch_head(&self) -> watch::Receiver<GlobalPosition>;
+    fn is_sole_writer(&self) -> bool;
+}
+
+#[async_trait]
+impl EventStore for MockStore {
+    async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
+        Calls::append(self, appends)
+    }
+
+    async fn confirm(
+        &self,
+        stream: &StreamId,
+        version: StreamVersion,
+        command: Option<&CommandKey>,
+    ) -> Result<Confirmation, StoreError> {
+        Calls::confirm(self, stream, version, command.cloned())
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        Calls::read_stream(self, stream, after, limit)
+    }
+
+    async fn read_all(
+        &self,
+        after: GlobalPosition,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        Calls::read_all(self, after, filter, limit)
+    }
+
+    async fn head(&self) -> Result<GlobalPosition, StoreError> {
+        Calls::head(self)
+    }
+
+    fn identity(&self) -> LogIdentity {
+        Calls::identity(self)
+    }
+
+    fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
+        Calls::watch_head(self)
+    }
+
+    fn is_sole_writer(&self) -> bool {
+        Calls::is_sole_writer(self)
+    }
+}
+
+mockall::mock! {
+    /// A store by expectation: `store.expect_head().returning(|| Ok(GlobalPosition(7)))`. A call
+    /// nobody expected panics, and so does an expected one that is missing when it is dropped.
+    pub Store {}
+
+    impl Calls for Store {
+        fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome>;
+        fn confirm(
+            &self,
+            stream: &StreamId,
+            version: StreamVersion,
+            command: Option<CommandKey>,
+        ) -> Result<Confirmation, StoreError>;
+        fn read_stream(
+            &self,
+            stream: &StreamId,
+            after: StreamVersion,
+            limit: usize,
+        ) -> Result<Vec<RecordedEvent>, StoreError>;
+        fn read_all(
+            &self,
+            after: GlobalPosition,
+            filter: &Filter,
+            limit: usize,
+        ) -> Result<Page, StoreError>;
+        fn head(&self) -> Result<GlobalPosition, StoreError>;
+        fn identity(&self) -> LogIdentity;
+        fn watch_head(&self) -> watch::Receiver<GlobalPosition>;
+        fn is_sole_writer(&self) -> bool;
+    }
+
+    #[async_trait]
+    impl SnapshotStore for Store {
+        async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError>;
+        async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError>;
+    }
+
+    #[async_trait]
+    impl DocumentStore for Store {
+        async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError>;
+        async fn load_documents(
+            &self,
+            model: &str,
+            keys: &[String],
+        ) -> Result<Vec<(String, String)>, StoreError>;
+        async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Store;
+
+    async fn head_and_confirmation(store: impl Store) -> (u64, Confirmation) {
+        let (stream, key) = (StreamId::new("a", "1").unwrap(), CommandKey::new("k", b"").unwrap());
+        let confirmed = store.confirm(&stream, StreamVersion(1), Some(&key)).await.unwrap();
+        (store.head().await.unwrap().0, confirmed)
+    }
+
+    #[tokio::test]
+    async fn a_mocked_store_answers_what_it_was_told() {
+        let mut store = MockStore::new();
+        store.expect_head().times(1).returning(|| Ok(GlobalPosition(7)));
+        store
+            .expect_confirm()
+            .withf(|stream, version, key| {
+                stream.id() == "1"
+                    && version.0 == 1
+                    && key.as_ref().is_some_and(|key| key.id == "k")
+            })
+            .returning(|_, _, _| Ok(Confirmation::KeyReused));
+        assert_eq!(head_and_confirmation(store).await, (7, Confirmation::KeyReused));
+    }
+}
