@@ -6,5 +6,6 @@ mod bank_input;
 mod conformance;
 mod counter;
 mod directory;
+mod read_models;
 mod sqlite;
 mod tidy;
