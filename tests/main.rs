@@ -12,5 +12,6 @@ mod disk;
 mod faults;
 mod http;
 mod process;
+mod read_models;
 mod sqlite;
 mod tidy;
