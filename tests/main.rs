@@ -3,8 +3,11 @@
 mod aggregates;
 mod bank;
 mod bank_input;
+mod child;
 mod conformance;
 mod counter;
+mod crash;
 mod directory;
+mod http;
 mod sqlite;
 mod tidy;

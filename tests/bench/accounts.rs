@@ -106,7 +106,10 @@ pub async fn wait_for(app: &Application, position: GlobalPosition) -> Outcome {
     while let Err(ReadError::NotYet { .. }) = app.read_after::<CreditLimit>(&id(0), position).await
     {
     }
-    app.read_after::<Balance>(&id(0), position).await?;
-    app.read_after::<CreditLimit>(&id(0), position).await?;
-    Ok(())
+    let balance = app.read_after::<Balance>(&id(0), position).await?.position;
+    let limit = app.read_after::<CreditLimit>(&id(0), position).await?.position;
+    match balance.min(limit) < position {
+        true => Err("a read model answered before it had seen the position".into()),
+        false => Ok(()),
+    }
 }

@@ -1,0 +1,138 @@
+//! The real bank as a child process: started, asked, killed, checked.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection};
+
+use crate::http::Client;
+
+/// A running bank.
+pub struct Bank {
+    child: Child,
+    address: String,
+}
+
+impl Bank {
+    /// Starts the bank on an SQLite file and waits until it listens; `None` if it ended before.
+    pub fn start(store: &str, environment: &[(&str, &str)]) -> Option<Self> {
+        Self::spawn(&mut Self::command(store), environment)
+    }
+
+    /// The command that runs the bank on a free port.
+    pub fn command(store: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bank-process"));
+        command.args(["--store", store, "--listen", "127.0.0.1:0"]);
+        command
+    }
+
+    /// Runs a command that becomes the bank.
+    pub fn spawn(command: &mut Command, environment: &[(&str, &str)]) -> Option<Self> {
+        let command = command.envs(environment.iter().copied()).env("RUST_LOG", "error");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines
+            .find_map(|line| line.ok()?.strip_prefix("listening on http://").map(str::to_owned));
+        match address {
+            Some(address) => Some(Self { child, address }),
+            None => {
+                child.wait().unwrap();
+                None
+            }
+        }
+    }
+
+    /// `127.0.0.1:PORT`
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A connection to it.
+    pub fn client(&self) -> Client {
+        Client::connect(&self.address).unwrap()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it with SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to end, with SIGTERM, and waits.
+    pub fn terminate(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait(Duration::from_secs(40)).expect("the bank did not end when asked to")
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// How it ended, if it does in time.
+    pub fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
+        let began = Instant::now();
+        while began.elapsed() < within {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        None
+    }
+}
+
+impl Drop for Bank {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The log as it stands in the file, read without any code of the framework, and asserted:
+/// positions 1..N, versions 1..n, no event id twice, no command id twice.
+pub async fn read_log(store: &str) -> Vec<(String, String, String)> {
+    let mut connection = open(store).await;
+    let rows: Vec<(i64, String, i64, Vec<u8>, String, String)> = sqlx::query_as(
+        "SELECT position, stream_type || '-' || stream_id, version, event_id, event_type, payload
+         FROM events ORDER BY position",
+    )
+    .fetch_all(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+    let mut versions: HashMap<String, i64> = HashMap::new();
+    let mut ids = std::collections::HashSet::new();
+    for (index, (position, stream, version, event_id, ..)) in rows.iter().enumerate() {
+        assert_eq!(*position, index as i64 + 1, "positions have a gap");
+        let last = versions.entry(stream.clone()).or_default();
+        assert_eq!(*version, *last + 1, "versions of {stream} have a gap");
+        *last = *version;
+        assert!(ids.insert(event_id.clone()), "an event id stands twice");
+    }
+    rows.into_iter().map(|(_, stream, _, _, name, payload)| (stream, name, payload)).collect()
+}
+
+/// The position at which each command id of the log took effect.
+pub async fn read_commands(store: &str) -> HashMap<String, i64> {
+    let mut connection = open(store).await;
+    let rows: Vec<(String, i64)> = sqlx::query_as("SELECT command_id, position FROM commands")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    rows.into_iter().collect()
+}
+
+async fn open(store: &str) -> SqliteConnection {
+    SqliteConnectOptions::new().filename(store).connect().await.unwrap()
+}

@@ -1,0 +1,247 @@
+//! The bank dies at every step and at any instant: what it acknowledged is there, once.
+//!
+//! A driver that is never killed owns the acknowledgements. After each death the bank is started
+//! again, every command without an answer is sent again with its key until it is definite, and the
+//! file is checked with plain SQL.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::child::{Bank, read_commands, read_log};
+use crate::directory::Directory;
+use crate::http::Client;
+
+const ACCOUNTS: usize = 4;
+const WORKERS: usize = 6;
+
+/// A command and what is known of it.
+#[derive(Debug, Clone)]
+struct Sent {
+    key: String,
+    account: usize,
+    amount: u64,
+    /// The position answered, once there was an answer.
+    position: Option<i64>,
+}
+
+fn open_accounts(bank: &Bank) {
+    let mut client = bank.client();
+    for account in 0..ACCOUNTS {
+        let body = format!(r#"{{"id":"{account}","owner":"Ada","currency":"EUR"}}"#);
+        let answer = client.post("/accounts", &body, Some(&format!("open-{account}"))).unwrap();
+        assert_eq!(answer.status, 201, "{answer:?}");
+    }
+}
+
+fn credit(client: &mut Client, sent: &mut Sent) -> std::io::Result<()> {
+    let path = format!("/accounts/{}/credit", sent.account);
+    let body = format!(r#"{{"amount":{}}}"#, sent.amount);
+    let answer = client.post(&path, &body, Some(&sent.key))?;
+    match answer.status {
+        200 => sent.position = Some(answer.body["position"].as_i64().unwrap()),
+        503 => {}
+        other => panic!("{other}: {answer:?}"),
+    }
+    Ok(())
+}
+
+/// Credits by several clients until the bank is gone or the time is over.
+fn load(bank: &Bank, round: usize, kill_after: Duration) -> Vec<Sent> {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let workers = (0..WORKERS).map(|worker| {
+            let (stop, bank) = (&stop, &bank);
+            scope.spawn(move || {
+                let mut sent = Vec::new();
+                let Ok(mut client) = Client::connect(bank.address()) else { return sent };
+                for n in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let key = format!("{round}-{worker}-{n}");
+                    let (account, amount) = ((worker + n) % ACCOUNTS, 1 + n as u64 % 7);
+                    sent.push(Sent { key, account, amount, position: None });
+                    let last = sent.len() - 1;
+                    if credit(&mut client, &mut sent[last]).is_err() {
+                        break;
+                    }
+                }
+                sent
+            })
+        });
+        let workers: Vec<_> = workers.collect();
+        std::thread::sleep(kill_after);
+        bank.signal("KILL");
+        stop.store(true, Ordering::Relaxed);
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    })
+}
+
+/// Sends again what has no answer until it has one.
+fn settle(bank: &Bank, history: &mut [Sent]) {
+    let mut client = bank.client();
+    for sent in history.iter_mut().filter(|sent| sent.position.is_none()) {
+        while sent.position.is_none() {
+            credit(&mut client, sent).unwrap();
+        }
+    }
+}
+
+/// The log holds exactly the effects of the history, each once, where it was answered; and the
+/// read model is their sum.
+async fn check(bank: &Bank, store: &str, history: &[Sent]) {
+    let (log, commands) = (read_log(store).await, read_commands(store).await);
+    assert_eq!(log.len(), ACCOUNTS + history.len(), "an event too many or too few");
+    let mut sums: HashMap<usize, u64> = HashMap::new();
+    for sent in history {
+        let position = commands[&sent.key];
+        assert_eq!(Some(position), sent.position, "{sent:?} was answered otherwise");
+        let (stream, name, payload) = &log[position as usize - 1];
+        assert_eq!(
+            (stream.as_str(), name.as_str()),
+            (&*format!("account-{}", sent.account), "Credited")
+        );
+        assert_eq!(*payload, format!(r#"{{"amount":{}}}"#, sent.amount));
+        *sums.entry(sent.account).or_default() += sent.amount;
+    }
+    let mut client = bank.client();
+    for account in 0..ACCOUNTS {
+        let path = format!("/accounts/{account}/balance?after={}", log.len());
+        let answer = client.get(&path).unwrap();
+        let balance = answer.body["balance"].as_u64();
+        assert_eq!(balance, Some(sums.get(&account).copied().unwrap_or(0)), "{answer:?}");
+    }
+}
+
+/// Promises 1, 2, 3 and 5, fifty times.
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_kills_lose_nothing_acknowledged_and_apply_nothing_twice() {
+    let directory = Directory::new();
+    let store = directory.file("bank.db");
+    let mut history = Vec::new();
+    let (mut open, mut random) = (0, 12345_u64);
+    let mut bank = Bank::start(&store, &[]).unwrap();
+    open_accounts(&bank);
+    for round in 0..50 {
+        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        let mut sent = load(&bank, round, Duration::from_millis(20 + (random >> 33) % 150));
+        drop(bank);
+        let stored = read_commands(&store).await;
+        let lost =
+            sent.iter().find(|sent| sent.position.is_some() && !stored.contains_key(&sent.key));
+        assert!(lost.is_none(), "round {round}: acknowledged and lost: {lost:?}");
+        let is_open = |sent: &&Sent| sent.position.is_none() && stored.contains_key(&sent.key);
+        open += sent.iter().filter(is_open).count();
+        bank = Bank::start(&store, &[]).unwrap();
+        settle(&bank, &mut sent);
+        history.append(&mut sent);
+    }
+    check(&bank, &store, &history).await;
+    assert!(history.len() > 500, "only {} commands were sent", history.len());
+    assert!(open > 0, "no kill came between commit and answer: nothing was proved");
+}
+
+/// Every crash point, at its first passes, until the bank gets by.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_each_step_loses_nothing_and_doubles_nothing() {
+    let points = [
+        "command.accepted",
+        "append.before_commit",
+        "append.after_commit",
+        "entity.before_reply",
+        "snapshot.before_commit",
+        "read_model.before_save",
+        "read_model.after_save",
+        "migrate",
+        "shutdown",
+    ];
+    for point in points {
+        let mut crashes = 0;
+        for pass in [1, 2, 3, 7] {
+            crashes += usize::from(crashes_at(point, pass).await);
+        }
+        assert!(crashes > 0, "the point {point} was never passed");
+    }
+}
+
+/// One life of a bank that is to die at a point, and one after it; whether it died.
+async fn crashes_at(point: &str, pass: u32) -> bool {
+    let directory = Directory::new();
+    let store = directory.file("bank.db");
+    let at = format!("{point}:{pass}");
+    let bank = Bank::start(&store, &[("ACTUM_CRASH_AT", &at)]);
+    let mut crashed = bank.is_none();
+    // One account gets past the hundred events after which a snapshot is taken.
+    let credits = (0..130).map(|n| Sent {
+        key: n.to_string(),
+        account: if n % 20 == 0 { 1 } else { 0 },
+        amount: 1 + n,
+        position: None,
+    });
+    let mut history: Vec<Sent> = credits.collect();
+    if let Some(mut bank) = bank {
+        crashed |= first_life(&bank, &mut history).is_err();
+        if !crashed {
+            bank.signal("TERM");
+            crashed = !bank.wait(Duration::from_secs(40)).unwrap().success();
+        }
+    }
+    let bank = Bank::start(&store, &[]).unwrap();
+    open_accounts(&bank);
+    settle(&bank, &mut history);
+    check(&bank, &store, &history).await;
+    assert!(bank.terminate().success());
+    crashed
+}
+
+/// Opens, credits and reads until something fails.
+fn first_life(bank: &Bank, history: &mut [Sent]) -> std::io::Result<()> {
+    let mut client = Client::connect(bank.address())?;
+    for account in 0..ACCOUNTS {
+        let body = format!(r#"{{"id":"{account}","owner":"Ada","currency":"EUR"}}"#);
+        client.post("/accounts", &body, Some(&format!("open-{account}")))?;
+    }
+    for sent in history.iter_mut() {
+        credit(&mut client, sent)?;
+    }
+    std::thread::sleep(Duration::from_millis(600));
+    client.get("/accounts/0/balance").map(drop)
+}
+
+/// H11, A12: told to stop under load, it answers everyone it let in, and exits 0.
+#[tokio::test(flavor = "multi_thread")]
+async fn told_to_stop_under_load_it_keeps_what_it_acknowledged_and_exits_zero() {
+    let directory = Directory::new();
+    let store = directory.file("bank.db");
+    let bank = Bank::start(&store, &[]).unwrap();
+    open_accounts(&bank);
+    let address = bank.address().to_owned();
+    let mut history: Vec<Sent> = std::thread::scope(|scope| {
+        let workers = (0..WORKERS).map(|worker| {
+            let address = &address;
+            scope.spawn(move || {
+                let mut sent = Vec::new();
+                let mut client = Client::connect(address).unwrap();
+                for n in 0.. {
+                    let key = format!("{worker}-{n}");
+                    sent.push(Sent { key, account: n % ACCOUNTS, amount: 1, position: None });
+                    let last = sent.len() - 1;
+                    // The connection ends with the bank.
+                    if credit(&mut client, &mut sent[last]).is_err() {
+                        return sent;
+                    }
+                }
+                sent
+            })
+        });
+        let workers: Vec<_> = workers.collect();
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(bank.terminate().success(), "it did not exit with 0");
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    assert!(history.iter().filter(|sent| sent.position.is_some()).count() > 50);
+    let bank = Bank::start(&store, &[]).unwrap();
+    settle(&bank, &mut history);
+    check(&bank, &store, &history).await;
+}

@@ -1,0 +1,68 @@
+//! A small HTTP client over one kept connection, with a short patience.
+
+use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// What a server answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// All header lines, lower case.
+    pub headers: String,
+    /// The body as JSON; null if it is none.
+    pub body: serde_json::Value,
+}
+
+/// One connection.
+pub struct Client {
+    stream: BufReader<TcpStream>,
+}
+
+impl Client {
+    /// Connects to `127.0.0.1:PORT`.
+    pub fn connect(address: &str) -> Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Asks for something.
+    pub fn get(&mut self, path: &str) -> Result<Answer> {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: bank\r\n\r\n"))
+    }
+
+    /// Sends a command, named by `key` if there is one.
+    pub fn post(&mut self, path: &str, body: &str, key: Option<&str>) -> Result<Answer> {
+        let key = key.map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
+        let length = body.len();
+        self.ask(&format!(
+            "POST {path} HTTP/1.1\r\nhost: bank\r\ncontent-type: application/json\r\n{key}content-length: {length}\r\n\r\n{body}"
+        ))
+    }
+
+    fn ask(&mut self, request: &str) -> Result<Answer> {
+        self.stream.get_mut().write_all(request.as_bytes())?;
+        let bad = |what: &str| Error::new(ErrorKind::InvalidData, what.to_owned());
+        let mut headers = String::new();
+        loop {
+            let mut line = String::new();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err(Error::new(ErrorKind::UnexpectedEof, "the server hung up"));
+            }
+            if line == "\r\n" {
+                break;
+            }
+            headers.push_str(&line.to_ascii_lowercase());
+        }
+        let status = headers.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| bad("no status line"))?;
+        let length = headers.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length: usize = length.and_then(|length| length.trim().parse().ok()).unwrap_or(0);
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body)?;
+        Ok(Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() })
+    }
+}
