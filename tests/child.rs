@@ -60,12 +60,6 @@ impl Bank {
         self.child.id()
     }
 
-    /// Ends it with SIGKILL.
-    pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
     /// Asks it to end, with SIGTERM, and waits.
     pub fn terminate(mut self) -> ExitStatus {
         self.signal("TERM");

@@ -9,8 +9,6 @@ use std::time::Duration;
 pub struct Answer {
     /// The status code.
     pub status: u16,
-    /// All header lines, lower case.
-    pub headers: String,
     /// The body as JSON; null if it is none.
     pub body: serde_json::Value,
 }
@@ -63,6 +61,6 @@ impl Client {
         let length: usize = length.and_then(|length| length.trim().parse().ok()).unwrap_or(0);
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
-        Ok(Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() })
+        Ok(Answer { status, body: serde_json::from_slice(&body).unwrap_or_default() })
     }
 }

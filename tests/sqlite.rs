@@ -100,7 +100,7 @@ async fn a_newer_schema_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn it_refuses_to_start_on_unsafe_settings_and_says_which() {
+async fn unsafe_settings_are_refused_by_name() {
     let directory = Directory::new();
     for (pragma, value) in [("synchronous", "NORMAL"), ("foreign_keys", "OFF")] {
         let path = directory.file(&format!("{pragma}.db"));

@@ -34,13 +34,13 @@ impl<A: Aggregate> Request<A> {
 }
 
 /// What became of a request offered to a mailbox.
-pub(crate) enum Offered<A: Aggregate> {
+pub(crate) enum Offered {
     /// It waits, and the actor sleeps: wake it.
     Wake,
     /// It waits, and the actor will come for it.
     Awake,
-    /// It was not taken.
-    Full(Request<A>),
+    /// It was not taken, and is dropped.
+    Full,
 }
 
 pub(crate) struct Mailbox<A: Aggregate> {
@@ -66,10 +66,10 @@ impl<A: Aggregate> Mailbox<A> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn offer(&self, request: Request<A>) -> Offered<A> {
+    pub(crate) fn offer(&self, request: Request<A>) -> Offered {
         let mut queue = self.queue();
         if queue.waiting.len() >= self.capacity {
-            return Offered::Full(request);
+            return Offered::Full;
         }
         queue.waiting.push_back(request);
         match std::mem::replace(&mut queue.awake, true) {

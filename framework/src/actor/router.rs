@@ -92,7 +92,7 @@ impl<A: Aggregate> Router<A> {
         instance.used = Instant::now();
         match instance.mailbox.offer(request) {
             Offered::Awake => Ok(()),
-            Offered::Full(_) => Err(CommandError::Overloaded("too many wait for this aggregate")),
+            Offered::Full => Err(CommandError::Overloaded("too many wait for this aggregate")),
             // At most one wake-up is under way, so it is refused only by an actor that has ended:
             // only an arbiter that stops does that.
             Offered::Wake => instance.address.try_send(Wake).map_err(|_| CommandError::Stopping),

@@ -68,8 +68,10 @@ impl From<serde_json::Error> for CodecError {
 /// One step that turns the body of an older schema version of one event type into the next.
 pub struct Upcaster {
     event_type: &'static str,
-    step: fn(Value) -> Result<Value, BoxError>,
+    step: Step,
 }
+
+type Step = fn(Value) -> Result<Value, BoxError>;
 
 impl Upcaster {
     /// A step for `event_type`. The first one registered leads from version 1 to 2, and so on.
@@ -91,7 +93,7 @@ pub struct Encoded {
 
 /// Writes and reads the events of one aggregate.
 pub struct EventCodec<E> {
-    upcasters: HashMap<&'static str, Vec<fn(Value) -> Result<Value, BoxError>>>,
+    upcasters: HashMap<&'static str, Vec<Step>>,
     event: PhantomData<fn() -> E>,
 }
 

@@ -84,11 +84,13 @@ impl Subscription {
     }
 
     /// Everything up to here was handed on.
+    #[cfg(test)]
     pub(crate) fn position(&self) -> GlobalPosition {
         self.cursor.at()
     }
 
     /// How often it joined the tail or was let go.
+    #[cfg(test)]
     pub(crate) fn changes(&self) -> u64 {
         self.changes
     }

@@ -82,10 +82,6 @@ impl Shared {
         self.saved.store(position.0, Ordering::Release);
     }
 
-    pub(super) fn head_at_start(&self) -> GlobalPosition {
-        self.head_at_start
-    }
-
     pub(super) fn turn(&self, state: State) {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
     }

@@ -87,7 +87,7 @@ pub async fn a_chained_append_falls_with_the_one_before_it(store: impl Store) {
     let outcomes = store.append(vec![exact(0, false), exact(1, true), exact(2, true)]).await;
     assert!(outcomes.into_iter().map(refused).count() == 3);
     let outcomes = store.append(vec![exact(1, false), exact(2, true), exact(3, true)]).await;
-    assert_eq!(outcomes.into_iter().map(committed).last().unwrap().version.0, 4);
+    assert_eq!(outcomes.into_iter().next_back().map(committed).unwrap().version.0, 4);
 }
 
 /// Sending an append again whose answer was lost is safe without a command id too, once the store

@@ -20,7 +20,7 @@ async fn killed_at_any_moment_it_resumes_and_folds_every_event_exactly_once() {
             0 => {} // at once
             1 => until(|| model.progress().applied.0 > head - 20).await,
             2 => until(|| model.progress().saved.0 > head - 10).await,
-            _ => drop(read(&model, "0", head).await),
+            _ => _ = read(&model, "0", head).await,
         }
         process.kill().await;
     }
@@ -77,14 +77,18 @@ async fn a_read_model_that_cannot_save_pauses_in_bounded_memory_and_slows_no_oth
     assert_eq!(read(&stuck, "99", 100).await.events, 1);
 }
 
+/// A gate held closed across awaits.
+struct Closed<'a>(#[expect(dead_code, reason = "it is held, not read")] MutexGuard<'a, ()>);
+
 #[tokio::test]
 async fn a_fold_that_blocks_its_thread_does_not_hold_up_another() {
-    static GATE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    static GATE: Mutex<()> = Mutex::new(());
     read_model!(Blocking, "blocking", |_document| drop(GATE.lock()));
     let store = obliging();
     let process = Process::new(store.clone(), small());
     let (blocking, sums) = (process.start::<Blocking>(2).await.unwrap(), process.sums().await);
-    let closed = GATE.lock().unwrap();
+    // The test waits with the gate closed: that a thread is blocked meanwhile is what it is about.
+    let closed = Closed(GATE.lock().unwrap());
     poison(&store.memory, "a").await;
     for n in 0..200 {
         note(&store.memory, "a", n).await;
@@ -110,7 +114,7 @@ async fn the_checkpoint_moves_on_when_only_foreign_events_pass() {
 
 #[tokio::test]
 async fn many_changes_of_one_document_are_one_write_and_stopping_saves_them() {
-    let saves = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let saves = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&saves);
     let store = TestStore::new(move |call| {
         if let Call::Save(batch) = call {
