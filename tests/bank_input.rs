@@ -31,6 +31,7 @@ async fn a_body_that_is_not_the_expected_json_is_malformed() {
         b"{",
         b"null",
         b"[]",
+        b"[1250]",
         b"1250",
         b"\"amount\"",
         b"{}",
@@ -57,6 +58,21 @@ async fn a_body_that_is_not_the_expected_json_is_malformed() {
         assert!(!answer.text.contains("panic"));
     }
     assert_eq!(events(&bank).await.len(), 1);
+}
+
+#[actix_web::test]
+async fn a_body_where_none_is_taken_is_refused() {
+    let bank = bank_with_account().await;
+    for path in ["freeze", "unfreeze", "close"] {
+        let path = format!("/accounts/42/{path}");
+        for body in ["{\"force\": true}", "[]", "null", "now", "{} {}", "\u{feff}{}"] {
+            post_raw(&bank, &path, body).await.is_problem(400, "malformed_body");
+        }
+        let long = " ".repeat(65 * 1024);
+        post_raw(&bank, &path, long).await.is_problem(413, "body_too_large");
+    }
+    assert_eq!(events(&bank).await.len(), 1);
+    assert_eq!(post_raw(&bank, "/accounts/42/freeze", "{}").await.status, 200);
 }
 
 #[actix_web::test]

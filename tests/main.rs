@@ -3,6 +3,7 @@
 mod aggregates;
 mod bank;
 mod bank_input;
+mod bank_program;
 mod child;
 mod conformance;
 mod counter;

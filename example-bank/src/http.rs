@@ -4,7 +4,9 @@
 //! `account.rs`, and how errors look on the wire in `actum::web`.
 
 use actix_web::web::{Data, Json, Path, Query, ServiceConfig, get, post, put};
-use actum::web::{CommandAnswer, IdempotencyKey, Problem, RefusalCode, resource, strict_input};
+use actum::web::{
+    CommandAnswer, IdempotencyKey, NoBody, Object, Problem, RefusalCode, resource, strict_input,
+};
 use actum::{Application, GlobalPosition, ReadError, ReadModel};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -40,6 +42,7 @@ pub fn routes(app: Application) -> impl FnOnce(&mut ServiceConfig) + Clone {
 }
 
 pub(crate) type App = Data<Application>;
+type Body<T> = Json<Object<T>>;
 type Answer = Result<CommandAnswer, Problem>;
 
 impl RefusalCode for Refusal {
@@ -72,9 +75,9 @@ struct Limit {
     limit: i64,
 }
 
-async fn open(app: App, key: IdempotencyKey, opening: Json<Opening>) -> Answer {
+async fn open(app: App, key: IdempotencyKey, opening: Body<Opening>) -> Answer {
     let options = key.options(&opening)?;
-    let Opening { id, owner, currency } = opening.into_inner();
+    let Opening { id, owner, currency } = opening.into_inner().0;
     let id = id.unwrap_or_else(|| new_id(&key));
     let command = AccountCommand::Open { owner, currency };
     let committed = app.execute_with::<Account>(&id, command, options).await?;
@@ -93,12 +96,12 @@ fn new_id(key: &IdempotencyKey) -> String {
     id.to_string()
 }
 
-async fn credit(app: App, id: Path<String>, key: IdempotencyKey, body: Json<Amount>) -> Answer {
+async fn credit(app: App, id: Path<String>, key: IdempotencyKey, body: Body<Amount>) -> Answer {
     let command = AccountCommand::Credit { amount: body.amount };
     carry_out(&app, id, command, &key, &body.0).await
 }
 
-async fn withdraw(app: App, id: Path<String>, key: IdempotencyKey, body: Json<Amount>) -> Answer {
+async fn withdraw(app: App, id: Path<String>, key: IdempotencyKey, body: Body<Amount>) -> Answer {
     let command = AccountCommand::Withdraw { amount: body.amount };
     carry_out(&app, id, command, &key, &body.0).await
 }
@@ -107,21 +110,21 @@ async fn grant_credit_limit(
     app: App,
     id: Path<String>,
     key: IdempotencyKey,
-    body: Json<Limit>,
+    body: Body<Limit>,
 ) -> Answer {
     let command = AccountCommand::GrantCreditLimit { limit: body.limit };
     carry_out(&app, id, command, &key, &body.0).await
 }
 
-async fn freeze(app: App, id: Path<String>, key: IdempotencyKey) -> Answer {
+async fn freeze(app: App, id: Path<String>, key: IdempotencyKey, _: NoBody) -> Answer {
     carry_out(&app, id, AccountCommand::Freeze, &key, &()).await
 }
 
-async fn unfreeze(app: App, id: Path<String>, key: IdempotencyKey) -> Answer {
+async fn unfreeze(app: App, id: Path<String>, key: IdempotencyKey, _: NoBody) -> Answer {
     carry_out(&app, id, AccountCommand::Unfreeze, &key, &()).await
 }
 
-async fn close(app: App, id: Path<String>, key: IdempotencyKey) -> Answer {
+async fn close(app: App, id: Path<String>, key: IdempotencyKey, _: NoBody) -> Answer {
     carry_out(&app, id, AccountCommand::Close, &key, &()).await
 }
 

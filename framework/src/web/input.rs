@@ -1,7 +1,7 @@
 //! Input that does not fit is refused with a problem document: bodies, queries, paths and methods.
 
 use actix_web::error::JsonPayloadError;
-use actix_web::web::{self, JsonConfig, PathConfig, QueryConfig, ServiceConfig};
+use actix_web::web::{self, JsonConfig, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
 use actix_web::{HttpRequest, Resource};
 
 use crate::web::Problem;
@@ -13,6 +13,7 @@ pub const MAX_BODY_BYTES: usize = 64 * 1024;
 pub fn strict_input(config: &mut ServiceConfig) {
     config
         .app_data(JsonConfig::default().limit(MAX_BODY_BYTES).error_handler(refuse_body))
+        .app_data(PayloadConfig::new(MAX_BODY_BYTES))
         .app_data(
             QueryConfig::default().error_handler(|error, _| {
                 Problem::new(400, "invalid_query", error.to_string()).into()
@@ -43,16 +44,22 @@ fn refuse_body(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
             "the body must be JSON and say so: Content-Type: application/json",
         ),
         JsonPayloadError::OverflowKnownLength { .. } | JsonPayloadError::Overflow { .. } => {
-            Problem::new(
-                413,
-                "body_too_large",
-                format!("a body has at most {MAX_BODY_BYTES} bytes"),
-            )
+            Problem::body_too_large()
         }
         JsonPayloadError::Deserialize(error) => {
             Problem::new(400, "malformed_body", error.to_string())
         }
-        _ => Problem::new(400, "malformed_body", "the body could not be read"),
+        _ => Problem::unreadable_body(),
     };
     problem.into()
+}
+
+impl Problem {
+    pub(super) fn body_too_large() -> Self {
+        Self::new(413, "body_too_large", format!("a body has at most {MAX_BODY_BYTES} bytes"))
+    }
+
+    pub(super) fn unreadable_body() -> Self {
+        Self::new(400, "malformed_body", "the body could not be read")
+    }
 }

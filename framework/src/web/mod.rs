@@ -8,11 +8,13 @@
 mod answer;
 mod idempotency_key;
 mod input;
+mod object;
 mod problem;
 mod refusal;
 
 pub use answer::CommandAnswer;
 pub use idempotency_key::IdempotencyKey;
 pub use input::{MAX_BODY_BYTES, resource, strict_input};
+pub use object::{NoBody, Object};
 pub use problem::Problem;
 pub use refusal::RefusalCode;
