@@ -1,7 +1,5 @@
-//! The bank as a program on an SQLite file: what survives its end, and what it says when it cannot
-//! start. Crashes and load are in `crash.rs`, the wire format in `bank.rs`.
-
-use std::process::Output;
+//! The bank as a program on an SQLite file: what survives its end, and how it ends when interrupted.
+//! Crashes and load are in `crash.rs`, refused starts in `process.rs`, the wire format in `bank.rs`.
 
 use actix_web::test::TestRequest;
 use actum::SqliteStore;
@@ -10,18 +8,6 @@ use serde_json::json;
 use crate::bank::{Answer, get, post, send};
 use crate::child::Bank;
 use crate::directory::Directory;
-
-/// A program that is to fail at its start: exit code 1, this on standard error.
-#[track_caller]
-fn is_refused(output: &Output, said: &[&str]) {
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{error}");
-    for word in said {
-        assert!(error.contains(word), "no {word:?} in {error}");
-    }
-    assert!(!error.contains("panicked"), "{error}");
-    assert!(!String::from_utf8_lossy(&output.stdout).contains("listening"));
-}
 
 #[actix_web::test]
 async fn accounts_and_keys_outlive_the_bank_on_sqlite() {
@@ -52,38 +38,6 @@ async fn accounts_and_keys_outlive_the_bank_on_sqlite() {
         }),
     );
     bank.shutdown().await;
-}
-
-#[test]
-fn a_port_in_use_is_said_and_leaves_no_database_behind() {
-    let directory = Directory::new();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let path = directory.file("bank.db");
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bank-process"));
-    let output = command.args(["--store", &path, "--listen", &address]).output().unwrap();
-    is_refused(&output, &[&address, "in use"]);
-    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
-}
-
-#[test]
-fn a_database_another_bank_has_open_is_left_to_it() {
-    let directory = Directory::new();
-    let path = directory.file("bank.db");
-    let bank = Bank::start(&path, &[]).unwrap();
-    is_refused(&Bank::command(&path).output().unwrap(), &[&path, "another process"]);
-    assert!(bank.client().get("/health/live").is_ok());
-    assert_eq!(bank.terminate().code(), Some(0));
-}
-
-#[test]
-fn a_file_that_is_no_database_is_said_and_not_touched() {
-    let directory = Directory::new();
-    let path = directory.file("letter.txt");
-    let text = "Dear bank, ".repeat(100);
-    std::fs::write(&path, &text).unwrap();
-    is_refused(&Bank::command(&path).output().unwrap(), &[&path, "no SQLite database"]);
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
 }
 
 #[test]
