@@ -71,6 +71,12 @@ async fn a_folder_and_a_missing_folder_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn another_kind_of_store_is_refused_without_repeating_its_password() {
+    let message = refusal("postgres://ada:secret@localhost/bank").await;
+    assert!(message.contains("postgres") && !message.contains("secret"), "{message}");
+}
+
+#[tokio::test]
 async fn a_database_that_is_open_already_is_refused_until_it_is_closed() {
     let directory = Directory::new();
     let path = directory.file("bank.db");

@@ -15,7 +15,8 @@ pub const MAX_ID_BYTES: usize = 255;
 
 /// One aggregate instance: its type and its id, shown as `account-42`.
 ///
-/// A type is ASCII letters, digits and `_`; an id is ASCII letters, digits and `- _ . : @ + ~`.
+/// A type is ASCII letters, digits and `_`; an id is ASCII letters, digits and `- _ . : @ + ~`,
+/// but not `.` or `..`, which clients take out of paths.
 /// A type never holds a `-`, so the shown form reads back without doubt. Cloning is a counter.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId {
@@ -39,6 +40,12 @@ pub enum InvalidStreamId {
         part: &'static str,
         /// How long it was.
         bytes: usize,
+    },
+    /// An id that means a folder in a path.
+    #[error("{id:?} cannot be an id: in a path it means a folder")]
+    Dots {
+        /// The id.
+        id: String,
     },
     /// A character that could need escaping somewhere.
     #[error("the {part} of a stream holds {character:?}; allowed are {allowed}")]
@@ -64,6 +71,9 @@ impl StreamId {
         check("id", id, "ASCII letters, digits and - _ . : @ + ~", |c| {
             c.is_ascii_alphanumeric() || "-_.:@+~".contains(c)
         })?;
+        if matches!(id, "." | "..") {
+            return Err(InvalidStreamId::Dots { id: id.to_owned() });
+        }
         let type_bytes = aggregate_type.len() as u8; // at most 255: checked above
         Ok(Self { text: format!("{aggregate_type}-{id}").into(), type_bytes })
     }
@@ -196,8 +206,20 @@ mod tests {
 
     #[test]
     fn a_text_that_would_need_escaping_is_no_stream_id() {
-        for id in ["", "a b", "a'b", "a\"b", "a/b", "a\\b", "a\nb", "é", "a%2fb", &"x".repeat(256)]
-        {
+        for id in [
+            "",
+            ".",
+            "..",
+            "a b",
+            "a'b",
+            "a\"b",
+            "a/b",
+            "a\\b",
+            "a\nb",
+            "é",
+            "a%2fb",
+            &"x".repeat(256),
+        ] {
             assert!(StreamId::new("account", id).is_err(), "{id:?} was accepted");
         }
         for aggregate_type in ["", "a-b", "a.b"] {

@@ -132,6 +132,11 @@ async fn open_readers(opening: &Arc<Opening>) -> Result<sqlx::SqlitePool, StartE
 
 /// Refuses what can be told from outside: a folder, no database, not writable.
 fn look_at_file(path: &Path) -> Result<(), StartError> {
+    if let Some((scheme, _)) = path.to_string_lossy().split_once("://") {
+        // What follows may hold a password: it is not repeated.
+        let reason = format!("this store opens SQLite files, such as sqlite:bank.db, not {scheme}");
+        return Err(StartError::Open { place: format!("{scheme}://…"), reason });
+    }
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
