@@ -1,6 +1,8 @@
 //! What every store must do, as tests: put yours through with one line.
 //!
-//! ```ignore
+//! ```
+//! use actum::MemoryStore;
+//!
 //! // An expression that makes a fresh store and whatever must live as long as it.
 //! actum::conformance!(memory, || async { (MemoryStore::new(), ()) });
 //! ```
