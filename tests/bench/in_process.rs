@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actum::Application;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
 
 use crate::accounts::{self, ACCOUNTS, ReadModels};
 use crate::measure::drive;
@@ -55,8 +57,19 @@ async fn round(
     };
     app.shutdown().await;
     let name = format!("{in_flight} in flight");
-    table::line(&name, &round, None, limits.ratio(round.rate(), in_flight as f64), &note);
+    let batch = mean_batch(&path).await?;
+    table::line(&name, &round, Some(batch), limits.ratio(round.rate(), in_flight as f64), &note);
     Ok(())
+}
+
+/// Events in a commit, on average: those of one transaction share their time.
+async fn mean_batch(path: &str) -> Outcome<f64> {
+    let mut connection = SqliteConnectOptions::new().filename(path).connect().await?;
+    let mean = "SELECT CAST(count(*) AS REAL) / count(DISTINCT recorded_at)
+                FROM events WHERE version > 1";
+    let mean: f64 = sqlx::query_scalar(mean).fetch_one(&mut connection).await?;
+    connection.close().await?;
+    Ok(mean)
 }
 
 /// Seconds that the read models were behind the head, the most of ten looks during the round.
