@@ -12,6 +12,7 @@ mod directory;
 mod disk;
 mod faults;
 mod http;
+mod overload;
 mod process;
 mod read_models;
 mod sqlite;
