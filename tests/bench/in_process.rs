@@ -58,7 +58,7 @@ async fn round(
     app.shutdown().await;
     let name = format!("{in_flight} in flight");
     let batch = mean_batch(&path).await?;
-    table::line(&name, &round, Some(batch), limits.ratio(round.rate(), in_flight as f64), &note);
+    table::line(&name, &round, Some(batch), limits.ratio(round.rate(), batch), &note);
     Ok(())
 }
 
