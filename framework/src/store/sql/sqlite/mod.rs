@@ -1,9 +1,10 @@
 //! The embedded log: one SQLite file, one writing process, full durability.
 //!
-//! [`SqliteStore`] is the face; opening and its refusals are in `open`, the one writing connection
-//! in `writer`, pages in `read`, what an error of the database means in `fault`.
+//! [`SqliteStore`] is the face; opening and its refusals are in `open` and `lock`, the one writing
+//! connection in `writer`, pages in `read`, what an error of the database means in `fault`.
 
 mod fault;
+mod lock;
 mod open;
 mod options;
 mod read;

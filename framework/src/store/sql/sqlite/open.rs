@@ -1,19 +1,18 @@
 //! Opening a log file, in an order in which a refusal changes nothing.
 //!
-//! First look at the file, then lock beside it, then look into the database, and only then migrate
-//! and switch to WAL. Every connection reads its settings back.
+//! First `lock` takes the file, then a connection looks into the database, and only then it is
+//! migrated and switched to WAL. Every connection reads its settings back.
 
-use std::fs::{File, TryLockError};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqlSafeStr};
 use uuid::Uuid;
 
+use super::lock::{self, HeldFile};
 use super::writer::SqliteWriter;
 use super::{SqliteOptions, SqliteStore, fault};
 use crate::error::StartError;
@@ -30,7 +29,7 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 /// What is needed to open one more connection to the file; holds the lock on it.
 pub(super) struct Opening {
     pub(super) options: SqliteOptions,
-    _lock: File,
+    file: HeldFile,
 }
 
 impl Opening {
@@ -41,7 +40,7 @@ impl Opening {
     fn connect_options(&self) -> SqliteConnectOptions {
         let options = &self.options;
         let mut connect = SqliteConnectOptions::new()
-            .filename(&options.path)
+            .filename(&self.file.path)
             .create_if_missing(true)
             .foreign_keys(true)
             .busy_timeout(options.busy_timeout)
@@ -91,15 +90,14 @@ impl Opening {
     }
 }
 
-fn refuse(path: &Path, reason: impl Into<String>) -> StartError {
+pub(super) fn refuse(path: &Path, reason: impl Into<String>) -> StartError {
     StartError::Open { place: path.display().to_string(), reason: reason.into() }
 }
 
 /// Opens the store, or refuses and changes nothing.
 pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartError> {
-    look_at_file(&options.path)?;
-    let lock = lock_beside(&options.path, options.wait_for_lock).await?;
-    let opening = Arc::new(Opening { options, _lock: lock });
+    let file = lock::hold(&options.path, options.wait_for_lock).await?;
+    let opening = Arc::new(Opening { options, file });
     prepare(&opening).await?;
     let mut connection = opening.connect().await?;
     let (head, identity) = identify(&mut connection).await.map_err(|e| opening.cannot_open(&e))?;
@@ -128,68 +126,6 @@ async fn open_readers(opening: &Arc<Opening>) -> Result<sqlx::SqlitePool, StartE
         .connect_with(opening.connect_options().pragma("query_only", "1"))
         .await
         .map_err(|e| opening.cannot_open(&e))
-}
-
-/// Refuses what can be told from outside: a folder, no database, not writable.
-fn look_at_file(path: &Path) -> Result<(), StartError> {
-    if let Some((scheme, _)) = path.to_string_lossy().split_once("://") {
-        // What follows may hold a password: it is not repeated.
-        let reason = format!("this store opens SQLite files, such as sqlite:bank.db, not {scheme}");
-        return Err(StartError::Open { place: format!("{scheme}://…"), reason });
-    }
-    let parent = match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => return Err(refuse(path, "this is no path of a file")),
-    };
-    if path.as_os_str().is_empty() || path.is_dir() {
-        return Err(refuse(path, "this is a folder; name a file, such as bank.db"));
-    }
-    if !parent.is_dir() {
-        return Err(refuse(path, format!("the folder {} does not exist", parent.display())));
-    }
-    if !path.exists() {
-        return Ok(());
-    }
-    let writable = File::options().read(true).write(true).open(path);
-    let mut file = writable.map_err(|e| refuse(path, format!("the file is not writable: {e}")))?;
-    let mut header = Vec::new();
-    let reading = file.by_ref().take(16).read_to_end(&mut header);
-    reading.map_err(|e| refuse(path, format!("the file cannot be read: {e}")))?;
-    match header.is_empty() || header == *b"SQLite format 3\0" {
-        true => Ok(()),
-        false => Err(refuse(path, "this file is no SQLite database; it was left as it is")),
-    }
-}
-
-/// Locks a file beside the database for as long as the process has it open. SQLite's own locks
-/// are taken for each transaction only; they would let two processes take turns.
-async fn lock_beside(path: &Path, wait: Duration) -> Result<File, StartError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
-    let beside = PathBuf::from(beside);
-    let file = File::options().create(true).truncate(false).write(true).open(&beside);
-    let file = file.map_err(|e| {
-        refuse(path, format!("the lock file {} cannot be made: {e}", beside.display()))
-    })?;
-    let began = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if began.elapsed() < wait => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(refuse(
-                    path,
-                    "the database is open in another process: one file has one writing process; stop the other one first",
-                ));
-            }
-            Err(TryLockError::Error(e)) => {
-                return Err(refuse(path, format!("{} cannot be locked: {e}", beside.display())));
-            }
-        }
-    }
 }
 
 /// Looks into the database, then migrates it.
