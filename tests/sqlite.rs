@@ -1,5 +1,7 @@
 //! What is special about the SQLite store: refusals at open, settings, faults of the file.
 
+mod edges;
+
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
