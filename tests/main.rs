@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod bank;
+mod bank_faults;
 mod bank_input;
 mod bank_program;
 mod child;

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{Row, Sqlite, pool::PoolConnection};
+use sqlx::pool::PoolConnection;
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
+use sqlx::{Row, Sqlite};
 use uuid::Uuid;
 
 use super::writer::past_command;
@@ -46,7 +48,7 @@ const STREAM_ROWS: &str = concat!(
 
 /// The page, its last position, and the head: of one moment, because of one statement.
 const LOG_PAGE: &str = concat!(
-    "SELECT concat('[', group_concat(packed, ','), ']'), count(*), coalesce(max(position), 0),
+    "SELECT concat('[', group_concat(packed, ','), ']'), count(*) = ?4, coalesce(max(position), 0),
       (SELECT coalesce(max(position), 0) FROM events)
      FROM (SELECT position, ",
     packed_row!(),
@@ -87,34 +89,17 @@ impl SqliteStore {
         after: StreamVersion,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
+        if is_beyond(after.0, limit) {
+            return Ok(Vec::new());
+        }
         let mut reader = self.reader().await?;
-        let mut limit = limit as i64;
-        let bound = |sql, limit| {
+        let bind = |sql| {
             sqlx::query(sql)
                 .bind(stream.aggregate_type().to_owned())
                 .bind(stream.id().to_owned())
                 .bind(after.0 as i64)
-                .bind(limit)
         };
-        let events = loop {
-            match bound(STREAM_PAGE, limit).fetch_one(&mut *reader).await {
-                Ok(row) => match row.try_get::<String, _>(0).map_err(|e| e.to_string()) {
-                    Ok(page) => match unpack(&page) {
-                        Ok(events) => break events,
-                        Err(reason) => {
-                            let rows = bound(STREAM_ROWS, limit).fetch_all(&mut *reader).await;
-                            return Err(self.diagnose(rows, reason));
-                        }
-                    },
-                    Err(reason) => {
-                        let rows = bound(STREAM_ROWS, limit).fetch_all(&mut *reader).await;
-                        return Err(self.diagnose(rows, reason));
-                    }
-                },
-                Err(error) if is_too_big(&error) && limit > 1 => limit = (limit / 16).max(1),
-                Err(error) => return Err(self.unavailable(&error)),
-            }
-        };
+        let (_, events) = self.page(&mut reader, STREAM_PAGE, STREAM_ROWS, bind, limit).await?;
         let versions = events.iter().map(|event| event.version.0);
         assert_dense(&format!("version of {stream}"), after.0, versions)?;
         Ok(events)
@@ -126,8 +111,10 @@ impl SqliteStore {
         filter: &Filter,
         limit: usize,
     ) -> Result<Page, StoreError> {
+        if is_beyond(after.0, limit) {
+            return Ok(Page { events: Vec::new(), scanned_to: after });
+        }
         let mut reader = self.reader().await?;
-        let mut limit = limit as i64;
         let types = match filter.aggregate_types.is_empty() {
             true => None,
             false => Some(
@@ -139,26 +126,10 @@ impl SqliteStore {
             Some(_) => after.0.saturating_add(FILTERED_SCAN).min(i64::MAX as u64) as i64,
             None => i64::MAX,
         };
-        let bound = |sql, limit| {
-            sqlx::query(sql).bind(after.0 as i64).bind(up_to).bind(types.clone()).bind(limit)
-        };
-        let row = loop {
-            match bound(LOG_PAGE, limit).fetch_one(&mut *reader).await {
-                Ok(row) => break row,
-                Err(error) if is_too_big(&error) && limit > 1 => limit = (limit / 16).max(1),
-                Err(error) => return Err(self.unavailable(&error)),
-            }
-        };
-        let unpacked = row.try_get::<String, _>(0).map_err(|e| e.to_string());
-        let events = match unpacked.and_then(|page| unpack(&page)) {
-            Ok(events) => events,
-            Err(reason) => {
-                let rows = bound(LOG_ROWS, limit).fetch_all(&mut *reader).await;
-                return Err(self.diagnose(rows, reason));
-            }
-        };
-        let (count, last, head): (i64, i64, i64) = (row.get(1), row.get(2), row.get(3));
-        let scanned_to = match count == limit {
+        let bind = |sql| sqlx::query(sql).bind(after.0 as i64).bind(up_to).bind(types.clone());
+        let (row, events) = self.page(&mut reader, LOG_PAGE, LOG_ROWS, bind, limit).await?;
+        let (is_full, last, head): (bool, i64, i64) = (row.get(1), row.get(2), row.get(3));
+        let scanned_to = match is_full {
             true => last,
             false => head.min(up_to).max(after.0 as i64),
         } as u64;
@@ -170,6 +141,34 @@ impl SqliteStore {
         }
         let events = events.into_iter().map(Arc::new).collect();
         Ok(Page { events, scanned_to: GlobalPosition(scanned_to) })
+    }
+
+    /// A packed page and the row it came in; the limit is the last parameter. One that is too
+    /// large for a text of SQLite is cut; one that does not parse is read by `rows` to say why.
+    async fn page(
+        &self,
+        reader: &mut SqliteConnection,
+        page: &'static str,
+        rows: &'static str,
+        bind: impl Fn(&'static str) -> Query<'static, Sqlite, SqliteArguments>,
+        limit: usize,
+    ) -> Result<(SqliteRow, Vec<RecordedEvent>), StoreError> {
+        let mut limit = limit as i64;
+        let row = loop {
+            match bind(page).bind(limit).fetch_one(&mut *reader).await {
+                Ok(row) => break row,
+                Err(error) if is_too_big(&error) && limit > 1 => limit = (limit / 16).max(1),
+                Err(error) => return Err(self.unavailable(&error)),
+            }
+        };
+        let unpacked = row.try_get::<String, _>(0).map_err(|e| e.to_string());
+        match unpacked.and_then(|page| unpack(&page)) {
+            Ok(events) => Ok((row, events)),
+            Err(reason) => {
+                let rows = bind(rows).bind(limit).fetch_all(reader).await;
+                Err(self.diagnose(rows, reason))
+            }
+        }
     }
 
     /// Finds the row that spoils a page, to name its place.
@@ -287,6 +286,12 @@ impl SqliteStore {
         .await;
         found.map_err(|e| self.unavailable(&e))
     }
+}
+
+/// Whether nothing can be read there; numbers of that size come from outside, as `?after=`, and
+/// would be negative to the database.
+fn is_beyond(after: u64, limit: usize) -> bool {
+    limit == 0 || after >= i64::MAX as u64
 }
 
 fn is_too_big(error: &sqlx::Error) -> bool {
