@@ -71,7 +71,7 @@ pub async fn post(bank: &Application, path: &str, body: Value) -> Answer {
     send(bank, TestRequest::post().uri(path).set_json(body)).await
 }
 
-async fn post_keyed(bank: &Application, path: &str, key: &str, body: Value) -> Answer {
+pub async fn post_keyed(bank: &Application, path: &str, key: &str, body: Value) -> Answer {
     let header = (HeaderName::from_static("idempotency-key"), key);
     send(bank, TestRequest::post().uri(path).insert_header(header).set_json(body)).await
 }

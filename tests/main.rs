@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod bank;
+mod bank_faults;
 mod bank_input;
 mod bank_program;
 mod child;
@@ -12,6 +13,7 @@ mod directory;
 mod disk;
 mod faults;
 mod http;
+mod overload;
 mod process;
 mod read_models;
 mod sqlite;

@@ -147,16 +147,16 @@ async fn run<W: Writer>(
     mut jobs: mpsc::Receiver<Job>,
     head: watch::Sender<GlobalPosition>,
 ) {
-    let mut queued = Queued::default();
+    let mut answering = tokio::spawn(async {});
     while let Some(job) = jobs.recv().await {
+        let mut queued = Queued::default();
         queued.take(job);
         while !queued.is_full()
             && let Ok(job) = jobs.try_recv()
         {
             queued.take(job);
         }
-        let batch = std::mem::take(&mut queued.batch);
-        let result = settle(&mut writer, &batch).await;
+        let result = settle(&mut writer, &queued.batch).await;
         if let Ok(written) = &result {
             head.send_if_modified(|known| {
                 let later = written.head > *known;
@@ -164,8 +164,11 @@ async fn run<W: Writer>(
                 later
             });
         }
-        queued.answer(result);
+        // The answers go out while the next batch is with the database.
+        answering = tokio::spawn(async move { queued.answer(result) });
     }
+    // The last ones to be answered; it cannot fail, because sending cannot panic.
+    let _ = answering.await;
     writer.close().await;
 }
 
@@ -229,7 +232,7 @@ impl Queued {
 
     /// Gives everyone their part of the result. Whoever no longer listens has left: their write
     /// stands all the same.
-    fn answer(&mut self, result: Result<Written, String>) {
+    fn answer(self, result: Result<Written, String>) {
         let (mut outcomes, mut side_outcomes) = match result {
             Ok(written) => (written.appends.into_iter(), written.side_writes.into_iter()),
             Err(reason) => {
@@ -240,12 +243,11 @@ impl Queued {
                 (vec![outcome; appends].into_iter(), side.into_iter())
             }
         };
-        for (count, reply) in self.appenders.drain(..) {
+        for (count, reply) in self.appenders {
             let _ = reply.send(outcomes.by_ref().take(count).collect());
         }
-        for (reply, outcome) in self.side_writers.drain(..).zip(side_outcomes.by_ref()) {
+        for (reply, outcome) in self.side_writers.into_iter().zip(side_outcomes.by_ref()) {
             let _ = reply.send(outcome);
         }
-        (self.events, self.bytes) = (0, 0);
     }
 }

@@ -22,10 +22,13 @@ pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
 ///
 /// An I/O error may leave frames in the page cache that come back after a restart (a failed fsync
 /// does); a COMMIT that fails otherwise than BUSY may have written its frames; and an error that
-/// is not the database's own (the connection's thread died) says nothing at all.
+/// is not the database's own (the connection's thread died) says nothing at all, unless it is a
+/// row that could not be read, which happens only before.
 pub(super) fn is_unknown(error: &sqlx::Error, committing: bool) -> bool {
+    use sqlx::Error::{ColumnDecode, Decode, Encode};
     match primary_code(error) {
-        None | Some(IO_ERROR) => true,
+        None => committing || !matches!(error, ColumnDecode { .. } | Decode(_) | Encode(_)),
+        Some(IO_ERROR) => true,
         Some(BUSY) => false,
         Some(_) => committing,
     }

@@ -1,13 +1,15 @@
 //! The embedded log: one SQLite file, one writing process, full durability.
 //!
-//! [`SqliteStore`] is the face; opening and its refusals are in `open`, the one writing connection
-//! in `writer`, pages in `read`, what an error of the database means in `fault`.
+//! [`SqliteStore`] is the face; opening and its refusals are in `lock`, `open` and `schema`, the one
+//! writing connection in `writer`, pages in `read`, what an error of the database means in `fault`.
 
 mod fault;
+mod lock;
 mod open;
 mod options;
 mod read;
 mod rows;
+mod schema;
 mod writer;
 
 use std::sync::Arc;
@@ -45,6 +47,9 @@ impl SqliteStore {
     /// # Errors
     /// [`StartError`] with the path: the file is no database, read-only, open in another process
     /// or written by a newer release, or a setting would break a promise. Nothing is changed then.
+    ///
+    /// While the store is open, only SQLite may open the file in this process: a descriptor of
+    /// your own, once closed, takes the database's locks with it.
     pub async fn open(place: &str) -> Result<Self, StartError> {
         SqliteOptions::new(place).open().await
     }

@@ -1,28 +1,23 @@
 //! Opening a log file, in an order in which a refusal changes nothing.
 //!
-//! First look at the file, then lock beside it, then look into the database, and only then migrate
-//! and switch to WAL. Every connection reads its settings back.
+//! First `lock` takes the file, then a connection looks into the database, and only then it is
+//! migrated and switched to WAL. Every connection reads its settings back.
 
-use std::fs::{File, TryLockError};
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqlSafeStr};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use uuid::Uuid;
 
+use super::lock::{self, HeldFile};
 use super::writer::SqliteWriter;
-use super::{SqliteOptions, SqliteStore, fault};
+use super::{SqliteOptions, SqliteStore, fault, schema};
 use crate::error::StartError;
 use crate::event_store::LogIdentity;
 use crate::store::committer::Committer;
 use crate::stream::GlobalPosition;
-
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "log", include_str!("../../../../migrations/sqlite/0001_log.sql"))];
 
 /// Older releases have a bug that can corrupt a WAL when it is reset.
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
@@ -30,7 +25,7 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 /// What is needed to open one more connection to the file; holds the lock on it.
 pub(super) struct Opening {
     pub(super) options: SqliteOptions,
-    _lock: File,
+    file: HeldFile,
 }
 
 impl Opening {
@@ -41,8 +36,7 @@ impl Opening {
     fn connect_options(&self) -> SqliteConnectOptions {
         let options = &self.options;
         let mut connect = SqliteConnectOptions::new()
-            .filename(&options.path)
-            .create_if_missing(true)
+            .filename(&self.file.path)
             .foreign_keys(true)
             .busy_timeout(options.busy_timeout)
             .statement_cache_capacity(256)
@@ -66,40 +60,74 @@ impl Opening {
         Ok(connection)
     }
 
-    fn cannot_open(&self, error: &sqlx::Error) -> StartError {
-        refuse(self.path(), fault::explain(self.path(), error))
+    pub(super) fn cannot_open(&self, error: &sqlx::Error) -> StartError {
+        match fault::primary_code(error) {
+            Some(fault::NOT_A_DATABASE) => {
+                refuse(self.path(), "this file is no SQLite database, or it is encrypted")
+            }
+            _ => refuse(self.path(), fault::explain(self.path(), error)),
+        }
     }
 
     /// Reads the settings back and refuses unsafe ones.
     async fn check(&self, connection: &mut SqliteConnection) -> Result<(), StartError> {
-        let mut settings = vec![("journal_mode", "wal", "wal"), ("foreign_keys", "1", "1 (on)")];
-        if self.options.check_durability {
-            settings.push(("synchronous", "2", "2 (FULL)"));
+        let mode = self.setting(connection, "journal_mode", "journal_mode").await?;
+        match &*mode {
+            "wal" => self.check_connection(connection).await,
+            _ => Err(self.refuse_setting("journal_mode", mode, "wal")),
         }
-        for (setting, value, needed) in settings {
-            let pragma = format!("SELECT CAST({setting} AS TEXT) FROM pragma_{setting}");
-            let found: String = sqlx::query_scalar(AssertSqlSafe(pragma))
-                .fetch_one(&mut *connection)
-                .await
-                .map_err(|e| self.cannot_open(&e))?;
-            if found != value {
-                let place = self.path().display().to_string();
-                return Err(StartError::Unsafe { place, setting, found, needed });
+    }
+
+    /// The part of it that belongs to the connection and not to the file.
+    async fn check_connection(&self, connection: &mut SqliteConnection) -> Result<(), StartError> {
+        if self.options.check_durability {
+            let synchronous = self.setting(connection, "synchronous", "synchronous").await?;
+            if synchronous != "2" {
+                return Err(self.refuse_setting("synchronous", synchronous, "2 (FULL)"));
             }
+        }
+        let foreign_keys = self.setting(connection, "foreign_keys", "foreign_keys").await?;
+        if foreign_keys != "1" {
+            return Err(self.refuse_setting("foreign_keys", foreign_keys, "1 (on)"));
+        }
+        let busy_timeout = self.setting(connection, "busy_timeout", "timeout").await?;
+        if busy_timeout != self.options.busy_timeout.as_millis().to_string() {
+            let needed = "what SqliteOptions::busy_timeout says";
+            return Err(self.refuse_setting("busy_timeout", busy_timeout, needed));
         }
         Ok(())
     }
+
+    async fn setting(
+        &self,
+        connection: &mut SqliteConnection,
+        setting: &str,
+        column: &str,
+    ) -> Result<String, StartError> {
+        let pragma = AssertSqlSafe(format!("SELECT CAST({column} AS TEXT) FROM pragma_{setting}"));
+        let found = sqlx::query_scalar(pragma).fetch_one(connection).await;
+        found.map_err(|e| self.cannot_open(&e))
+    }
+
+    fn refuse_setting(
+        &self,
+        setting: &'static str,
+        found: String,
+        needed: &'static str,
+    ) -> StartError {
+        StartError::Unsafe { place: self.path().display().to_string(), setting, found, needed }
+    }
 }
 
-fn refuse(path: &Path, reason: impl Into<String>) -> StartError {
+pub(super) fn refuse(path: &Path, reason: impl Into<String>) -> StartError {
     StartError::Open { place: path.display().to_string(), reason: reason.into() }
 }
 
 /// Opens the store, or refuses and changes nothing.
 pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartError> {
-    look_at_file(&options.path)?;
-    let lock = lock_beside(&options.path, options.wait_for_lock).await?;
-    let opening = Arc::new(Opening { options, _lock: lock });
+    refuse_other_journals(&options)?;
+    let file = lock::hold(&options.path, options.wait_for_lock).await?;
+    let opening = Arc::new(Opening { options, file });
     prepare(&opening).await?;
     let mut connection = opening.connect().await?;
     let (head, identity) = identify(&mut connection).await.map_err(|e| opening.cannot_open(&e))?;
@@ -108,6 +136,16 @@ pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartErr
     let readers = open_readers(&opening).await?;
     let place = opening.path().display().to_string().into();
     Ok(SqliteStore { committer, readers, identity, place })
+}
+
+/// The journal mode is the file's, and setting it changes the file: so it is judged by its name.
+fn refuse_other_journals(options: &SqliteOptions) -> Result<(), StartError> {
+    let is_other = |(name, value): &&(String, String)| {
+        name.eq_ignore_ascii_case("journal_mode") && !value.eq_ignore_ascii_case("wal")
+    };
+    let Some((_, found)) = options.pragmas.iter().find(is_other) else { return Ok(()) };
+    let (place, found) = (options.path.display().to_string(), found.clone());
+    Err(StartError::Unsafe { place, setting: "journal_mode", found, needed: "wal" })
 }
 
 async fn open_readers(opening: &Arc<Opening>) -> Result<sqlx::SqlitePool, StartError> {
@@ -130,92 +168,42 @@ async fn open_readers(opening: &Arc<Opening>) -> Result<sqlx::SqlitePool, StartE
         .map_err(|e| opening.cannot_open(&e))
 }
 
-/// Refuses what can be told from outside: a folder, no database, not writable.
-fn look_at_file(path: &Path) -> Result<(), StartError> {
-    if let Some((scheme, _)) = path.to_string_lossy().split_once("://") {
-        // What follows may hold a password: it is not repeated.
-        let reason = format!("this store opens SQLite files, such as sqlite:bank.db, not {scheme}");
-        return Err(StartError::Open { place: format!("{scheme}://…"), reason });
-    }
-    let parent = match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => return Err(refuse(path, "this is no path of a file")),
-    };
-    if path.as_os_str().is_empty() || path.is_dir() {
-        return Err(refuse(path, "this is a folder; name a file, such as bank.db"));
-    }
-    if !parent.is_dir() {
-        return Err(refuse(path, format!("the folder {} does not exist", parent.display())));
-    }
-    if !path.exists() {
-        return Ok(());
-    }
-    let writable = File::options().read(true).write(true).open(path);
-    let mut file = writable.map_err(|e| refuse(path, format!("the file is not writable: {e}")))?;
-    let mut header = Vec::new();
-    let reading = file.by_ref().take(16).read_to_end(&mut header);
-    reading.map_err(|e| refuse(path, format!("the file cannot be read: {e}")))?;
-    match header.is_empty() || header == *b"SQLite format 3\0" {
-        true => Ok(()),
-        false => Err(refuse(path, "this file is no SQLite database; it was left as it is")),
-    }
-}
-
-/// Locks a file beside the database for as long as the process has it open. SQLite's own locks
-/// are taken for each transaction only; they would let two processes take turns.
-async fn lock_beside(path: &Path, wait: Duration) -> Result<File, StartError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
-    let beside = PathBuf::from(beside);
-    let file = File::options().create(true).truncate(false).write(true).open(&beside);
-    let file = file.map_err(|e| {
-        refuse(path, format!("the lock file {} cannot be made: {e}", beside.display()))
-    })?;
-    let began = Instant::now();
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if began.elapsed() < wait => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(refuse(
-                    path,
-                    "the database is open in another process: one file has one writing process; stop the other one first",
-                ));
-            }
-            Err(TryLockError::Error(e)) => {
-                return Err(refuse(path, format!("{} cannot be locked: {e}", beside.display())));
-            }
-        }
-    }
-}
-
 /// Looks into the database, then migrates it.
 async fn prepare(opening: &Opening) -> Result<(), StartError> {
-    let failed = |error: sqlx::Error| match fault::primary_code(&error) {
-        Some(fault::NOT_A_DATABASE) => {
-            refuse(opening.path(), "this file is no SQLite database, or it is encrypted")
-        }
-        _ => opening.cannot_open(&error),
-    };
-    let mut connection = opening.connect_options().connect().await.map_err(failed)?;
+    let connecting = opening.connect_options().create_if_missing(true).connect().await;
+    let mut connection = connecting.map_err(|e| opening.cannot_open(&e))?;
     check_version(opening, &mut connection).await?;
-    refuse_newer_schema(opening, &mut connection).await?;
+    opening.check_connection(&mut connection).await?;
+    schema::refuse_others(opening, &mut connection).await?;
+    let failed = |error| opening.cannot_open(&error);
     sqlx::query("PRAGMA journal_mode = WAL").execute(&mut connection).await.map_err(failed)?;
-    crate::crash::point("migrate");
-    let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
-        let (name, sql) = ((*name).into(), (*sql).into_sql_str());
-        Migration::new(*version, name, MigrationType::Simple, sql, false)
-    });
-    let mut migrator = Migrator::with_migrations(migrations.collect());
-    // A table of our own: the application may keep migrations of its own in the same file.
-    migrator.dangerous_set_table_name("actum_migrations");
-    let migrated = migrator.run_direct(None, &mut connection, false).await;
-    migrated.map_err(|e| refuse(opening.path(), format!("the schema cannot be migrated: {e}")))?;
-    crate::crash::point("migrate");
-    connection.close().await.map_err(|e| opening.cannot_open(&e))
+    make_recovered_durable(opening, &mut connection).await?;
+    schema::migrate(opening, &mut connection).await?;
+    connection.close().await.map_err(failed)
+}
+
+/// What was just recovered from the WAL may never have reached the disk: the process before may
+/// have been killed after a sync that failed, and a page cache that holds the only copy writes it
+/// no more. Before any of it is served it is written to the database and synced there.
+async fn make_recovered_durable(
+    opening: &Opening,
+    connection: &mut SqliteConnection,
+) -> Result<(), StartError> {
+    let checkpoint = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await;
+    match checkpoint.map(|(busy, _, _): (i64, i64, i64)| busy) {
+        Ok(0) => Ok(()),
+        // Somebody reads, or the disk is full: a log that can be read is better than none.
+        Ok(_) => {
+            tracing::warn!(path = %opening.path().display(), "another program reads the log; what was recovered is synced later");
+            Ok(())
+        }
+        Err(error) if fault::primary_code(&error) == Some(fault::FULL) => {
+            let reason = fault::explain(opening.path(), &error);
+            tracing::warn!(%reason, "what was recovered is synced later");
+            Ok(())
+        }
+        Err(error) => Err(opening.cannot_open(&error)),
+    }
 }
 
 async fn check_version(
@@ -223,51 +211,13 @@ async fn check_version(
     connection: &mut SqliteConnection,
 ) -> Result<(), StartError> {
     let version = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(connection).await;
-    let version: String = version.map_err(|e| match fault::primary_code(&e) {
-        Some(fault::NOT_A_DATABASE) => refuse(opening.path(), "this file is no SQLite database"),
-        _ => opening.cannot_open(&e),
-    })?;
+    let version: String = version.map_err(|e| opening.cannot_open(&e))?;
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let mut part = || parts.next().unwrap_or(0);
     if (part(), part(), part()) < OLDEST_SQLITE {
-        let place = opening.path().display().to_string();
-        let (setting, needed) = ("sqlite_version", "3.51.3 or later");
-        return Err(StartError::Unsafe { place, setting, found: version, needed });
+        return Err(opening.refuse_setting("sqlite_version", version, "3.51.3 or later"));
     }
     Ok(())
-}
-
-async fn refuse_newer_schema(
-    opening: &Opening,
-    connection: &mut SqliteConnection,
-) -> Result<(), StartError> {
-    let failed = |error: sqlx::Error| match fault::primary_code(&error) {
-        Some(fault::NOT_A_DATABASE) => refuse(opening.path(), "this file is no SQLite database"),
-        _ => opening.cannot_open(&error),
-    };
-    let migrated: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'actum_migrations')",
-    )
-    .fetch_one(&mut *connection)
-    .await
-    .map_err(failed)?;
-    if !migrated {
-        return Ok(());
-    }
-    let found: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM actum_migrations")
-        .fetch_one(connection)
-        .await
-        .map_err(failed)?;
-    let known = MIGRATIONS[MIGRATIONS.len() - 1].0;
-    match found > known {
-        false => Ok(()),
-        true => Err(refuse(
-            opening.path(),
-            format!(
-                "its schema is version {found}, this program knows up to {known}: start the newer release"
-            ),
-        )),
-    }
 }
 
 async fn identify(

@@ -89,6 +89,9 @@ impl SqliteStore {
         after: StreamVersion,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
+        if is_beyond(after.0, limit) {
+            return Ok(Vec::new());
+        }
         let mut reader = self.reader().await?;
         let bind = |sql| {
             sqlx::query(sql)
@@ -108,6 +111,9 @@ impl SqliteStore {
         filter: &Filter,
         limit: usize,
     ) -> Result<Page, StoreError> {
+        if is_beyond(after.0, limit) {
+            return Ok(Page { events: Vec::new(), scanned_to: after });
+        }
         let mut reader = self.reader().await?;
         let types = match filter.aggregate_types.is_empty() {
             true => None,
@@ -280,6 +286,12 @@ impl SqliteStore {
         .await;
         found.map_err(|e| self.unavailable(&e))
     }
+}
+
+/// Whether nothing can be read there; numbers of that size come from outside, as `?after=`, and
+/// would be negative to the database.
+fn is_beyond(after: u64, limit: usize) -> bool {
+    limit == 0 || after >= i64::MAX as u64
 }
 
 fn is_too_big(error: &sqlx::Error) -> bool {

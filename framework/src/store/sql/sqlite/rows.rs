@@ -1,8 +1,7 @@
 //! Writing many rows in few statements.
 //!
-//! A statement costs a hop to the connection's thread, so rows go in as multi-row VALUES. The
-//! number of rows is cut into powers of two, so that few statement texts exist and all stay
-//! prepared.
+//! A statement costs a hop to the connection's thread, so rows go in as multi-row VALUES, at most
+//! two statements for 256 rows. Few statement texts exist, and all stay prepared.
 
 use std::sync::{Arc, LazyLock};
 
@@ -16,23 +15,40 @@ use crate::snapshot::Snapshot;
 use crate::store::plan::{KeptCommand, Row};
 
 /// 256 rows of ten columns are far below SQLite's limit of 32,766 parameters.
-const LARGEST_SHIFT: usize = 8;
+const MOST_ROWS: usize = 256;
+
+/// Beyond so many rows, statements take a multiple of it.
+const STRIDE: usize = 16;
 
 type Statement = Query<'static, Sqlite, SqliteArguments>;
 
-/// One INSERT in the shapes of 1, 2, 4 … 256 rows.
+/// One INSERT in the shapes of 1, 2 … 15 and 16, 32 … 256 rows.
 struct Insert {
-    shapes: [Arc<str>; LARGEST_SHIFT + 1],
+    few: Vec<Arc<str>>,
+    many: Vec<Arc<str>>,
 }
 
 impl Insert {
     fn new(into: &str, columns: usize, on_conflict: &str) -> Self {
         let row = format!("({})", vec!["?"; columns].join(","));
-        let shapes = std::array::from_fn(|shift| {
-            let rows = vec![row.as_str(); 1 << shift].join(",");
+        let shape = |rows: usize| {
+            let rows = vec![row.as_str(); rows].join(",");
             format!("INSERT INTO {into} VALUES {rows} {on_conflict}").into()
-        });
-        Self { shapes }
+        };
+        let few = (1..STRIDE).map(shape).collect();
+        let many = (STRIDE..=MOST_ROWS).step_by(STRIDE).map(shape).collect();
+        Self { few, many }
+    }
+
+    /// The shape that takes the most of `rows`, and how many that is.
+    fn shape(&self, rows: usize) -> (&Arc<str>, usize) {
+        match rows / STRIDE {
+            0 => (&self.few[rows - 1], rows),
+            strides => {
+                let strides = strides.min(self.many.len());
+                (&self.many[strides - 1], strides * STRIDE)
+            }
+        }
     }
 
     /// Inserts all rows; `bind` binds the columns of one.
@@ -43,9 +59,9 @@ impl Insert {
         bind: impl Fn(Statement, &R) -> Statement,
     ) -> Result<(), Error> {
         while !rows.is_empty() {
-            let shift = (rows.len().ilog2() as usize).min(LARGEST_SHIFT);
-            let (now, later) = rows.split_at(1 << shift);
-            let statement = sqlx::query(AssertSqlSafe(Arc::clone(&self.shapes[shift])));
+            let (shape, count) = self.shape(rows.len());
+            let (now, later) = rows.split_at(count);
+            let statement = sqlx::query(AssertSqlSafe(Arc::clone(shape)));
             now.iter().fold(statement, &bind).execute(&mut *connection).await?;
             rows = later;
         }

@@ -1,0 +1,92 @@
+//! The schema in the file: whose it is, how new it is, and bringing it up to date.
+//!
+//! [`refuse_others`] only reads; [`migrate`] changes. Between them everything else that could
+//! refuse the file has had its turn.
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqlSafeStr};
+
+use super::open::{Opening, refuse};
+use crate::error::StartError;
+
+const MIGRATIONS: [(i64, &str, &str); 1] =
+    [(1, "log", include_str!("../../../../migrations/sqlite/0001_log.sql"))];
+
+/// `actm`: by this number `file` and the like tell a log from any other database.
+const APPLICATION_ID: i64 = 0x6163_746d;
+
+/// Refuses a schema that a newer program made, and the database of another program, where our
+/// tables would stand among its own. A program's own file may hold both if no name is taken.
+pub(super) async fn refuse_others(
+    opening: &Opening,
+    connection: &mut SqliteConnection,
+) -> Result<(), StartError> {
+    let failed = |error| opening.cannot_open(&error);
+    let migrated: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'actum_migrations')",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .map_err(failed)?;
+    if !migrated {
+        let taken: Option<String> = sqlx::query_scalar(
+            "SELECT name FROM sqlite_schema WHERE name COLLATE NOCASE IN
+             ('log', 'events', 'commands', 'snapshots', 'documents', 'checkpoints') LIMIT 1",
+        )
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+        return match taken {
+            None => Ok(()),
+            Some(name) => Err(refuse(
+                opening.path(),
+                format!(
+                    "this is the database of another program: it has something named {name:?} that a log needs; name another file"
+                ),
+            )),
+        };
+    }
+    let found: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM actum_migrations")
+        .fetch_one(connection)
+        .await
+        .map_err(failed)?;
+    let known = MIGRATIONS[MIGRATIONS.len() - 1].0;
+    match found > known {
+        false => Ok(()),
+        true => Err(refuse(
+            opening.path(),
+            format!(
+                "its schema is version {found}, this program knows up to {known}: start the newer release"
+            ),
+        )),
+    }
+}
+
+/// Brings the schema up to date, each step in a transaction of its own: a crash between or in them
+/// is finished at the next start.
+pub(super) async fn migrate(
+    opening: &Opening,
+    connection: &mut SqliteConnection,
+) -> Result<(), StartError> {
+    crate::crash::point("migrate");
+    let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
+        let (name, sql) = ((*name).into(), (*sql).into_sql_str());
+        Migration::new(*version, name, MigrationType::Simple, sql, false)
+    });
+    let mut migrator = Migrator::with_migrations(migrations.collect());
+    // A table of our own: the application may keep migrations of its own in the same file.
+    migrator.dangerous_set_table_name("actum_migrations");
+    let migrated = migrator.run_direct(None, &mut *connection, false).await;
+    migrated.map_err(|e| refuse(opening.path(), format!("the schema cannot be migrated: {e}")))?;
+    crate::crash::point("migrate");
+    let failed = |error| opening.cannot_open(&error);
+    let id = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await;
+    let id: i64 = id.map_err(failed)?;
+    // An application that keeps its own tables in the file may have given it a number of its own.
+    if id == 0 {
+        let mark = AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}"));
+        sqlx::query(mark).execute(connection).await.map_err(failed)?;
+    }
+    Ok(())
+}

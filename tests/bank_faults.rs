@@ -1,0 +1,72 @@
+//! What the bank's clients are told when the store fails, the bank is full, or others are faster.
+
+use actum::testing::{Fault, FaultyStore};
+use actum::{Append, Application, EventStore, ExpectedVersion, MemoryStore, NewEvent, Settings};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::bank::{Answer, get, post, post_keyed};
+
+/// A bank with the open account 42 on a store that fails on demand.
+async fn faulty(settings: Settings) -> (FaultyStore<MemoryStore>, Application) {
+    let store = FaultyStore::new(MemoryStore::new());
+    let builder = example_bank::application(store.clone()).settings(settings);
+    let bank = builder.start().await.unwrap();
+    let opening = json!({ "id": "42", "owner": "Ada", "currency": "EUR" });
+    assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
+    (store, bank)
+}
+
+async fn credit(bank: &Application, key: &str) -> Answer {
+    post_keyed(bank, "/accounts/42/credit", key, json!({ "amount": 10 })).await
+}
+
+#[actix_web::test]
+async fn an_unknown_outcome_is_a_503_and_the_same_key_tells_it() {
+    for fault in [Fault::UnknownButStored, Fault::UnknownNotStored] {
+        let (store, bank) = faulty(Settings::default()).await;
+        store.fail_next(fault);
+        credit(&bank, "k").await.is_problem(503, "outcome_unknown");
+        credit(&bank, "k").await.is(200, json!({ "id": "42", "version": 2, "position": 2 }));
+        let balance = get(&bank, "/accounts/42/balance?after=2").await;
+        assert_eq!(balance.json()["balance"], 10);
+    }
+}
+
+#[actix_web::test]
+async fn a_store_that_does_not_take_it_is_a_503_and_nothing_happened() {
+    let (store, bank) = faulty(Settings::default()).await;
+    store.fail_next(Fault::Unavailable);
+    credit(&bank, "k").await.is_problem(503, "unavailable");
+    let history = get(&bank, "/accounts/42/history").await;
+    assert_eq!(history.json()["events"].as_array().unwrap().len(), 1);
+}
+
+#[actix_web::test]
+async fn losing_every_race_is_a_409() {
+    let (store, bank) = faulty(Settings { conflict_retries: 0, ..Settings::default() }).await;
+    let event = NewEvent {
+        event_id: Uuid::now_v7(),
+        event_type: "Credited".into(),
+        schema_version: 1,
+        payload: r#"{"amount":1}"#.into(),
+        metadata: "{}".into(),
+    };
+    let stream = actum::StreamId::new("account", "42").unwrap();
+    let expected = ExpectedVersion::Any;
+    let foreign = Append { stream, expected, events: vec![event], command: None, chained: false };
+    store.append(vec![foreign]).await;
+    credit(&bank, "k").await.is_problem(409, "conflict");
+    // The actor has read what it missed: the same command goes through now.
+    assert_eq!(credit(&bank, "k").await.status, 200);
+}
+
+#[actix_web::test]
+async fn a_bank_that_stops_says_so_and_is_not_ready() {
+    let (_, bank) = faulty(Settings::default()).await;
+    assert_eq!(get(&bank, "/health/ready").await.status, 200);
+    bank.shutdown().await;
+    credit(&bank, "k").await.is_problem(503, "stopping");
+    assert_eq!(get(&bank, "/health/ready").await.status, 503);
+    assert_eq!(get(&bank, "/health/live").await.status, 200);
+}

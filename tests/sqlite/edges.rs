@@ -1,0 +1,192 @@
+//! The SQLite store at its edges: other names of one file, foreign databases, numbers and keys at
+//! the limits, and what a resent batch must not wait for.
+
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use actum::{
+    Append, AppendOutcome, Checkpoint, CommandKey, DocumentBatch, DocumentStore, EventStore,
+    Filter, GlobalPosition, NotCommitted, SqliteOptions, SqliteStore, StartError, StreamVersion,
+};
+use uuid::Uuid;
+
+use super::{append, quick, raw, refusal};
+use crate::directory::Directory;
+
+/// The locks which the kernel keeps for the processes that have this file open.
+fn locks_on(path: &str) -> Vec<String> {
+    let inode = format!(":{} ", std::fs::metadata(path).unwrap().ino());
+    let locks = std::fs::read_to_string("/proc/locks").unwrap();
+    locks.lines().filter(|l| l.contains("POSIX") && l.contains(&inode)).map(Into::into).collect()
+}
+
+/// Closing any descriptor of a file drops all locks the process has on it. SQLite's lock on the
+/// database is what keeps a visiting shell from removing the log of an open store as it leaves.
+#[tokio::test]
+async fn a_refused_second_opening_leaves_the_locks_of_the_first() {
+    let directory = Directory::new();
+    let path = directory.file("bank.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    store.append(vec![append("1", 1)]).await;
+    assert_eq!(locks_on(&path).len(), 1, "the store has no lock: nothing would be proved");
+    assert!(refusal(&path).await.contains("open in another process"));
+    assert_eq!(locks_on(&path).len(), 1, "the lock of the open store is gone");
+}
+
+#[tokio::test]
+async fn another_name_of_the_file_is_the_same_file() {
+    let directory = Directory::new();
+    let (path, link) = (directory.file("bank.db"), directory.file("link.db"));
+    let _store = SqliteStore::open(&path).await.unwrap();
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let message = refusal(&link).await;
+    assert!(message.contains("open in another process"), "{message}");
+}
+
+#[tokio::test]
+async fn a_database_of_another_program_is_refused_and_left_as_it_is() {
+    let directory = Directory::new();
+    let path = directory.file("calendar.db");
+    database(&path, "CREATE TABLE events (day TEXT)").await;
+    let before = std::fs::read(&path).unwrap();
+    let message = refusal(&path).await;
+    assert!(message.contains(&path) && message.contains("another program"), "{message}");
+    assert!(std::fs::read(&path).unwrap() == before, "the file was changed");
+}
+
+/// A database with one statement carried out, closed again.
+async fn database(path: &str, statement: &'static str) {
+    use sqlx::{ConnectOptions, Connection};
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    sqlx::query(statement).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unsafe_setting_is_refused_before_anything_is_changed() {
+    let directory = Directory::new();
+    let path = directory.file("own.db");
+    database(&path, "CREATE TABLE mine (day TEXT)").await;
+    let before = std::fs::read(&path).unwrap();
+    for (name, value) in [("synchronous", "OFF"), ("foreign_keys", "OFF"), ("busy_timeout", "0")] {
+        let opened = quick(&path).pragma(name, value).open().await;
+        assert!(matches!(opened, Err(StartError::Unsafe { setting, .. }) if setting == name));
+        assert!(std::fs::read(&path).unwrap() == before, "{name}: the file was changed");
+    }
+}
+
+#[tokio::test]
+async fn reads_after_the_last_possible_number_are_empty() {
+    let directory = Directory::new();
+    let store = SqliteStore::open(&directory.file("bank.db")).await.unwrap();
+    store.append(vec![append("1", 1), append("1", 1)]).await;
+    let stream = append("1", 1).stream;
+    for after in [3, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
+        let read = store.read_stream(&stream, StreamVersion(after), 9).await.unwrap();
+        assert!(read.is_empty(), "{read:?}");
+        for filter in [Filter::all(), Filter { aggregate_types: vec!["account".into()] }] {
+            let page = store.read_all(GlobalPosition(after), &filter, 9).await.unwrap();
+            assert_eq!((page.events.len(), page.scanned_to), (0, GlobalPosition(after)));
+        }
+    }
+    for filter in [Filter::all(), Filter { aggregate_types: vec!["account".into()] }] {
+        let page = store.read_all(GlobalPosition(1), &filter, 0).await.unwrap();
+        assert_eq!((page.events.len(), page.scanned_to), (0, GlobalPosition(1)));
+    }
+}
+
+/// `\u0000` inside a key is a character like any other.
+#[tokio::test]
+async fn keys_with_odd_characters_are_found_again() {
+    let directory = Directory::new();
+    let store = SqliteStore::open(&directory.file("bank.db")).await.unwrap();
+    let odd = ["a\0b", "a\0c", "\0", "\"'\\", "😀\u{7f}\u{1}", "[1]", "1"];
+    let keyed = |id: &str| {
+        let key = CommandKey::new(id, b"").unwrap();
+        Append { command: Some(key), ..append("1", 1) }
+    };
+    for replayed in [false, true] {
+        for id in odd {
+            let outcome = store.append(vec![keyed(id), append("2", 1)]).await.remove(0);
+            let AppendOutcome::Committed(committed) = outcome else { panic!("{id:?} {outcome:?}") };
+            assert_eq!(committed.replayed, replayed, "{id:?}");
+        }
+    }
+    let documents: Vec<_> = odd.iter().map(|key| (key.to_string(), format!("{key:?}"))).collect();
+    let batch = DocumentBatch {
+        model: "odd@1".into(),
+        documents: documents.clone(),
+        from: GlobalPosition::ZERO,
+        checkpoint: Checkpoint {
+            log_id: Uuid::nil(),
+            position: GlobalPosition(1),
+            event_id: Uuid::nil(),
+        },
+    };
+    store.save_documents(batch).await.unwrap();
+    for (key, body) in documents {
+        let found = store.load_documents("odd@1", std::slice::from_ref(&key)).await.unwrap();
+        assert_eq!(found, [(key, body)]);
+    }
+}
+
+/// Only a batch whose first commit was in doubt has to be made durable by a checkpoint, and that
+/// waits for readers; a doubled id alone must not.
+#[tokio::test]
+async fn a_doubled_event_id_is_refused_alone_also_while_somebody_reads() {
+    let directory = Directory::new();
+    let path = directory.file("bank.db");
+    let options = SqliteOptions::new(&path).busy_timeout(Duration::from_millis(50));
+    let store = options.open().await.unwrap();
+    store.append(vec![append("1", 1)]).await;
+    let mut reader = raw(&path).await;
+    for statement in ["BEGIN", "SELECT count(*) FROM events"] {
+        sqlx::query(statement).execute(&mut reader).await.unwrap();
+    }
+    let first = append("1", 1);
+    store.append(vec![first.clone()]).await;
+    let doubled = Append { stream: append("2", 1).stream, ..first };
+    let appends = vec![append("3", 1), doubled, append("4", 1)];
+    let appended = tokio::time::timeout(Duration::from_secs(5), store.append(appends)).await;
+    let outcomes = appended.expect("the store waits for a reader it has no business with");
+    let stored = |o: &AppendOutcome| matches!(o, AppendOutcome::Committed(_));
+    assert!(stored(&outcomes[0]) && stored(&outcomes[2]), "{outcomes:?}");
+    let refused = matches!(outcomes[1], AppendOutcome::NotCommitted(NotCommitted::Invalid(_)));
+    assert!(refused, "{outcomes:?}");
+    assert_eq!(store.head().await.unwrap(), GlobalPosition(4));
+}
+
+/// A batch is one transaction, its side writes ride along: one that the database refuses must not
+/// take its neighbours with it.
+#[tokio::test]
+async fn a_refused_side_write_fails_alone() {
+    let directory = Directory::new();
+    let path = directory.file("bank.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let trigger = "CREATE TRIGGER no BEFORE INSERT ON documents WHEN NEW.model = 'bad@1'
+                   BEGIN SELECT RAISE(ABORT, 'not this one'); END";
+    sqlx::query(trigger).execute(&mut raw(&path).await).await.unwrap();
+    let batch = |model: &str| DocumentBatch {
+        model: model.into(),
+        documents: vec![("1".into(), "{}".into())],
+        from: GlobalPosition::ZERO,
+        checkpoint: Checkpoint {
+            log_id: Uuid::nil(),
+            position: GlobalPosition(1),
+            event_id: Uuid::nil(),
+        },
+    };
+    // Queued in one poll while the first append is under way, the rest is one batch.
+    let (_, outcomes, good, bad) = tokio::join!(
+        store.append(vec![append("1", 1)]),
+        store.append(vec![append("1", 1)]),
+        store.save_documents(batch("good@1")),
+        store.save_documents(batch("bad@1")),
+    );
+    assert!(matches!(outcomes[0], AppendOutcome::Committed(_)), "{outcomes:?}");
+    good.unwrap();
+    assert!(bad.unwrap_err().to_string().contains("not this one"));
+    assert_eq!(store.load_checkpoint("bad@1").await.unwrap(), None);
+    assert_eq!(store.load_documents("good@1", &["1".into()]).await.unwrap().len(), 1);
+}
