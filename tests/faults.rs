@@ -74,6 +74,17 @@ async fn a_failed_load_is_tried_again_with_the_next_command() {
     app.execute::<Counter>("1", Ask::Add(1)).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_short_page_is_not_the_end_of_a_stream() {
+    let (store, app) = faulty().await;
+    app.execute::<Counter>("1", Ask::AddTwice(5)).await.unwrap();
+    let fresh = Application::builder(store.clone()).aggregate::<Counter>();
+    let fresh = fresh.start().await.unwrap();
+    (0..100).for_each(|_| store.fail_next(Fault::ShortRead));
+    let committed = fresh.execute::<Counter>("1", Ask::Add(-10)).await.unwrap();
+    assert_eq!(committed.version, StreamVersion(3));
+}
+
 /// Remembers what was noted; its snapshots can be told from a fold.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Notebook {

@@ -56,7 +56,7 @@ pub(crate) async fn load<A: Aggregate>(
         for event in &events {
             fold(deciding, &mut loaded, event)?;
         }
-        if events.len() < PAGE {
+        if events.is_empty() {
             return Ok(loaded);
         }
     }

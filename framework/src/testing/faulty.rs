@@ -27,6 +27,8 @@ pub enum Fault {
     UnknownNotStored,
     /// The next read of a stream fails.
     ReadError,
+    /// The next read of a stream answers one event only, which the contract allows.
+    ShortRead,
 }
 
 /// A store around another that fails as it is told. Clones share the faults to come.
@@ -58,13 +60,17 @@ impl<S: Store> FaultyStore<S> {
     }
 }
 
+fn concerns_reads(fault: Fault) -> bool {
+    matches!(fault, Fault::ReadError | Fault::ShortRead)
+}
+
 #[async_trait]
 impl<S: Store> EventStore for FaultyStore<S> {
     async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
         let count = appends.len();
         let unknown = || vec![AppendOutcome::Unknown("told to lose the answer".into()); count];
-        match self.take(|fault| fault != Fault::ReadError) {
-            None | Some(Fault::ReadError) => self.inner.append(appends).await,
+        match self.take(|fault| !concerns_reads(fault)) {
+            None | Some(Fault::ReadError | Fault::ShortRead) => self.inner.append(appends).await,
             Some(Fault::Unavailable) => {
                 let reason = NotCommitted::Unavailable("told to fail".into());
                 vec![AppendOutcome::NotCommitted(reason); count]
@@ -92,8 +98,9 @@ impl<S: Store> EventStore for FaultyStore<S> {
         after: StreamVersion,
         limit: usize,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        match self.take(|fault| fault == Fault::ReadError) {
-            Some(_) => Err(StoreError::Unavailable("told to fail".into())),
+        match self.take(concerns_reads) {
+            Some(Fault::ReadError) => Err(StoreError::Unavailable("told to fail".into())),
+            Some(_) => self.inner.read_stream(stream, after, limit.min(1)).await,
             None => self.inner.read_stream(stream, after, limit).await,
         }
     }
