@@ -156,3 +156,37 @@ async fn a_doubled_event_id_is_refused_alone_also_while_somebody_reads() {
     assert!(refused, "{outcomes:?}");
     assert_eq!(store.head().await.unwrap(), GlobalPosition(4));
 }
+
+/// A batch is one transaction, its side writes ride along: one that the database refuses must not
+/// take its neighbours with it.
+#[tokio::test]
+async fn a_refused_side_write_fails_alone() {
+    let directory = Directory::new();
+    let path = directory.file("bank.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let trigger = "CREATE TRIGGER no BEFORE INSERT ON documents WHEN NEW.model = 'bad@1'
+                   BEGIN SELECT RAISE(ABORT, 'not this one'); END";
+    sqlx::query(trigger).execute(&mut raw(&path).await).await.unwrap();
+    let batch = |model: &str| DocumentBatch {
+        model: model.into(),
+        documents: vec![("1".into(), "{}".into())],
+        from: GlobalPosition::ZERO,
+        checkpoint: Checkpoint {
+            log_id: Uuid::nil(),
+            position: GlobalPosition(1),
+            event_id: Uuid::nil(),
+        },
+    };
+    // Queued in one poll while the first append is under way, the rest is one batch.
+    let (_, outcomes, good, bad) = tokio::join!(
+        store.append(vec![append("1", 1)]),
+        store.append(vec![append("1", 1)]),
+        store.save_documents(batch("good@1")),
+        store.save_documents(batch("bad@1")),
+    );
+    assert!(matches!(outcomes[0], AppendOutcome::Committed(_)), "{outcomes:?}");
+    good.unwrap();
+    assert!(bad.unwrap_err().to_string().contains("not this one"));
+    assert_eq!(store.load_checkpoint("bad@1").await.unwrap(), None);
+    assert_eq!(store.load_documents("good@1", &["1".into()]).await.unwrap().len(), 1);
+}

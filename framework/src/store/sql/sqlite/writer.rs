@@ -56,35 +56,54 @@ impl SqliteWriter {
         self.tips.clear();
     }
 
-    /// The batch in one transaction; `find_ids` looks for its events in the log first.
+    /// The batch in one transaction. With `care` its events are looked for in the log first, and a
+    /// side write that the database refuses fails alone.
     async fn transaction(
         &mut self,
         connection: &mut SqliteConnection,
         batch: &Batch,
-        find_ids: bool,
+        care: bool,
     ) -> Result<Written, Failed> {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-        let current = self.current(connection, &batch.appends, find_ids).await?;
-        let found = !current.stored.is_empty();
+        let current = self.current(connection, &batch.appends, care).await?;
         let planned = plan(&batch.appends, current);
         rows::insert_events(connection, &planned.rows, self.opening.options.clock.now()).await?;
         rows::insert_commands(connection, &planned.commands).await?;
         let mut side_writes = Vec::with_capacity(batch.side_writes.len());
         for side_write in &batch.side_writes {
-            side_writes.push(write_beside(connection, side_write).await?);
+            side_writes.push(match care {
+                true => self.write_alone(connection, side_write).await?,
+                false => write_beside(connection, side_write).await?,
+            });
         }
         crate::crash::point("append.before_commit");
         let committed = sqlx::query("COMMIT").execute(&mut *connection).await;
         committed.map_err(|error| Failed { error, committing: true })?;
         crate::crash::point("append.after_commit");
-        if find_ids && found {
-            make_durable(connection).await?;
-        }
         self.head = Some(planned.after.head);
         for row in &planned.rows {
             self.tips.put(row.stream.clone(), Tip { version: row.version, position: row.position });
         }
         Ok(Written { appends: planned.outcomes, side_writes, head: planned.after.head })
+    }
+
+    /// A side write under a savepoint: what the database refuses of it (a trigger of the user's,
+    /// say) is undone and answered; the transaction goes on.
+    async fn write_alone(
+        &self,
+        connection: &mut SqliteConnection,
+        side_write: &SideWrite,
+    ) -> Result<Result<(), StoreError>, sqlx::Error> {
+        sqlx::query("SAVEPOINT side").execute(&mut *connection).await?;
+        let written = match write_beside(connection, side_write).await {
+            Err(error) if fault::primary_code(&error) == Some(fault::CONSTRAINT) => {
+                sqlx::query("ROLLBACK TO side").execute(&mut *connection).await?;
+                Err(StoreError::Unavailable(explain(self.opening.path(), &error)))
+            }
+            written => written?,
+        };
+        sqlx::query("RELEASE side").execute(&mut *connection).await?;
+        Ok(written)
     }
 
     /// What the log says of all that the appends touch.
@@ -138,6 +157,10 @@ impl Writer for SqliteWriter {
                 Ok(_) => self.transaction(&mut connection, batch, true).await,
                 Err(error) => Err(Failed { error, committing: true }),
             };
+        }
+        if again && result.is_ok() {
+            let durable = make_durable(&mut connection).await;
+            result = result.and_then(|written| durable.map(|()| written));
         }
         let Failed { error, committing } = match result {
             Ok(written) => {
@@ -281,8 +304,9 @@ async fn find_events(
     found.into_iter().map(decode).collect()
 }
 
-/// What was found after a failed sync may stand only in the page cache, with nobody left to write
-/// it: a checkpoint writes it to the database file and syncs that.
+/// What an attempt before this one left (events, a command's outcome, a checkpoint) may stand only
+/// in the page cache, with nobody left to write it: a checkpoint writes it to the database file and
+/// syncs that. It waits for whoever reads an older state; so it is for batches in doubt alone.
 async fn make_durable(connection: &mut SqliteConnection) -> Result<(), Failed> {
     let checkpoint = sqlx::query_as("PRAGMA wal_checkpoint(FULL)").fetch_one(connection).await;
     let (busy, _, _): (i64, i64, i64) =
