@@ -4,6 +4,8 @@
 //! again, every command without an answer is sent again with its key until it is definite, and the
 //! file is checked with plain SQL.
 
+mod draining;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

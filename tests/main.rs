@@ -13,6 +13,7 @@ mod directory;
 mod disk;
 mod faults;
 mod http;
+mod overload;
 mod process;
 mod read_models;
 mod sqlite;

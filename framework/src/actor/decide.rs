@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::entity::Deciding;
+use super::deciding::Deciding;
 use super::guard::guarded;
 use super::load::Loaded;
 use super::mailbox::Request;

@@ -10,33 +10,14 @@ use std::sync::Arc;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 
 use super::decide::decide;
+use super::deciding::Deciding;
 use super::load::{LoadError, Loaded, load};
 use super::mailbox::{Mailbox, Request};
 use super::settle::settle;
 use crate::aggregate::Aggregate;
-use crate::clock::Clock;
-use crate::codec::EventCodec;
-use crate::document::Store;
 use crate::error::CommandError;
-use crate::settings::Settings;
-use crate::snapshot::{Snapshot, Snapshots};
+use crate::snapshot::Snapshot;
 use crate::stream::StreamId;
-
-/// What all instances of one aggregate type share.
-pub(crate) struct Deciding<A: Aggregate> {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) codec: EventCodec<A::Event>,
-    pub(crate) snapshots: Option<Snapshots<A>>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) settings: Settings,
-}
-
-impl<A: Aggregate> Deciding<A> {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let codec = EventCodec::new(A::upcasters());
-        Self { store, codec, snapshots: A::snapshots(), clock, settings }
-    }
-}
 
 /// Something waits in the mailbox.
 pub(crate) struct Wake;

@@ -1,6 +1,6 @@
 //! From stored events to an aggregate's state: the snapshot, if it can be trusted, then the rest.
 
-use super::entity::Deciding;
+use super::deciding::Deciding;
 use super::guard::guarded;
 use crate::aggregate::Aggregate;
 use crate::error::StoreError;

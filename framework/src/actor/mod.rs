@@ -3,6 +3,7 @@
 mod admission;
 mod arbiters;
 mod decide;
+mod deciding;
 mod entity;
 mod guard;
 mod load;
@@ -13,5 +14,5 @@ mod settle;
 
 pub(crate) use admission::Admission;
 pub(crate) use arbiters::Arbiters;
-pub(crate) use entity::Deciding;
+pub(crate) use deciding::Deciding;
 pub(crate) use router::Router;

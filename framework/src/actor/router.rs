@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 
 use super::admission::{Admission, Refused};
 use super::arbiters::Arbiters;
-use super::entity::{Deciding, EntityActor, Wake};
+use super::deciding::Deciding;
+use super::entity::{EntityActor, Wake};
 use super::mailbox::{Answer, Mailbox, Offered, Request};
 use crate::aggregate::Aggregate;
 use crate::command::CommandOptions;

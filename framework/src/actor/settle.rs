@@ -6,7 +6,7 @@
 use std::vec;
 
 use super::decide::{Decided, Decision, Round};
-use super::entity::Deciding;
+use super::deciding::Deciding;
 use super::mailbox::{Answer, Request};
 use crate::aggregate::Aggregate;
 use crate::command::Committed;

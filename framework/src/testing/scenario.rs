@@ -95,10 +95,13 @@ where
         let Some(policy) = A::snapshots() else { return };
         let state = (policy.encode)(&self.aggregate);
         let state = state.unwrap_or_else(|e| panic!("the state cannot be snapshotted: {e}"));
-        let again = (policy.decode)(&state);
-        let again = again.unwrap_or_else(|e| panic!("the snapshot {state} cannot be read: {e}"));
-        let again = (policy.encode)(&again).unwrap_or_default();
-        assert!(again == state, "the snapshot {state} is read back as {again}");
+        let read = (policy.decode)(&state);
+        let read = read.unwrap_or_else(|e| panic!("the snapshot {state} cannot be read: {e}"));
+        let again = (policy.encode)(&read).unwrap_or_default();
+        // As values: a map need not keep its order on the way.
+        assert!(value(&again) == value(&state), "the snapshot {state} is read back as {again}");
+        // What the snapshot leaves out is lost here as it is after a restart.
+        self.aggregate = read;
     }
 }
 
@@ -166,3 +169,10 @@ where
         Scenario { aggregate, codec, given }.when(command)
     }
 }
+
+fn value(json: &str) -> Option<serde_json::Value> {
+    serde_json::from_str(json).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,8 @@
 //! One global order: promise 4, under load.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::{append, committed, one};
 use crate::document::Store;
 use crate::event_store::{AppendOutcome, Filter};
@@ -48,12 +51,27 @@ pub async fn positions_are_dense_under_concurrent_writers_and_refusals(store: im
     assert!(page.events.iter().map(|e| (e.position.0, e.event_id)).eq(seen));
 }
 
-/// Real time is respected: what was answered before another was asked stands before it.
-pub async fn an_acknowledged_append_comes_before_a_later_one(store: impl Store) {
-    let mut last = 0;
-    for n in 0..20 {
-        let next = committed(one(&store, append(&n.to_string(), Any, 1)).await).position.0;
-        assert!(next > last);
-        last = next;
+/// Real time is respected, also among concurrent callers: what was answered before another was
+/// asked stands before it.
+pub async fn an_acknowledged_append_comes_before_a_later_one(store: impl Store + Clone) {
+    let answered = Arc::new(AtomicU64::new(0));
+    let writers = (0..8).map(|writer| {
+        let (store, answered) = (store.clone(), Arc::clone(&answered));
+        tokio::spawn(async move {
+            for round in 0..20 {
+                let before = answered.load(Ordering::SeqCst);
+                let next = append(&format!("{}", (writer + round) % 5), Any, 1);
+                let position = committed(one(&store, next).await).position.0;
+                assert!(position > before, "{position}, after {before} had been answered");
+                // And it can be read as soon as it is answered.
+                let page = store.read_all(GlobalPosition(position - 1), &Filter::all(), 1).await;
+                assert_eq!(page.unwrap().events.first().map(|e| e.position.0), Some(position));
+                answered.fetch_max(position, Ordering::SeqCst);
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
     }
+    assert_eq!(answered.load(Ordering::SeqCst), 8 * 20);
 }

@@ -1,0 +1,111 @@
+//! More commands than the bank takes, and ten thousand under way when it stops.
+
+use std::collections::HashSet;
+use std::future::poll_fn;
+use std::sync::OnceLock;
+use std::task::Poll;
+
+use actum::{Aggregate, Application, MemoryStore, Settings, SqliteStore};
+use example_bank::account::{Account, AccountCommand};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::bank::{get, post};
+use crate::child::read_log;
+use crate::directory::Directory;
+
+/// Keeps its commands under way until the test opens it.
+#[derive(Default)]
+struct Gate;
+
+static OPEN: OnceLock<()> = OnceLock::new();
+
+#[derive(Debug, thiserror::Error)]
+enum Never {}
+
+#[derive(Clone, Serialize, Deserialize)]
+enum Nothing {}
+
+impl Aggregate for Gate {
+    const TYPE: &'static str = "gate";
+    type Command = ();
+    type Event = Nothing;
+    type Error = Never;
+
+    fn handle(&self, (): ()) -> Result<Vec<Nothing>, Never> {
+        OPEN.wait();
+        Ok(Vec::new())
+    }
+
+    fn apply(&mut self, _: &Nothing) {}
+}
+
+/// H1: who comes when the bank is full is turned away at once, with 503 and Retry-After, and
+/// nothing is done; when there is room again, the same is let in.
+#[actix_web::test]
+async fn a_flood_is_turned_away_until_there_is_room_again() {
+    const LIMIT: usize = 8;
+    let settings = Settings { commands_in_flight: LIMIT, ..Settings::default() };
+    let bank = example_bank::application(MemoryStore::new()).aggregate::<Gate>();
+    let bank = bank.settings(settings).start().await.unwrap();
+    let opening = json!({ "id": "1", "owner": "Ada", "currency": "EUR" });
+    assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
+    let mut waiting: Vec<_> = (0..LIMIT).map(|_| Box::pin(bank.execute::<Gate>("1", ()))).collect();
+    poll_fn(|context| {
+        assert!(waiting.iter_mut().all(|gate| gate.as_mut().poll(context).is_pending()));
+        Poll::Ready(())
+    })
+    .await;
+    for _ in 0..200 {
+        let answer = post(&bank, "/accounts/1/credit", json!({ "amount": 1 })).await;
+        answer.is_problem(503, "overloaded");
+    }
+    OPEN.set(()).unwrap();
+    for gate in waiting {
+        gate.await.unwrap();
+    }
+    while post(&bank, "/accounts/1/credit", json!({ "amount": 1 })).await.status != 200 {}
+    let balance = get(&bank, "/accounts/1/balance?after=2").await;
+    assert_eq!((&balance.json()["balance"], &balance.json()["position"]), (&json!(1), &json!(2)));
+}
+
+/// H11: all of them are on disk and answered before the application has ended.
+#[tokio::test]
+async fn ten_thousand_in_flight_are_carried_out_before_the_end() {
+    const ACCOUNTS: usize = 100;
+    const COMMANDS: usize = 10_000;
+    let directory = Directory::new();
+    let path = directory.file("bank.db");
+    // No read models: waiting for them would hide that commands are not waited for.
+    let bank = Application::builder(SqliteStore::open(&path).await.unwrap());
+    let bank = bank.aggregate::<Account>().start().await.unwrap();
+    for account in 0..ACCOUNTS {
+        let open = AccountCommand::Open { owner: "Ada".into(), currency: "EUR".into() };
+        bank.execute::<Account>(&account.to_string(), open).await.unwrap();
+    }
+    let credits = (0..COMMANDS).map(|n| {
+        let bank = bank.clone();
+        Box::pin(async move {
+            let credit = AccountCommand::Credit { amount: 1 };
+            bank.execute::<Account>(&(n % ACCOUNTS).to_string(), credit).await
+        })
+    });
+    let mut under_way = credits.collect::<Vec<_>>();
+    let mut positions = HashSet::new();
+    // Polled together, so that all are let in before the end begins.
+    poll_fn(|context| {
+        under_way.retain_mut(|credit| match credit.as_mut().poll(context) {
+            Poll::Pending => true,
+            Poll::Ready(answer) => !positions.insert(answer.unwrap().position),
+        });
+        Poll::Ready(())
+    })
+    .await;
+    assert!(under_way.len() > COMMANDS / 2, "{} were left to wait for", under_way.len());
+    bank.shutdown().await;
+    for credit in under_way {
+        positions.insert(credit.await.unwrap().position);
+    }
+    assert_eq!(positions.len(), COMMANDS);
+    assert_eq!(read_log(&path).await.len(), ACCOUNTS + COMMANDS);
+}
