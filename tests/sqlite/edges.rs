@@ -190,3 +190,18 @@ async fn a_refused_side_write_fails_alone() {
     assert_eq!(store.load_checkpoint("bad@1").await.unwrap(), None);
     assert_eq!(store.load_documents("good@1", &["1".into()]).await.unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn the_file_says_what_it_is_unless_its_owner_said_so_first() {
+    let directory = Directory::new();
+    let path = directory.file("bank.db");
+    let shared = directory.file("shared.db");
+    database(&shared, "PRAGMA application_id = 7").await;
+    for (path, expected) in [(path, 0x6163_746d), (shared, 7)] {
+        drop(SqliteStore::open(&path).await.unwrap());
+        let mut connection = raw(&path).await;
+        let id = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut connection).await;
+        let id: i64 = id.unwrap();
+        assert_eq!(id, expected, "{path}");
+    }
+}
