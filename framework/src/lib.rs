@@ -6,6 +6,7 @@
 //!
 //! Everything public is listed here. Cargo features only add items:
 //! * `sqlite` (default): `SqliteStore`, the embedded database.
+//! * `postgres`: `PostgresStore`, for several processes on one log.
 //! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header and answers.
 //! * `testing`: the module `testing`: `Scenario`, the conformance suite for stores, mocks and faults.
 
@@ -51,6 +52,8 @@ pub use read_model::{Document, Fold, ReadModel, Sources};
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
 pub use store::memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use store::sql::postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use store::sql::sqlite::{SqliteOptions, SqliteStore};
 pub use stream::{

@@ -3,5 +3,5 @@
 pub(crate) mod committer;
 pub(crate) mod memory;
 pub(crate) mod plan;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) mod sql;

@@ -35,7 +35,8 @@ use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 /// still written and the file closed.
 #[derive(Clone)]
 pub struct SqliteStore {
-    committer: Committer,
+    committer: Committer<SideWrite>,
+    head: watch::Receiver<GlobalPosition>,
     readers: SqlitePool,
     identity: LogIdentity,
     place: Arc<str>,
@@ -97,7 +98,7 @@ impl EventStore for SqliteStore {
     }
 
     fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
-        self.committer.watch_head()
+        self.head.clone()
     }
 
     fn is_sole_writer(&self) -> bool {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::lock::{self, HeldFile};
@@ -132,10 +133,11 @@ pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartErr
     let mut connection = opening.connect().await?;
     let (head, identity) = identify(&mut connection).await.map_err(|e| opening.cannot_open(&e))?;
     let writer = SqliteWriter::new(Arc::clone(&opening), connection);
-    let committer = Committer::start(head, move || writer)?;
+    let (raised, head) = watch::channel(head);
+    let committer = Committer::start(Arc::new(raised), move || writer)?;
     let readers = open_readers(&opening).await?;
     let place = opening.path().display().to_string().into();
-    Ok(SqliteStore { committer, readers, identity, place })
+    Ok(SqliteStore { committer, head, readers, identity, place })
 }
 
 /// The journal mode is the file's, and setting it changes the file: so it is judged by its name.

@@ -21,6 +21,7 @@ use crate::error::StoreError;
 use crate::event_store::Append;
 use crate::store::committer::{Batch, SideWrite, WriteFailure, Writer, Written};
 use crate::store::plan::{Current, PastCommand, continues, plan};
+use crate::store::sql::numbers::{past_command, tip};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
 
 /// How many stream ends are remembered (about 100 bytes each).
@@ -61,7 +62,7 @@ impl SqliteWriter {
     async fn transaction(
         &mut self,
         connection: &mut SqliteConnection,
-        batch: &Batch,
+        batch: &Batch<SideWrite>,
         care: bool,
     ) -> Result<Written, Failed> {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
@@ -142,7 +143,9 @@ impl SqliteWriter {
 
 #[async_trait(?Send)]
 impl Writer for SqliteWriter {
-    async fn write(&mut self, batch: &Batch, again: bool) -> Result<Written, WriteFailure> {
+    type Side = SideWrite;
+
+    async fn write(&mut self, batch: &Batch<SideWrite>, again: bool) -> Result<Written, WriteFailure> {
         let Some(mut connection) = self.connection.take() else {
             return Err(WriteFailure::Unknown("the connection is closed".into()));
         };
@@ -267,17 +270,6 @@ async fn find_commands(
         .collect()
 }
 
-/// A row of `commands`.
-pub(super) fn past_command(
-    fingerprint: &[u8],
-    version: i64,
-    position: i64,
-) -> Result<PastCommand, sqlx::Error> {
-    let fingerprint = fingerprint.try_into().map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
-    let (version, position) = (StreamVersion(version as u64), GlobalPosition(position as u64));
-    Ok(PastCommand { fingerprint, tip: Tip { version, position } })
-}
-
 async fn find_events(
     connection: &mut SqliteConnection,
     appends: &[Append],
@@ -298,8 +290,7 @@ async fn find_events(
         let stream = StreamId::new(&stream_type, &stream_id);
         let stream = stream.map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
         let id = Uuid::from_slice(&id).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
-        let (version, position) = (StreamVersion(version as u64), GlobalPosition(position as u64));
-        Ok((id, (stream, Tip { version, position })))
+        Ok((id, (stream, tip(version, position))))
     };
     found.into_iter().map(decode).collect()
 }
