@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::command::CommandKey;
 use crate::document::{Checkpoint, DocumentBatch, DocumentStore, Store};
@@ -13,6 +15,7 @@ use crate::event::RecordedEvent;
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, NotCommitted, Page,
 };
+use crate::lease::{Lease, LeaseStore};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
@@ -159,5 +162,25 @@ impl<S: Store> DocumentStore for FaultyStore<S> {
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
         self.inner.save_documents(batch).await
+    }
+}
+
+#[async_trait]
+impl<S: Store> LeaseStore for FaultyStore<S> {
+    async fn acquire_lease(
+        &self,
+        name: &str,
+        owner: Uuid,
+        duration: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        self.inner.acquire_lease(name, owner, duration).await
+    }
+
+    async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError> {
+        self.inner.renew_lease(lease, duration).await
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.inner.release_lease(lease).await
     }
 }
