@@ -76,7 +76,11 @@ pub(crate) trait Writer {
 
     /// Writes the batch in one transaction. `again` says that an earlier attempt of this very
     /// batch may have been committed: then what stands already is answered, not written twice.
-    async fn write(&mut self, batch: &Batch<Self::Side>, again: bool) -> Result<Written, WriteFailure>;
+    async fn write(
+        &mut self,
+        batch: &Batch<Self::Side>,
+        again: bool,
+    ) -> Result<Written, WriteFailure>;
 
     /// Throws the connection away and opens a new one.
     async fn reopen(&mut self) -> Result<(), StoreError>;

@@ -1,6 +1,7 @@
 //! The stores: adapters of the log's contract to memory and to databases.
 
 pub(crate) mod committer;
+pub(crate) mod leases;
 pub(crate) mod memory;
 pub(crate) mod plan;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]

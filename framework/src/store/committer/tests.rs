@@ -42,7 +42,11 @@ struct Scripted {
 impl Writer for Scripted {
     type Side = SideWrite;
 
-    async fn write(&mut self, batch: &Batch<SideWrite>, again: bool) -> Result<Written, WriteFailure> {
+    async fn write(
+        &mut self,
+        batch: &Batch<SideWrite>,
+        again: bool,
+    ) -> Result<Written, WriteFailure> {
         if let Some(gate) = &mut self.gate {
             gate.recv().await;
         }

@@ -87,9 +87,7 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
     use sqlx::Error::{ColumnDecode, Decode, Encode, RowNotFound};
     match database_error(error) {
         Some(error) => matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic),
-        None => {
-            !matches!(error, ColumnDecode { .. } | Decode(_) | Encode(_) | RowNotFound)
-        }
+        None => !matches!(error, ColumnDecode { .. } | Decode(_) | Encode(_) | RowNotFound),
     }
 }
 

@@ -154,7 +154,8 @@ impl Answer {
             }
             AppendOutcome::NotCommitted(NotCommitted::Conflict { actual }) => {
                 let offset = assumed.offset(place, actual);
-                let actual = StreamVersion(self.tips[place].version.0.saturating_add_signed(offset));
+                let actual =
+                    StreamVersion(self.tips[place].version.0.saturating_add_signed(offset));
                 let conflict = AppendOutcome::NotCommitted(NotCommitted::Conflict { actual });
                 return self.held[place].then_some(conflict);
             }

@@ -214,7 +214,8 @@ async fn refuse_shared_sessions(
 ) -> Result<(), StartError> {
     let failed = |error: sqlx::Error| opening.cannot_open(&error);
     let session = "SELECT pg_backend_pid()";
-    let ours: i32 = sqlx::query_scalar(session).fetch_one(&mut *connection).await.map_err(failed)?;
+    let ours: i32 =
+        sqlx::query_scalar(session).fetch_one(&mut *connection).await.map_err(failed)?;
     let mut other = opening.connect().await?;
     sqlx::query("BEGIN").execute(&mut other).await.map_err(failed)?;
     let others: i32 = sqlx::query_scalar(session).fetch_one(&mut other).await.map_err(failed)?;

@@ -91,9 +91,9 @@ impl PostgresStore {
         if !filter.aggregate_types.is_empty() {
             return self.read_filtered_page(after, filter, limit).await;
         }
-        let rows = self.connections.rows(Lane::Log, move || {
-            sqlx::query(LOG_PAGE).bind(after.0 as i64).bind(limit as i64)
-        });
+        let rows = self
+            .connections
+            .rows(Lane::Log, move || sqlx::query(LOG_PAGE).bind(after.0 as i64).bind(limit as i64));
         let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
         assert_dense("position", after.0, events.iter().map(|e| e.position.0))?;
         let scanned_to = events.last().map_or(after, |last| last.position);
@@ -131,13 +131,11 @@ impl PostgresStore {
     /// Asserts that no position is missing in a range of which only some events were read.
     async fn check_dense(&self, after: u64, up_to: u64) -> Result<(), StoreError> {
         let in_range = |sql: &'static str| {
-            self.connections.rows(Lane::Log, move || {
-                sqlx::query(sql).bind(after as i64).bind(up_to as i64)
-            })
+            self.connections
+                .rows(Lane::Log, move || sqlx::query(sql).bind(after as i64).bind(up_to as i64))
         };
-        let counted = in_range(
-            "SELECT count(*) FROM actum.events WHERE position > $1 AND position <= $2",
-        );
+        let counted =
+            in_range("SELECT count(*) FROM actum.events WHERE position > $1 AND position <= $2");
         let counted = counted.await.map_err(|fault| self.unavailable(&fault))?;
         if counted.first().is_some_and(|row| row.get::<i64, _>(0) as u64 == up_to - after) {
             return Ok(());
@@ -151,9 +149,9 @@ impl PostgresStore {
     }
 
     pub(super) async fn read_head(&self) -> Result<GlobalPosition, StoreError> {
-        let head = self.connections.row(Lane::Log, || {
-            sqlx::query("SELECT coalesce(max(position), 0) FROM actum.events")
-        });
+        let head = self
+            .connections
+            .row(Lane::Log, || sqlx::query("SELECT coalesce(max(position), 0) FROM actum.events"));
         let head = head.await.map_err(|fault| self.unavailable(&fault))?;
         Ok(GlobalPosition(head.get::<i64, _>(0) as u64))
     }

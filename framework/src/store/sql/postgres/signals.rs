@@ -53,9 +53,8 @@ async fn tell(mut head: watch::Receiver<GlobalPosition>, pool: PgPool, heard: Ar
             continue;
         }
         // Its commit is nothing that has to survive.
-        let told = sqlx::query(
-            "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)",
-        );
+        let told =
+            sqlx::query("SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)");
         if let Err(error) = told.bind(CHANNEL).bind(head.to_string()).execute(&pool).await {
             tracing::debug!(%error, "a hint was not sent; others will look for themselves");
         }

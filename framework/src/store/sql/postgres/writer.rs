@@ -85,9 +85,12 @@ impl PostgresWriter {
 
     async fn open_session(&self) -> Result<Session, String> {
         let mut connection = self.opening.connect().await.map_err(|error| error.to_string())?;
-        let row = self.one_row(&mut connection, sqlx::query(
-            "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()",
-        ));
+        let row = self.one_row(
+            &mut connection,
+            sqlx::query(
+                "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()",
+            ),
+        );
         let row = row.await.map_err(|fault| fault.explain(&self.opening.place))?;
         let id = SessionId { pid: row.get(0), started: row.get(1) };
         Ok(Session { connection, id })
@@ -123,7 +126,12 @@ impl PostgresWriter {
     }
 
     /// The batch in as many calls as it takes until every append is settled; nearly always one.
-    async fn append(&self, session: &mut Session, all: &[Append], care: bool) -> Result<Written, Failed> {
+    async fn append(
+        &self,
+        session: &mut Session,
+        all: &[Append],
+        care: bool,
+    ) -> Result<Written, Failed> {
         let mut outcomes: Vec<Option<AppendOutcome>> = vec![None; all.len()];
         let mut found = Current::default();
         let mut open: Vec<usize> = (0..all.len()).collect();
@@ -147,8 +155,7 @@ impl PostgresWriter {
                 Err(fault) => Err(fault),
             };
             crate::crash::point("append.after_commit");
-            let answer =
-                answer.map_err(|fault| Failed { fault, partly_stored: head.is_some() })?;
+            let answer = answer.map_err(|fault| Failed { fault, partly_stored: head.is_some() })?;
             head = head.max(Some(answer.head()));
             let settle = |place: usize| answer.settle(place, &assumed, &planned);
             let unsettled: Vec<usize> = (0..open.len())

@@ -20,6 +20,7 @@ use super::rows;
 use crate::error::StoreError;
 use crate::event_store::Append;
 use crate::store::committer::{Batch, SideWrite, WriteFailure, Writer, Written};
+use crate::store::leases::Leases;
 use crate::store::plan::{Current, PastCommand, continues, plan};
 use crate::store::sql::numbers::{past_command, tip};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
@@ -30,6 +31,7 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 pub(super) struct SqliteWriter {
     opening: Arc<Opening>,
     connection: Option<SqliteConnection>,
+    leases: Leases,
     head: Option<GlobalPosition>,
     tips: LruCache<StreamId, Tip>,
 }
@@ -47,9 +49,9 @@ impl From<sqlx::Error> for Failed {
 }
 
 impl SqliteWriter {
-    pub(super) fn new(opening: Arc<Opening>, connection: SqliteConnection) -> Self {
+    pub(super) fn new(opening: Arc<Opening>, connection: SqliteConnection, leases: Leases) -> Self {
         let tips = LruCache::new(REMEMBERED);
-        Self { opening, connection: Some(connection), head: None, tips }
+        Self { opening, connection: Some(connection), leases, head: None, tips }
     }
 
     fn forget(&mut self) {
@@ -74,7 +76,7 @@ impl SqliteWriter {
         for side_write in &batch.side_writes {
             side_writes.push(match care {
                 true => self.write_alone(connection, side_write).await?,
-                false => write_beside(connection, side_write).await?,
+                false => write_beside(connection, &self.leases, side_write).await?,
             });
         }
         crate::crash::point("append.before_commit");
@@ -96,7 +98,7 @@ impl SqliteWriter {
         side_write: &SideWrite,
     ) -> Result<Result<(), StoreError>, sqlx::Error> {
         sqlx::query("SAVEPOINT side").execute(&mut *connection).await?;
-        let written = match write_beside(connection, side_write).await {
+        let written = match write_beside(connection, &self.leases, side_write).await {
             Err(error) if fault::primary_code(&error) == Some(fault::CONSTRAINT) => {
                 sqlx::query("ROLLBACK TO side").execute(&mut *connection).await?;
                 Err(StoreError::Unavailable(explain(self.opening.path(), &error)))
@@ -145,7 +147,11 @@ impl SqliteWriter {
 impl Writer for SqliteWriter {
     type Side = SideWrite;
 
-    async fn write(&mut self, batch: &Batch<SideWrite>, again: bool) -> Result<Written, WriteFailure> {
+    async fn write(
+        &mut self,
+        batch: &Batch<SideWrite>,
+        again: bool,
+    ) -> Result<Written, WriteFailure> {
         let Some(mut connection) = self.connection.take() else {
             return Err(WriteFailure::Unknown("the connection is closed".into()));
         };
@@ -324,6 +330,7 @@ async fn make_absent(connection: &mut SqliteConnection) -> Result<(), sqlx::Erro
 /// A side write that is refused changes nothing; one that fails fails the transaction.
 async fn write_beside(
     connection: &mut SqliteConnection,
+    leases: &Leases,
     side_write: &SideWrite,
 ) -> Result<Result<(), StoreError>, sqlx::Error> {
     match side_write {
@@ -333,7 +340,7 @@ async fn write_beside(
         }
         SideWrite::Documents(batch) => {
             let stored = super::read::checkpoint(&mut *connection, &batch.model).await?;
-            match continues(batch, stored) {
+            match leases.check(&batch.lease).and_then(|()| continues(batch, stored)) {
                 Ok(true) => rows::upsert_documents(connection, batch).await?,
                 Ok(false) => {}
                 Err(refused) => return Ok(Err(refused)),
