@@ -14,6 +14,7 @@ mod disk;
 mod faults;
 mod http;
 mod overload;
+mod postgres;
 mod process;
 mod read_models;
 mod sqlite;

@@ -6,6 +6,7 @@
 //!
 //! Everything public is listed here. Cargo features only add items:
 //! * `sqlite` (default): `SqliteStore`, the embedded database.
+//! * `postgres`: `PostgresStore`, for several processes on one log.
 //! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header and answers.
 //! * `testing`: the module `testing`: `Scenario`, the conformance suite for stores, mocks and faults.
 
