@@ -16,6 +16,7 @@ mod http;
 mod overload;
 mod postgres;
 mod process;
+mod proxy;
 mod read_models;
 mod sqlite;
 mod tidy;

@@ -83,10 +83,8 @@ pub struct Server {
 impl Server {
     /// Makes and starts one.
     pub async fn private() -> Self {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("private/{}-{number}", std::process::id());
-        let directory = services().join(name);
-        let port = free_port(number);
+        let port = free_port();
+        let directory = services().join(format!("private/{}-{port}", std::process::id()));
         let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port);
         let options = options.username("actum").database("postgres");
         let server = Self { directory, port, options };
@@ -194,10 +192,10 @@ fn services() -> PathBuf {
     })
 }
 
-/// A port below those that the system gives to outgoing connections: none takes it while the server
-/// is down.
-fn free_port(number: u16) -> u16 {
-    let first = std::process::id() as u16 % 500 * 8 + number;
+/// A port below those that the system gives to outgoing connections: none takes it while it is
+/// closed for a time.
+pub fn free_port() -> u16 {
+    let first = std::process::id() as u16 % 500 * 8 + NEXT.fetch_add(1, Ordering::Relaxed);
     let mut ports = (0..5_000).map(|next| 20_000 + (first + next) % 5_000);
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
