@@ -1,0 +1,3 @@
+//! What is particular to PostgreSQL, against real servers.
+
+pub mod server;
