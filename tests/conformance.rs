@@ -4,6 +4,16 @@ use actum::{MemoryStore, SqliteStore};
 
 use crate::directory::Directory;
 
+// Were the attributes not on the tests, these would panic.
+actum::conformance!(
+    #[should_panic(expected = "no such store")]
+    absent,
+    || async {
+        let absent: Option<MemoryStore> = None;
+        (absent.expect("no such store"), ())
+    }
+);
+
 actum::conformance!(memory, || async { (MemoryStore::new(), ()) });
 
 actum::conformance!(sqlite, || async {

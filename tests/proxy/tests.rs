@@ -81,7 +81,7 @@ async fn a_blackhole_answers_nothing_and_closes_nothing() {
     proxy.pass();
     let mut next = PgConnection::connect(&url).await.unwrap();
     insert(&mut next, 2).await.unwrap();
-    assert!(timeout(SOON, client.ping()).await.is_err(), "a connection that lost bytes came back");
+    assert!(timeout(SOON, client.ping()).await.is_err(), "a lost reply came back");
     assert_eq!(sent(&database).await, [2]);
 }
 

@@ -7,6 +7,13 @@
 //! actum::conformance!(memory, || async { (MemoryStore::new(), ()) });
 //! ```
 //!
+//! Attributes before the name stand on each test, for a store that is not there for everybody:
+//!
+//! ```
+//! # use actum::MemoryStore;
+//! actum::conformance!(#[ignore = "needs a server"] remote, || async { (MemoryStore::new(), ()) });
+//! ```
+//!
 //! The line becomes a module with one `#[tokio::test]` for each case (the crate using it needs
 //! tokio with `macros` and `rt-multi-thread`; clones of the store are the same store). `MemoryStore` is
 //! the executable specification.
@@ -31,8 +38,8 @@ use crate::stream::{ExpectedVersion, StreamId};
 /// The tests of every store; see [`crate::testing::conformance`].
 #[macro_export]
 macro_rules! conformance {
-    ($store:ident, $open:expr) => {
-        $crate::conformance! { $store, $open,
+    ($(#[$attribute:meta])* $store:ident, $open:expr) => {
+        $crate::conformance! { [$(#[$attribute])*] $store, $open,
             appends: versions_and_positions_are_dense_from_one,
             appends: expected_versions_are_checked,
             appends: an_append_is_stored_whole_or_not_at_all,
@@ -69,17 +76,19 @@ macro_rules! conformance {
             snapshots: the_newest_snapshot_is_kept,
         }
     };
-    ($store:ident, $open:expr, $($topic:ident: $case:ident,)*) => {
+    ($attributes:tt $store:ident, $open:expr, $($topic:ident: $case:ident,)*) => {
         mod $store {
             #[allow(unused_imports)]
             use super::*;
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $case() {
-                    let (store, _keep) = ($open)().await;
-                    $crate::testing::conformance::$topic::$case(store).await;
-                }
-            )*
+            $($crate::conformance! { $attributes $topic: $case, $open })*
+        }
+    };
+    ([$(#[$attribute:meta])*] $topic:ident: $case:ident, $open:expr) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        $(#[$attribute])*
+        async fn $case() {
+            let (store, _keep) = ($open)().await;
+            $crate::testing::conformance::$topic::$case(store).await;
         }
     };
 }
