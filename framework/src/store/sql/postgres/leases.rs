@@ -59,8 +59,9 @@ impl PostgresStore {
     pub(super) async fn end_lease(&self, lease: &Lease) -> Result<(), StoreError> {
         let Lease { name, token, .. } = lease.clone();
         let ended = self.connections.rows(Lane::Signals, move || {
+            // The next token, and nobody's: this one is void at once.
             sqlx::query(
-                "UPDATE actum.leases SET expires_at = clock_timestamp()
+                "UPDATE actum.leases SET token = token + 1, expires_at = clock_timestamp()
                  WHERE name = $1 AND token = $2",
             )
             .bind(name.clone())
