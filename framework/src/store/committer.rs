@@ -17,10 +17,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-use crate::document::DocumentBatch;
 use crate::error::{StartError, StoreError};
 use crate::event_store::{Append, AppendOutcome, NotCommitted};
-use crate::snapshot::Snapshot;
 use crate::stream::GlobalPosition;
 
 /// How many submissions may wait; beyond it appenders wait to submit.
@@ -37,15 +35,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Batch<S> {
     pub(crate) appends: Vec<Append>,
-    /// Independent of the appends and of one another: one that fails leaves the others alone.
+    /// Ride along in the transaction and so cost no sync of their own. Independent of the appends
+    /// and of one another: one that fails leaves the others alone.
     pub(crate) side_writes: Vec<S>,
-}
-
-/// A write that rides along in the transaction of the appends, and so costs no sync of its own.
-#[derive(Debug)]
-pub(crate) enum SideWrite {
-    Documents(DocumentBatch),
-    Snapshot(Snapshot),
 }
 
 /// What came of a batch that was committed.
@@ -91,6 +83,7 @@ pub(crate) trait Writer {
 
 enum Job<S> {
     Append(Vec<Append>, oneshot::Sender<Vec<AppendOutcome>>),
+    #[allow(dead_code, reason = "not every store writes beside the appends")]
     Side(S, oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -142,6 +135,7 @@ impl<S: Send + 'static> Committer<S> {
     }
 
     /// Writes beside the appends; answers when it is durable.
+    #[allow(dead_code, reason = "not every store writes beside the appends")]
     pub(crate) async fn write(&self, side_write: S) -> Result<(), StoreError> {
         let (reply, outcome) = oneshot::channel();
         if self.queue.send(Job::Side(side_write, reply)).await.is_err() {

@@ -199,7 +199,10 @@ fn known_commands(row: &PgRow) -> Result<Vec<(String, PastCommand)>, sqlx::Error
     known.map(|(id, (f, (v, p)))| Ok((id, past_command(f, v, p)?))).collect()
 }
 
-fn stored_events(row: &PgRow) -> Result<Vec<(Uuid, (StreamId, Tip))>, sqlx::Error> {
+/// Where an event of this id stands.
+type StoredEvent = (Uuid, (StreamId, Tip));
+
+fn stored_events(row: &PgRow) -> Result<Vec<StoredEvent>, sqlx::Error> {
     let ids: Option<Vec<Uuid>> = row.try_get("stored_ids")?;
     let Some(ids) = ids else { return Ok(Vec::new()) };
     let types: Vec<String> = row.try_get("stored_types")?;
