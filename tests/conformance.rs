@@ -1,6 +1,6 @@
 //! Every store through the same suite: one line each.
 
-use actum::{MemoryStore, SqliteStore};
+use actum::{MemoryStore, PostgresStore, SqliteStore};
 
 use crate::directory::Directory;
 
@@ -21,3 +21,12 @@ actum::conformance!(sqlite, || async {
     let directory = Directory::new();
     (SqliteStore::open(&directory.file("log.db")).await.unwrap(), directory)
 });
+
+actum::conformance!(
+    #[ignore = "needs PostgreSQL: run scripts/test"]
+    postgres,
+    || async {
+        let database = crate::postgres::server::database().await;
+        (PostgresStore::open(&database.url()).await.unwrap(), database)
+    }
+);

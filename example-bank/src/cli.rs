@@ -9,19 +9,20 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_web::{App, HttpServer, rt};
-use actum::{BoxError, SqliteStore};
+use actum::{ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::{application, routes};
 
-/// A bank over HTTP, its accounts in one file.
+/// A bank over HTTP, its accounts in one file or in PostgreSQL.
 #[derive(Parser)]
 #[command(version)]
 struct Options {
-    /// The database; made if it is not there.
-    #[arg(long, env = "BANK_STORE", default_value = "sqlite:bank.db")]
+    /// The database: sqlite:FILE, made if it is not there, or postgres://USER@HOST/DATABASE, where
+    /// any number of banks may share it.
+    #[arg(long, env = "BANK_STORE", hide_env_values = true, default_value = "sqlite:bank.db")]
     store: String,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, env = "BANK_LISTEN", default_value = "127.0.0.1:8080")]
@@ -56,7 +57,7 @@ async fn serve(options: Options) -> Result<(), BoxError> {
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let address = listener.local_addr()?;
     let told_to_stop = told_to_stop()?;
-    let app = application(SqliteStore::open(&options.store).await?).start().await?;
+    let app = open(&options.store).await?.start().await?;
 
     let served = app.clone();
     let mut server = HttpServer::new(move || App::new().configure(routes(served.clone())))
@@ -82,6 +83,14 @@ async fn serve(options: Options) -> Result<(), BoxError> {
     serving.abort();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The bank on the store that the URL names.
+async fn open(store: &str) -> Result<ApplicationBuilder, StartError> {
+    if store.starts_with("postgres://") || store.starts_with("postgresql://") {
+        return Ok(application(PostgresStore::open(store).await?));
+    }
+    Ok(application(SqliteStore::open(store).await?))
 }
 
 fn greet(address: SocketAddr) {

@@ -170,6 +170,9 @@ impl Application {
                 State::Stopped => waiting_for.push(format!("{name}, which has stopped")),
             }
         }
+        if let Some(trouble) = self.inner.store.trouble() {
+            waiting_for.push(format!("the store, which cannot be reached: {trouble}"));
+        }
         if let Some(trouble) = self.inner.tail.status().trouble {
             waiting_for.push(format!("the log, which cannot be read: {trouble}"));
         }

@@ -7,6 +7,9 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::error::StoreError;
+use crate::event_store::EventStore;
+use crate::lease::{Lease, LeaseStore};
+use crate::snapshot::SnapshotStore;
 use crate::stream::GlobalPosition;
 
 /// How far a read model has come, and in which log: verified at start, so that a restored or
@@ -33,6 +36,8 @@ pub struct DocumentBatch {
     pub from: GlobalPosition,
     /// The new checkpoint.
     pub checkpoint: Checkpoint,
+    /// The lease under which it is written; a store refuses another token than the last.
+    pub lease: Lease,
 }
 
 /// A store of documents and checkpoints.
@@ -57,17 +62,12 @@ pub trait DocumentStore: Send + Sync + 'static {
     /// Stores documents and checkpoint in one transaction.
     ///
     /// # Errors
-    /// [`StoreError::Checkpoint`] if the stored checkpoint is not at `from`; nothing is stored then.
+    /// [`StoreError::LeaseLost`] if the lease is, else [`StoreError::Checkpoint`] if the stored
+    /// checkpoint is not at `from`; nothing is stored then.
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
 }
 
 /// All that an application needs of its database.
-pub trait Store:
-    crate::event_store::EventStore + crate::snapshot::SnapshotStore + DocumentStore
-{
-}
+pub trait Store: EventStore + SnapshotStore + DocumentStore + LeaseStore {}
 
-impl<S> Store for S where
-    S: crate::event_store::EventStore + crate::snapshot::SnapshotStore + DocumentStore
-{
-}
+impl<S: EventStore + SnapshotStore + DocumentStore + LeaseStore> Store for S {}

@@ -45,6 +45,12 @@ pub enum StoreError {
         /// What does not fit.
         reason: String,
     },
+    /// Another process has taken over what this one wrote under the lease; nothing was stored.
+    #[error("the lease {name} is lost: another process has taken over")]
+    LeaseLost {
+        /// The lease's name.
+        name: String,
+    },
     /// A write's reply was lost and the store could not be asked again yet. The writer keeps
     /// trying; retry with the same ids to learn the outcome.
     #[error("it is not known whether the write was stored: {0}")]

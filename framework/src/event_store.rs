@@ -181,6 +181,11 @@ pub trait EventStore: Send + Sync + 'static {
     /// Wakes when this process knows of a later head: a hint, to read sooner than by polling.
     fn watch_head(&self) -> watch::Receiver<GlobalPosition>;
 
+    /// Why the store cannot be reached at the moment, as far as it knows.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Whether nobody else can append while this store is open. If so, a decision on the state
     /// held in memory needs no confirmation.
     fn is_sole_writer(&self) -> bool;

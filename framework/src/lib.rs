@@ -25,6 +25,7 @@ mod document;
 mod error;
 mod event;
 mod event_store;
+mod lease;
 mod read_model;
 mod settings;
 mod snapshot;
@@ -48,10 +49,13 @@ pub use event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_EVENT_TYPE_BYTES,
     MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
 };
+pub use lease::{Lease, LeaseStore};
 pub use read_model::{Document, Fold, ReadModel, Sources};
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
 pub use store::memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use store::sql::postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use store::sql::sqlite::{SqliteOptions, SqliteStore};
 pub use stream::{

@@ -6,12 +6,19 @@ use std::time::Duration;
 
 use actum::{
     Append, AppendOutcome, Checkpoint, CommandKey, DocumentBatch, DocumentStore, EventStore,
-    Filter, GlobalPosition, NotCommitted, SqliteOptions, SqliteStore, StartError, StreamVersion,
+    Filter, GlobalPosition, Lease, LeaseStore, NotCommitted, SqliteOptions, SqliteStore,
+    StartError, StreamVersion,
 };
 use uuid::Uuid;
 
 use super::{append, quick, raw, refusal};
 use crate::directory::Directory;
+
+/// The lease under which documents of this name are written.
+async fn lease(store: &SqliteStore, name: &str) -> Lease {
+    let granted = store.acquire_lease(name, Uuid::now_v7(), Duration::from_secs(600)).await;
+    granted.unwrap().unwrap()
+}
 
 /// The locks which the kernel keeps for the processes that have this file open.
 fn locks_on(path: &str) -> Vec<String> {
@@ -123,6 +130,7 @@ async fn keys_with_odd_characters_are_found_again() {
             position: GlobalPosition(1),
             event_id: Uuid::nil(),
         },
+        lease: lease(&store, "odd@1").await,
     };
     store.save_documents(batch).await.unwrap();
     for (key, body) in documents {
@@ -167,8 +175,9 @@ async fn a_refused_side_write_fails_alone() {
     let trigger = "CREATE TRIGGER no BEFORE INSERT ON documents WHEN NEW.model = 'bad@1'
                    BEGIN SELECT RAISE(ABORT, 'not this one'); END";
     sqlx::query(trigger).execute(&mut raw(&path).await).await.unwrap();
-    let batch = |model: &str| DocumentBatch {
-        model: model.into(),
+    let (good, bad) = (lease(&store, "good@1").await, lease(&store, "bad@1").await);
+    let batch = |lease: Lease| DocumentBatch {
+        model: lease.name.clone(),
         documents: vec![("1".into(), "{}".into())],
         from: GlobalPosition::ZERO,
         checkpoint: Checkpoint {
@@ -176,13 +185,14 @@ async fn a_refused_side_write_fails_alone() {
             position: GlobalPosition(1),
             event_id: Uuid::nil(),
         },
+        lease,
     };
     // Queued in one poll while the first append is under way, the rest is one batch.
     let (_, outcomes, good, bad) = tokio::join!(
         store.append(vec![append("1", 1)]),
         store.append(vec![append("1", 1)]),
-        store.save_documents(batch("good@1")),
-        store.save_documents(batch("bad@1")),
+        store.save_documents(batch(good)),
+        store.save_documents(batch(bad)),
     );
     assert!(matches!(outcomes[0], AppendOutcome::Committed(_)), "{outcomes:?}");
     good.unwrap();

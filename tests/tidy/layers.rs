@@ -9,7 +9,16 @@ use super::{assert_allowed, assert_caught, assert_kept};
 
 const LAYERS: [&[&str]; 5] = [
     &["stream", "event", "command", "error", "clock", "crash", "crash_off"],
-    &["aggregate", "codec", "read_model", "event_store", "document", "snapshot", "settings"],
+    &[
+        "aggregate",
+        "codec",
+        "read_model",
+        "event_store",
+        "document",
+        "snapshot",
+        "lease",
+        "settings",
+    ],
     &["store", "publishers"],
     &["actor", "subscription"],
     &["application", "web", "testing", "lib"],

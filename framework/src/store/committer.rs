@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -33,11 +34,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What one transaction takes.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
+#[derive(Debug)]
+pub(crate) struct Batch<S> {
     pub(crate) appends: Vec<Append>,
     /// Independent of the appends and of one another: one that fails leaves the others alone.
-    pub(crate) side_writes: Vec<SideWrite>,
+    pub(crate) side_writes: Vec<S>,
 }
 
 /// A write that rides along in the transaction of the appends, and so costs no sync of its own.
@@ -70,9 +71,16 @@ pub(crate) enum WriteFailure {
 /// The one connection that writes.
 #[async_trait(?Send)]
 pub(crate) trait Writer {
+    /// What it writes beside the appends.
+    type Side: Send + 'static;
+
     /// Writes the batch in one transaction. `again` says that an earlier attempt of this very
     /// batch may have been committed: then what stands already is answered, not written twice.
-    async fn write(&mut self, batch: &Batch, again: bool) -> Result<Written, WriteFailure>;
+    async fn write(
+        &mut self,
+        batch: &Batch<Self::Side>,
+        again: bool,
+    ) -> Result<Written, WriteFailure>;
 
     /// Throws the connection away and opens a new one.
     async fn reopen(&mut self) -> Result<(), StoreError>;
@@ -81,37 +89,44 @@ pub(crate) trait Writer {
     async fn close(&mut self);
 }
 
-enum Job {
+enum Job<S> {
     Append(Vec<Append>, oneshot::Sender<Vec<AppendOutcome>>),
-    Side(SideWrite, oneshot::Sender<Result<(), StoreError>>),
+    Side(S, oneshot::Sender<Result<(), StoreError>>),
 }
 
 /// The queue in front of a [`Writer`]. When the last clone is gone the writer finishes what is
 /// queued and closes.
-#[derive(Clone)]
-pub(crate) struct Committer {
-    queue: mpsc::Sender<Job>,
-    head: watch::Receiver<GlobalPosition>,
+pub(crate) struct Committer<S> {
+    queue: mpsc::Sender<Job<S>>,
 }
 
-impl Committer {
-    /// Starts the writer's thread. `open` makes the writer there; `head` is where the log stands.
-    pub(crate) fn start<W, F>(head: GlobalPosition, open: F) -> Result<Self, StartError>
+impl<S> Clone for Committer<S> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone() }
+    }
+}
+
+impl<S: Send + 'static> Committer<S> {
+    /// Starts the writer's thread. `open` makes the writer there; `head` is raised with every
+    /// commit.
+    pub(crate) fn start<W, F>(
+        head: Arc<watch::Sender<GlobalPosition>>,
+        open: F,
+    ) -> Result<Self, StartError>
     where
-        W: Writer + 'static,
+        W: Writer<Side = S> + 'static,
         F: FnOnce() -> W + Send + 'static,
     {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let (head_sender, head) = watch::channel(head);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| StartError::Thread(e.to_string()))?;
         thread::Builder::new()
             .name("actum-committer".into())
-            .spawn(move || runtime.block_on(run(open(), jobs, head_sender)))
+            .spawn(move || runtime.block_on(run(open(), jobs, head)))
             .map_err(|e| StartError::Thread(e.to_string()))?;
-        Ok(Self { queue, head })
+        Ok(Self { queue })
     }
 
     /// See `EventStore::append`.
@@ -127,7 +142,7 @@ impl Committer {
     }
 
     /// Writes beside the appends; answers when it is durable.
-    pub(crate) async fn write(&self, side_write: SideWrite) -> Result<(), StoreError> {
+    pub(crate) async fn write(&self, side_write: S) -> Result<(), StoreError> {
         let (reply, outcome) = oneshot::channel();
         if self.queue.send(Job::Side(side_write, reply)).await.is_err() {
             return Err(StoreError::Unavailable("the writer has stopped".into()));
@@ -135,21 +150,16 @@ impl Committer {
         let lost = |_| StoreError::Unknown("the writer stopped before it answered".into());
         outcome.await.unwrap_or_else(|e| Err(lost(e)))
     }
-
-    /// Wakes at every later head.
-    pub(crate) fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
-        self.head.clone()
-    }
 }
 
 async fn run<W: Writer>(
     mut writer: W,
-    mut jobs: mpsc::Receiver<Job>,
-    head: watch::Sender<GlobalPosition>,
+    mut jobs: mpsc::Receiver<Job<W::Side>>,
+    head: Arc<watch::Sender<GlobalPosition>>,
 ) {
     let mut answering = tokio::spawn(async {});
     while let Some(job) = jobs.recv().await {
-        let mut queued = Queued::default();
+        let mut queued = Queued::new();
         queued.take(job);
         while !queued.is_full()
             && let Ok(job) = jobs.try_recv()
@@ -158,11 +168,7 @@ async fn run<W: Writer>(
         }
         let result = settle(&mut writer, &queued.batch).await;
         if let Ok(written) = &result {
-            head.send_if_modified(|known| {
-                let later = written.head > *known;
-                *known = (*known).max(written.head);
-                later
-            });
+            raise(&head, written.head);
         }
         // The answers go out while the next batch is with the database.
         answering = tokio::spawn(async move { queued.answer(result) });
@@ -172,8 +178,17 @@ async fn run<W: Writer>(
     writer.close().await;
 }
 
+/// Tells who watches the head of a later one.
+pub(crate) fn raise(head: &watch::Sender<GlobalPosition>, to: GlobalPosition) {
+    head.send_if_modified(|known| {
+        let later = to > *known;
+        *known = (*known).max(to);
+        later
+    });
+}
+
 /// Writes the batch until it is certain what became of it.
-async fn settle<W: Writer>(writer: &mut W, batch: &Batch) -> Result<Written, String> {
+async fn settle<W: Writer>(writer: &mut W, batch: &Batch<W::Side>) -> Result<Written, String> {
     let mut again = false;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -197,17 +212,26 @@ async fn settle<W: Writer>(writer: &mut W, batch: &Batch) -> Result<Written, Str
 }
 
 /// What waits for the next transaction, and who for its answers.
-#[derive(Default)]
-struct Queued {
-    batch: Batch,
+struct Queued<S> {
+    batch: Batch<S>,
     appenders: Vec<(usize, oneshot::Sender<Vec<AppendOutcome>>)>,
     side_writers: Vec<oneshot::Sender<Result<(), StoreError>>>,
     events: usize,
     bytes: usize,
 }
 
-impl Queued {
-    fn take(&mut self, job: Job) {
+impl<S> Queued<S> {
+    fn new() -> Self {
+        Self {
+            batch: Batch { appends: Vec::new(), side_writes: Vec::new() },
+            appenders: Vec::new(),
+            side_writers: Vec::new(),
+            events: 0,
+            bytes: 0,
+        }
+    }
+
+    fn take(&mut self, job: Job<S>) {
         match job {
             Job::Append(appends, reply) => {
                 self.appenders.push((appends.len(), reply));

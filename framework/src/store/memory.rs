@@ -5,11 +5,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::leases::Leases;
 use super::plan::{Current, PastCommand, Row, plan};
 use crate::clock::{Clock, SystemClock};
 use crate::command::CommandKey;
@@ -19,6 +21,7 @@ use crate::event::RecordedEvent;
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
 };
+use crate::lease::{Lease, LeaseStore};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
 
@@ -27,6 +30,7 @@ use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
 pub struct MemoryStore {
     log: Arc<Mutex<Log>>,
     head: Arc<watch::Sender<GlobalPosition>>,
+    leases: Leases,
     identity: LogIdentity,
     clock: Arc<dyn Clock>,
 }
@@ -58,7 +62,8 @@ impl MemoryStore {
     pub fn with_clock(clock: impl Clock) -> Self {
         let identity = LogIdentity { log_id: clock.new_id(), epoch: 1 };
         let head = Arc::new(watch::Sender::new(GlobalPosition::ZERO));
-        Self { log: Arc::default(), head, identity, clock: Arc::new(clock) }
+        let (log, leases, clock) = (Arc::default(), Leases::default(), Arc::new(clock));
+        Self { log, head, leases, identity, clock }
     }
 
     /// A panic while the lock is held cannot leave a half-written log: nothing under it runs code
@@ -224,6 +229,7 @@ impl DocumentStore for MemoryStore {
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
         let mut log = self.log();
+        self.leases.check(&batch.lease)?;
         let stored = log.checkpoints.get(&batch.model).copied();
         if !super::plan::continues(&batch, stored)? {
             return Ok(());
@@ -232,6 +238,27 @@ impl DocumentStore for MemoryStore {
             log.documents.insert((batch.model.clone(), key), body);
         }
         log.checkpoints.insert(batch.model, batch.checkpoint);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl LeaseStore for MemoryStore {
+    async fn acquire_lease(
+        &self,
+        name: &str,
+        owner: Uuid,
+        duration: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        Ok(self.leases.acquire(name, owner, duration))
+    }
+
+    async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError> {
+        Ok(self.leases.renew(lease, duration))
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.leases.release(lease);
         Ok(())
     }
 }

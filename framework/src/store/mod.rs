@@ -1,7 +1,8 @@
 //! The stores: adapters of the log's contract to memory and to databases.
 
 pub(crate) mod committer;
+pub(crate) mod leases;
 pub(crate) mod memory;
 pub(crate) mod plan;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) mod sql;

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use crate::event::NewEvent;
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
 };
+use crate::lease::{Lease, LeaseStore};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{ExpectedVersion, GlobalPosition, StreamId, StreamVersion};
 
@@ -167,5 +169,25 @@ impl DocumentStore for TestStore {
         (self.hook)(Call::Save(batch.clone())).await?;
         self.memory.save_documents(batch).await?;
         (self.hook)(Call::Saved).await
+    }
+}
+
+#[async_trait]
+impl LeaseStore for TestStore {
+    async fn acquire_lease(
+        &self,
+        name: &str,
+        owner: Uuid,
+        duration: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        self.memory.acquire_lease(name, owner, duration).await
+    }
+
+    async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError> {
+        self.memory.renew_lease(lease, duration).await
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.memory.release_lease(lease).await
     }
 }

@@ -3,8 +3,11 @@
 //! For a test of your own code against a store's rare answers. To see an application survive
 //! them, put a [`FaultyStore`](super::FaultyStore) around a real store instead.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::command::CommandKey;
 use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
@@ -13,6 +16,7 @@ use crate::event::RecordedEvent;
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
 };
+use crate::lease::{Lease, LeaseStore};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
@@ -140,6 +144,18 @@ mockall::mock! {
             keys: &[String],
         ) -> Result<Vec<(String, String)>, StoreError>;
         async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
+    }
+
+    #[async_trait]
+    impl LeaseStore for Store {
+        async fn acquire_lease(
+            &self,
+            name: &str,
+            owner: Uuid,
+            duration: Duration,
+        ) -> Result<Option<Lease>, StoreError>;
+        async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError>;
+        async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError>;
     }
 }
 

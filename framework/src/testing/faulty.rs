@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::command::CommandKey;
 use crate::document::{Checkpoint, DocumentBatch, DocumentStore, Store};
@@ -13,6 +15,7 @@ use crate::event::RecordedEvent;
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, NotCommitted, Page,
 };
+use crate::lease::{Lease, LeaseStore};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
@@ -126,6 +129,10 @@ impl<S: Store> EventStore for FaultyStore<S> {
         self.inner.watch_head()
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
+    }
+
     /// Not: so decisions are confirmed as they are with several writing processes.
     fn is_sole_writer(&self) -> bool {
         false
@@ -159,5 +166,25 @@ impl<S: Store> DocumentStore for FaultyStore<S> {
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
         self.inner.save_documents(batch).await
+    }
+}
+
+#[async_trait]
+impl<S: Store> LeaseStore for FaultyStore<S> {
+    async fn acquire_lease(
+        &self,
+        name: &str,
+        owner: Uuid,
+        duration: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        self.inner.acquire_lease(name, owner, duration).await
+    }
+
+    async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError> {
+        self.inner.renew_lease(lease, duration).await
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.inner.release_lease(lease).await
     }
 }

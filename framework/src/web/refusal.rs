@@ -36,7 +36,8 @@ impl Problem {
             StoreError::Unknown(_) => Self::outcome_unknown(),
             StoreError::Hole { .. }
             | StoreError::Corrupt { .. }
-            | StoreError::Checkpoint { .. } => Self::internal(error),
+            | StoreError::Checkpoint { .. }
+            | StoreError::LeaseLost { .. } => Self::internal(error),
         }
     }
 

@@ -21,6 +21,7 @@ use super::save::{self, Save};
 use crate::document::Store;
 use crate::error::{ReadError, StoreError};
 use crate::event_store::Page;
+use crate::lease::Lease;
 use crate::read_model::{ReadModel, Sources};
 use crate::stream::GlobalPosition;
 use crate::subscription::{Pause, Subscription};
@@ -32,6 +33,7 @@ pub(super) struct Start<M> {
     pub(super) sources: Sources<M>,
     pub(super) subscription: Subscription,
     pub(super) saved: GlobalPosition,
+    pub(super) lease: Lease,
     /// Nothing is stored of this read model yet.
     pub(super) is_first_build: bool,
     pub(super) progress: Arc<Shared>,
@@ -49,6 +51,7 @@ pub(crate) struct ReadModelActor<M: ReadModel> {
     reads: Reads<M>,
     reached: Reached,
     saved: GlobalPosition,
+    lease: Lease,
     /// When the oldest step that no save has taken up was folded.
     unsaved_since: Option<Instant>,
     is_saving: bool,
@@ -94,6 +97,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             reads: Reads::new(),
             reached: Reached { position: start.saved, event_id: None },
             saved: start.saved,
+            lease: start.lease,
             unsaved_since: None,
             is_saving: false,
             is_loading: false,
@@ -250,7 +254,8 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.is_saving = true;
         self.unsaved_since = None;
         let (from, to) = (self.saved, self.reached);
-        let save = Save { name: Arc::clone(&self.name), documents, from, to };
+        let (name, lease) = (Arc::clone(&self.name), self.lease.clone());
+        let save = Save { name, documents, from, lease, to };
         let (store, pause) = (Arc::clone(&self.store), self.pause());
         let saving = async move { save::store(&*store, save, pause).await };
         ctx.spawn(saving.into_actor(self).map(move |result, act, ctx| {

@@ -22,11 +22,12 @@ use std::time::Duration;
 
 use actix::{Actor, ArbiterHandle};
 use tracing::info;
+use uuid::Uuid;
 
 use self::actor::ReadModelActor;
 pub(crate) use self::handle::{Progress, ReadModelControl, ReadModelHandle, State};
 use crate::document::Store;
-use crate::error::StartError;
+use crate::error::{StartError, StoreError};
 use crate::event_store::Filter;
 use crate::read_model::ReadModel;
 use crate::subscription::Tail;
@@ -91,6 +92,9 @@ pub(crate) async fn start<M: ReadModel>(
 ) -> Result<ReadModelHandle<M>, StartError> {
     let name = versioned_name::<M>();
     let head = store.head().await?;
+    // Until leases are renewed: each start takes over from whoever ran before.
+    let granted = store.acquire_lease(&name, Uuid::now_v7(), Duration::ZERO).await?;
+    let lease = granted.ok_or_else(|| StoreError::LeaseLost { name: name.clone() })?;
     let saved = resume::checkpoint(&*store, &name, head).await?;
     let position = saved.map(|checkpoint| checkpoint.position).unwrap_or_default();
     info!(head = %head, "read model {name} resumes from position {position}");
@@ -104,6 +108,7 @@ pub(crate) async fn start<M: ReadModel>(
         sources,
         subscription,
         saved: position,
+        lease,
         is_first_build: saved.is_none(),
         progress: Arc::clone(&progress),
         settings: settings.clone(),

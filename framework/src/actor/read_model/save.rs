@@ -10,6 +10,7 @@ use super::resume::event_at;
 use crate::crash;
 use crate::document::{Checkpoint, DocumentBatch, Store};
 use crate::error::StoreError;
+use crate::lease::Lease;
 use crate::stream::GlobalPosition;
 use crate::subscription::Pause;
 
@@ -18,6 +19,7 @@ pub(super) struct Save {
     pub(super) name: Arc<str>,
     pub(super) documents: Vec<(String, String)>,
     pub(super) from: GlobalPosition,
+    pub(super) lease: Lease,
     pub(super) to: Reached,
 }
 
@@ -32,7 +34,7 @@ pub(super) async fn store(
     save: Save,
     mut pause: Pause,
 ) -> Result<(), StoreError> {
-    let Save { name, documents, from, to } = save;
+    let Save { name, documents, from, lease, to } = save;
     let event_id = loop {
         match to.event_id {
             Some(event_id) => break event_id,
@@ -49,7 +51,7 @@ pub(super) async fn store(
     };
     let checkpoint =
         Checkpoint { log_id: store.identity().log_id, position: to.position, event_id };
-    let batch = DocumentBatch { model: name.to_string(), documents, from, checkpoint };
+    let batch = DocumentBatch { model: name.to_string(), documents, from, checkpoint, lease };
     crash::point("read_model.before_save");
     while let Err(error) = store.save_documents(batch.clone()).await {
         retry(&name, error, &mut pause).await?;
@@ -98,8 +100,9 @@ async fn retry(name: &str, error: StoreError, pause: &mut Pause) -> Result<(), S
             pause.rest().await;
             Ok(())
         }
-        StoreError::Hole { .. } | StoreError::Corrupt { .. } | StoreError::Checkpoint { .. } => {
-            Err(error)
-        }
+        StoreError::Hole { .. }
+        | StoreError::Corrupt { .. }
+        | StoreError::Checkpoint { .. }
+        | StoreError::LeaseLost { .. } => Err(error),
     }
 }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::{Batch, Committer, SideWrite, WriteFailure, Writer, Written};
@@ -40,7 +40,13 @@ struct Scripted {
 
 #[async_trait(?Send)]
 impl Writer for Scripted {
-    async fn write(&mut self, batch: &Batch, again: bool) -> Result<Written, WriteFailure> {
+    type Side = SideWrite;
+
+    async fn write(
+        &mut self,
+        batch: &Batch<SideWrite>,
+        again: bool,
+    ) -> Result<Written, WriteFailure> {
         if let Some(gate) = &mut self.gate {
             gate.recv().await;
         }
@@ -69,7 +75,7 @@ impl Writer for Scripted {
     }
 }
 
-fn written(batch: &Batch) -> Written {
+fn written(batch: &Batch<SideWrite>) -> Written {
     let outcome = |append: &Append| match append.events.last() {
         None => AppendOutcome::NotCommitted(NotCommitted::KeyReused),
         Some(last) => {
@@ -96,7 +102,8 @@ fn written(batch: &Batch) -> Written {
 
 /// A committer, what its writer was asked, and what tells that it closed.
 struct Rig {
-    committer: Committer,
+    committer: Committer<SideWrite>,
+    head: watch::Receiver<GlobalPosition>,
     asked: Arc<Mutex<Vec<Asked>>>,
     closed: mpsc::UnboundedReceiver<()>,
 }
@@ -106,8 +113,9 @@ impl Rig {
         let (script, asked) = (script.to_vec().into(), Arc::default());
         let (close, closed) = mpsc::unbounded_channel();
         let writer = Scripted { script, asked: Arc::clone(&asked), closed: close, gate };
-        let committer = Committer::start(GlobalPosition::ZERO, move || writer).unwrap();
-        Self { committer, asked, closed }
+        let (raised, head) = watch::channel(GlobalPosition::ZERO);
+        let committer = Committer::start(Arc::new(raised), move || writer).unwrap();
+        Self { committer, head, asked, closed }
     }
 
     fn asked(&self) -> Vec<Asked> {
@@ -238,7 +246,7 @@ async fn a_commit_goes_on_when_its_caller_has_gone() {
     assert!(caller.await.unwrap_err().is_cancelled());
     open.send(()).unwrap();
     open.send(()).unwrap();
-    let mut head = rig.committer.watch_head();
+    let mut head = rig.head.clone();
     head.wait_for(|head| head.0 == 1).await.unwrap();
     assert_eq!(rig.asked(), [(vec![1], false)]);
     drop(rig.committer);

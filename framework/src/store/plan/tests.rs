@@ -7,6 +7,7 @@ use crate::command::CommandKey;
 use crate::document::{Checkpoint, DocumentBatch};
 use crate::event::NewEvent;
 use crate::event_store::{Append, AppendOutcome, Confirmation, NotCommitted};
+use crate::lease::Lease;
 use crate::stream::ExpectedVersion::{self, Any, Exact, NoStream, StreamExists};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
 use uuid::Uuid;
@@ -223,7 +224,8 @@ fn documents_continue_only_from_the_stored_checkpoint() {
     let told = |from, to, stored: Option<u64>| {
         let (model, documents) = ("m@1".to_owned(), Vec::new());
         let (from, to) = (GlobalPosition(from), checkpoint(to));
-        let batch = DocumentBatch { model, documents, from, checkpoint: to };
+        let lease = Lease { name: model.clone(), owner: Uuid::nil(), token: 1 };
+        let batch = DocumentBatch { model, documents, from, checkpoint: to, lease };
         continues(&batch, stored.map(checkpoint)).ok()
     };
     assert_eq!(told(0, 3, None), Some(true));

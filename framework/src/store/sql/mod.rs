@@ -2,5 +2,10 @@
 //!
 //! What is equal for all databases stands here; a database's own folder spells what differs.
 
+mod numbers;
+#[cfg(feature = "sqlite")]
 mod packed;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
+#[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;

@@ -9,7 +9,6 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
@@ -63,22 +62,4 @@ fn recorded(packed: PackedEvent<'_>) -> Result<RecordedEvent, String> {
         metadata: metadata.get().to_owned(),
         recorded_at: recorded_at.map_err(|e| e.to_string())?,
     })
-}
-
-/// Asserts that numbers follow one another, beginning after `after`.
-///
-/// # Errors
-/// [`StoreError::Hole`] names the two between which something is missing or doubled.
-pub(super) fn assert_dense(
-    what: &str,
-    mut after: u64,
-    numbers: impl Iterator<Item = u64>,
-) -> Result<(), StoreError> {
-    for found in numbers {
-        if found != after + 1 {
-            return Err(StoreError::Hole { what: what.to_owned(), after, found });
-        }
-        after = found;
-    }
-    Ok(())
 }

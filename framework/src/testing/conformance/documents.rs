@@ -1,12 +1,20 @@
 //! Documents and checkpoints: promise 5.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use crate::document::{Checkpoint, DocumentBatch, Store};
 use crate::error::StoreError;
+use crate::lease::Lease;
 use crate::stream::GlobalPosition;
 
-fn batch(from: u64, to: u64, documents: &[(&str, &str)]) -> DocumentBatch {
+pub(super) fn batch(
+    lease: &Lease,
+    from: u64,
+    to: u64,
+    documents: &[(&str, &str)],
+) -> DocumentBatch {
     DocumentBatch {
         model: "balance@1".into(),
         documents: documents.iter().map(|(k, b)| ((*k).to_owned(), (*b).to_owned())).collect(),
@@ -16,10 +24,17 @@ fn batch(from: u64, to: u64, documents: &[(&str, &str)]) -> DocumentBatch {
             position: GlobalPosition(to),
             event_id: Uuid::from_u128(to.into()),
         },
+        lease: lease.clone(),
     }
 }
 
-async fn body(store: &impl Store, model: &str, key: &str) -> Option<String> {
+/// The lease of `balance@1`, for longer than any test takes.
+pub(super) async fn lease(store: &impl Store) -> Lease {
+    let granted = store.acquire_lease("balance@1", Uuid::now_v7(), Duration::from_secs(600)).await;
+    granted.unwrap().unwrap()
+}
+
+pub(super) async fn body(store: &impl Store, model: &str, key: &str) -> Option<String> {
     let found = store.load_documents(model, &[key.to_owned()]).await.unwrap();
     found.into_iter().next().map(|(found, body)| {
         assert_eq!(found, key);
@@ -29,29 +44,35 @@ async fn body(store: &impl Store, model: &str, key: &str) -> Option<String> {
 
 /// Written, read, overwritten, many at once, apart for each read model.
 pub async fn documents_and_checkpoint_are_stored_together(store: impl Store) {
+    let lease = lease(&store).await;
     assert_eq!(store.load_checkpoint("balance@1").await.unwrap(), None);
-    let first = batch(0, 3, &[("a", "{\"cents\":1}"), ("b ü'\"", "2")]);
+    let first = batch(&lease, 0, 3, &[("a", "{\"cents\":1}"), ("b ü'\"", "2")]);
     store.save_documents(first.clone()).await.unwrap();
     assert_eq!(store.load_checkpoint("balance@1").await.unwrap(), Some(first.checkpoint));
-    store.save_documents(batch(3, 4, &[("a", "{\"cents\":5}")])).await.unwrap();
+    store.save_documents(batch(&lease, 3, 4, &[("a", "{\"cents\":5}")])).await.unwrap();
     assert_eq!(body(&store, "balance@1", "a").await.as_deref(), Some("{\"cents\":5}"));
     assert_eq!(body(&store, "balance@1", "b ü'\"").await.as_deref(), Some("2"));
     assert_eq!(body(&store, "balance@2", "a").await, None);
     assert_eq!(store.load_checkpoint("balance@2").await.unwrap(), None);
     let keys: Vec<String> = (0..1000).map(|n| format!("key-{n}")).collect();
     let many: Vec<_> = keys.iter().map(|key| (key.as_str(), "0")).collect();
-    store.save_documents(batch(4, 5, &many)).await.unwrap();
+    store.save_documents(batch(&lease, 4, 5, &many)).await.unwrap();
     assert_eq!(store.load_documents("balance@1", &keys).await.unwrap().len(), 1000);
 }
 
 /// Of two writers only the one that continues from the stored checkpoint writes.
 pub async fn a_writer_with_an_old_checkpoint_stores_nothing(store: impl Store) {
-    store.save_documents(batch(0, 3, &[("a", "1")])).await.unwrap();
-    for stale in [batch(0, 5, &[("a", "2")]), batch(2, 5, &[("a", "2")]), batch(4, 5, &[])] {
+    let lease = lease(&store).await;
+    store.save_documents(batch(&lease, 0, 3, &[("a", "1")])).await.unwrap();
+    for stale in [
+        batch(&lease, 0, 5, &[("a", "2")]),
+        batch(&lease, 2, 5, &[("a", "2")]),
+        batch(&lease, 4, 5, &[]),
+    ] {
         let saved = store.save_documents(stale).await;
         assert!(matches!(saved, Err(StoreError::Checkpoint { .. })), "{saved:?}");
     }
-    let backwards = store.save_documents(batch(3, 2, &[("a", "2")])).await;
+    let backwards = store.save_documents(batch(&lease, 3, 2, &[("a", "2")])).await;
     assert!(matches!(backwards, Err(StoreError::Checkpoint { .. })), "{backwards:?}");
     assert_eq!(body(&store, "balance@1", "a").await.as_deref(), Some("1"));
     let checkpoint = store.load_checkpoint("balance@1").await.unwrap().unwrap();
@@ -60,18 +81,20 @@ pub async fn a_writer_with_an_old_checkpoint_stores_nothing(store: impl Store) {
 
 /// A batch whose answer was lost is sent again.
 pub async fn the_same_batch_sent_again_changes_nothing(store: impl Store) {
-    store.save_documents(batch(0, 3, &[("a", "1")])).await.unwrap();
-    store.save_documents(batch(0, 3, &[("a", "1")])).await.unwrap();
+    let lease = lease(&store).await;
+    store.save_documents(batch(&lease, 0, 3, &[("a", "1")])).await.unwrap();
+    store.save_documents(batch(&lease, 0, 3, &[("a", "1")])).await.unwrap();
     assert_eq!(store.load_checkpoint("balance@1").await.unwrap().unwrap().position.0, 3);
 }
 
 /// Ten writers believe they continue from the same checkpoint: one does.
 pub async fn of_concurrent_writers_one_continues(store: impl Store + Clone) {
+    let lease = lease(&store).await;
     let writers = (1..=10).map(|writer| {
-        let store = store.clone();
+        let (store, lease) = (store.clone(), lease.clone());
         tokio::spawn(async move {
             let body = writer.to_string();
-            store.save_documents(batch(0, writer, &[("a", &body)])).await.map(|()| writer)
+            store.save_documents(batch(&lease, 0, writer, &[("a", &body)])).await.map(|()| writer)
         })
     });
     let mut saved = Vec::new();

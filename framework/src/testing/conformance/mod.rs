@@ -22,6 +22,7 @@ pub mod appends;
 pub mod commands;
 pub mod documents;
 pub mod isolation;
+pub mod leases;
 pub mod order;
 pub mod payloads;
 pub mod reads;
@@ -58,6 +59,13 @@ macro_rules! conformance {
             documents: of_concurrent_writers_one_continues,
             isolation: a_bad_append_fails_alone,
             isolation: a_doubled_event_id_fails_its_own_append,
+            leases: a_lease_has_one_owner_at_a_time,
+            leases: an_owner_may_take_its_lease_again,
+            leases: an_expired_lease_is_taken_over_and_its_old_token_is_void,
+            leases: an_expired_lease_that_nobody_took_is_not_lost,
+            leases: a_released_lease_is_free_at_once,
+            leases: of_concurrent_acquirers_one_is_granted_the_lease,
+            leases: whoever_takes_over_finds_all_that_was_stored_before,
             order: positions_are_dense_under_concurrent_writers_and_refusals,
             order: an_acknowledged_append_comes_before_a_later_one,
             payloads: payloads_come_back_byte_for_byte,

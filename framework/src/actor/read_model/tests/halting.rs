@@ -68,7 +68,10 @@ async fn refused(checkpoint: impl Fn(Checkpoint) -> Checkpoint) -> String {
     let good =
         Checkpoint { log_id: memory.identity().log_id, position: GlobalPosition(1), event_id };
     let (model, from) = ("sums@1".to_owned(), GlobalPosition::ZERO);
-    let batch = DocumentBatch { model, documents: vec![], from, checkpoint: checkpoint(good) };
+    let lease =
+        memory.acquire_lease(&model, Uuid::now_v7(), Duration::ZERO).await.unwrap().unwrap();
+    let (documents, checkpoint) = (vec![], checkpoint(good));
+    let batch = DocumentBatch { model, documents, from, checkpoint, lease };
     memory.save_documents(batch).await.unwrap();
     match Process::new(memory, small()).start::<Sums>(1).await {
         Ok(_) => "accepted".to_owned(),
@@ -78,7 +81,7 @@ async fn refused(checkpoint: impl Fn(Checkpoint) -> Checkpoint) -> String {
 
 #[tokio::test]
 async fn a_checkpoint_that_does_not_fit_the_log_refuses_to_start() {
-    let other = uuid::Uuid::now_v7();
+    let other = Uuid::now_v7();
     let reason = refused(|good| Checkpoint { log_id: other, ..good }).await;
     assert!(reason.contains(&format!("taken in the log {other}")), "{reason}");
     let reason = refused(|good| Checkpoint { position: GlobalPosition(9), ..good }).await;
@@ -102,7 +105,7 @@ async fn of_two_writers_of_one_read_model_one_halts_and_nothing_is_counted_twice
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let (loser, winner) = if is_halted(&first) { (first, second) } else { (second, first) };
-    assert!(halted(&loser).await.1.contains("the writer believed"));
+    assert!(halted(&loser).await.1.contains("the lease sums@1 is lost"));
     winner.flush_and_stop().await;
     let saved = store.memory.load_documents("sums@1", &["a".into()]).await.unwrap();
     assert_eq!(serde_json::from_str::<Sums>(&saved[0].1).unwrap(), expected(&notes));

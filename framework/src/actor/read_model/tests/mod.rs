@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use uuid::Uuid;
 
 use super::*;
 use crate::MemoryStore;
@@ -15,6 +16,7 @@ use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
 use crate::error::{ReadError, StoreError};
 use crate::event::EventEnvelope;
 use crate::event_store::EventStore;
+use crate::lease::LeaseStore;
 use crate::read_model::{Document, Fold, Sources};
 use crate::stream::GlobalPosition;
 use crate::subscription::TailSettings;

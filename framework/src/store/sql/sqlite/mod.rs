@@ -13,10 +13,12 @@ mod schema;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::SqlitePool;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 pub use self::options::SqliteOptions;
 
@@ -27,16 +29,20 @@ use crate::event::RecordedEvent;
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
 };
+use crate::lease::{Lease, LeaseStore};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::store::committer::{Committer, SideWrite};
+use crate::store::leases::Leases;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
 /// A log in an SQLite file. Clones are the same store; when the last is dropped, what is queued is
 /// still written and the file closed.
 #[derive(Clone)]
 pub struct SqliteStore {
-    committer: Committer,
+    committer: Committer<SideWrite>,
+    head: watch::Receiver<GlobalPosition>,
     readers: SqlitePool,
+    leases: Leases,
     identity: LogIdentity,
     place: Arc<str>,
 }
@@ -97,7 +103,7 @@ impl EventStore for SqliteStore {
     }
 
     fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
-        self.committer.watch_head()
+        self.head.clone()
     }
 
     fn is_sole_writer(&self) -> bool {
@@ -132,5 +138,31 @@ impl DocumentStore for SqliteStore {
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
         self.committer.write(SideWrite::Documents(batch)).await
+    }
+}
+
+#[async_trait]
+impl LeaseStore for SqliteStore {
+    async fn acquire_lease(
+        &self,
+        name: &str,
+        owner: Uuid,
+        duration: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        let granted = self.leases.acquire(name, owner, duration);
+        if granted.as_ref().is_some_and(|lease| lease.token > 1) {
+            // What was queued under an older token is stored or refused before this is answered.
+            self.committer.append(Vec::new()).await;
+        }
+        Ok(granted)
+    }
+
+    async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError> {
+        Ok(self.leases.renew(lease, duration))
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.leases.release(lease);
+        Ok(())
     }
 }

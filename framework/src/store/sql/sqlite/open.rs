@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::lock::{self, HeldFile};
@@ -17,6 +18,7 @@ use super::{SqliteOptions, SqliteStore, fault, schema};
 use crate::error::StartError;
 use crate::event_store::LogIdentity;
 use crate::store::committer::Committer;
+use crate::store::leases::Leases;
 use crate::stream::GlobalPosition;
 
 /// Older releases have a bug that can corrupt a WAL when it is reset.
@@ -132,11 +134,13 @@ pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartErr
     prepare(&opening).await?;
     let mut connection = opening.connect().await?;
     let (head, identity) = identify(&mut connection).await.map_err(|e| opening.cannot_open(&e))?;
-    let writer = SqliteWriter::new(Arc::clone(&opening), connection);
-    let committer = Committer::start(head, move || writer)?;
+    let leases = Leases::default();
+    let writer = SqliteWriter::new(Arc::clone(&opening), connection, leases.clone());
+    let (raised, head) = watch::channel(head);
+    let committer = Committer::start(Arc::new(raised), move || writer)?;
     let readers = open_readers(&opening).await?;
     let place = opening.path().display().to_string().into();
-    Ok(SqliteStore { committer, readers, identity, place })
+    Ok(SqliteStore { committer, head, readers, leases, identity, place })
 }
 
 /// The journal mode is the file's, and setting it changes the file: so it is judged by its name.

@@ -8,7 +8,6 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Row, Sqlite};
 use uuid::Uuid;
 
-use super::writer::past_command;
 use super::{SqliteStore, fault};
 use crate::command::CommandKey;
 use crate::document::Checkpoint;
@@ -17,7 +16,8 @@ use crate::event::RecordedEvent;
 use crate::event_store::{Confirmation, Filter, Page};
 use crate::snapshot::Snapshot;
 use crate::store::plan::confirmation;
-use crate::store::sql::packed::{assert_dense, unpack};
+use crate::store::sql::numbers::{assert_dense, is_beyond, past_command};
+use crate::store::sql::packed::unpack;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
 /// A row as `packed` reads it. Types and ids hold nothing that JSON would escape; payload and
@@ -286,12 +286,6 @@ impl SqliteStore {
         .await;
         found.map_err(|e| self.unavailable(&e))
     }
-}
-
-/// Whether nothing can be read there; numbers of that size come from outside, as `?after=`, and
-/// would be negative to the database.
-fn is_beyond(after: u64, limit: usize) -> bool {
-    limit == 0 || after >= i64::MAX as u64
 }
 
 fn is_too_big(error: &sqlx::Error) -> bool {

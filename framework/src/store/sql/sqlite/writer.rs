@@ -20,7 +20,9 @@ use super::rows;
 use crate::error::StoreError;
 use crate::event_store::Append;
 use crate::store::committer::{Batch, SideWrite, WriteFailure, Writer, Written};
+use crate::store::leases::Leases;
 use crate::store::plan::{Current, PastCommand, continues, plan};
+use crate::store::sql::numbers::{past_command, tip};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
 
 /// How many stream ends are remembered (about 100 bytes each).
@@ -29,6 +31,7 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 pub(super) struct SqliteWriter {
     opening: Arc<Opening>,
     connection: Option<SqliteConnection>,
+    leases: Leases,
     head: Option<GlobalPosition>,
     tips: LruCache<StreamId, Tip>,
 }
@@ -46,9 +49,9 @@ impl From<sqlx::Error> for Failed {
 }
 
 impl SqliteWriter {
-    pub(super) fn new(opening: Arc<Opening>, connection: SqliteConnection) -> Self {
+    pub(super) fn new(opening: Arc<Opening>, connection: SqliteConnection, leases: Leases) -> Self {
         let tips = LruCache::new(REMEMBERED);
-        Self { opening, connection: Some(connection), head: None, tips }
+        Self { opening, connection: Some(connection), leases, head: None, tips }
     }
 
     fn forget(&mut self) {
@@ -61,7 +64,7 @@ impl SqliteWriter {
     async fn transaction(
         &mut self,
         connection: &mut SqliteConnection,
-        batch: &Batch,
+        batch: &Batch<SideWrite>,
         care: bool,
     ) -> Result<Written, Failed> {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
@@ -73,7 +76,7 @@ impl SqliteWriter {
         for side_write in &batch.side_writes {
             side_writes.push(match care {
                 true => self.write_alone(connection, side_write).await?,
-                false => write_beside(connection, side_write).await?,
+                false => write_beside(connection, &self.leases, side_write).await?,
             });
         }
         crate::crash::point("append.before_commit");
@@ -95,7 +98,7 @@ impl SqliteWriter {
         side_write: &SideWrite,
     ) -> Result<Result<(), StoreError>, sqlx::Error> {
         sqlx::query("SAVEPOINT side").execute(&mut *connection).await?;
-        let written = match write_beside(connection, side_write).await {
+        let written = match write_beside(connection, &self.leases, side_write).await {
             Err(error) if fault::primary_code(&error) == Some(fault::CONSTRAINT) => {
                 sqlx::query("ROLLBACK TO side").execute(&mut *connection).await?;
                 Err(StoreError::Unavailable(explain(self.opening.path(), &error)))
@@ -142,7 +145,13 @@ impl SqliteWriter {
 
 #[async_trait(?Send)]
 impl Writer for SqliteWriter {
-    async fn write(&mut self, batch: &Batch, again: bool) -> Result<Written, WriteFailure> {
+    type Side = SideWrite;
+
+    async fn write(
+        &mut self,
+        batch: &Batch<SideWrite>,
+        again: bool,
+    ) -> Result<Written, WriteFailure> {
         let Some(mut connection) = self.connection.take() else {
             return Err(WriteFailure::Unknown("the connection is closed".into()));
         };
@@ -267,17 +276,6 @@ async fn find_commands(
         .collect()
 }
 
-/// A row of `commands`.
-pub(super) fn past_command(
-    fingerprint: &[u8],
-    version: i64,
-    position: i64,
-) -> Result<PastCommand, sqlx::Error> {
-    let fingerprint = fingerprint.try_into().map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
-    let (version, position) = (StreamVersion(version as u64), GlobalPosition(position as u64));
-    Ok(PastCommand { fingerprint, tip: Tip { version, position } })
-}
-
 async fn find_events(
     connection: &mut SqliteConnection,
     appends: &[Append],
@@ -298,8 +296,7 @@ async fn find_events(
         let stream = StreamId::new(&stream_type, &stream_id);
         let stream = stream.map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
         let id = Uuid::from_slice(&id).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
-        let (version, position) = (StreamVersion(version as u64), GlobalPosition(position as u64));
-        Ok((id, (stream, Tip { version, position })))
+        Ok((id, (stream, tip(version, position))))
     };
     found.into_iter().map(decode).collect()
 }
@@ -333,6 +330,7 @@ async fn make_absent(connection: &mut SqliteConnection) -> Result<(), sqlx::Erro
 /// A side write that is refused changes nothing; one that fails fails the transaction.
 async fn write_beside(
     connection: &mut SqliteConnection,
+    leases: &Leases,
     side_write: &SideWrite,
 ) -> Result<Result<(), StoreError>, sqlx::Error> {
     match side_write {
@@ -342,7 +340,7 @@ async fn write_beside(
         }
         SideWrite::Documents(batch) => {
             let stored = super::read::checkpoint(&mut *connection, &batch.model).await?;
-            match continues(batch, stored) {
+            match leases.check(&batch.lease).and_then(|()| continues(batch, stored)) {
                 Ok(true) => rows::upsert_documents(connection, batch).await?,
                 Ok(false) => {}
                 Err(refused) => return Ok(Err(refused)),

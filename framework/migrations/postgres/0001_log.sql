@@ -1,0 +1,243 @@
+-- The log and what stands beside it. One row of `log` says which log this is.
+CREATE TABLE actum.log (
+    one        integer     PRIMARY KEY CHECK (one = 1),
+    log_id     uuid        NOT NULL,
+    epoch      bigint      NOT NULL,
+    created_at timestamptz NOT NULL
+);
+INSERT INTO actum.log VALUES (1, gen_random_uuid(), 1, clock_timestamp());
+
+-- Positions are assigned by `append`, dense from 1. Never a sequence: it shows a later position
+-- before an earlier one is committed, and leaves holes.
+CREATE TABLE actum.events (
+    position       bigint      PRIMARY KEY CHECK (position > 0),
+    stream_type    text        COLLATE "C" NOT NULL,
+    stream_id      text        COLLATE "C" NOT NULL,
+    version        bigint      NOT NULL CHECK (version > 0),
+    event_id       uuid        NOT NULL,
+    event_type     text        COLLATE "C" NOT NULL,
+    schema_version integer     NOT NULL,
+    payload        json        NOT NULL,  -- json, not jsonb: byte for byte as written
+    metadata       json        NOT NULL,
+    recorded_at    timestamptz NOT NULL   -- nothing sorts by it
+);
+CREATE UNIQUE INDEX events_by_stream ON actum.events (stream_type, stream_id, version);
+CREATE UNIQUE INDEX events_by_id ON actum.events (event_id);
+
+CREATE FUNCTION actum.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'events are immutable: no %', TG_OP;
+END $$;
+CREATE TRIGGER events_are_not_changed BEFORE UPDATE OR DELETE ON actum.events
+    FOR EACH ROW EXECUTE FUNCTION actum.refuse_change();
+CREATE TRIGGER events_are_not_truncated BEFORE TRUNCATE ON actum.events
+    FOR EACH STATEMENT EXECUTE FUNCTION actum.refuse_change();
+
+-- An INSERT beside `append` would not hold the writer lock.
+CREATE FUNCTION actum.refuse_insert() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('actum.appending', true) IS DISTINCT FROM 'yes' THEN
+        RAISE EXCEPTION 'events are written by actum.append alone: no INSERT';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER events_are_appended BEFORE INSERT ON actum.events
+    FOR EACH STATEMENT EXECUTE FUNCTION actum.refuse_insert();
+
+-- The outcome of each command that came with a key; written with its events.
+CREATE TABLE actum.commands (
+    command_id  text   COLLATE "C" PRIMARY KEY,
+    fingerprint bytea  NOT NULL,
+    stream_type text   COLLATE "C" NOT NULL,
+    stream_id   text   COLLATE "C" NOT NULL,
+    version     bigint NOT NULL,
+    position    bigint NOT NULL
+);
+
+CREATE TABLE actum.snapshots (
+    stream_type   text    COLLATE "C" NOT NULL,
+    stream_id     text    COLLATE "C" NOT NULL,
+    version       bigint  NOT NULL,
+    position      bigint  NOT NULL,
+    state_version integer NOT NULL,
+    state         json    NOT NULL,
+    checksum      bytea   NOT NULL,
+    PRIMARY KEY (stream_type, stream_id)
+);
+
+CREATE TABLE actum.documents (
+    model text COLLATE "C" NOT NULL,  -- name@version
+    key   text COLLATE "C" NOT NULL,
+    body  json NOT NULL,
+    PRIMARY KEY (model, key)
+) WITH (fillfactor = 80);  -- room for new bodies beside the old ones
+
+CREATE TABLE actum.checkpoints (
+    model    text   COLLATE "C" PRIMARY KEY,
+    log_id   uuid   NOT NULL,
+    position bigint NOT NULL,
+    event_id uuid   NOT NULL
+);
+
+CREATE FUNCTION actum.refuse_going_back() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'a checkpoint does not go back';
+END $$;
+CREATE TRIGGER checkpoints_do_not_go_back BEFORE UPDATE ON actum.checkpoints
+    FOR EACH ROW WHEN (NEW.position < OLD.position) EXECUTE FUNCTION actum.refuse_going_back();
+
+-- Who owns what runs in one process at a time. The token grows with every owner, and whoever
+-- writes under the lease shows it: an owner that was stopped and goes on writes nothing.
+CREATE TABLE actum.leases (
+    name       text        COLLATE "C" PRIMARY KEY,
+    owner      uuid        NOT NULL,
+    token      bigint      NOT NULL,
+    expires_at timestamptz NOT NULL  -- by this server's clock
+);
+
+-- Stores the events and commands of each stream whose state is as its writer assumed, and of no
+-- other; answers the state it found. Called as one statement of its own, so that no client, however
+-- it dies, ever sits on the writer lock.
+--
+-- A stream holds if it is at the expected version (NULL: at any) and none of its commands is known;
+-- with `find_events`, also none of its events. Events and commands name their stream by its place
+-- in `stream_types`, events in the order of their positions. `event_offsets` count within a stream
+-- from its version; `command_events` are the places of each command's last event, 0 for none.
+CREATE FUNCTION actum.append(
+    stream_types text[], stream_ids text[], expected bigint[],
+    event_streams integer[], event_offsets bigint[], event_stream_types text[],
+    event_stream_ids text[], event_ids uuid[], event_types text[], schema_versions integer[],
+    payloads text[], metadatas text[], recorded_at timestamptz,
+    command_streams integer[], command_ids text[], fingerprints bytea[],
+    command_offsets bigint[], command_events integer[],
+    find_events boolean,
+    OUT head bigint, OUT versions bigint[], OUT positions bigint[], OUT held boolean[],
+    OUT known_ids text[], OUT known_fingerprints bytea[], OUT known_versions bigint[],
+    OUT known_positions bigint[],
+    OUT stored_ids uuid[], OUT stored_types text[], OUT stored_streams text[],
+    OUT stored_versions bigint[], OUT stored_positions bigint[]
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+    places bigint[];  -- of the events, once those of streams that do not hold are left out
+    stream integer;
+BEGIN
+    -- A statement of its own: the ones after it see what the writer before committed.
+    PERFORM pg_advisory_xact_lock(1633907821, 1);
+
+    SELECT coalesce(max(position), 0) INTO head FROM actum.events;
+    SELECT array_agg(found.version), array_agg(found.position),
+           array_agg(found.expected IS NULL OR found.expected = found.version)
+    INTO versions, positions, held
+    FROM (
+        SELECT coalesce(tip.version, 0) AS version, coalesce(tip.position, 0) AS position,
+               asked.expected
+        FROM unnest(stream_types, stream_ids, expected) WITH ORDINALITY
+             AS asked (stream_type, stream_id, expected, place)
+        LEFT JOIN LATERAL (
+            SELECT version, position FROM actum.events AS e
+            WHERE e.stream_type = asked.stream_type AND e.stream_id = asked.stream_id
+            ORDER BY version DESC LIMIT 1
+        ) AS tip ON true
+        ORDER BY asked.place
+    ) AS found;
+
+    IF cardinality(command_ids) > 0 THEN
+        SELECT array_agg(c.command_id), array_agg(c.fingerprint), array_agg(c.version),
+               array_agg(c.position)
+        INTO known_ids, known_fingerprints, known_versions, known_positions
+        FROM actum.commands AS c WHERE c.command_id = ANY (command_ids);
+    END IF;
+    IF known_ids IS NOT NULL THEN
+        FOR stream IN
+            SELECT asked.stream FROM unnest(command_streams, command_ids) AS asked (stream, id)
+            WHERE asked.id = ANY (known_ids)
+        LOOP
+            held[stream] := false;
+        END LOOP;
+    END IF;
+
+    IF find_events THEN
+        SELECT array_agg(e.event_id), array_agg(e.stream_type), array_agg(e.stream_id),
+               array_agg(e.version), array_agg(e.position)
+        INTO stored_ids, stored_types, stored_streams, stored_versions, stored_positions
+        FROM actum.events AS e WHERE e.event_id = ANY (event_ids);
+        FOR stream IN
+            SELECT asked.stream FROM unnest(event_streams, event_ids) AS asked (stream, id)
+            WHERE asked.id = ANY (stored_ids)
+        LOOP
+            held[stream] := false;
+        END LOOP;
+    END IF;
+
+    IF false = ANY (held) THEN
+        SELECT array_agg(counted.place) INTO places
+        FROM (
+            SELECT count(*) FILTER (WHERE held[asked.stream]) OVER (ORDER BY asked.n) AS place
+            FROM unnest(event_streams) WITH ORDINALITY AS asked (stream, n)
+            ORDER BY asked.n
+        ) AS counted;
+    END IF;
+
+    IF cardinality(event_ids) > 0 THEN
+        PERFORM set_config('actum.appending', 'yes', true);
+        INSERT INTO actum.events
+        SELECT head + coalesce(places[e.n], e.n), e.stream_type, e.stream_id,
+               versions[e.stream] + e.version, e.event_id, e.event_type, e.schema_version,
+               e.payload::json, e.metadata::json, append.recorded_at
+        FROM unnest(event_streams, event_offsets, event_stream_types, event_stream_ids, event_ids,
+                    event_types, schema_versions, payloads, metadatas) WITH ORDINALITY
+             AS e (stream, version, stream_type, stream_id, event_id, event_type, schema_version,
+                   payload, metadata, n)
+        WHERE held[e.stream];
+        PERFORM set_config('actum.appending', 'no', true);
+    END IF;
+
+    IF cardinality(command_ids) > 0 THEN
+        INSERT INTO actum.commands
+        SELECT c.id, c.fingerprint, stream_types[c.stream], stream_ids[c.stream],
+               versions[c.stream] + c.version,
+               CASE WHEN c.event = 0 THEN positions[c.stream]
+                    ELSE head + coalesce(places[c.event], c.event) END
+        FROM unnest(command_streams, command_ids, fingerprints, command_offsets, command_events)
+             AS c (stream, id, fingerprint, version, event)
+        WHERE held[c.stream];
+    END IF;
+END $$;
+
+-- Stores documents and checkpoint if the lease is the writer's and the checkpoint where it believes
+-- it to be; answers what it found. The lease stays locked until both are durable.
+CREATE FUNCTION actum.save_documents(
+    model text, token bigint, from_position bigint, keys text[], bodies text[],
+    log_id uuid, "position" bigint, event_id uuid,
+    OUT is_owner boolean,
+    OUT stored_log_id uuid, OUT stored_position bigint, OUT stored_event_id uuid
+) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM FROM actum.leases AS l
+    WHERE l.name = save_documents.model AND l.token = save_documents.token FOR UPDATE;
+    is_owner := FOUND;
+    IF NOT is_owner THEN
+        RETURN;
+    END IF;
+    SELECT c.log_id, c.position, c.event_id
+    INTO stored_log_id, stored_position, stored_event_id
+    FROM actum.checkpoints AS c WHERE c.model = save_documents.model;
+    IF coalesce(stored_position, 0) <> from_position
+       OR save_documents.position < from_position
+       OR (stored_log_id, stored_position, stored_event_id) IS NOT DISTINCT FROM
+          (save_documents.log_id, save_documents.position, save_documents.event_id)
+    THEN
+        RETURN;
+    END IF;
+    INSERT INTO actum.documents AS d
+    SELECT save_documents.model, changed.key, changed.body::json
+    FROM unnest(keys, bodies) AS changed (key, body)
+    ON CONFLICT (model, key) DO UPDATE SET body = excluded.body;
+    INSERT INTO actum.checkpoints AS c
+    VALUES (save_documents.model, save_documents.log_id, save_documents.position,
+            save_documents.event_id)
+    ON CONFLICT (model) DO UPDATE SET
+    log_id = excluded.log_id, position = excluded.position, event_id = excluded.event_id;
+END $$;

@@ -1,0 +1,56 @@
+//! The contract of leases: who, of several processes on one log, may do what only one may do.
+//!
+//! A [`Lease`] is held for a time and renewed; whoever stops renewing loses it. That alone stops
+//! nobody who only sleeps: so each change of owner makes a greater [`Lease::token`], everything
+//! written under a lease carries its token, and the store refuses any but the last.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::error::StoreError;
+
+/// The right to write under a name, as it was granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// What it is for, such as the read model `balance@1`.
+    pub name: String,
+    /// Whom it was granted to.
+    pub owner: Uuid,
+    /// The fencing token: of one name, each grant has a greater one than those before.
+    pub token: u64,
+}
+
+/// A store of leases. When one has expired is told by the store's own clock, never by a caller's.
+#[async_trait]
+pub trait LeaseStore: Send + Sync + 'static {
+    /// Grants the lease for `duration` from now, under a new token; `None` while somebody else
+    /// holds it. An owner that holds it already is granted it anew, and its old token is void.
+    ///
+    /// Whoever is granted a lease finds all that was stored under it before: a write under way with
+    /// an older token has either been stored by then or will be refused.
+    ///
+    /// # Errors
+    /// The store did not answer. It may have granted the lease all the same: ask again.
+    async fn acquire_lease(
+        &self,
+        name: &str,
+        owner: Uuid,
+        duration: Duration,
+    ) -> Result<Option<Lease>, StoreError>;
+
+    /// Holds the lease for `duration` from now; `false` if it is lost: granted again, or released.
+    /// One that has expired but that nobody took is not lost.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError>;
+
+    /// Gives the lease up, so that another can be granted it at once; its token is void. Nothing
+    /// happens if it is lost already.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError>;
+}

@@ -1,0 +1,71 @@
+//! Leases in this process's memory, for stores that no other process can write to.
+//!
+//! Of one SQLite file there is one writing process, held by a file lock: a table in memory is
+//! enough, costs no sync, and no start waits until the lease of a dead process expires.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::error::StoreError;
+use crate::lease::Lease;
+
+/// The leases of one store; clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct Leases {
+    grants: Arc<Mutex<HashMap<String, Grant>>>,
+}
+
+/// The last grant of a name.
+struct Grant {
+    /// `None` once it was released.
+    owner: Option<Uuid>,
+    token: u64,
+    until: Instant,
+}
+
+impl Leases {
+    fn grants(&self) -> MutexGuard<'_, HashMap<String, Grant>> {
+        self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn acquire(&self, name: &str, owner: Uuid, duration: Duration) -> Option<Lease> {
+        let (now, mut grants) = (Instant::now(), self.grants());
+        let last = grants.get(name);
+        let is_held =
+            |last: &Grant| last.owner.is_some_and(|held| held != owner && now < last.until);
+        if last.is_some_and(is_held) {
+            return None;
+        }
+        let token = last.map_or(1, |last| last.token + 1);
+        grants.insert(name.to_owned(), Grant { owner: Some(owner), token, until: now + duration });
+        Some(Lease { name: name.to_owned(), owner, token })
+    }
+
+    pub(crate) fn renew(&self, lease: &Lease, duration: Duration) -> bool {
+        self.with(lease, |grant| grant.until = Instant::now() + duration)
+    }
+
+    pub(crate) fn release(&self, lease: &Lease) {
+        self.with(lease, |grant| grant.owner = None);
+    }
+
+    /// # Errors
+    /// [`StoreError::LeaseLost`]: nothing may be written under this lease any more.
+    pub(crate) fn check(&self, lease: &Lease) -> Result<(), StoreError> {
+        match self.with(lease, |_| {}) {
+            true => Ok(()),
+            false => Err(StoreError::LeaseLost { name: lease.name.clone() }),
+        }
+    }
+
+    /// Whether the lease is the last grant of its name and not released; what is done with it then.
+    fn with(&self, lease: &Lease, act: impl FnOnce(&mut Grant)) -> bool {
+        let mut grants = self.grants();
+        let grant = grants.get_mut(&lease.name);
+        let grant = grant.filter(|last| last.token == lease.token && last.owner.is_some());
+        grant.map(act).is_some()
+    }
+}

@@ -1,0 +1,44 @@
+//! The log's numbers, as a database hands them over and as it must not.
+
+use crate::error::StoreError;
+use crate::store::plan::PastCommand;
+use crate::stream::{GlobalPosition, StreamVersion, Tip};
+
+/// The end of a stream.
+pub(super) fn tip(version: i64, position: i64) -> Tip {
+    Tip { version: StreamVersion(version as u64), position: GlobalPosition(position as u64) }
+}
+
+/// A row of `commands`.
+pub(super) fn past_command(
+    fingerprint: &[u8],
+    version: i64,
+    position: i64,
+) -> Result<PastCommand, sqlx::Error> {
+    let fingerprint = fingerprint.try_into().map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+    Ok(PastCommand { fingerprint, tip: tip(version, position) })
+}
+
+/// Whether nothing can be read there; numbers of that size come from outside, as `?after=`, and
+/// would be negative to the database.
+pub(super) fn is_beyond(after: u64, limit: usize) -> bool {
+    limit == 0 || after >= i64::MAX as u64
+}
+
+/// Asserts that numbers follow one another, beginning after `after`.
+///
+/// # Errors
+/// [`StoreError::Hole`] names the two between which something is missing or doubled.
+pub(super) fn assert_dense(
+    what: &str,
+    mut after: u64,
+    numbers: impl Iterator<Item = u64>,
+) -> Result<(), StoreError> {
+    for found in numbers {
+        if found != after + 1 {
+            return Err(StoreError::Hole { what: what.to_owned(), after, found });
+        }
+        after = found;
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What an error of PostgreSQL means for a write: certainly nothing stored, or nobody knows.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
+use crate::error::StoreError;
+
+pub(super) const UNIQUE_VIOLATION: &str = "23505";
+const SERIALIZATION_FAILURE: &str = "40001";
+const DEADLOCK: &str = "40P01";
+const READ_ONLY: &str = "25006";
+const PROTOCOL_VIOLATION: &str = "08P01";
+
+/// Why a statement has no answer.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// There was no connection: nothing was sent.
+    NotConnected(String),
+    /// The server, or the connection, said so.
+    Answered(sqlx::Error),
+    /// Nothing came in time.
+    Silent(Duration),
+}
+
+impl From<sqlx::Error> for Fault {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Answered(error)
+    }
+}
+
+impl Fault {
+    /// Whether it is open what became of a statement of its own transaction. An ERROR is the
+    /// server's word that it aborted; FATAL and PANIC end the session at any point, also behind the
+    /// commit; a connection that breaks or is silent says nothing.
+    pub(super) fn is_unknown(&self) -> bool {
+        match self {
+            Self::NotConnected(_) => false,
+            Self::Answered(error) => is_lost(error),
+            Self::Silent(_) => true,
+        }
+    }
+
+    pub(super) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Answered(error) => database_error(error).map(PgDatabaseError::code),
+            Self::NotConnected(_) | Self::Silent(_) => None,
+        }
+    }
+
+    /// Aborted by the server for reasons that are gone when it is sent again.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(self.code(), Some(SERIALIZATION_FAILURE | DEADLOCK))
+    }
+
+    /// What happened, where, and what to do. Says nothing that a URL keeps secret.
+    pub(super) fn explain(&self, place: &str) -> String {
+        match self {
+            Self::NotConnected(reason) => format!("{place}: {reason}"),
+            Self::Answered(error) => format!("{place}: {}", describe(error)),
+            Self::Silent(within) => {
+                format!("{place}: no answer within {within:?}; check the network and the server")
+            }
+        }
+    }
+
+    /// The same for a read, which leaves nothing in doubt.
+    pub(super) fn unavailable(&self, place: &str) -> StoreError {
+        StoreError::Unavailable(self.explain(place))
+    }
+
+    /// The same for a write.
+    pub(super) fn not_written(&self, place: &str) -> StoreError {
+        match self.is_unknown() {
+            true => StoreError::Unknown(self.explain(place)),
+            false => self.unavailable(place),
+        }
+    }
+}
+
+fn database_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {
+    error.as_database_error()?.try_downcast_ref()
+}
+
+/// Whether the connection is of no more use.
+pub(super) fn is_lost(error: &sqlx::Error) -> bool {
+    use sqlx::Error::{ColumnDecode, Decode, Encode, RowNotFound};
+    match database_error(error) {
+        Some(error) => matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic),
+        None => !matches!(error, ColumnDecode { .. } | Decode(_) | Encode(_) | RowNotFound),
+    }
+}
+
+/// The server's message, and what to do about it.
+pub(super) fn describe(error: &sqlx::Error) -> String {
+    let advice = match database_error(error).map(PgDatabaseError::code) {
+        Some(READ_ONLY) => "this server is a standby or read-only; connect to the primary",
+        Some(PROTOCOL_VIOLATION) => {
+            "if this is pgbouncer or another pooler, connect to PostgreSQL itself"
+        }
+        Some("28000" | "28P01") => "check user and password",
+        Some("3D000") => "create the database first: createdb",
+        Some("42501") => "the role lacks a privilege",
+        Some("53100") => "the server's disk is full; free space and retry",
+        Some("53300") => "the server has no connection left; raise max_connections",
+        Some("57014") => "the server took too long; see its load and its locks",
+        Some("57P01" | "57P02" | "57P03") => "the server is stopping or starting; retry",
+        Some(_) => "see the server's log",
+        None => "check that the server runs and can be reached",
+    };
+    format!("{error}; {advice}")
+}

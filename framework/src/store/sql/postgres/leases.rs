@@ -1,0 +1,72 @@
+//! Leases: rows that expire by the server's clock.
+
+use std::time::Duration;
+
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::PostgresStore;
+use super::connections::Lane;
+use crate::error::StoreError;
+use crate::lease::Lease;
+
+impl PostgresStore {
+    pub(super) async fn take_lease(
+        &self,
+        name: &str,
+        owner: Uuid,
+        duration: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        let asked = name.to_owned();
+        let rows = self.connections.rows(Lane::Signals, move || {
+            sqlx::query(
+                "INSERT INTO actum.leases AS held (name, owner, token, expires_at)
+                 VALUES ($1, $2, 1, clock_timestamp() + make_interval(secs => $3))
+                 ON CONFLICT (name) DO UPDATE SET
+                 owner = excluded.owner, token = held.token + 1, expires_at = excluded.expires_at
+                 WHERE held.expires_at <= clock_timestamp() OR held.owner = excluded.owner
+                 RETURNING token",
+            )
+            .bind(asked.clone())
+            .bind(owner)
+            .bind(duration.as_secs_f64())
+        });
+        let rows = rows.await.map_err(|fault| fault.not_written(&self.place))?;
+        let token = rows.first().map(|row| row.get::<i64, _>(0) as u64);
+        Ok(token.map(|token| Lease { name: name.to_owned(), owner, token }))
+    }
+
+    pub(super) async fn extend_lease(
+        &self,
+        lease: &Lease,
+        duration: Duration,
+    ) -> Result<bool, StoreError> {
+        let Lease { name, token, .. } = lease.clone();
+        let rows = self.connections.rows(Lane::Signals, move || {
+            sqlx::query(
+                "UPDATE actum.leases
+                 SET expires_at = clock_timestamp() + make_interval(secs => $3)
+                 WHERE name = $1 AND token = $2 RETURNING token",
+            )
+            .bind(name.clone())
+            .bind(token as i64)
+            .bind(duration.as_secs_f64())
+        });
+        let rows = rows.await.map_err(|fault| fault.not_written(&self.place))?;
+        Ok(!rows.is_empty())
+    }
+
+    pub(super) async fn end_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        let Lease { name, token, .. } = lease.clone();
+        let ended = self.connections.rows(Lane::Signals, move || {
+            // The next token, and nobody's: this one is void at once.
+            sqlx::query(
+                "UPDATE actum.leases SET token = token + 1, expires_at = clock_timestamp()
+                 WHERE name = $1 AND token = $2",
+            )
+            .bind(name.clone())
+            .bind(token as i64)
+        });
+        ended.await.map(drop).map_err(|fault| fault.not_written(&self.place))
+    }
+}

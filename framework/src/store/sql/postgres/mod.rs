@@ -1,0 +1,173 @@
+//! The log in PostgreSQL: many processes, one order, full durability.
+//!
+//! [`PostgresStore`] is the face; opening and its refusals are in `open` and `schema`, the one
+//! writing connection in `writer`, pages in `read`, side tables in `rows`, leases in `leases`, the
+//! other connections in `connections`, hints between processes in `signals`, what an error of the
+//! database means in `fault`. The migration holds the two functions that write.
+
+mod connections;
+mod fault;
+mod groups;
+mod leases;
+mod open;
+mod options;
+mod read;
+mod rows;
+mod schema;
+mod signals;
+mod writer;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub use self::options::PostgresOptions;
+
+use self::connections::Connections;
+use self::signals::Reachable;
+use crate::command::CommandKey;
+use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
+use crate::error::{StartError, StoreError};
+use crate::event::RecordedEvent;
+use crate::event_store::{
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
+};
+use crate::lease::{Lease, LeaseStore};
+use crate::snapshot::{Snapshot, SnapshotStore};
+use crate::store::committer::Committer;
+use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+
+/// A log in a PostgreSQL database, in its schema `actum`. Any number of processes may have it
+/// open. Clones are the same store; when the last is dropped, what is queued is still written.
+#[derive(Clone)]
+pub struct PostgresStore {
+    /// Documents and snapshots do not ride along: they would be written under the writer lock,
+    /// for which other processes wait.
+    committer: Committer<Infallible>,
+    connections: Arc<Connections>,
+    identity: LogIdentity,
+    head: watch::Receiver<GlobalPosition>,
+    reachable: Reachable,
+    place: Arc<str>,
+}
+
+impl PostgresStore {
+    /// Opens the log at `postgres://user:password@host:port/database`, making its tables if they
+    /// do not exist.
+    ///
+    /// # Errors
+    /// [`StartError`] with the address: the database cannot be reached or is not the primary, its
+    /// schema `actum` is another program's or a newer release's, a pooler stands in between, or a
+    /// setting would break a promise. Nothing is changed then.
+    pub async fn open(url: &str) -> Result<Self, StartError> {
+        PostgresOptions::new(url).open().await
+    }
+}
+
+#[async_trait]
+impl EventStore for PostgresStore {
+    async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
+        self.committer.append(appends).await
+    }
+
+    async fn confirm(
+        &self,
+        stream: &StreamId,
+        version: StreamVersion,
+        command: Option<&CommandKey>,
+    ) -> Result<Confirmation, StoreError> {
+        self.read_confirmation(stream, version, command).await
+    }
+
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        self.read_stream_page(stream, after, limit).await
+    }
+
+    async fn read_all(
+        &self,
+        after: GlobalPosition,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        self.read_log_page(after, filter, limit).await
+    }
+
+    async fn head(&self) -> Result<GlobalPosition, StoreError> {
+        self.read_head().await
+    }
+
+    fn identity(&self) -> LogIdentity {
+        self.identity
+    }
+
+    fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
+        self.head.clone()
+    }
+
+    fn is_sole_writer(&self) -> bool {
+        false
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.reachable.borrow().clone()
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for PostgresStore {
+    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
+        self.read_snapshot(stream).await
+    }
+
+    async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        self.upsert_snapshot(snapshot).await
+    }
+}
+
+#[async_trait]
+impl DocumentStore for PostgresStore {
+    async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError> {
+        self.read_checkpoint(model).await
+    }
+
+    async fn load_documents(
+        &self,
+        model: &str,
+        keys: &[String],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        self.read_documents(model, keys).await
+    }
+
+    async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
+        self.upsert_documents(batch).await
+    }
+}
+
+#[async_trait]
+impl LeaseStore for PostgresStore {
+    async fn acquire_lease(
+        &self,
+        name: &str,
+        owner: Uuid,
+        duration: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        self.take_lease(name, owner, duration).await
+    }
+
+    async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError> {
+        self.extend_lease(lease, duration).await
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.end_lease(lease).await
+    }
+}

@@ -1,0 +1,241 @@
+//! Opening a log in PostgreSQL, in an order in which a refusal changes nothing.
+//!
+//! First a connection looks at the server's settings and whose schema it is, then the schema is
+//! migrated, then the parts start. Every later connection reads the settings back, too, and that it
+//! still leads to the same log, which has not been rewound.
+
+use std::sync::{Arc, OnceLock};
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection, Row};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::connections::Connections;
+use super::fault::describe;
+use super::writer::PostgresWriter;
+use super::{PostgresOptions, PostgresStore, schema, signals};
+use crate::error::StartError;
+use crate::event_store::LogIdentity;
+use crate::store::committer::Committer;
+use crate::stream::GlobalPosition;
+
+/// The oldest release whose `pg_terminate_backend` can wait.
+const OLDEST_POSTGRES: i32 = 140_000;
+
+/// What is needed to open one more connection.
+pub(super) struct Opening {
+    pub(super) options: PostgresOptions,
+    pub(super) connect: PgConnectOptions,
+    /// `postgres://host:port/database`, without user and password.
+    pub(super) place: Arc<str>,
+    identity: OnceLock<LogIdentity>,
+    pub(super) head: Arc<watch::Sender<GlobalPosition>>,
+}
+
+impl Opening {
+    fn new(options: PostgresOptions) -> Result<Self, StartError> {
+        let parsed: Result<PgConnectOptions, _> = options.url.parse();
+        let connect = parsed.map_err(|error| {
+            // The message may hold a piece of the URL; its kind does not.
+            let reason = match error {
+                sqlx::Error::Configuration(_) => {
+                    "this is no URL like postgres://user:password@host:port/database"
+                }
+                _ => "the connection parameters cannot be used",
+            };
+            StartError::Open { place: "postgres://…".into(), reason: reason.into() }
+        })?;
+        let database = connect.get_database().unwrap_or_else(|| connect.get_username());
+        let place =
+            format!("postgres://{}:{}/{database}", connect.get_host(), connect.get_port()).into();
+        let connect = with_session_settings(connect, &options);
+        let head = Arc::new(watch::channel(GlobalPosition::ZERO).0);
+        Ok(Self { options, connect, place, identity: OnceLock::new(), head })
+    }
+
+    /// A connection whose settings are safe.
+    pub(super) async fn connect(&self) -> Result<PgConnection, StartError> {
+        let within = self.options.connect_within;
+        let connecting = async {
+            let connecting = self.connect.connect().await;
+            let mut connection = connecting.map_err(|error| self.cannot_open(&error))?;
+            self.check(&mut connection).await?;
+            Ok(connection)
+        };
+        let late = |_| self.refuse(format!("no connection within {within:?}"));
+        timeout(within, connecting).await.unwrap_or_else(|e| Err(late(e)))
+    }
+
+    pub(super) fn cannot_open(&self, error: &sqlx::Error) -> StartError {
+        self.refuse(describe(error))
+    }
+
+    pub(super) fn refuse(&self, reason: impl Into<String>) -> StartError {
+        StartError::Open { place: self.place.to_string(), reason: reason.into() }
+    }
+
+    /// Reads the settings back and refuses unsafe ones, and another log than before.
+    pub(super) async fn check(&self, connection: &mut PgConnection) -> Result<(), StartError> {
+        self.check_settings(connection).await?;
+        match self.identity.get() {
+            None => Ok(()),
+            Some(expected) => self.check_identity(connection, expected).await,
+        }
+    }
+
+    async fn check_settings(&self, connection: &mut PgConnection) -> Result<(), StartError> {
+        let found = sqlx::query(
+            "SELECT current_setting('fsync'), current_setting('full_page_writes'),
+                    current_setting('synchronous_commit'), current_setting('transaction_isolation'),
+                    current_setting('session_replication_role'), current_setting('server_encoding'),
+                    CASE WHEN pg_is_in_recovery() THEN 'on' ELSE 'off' END,
+                    current_setting('transaction_read_only'),
+                    (SELECT setting FROM pg_settings WHERE name = 'statement_timeout'),
+                    current_setting('server_version') AS version,
+                    current_setting('server_version_num')::int4 AS number",
+        )
+        .fetch_one(connection)
+        .await
+        .map_err(|error| self.cannot_open(&error))?;
+        let durable = self.options.check_durability;
+        let timeout = self.options.answer_within.as_millis().to_string();
+        let rules: [(&'static str, &[&str], &'static str); 9] = [
+            ("fsync", if durable { &["on"] } else { &["on", "off"] }, "on"),
+            ("full_page_writes", if durable { &["on"] } else { &["on", "off"] }, "on"),
+            // Waiting for a standby to apply it is more than enough.
+            ("synchronous_commit", if durable { &["on", "remote_apply"] } else { &["off"] }, "on"),
+            ("transaction_isolation", &["read committed"], "read committed"),
+            ("session_replication_role", &["origin"], "origin"),
+            ("server_encoding", &["UTF8"], "UTF8"),
+            ("in_recovery", &["off"], "off, on a primary"),
+            ("transaction_read_only", &["off"], "off"),
+            (
+                "statement_timeout",
+                &[&timeout],
+                "what was asked for in connecting; if a pooler in between ignores that, connect to PostgreSQL itself",
+            ),
+        ];
+        for (column, (setting, accepted, needed)) in rules.into_iter().enumerate() {
+            let value: String = found.get(column);
+            if !accepted.contains(&&*value) {
+                return Err(self.refuse_setting(setting, value, needed));
+            }
+        }
+        if found.get::<i32, _>("number") < OLDEST_POSTGRES {
+            return Err(self.refuse_setting("server_version", found.get("version"), "14 or later"));
+        }
+        Ok(())
+    }
+
+    async fn check_identity(
+        &self,
+        connection: &mut PgConnection,
+        expected: &LogIdentity,
+    ) -> Result<(), StartError> {
+        // Before asking: what is known now cannot be beyond what the database answers after.
+        let known = *self.head.borrow();
+        let (head, found) = identify(connection).await.map_err(|e| self.cannot_open(&e))?;
+        if found != *expected {
+            return Err(self.refuse(format!(
+                "this is the log {} of epoch {}, no longer {} of epoch {}: it was exchanged or restored; start anew",
+                found.log_id, found.epoch, expected.log_id, expected.epoch
+            )));
+        }
+        match head < known {
+            false => Ok(()),
+            true => Err(self.refuse(format!(
+                "the log ends at {head}, it had reached {known}: it was rewound, and acknowledged events are lost; see to the server, then start anew"
+            ))),
+        }
+    }
+
+    fn refuse_setting(
+        &self,
+        setting: &'static str,
+        found: String,
+        needed: &'static str,
+    ) -> StartError {
+        StartError::Unsafe { place: self.place.to_string(), setting, found, needed }
+    }
+}
+
+/// What every session is told when it begins. Plans are pinned, because one that was made while a
+/// table was empty would read all of it later.
+fn with_session_settings(connect: PgConnectOptions, options: &PostgresOptions) -> PgConnectOptions {
+    let answer_within = options.answer_within.as_millis().to_string();
+    let mut settings = vec![
+        ("statement_timeout", &*answer_within),
+        ("default_transaction_isolation", "read committed"),
+        ("enable_seqscan", "off"),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("jit", "off"),
+        // A client that vanishes is noticed by the server in half a minute.
+        ("tcp_keepalives_idle", "15"),
+        ("tcp_keepalives_interval", "5"),
+        ("tcp_keepalives_count", "3"),
+    ];
+    if !options.check_durability {
+        settings.push(("synchronous_commit", "off"));
+    }
+    let connect = connect.extra_float_digits(None).disable_statement_logging().options(settings);
+    match connect.get_application_name() {
+        Some(_) => connect,
+        None => connect.application_name("actum"),
+    }
+}
+
+/// Opens the store, or refuses and changes nothing.
+pub(super) async fn open(options: PostgresOptions) -> Result<PostgresStore, StartError> {
+    let opening = Arc::new(Opening::new(options)?);
+    let mut connection = opening.connect().await?;
+    refuse_shared_sessions(&opening, &mut connection).await?;
+    schema::refuse_others(&opening, &mut connection).await?;
+    schema::migrate(&opening, &mut connection).await?;
+    let identified = identify(&mut connection).await;
+    let (head, identity) = identified.map_err(|error| opening.cannot_open(&error))?;
+    let _ = connection.close().await; // it has served
+    opening.head.send_replace(head);
+    let identity = *opening.identity.get_or_init(|| identity);
+    let writer = PostgresWriter::new(Arc::clone(&opening));
+    let committer = Committer::start(Arc::clone(&opening.head), move || writer)?;
+    let connections = Arc::new(Connections::start(&opening)?);
+    let reachable = signals::start(&opening, &connections);
+    let (place, head) = (Arc::clone(&opening.place), opening.head.subscribe());
+    Ok(PostgresStore { committer, connections, identity, head, reachable, place })
+}
+
+/// Refuses a pooler that gives one session to several clients: what one of them set or prepared,
+/// another would find. While somebody else is in a transaction, a session of our own stays ours.
+async fn refuse_shared_sessions(
+    opening: &Opening,
+    connection: &mut PgConnection,
+) -> Result<(), StartError> {
+    let failed = |error: sqlx::Error| opening.cannot_open(&error);
+    let session = "SELECT pg_backend_pid()";
+    let ours: i32 =
+        sqlx::query_scalar(session).fetch_one(&mut *connection).await.map_err(failed)?;
+    let mut other = opening.connect().await?;
+    sqlx::query("BEGIN").execute(&mut other).await.map_err(failed)?;
+    let others: i32 = sqlx::query_scalar(session).fetch_one(&mut other).await.map_err(failed)?;
+    let still: i32 = sqlx::query_scalar(session).fetch_one(connection).await.map_err(failed)?;
+    let _ = other.close().await; // it rolls back
+    match ours == still && ours != others {
+        true => Ok(()),
+        false => Err(opening.refuse(
+            "a pooler shares sessions among clients here, which notifications and prepared statements do not survive; connect to PostgreSQL itself, or through a pool with pool_mode = session",
+        )),
+    }
+}
+
+async fn identify(
+    connection: &mut PgConnection,
+) -> Result<(GlobalPosition, LogIdentity), sqlx::Error> {
+    let (head, log_id, epoch): (i64, Uuid, i64) = sqlx::query_as(
+        "SELECT (SELECT coalesce(max(position), 0) FROM actum.events), log_id, epoch FROM actum.log",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok((GlobalPosition(head as u64), LogIdentity { log_id, epoch: epoch as u64 }))
+}

@@ -1,0 +1,288 @@
+//! Reading the log, on connections that do not write.
+
+use std::sync::Arc;
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+
+use super::PostgresStore;
+use super::connections::Lane;
+use super::fault::Fault;
+use crate::command::CommandKey;
+use crate::document::Checkpoint;
+use crate::error::StoreError;
+use crate::event::RecordedEvent;
+use crate::event_store::{Confirmation, Filter, Page};
+use crate::snapshot::Snapshot;
+use crate::store::plan::confirmation;
+use crate::store::sql::numbers::{assert_dense, is_beyond, past_command};
+use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+
+macro_rules! columns {
+    () => {
+        "position, stream_type, stream_id, version, event_id, event_type, schema_version, payload,
+         metadata, recorded_at"
+    };
+}
+
+const STREAM_PAGE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM actum.events WHERE stream_type = $1 AND stream_id = $2 AND version > $3
+      ORDER BY version LIMIT $4"
+);
+
+const LOG_PAGE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM actum.events WHERE position > $1 ORDER BY position LIMIT $2"
+);
+
+/// The page and the head: of one moment, because of one statement. Without a page one row of it.
+const FILTERED_PAGE: &str = concat!(
+    "SELECT head.head, page.* FROM
+      (SELECT coalesce(max(position), 0) AS head FROM actum.events) AS head
+     LEFT JOIN (SELECT ",
+    columns!(),
+    " FROM actum.events WHERE position > $1 AND position <= $3 AND stream_type = ANY ($4)
+      ORDER BY position LIMIT $2) AS page ON true ORDER BY page.position"
+);
+
+/// How far one filtered read looks at most, however few events pass.
+const FILTERED_SCAN: u64 = 20_000;
+
+impl PostgresStore {
+    fn unavailable(&self, fault: &Fault) -> StoreError {
+        fault.unavailable(&self.place)
+    }
+
+    pub(super) async fn read_stream_page(
+        &self,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        if is_beyond(after.0, limit) {
+            return Ok(Vec::new());
+        }
+        let asked = stream.clone();
+        let rows = self.connections.rows(Lane::Streams, move || {
+            sqlx::query(STREAM_PAGE)
+                .bind(asked.aggregate_type().to_owned())
+                .bind(asked.id().to_owned())
+                .bind(after.0 as i64)
+                .bind(limit as i64)
+        });
+        let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
+        let versions = events.iter().map(|event| event.version.0);
+        assert_dense(&format!("version of {stream}"), after.0, versions)?;
+        Ok(events)
+    }
+
+    pub(super) async fn read_log_page(
+        &self,
+        after: GlobalPosition,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        if is_beyond(after.0, limit) {
+            return Ok(Page { events: Vec::new(), scanned_to: after });
+        }
+        if !filter.aggregate_types.is_empty() {
+            return self.read_filtered_page(after, filter, limit).await;
+        }
+        let rows = self
+            .connections
+            .rows(Lane::Log, move || sqlx::query(LOG_PAGE).bind(after.0 as i64).bind(limit as i64));
+        let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
+        assert_dense("position", after.0, events.iter().map(|e| e.position.0))?;
+        let scanned_to = events.last().map_or(after, |last| last.position);
+        Ok(Page { events: events.into_iter().map(Arc::new).collect(), scanned_to })
+    }
+
+    async fn read_filtered_page(
+        &self,
+        after: GlobalPosition,
+        filter: &Filter,
+        limit: usize,
+    ) -> Result<Page, StoreError> {
+        let up_to = after.0.saturating_add(FILTERED_SCAN).min(i64::MAX as u64);
+        let types = filter.aggregate_types.clone();
+        let rows = self.connections.rows(Lane::Log, move || {
+            sqlx::query(FILTERED_PAGE)
+                .bind(after.0 as i64)
+                .bind(limit as i64)
+                .bind(up_to as i64)
+                .bind(types.clone())
+        });
+        let mut rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        let head = rows.first().map_or(0, |row| row.get::<i64, _>("head") as u64);
+        rows.retain(|row| row.get::<Option<i64>, _>("position").is_some());
+        let events = recorded(&rows)?;
+        let scanned_to = match events.last() {
+            Some(last) if events.len() == limit => last.position.0,
+            _ => head.min(up_to).max(after.0),
+        };
+        self.check_dense(after.0, scanned_to).await?;
+        let events = events.into_iter().map(Arc::new).collect();
+        Ok(Page { events, scanned_to: GlobalPosition(scanned_to) })
+    }
+
+    /// Asserts that no position is missing in a range of which only some events were read.
+    async fn check_dense(&self, after: u64, up_to: u64) -> Result<(), StoreError> {
+        let in_range = |sql: &'static str| {
+            self.connections
+                .rows(Lane::Log, move || sqlx::query(sql).bind(after as i64).bind(up_to as i64))
+        };
+        let counted =
+            in_range("SELECT count(*) FROM actum.events WHERE position > $1 AND position <= $2");
+        let counted = counted.await.map_err(|fault| self.unavailable(&fault))?;
+        if counted.first().is_some_and(|row| row.get::<i64, _>(0) as u64 == up_to - after) {
+            return Ok(());
+        }
+        let positions = in_range(
+            "SELECT position FROM actum.events WHERE position > $1 AND position <= $2
+             ORDER BY position",
+        );
+        let positions = positions.await.map_err(|fault| self.unavailable(&fault))?;
+        assert_dense("position", after, positions.iter().map(|row| row.get::<i64, _>(0) as u64))
+    }
+
+    pub(super) async fn read_head(&self) -> Result<GlobalPosition, StoreError> {
+        let head = self
+            .connections
+            .row(Lane::Log, || sqlx::query("SELECT coalesce(max(position), 0) FROM actum.events"));
+        let head = head.await.map_err(|fault| self.unavailable(&fault))?;
+        Ok(GlobalPosition(head.get::<i64, _>(0) as u64))
+    }
+
+    pub(super) async fn read_confirmation(
+        &self,
+        stream: &StreamId,
+        version: StreamVersion,
+        command: Option<&CommandKey>,
+    ) -> Result<Confirmation, StoreError> {
+        let (asked, id) = (stream.clone(), command.map(|key| key.id.clone()));
+        // One statement: version and command of the same moment.
+        let row = self.connections.row(Lane::Streams, move || {
+            sqlx::query(
+                "SELECT (SELECT coalesce(max(version), 0) FROM actum.events
+                         WHERE stream_type = $1 AND stream_id = $2),
+                        past.fingerprint, past.version, past.position
+                 FROM (SELECT) AS one LEFT JOIN actum.commands AS past ON past.command_id = $3",
+            )
+            .bind(asked.aggregate_type().to_owned())
+            .bind(asked.id().to_owned())
+            .bind(id.clone())
+        });
+        let row = row.await.map_err(|fault| self.unavailable(&fault))?;
+        let past = match (command, row.get::<Option<Vec<u8>>, _>(1)) {
+            (Some(key), Some(fingerprint)) => {
+                let past = past_command(&fingerprint, row.get(2), row.get(3));
+                let place = || format!("command {:?}", key.id);
+                Some((key, past.map_err(|error| corrupt(place(), error))?))
+            }
+            _ => None,
+        };
+        let actual = StreamVersion(row.get::<i64, _>(0) as u64);
+        Ok(confirmation(past.as_ref().map(|(key, past)| (*key, past)), actual, version))
+    }
+
+    pub(super) async fn read_snapshot(
+        &self,
+        stream: &StreamId,
+    ) -> Result<Option<Snapshot>, StoreError> {
+        let asked = stream.clone();
+        let rows = self.connections.rows(Lane::Streams, move || {
+            sqlx::query(
+                "SELECT version, position, state_version, state::text, checksum
+                 FROM actum.snapshots WHERE stream_type = $1 AND stream_id = $2",
+            )
+            .bind(asked.aggregate_type().to_owned())
+            .bind(asked.id().to_owned())
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        let Some(row) = rows.first() else { return Ok(None) };
+        let (version, position): (i64, i64) = (row.get(0), row.get(1));
+        // A row that is no snapshot is as good as absent.
+        let Ok(checksum) = row.get::<Vec<u8>, _>(4).try_into() else { return Ok(None) };
+        Ok(Some(Snapshot {
+            stream: stream.clone(),
+            version: StreamVersion(version as u64),
+            position: GlobalPosition(position as u64),
+            state_version: row.get::<i32, _>(2) as u32,
+            state: row.get(3),
+            checksum,
+        }))
+    }
+
+    pub(super) async fn read_checkpoint(
+        &self,
+        model: &str,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        let asked = model.to_owned();
+        let rows = self.connections.rows(Lane::Documents, move || {
+            sqlx::query("SELECT log_id, position, event_id FROM actum.checkpoints WHERE model = $1")
+                .bind(asked.clone())
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        Ok(rows.first().map(|row| Checkpoint {
+            log_id: row.get(0),
+            position: GlobalPosition(row.get::<i64, _>(1) as u64),
+            event_id: row.get(2),
+        }))
+    }
+
+    pub(super) async fn read_documents(
+        &self,
+        model: &str,
+        keys: &[String],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let (asked, keys) = (model.to_owned(), keys.to_vec());
+        let rows = self.connections.rows(Lane::Documents, move || {
+            sqlx::query(
+                "SELECT key, body::text FROM actum.documents WHERE model = $1 AND key = ANY ($2)",
+            )
+            .bind(asked.clone())
+            .bind(keys.clone())
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+}
+
+fn corrupt(place: impl Into<String>, reason: impl ToString) -> StoreError {
+    StoreError::Corrupt { place: place.into(), reason: reason.to_string() }
+}
+
+fn recorded(rows: &[PgRow]) -> Result<Vec<RecordedEvent>, StoreError> {
+    rows.iter()
+        .map(|row| {
+            event(row).map_err(|error| {
+                let position = row.try_get::<i64, _>("position").unwrap_or_default();
+                corrupt(format!("position {position}"), error)
+            })
+        })
+        .collect()
+}
+
+fn event(row: &PgRow) -> Result<RecordedEvent, sqlx::Error> {
+    let stream = StreamId::new(row.try_get("stream_type")?, row.try_get("stream_id")?);
+    Ok(RecordedEvent {
+        position: GlobalPosition(row.try_get::<i64, _>("position")? as u64),
+        stream: stream.map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
+        version: StreamVersion(row.try_get::<i64, _>("version")? as u64),
+        event_id: row.try_get("event_id")?,
+        event_type: row.try_get("event_type")?,
+        schema_version: row.try_get::<i32, _>("schema_version")? as u32,
+        payload: json(row, "payload")?,
+        metadata: json(row, "metadata")?,
+        recorded_at: row.try_get("recorded_at")?,
+    })
+}
+
+/// The text of a `json` column, byte for byte as it was written: it travels as it is stored.
+fn json(row: &PgRow, column: &str) -> Result<String, sqlx::Error> {
+    let value = row.try_get_raw(column)?;
+    Ok(value.as_str().map_err(sqlx::Error::Decode)?.to_owned())
+}

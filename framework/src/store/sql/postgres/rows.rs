@@ -1,0 +1,104 @@
+//! Writing many rows in one call: every column as one array.
+
+use sqlx::Row;
+use time::OffsetDateTime;
+
+use super::PostgresStore;
+use super::connections::{Lane, Statement};
+use super::groups::{Assumed, rank};
+use crate::document::{Checkpoint, DocumentBatch};
+use crate::error::StoreError;
+use crate::snapshot::Snapshot;
+use crate::store::plan::{Plan, continues};
+use crate::stream::GlobalPosition;
+
+/// The call of `actum.append` for a plan.
+pub(super) fn append(
+    assumed: &Assumed<'_>,
+    planned: &Plan<'_>,
+    recorded_at: OffsetDateTime,
+    find_events: bool,
+) -> Statement {
+    let streams = || assumed.streams.iter();
+    let expected = assumed.versions.iter().zip(&assumed.takes_any);
+    let expected = expected.map(|(version, any)| (!any).then_some(version.0 as i64));
+    let rows = || planned.rows.iter();
+    let place = |stream| assumed.place(stream);
+    let number = |place: usize| place as i32 + 1; // arrays begin at 1; a batch has few streams
+    let commands = || planned.commands.iter();
+    sqlx::query(
+        "SELECT * FROM actum.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+                                    $15, $16, $17, $18, $19)",
+    )
+    .bind(streams().map(|s| s.aggregate_type()).collect::<Vec<_>>())
+    .bind(streams().map(|s| s.id()).collect::<Vec<_>>())
+    .bind(expected.collect::<Vec<_>>())
+    .bind(rows().map(|r| number(place(r.stream))).collect::<Vec<_>>())
+    .bind(rows().map(|r| assumed.offset(place(r.stream), r.version)).collect::<Vec<_>>())
+    .bind(rows().map(|r| r.stream.aggregate_type()).collect::<Vec<_>>())
+    .bind(rows().map(|r| r.stream.id()).collect::<Vec<_>>())
+    .bind(rows().map(|r| r.event.event_id).collect::<Vec<_>>())
+    .bind(rows().map(|r| &*r.event.event_type).collect::<Vec<_>>())
+    .bind(rows().map(|r| r.event.schema_version as i32).collect::<Vec<_>>())
+    .bind(rows().map(|r| &*r.event.payload).collect::<Vec<_>>())
+    .bind(rows().map(|r| &*r.event.metadata).collect::<Vec<_>>())
+    .bind(recorded_at)
+    .bind(commands().map(|c| number(place(c.stream))).collect::<Vec<_>>())
+    .bind(commands().map(|c| &*c.key.id).collect::<Vec<_>>())
+    .bind(commands().map(|c| &c.key.fingerprint[..]).collect::<Vec<_>>())
+    .bind(commands().map(|c| assumed.offset(place(c.stream), c.tip.version)).collect::<Vec<_>>())
+    .bind(commands().map(|c| rank(c.tip.position) as i32).collect::<Vec<_>>())
+    .bind(find_events)
+}
+
+impl PostgresStore {
+    pub(super) async fn upsert_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
+        let asked = batch.clone();
+        let row = self.connections.row(Lane::Documents, move || {
+            let DocumentBatch { model, documents, from, checkpoint, lease } = &asked;
+            sqlx::query("SELECT * FROM actum.save_documents($1, $2, $3, $4, $5, $6, $7, $8)")
+                .bind(model.clone())
+                .bind(lease.token as i64)
+                .bind(from.0 as i64)
+                .bind(documents.iter().map(|(key, _)| &**key).collect::<Vec<_>>())
+                .bind(documents.iter().map(|(_, body)| &**body).collect::<Vec<_>>())
+                .bind(checkpoint.log_id)
+                .bind(checkpoint.position.0 as i64)
+                .bind(checkpoint.event_id)
+        });
+        let row = row.await.map_err(|fault| fault.not_written(&self.place))?;
+        if !row.get::<bool, _>("is_owner") {
+            return Err(StoreError::LeaseLost { name: batch.model });
+        }
+        let stored = row.get::<Option<_>, _>("stored_log_id").map(|log_id| Checkpoint {
+            log_id,
+            position: GlobalPosition(row.get::<i64, _>("stored_position") as u64),
+            event_id: row.get("stored_event_id"),
+        });
+        // The function has judged by the same rule, and written if it holds.
+        continues(&batch, stored).map(drop)
+    }
+
+    pub(super) async fn upsert_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
+        let upsert = move || {
+            sqlx::query(
+                "INSERT INTO actum.snapshots AS kept
+                 (stream_type, stream_id, version, position, state_version, state, checksum)
+                 VALUES ($1, $2, $3, $4, $5, $6::text::json, $7)
+                 ON CONFLICT (stream_type, stream_id) DO UPDATE SET version = excluded.version,
+                 position = excluded.position, state_version = excluded.state_version,
+                 state = excluded.state, checksum = excluded.checksum
+                 WHERE excluded.version > kept.version",
+            )
+            .bind(snapshot.stream.aggregate_type().to_owned())
+            .bind(snapshot.stream.id().to_owned())
+            .bind(snapshot.version.0 as i64)
+            .bind(snapshot.position.0 as i64)
+            .bind(snapshot.state_version as i32)
+            .bind(snapshot.state.clone())
+            .bind(snapshot.checksum.to_vec())
+        };
+        let written = self.connections.rows(Lane::Documents, upsert).await;
+        written.map(drop).map_err(|fault| fault.not_written(&self.place))
+    }
+}

@@ -1,0 +1,156 @@
+//! Leases: one owner at a time, and whoever was one before writes nothing any more.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::documents::{batch, body};
+use crate::document::Store;
+use crate::error::StoreError;
+use crate::lease::Lease;
+
+const NAME: &str = "balance@1";
+/// Longer than any test takes.
+const LONG: Duration = Duration::from_secs(600);
+const SHORT: Duration = Duration::from_millis(20);
+
+async fn acquire(store: &impl Store, owner: Uuid, duration: Duration) -> Option<Lease> {
+    let granted = store.acquire_lease(NAME, owner, duration).await.unwrap();
+    if let Some(lease) = &granted {
+        assert_eq!((&*lease.name, lease.owner), (NAME, owner));
+    }
+    granted
+}
+
+/// Granted to `owner`, at the latest when the grant before has expired.
+async fn take_over(store: &impl Store, owner: Uuid) -> Lease {
+    for _ in 0..3000 {
+        if let Some(lease) = acquire(store, owner, LONG).await {
+            return lease;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the lease never expires");
+}
+
+/// Void: it is not renewed and stores nothing.
+async fn assert_lost(store: &impl Store, lease: &Lease) {
+    assert!(!store.renew_lease(lease, LONG).await.unwrap(), "{lease:?} is renewed");
+    let before = store.load_checkpoint(NAME).await.unwrap();
+    let from = before.map_or(0, |checkpoint| checkpoint.position.0);
+    let saved = store.save_documents(batch(lease, from, from + 1, &[("late", "1")])).await;
+    assert!(matches!(&saved, Err(StoreError::LeaseLost { name }) if name == NAME), "{saved:?}");
+    assert_eq!(store.load_checkpoint(NAME).await.unwrap(), before);
+    assert_eq!(body(store, NAME, "late").await, None);
+}
+
+/// Held by one, it is nobody else's; leases of other names have nothing to do with it.
+pub async fn a_lease_has_one_owner_at_a_time(store: impl Store) {
+    let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
+    let lease = acquire(&store, one, LONG).await.unwrap();
+    assert_eq!(acquire(&store, two, LONG).await, None);
+    let other = store.acquire_lease("balance@2", two, LONG).await.unwrap().unwrap();
+    assert_eq!((&*other.name, other.owner), ("balance@2", two));
+    assert!(store.renew_lease(&lease, LONG).await.unwrap());
+    assert_eq!(acquire(&store, two, LONG).await, None);
+    store.save_documents(batch(&lease, 0, 1, &[("a", "1")])).await.unwrap();
+}
+
+/// Under a greater token; the one before is void, for two may believe to be that owner.
+pub async fn an_owner_may_take_its_lease_again(store: impl Store) {
+    let owner = Uuid::now_v7();
+    let first = acquire(&store, owner, LONG).await.unwrap();
+    let second = acquire(&store, owner, LONG).await.unwrap();
+    assert!(second.token > first.token, "{second:?} follows {first:?}");
+    assert_lost(&store, &first).await;
+    store.release_lease(&first).await.unwrap();
+    assert!(store.renew_lease(&second, LONG).await.unwrap());
+    store.save_documents(batch(&second, 0, 1, &[])).await.unwrap();
+}
+
+/// Whoever slept through the end of a lease writes nothing when it wakes.
+pub async fn an_expired_lease_is_taken_over_and_its_old_token_is_void(store: impl Store) {
+    let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
+    let first = acquire(&store, one, SHORT).await.unwrap();
+    store.save_documents(batch(&first, 0, 1, &[("a", "1")])).await.unwrap();
+    let second = take_over(&store, two).await;
+    assert!(second.token > first.token, "{second:?} follows {first:?}");
+    assert_lost(&store, &first).await;
+    // Giving up what is lost takes nothing from the new owner.
+    store.release_lease(&first).await.unwrap();
+    assert_eq!(acquire(&store, one, LONG).await, None);
+    store.save_documents(batch(&second, 1, 2, &[("a", "2")])).await.unwrap();
+    assert_eq!(body(&store, NAME, "a").await.as_deref(), Some("2"));
+}
+
+/// A pause alone does no harm: without a rival the owner goes on.
+pub async fn an_expired_lease_that_nobody_took_is_not_lost(store: impl Store) {
+    let lease = acquire(&store, Uuid::now_v7(), SHORT).await.unwrap();
+    tokio::time::sleep(SHORT * 2).await;
+    store.save_documents(batch(&lease, 0, 1, &[("a", "1")])).await.unwrap();
+    assert!(store.renew_lease(&lease, LONG).await.unwrap());
+    assert_eq!(acquire(&store, Uuid::now_v7(), LONG).await, None);
+}
+
+/// Nobody waits for the end of a lease that was given up; its token is void, its number not used again.
+pub async fn a_released_lease_is_free_at_once(store: impl Store) {
+    let first = acquire(&store, Uuid::now_v7(), LONG).await.unwrap();
+    store.release_lease(&first).await.unwrap();
+    assert_lost(&store, &first).await;
+    let second = acquire(&store, Uuid::now_v7(), LONG).await.unwrap();
+    assert!(second.token > first.token, "{second:?} follows {first:?}");
+    assert_lost(&store, &first).await;
+}
+
+/// Twenty processes start at once.
+pub async fn of_concurrent_acquirers_one_is_granted_the_lease(store: impl Store + Clone) {
+    let mut last = 0;
+    for _ in 0..5 {
+        let acquirers = (0..20).map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { acquire(&store, Uuid::now_v7(), LONG).await })
+        });
+        let mut granted = Vec::new();
+        for acquirer in acquirers.collect::<Vec<_>>() {
+            granted.extend(acquirer.await.unwrap());
+        }
+        let [lease] = &granted[..] else { panic!("{granted:?} are granted at once") };
+        assert!(lease.token > last, "{lease:?} follows {last}");
+        last = lease.token;
+        store.release_lease(lease).await.unwrap();
+    }
+}
+
+/// Owners come and go while each of them writes: what one finds when it is granted the lease is
+/// what it continues from, so nothing is stored beside it and each save is either kept or refused.
+pub async fn whoever_takes_over_finds_all_that_was_stored_before(store: impl Store + Clone) {
+    let owners = (0..4).map(|_| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let (owner, mut kept) = (Uuid::now_v7(), 0);
+            for _ in 0..20 {
+                // It expires at once, so that each takes over in the middle of another's writes.
+                let Some(lease) = acquire(&store, owner, Duration::ZERO).await else { continue };
+                let mut at = store.load_checkpoint(NAME).await.unwrap().map_or(0, |c| c.position.0);
+                loop {
+                    match store.save_documents(batch(&lease, at, at + 1, &[("a", "1")])).await {
+                        Ok(()) => (at, kept) = (at + 1, kept + 1),
+                        Err(StoreError::LeaseLost { .. }) => break,
+                        Err(other) => panic!("{other}: somebody wrote beside {lease:?}"),
+                    }
+                    if kept % 5 == 0 {
+                        break;
+                    }
+                }
+            }
+            kept
+        })
+    });
+    let mut kept = 0;
+    for owner in owners.collect::<Vec<_>>() {
+        kept += owner.await.unwrap();
+    }
+    let checkpoint = store.load_checkpoint(NAME).await.unwrap().unwrap();
+    assert_eq!(checkpoint.position.0, kept);
+    assert!(kept > 0);
+}
