@@ -299,6 +299,7 @@ async fn assert_dense_range(
     up_to: u64,
 ) -> Result<Result<(), StoreError>, sqlx::Error> {
     let range = "FROM events WHERE position > ?1 AND position <= ?2";
+    // The range is the text above: what varies is bound.
     let count = sqlx::AssertSqlSafe(format!("SELECT count(*) {range}"));
     let count: i64 = sqlx::query_scalar(count)
         .bind(after as i64)
@@ -308,6 +309,7 @@ async fn assert_dense_range(
     if count as u64 == up_to - after {
         return Ok(Ok(()));
     }
+    // The same range, as safe as above.
     let positions = sqlx::AssertSqlSafe(format!("SELECT position {range} ORDER BY position"));
     let positions: Vec<i64> = sqlx::query_scalar(positions)
         .bind(after as i64)
