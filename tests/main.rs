@@ -13,6 +13,7 @@ mod directory;
 mod disk;
 mod faults;
 mod http;
+mod oracle;
 mod overload;
 mod postgres;
 mod process;

@@ -128,9 +128,10 @@ pub struct Page {
 /// all smaller ones; refused appends leave no hole; events never change.
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
-    /// Stores each append or not, independently of its neighbours, in the order given; one outcome
-    /// each, in that order. Several appends to one stream see one another. An append whose very
-    /// events (by id) stand already is answered as it was, marked as replayed: sending again is safe.
+    /// Stores each append or not, independently of its neighbours; one outcome each, in the order
+    /// given. Several appends to one stream see one another and keep their order; those to different
+    /// streams may come in any. An append whose very events (by id) stand already is answered as it
+    /// was, marked as replayed: sending again is safe.
     ///
     /// The write goes on when the caller stops waiting.
     async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome>;
