@@ -17,8 +17,10 @@ use crate::snapshot::Snapshots;
 /// effects follow from the events. That is what makes tests need no runtime, a retry after a
 /// conflict safe, and many commands of one hot aggregate one disk write.
 ///
-/// An instance lives and dies on one thread; it need not be `Send`.
-pub trait Aggregate: Default + 'static {
+/// An instance lives and dies on one thread; it need not be `Send`. It is cloned when a command has
+/// to be decided on what another, not yet stored, has decided: at most once for all that wait, and
+/// not at all for a command alone. Let a large state share its parts (`Arc`), if that is felt.
+pub trait Aggregate: Default + Clone + 'static {
     /// The stream type: ASCII letters, digits and `_`. It is stored with each event: never change it.
     const TYPE: &'static str;
 

@@ -74,10 +74,11 @@ pub(crate) struct Plan<'a> {
 pub(crate) fn plan(appends: &[Append], current: Current) -> Plan<'_> {
     let mut plan = Plan { after: current, ..Plan::default() };
     let mut ids = HashSet::new();
-    let mut fresh = false;
+    let mut stored = None;
     for append in appends {
-        let verdict = judge(append, &plan.after, fresh, &mut ids);
-        fresh = matches!(verdict, Verdict::Write(_));
+        let follows = stored == Some(&append.stream);
+        let verdict = judge(append, &plan.after, follows, &mut ids);
+        stored = matches!(verdict, Verdict::Write(_)).then_some(&append.stream);
         let outcome = match verdict {
             Verdict::Write(tip) => AppendOutcome::Committed(write(append, tip, &mut plan)),
             Verdict::Done(tip) => AppendOutcome::Committed(committed(tip, true)),
@@ -94,8 +95,8 @@ enum Verdict {
     Refuse(NotCommitted),
 }
 
-/// `fresh`: the append before this one is being stored now.
-fn judge(append: &Append, current: &Current, fresh: bool, ids: &mut HashSet<Uuid>) -> Verdict {
+/// `follows`: the append directly before this one is to the same stream and is being stored now.
+fn judge(append: &Append, current: &Current, follows: bool, ids: &mut HashSet<Uuid>) -> Verdict {
     if let Some(key) = &append.command
         && let Some(past) = current.commands.get(&key.id)
     {
@@ -111,7 +112,7 @@ fn judge(append: &Append, current: &Current, fresh: bool, ids: &mut HashSet<Uuid
         return Verdict::Refuse(NotCommitted::Invalid(reason));
     }
     let tip = current.tips.get(&append.stream).copied().unwrap_or_default();
-    if !append.expected.admits(tip.version) || (append.chained && !fresh) {
+    if !append.expected.admits(tip.version) || (append.chained && !follows) {
         return Verdict::Refuse(NotCommitted::Conflict { actual: tip.version });
     }
     for NewEvent { event_id, .. } in &append.events {
