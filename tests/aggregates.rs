@@ -152,18 +152,6 @@ async fn a_panic_fails_its_own_command_and_costs_nothing_else() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_folded_is_not_stored_if_another_command_needs_it_folded() {
-    let (store, app) = default_application().await;
-    // Polled together on one thread: both are in one round.
-    let (poisoned, other) = tokio::join!(
-        app.execute::<Counter>("1", Ask::Poison),
-        app.execute::<Counter>("1", Ask::Add(1))
-    );
-    assert!(matches!(poisoned, Err(CommandError::Panicked { .. })), "{poisoned:?}");
-    assert_eq!((other.unwrap().version.0, store.head().await.unwrap().0), (1, 1));
-}
-
-#[tokio::test]
 async fn an_event_that_cannot_be_folded_after_its_commit_quarantines_its_aggregate_alone() {
     let (_, app) = default_application().await;
     // It is folded once it is stored, so that a command alone needs no copy of the state.
