@@ -43,7 +43,8 @@ pub trait Aggregate: Default + Clone + 'static {
     fn handle(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
 
     /// Folds one event into the state. It has happened: there is nothing to refuse here, and the
-    /// result may depend on nothing but the state and the event.
+    /// result may depend on nothing but the state and the event. A panic here quarantines the
+    /// aggregate if the event is stored by then; `testing::Scenario` finds it before.
     fn apply(&mut self, event: &Self::Event);
 
     /// Keep snapshots, to load long streams faster. Off by default; deleting all snapshots changes

@@ -2,7 +2,8 @@
 //!
 //! The first command is decided on the state in memory, which stays what the log says whatever
 //! becomes of the round. Only when another is to be decided on what one did is the state copied and
-//! its events folded into the copy: a round of one command copies nothing.
+//! its events folded into the copy: a round of one command copies nothing. The last events of a round
+//! are folded after their commit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
