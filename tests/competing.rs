@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use actum::testing::{Fault, FaultyStore};
 use actum::{
-    Aggregate, Append, Application, CommandError, CommandKey, CommandOptions, Committed,
-    EventStore, ExpectedVersion, MemoryStore, NewEvent, Settings, Store, StreamId,
+    Aggregate, Append, AppendOutcome, Application, CommandError, CommandKey, CommandOptions,
+    Committed, EventStore, ExpectedVersion, GlobalPosition, MemoryStore, NewEvent, NotCommitted,
+    Settings, Store, StreamId, StreamVersion,
 };
 use uuid::Uuid;
 
@@ -185,6 +186,40 @@ async fn a_catch_up_that_fails_is_unavailable_and_goes_on_with_the_next_command(
     assert!(matches!(failed, Err(CommandError::Unavailable(_))), "{failed:?}");
     assert_eq!(ask(&app, Ask::Add(1)).await.unwrap().version.0, 102);
     assert_eq!((sum(&app).await, watched.events_read()), (102, 1));
+}
+
+#[tokio::test]
+async fn a_state_is_thrown_away_only_when_it_is_in_doubt() {
+    use AppendOutcome::{Committed as Done, NotCommitted as Not, Unknown};
+    let at = |version, position, replayed| {
+        let (version, position) = (StreamVersion(version), GlobalPosition(position));
+        Done(Committed { version, position, replayed })
+    };
+    let conflict = |actual| Not(NotCommitted::Conflict { actual: StreamVersion(actual) });
+    // What an append to a stream of ten events is answered, and whether that is in doubt.
+    let table = [
+        (vec![Unknown(String::new())], true),
+        (vec![], true),
+        (vec![at(12, 12, false)], true),
+        (vec![conflict(10)], true),
+        (vec![conflict(3)], true),
+        (vec![conflict(11)], false),
+        (vec![at(9, 9, true)], false),
+        (vec![Not(NotCommitted::KeyReused)], false),
+        (vec![Not(NotCommitted::Invalid(String::new()))], false),
+        (vec![Not(NotCommitted::Unavailable(String::new()))], false),
+    ];
+    for (lie, in_doubt) in table {
+        let (store, app) = watched().await;
+        store.memory.append(vec![foreign((0..10).map(|_| 1))]).await;
+        assert_eq!((sum(&app).await, store.events_read()), (10, 10));
+        store.lie(lie.clone());
+        let answer = ask(&app, Ask::Add(1)).await;
+        let stored = store.head().await.unwrap().0 - 10;
+        assert_eq!(sum(&app).await, 10 + stored as i64, "after {lie:?}, answered {answer:?}");
+        let read = store.events_read();
+        assert_eq!(read, if in_doubt { 10 } else { 0 }, "after {lie:?}, answered {answer:?}");
+    }
 }
 
 #[tokio::test]

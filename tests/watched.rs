@@ -1,4 +1,4 @@
-//! A memory store that counts what it is asked, can be held, and lets others write in between.
+//! A memory store that counts what it is asked, can be held, lets others write in between, and lies.
 //!
 //! Held, it answers no append and no read of a stream: what is asked of one aggregate meanwhile
 //! waits for it and comes into one round.
@@ -22,6 +22,7 @@ pub struct WatchedStore {
     pub memory: MemoryStore,
     held: Arc<RwLock<()>>,
     intruders: Arc<Mutex<VecDeque<Append>>>,
+    lies: Arc<Mutex<VecDeque<Vec<AppendOutcome>>>>,
     events_read: Arc<AtomicUsize>,
     confirmations: Arc<AtomicUsize>,
 }
@@ -35,6 +36,11 @@ impl WatchedStore {
     /// Somebody else is to be faster than the next append by this; than the one after it by the next.
     pub fn intrude(&self, append: Append) {
         self.intruders.lock().unwrap().push_back(append);
+    }
+
+    /// The next append is answered so, and not carried out.
+    pub fn lie(&self, outcomes: Vec<AppendOutcome>) {
+        self.lies.lock().unwrap().push_back(outcomes);
     }
 
     /// How many events of streams were read since it was asked last.
@@ -56,7 +62,11 @@ impl EventStore for WatchedStore {
         if let Some(intruder) = intruder {
             self.memory.append(vec![intruder]).await;
         }
-        self.memory.append(appends).await
+        let lie = self.lies.lock().unwrap().pop_front();
+        match lie {
+            Some(outcomes) => outcomes,
+            None => self.memory.append(appends).await,
+        }
     }
 
     async fn confirm(
