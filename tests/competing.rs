@@ -213,12 +213,15 @@ async fn a_state_is_thrown_away_only_when_it_is_in_doubt() {
         let (store, app) = watched().await;
         store.memory.append(vec![foreign((0..10).map(|_| 1))]).await;
         assert_eq!((sum(&app).await, store.events_read()), (10, 10));
+        store.confirmations();
         store.lie(lie.clone());
         let answer = ask(&app, Ask::Add(1)).await;
         let stored = store.head().await.unwrap().0 - 10;
         assert_eq!(sum(&app).await, 10 + stored as i64, "after {lie:?}, answered {answer:?}");
         let read = store.events_read();
         assert_eq!(read, if in_doubt { 10 } else { 0 }, "after {lie:?}, answered {answer:?}");
+        // Of the sum, right at once: the doubt was not left to be found by the next command.
+        assert_eq!(store.confirmations(), 1, "after {lie:?}, answered {answer:?}");
     }
 }
 
