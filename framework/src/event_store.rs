@@ -35,8 +35,10 @@ pub struct Append {
     /// The command's key: kept with the outcome, in the same transaction. A second append with
     /// the same id stores nothing and answers that outcome, whatever it expected.
     pub command: Option<CommandKey>,
-    /// Decided on what the append before it in the same call does: refused with a conflict unless
-    /// that one was stored just now. (A version alone cannot tell: others may have reached it.)
+    /// Decided on what the append before it to the same stream in the same call does: refused with
+    /// a conflict unless the append directly before it in the call is to the same stream and was
+    /// stored just now; so the first of a call always is. (A version alone cannot tell: others may
+    /// have reached it.)
     pub chained: bool,
 }
 

@@ -84,10 +84,11 @@ impl Plan<'_> {
 /// batch see what earlier ones of the same batch did.
 pub(crate) fn plan(appends: &[Append], current: Current) -> Plan<'_> {
     let mut plan = Plan { after: current, ..Plan::default() };
-    let mut fresh = false;
+    let mut stored = None;
     for append in appends {
-        let verdict = judge(append, &plan.after, fresh);
-        fresh = matches!(verdict, Verdict::Write(_));
+        let follows = stored == Some(&append.stream);
+        let verdict = judge(append, &plan.after, follows);
+        stored = matches!(verdict, Verdict::Write(_)).then_some(&append.stream);
         let outcome = match verdict {
             Verdict::Write(tip) => AppendOutcome::Committed(write(append, tip, &mut plan)),
             Verdict::Done(tip) => AppendOutcome::Committed(committed(tip, true)),
@@ -104,8 +105,8 @@ enum Verdict {
     Refuse(NotCommitted),
 }
 
-/// `fresh`: the append before this one is being stored now.
-fn judge(append: &Append, current: &Current, fresh: bool) -> Verdict {
+/// `follows`: the append directly before this one is to the same stream and is being stored now.
+fn judge(append: &Append, current: &Current, follows: bool) -> Verdict {
     if let Some(key) = &append.command
         && let Some(past) = current.commands.get(&key.id)
     {
@@ -121,7 +122,7 @@ fn judge(append: &Append, current: &Current, fresh: bool) -> Verdict {
         return Verdict::Done(tip);
     }
     let tip = current.tips.get(&append.stream).copied().unwrap_or_default();
-    if !append.expected.admits(tip.version) || (append.chained && !fresh) {
+    if !append.expected.admits(tip.version) || (append.chained && !follows) {
         return Verdict::Refuse(NotCommitted::Conflict { actual: tip.version });
     }
     let mut own = HashSet::with_capacity(append.events.len());

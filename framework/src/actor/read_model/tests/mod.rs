@@ -24,7 +24,7 @@ use crate::subscription::test_store::{Call, TestStore, append};
 
 macro_rules! aggregate {
     ($name:ident, $type:literal, $event:ty) => {
-        #[derive(Default)]
+        #[derive(Default, Clone)]
         struct $name;
 
         impl Aggregate for $name {
