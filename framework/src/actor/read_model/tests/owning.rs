@@ -166,6 +166,31 @@ async fn a_frozen_owner_stores_nothing_after_another_took_over() {
 }
 
 #[tokio::test]
+async fn a_save_of_a_lost_term_that_ends_late_does_not_touch_the_next_term() {
+    let (memory, sleeper) = (MemoryStore::new(), Watched::default());
+    let one = sleeper.process(&memory, small());
+    let sleeping = one.sums().await;
+    sleeper.hold(&["save", "renew"]);
+    note(&memory, "a", 1).await;
+    until(|| sleeper.count("save") == 1).await;
+    let two = Watched::default().process(&memory, lasting());
+    let awake = two.sums().await;
+    owned(&awake).await;
+    sleeper.hold(&["save"]);
+    until(|| !sleeping.progress().is_owner).await;
+    awake.flush_and_stop().await;
+    owned(&sleeping).await;
+    sleeper.hold(&[]);
+    until(|| sleeper.count("fenced") == 1).await;
+    note(&memory, "a", 2).await;
+    until(|| sleeping.progress().saved.0 == 2).await;
+    assert_eq!(stored(&memory, "a").await, (expected(&[1, 2]), 2));
+    // One, two, one again: nobody had to acquire it once more.
+    let again = memory.acquire_lease("sums@1", one.id, Duration::ZERO).await.unwrap();
+    assert_eq!(again.map(|lease| lease.token), Some(4));
+}
+
+#[tokio::test]
 async fn a_document_that_another_process_has_moved_on_is_not_folded_on() {
     let (memory, sleeper) = (MemoryStore::new(), Watched::default());
     let one = sleeper.process(&memory, ReadModelSettings { hot_documents: 1, ..small() });
