@@ -234,6 +234,7 @@ impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
 impl<M: ReadModel> Drop for ReadModelActor<M> {
     /// However the actor goes, its handles learn of it.
     fn drop(&mut self) {
+        self.let_go();
         if !matches!(self.progress().state(), State::Halted { .. } | State::Stopped) {
             let position = self.reached();
             self.progress().turn(match std::thread::panicking() {

@@ -4,7 +4,9 @@
 //! is a fold of the log whoever holds the lease; what the lease protects is what is written, and
 //! there the store refuses an old token. So nothing here needs to be on time.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{self, Waker};
 use std::time::Duration;
 
 use actix::{AsyncContext, Context};
@@ -125,6 +127,17 @@ impl<M: ReadModel> ReadModelActor<M> {
         }
         self.try_later(ctx);
         self.end_if_saved(ctx);
+    }
+
+    /// An application that was dropped has no time to give its lease up. Where the leases are in this
+    /// process's memory it takes none, and the next application here need not wait.
+    pub(super) fn let_go(&mut self) {
+        if let Some(lease) = self.term.lease.take()
+            && !self.is_shared
+        {
+            let releasing = pin!(self.store.release_lease(&lease));
+            let _ = releasing.poll(&mut task::Context::from_waker(Waker::noop()));
+        }
     }
 
     /// Ends the term: what is under way of it comes to nothing, and its memory goes.

@@ -124,7 +124,7 @@ async fn a_dead_owner_is_replaced_and_every_event_is_folded_exactly_once() {
         }
         match round % 2 {
             0 => {} // at once
-            _ => drop(read(&inheriting, "a", notes.len() as u64).await),
+            _ => _ = read(&inheriting, "a", notes.len() as u64).await,
         }
         owner.kill().await;
         (owner, owning) = (heir, inheriting);
