@@ -250,3 +250,4 @@ mod halting;
 mod hot;
 mod owning;
 mod reading;
+mod sleeping;

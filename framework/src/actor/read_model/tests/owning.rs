@@ -7,7 +7,7 @@ use super::*;
 
 /// What a process does at the store, and which of it is held up as if the process were frozen.
 #[derive(Clone, Default)]
-struct Watched {
+pub(super) struct Watched {
     held: Arc<Mutex<Vec<&'static str>>>,
     calls: Arc<Mutex<Vec<&'static str>>>,
 }
@@ -25,15 +25,15 @@ fn name_of(call: &Call) -> &'static str {
 }
 
 impl Watched {
-    fn hold(&self, calls: &[&'static str]) {
+    pub(super) fn hold(&self, calls: &[&'static str]) {
         *self.held.lock().unwrap() = calls.to_vec();
     }
 
-    fn count(&self, call: &str) -> usize {
+    pub(super) fn count(&self, call: &str) -> usize {
         self.calls.lock().unwrap().iter().filter(|made| **made == call).count()
     }
 
-    fn process(&self, memory: &MemoryStore, settings: ReadModelSettings) -> Process {
+    pub(super) fn process(&self, memory: &MemoryStore, settings: ReadModelSettings) -> Process {
         let watched = self.clone();
         let store = TestStore::over(memory.clone(), move |call| {
             let (call, watched) = (name_of(&call), watched.clone());
