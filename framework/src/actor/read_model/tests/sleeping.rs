@@ -64,7 +64,9 @@ async fn owners_that_sleep_and_wake_at_any_time_answer_folds_only_and_never_olde
         let sleeps: Vec<_> = CALLS.into_iter().filter(|_| dice.below(4) == 0).collect();
         match dice.below(8) {
             0 => watched[process].hold(&sleeps),
-            1 | 2 => watched[process].hold(&[]),
+            1 => watched[process].hold(&["renew"]), // awake, and the last to learn of a heir
+            2 => watched[process].hold(&["renew", "save"]),
+            3 => watched[process].hold(&[]),
             _ => {}
         }
         let (process, key) = (dice.below(3), dice.below(3));
