@@ -1,3 +1,7 @@
 //! What is particular to PostgreSQL, against real servers.
 
+mod batches;
+mod ledger;
+mod opening;
 pub mod server;
+mod settings;

@@ -99,10 +99,11 @@ CREATE TABLE actum.leases (
 -- other; answers the state it found. Called as one statement of its own, so that no client, however
 -- it dies, ever sits on the writer lock.
 --
--- A stream holds if it is at the expected version (NULL: at any) and none of its commands is known;
--- with `find_events`, also none of its events. Events and commands name their stream by its place
--- in `stream_types`, events in the order of their positions. `event_offsets` count within a stream
--- from its version; `command_events` are the places of each command's last event, 0 for none.
+-- A stream holds if it is at the expected version (NULL: at any) and none of its commands is known,
+-- those of appends that are to be refused included; nor any of its events, as far as they are asked
+-- for. Events and commands name their stream by its place in `stream_types`, events in the order of
+-- their positions. `event_offsets` count within a stream from its version; `command_events` are the
+-- places of each command's last event, 0 for none.
 CREATE FUNCTION actum.append(
     stream_types text[], stream_ids text[], expected bigint[],
     event_streams integer[], event_offsets bigint[], event_stream_types text[],
@@ -110,7 +111,7 @@ CREATE FUNCTION actum.append(
     payloads text[], metadatas text[], recorded_at timestamptz,
     command_streams integer[], command_ids text[], fingerprints bytea[],
     command_offsets bigint[], command_events integer[],
-    find_events boolean,
+    refused_streams integer[], refused_ids text[], asked_streams integer[], asked_events uuid[],
     OUT head bigint, OUT versions bigint[], OUT positions bigint[], OUT held boolean[],
     OUT known_ids text[], OUT known_fingerprints bytea[], OUT known_versions bigint[],
     OUT known_positions bigint[],
@@ -142,32 +143,40 @@ BEGIN
         ORDER BY asked.place
     ) AS found;
 
-    IF cardinality(command_ids) > 0 THEN
+    IF cardinality(command_ids) + cardinality(refused_ids) > 0 THEN
         SELECT array_agg(c.command_id), array_agg(c.fingerprint), array_agg(c.version),
                array_agg(c.position)
         INTO known_ids, known_fingerprints, known_versions, known_positions
-        FROM actum.commands AS c WHERE c.command_id = ANY (command_ids);
+        FROM actum.commands AS c WHERE c.command_id = ANY (command_ids || refused_ids);
     END IF;
     IF known_ids IS NOT NULL THEN
         FOR stream IN
-            SELECT asked.stream FROM unnest(command_streams, command_ids) AS asked (stream, id)
+            SELECT asked.stream
+            FROM unnest(command_streams || refused_streams, command_ids || refused_ids)
+                 AS asked (stream, id)
             WHERE asked.id = ANY (known_ids)
         LOOP
             held[stream] := false;
         END LOOP;
     END IF;
 
-    IF find_events THEN
+    IF cardinality(asked_events) > 0 THEN
         SELECT array_agg(e.event_id), array_agg(e.stream_type), array_agg(e.stream_id),
                array_agg(e.version), array_agg(e.position)
         INTO stored_ids, stored_types, stored_streams, stored_versions, stored_positions
-        FROM actum.events AS e WHERE e.event_id = ANY (event_ids);
+        FROM actum.events AS e WHERE e.event_id = ANY (asked_events);
         FOR stream IN
-            SELECT asked.stream FROM unnest(event_streams, event_ids) AS asked (stream, id)
+            SELECT asked.stream FROM unnest(asked_streams, asked_events) AS asked (stream, id)
             WHERE asked.id = ANY (stored_ids)
         LOOP
             held[stream] := false;
         END LOOP;
+    END IF;
+
+    -- What is answered from the log may still be on its way to a standby: this message makes the
+    -- call wait as its writer should have.
+    IF known_ids IS NOT NULL OR stored_ids IS NOT NULL THEN
+        PERFORM pg_logical_emit_message(true, 'actum', '');
     END IF;
 
     IF false = ANY (held) THEN

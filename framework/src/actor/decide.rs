@@ -20,6 +20,9 @@ use crate::stream::{ExpectedVersion, StreamId, StreamVersion, Tip};
 /// How many commands one round takes; the rest wait for the next.
 const MOST: usize = 1000;
 
+/// When a round's events are enough: a store takes only so much in one call.
+const ENOUGH_BYTES: usize = 8 << 20;
+
 /// What was decided for one request.
 pub(crate) enum Decision<E> {
     /// The round's next append carries it.
@@ -51,7 +54,7 @@ pub(crate) struct Round<A: Aggregate> {
     pub(crate) tip: Tip,
 }
 
-/// Decides the requests in order, until one panics.
+/// Decides the requests in order, until one panics or there is enough to store.
 pub(crate) fn decide<A: Aggregate>(
     deciding: &Deciding<A>,
     stream: &StreamId,
@@ -62,7 +65,7 @@ pub(crate) fn decide<A: Aggregate>(
     let tip = loaded.tip;
     let mut round =
         Round { decided: Vec::new(), appends: Vec::new(), undecided, broken: false, tip };
-    let mut at = loaded.tip.version;
+    let (mut at, mut bytes) = (loaded.tip.version, 0);
     while let Some(request) = requests.pop_front() {
         let decision = decide_one(deciding, stream, &mut loaded.aggregate, at, &request);
         let (decision, append) = decision.unwrap_or_else(|failed| (failed, None));
@@ -71,10 +74,12 @@ pub(crate) fn decide<A: Aggregate>(
         if let Some(mut append) = append {
             append.chained = !round.appends.is_empty();
             at = StreamVersion(at.0 + append.events.len() as u64);
+            bytes +=
+                append.events.iter().map(|e| e.payload.len() + e.metadata.len()).sum::<usize>();
             round.appends.push(append);
         }
         round.decided.push(Decided { request, decision, at: decided_at });
-        if round.broken {
+        if round.broken || bytes >= ENOUGH_BYTES {
             requests.append(&mut round.undecided);
             round.undecided = requests;
             break;

@@ -44,7 +44,8 @@ impl<'a> Assumed<'a> {
             let place = *assumed.places.entry(stream).or_insert_with(|| {
                 let version = match (found.tips.get(stream), expected) {
                     (Some(tip), _) => tip.version,
-                    (None, ExpectedVersion::Exact(version)) => *version,
+                    // No stream is as long as what planned versions begin beyond.
+                    (None, ExpectedVersion::Exact(version)) => StreamVersion(version.0.min(BASE)),
                     (None, ExpectedVersion::StreamExists) => StreamVersion(1),
                     (None, ExpectedVersion::Any | ExpectedVersion::NoStream) => StreamVersion::ZERO,
                 };
@@ -70,6 +71,24 @@ impl<'a> Assumed<'a> {
             tips: tips.collect(),
             commands: found.commands.clone(),
             stored: found.stored.clone(),
+        }
+    }
+
+    /// An outcome that needed no call, because nothing is to be stored: what it says of the stream
+    /// is what was found.
+    pub(super) fn settled(
+        &self,
+        index: usize,
+        outcome: AppendOutcome,
+        found: &Current,
+    ) -> AppendOutcome {
+        match outcome {
+            AppendOutcome::Committed(committed) if committed.position.0 >= BASE => {
+                let stream = self.streams[self.of_append[index]];
+                let position = found.tips.get(stream).copied().unwrap_or_default().position;
+                AppendOutcome::Committed(Committed { position, ..committed })
+            }
+            other => other,
         }
     }
 

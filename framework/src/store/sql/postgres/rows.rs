@@ -8,13 +8,16 @@ use super::connections::{Lane, Statement};
 use super::groups::{Assumed, rank};
 use crate::document::{Checkpoint, DocumentBatch};
 use crate::error::StoreError;
+use crate::event_store::{Append, AppendOutcome};
 use crate::snapshot::Snapshot;
-use crate::store::plan::{Plan, continues};
+use crate::store::plan::{Current, Plan, continues};
 use crate::stream::GlobalPosition;
 
-/// The call of `actum.append` for a plan.
+/// The call of `actum.append` for a plan of these appends; what was `found` is not asked again.
 pub(super) fn append(
+    appends: &[Append],
     assumed: &Assumed<'_>,
+    found: &Current,
     planned: &Plan<'_>,
     recorded_at: OffsetDateTime,
     find_events: bool,
@@ -26,9 +29,21 @@ pub(super) fn append(
     let place = |stream| assumed.place(stream);
     let number = |place: usize| place as i32 + 1; // arrays begin at 1; a batch has few streams
     let commands = || planned.commands.iter();
+    let outcomes = || appends.iter().zip(&planned.outcomes);
+    // What is refused on the assumption may stand in the log already.
+    let refused = || {
+        let refused = outcomes().filter(|(_, o)| matches!(o, AppendOutcome::NotCommitted(_)));
+        let keyed = refused.filter_map(|(a, _)| Some((&a.stream, a.command.as_ref()?)));
+        keyed.filter(|(_, key)| key.is_valid() && !found.commands.contains_key(&key.id))
+    };
+    let asked = || {
+        let appends = appends.iter().filter(|_| find_events);
+        let events = appends.flat_map(|a| a.events.iter().map(|e| (&a.stream, e.event_id)));
+        events.filter(|(_, id)| !found.stored.contains_key(id))
+    };
     sqlx::query(
         "SELECT * FROM actum.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-                                    $15, $16, $17, $18, $19)",
+                                    $15, $16, $17, $18, $19, $20, $21, $22)",
     )
     .bind(streams().map(|s| s.aggregate_type()).collect::<Vec<_>>())
     .bind(streams().map(|s| s.id()).collect::<Vec<_>>())
@@ -48,7 +63,10 @@ pub(super) fn append(
     .bind(commands().map(|c| &c.key.fingerprint[..]).collect::<Vec<_>>())
     .bind(commands().map(|c| assumed.offset(place(c.stream), c.tip.version)).collect::<Vec<_>>())
     .bind(commands().map(|c| rank(c.tip.position) as i32).collect::<Vec<_>>())
-    .bind(find_events)
+    .bind(refused().map(|(stream, _)| number(place(stream))).collect::<Vec<_>>())
+    .bind(refused().map(|(_, key)| &*key.id).collect::<Vec<_>>())
+    .bind(asked().map(|(stream, _)| number(place(stream))).collect::<Vec<_>>())
+    .bind(asked().map(|(_, id)| id).collect::<Vec<_>>())
 }
 
 impl PostgresStore {

@@ -137,25 +137,31 @@ impl PostgresWriter {
         let mut open: Vec<usize> = (0..all.len()).collect();
         let mut head = None;
         let mut rest;
+        let mut unread = "the server did not answer for it".to_owned();
         let mut appends = all;
         loop {
             let assumed = Assumed::of(appends, &found);
             let planned = plan(appends, assumed.current(&found));
             if head.is_some() && planned.rows.is_empty() && planned.commands.is_empty() {
-                for (index, outcome) in open.iter().zip(planned.outcomes) {
-                    outcomes[*index] = Some(outcome);
+                for (place, outcome) in planned.outcomes.into_iter().enumerate() {
+                    outcomes[open[place]] = Some(assumed.settled(place, outcome, &found));
                 }
                 break;
             }
             let recorded_at = self.opening.options.clock.now();
-            let call = rows::append(&assumed, &planned, recorded_at, care);
+            let call = rows::append(appends, &assumed, &found, &planned, recorded_at, care);
             crate::crash::point("append.before_commit");
-            let answer = match self.one_row(&mut session.connection, call).await {
-                Ok(row) => Answer::read(&row, &assumed, &planned, &mut found).map_err(Fault::from),
-                Err(fault) => Err(fault),
-            };
+            let row = self.one_row(&mut session.connection, call).await;
             crate::crash::point("append.after_commit");
-            let answer = answer.map_err(|fault| Failed { fault, partly_stored: head.is_some() })?;
+            let row = row.map_err(|fault| Failed { fault, partly_stored: head.is_some() })?;
+            let answer = match Answer::read(&row, &assumed, &planned, &mut found) {
+                Ok(answer) => answer,
+                // Committed, and sent again it would be answered no better.
+                Err(error) => {
+                    unread = format!("{}: the answer cannot be read: {error}", self.opening.place);
+                    break;
+                }
+            };
             head = head.max(Some(answer.head()));
             let settle = |place: usize| answer.settle(place, &assumed, &planned);
             let unsettled: Vec<usize> = (0..open.len())
@@ -172,7 +178,7 @@ impl PostgresWriter {
             rest = left;
             appends = &rest;
         }
-        let lost = || AppendOutcome::Unknown("the server did not answer for it".into());
+        let lost = || AppendOutcome::Unknown(unread.clone());
         let appends = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(lost)).collect();
         Ok(Written { appends, side_writes: Vec::new(), head: head.unwrap_or_default() })
     }
