@@ -34,7 +34,9 @@ pub struct CommandKey {
 
 /// Why a text cannot name a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a command id has 1 to {MAX_COMMAND_ID_BYTES} bytes; this one has {bytes}")]
+#[error(
+    "a command id has 1 to {MAX_COMMAND_ID_BYTES} bytes and no control character; this one has {bytes} bytes"
+)]
 pub struct InvalidCommandId {
     /// How long it was.
     pub bytes: usize,
@@ -45,16 +47,22 @@ impl CommandKey {
     /// nothing when ids are never reused for something else.
     ///
     /// # Errors
-    /// The id is empty or longer than [`MAX_COMMAND_ID_BYTES`].
+    /// The id is empty, longer than [`MAX_COMMAND_ID_BYTES`] or holds a control character.
     pub fn new(id: impl Into<String>, request: &[u8]) -> Result<Self, InvalidCommandId> {
-        let id = id.into();
-        if id.is_empty() || id.len() > MAX_COMMAND_ID_BYTES {
-            return Err(InvalidCommandId { bytes: id.len() });
-        }
         let digest = Sha256::digest(request);
         let mut fingerprint = [0; 16];
         fingerprint.copy_from_slice(&digest[..16]);
-        Ok(Self { id, fingerprint })
+        let key = Self { id: id.into(), fingerprint };
+        match key.is_valid() {
+            true => Ok(key),
+            false => Err(InvalidCommandId { bytes: key.id.len() }),
+        }
+    }
+
+    /// Whether every store can keep it.
+    pub(crate) fn is_valid(&self) -> bool {
+        let Self { id, .. } = self;
+        !id.is_empty() && id.len() <= MAX_COMMAND_ID_BYTES && !id.chars().any(char::is_control)
     }
 }
 

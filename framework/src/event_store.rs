@@ -20,6 +20,9 @@ pub const MAX_PAYLOAD_BYTES: usize = 4 << 20;
 /// The most bytes one event's metadata may have: 64 KiB.
 pub const MAX_METADATA_BYTES: usize = 64 << 10;
 
+/// The most bytes the events of one append may have, payloads and metadata together: 32 MiB.
+pub const MAX_APPEND_BYTES: usize = 32 << 20;
+
 /// The most bytes an event type may have.
 pub const MAX_EVENT_TYPE_BYTES: usize = 255;
 

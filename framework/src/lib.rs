@@ -46,11 +46,11 @@ pub use document::{Checkpoint, DocumentBatch, DocumentStore, Store};
 pub use error::{BoxError, CommandError, ReadError, StartError, StoreError};
 pub use event::{EventEnvelope, Metadata, NewEvent, RecordedEvent};
 pub use event_store::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_EVENT_TYPE_BYTES,
-    MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_APPEND_BYTES,
+    MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
 };
 pub use lease::{Lease, LeaseStore};
-pub use read_model::{Document, Fold, ReadModel, Sources};
+pub use read_model::{Document, Fold, MAX_KEY_BYTES, ReadModel, Sources};
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
 pub use store::memory::MemoryStore;

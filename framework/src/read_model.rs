@@ -14,6 +14,14 @@ use crate::codec::{CodecError, EventCodec};
 use crate::event::{EventEnvelope, RecordedEvent};
 use crate::stream::GlobalPosition;
 
+/// The longest key of a document in bytes.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// Whether every store can keep a document with this key.
+pub(crate) fn is_valid_key(key: &str) -> bool {
+    key.len() <= MAX_KEY_BYTES && !key.contains('\0')
+}
+
 /// A document that is the fold of events, such as the balance of one account.
 ///
 /// `Default` is the document before its first event. Raise `VERSION` when the meaning of a fold
@@ -32,7 +40,8 @@ pub trait ReadModel: Default + Clone + Serialize + DeserializeOwned + Send + 'st
 
 /// How a read model takes in the events of one aggregate.
 pub trait Fold<A: Aggregate>: ReadModel {
-    /// Which document the event belongs to; `None` if to none. By default the aggregate's id.
+    /// Which document the event belongs to; `None` if to none. By default the aggregate's id. A key
+    /// has at most [`MAX_KEY_BYTES`] bytes and no NUL; the read model halts at an event with another.
     fn key(event: &EventEnvelope<A::Event>) -> Option<String> {
         Some(event.stream.id().to_owned())
     }

@@ -45,6 +45,11 @@ impl Database {
         url(running("PGBOUNCER").database(&self.name))
     }
 
+    /// Its name, which no other test's database has.
+    pub fn name(&self) -> String {
+        self.name.clone()
+    }
+
     /// The server's own port.
     pub fn port(&self) -> u16 {
         self.server.get_port()
@@ -141,6 +146,15 @@ impl Server {
         while loaded().await == before {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Lets in whom these lines of `pg_hba.conf` do, from now on.
+    pub async fn allow(&self, lines: &str) {
+        let mut connection = self.connect().await;
+        let query = sqlx::query_scalar("SHOW hba_file");
+        let file: String = query.fetch_one(&mut connection).await.unwrap();
+        std::fs::write(file, lines).unwrap();
+        self.set("log_connections", "on").await; // it reads the file with the settings
     }
 
     async fn run(&self, verb: &str) {

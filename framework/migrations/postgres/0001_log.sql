@@ -184,6 +184,13 @@ BEGIN
     IF all_or_none AND false = ANY (held) THEN
         held := array_fill(false, ARRAY[cardinality(held)]);
     END IF;
+
+    -- What is answered from the log may still be on its way to a standby: this message makes the
+    -- call wait as its writer should have.
+    IF known_ids IS NOT NULL OR stored_ids IS NOT NULL THEN
+        PERFORM pg_logical_emit_message(true, 'actum', '');
+    END IF;
+
     IF false = ANY (held) THEN
         SELECT array_agg(counted.place) INTO places
         FROM (

@@ -20,6 +20,9 @@ use crate::stream::{ExpectedVersion, StreamId, StreamVersion, Tip};
 /// How many commands one round takes; the rest wait for the next.
 const MOST: usize = 1000;
 
+/// When a round's events are enough: a store takes only so much in one call.
+const ENOUGH_BYTES: usize = 8 << 20;
+
 /// What was decided for one request.
 pub(crate) enum Decision<E> {
     /// The round's next append carries it, and leads to this version.
@@ -51,7 +54,7 @@ pub(crate) struct Round<A: Aggregate> {
     pub(crate) tip: Tip,
 }
 
-/// Decides the requests in order, until one panics. Also answers what the state becomes when all
+/// Decides the requests in order, until one panics or there is enough to store. Also answers what the state becomes when all
 /// comes out as decided, if anything is to be stored.
 pub(crate) fn decide<A: Aggregate>(
     deciding: &Deciding<A>,
@@ -64,7 +67,7 @@ pub(crate) fn decide<A: Aggregate>(
     let mut round =
         Round { decided: Vec::new(), appends: Vec::new(), undecided, broken: false, tip: *tip };
     let mut ahead = None;
-    let mut at = tip.version;
+    let (mut at, mut bytes) = (tip.version, 0);
     while let Some(request) = requests.pop_front() {
         let decided_at = at;
         let state = ahead.as_ref().unwrap_or(aggregate);
@@ -80,6 +83,8 @@ pub(crate) fn decide<A: Aggregate>(
         let decision = match decision {
             Ok(append) => {
                 at = StreamVersion(at.0 + append.events.len() as u64);
+                let size = |e: &NewEvent| e.payload.len() + e.metadata.len();
+                bytes += append.events.iter().map(size).sum::<usize>();
                 round.appends.push(Append { chained: !round.appends.is_empty(), ..append });
                 Decision::Append(at)
             }
@@ -87,7 +92,7 @@ pub(crate) fn decide<A: Aggregate>(
         };
         round.broken = matches!(decision, Decision::Panicked(_));
         round.decided.push(Decided { request, decision, at: decided_at });
-        if round.broken {
+        if round.broken || bytes >= ENOUGH_BYTES {
             requests.append(&mut round.undecided);
             round.undecided = requests;
             break;

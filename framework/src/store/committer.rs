@@ -28,6 +28,9 @@ const QUEUE: usize = 4096;
 const MAX_BATCH_EVENTS: usize = 1000;
 const MAX_BATCH_BYTES: usize = 8 << 20;
 
+/// The most one call may bring: a transaction takes it whole, and must end in the time it has.
+const MAX_CALL_BYTES: usize = 64 << 20;
+
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -125,6 +128,12 @@ impl<S: Send + 'static> Committer<S> {
     /// See `EventStore::append`.
     pub(crate) async fn append(&self, mut appends: Vec<Append>) -> Vec<AppendOutcome> {
         let count = appends.len();
+        let bytes: usize = appends.iter().map(bytes).sum();
+        if bytes > MAX_CALL_BYTES {
+            let reason =
+                format!("one call brings {bytes} bytes; at most {MAX_CALL_BYTES} are taken");
+            return vec![AppendOutcome::NotCommitted(NotCommitted::Invalid(reason)); count];
+        }
         // In the batch it may come right after another caller's append to its stream, which is not
         // what it was decided on: so it shall expect what no stream is.
         if let Some(first) = appends.first_mut().filter(|first| first.chained) {
@@ -210,6 +219,13 @@ async fn settle<W: Writer>(writer: &mut W, batch: &Batch<W::Side>) -> Result<Wri
     }
 }
 
+fn bytes(append: &Append) -> usize {
+    let Append { stream, events, .. } = append;
+    // The columns beside the two texts are short; the stream's name goes with each row.
+    let beside = stream.as_str().len() + 64;
+    events.iter().map(|e| beside + e.payload.len() + e.metadata.len()).sum()
+}
+
 /// What waits for the next transaction, and who for its answers.
 struct Queued<S> {
     batch: Batch<S>,
@@ -234,10 +250,8 @@ impl<S> Queued<S> {
         match job {
             Job::Append(appends, reply) => {
                 self.appenders.push((appends.len(), reply));
-                for event in appends.iter().flat_map(|append| &append.events) {
-                    self.events += 1;
-                    self.bytes += event.payload.len() + event.metadata.len();
-                }
+                self.events += appends.iter().map(|append| append.events.len()).sum::<usize>();
+                self.bytes += appends.iter().map(bytes).sum::<usize>();
                 self.batch.appends.extend(appends);
             }
             Job::Side(side_write, reply) => {

@@ -10,15 +10,18 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use crate::command::{CommandKey, Committed};
+use crate::command::{CommandKey, Committed, InvalidCommandId};
 use crate::document::{Checkpoint, DocumentBatch};
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::event_store::{
-    Append, AppendOutcome, Confirmation, MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES,
-    MAX_PAYLOAD_BYTES, NotCommitted,
+    Append, AppendOutcome, Confirmation, MAX_APPEND_BYTES, MAX_EVENT_TYPE_BYTES,
+    MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted,
 };
 use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
+
+/// How deep JSON may nest: what is deeper, serde_json does not read back.
+const MAX_JSON_DEPTH: usize = 127;
 
 /// A command id the log knows, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,6 +173,9 @@ fn committed(tip: Tip, replayed: bool) -> Committed {
 }
 
 fn storable(append: &Append) -> Result<(), String> {
+    if let Some(key) = append.command.as_ref().filter(|key| !key.is_valid()) {
+        return Err(InvalidCommandId { bytes: key.id.len() }.to_string());
+    }
     let limit = |what: &str, bytes: usize, most: usize| match bytes > most {
         true => Err(format!("{what} has {bytes} bytes; at most {most} are allowed")),
         false => Ok(()),
@@ -191,9 +197,30 @@ fn storable(append: &Append) -> Result<(), String> {
             if text.trim_ascii().len() != text.len() {
                 return Err(format!("the {what} of {name} has blanks around its JSON"));
             }
+            if depth(text) > MAX_JSON_DEPTH {
+                return Err(format!("the {what} of {name} nests deeper than {MAX_JSON_DEPTH}"));
+            }
         }
     }
-    Ok(())
+    let bytes = append.events.iter().map(|event| event.payload.len() + event.metadata.len());
+    limit("the append", bytes.sum(), MAX_APPEND_BYTES)
+}
+
+/// How deep the arrays and objects of a JSON text lie in one another.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => depth += 1,
+            b']' | b'}' if !in_text => depth -= 1,
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
 }
 
 /// What a store that found this `past` command and `actual` version answers to `confirm`.

@@ -12,7 +12,7 @@ use super::documents::Documents;
 use crate::actor::guard::guarded;
 use crate::event::RecordedEvent;
 use crate::event_store::Page;
-use crate::read_model::{Change, ReadModel, Sources};
+use crate::read_model::{Change, ReadModel, Sources, is_valid_key};
 use crate::stream::GlobalPosition;
 
 /// A position reached, and the event there if it was seen.
@@ -46,6 +46,10 @@ impl<M: ReadModel> Decoded<M> {
         let mut poison = None;
         for (index, event) in page.events.iter().enumerate() {
             match guarded(|| sources.change(event)) {
+                Ok(Ok(Some(change))) if !is_valid_key(&change.key) => {
+                    poison =
+                        Some((index, format!("no document can have the key {:?}", change.key)));
+                }
                 Ok(Ok(Some(change))) => changes.push((index, change)),
                 Ok(Ok(None)) => {}
                 Ok(Err(error)) => poison = Some((index, error.to_string())),

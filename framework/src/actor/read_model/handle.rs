@@ -18,7 +18,7 @@ use super::ReadModelSettings;
 use super::actor::{ReadModelActor, Stop};
 use super::read::Read;
 use crate::error::{ReadError, StoreError};
-use crate::read_model::{Document, ReadModel};
+use crate::read_model::{Document, ReadModel, is_valid_key};
 use crate::stream::GlobalPosition;
 
 /// How a read model is doing.
@@ -163,6 +163,9 @@ impl<M: ReadModel> ReadModelHandle<M> {
         after: GlobalPosition,
         within: Duration,
     ) -> Result<Document<M>, ReadError> {
+        if !is_valid_key(key) {
+            return Err(ReadError::NotFound { model: M::NAME, key: key.to_owned() });
+        }
         let permit = Arc::clone(&self.reads).try_acquire_owned();
         let permit = permit.map_err(|_| ReadError::Overloaded(M::NAME))?;
         let wanted = max(after, self.shared.answers_from());

@@ -141,3 +141,29 @@ pub async fn the_same_events_sent_again_are_answered_as_they_were(store: impl St
     let events = store.read_stream(&stream("a"), StreamVersion::ZERO, 9).await.unwrap();
     assert_eq!((events.len(), store.head().await.unwrap().0), (2, 3));
 }
+
+/// With nothing to store, the answer is where the stream is.
+pub async fn an_append_of_nothing_answers_where_its_stream_is(store: impl Store) {
+    committed(one(&store, append("b", Any, 1)).await);
+    committed(one(&store, append("a", Any, 5)).await);
+    committed(one(&store, append("b", Any, 1)).await);
+    for expected in [StreamExists, Any, Exact(StreamVersion(5))] {
+        let found = committed(one(&store, append("a", expected, 0)).await);
+        assert_eq!((found.version.0, found.position.0), (5, 6));
+    }
+    assert_eq!(committed(one(&store, append("c", NoStream, 0)).await).version.0, 0);
+    assert!(store.append(Vec::new()).await.is_empty());
+}
+
+/// A client may expect any number.
+pub async fn a_version_that_no_stream_can_have_is_a_conflict(store: impl Store) {
+    committed(one(&store, append("a", Any, 1)).await);
+    for version in [u64::MAX, 1 << 63, (1 << 63) - 1, 1 << 62] {
+        for id in ["a", "b"] {
+            let outcome = one(&store, append(id, Exact(StreamVersion(version)), 2)).await;
+            let NotCommitted::Conflict { actual } = refused(outcome) else { panic!("no conflict") };
+            assert_eq!(actual.0, u64::from(id == "a"));
+        }
+    }
+    assert_eq!(committed(one(&store, append("a", Exact(StreamVersion(1)), 1)).await).position.0, 2);
+}

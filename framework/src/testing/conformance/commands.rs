@@ -82,3 +82,23 @@ pub async fn a_confirmation_tells_stale_and_done_from_current(store: impl Store)
     let other = CommandKey::new("k", b"another").unwrap();
     assert_eq!(confirm(1, Some(&other)).await, Confirmation::KeyReused);
 }
+
+/// A retry is answered as the first time also where its neighbour moves the stream on.
+pub async fn a_command_is_known_beside_an_append_that_moves_its_stream(store: impl Store) {
+    let exact = |version| ExpectedVersion::Exact(StreamVersion(version));
+    let known = |request| {
+        let key = CommandKey::new("k", request).unwrap();
+        Append { command: Some(key), ..append("a", exact(0), 1) }
+    };
+    let first = committed(one(&store, known(b"request")).await);
+    let both = vec![append("a", exact(1), 1), known(b"request")];
+    let mut outcomes = store.append(both).await.into_iter();
+    assert_eq!(committed(outcomes.next().unwrap()).version, StreamVersion(2));
+    let again = committed(outcomes.next().unwrap());
+    assert_eq!((again.version, again.position), (first.version, first.position));
+    assert!(again.replayed);
+    let both = vec![append("a", exact(2), 1), known(b"another")];
+    let mut outcomes = store.append(both).await.into_iter();
+    assert_eq!(committed(outcomes.next().unwrap()).version, StreamVersion(3));
+    assert!(matches!(refused(outcomes.next().unwrap()), NotCommitted::KeyReused));
+}

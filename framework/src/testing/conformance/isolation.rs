@@ -1,7 +1,7 @@
 //! One bad append among good ones fails alone.
 
 use super::{append, committed, event, one, refused};
-use crate::command::Committed;
+use crate::command::{CommandKey, Committed};
 use crate::document::Store;
 use crate::event::NewEvent;
 use crate::event_store::{Append, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted};
@@ -16,6 +16,11 @@ fn of(event: NewEvent) -> Append {
 pub async fn a_bad_append_fails_alone(store: impl Store) {
     let large = format!("\"{}\"", "x".repeat(MAX_PAYLOAD_BYTES));
     let metadata = format!("\"{}\"", "x".repeat(MAX_METADATA_BYTES)).into();
+    let deep = format!("{}{}", "[".repeat(9_999), "]".repeat(9_999));
+    let keyed = |id: &str| {
+        let key = CommandKey { id: id.to_owned(), fingerprint: [0; 16] };
+        Append { command: Some(key), ..append("bad", Any, 1) }
+    };
     let bad = [
         append("bad", StreamExists, 1),
         of(event(&large)),
@@ -23,6 +28,10 @@ pub async fn a_bad_append_fails_alone(store: impl Store) {
         of(event("1 2")),
         of(event("")),
         of(event(" 1")),
+        of(event(&deep)),
+        keyed(""),
+        keyed("n\0l"),
+        keyed(&"k".repeat(5_000)),
         of(NewEvent { metadata, ..event("1") }),
         of(NewEvent { event_type: "".into(), ..event("1") }),
         of(NewEvent { event_type: "a\"b".into(), ..event("1") }),
@@ -31,12 +40,12 @@ pub async fn a_bad_append_fails_alone(store: impl Store) {
     let count = bad.len();
     let mut appends: Vec<_> = (0..50).map(|n| append(&format!("g{n}"), NoStream, 2)).collect();
     for (index, bad) in bad.into_iter().enumerate() {
-        appends.insert(index * 4, bad);
+        appends.insert(index * 3, bad);
     }
     let outcomes = store.append(appends).await;
     let mut position = 0;
     for (index, outcome) in outcomes.into_iter().enumerate() {
-        if index % 4 == 0 && index / 4 < count {
+        if index % 3 == 0 && index / 3 < count {
             let reason = refused(outcome);
             let named = matches!(reason, NotCommitted::Conflict { .. } | NotCommitted::Invalid(_));
             assert!(named, "{reason:?}");

@@ -45,7 +45,7 @@ pub(super) enum Lane {
 pub(super) struct Connections {
     runtime: Handle,
     pools: [PgPool; 4],
-    answer_within: Duration,
+    opening: Arc<Opening>,
     _running: oneshot::Sender<()>,
 }
 
@@ -78,8 +78,7 @@ impl Connections {
                 });
             })
             .map_err(|e| StartError::Thread(e.to_string()))?;
-        let answer_within = opening.options.answer_within;
-        Ok(Self { runtime: handle, pools, answer_within, _running: running })
+        Ok(Self { runtime: handle, pools, opening: Arc::clone(opening), _running: running })
     }
 
     pub(super) fn pool(&self, lane: Lane) -> &PgPool {
@@ -96,8 +95,8 @@ impl Connections {
         lane: Lane,
         statement: impl Fn() -> Statement + Send + 'static,
     ) -> Result<Vec<PgRow>, Fault> {
-        let (pool, within) = (self.pool(lane).clone(), self.answer_within);
-        let running = self.runtime.spawn(async move { run(&pool, within, statement).await });
+        let (pool, opening) = (self.pool(lane).clone(), Arc::clone(&self.opening));
+        let running = self.runtime.spawn(async move { run(&opening, &pool, statement).await });
         // It ends early only with the thread, that is, with the store.
         running.await.unwrap_or_else(|_| Err(Fault::NotConnected("the store is closed".into())))
     }
@@ -113,15 +112,17 @@ impl Connections {
     }
 }
 
-async fn run(
+/// The same on this thread.
+pub(super) async fn run(
+    opening: &Opening,
     pool: &PgPool,
-    within: Duration,
     statement: impl Fn() -> Statement,
 ) -> Result<Vec<PgRow>, Fault> {
+    let within = opening.options.answer_within;
     let mut dead = 0;
     loop {
-        let mut connection =
-            pool.acquire().await.map_err(|error| Fault::NotConnected(describe(&error)))?;
+        let acquired = pool.acquire().await;
+        let mut connection = acquired.map_err(|error| not_connected(opening, &error))?;
         match timeout(within, statement().fetch_all(&mut *connection)).await {
             Ok(Ok(rows)) => return Ok(rows),
             Ok(Err(error)) if is_lost(&error) => {
@@ -138,6 +139,16 @@ async fn run(
             }
         }
     }
+}
+
+/// Why there is no connection. A pool that waited in vain does not say; the listener may know.
+fn not_connected(opening: &Opening, error: &sqlx::Error) -> Fault {
+    let sqlx::Error::PoolTimedOut = error else { return Fault::NotConnected(describe(error)) };
+    let trouble = opening.trouble.borrow().clone();
+    Fault::NotConnected(trouble.unwrap_or_else(|| {
+        let within = opening.options.connect_within;
+        format!("no connection within {within:?}: all are busy, or the server gives no more")
+    }))
 }
 
 fn pool(opening: &Arc<Opening>, most: u32) -> PgPool {

@@ -46,7 +46,10 @@ impl<'a> Assumed<'a> {
             let place = *assumed.places.entry(stream).or_insert_with(|| {
                 let version = match (found.tips.get(stream), expected) {
                     (Some(tip), _) => tip.version,
-                    (None, ExpectedVersion::Exact(version)) => *version,
+                    // No stream is as long as this, and planned versions go on from it.
+                    (None, ExpectedVersion::Exact(version)) => {
+                        StreamVersion(version.0.min(PLANNED))
+                    }
                     (None, ExpectedVersion::StreamExists) => StreamVersion(1),
                     (None, ExpectedVersion::Any | ExpectedVersion::NoStream) => StreamVersion::ZERO,
                 };

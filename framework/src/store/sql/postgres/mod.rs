@@ -28,7 +28,6 @@ use uuid::Uuid;
 pub use self::options::PostgresOptions;
 
 use self::connections::Connections;
-use self::signals::Reachable;
 use crate::command::CommandKey;
 use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
 use crate::error::{StartError, StoreError};
@@ -51,7 +50,7 @@ pub struct PostgresStore {
     connections: Arc<Connections>,
     identity: LogIdentity,
     head: watch::Receiver<GlobalPosition>,
-    reachable: Reachable,
+    trouble: watch::Receiver<Option<String>>,
     place: Arc<str>,
 }
 
@@ -118,7 +117,7 @@ impl EventStore for PostgresStore {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.reachable.borrow().clone()
+        self.trouble.borrow().clone()
     }
 }
 

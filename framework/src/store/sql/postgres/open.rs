@@ -32,6 +32,8 @@ pub(super) struct Opening {
     pub(super) place: Arc<str>,
     identity: OnceLock<LogIdentity>,
     pub(super) head: Arc<watch::Sender<GlobalPosition>>,
+    /// Why the database cannot be reached, if it cannot.
+    pub(super) trouble: watch::Sender<Option<String>>,
 }
 
 impl Opening {
@@ -52,7 +54,8 @@ impl Opening {
             format!("postgres://{}:{}/{database}", connect.get_host(), connect.get_port()).into();
         let connect = with_session_settings(connect, &options);
         let head = Arc::new(watch::channel(GlobalPosition::ZERO).0);
-        Ok(Self { options, connect, place, identity: OnceLock::new(), head })
+        let (identity, trouble) = (OnceLock::new(), watch::Sender::new(None));
+        Ok(Self { options, connect, place, identity, head, trouble })
     }
 
     /// A connection whose settings are safe.
@@ -86,9 +89,11 @@ impl Opening {
     }
 
     async fn check_settings(&self, connection: &mut PgConnection) -> Result<(), StartError> {
+        // What the session was given it keeps: a reload of the configuration must not weaken it.
         let found = sqlx::query(
             "SELECT current_setting('fsync'), current_setting('full_page_writes'),
-                    current_setting('synchronous_commit'), current_setting('transaction_isolation'),
+                    set_config('synchronous_commit', current_setting('synchronous_commit'), false),
+                    current_setting('transaction_isolation'),
                     current_setting('session_replication_role'), current_setting('server_encoding'),
                     CASE WHEN pg_is_in_recovery() THEN 'on' ELSE 'off' END,
                     current_setting('transaction_read_only'),
@@ -202,9 +207,10 @@ pub(super) async fn open(options: PostgresOptions) -> Result<PostgresStore, Star
     let writer = PostgresWriter::new(Arc::clone(&opening));
     let committer = Committer::start(Arc::clone(&opening.head), move || writer)?;
     let connections = Arc::new(Connections::start(&opening)?);
-    let reachable = signals::start(&opening, &connections);
+    signals::start(&opening, &connections);
     let (place, head) = (Arc::clone(&opening.place), opening.head.subscribe());
-    Ok(PostgresStore { committer, connections, identity, head, reachable, place })
+    let trouble = opening.trouble.subscribe();
+    Ok(PostgresStore { committer, connections, identity, head, trouble, place })
 }
 
 /// Refuses a pooler that gives one session to several clients: what one of them set or prepared,

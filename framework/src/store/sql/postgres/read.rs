@@ -162,7 +162,8 @@ impl PostgresStore {
         version: StreamVersion,
         command: Option<&CommandKey>,
     ) -> Result<Confirmation, StoreError> {
-        let (asked, id) = (stream.clone(), command.map(|key| key.id.clone()));
+        let known = command.filter(|key| key.is_valid());
+        let (asked, id) = (stream.clone(), known.map(|key| key.id.clone()));
         // One statement: version and command of the same moment.
         let row = self.connections.row(Lane::Streams, move || {
             sqlx::query(

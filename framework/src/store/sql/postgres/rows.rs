@@ -45,8 +45,8 @@ pub(super) fn append(
     // What is known already is not asked again: it would keep its stream from holding.
     let events = || refused().flat_map(|a| a.events.iter().map(|e| (place(&a.stream), e.event_id)));
     let events = || events().filter(|(_, id)| !found.stored.contains_key(id));
-    let keys = || refused().filter_map(|a| Some((place(&a.stream), &*a.command.as_ref()?.id)));
-    let keys = || keys().filter(|(_, id)| !found.commands.contains_key(*id));
+    let keys = || refused().filter_map(|a| Some((place(&a.stream), a.command.as_ref()?)));
+    let keys = || keys().filter(|(_, key)| key.is_valid() && !found.commands.contains_key(&key.id));
     sqlx::query(
         "SELECT * FROM actum.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
                                     $15, $16, $17, $18, $19, $20, $21, $22, $23,
@@ -75,7 +75,7 @@ pub(super) fn append(
     .bind(events().map(|(place, _)| number(place)).collect::<Vec<_>>())
     .bind(events().map(|(_, id)| id).collect::<Vec<_>>())
     .bind(keys().map(|(place, _)| number(place)).collect::<Vec<_>>())
-    .bind(keys().map(|(_, id)| id).collect::<Vec<_>>())
+    .bind(keys().map(|(_, key)| &*key.id).collect::<Vec<_>>())
 }
 
 /// Whether the plan has it stored now.

@@ -25,9 +25,10 @@ pub(super) async fn refuse_others(
         ))),
         Some(_) => Ok(()),
         None => {
+            // Another process may have begun to migrate just now.
             let taken: Option<String> = sqlx::query_scalar(
-                "SELECT relname::text FROM pg_class
-                 WHERE relnamespace = to_regnamespace('actum') LIMIT 1",
+                "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace('actum')
+                 AND to_regclass('actum.migrations') IS NULL LIMIT 1",
             )
             .fetch_optional(connection)
             .await

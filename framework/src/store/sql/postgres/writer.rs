@@ -136,6 +136,7 @@ impl PostgresWriter {
         let mut outcomes: Vec<Option<AppendOutcome>> = vec![None; all.len()];
         let mut open: Vec<usize> = (0..all.len()).collect();
         let (mut found, mut head) = (Current::default(), None);
+        let mut unread = "the server did not answer for it".to_owned();
         while !open.is_empty() {
             let appends: Cow<'_, [Append]> = match open.len() == all.len() {
                 true => Cow::Borrowed(all),
@@ -160,20 +161,24 @@ impl PostgresWriter {
             let recorded_at = self.opening.options.clock.now();
             let call = rows::append(&appends, &assumed, &planned, &found, recorded_at, care);
             crate::crash::point("append.before_commit");
-            let answer = match self.one_row(&mut session.connection, call).await {
-                Ok(row) => Answer::read(&row, &assumed, &planned, &mut found).map_err(Fault::from),
-                Err(fault) => Err(fault),
-            };
+            let row = self.one_row(&mut session.connection, call).await;
             crate::crash::point("append.after_commit");
-            let partly_stored = head.is_some();
-            let answer = answer.map_err(|fault| Failed { fault, partly_stored })?;
+            let row = row.map_err(|fault| Failed { fault, partly_stored: head.is_some() })?;
+            let answer = match Answer::read(&row, &assumed, &planned, &mut found) {
+                Ok(answer) => answer,
+                // Committed, and sent again it would be answered no better.
+                Err(error) => {
+                    unread = format!("{}: the answer cannot be read: {error}", self.opening.place);
+                    break;
+                }
+            };
             head = head.max(Some(answer.head()));
             for (place, index) in open.iter().enumerate() {
                 outcomes[*index] = answer.settle(place, &assumed, &planned);
             }
             open.retain(|index| outcomes[*index].is_none());
         }
-        let lost = || AppendOutcome::Unknown("the server did not answer for it".into());
+        let lost = || AppendOutcome::Unknown(unread.clone());
         let appends = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(lost)).collect();
         Ok(Written { appends, side_writes: Vec::new(), head: head.unwrap_or_default() })
     }
