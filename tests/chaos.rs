@@ -3,6 +3,7 @@
 //! `scripts/chaos` repeats each fault more often than the normal test run does. What a test has
 //! survived it prints, on lines that begin with `survived`.
 
+mod hot_account;
 mod log;
 mod order;
 
