@@ -19,7 +19,7 @@ use tracing::{error, warn};
 
 use crate::error::{StartError, StoreError};
 use crate::event_store::{Append, AppendOutcome, NotCommitted};
-use crate::stream::GlobalPosition;
+use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
 
 /// How many submissions may wait; beyond it appenders wait to submit.
 const QUEUE: usize = 4096;
@@ -123,8 +123,13 @@ impl<S: Send + 'static> Committer<S> {
     }
 
     /// See `EventStore::append`.
-    pub(crate) async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
+    pub(crate) async fn append(&self, mut appends: Vec<Append>) -> Vec<AppendOutcome> {
         let count = appends.len();
+        // In the batch it may come right after another caller's append to its stream, which is not
+        // what it was decided on: so it shall expect what no stream is.
+        if let Some(first) = appends.first_mut().filter(|first| first.chained) {
+            first.expected = ExpectedVersion::Exact(StreamVersion(u64::MAX));
+        }
         let (reply, outcome) = oneshot::channel();
         if self.queue.send(Job::Append(appends, reply)).await.is_err() {
             let stopped = NotCommitted::Unavailable("the writer has stopped".into());

@@ -6,18 +6,31 @@ use time::OffsetDateTime;
 use super::PostgresStore;
 use super::connections::{Lane, Statement};
 use super::groups::{Assumed, rank};
+use crate::command::Committed;
 use crate::document::{Checkpoint, DocumentBatch};
 use crate::error::StoreError;
+use crate::event_store::{Append, AppendOutcome};
 use crate::snapshot::Snapshot;
-use crate::store::plan::{Plan, continues};
+use crate::store::plan::{Current, Plan, continues};
 use crate::stream::GlobalPosition;
+
+/// What a call looks out for besides versions and command ids.
+#[derive(Clone, Copy)]
+pub(super) struct Care {
+    /// Events may stand already: look for their ids.
+    pub(super) find_events: bool,
+    /// Outcomes depend on one another beyond their streams.
+    pub(super) all_or_none: bool,
+}
 
 /// The call of `actum.append` for a plan.
 pub(super) fn append(
+    appends: &[Append],
     assumed: &Assumed<'_>,
     planned: &Plan<'_>,
+    found: &Current,
     recorded_at: OffsetDateTime,
-    find_events: bool,
+    care: Care,
 ) -> Statement {
     let streams = || assumed.streams.iter();
     let expected = assumed.versions.iter().zip(&assumed.takes_any);
@@ -26,9 +39,18 @@ pub(super) fn append(
     let place = |stream| assumed.place(stream);
     let number = |place: usize| place as i32 + 1; // arrays begin at 1; a batch has few streams
     let commands = || planned.commands.iter();
+    let outcomes = || appends.iter().zip(&planned.outcomes);
+    let refused =
+        || outcomes().filter(|(_, outcome)| !is_stored(outcome)).map(|(append, _)| append);
+    // What is known already is not asked again: it would keep its stream from holding.
+    let events = || refused().flat_map(|a| a.events.iter().map(|e| (place(&a.stream), e.event_id)));
+    let events = || events().filter(|(_, id)| !found.stored.contains_key(id));
+    let keys = || refused().filter_map(|a| Some((place(&a.stream), &*a.command.as_ref()?.id)));
+    let keys = || keys().filter(|(_, id)| !found.commands.contains_key(*id));
     sqlx::query(
         "SELECT * FROM actum.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-                                    $15, $16, $17, $18, $19)",
+                                    $15, $16, $17, $18, $19, $20, $21, $22, $23,
+                                    $24)",
     )
     .bind(streams().map(|s| s.aggregate_type()).collect::<Vec<_>>())
     .bind(streams().map(|s| s.id()).collect::<Vec<_>>())
@@ -48,7 +70,17 @@ pub(super) fn append(
     .bind(commands().map(|c| &c.key.fingerprint[..]).collect::<Vec<_>>())
     .bind(commands().map(|c| assumed.offset(place(c.stream), c.tip.version)).collect::<Vec<_>>())
     .bind(commands().map(|c| rank(c.tip.position) as i32).collect::<Vec<_>>())
-    .bind(find_events)
+    .bind(care.find_events)
+    .bind(care.all_or_none)
+    .bind(events().map(|(place, _)| number(place)).collect::<Vec<_>>())
+    .bind(events().map(|(_, id)| id).collect::<Vec<_>>())
+    .bind(keys().map(|(place, _)| number(place)).collect::<Vec<_>>())
+    .bind(keys().map(|(_, id)| id).collect::<Vec<_>>())
+}
+
+/// Whether the plan has it stored now.
+fn is_stored(outcome: &AppendOutcome) -> bool {
+    matches!(outcome, AppendOutcome::Committed(Committed { replayed: false, .. }))
 }
 
 impl PostgresStore {

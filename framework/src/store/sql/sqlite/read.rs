@@ -16,7 +16,7 @@ use crate::event::RecordedEvent;
 use crate::event_store::{Confirmation, Filter, Page};
 use crate::snapshot::Snapshot;
 use crate::store::plan::confirmation;
-use crate::store::sql::numbers::{assert_dense, is_beyond, past_command};
+use crate::store::sql::numbers::{assert_dense, is_beyond, most, past_command};
 use crate::store::sql::packed::unpack;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
@@ -153,7 +153,7 @@ impl SqliteStore {
         bind: impl Fn(&'static str) -> Query<'static, Sqlite, SqliteArguments>,
         limit: usize,
     ) -> Result<(SqliteRow, Vec<RecordedEvent>), StoreError> {
-        let mut limit = limit as i64;
+        let mut limit = most(limit);
         let row = loop {
             match bind(page).bind(limit).fetch_one(&mut *reader).await {
                 Ok(row) => break row,

@@ -78,7 +78,12 @@ impl SqliteWriter {
     ) -> Result<Written, Failed> {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         let current = self.current(connection, &batch.appends, care).await?;
-        let planned = plan(&batch.appends, current);
+        let mut planned = plan(&batch.appends, current);
+        if !care && planned.has_conflicts(&batch.appends) {
+            // It may be one that was stored before, sent again.
+            let current = self.current(connection, &batch.appends, true).await?;
+            planned = plan(&batch.appends, current);
+        }
         rows::insert_events(connection, &planned.rows, self.opening.options.clock.now()).await?;
         rows::insert_commands(connection, &planned.commands).await?;
         let mut side_writes = Vec::with_capacity(batch.side_writes.len());
