@@ -5,6 +5,7 @@ mod bank;
 mod bank_faults;
 mod bank_input;
 mod bank_program;
+mod chaos;
 mod child;
 mod competing;
 mod conformance;
