@@ -134,15 +134,23 @@ BEGIN
            array_agg(found.expected IS NULL OR found.expected = found.version)
     INTO versions, positions, held
     FROM (
-        SELECT coalesce(tip.version, 0) AS version, coalesce(tip.position, 0) AS position,
-               asked.expected
+        SELECT coalesce(tip.version, last.version, 0) AS version,
+               coalesce(tip.position, last.position, 0) AS position, asked.expected
         FROM unnest(stream_types, stream_ids, expected) WITH ORDINALITY
              AS asked (stream_type, stream_id, expected, place)
+        -- From the expected version on there is mostly one: a third of the time of looking for the last.
         LEFT JOIN LATERAL (
             SELECT version, position FROM actum.events AS e
             WHERE e.stream_type = asked.stream_type AND e.stream_id = asked.stream_id
+            AND e.version >= coalesce(asked.expected, 0)
             ORDER BY version DESC LIMIT 1
         ) AS tip ON true
+        LEFT JOIN LATERAL (
+            SELECT version, position FROM actum.events AS e
+            WHERE tip.version IS NULL AND asked.expected > 0
+            AND e.stream_type = asked.stream_type AND e.stream_id = asked.stream_id
+            ORDER BY version DESC LIMIT 1
+        ) AS last ON true
         ORDER BY asked.place
     ) AS found;
 
