@@ -23,10 +23,10 @@ const STOPPED_FOR: Duration = Duration::from_secs(7);
 
 /// Notes each save: under which token, by which bank, how far, and whether it was let through.
 const NOTE_SAVES: &str = r#"
-CREATE TABLE saves (n bigint GENERATED ALWAYS AS IDENTITY, model text, token bigint, bank text,
+CREATE SCHEMA noted;
+CREATE TABLE noted.saves (n bigint GENERATED ALWAYS AS IDENTITY, model text, token bigint, bank text,
                     "position" bigint, is_owner boolean);
-CREATE SCHEMA unnoted;
-ALTER FUNCTION actum.save_documents SET SCHEMA unnoted;
+ALTER FUNCTION actum.save_documents SET SCHEMA noted;
 CREATE FUNCTION actum.save_documents(
     model text, token bigint, from_position bigint, keys text[], bodies text[], log_id uuid,
     "position" bigint, event_id uuid, OUT is_owner boolean,
@@ -34,8 +34,8 @@ CREATE FUNCTION actum.save_documents(
 ) LANGUAGE plpgsql AS $$
 BEGIN
     SELECT * INTO is_owner, stored_log_id, stored_position, stored_event_id
-    FROM unnoted.save_documents($1, $2, $3, $4, $5, $6, $7, $8);
-    INSERT INTO public.saves (model, token, bank, "position", is_owner)
+    FROM noted.save_documents($1, $2, $3, $4, $5, $6, $7, $8);
+    INSERT INTO noted.saves (model, token, bank, "position", is_owner)
     VALUES ($1, $2, current_setting('application_name'), $7, is_owner);
 END $$;"#;
 
@@ -233,7 +233,7 @@ async fn an_owner_that_sleeps_through_its_lease_writes_nothing_when_it_wakes() {
 /// went back; how many saves were refused.
 async fn check_saves(connection: &mut PgConnection) -> usize {
     let saves: Vec<(String, i64, String, i64, bool)> =
-        sqlx::query_as("SELECT model, token, bank, position, is_owner FROM saves ORDER BY n")
+        sqlx::query_as("SELECT model, token, bank, position, is_owner FROM noted.saves ORDER BY n")
             .fetch_all(connection)
             .await
             .unwrap();
