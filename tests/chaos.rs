@@ -3,11 +3,13 @@
 //! `scripts/chaos` repeats each fault more often than the normal test run does. What a test has
 //! survived it prints, on lines that begin with `survived`.
 
+mod documents;
 mod driver;
 mod hot_account;
 mod log;
 mod nemesis;
 mod order;
+mod owners;
 
 /// How many times the normal number of faults: `ACTUM_CHAOS_ROUNDS`, or 1.
 fn rounds() -> usize {

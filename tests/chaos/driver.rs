@@ -14,8 +14,8 @@ use crate::http::Client;
 pub const ACCOUNTS: u64 = 6;
 pub const OPENING: i64 = 1_000;
 
-/// How long a worker waits for one answer.
-const PATIENCE: Duration = Duration::from_millis(400);
+/// How long a worker waits for one answer while things break.
+pub const IMPATIENT: Duration = Duration::from_millis(400);
 
 /// How long a command may stay without a definite answer, whatever happens.
 const DEFINITE_WITHIN: Duration = Duration::from_secs(60);
@@ -66,18 +66,25 @@ pub struct Driver {
     pub stop: AtomicBool,
 }
 
+impl Driver {
+    pub fn acknowledged(&self) -> i64 {
+        self.acknowledged.load(Ordering::SeqCst)
+    }
+}
+
 /// One of those who send.
 pub struct Worker<'a> {
     driver: &'a Driver,
     random: u64,
+    patience: Duration,
     /// A connection to each bank, and which address it leads to.
     clients: [Option<(String, Client)>; 2],
     pub history: Vec<Sent>,
 }
 
 impl<'a> Worker<'a> {
-    pub fn new(driver: &'a Driver, seed: u64) -> Self {
-        Self { driver, random: seed, clients: [None, None], history: Vec::new() }
+    pub fn new(driver: &'a Driver, seed: u64, patience: Duration) -> Self {
+        Self { driver, random: seed, patience, clients: [None, None], history: Vec::new() }
     }
 
     /// Opens the accounts and gives each its first money.
@@ -116,20 +123,18 @@ impl<'a> Worker<'a> {
         assert!(matches!(credited.outcome, Outcome::Committed(_)), "{credited:?}");
     }
 
-    /// Sends again what was answered long ago: the answer is the same.
+    /// Sends again what was carried out before: the answer is the same.
     fn repeat(&mut self) {
-        let which = self.below(self.history.len() as u64);
+        let (which, bank) = (self.below(self.history.len() as u64), self.below(2) as usize);
         let sent = self.history[which as usize].clone();
-        let bank = self.below(2) as usize;
-        if let (Outcome::Committed(position), Answer::Committed(again)) =
-            (sent.outcome, self.attempt(&sent, bank))
-        {
+        let Outcome::Committed(position) = sent.outcome else { return };
+        if let Answer::Committed(again) = self.attempt(&sent, bank) {
             assert_eq!(again, position, "a repeated command was answered otherwise: {sent:?}");
         }
     }
 
     fn carry_out(&mut self, key: String, account: u64, name: &'static str, amount: i64) -> Sent {
-        let after = self.driver.acknowledged.load(Ordering::SeqCst);
+        let after = self.driver.acknowledged();
         let (unknown, outcome) = (0, Outcome::Open);
         let mut sent = Sent { key, account, name, amount, after, unknown, outcome };
         self.settle(&mut sent);
@@ -141,7 +146,7 @@ impl<'a> Worker<'a> {
     pub fn settle(&mut self, sent: &mut Sent) {
         let (began, mut bank) = (Instant::now(), self.below(2) as usize);
         while began.elapsed() < DEFINITE_WITHIN {
-            let before = self.driver.acknowledged.load(Ordering::SeqCst);
+            let before = self.driver.acknowledged();
             match self.attempt(sent, bank) {
                 Answer::Committed(position) => {
                     assert!(position > sent.after, "older than what came before: {sent:?}");
@@ -180,9 +185,10 @@ impl<'a> Worker<'a> {
 
     fn ask(&mut self, sent: &Sent, bank: usize) -> io::Result<Answer> {
         let address = self.driver.addresses[bank].lock().unwrap().clone();
+        let patience = self.patience;
         let there = &mut self.clients[bank];
         if there.as_ref().is_none_or(|(connected, _)| *connected != address) {
-            let client = Client::connect(&address)?.patience(PATIENCE)?;
+            let client = Client::connect(&address)?.patience(patience)?;
             *there = Some((address, client));
         }
         let Some((_, client)) = there else { unreachable!("it was connected just now") };
