@@ -1,7 +1,11 @@
 //! What is particular to PostgreSQL, against real servers.
 
 mod batches;
+mod disk;
+mod doubt;
 mod ledger;
+mod neighbours;
 mod opening;
 pub mod server;
+mod servers;
 mod settings;
