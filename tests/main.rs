@@ -11,6 +11,7 @@ mod counter;
 mod crash;
 mod directory;
 mod disk;
+mod document_keys;
 mod faults;
 mod http;
 mod overload;

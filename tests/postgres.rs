@@ -9,3 +9,4 @@ mod opening;
 pub mod server;
 mod servers;
 mod settings;
+mod values;

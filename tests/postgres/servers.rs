@@ -8,6 +8,7 @@ use actum::{
 };
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
+use uuid::Uuid;
 
 use super::disk::Disk;
 use super::ledger::{
@@ -202,14 +203,15 @@ async fn a_full_disk_of_the_server_refuses_and_recovers() {
     };
     let server = Server::below(disk.path()).await;
     let store = open(&server.url()).await;
-    let payload = format!("\"{}\"", "x".repeat(1 << 20));
+    // Random, so that it cannot be compressed.
+    let payload: String = (0..1 << 15).map(|_| Uuid::now_v7().simple().to_string()).collect();
     let mut large = append("1", ANY);
-    large.events[0].payload = payload.into();
+    large.events[0].payload = format!("\"{payload}\"").into();
     let mut acknowledged = Vec::new();
     disk.fill_up_to(20);
     let reason = loop {
         let mut next = large.clone();
-        next.events[0].event_id = uuid::Uuid::now_v7();
+        next.events[0].event_id = Uuid::now_v7();
         match tokio::time::timeout(Duration::from_secs(3), store.append(vec![next.clone()])).await {
             Ok(mut outcomes) => match outcomes.remove(0) {
                 actum::AppendOutcome::Committed(done) => {
