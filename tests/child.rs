@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::postgres::{PgConnectOptions, PgRow};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::{ConnectOptions, FromRow};
 
 use crate::http::Client;
 
@@ -17,7 +18,7 @@ pub struct Bank {
 }
 
 impl Bank {
-    /// Starts the bank on an SQLite file and waits until it listens; `None` if it ended before.
+    /// Starts the bank on an SQLite file, or the database at a URL, and waits until it listens; `None` if it ended before.
     pub fn start(store: &str, environment: &[(&str, &str)]) -> Option<Self> {
         Self::spawn(&mut Self::command(store), environment)
     }
@@ -92,18 +93,17 @@ impl Drop for Bank {
     }
 }
 
-/// The log as it stands in the file, read without any code of the framework, and asserted:
+/// The log as it stands in the database, read without any code of the framework, and asserted:
 /// positions 1..N, versions 1..n, no event id twice, no command id twice.
 pub async fn read_log(store: &str) -> Vec<(String, String, String)> {
-    let mut connection = open(store).await;
-    let rows: Vec<(i64, String, i64, Vec<u8>, String, String)> = sqlx::query_as(
+    let rows: Vec<(i64, String, i64, Vec<u8>, String, String)> = rows(
+        store,
         "SELECT position, stream_type || '-' || stream_id, version, event_id, event_type, payload
          FROM events ORDER BY position",
+        "SELECT position, stream_type || '-' || stream_id, version, uuid_send(event_id),
+         event_type, payload::text FROM actum.events ORDER BY position",
     )
-    .fetch_all(&mut connection)
-    .await
-    .unwrap();
-    connection.close().await.unwrap();
+    .await;
     let mut versions: HashMap<String, i64> = HashMap::new();
     let mut ids = std::collections::HashSet::new();
     for (index, (position, stream, version, event_id, ..)) in rows.iter().enumerate() {
@@ -118,15 +118,26 @@ pub async fn read_log(store: &str) -> Vec<(String, String, String)> {
 
 /// The position at which each command id of the log took effect.
 pub async fn read_commands(store: &str) -> HashMap<String, i64> {
-    let mut connection = open(store).await;
-    let rows: Vec<(String, i64)> = sqlx::query_as("SELECT command_id, position FROM commands")
-        .fetch_all(&mut connection)
-        .await
-        .unwrap();
-    connection.close().await.unwrap();
+    let rows: Vec<(String, i64)> = rows(
+        store,
+        "SELECT command_id, position FROM commands",
+        "SELECT command_id, position FROM actum.commands",
+    )
+    .await;
     rows.into_iter().collect()
 }
 
-async fn open(store: &str) -> SqliteConnection {
-    SqliteConnectOptions::new().filename(store).connect().await.unwrap()
+/// The rows of a question to a file, or to the database at a URL.
+async fn rows<T>(store: &str, sqlite: &'static str, postgres: &'static str) -> Vec<T>
+where
+    T: Send + Unpin + for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow>,
+{
+    if store.starts_with("postgres://") {
+        let options: PgConnectOptions = store.parse().unwrap();
+        let mut connection = options.connect().await.unwrap();
+        return sqlx::query_as(postgres).fetch_all(&mut connection).await.unwrap();
+    }
+    let options = SqliteConnectOptions::new().filename(store);
+    let mut connection = options.connect().await.unwrap();
+    sqlx::query_as(sqlite).fetch_all(&mut connection).await.unwrap()
 }

@@ -13,6 +13,7 @@ mod counter;
 mod crash;
 mod directory;
 mod disk;
+mod document_keys;
 mod faults;
 mod http;
 mod oracle;

@@ -1,8 +1,13 @@
 //! What is particular to PostgreSQL, against real servers.
 
 mod batches;
+mod disk;
+mod doubt;
 mod ledger;
+mod neighbours;
 mod opening;
 mod readme;
 pub mod server;
+mod servers;
 mod settings;
+mod values;

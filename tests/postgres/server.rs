@@ -88,8 +88,13 @@ pub struct Server {
 impl Server {
     /// Makes and starts one.
     pub async fn private() -> Self {
+        Self::below(&services()).await
+    }
+
+    /// The same with its data below this folder.
+    pub async fn below(folder: &Path) -> Self {
         let port = free_port();
-        let directory = services().join(format!("private/{}-{port}", std::process::id()));
+        let directory = folder.join(format!("private/{}-{port}", std::process::id()));
         let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port);
         let options = options.username("actum").database("postgres");
         let server = Self { directory, port, options };
@@ -198,7 +203,7 @@ async fn execute(server: &PgConnectOptions, statement: &str) -> sqlx::Result<()>
 }
 
 /// Where `scripts/services` keeps its servers, and looks for what tests that were killed left.
-fn services() -> PathBuf {
+pub fn services() -> PathBuf {
     let named = std::env::var_os("ACTUM_SERVICES_DIR").map(PathBuf::from);
     named.unwrap_or_else(|| {
         let user = Path::new("/proc/self").metadata().unwrap().uid();

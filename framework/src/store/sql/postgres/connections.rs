@@ -118,7 +118,7 @@ pub(super) async fn run(
     pool: &PgPool,
     statement: impl Fn() -> Statement,
 ) -> Result<Vec<PgRow>, Fault> {
-    let within = opening.options.answer_within;
+    let within = opening.silent_after();
     let mut dead = 0;
     loop {
         let acquired = pool.acquire().await;

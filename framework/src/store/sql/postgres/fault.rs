@@ -11,6 +11,8 @@ const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK: &str = "40P01";
 const READ_ONLY: &str = "25006";
 const PROTOCOL_VIOLATION: &str = "08P01";
+const STATEMENT_EXISTS: &str = "42P05";
+const NO_SUCH_STATEMENT: &str = "26000";
 
 /// Why a statement has no answer.
 #[derive(Debug)]
@@ -95,7 +97,7 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
 pub(super) fn describe(error: &sqlx::Error) -> String {
     let advice = match database_error(error).map(PgDatabaseError::code) {
         Some(READ_ONLY) => "this server is a standby or read-only; connect to the primary",
-        Some(PROTOCOL_VIOLATION) => {
+        Some(PROTOCOL_VIOLATION | STATEMENT_EXISTS | NO_SUCH_STATEMENT) => {
             "if this is pgbouncer or another pooler, connect to PostgreSQL itself"
         }
         Some("28000" | "28P01") => "check user and password",

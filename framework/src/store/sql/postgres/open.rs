@@ -5,6 +5,7 @@
 //! still leads to the same log, which has not been rewound.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Row};
@@ -23,6 +24,9 @@ use crate::stream::GlobalPosition;
 
 /// The oldest release whose `pg_terminate_backend` can wait.
 const OLDEST_POSTGRES: i32 = 140_000;
+
+/// The server gives up a statement at the limit; so much later its silence is taken for a loss.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What is needed to open one more connection.
 pub(super) struct Opening {
@@ -56,6 +60,11 @@ impl Opening {
         let head = Arc::new(watch::channel(GlobalPosition::ZERO).0);
         let (identity, trouble) = (OnceLock::new(), watch::Sender::new(None));
         Ok(Self { options, connect, place, identity, head, trouble })
+    }
+
+    /// How long a statement may be without an answer before its connection is given up.
+    pub(super) fn silent_after(&self) -> Duration {
+        self.options.answer_within + GRACE
     }
 
     /// A connection whose settings are safe.

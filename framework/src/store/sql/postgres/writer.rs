@@ -32,8 +32,8 @@ const ATTEMPTS: u32 = 4;
 /// How long after a failed connection no other is tried; commands are refused meanwhile.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The server gives up a statement at the limit; so much later its silence is taken for a loss.
-const GRACE: Duration = Duration::from_secs(1);
+/// How long closing may take.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) struct PostgresWriter {
     opening: Arc<Opening>,
@@ -102,7 +102,7 @@ impl PostgresWriter {
         connection: &mut PgConnection,
         statement: Statement,
     ) -> Result<PgRow, Fault> {
-        let within = self.opening.options.answer_within + GRACE;
+        let within = self.opening.silent_after();
         let answer = timeout(within, statement.fetch_one(connection)).await;
         Ok(answer.map_err(|_| Fault::Silent(within))??)
     }
@@ -240,7 +240,7 @@ impl Writer for PostgresWriter {
     async fn close(&mut self) {
         use sqlx::Connection;
         if let Some(session) = self.session.take() {
-            let _ = timeout(GRACE, session.connection.close()).await; // the server notices anyway
+            let _ = timeout(CLOSE_WITHIN, session.connection.close()).await; // the server notices anyway
         }
     }
 }
