@@ -218,7 +218,10 @@ fn known_commands(row: &PgRow) -> Result<Vec<(String, PastCommand)>, sqlx::Error
     known.map(|(id, (f, (v, p)))| Ok((id, past_command(f, v, p)?))).collect()
 }
 
-fn stored_events(row: &PgRow) -> Result<Vec<(Uuid, (StreamId, Tip))>, sqlx::Error> {
+/// An event's id, and where it stands.
+type Stored = (Uuid, (StreamId, Tip));
+
+fn stored_events(row: &PgRow) -> Result<Vec<Stored>, sqlx::Error> {
     let ids: Option<Vec<Uuid>> = row.try_get("stored_ids")?;
     let Some(ids) = ids else { return Ok(Vec::new()) };
     let types: Vec<String> = row.try_get("stored_types")?;
