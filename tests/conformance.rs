@@ -4,15 +4,16 @@ use actum::{MemoryStore, PostgresStore, SqliteStore};
 
 use crate::directory::Directory;
 
-// Were the attributes not on the tests, these would panic.
+// What is written before the name stands on each test: without it, these would fail.
 actum::conformance!(
     #[should_panic(expected = "no such store")]
     absent,
-    || async {
-        let absent: Option<MemoryStore> = None;
-        (absent.expect("no such store"), ())
-    }
+    no_store
 );
+
+async fn no_store() -> (MemoryStore, ()) {
+    panic!("no such store")
+}
 
 actum::conformance!(memory, || async { (MemoryStore::new(), ()) });
 

@@ -4,7 +4,7 @@ use actum::Aggregate;
 use serde::{Deserialize, Serialize};
 
 /// Adds numbers up.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Counter {
     /// The sum so far.
     pub sum: i64,

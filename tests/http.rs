@@ -27,6 +27,12 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
+    /// Waits only so long for each answer. After one that was late the connection is of no use.
+    pub fn patience(self, within: Duration) -> Result<Self> {
+        self.stream.get_ref().set_read_timeout(Some(within))?;
+        Ok(self)
+    }
+
     /// Asks for something.
     pub fn get(&mut self, path: &str) -> Result<Answer> {
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: bank\r\n\r\n"))

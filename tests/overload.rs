@@ -15,7 +15,7 @@ use crate::child::read_log;
 use crate::directory::Directory;
 
 /// Keeps its commands under way until the test opens it.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Gate;
 
 static OPEN: OnceLock<()> = OnceLock::new();

@@ -6,6 +6,7 @@ mod doubt;
 mod ledger;
 mod neighbours;
 mod opening;
+mod readme;
 pub mod server;
 mod servers;
 mod settings;

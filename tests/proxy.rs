@@ -159,7 +159,11 @@ async fn connection(
 ) -> io::Result<()> {
     let mut cut = network.clone();
     let cuts = cut.borrow().cuts;
-    let (from_server, to_server) = TcpStream::connect(("127.0.0.1", target)).await?.into_split();
+    let server = TcpStream::connect(("127.0.0.1", target)).await?;
+    // Nothing is to be slower by it than it is told to make it.
+    server.set_nodelay(true)?;
+    client.set_nodelay(true)?;
+    let (from_server, to_server) = server.into_split();
     let (from_client, to_client) = client.into_split();
     let (lost, reply) = (AtomicBool::new(false), AtomicUsize::new(usize::MAX));
     let connection = Connection { network, loss, lost, swallow: reply };

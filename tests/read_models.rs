@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use actum::testing::FaultyStore;
 use actum::{
-    Append, Application, EventEnvelope, ExpectedVersion, Fold, GlobalPosition, MemoryStore,
-    NewEvent, ReadError, ReadModel, Settings, Sources, SqliteStore, Store, StreamId,
+    Append, Application, DocumentStore, EventEnvelope, ExpectedVersion, Fold, GlobalPosition,
+    MemoryStore, NewEvent, ReadError, ReadModel, Settings, Sources, SqliteStore, Store, StreamId,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -145,6 +146,35 @@ async fn a_poisoned_read_model_is_named_and_leaves_all_else_alone(store: impl St
     let committed = app.execute::<Counter>("2", Ask::Add(1)).await.unwrap();
     assert_eq!(app.read_after::<Events>("2", committed.position).await.unwrap().0, 1);
     app.shutdown().await;
+}
+
+/// As of two processes, each with a store of its own on one database.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_applications_on_one_store_both_answer_and_one_goes_on_without_the_other() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let apps = [start(store.clone()).await, start(store.clone()).await];
+    let mut expected = Mixed::default();
+    let mut write = async |app: &Application| {
+        let committed =
+            app.execute::<Counter>("1", Ask::Add(expected.events as i64)).await.unwrap();
+        expected.add(expected.events as i64);
+        (expected.clone(), committed.position)
+    };
+    for n in 0..20 {
+        let (expected, position) = write(&apps[n % 2]).await;
+        for app in &apps {
+            let read = app.read_after::<Mixed>("1", position).await.unwrap();
+            assert_eq!((read.body, read.position), (expected.clone(), position));
+        }
+    }
+    assert!(apps.iter().all(|app| app.readiness().ready));
+    // Whichever owns what: it hands over, and the other goes on alone.
+    apps[0].shutdown().await;
+    let (expected, position) = write(&apps[1]).await;
+    let read = apps[1].read_after::<Mixed>("1", position).await.unwrap();
+    assert_eq!((read.body, read.position), (expected, position));
+    apps[1].shutdown().await;
+    assert_eq!(store.load_checkpoint("mixed@1").await.unwrap().unwrap().position, position);
 }
 
 macro_rules! on_every_store {

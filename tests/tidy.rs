@@ -9,6 +9,7 @@ mod panics;
 mod repository;
 mod shape;
 mod source;
+mod sql;
 mod words;
 
 use repository::Repository;

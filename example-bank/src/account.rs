@@ -8,7 +8,7 @@ use actum::{Aggregate, Snapshots};
 use serde::{Deserialize, Serialize};
 
 /// An account as its events have left it.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Account {
     status: Status,
     /// Below zero: the part of the credit limit that is used.

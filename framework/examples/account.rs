@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 // The aggregate: what can be asked, what can have happened, why not.
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Account {
     balance: i64,
 }

@@ -17,8 +17,10 @@ use crate::snapshot::Snapshots;
 /// effects follow from the events. That is what makes tests need no runtime, a retry after a
 /// conflict safe, and many commands of one hot aggregate one disk write.
 ///
-/// An instance lives and dies on one thread; it need not be `Send`.
-pub trait Aggregate: Default + 'static {
+/// An instance lives and dies on one thread; it need not be `Send`. It is cloned once for all the
+/// commands that wait, because what they decide is folded before it is stored and may not come to
+/// be. Let a large state share its parts (`Arc`), if that is felt.
+pub trait Aggregate: Default + Clone + 'static {
     /// The stream type: ASCII letters, digits and `_`. It is stored with each event: never change it.
     const TYPE: &'static str;
 
@@ -41,7 +43,8 @@ pub trait Aggregate: Default + 'static {
     fn handle(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
 
     /// Folds one event into the state. It has happened: there is nothing to refuse here, and the
-    /// result may depend on nothing but the state and the event.
+    /// result may depend on nothing but the state and the event. A panic here fails the command
+    /// that decided the event; for an event that is stored it quarantines the aggregate.
     fn apply(&mut self, event: &Self::Event);
 
     /// Keep snapshots, to load long streams faster. Off by default; deleting all snapshots changes

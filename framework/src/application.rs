@@ -9,6 +9,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
+use uuid::Uuid;
+
 use crate::actor::read_model::{
     self, Progress, ReadModelControl, ReadModelHandle, ReadModelSettings, State,
 };
@@ -68,6 +70,8 @@ type Part = Box<dyn for<'a> FnOnce(&'a mut Parts) -> Starting<'a> + Send>;
 struct Parts {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    /// Names this process where several share the store.
+    process: Uuid,
     settings: Settings,
     arbiters: Arc<Arbiters>,
     admission: Admission,
@@ -276,6 +280,7 @@ impl ApplicationBuilder {
         let tail = Tail::start(Arc::clone(&self.store), head, TailSettings::default(), spawn);
         let mut parts = Parts {
             store: self.store,
+            process: self.clock.new_id(),
             clock: self.clock,
             admission: Admission::new(self.settings.commands_in_flight),
             settings: self.settings,
@@ -322,7 +327,8 @@ impl Parts {
         // Each on the next arbiter.
         let arbiter = self.arbiters.of(self.read_models.len() as u64);
         let (store, settings) = (Arc::clone(&self.store), ReadModelSettings::default());
-        let handle = read_model::start::<M>(arbiter, store, &self.tail, settings).await?;
+        let handle =
+            read_model::start::<M>(arbiter, store, &self.tail, self.process, settings).await?;
         self.read_models.insert(TypeId::of::<M>(), Arc::new(handle));
         Ok(())
     }

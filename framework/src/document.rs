@@ -1,7 +1,8 @@
 //! Where read models keep what they know: documents by key, and the checkpoint they reflect.
 //!
 //! A [`DocumentBatch`] carries both, so they are stored together or not at all: a read model's
-//! effect is exactly once however often the process dies.
+//! effect is exactly once however often the process dies, and its [`Lease`] keeps out whoever
+//! believes to be the one that folds, and is not.
 
 use async_trait::async_trait;
 use uuid::Uuid;

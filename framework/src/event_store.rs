@@ -38,8 +38,10 @@ pub struct Append {
     /// The command's key: kept with the outcome, in the same transaction. A second append with
     /// the same id stores nothing and answers that outcome, whatever it expected.
     pub command: Option<CommandKey>,
-    /// Decided on what the append before it in the same call does: refused with a conflict unless
-    /// that one was stored just now. (A version alone cannot tell: others may have reached it.)
+    /// Decided on what the append before it to the same stream in the same call does: refused with
+    /// a conflict unless the append directly before it in the call is to the same stream and was
+    /// stored just now; so the first of a call always is. (A version alone cannot tell: others may
+    /// have reached it.)
     pub chained: bool,
 }
 
@@ -131,9 +133,10 @@ pub struct Page {
 /// all smaller ones; refused appends leave no hole; events never change.
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
-    /// Stores each append or not, independently of its neighbours, in the order given; one outcome
-    /// each, in that order. Several appends to one stream see one another. An append whose very
-    /// events (by id) stand already is answered as it was, marked as replayed: sending again is safe.
+    /// Stores each append or not, independently of its neighbours; one outcome each, in the order
+    /// given. Several appends to one stream see one another and keep their order; those to different
+    /// streams may come in any. An append whose very events (by id) stand already is answered as it
+    /// was, marked as replayed: sending again is safe.
     ///
     /// The write goes on when the caller stops waiting.
     async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome>;

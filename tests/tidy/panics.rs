@@ -40,7 +40,7 @@ fn has(code: &str, panics: &str) -> bool {
 }
 
 /// Whether a comment stands over the statement this line belongs to.
-fn has_reason(file: &Source, line: usize) -> bool {
+pub fn has_reason(file: &Source, line: usize) -> bool {
     let text: Vec<&str> = file.text.lines().collect();
     let code: Vec<&str> = file.code.lines().collect();
     let mut first = line;

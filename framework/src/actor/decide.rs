@@ -1,8 +1,8 @@
 //! One round of decisions: pure, without the store.
 //!
-//! Each command is decided on the state the one before left, and its events are folded at once.
-//! The state is therefore ahead of the log until the round is settled; if anything comes out
-//! otherwise it is thrown away.
+//! The state in memory stays what the log says, whatever becomes of the round: what is decided is
+//! folded into a copy, so that the next command is decided on it, and an event that cannot be
+//! folded is found before it is stored.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ const ENOUGH_BYTES: usize = 8 << 20;
 
 /// What was decided for one request.
 pub(crate) enum Decision<E> {
-    /// The round's next append carries it.
-    Append,
+    /// The round's next append carries it, and leads to this version.
+    Append(StreamVersion),
     /// There is nothing to do.
     Nothing,
     Refused(E),
@@ -48,36 +48,49 @@ pub(crate) struct Round<A: Aggregate> {
     pub(crate) appends: Vec<Append>,
     /// Not decided: to be decided in the next round.
     pub(crate) undecided: VecDeque<Request<A>>,
-    /// User code panicked: the state may be half changed.
+    /// User code panicked: the state is not to be relied on.
     pub(crate) broken: bool,
     /// The end of the stream before the round.
     pub(crate) tip: Tip,
 }
 
-/// Decides the requests in order, until one panics or there is enough to store.
+/// Decides the requests in order, until one panics or there is enough to store. Also answers what the state becomes when all
+/// comes out as decided, if anything is to be stored.
 pub(crate) fn decide<A: Aggregate>(
     deciding: &Deciding<A>,
     stream: &StreamId,
-    loaded: &mut Loaded<A>,
+    loaded: &Loaded<A>,
     mut requests: VecDeque<Request<A>>,
-) -> Round<A> {
+) -> (Round<A>, Option<A>) {
     let undecided = requests.split_off(requests.len().min(MOST));
-    let tip = loaded.tip;
+    let Loaded { aggregate, tip, .. } = loaded;
     let mut round =
-        Round { decided: Vec::new(), appends: Vec::new(), undecided, broken: false, tip };
-    let (mut at, mut bytes) = (loaded.tip.version, 0);
+        Round { decided: Vec::new(), appends: Vec::new(), undecided, broken: false, tip: *tip };
+    let mut ahead = None;
+    let (mut at, mut bytes) = (tip.version, 0);
     while let Some(request) = requests.pop_front() {
-        let decision = decide_one(deciding, stream, &mut loaded.aggregate, at, &request);
-        let (decision, append) = decision.unwrap_or_else(|failed| (failed, None));
-        round.broken = matches!(decision, Decision::Panicked(_) | Decision::Unstorable(_));
         let decided_at = at;
-        if let Some(mut append) = append {
-            append.chained = !round.appends.is_empty();
-            at = StreamVersion(at.0 + append.events.len() as u64);
-            bytes +=
-                append.events.iter().map(|e| e.payload.len() + e.metadata.len()).sum::<usize>();
-            round.appends.push(append);
-        }
+        let state = ahead.as_ref().unwrap_or(aggregate);
+        let decision = decide_one(deciding, stream, state, at, &request);
+        let decision = decision.and_then(|(append, events)| {
+            let fold = || {
+                for event in &events {
+                    ahead.get_or_insert_with(|| aggregate.clone()).apply(event);
+                }
+            };
+            guarded(fold).map(|()| append).map_err(Decision::Panicked)
+        });
+        let decision = match decision {
+            Ok(append) => {
+                at = StreamVersion(at.0 + append.events.len() as u64);
+                let size = |e: &NewEvent| e.payload.len() + e.metadata.len();
+                bytes += append.events.iter().map(size).sum::<usize>();
+                round.appends.push(Append { chained: !round.appends.is_empty(), ..append });
+                Decision::Append(at)
+            }
+            Err(stored_nothing) => stored_nothing,
+        };
+        round.broken = matches!(decision, Decision::Panicked(_));
         round.decided.push(Decided { request, decision, at: decided_at });
         if round.broken || bytes >= ENOUGH_BYTES {
             requests.append(&mut round.undecided);
@@ -85,24 +98,25 @@ pub(crate) fn decide<A: Aggregate>(
             break;
         }
     }
-    round
+    (round, ahead)
 }
 
-type OneDecision<E> = Result<(Decision<E>, Option<Append>), Decision<E>>;
+type OneDecision<A> =
+    Result<(Append, Vec<<A as Aggregate>::Event>), Decision<<A as Aggregate>::Error>>;
 
 fn decide_one<A: Aggregate>(
     deciding: &Deciding<A>,
     stream: &StreamId,
-    aggregate: &mut A,
+    state: &A,
     at: StreamVersion,
     request: &Request<A>,
-) -> OneDecision<A::Error> {
+) -> OneDecision<A> {
     let options = &request.options;
     if !options.expected.admits(at) {
         return Err(Decision::NotExpected);
     }
     let command = request.command.clone();
-    let events = guarded(|| aggregate.handle(command))
+    let events = guarded(|| state.handle(command))
         .map_err(Decision::Panicked)?
         .map_err(Decision::Refused)?;
     if events.is_empty() && options.key.is_none() {
@@ -113,7 +127,6 @@ fn decide_one<A: Aggregate>(
     for event in &events {
         let encoded = guarded(|| deciding.codec.encode(event)).map_err(Decision::Panicked)?;
         let encoded = encoded.map_err(|error| Decision::Unstorable(error.to_string()))?;
-        guarded(|| aggregate.apply(event)).map_err(Decision::Panicked)?;
         written.push(NewEvent {
             event_id: deciding.clock.new_id(),
             event_type: encoded.event_type.into(),
@@ -129,7 +142,7 @@ fn decide_one<A: Aggregate>(
         command: options.key.clone(),
         chained: false,
     };
-    Ok((Decision::Append, Some(append)))
+    Ok((append, events))
 }
 
 /// The metadata of a command's events; its story begins with itself unless it says otherwise.

@@ -1,8 +1,9 @@
 //! One aggregate instance as an actor: it decides all that waits and appends it in one go.
 //!
-//! Load once, then in each round: take the queue, decide each command on the state the one before
-//! left, append, answer. Nobody is answered before the commit. Whatever does not come out as
-//! decided costs the state in memory: it is thrown away and loaded again, never repaired.
+//! The state in memory is the fold of the log up to its tip, always. In each round: take the queue,
+//! decide each command on what the one before did, append, answer. Nobody is answered before the
+//! commit. If somebody else was faster, what was missed is read and folded, and decided on again;
+//! only a state in doubt is thrown away.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,9 +12,9 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Wrap
 
 use super::decide::decide;
 use super::deciding::Deciding;
-use super::load::{LoadError, Loaded, load};
+use super::load::{LoadError, Loaded, catch_up};
 use super::mailbox::{Mailbox, Request};
-use super::settle::settle;
+use super::settle::{Settled, Standing, settle};
 use crate::aggregate::Aggregate;
 use crate::error::CommandError;
 use crate::snapshot::Snapshot;
@@ -34,9 +35,9 @@ pub(crate) struct EntityActor<A: Aggregate> {
 }
 
 enum State<A> {
-    /// Not loaded, or thrown away.
-    Absent,
-    /// Boxed, so that the actor is `Unpin` whatever the aggregate is.
+    /// The log may have more than the state, if there is one: read that first. Boxed, so that the
+    /// actor is `Unpin` whatever the aggregate is.
+    Behind(Option<Box<Loaded<A>>>),
     Live(Box<Loaded<A>>),
     /// The stored events cannot be folded; only another program can change that, so it is not
     /// tried again while this actor lives.
@@ -49,10 +50,10 @@ impl<A: Aggregate> EntityActor<A> {
         mailbox: Arc<Mailbox<A>>,
         deciding: Arc<Deciding<A>>,
     ) -> Self {
-        Self { stream, mailbox, deciding, state: State::Absent }
+        Self { stream, mailbox, deciding, state: State::Behind(None) }
     }
 
-    /// One step: load, or decide and append. It ends with itself, until nothing waits. `again` are
+    /// One step: catch up, or decide and append. It ends with itself, until nothing waits. `again` are
     /// requests of the round before that have to be decided anew; they go first.
     fn step(&mut self, again: Vec<Request<A>>, context: &mut Context<Self>) {
         let mut requests = VecDeque::from(again);
@@ -61,7 +62,7 @@ impl<A: Aggregate> EntityActor<A> {
             return;
         }
         match &self.state {
-            State::Absent => self.load(requests, context),
+            State::Behind(_) => self.catch_up(requests, context),
             State::Live(_) => self.decide(requests, context),
             State::Quarantined(reason) => {
                 for request in requests {
@@ -73,49 +74,72 @@ impl<A: Aggregate> EntityActor<A> {
         }
     }
 
-    fn load(&mut self, requests: VecDeque<Request<A>>, context: &mut Context<Self>) {
+    fn catch_up(&mut self, requests: VecDeque<Request<A>>, context: &mut Context<Self>) {
+        // The caller matched on it.
+        let State::Behind(held) = &mut self.state else { return };
+        let mut held = held.take();
         let (deciding, stream) = (Arc::clone(&self.deciding), self.stream.clone());
-        let loading = async move { load(&deciding, &stream).await }.into_actor(self);
-        context.wait(loading.map(|loaded, actor, context| {
-            match loaded {
-                Ok(loaded) => actor.state = State::Live(Box::new(loaded)),
-                Err(LoadError::Quarantined(reason)) => {
+        let reading = async move {
+            let reached = catch_up(&deciding, &stream, &mut held).await;
+            (held, reached)
+        };
+        context.wait(reading.into_actor(self).map(|(held, reached), actor, context| {
+            actor.state = match (reached, held) {
+                (Ok(()), Some(loaded)) => State::Live(loaded),
+                (Ok(()), None) => State::Behind(None),
+                (Err(LoadError::Quarantined(reason)), _) => {
                     tracing::error!(stream = %actor.stream, reason, "an aggregate cannot be loaded");
-                    actor.state = State::Quarantined(reason);
+                    State::Quarantined(reason)
                 }
-                Err(LoadError::Unavailable(error)) => {
+                (Err(LoadError::Unavailable(error)), held) => {
                     for request in requests {
                         request.answer(Err(CommandError::Unavailable(error.clone())));
                     }
+                    actor.state = State::Behind(held);
                     return actor.step(Vec::new(), context);
                 }
-            }
+            };
             actor.step(requests.into(), context);
         }));
     }
 
     fn decide(&mut self, requests: VecDeque<Request<A>>, context: &mut Context<Self>) {
         // The caller matched on it.
-        let State::Live(loaded) = &mut self.state else { return };
-        let round = decide(&self.deciding, &self.stream, loaded, requests);
-        let broken = round.broken;
+        let State::Live(loaded) = &self.state else { return };
+        let (round, ahead) = decide(&self.deciding, &self.stream, loaded, requests);
         let (deciding, stream) = (Arc::clone(&self.deciding), self.stream.clone());
         let settling = async move { settle(&deciding, &stream, round).await }.into_actor(self);
         context.wait(settling.map(move |settled, actor, context| {
-            match &mut actor.state {
-                State::Live(loaded) if settled.as_decided && !broken => {
-                    loaded.tip = settled.tip;
-                    actor.save_snapshot();
-                }
-                state => *state = State::Absent,
-            }
+            actor.state = match std::mem::replace(&mut actor.state, State::Behind(None)) {
+                State::Live(loaded) => actor.after_round(loaded, ahead, &settled),
+                state => state,
+            };
             actor.step(settled.again, context);
         }));
     }
 
+    fn after_round(
+        &self,
+        mut loaded: Box<Loaded<A>>,
+        ahead: Option<A>,
+        settled: &Settled<A>,
+    ) -> State<A> {
+        match settled.standing {
+            Standing::AsDecided => {
+                loaded.tip = settled.tip;
+                if let Some(ahead) = ahead {
+                    loaded.aggregate = ahead;
+                }
+                self.save_snapshot(&mut loaded);
+                State::Live(loaded)
+            }
+            Standing::Behind => State::Behind(Some(loaded)),
+            Standing::InDoubt => State::Behind(None),
+        }
+    }
+
     /// Keeps a snapshot when one is due. Nothing waits for it and nothing depends on it.
-    fn save_snapshot(&mut self) {
-        let State::Live(loaded) = &mut self.state else { return };
+    fn save_snapshot(&self, loaded: &mut Loaded<A>) {
         let Some(policy) = &self.deciding.snapshots else { return };
         if loaded.tip.version.0 < loaded.snapshot_at.0 + policy.every {
             return;

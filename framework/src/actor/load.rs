@@ -1,4 +1,5 @@
-//! From stored events to an aggregate's state: the snapshot, if it can be trusted, then the rest.
+//! From stored events to an aggregate's state: the snapshot, if it can be trusted, then the rest;
+//! and from a state that others have left behind to one that is not, by what it missed.
 
 use super::deciding::Deciding;
 use super::guard::guarded;
@@ -37,29 +38,44 @@ impl From<StoreError> for LoadError {
     }
 }
 
-/// The aggregate as its stream tells it.
-pub(crate) async fn load<A: Aggregate>(
+/// Folds what the stream has after the state held, or all of it when none is held.
+///
+/// When the store does not answer, what is held is still right up to its tip; after any other
+/// error it is not to be relied on.
+pub(crate) async fn catch_up<A: Aggregate>(
     deciding: &Deciding<A>,
     stream: &StreamId,
-) -> Result<Loaded<A>, LoadError> {
-    let mut loaded = match &deciding.snapshots {
-        Some(policy) => from_snapshot(deciding, policy, stream).await?,
-        None => None,
-    }
-    .unwrap_or_else(|| Loaded {
-        aggregate: A::default(),
-        tip: Tip::default(),
-        snapshot_at: StreamVersion::ZERO,
-    });
+    held: &mut Option<Box<Loaded<A>>>,
+) -> Result<(), LoadError> {
+    let loaded = match held {
+        Some(loaded) => loaded,
+        None => held.insert(Box::new(start(deciding, stream).await?)),
+    };
     loop {
         let events = deciding.store.read_stream(stream, loaded.tip.version, PAGE).await?;
         for event in &events {
-            fold(deciding, &mut loaded, event)?;
+            fold(deciding, loaded, event)?;
         }
         if events.is_empty() {
-            return Ok(loaded);
+            return Ok(());
         }
     }
+}
+
+/// The state to begin with.
+async fn start<A: Aggregate>(
+    deciding: &Deciding<A>,
+    stream: &StreamId,
+) -> Result<Loaded<A>, LoadError> {
+    let snapshot = match &deciding.snapshots {
+        Some(policy) => from_snapshot(deciding, policy, stream).await?,
+        None => None,
+    };
+    Ok(snapshot.unwrap_or_else(|| Loaded {
+        aggregate: A::default(),
+        tip: Tip::default(),
+        snapshot_at: StreamVersion::ZERO,
+    }))
 }
 
 fn fold<A: Aggregate>(

@@ -1,7 +1,8 @@
 //! The end of a round: append what was decided, then answer, in order.
 //!
 //! A decision holds only if everything decided before it in the round came out as decided. The
-//! first that did not ends that: what follows is decided again on a state freshly loaded.
+//! first that did not ends that: what follows is decided again, once what was missed is folded.
+//! What stored nothing is answered only if the log vouches for the version it was decided at.
 
 use std::vec;
 
@@ -14,11 +15,21 @@ use crate::error::{CommandError, StoreError};
 use crate::event_store::{AppendOutcome, Confirmation, NotCommitted};
 use crate::stream::{StreamId, StreamVersion, Tip};
 
+/// What a round tells of the state in memory; the later the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// Everything decided came about, and nothing else.
+    AsDecided,
+    /// Right up to the end it had before the round; the log may have more.
+    Behind,
+    /// The log contradicts it, or cannot tell, or user code panicked.
+    InDoubt,
+}
+
 /// What is left of a round when it is settled.
 pub(crate) struct Settled<A: Aggregate> {
-    /// The state in memory is what the log says.
-    pub(crate) as_decided: bool,
-    /// The end of the stream, if so.
+    pub(crate) standing: Standing,
+    /// The end of the stream, if all is as decided.
     pub(crate) tip: Tip,
     /// To be decided in the next round, in order.
     pub(crate) again: Vec<Request<A>>,
@@ -38,11 +49,16 @@ pub(crate) async fn settle<A: Aggregate>(
     let mut settling = Settling {
         deciding,
         stream,
+        vouched: matches!(outcomes.first(), Some(AppendOutcome::Committed(c)) if !c.replayed),
+        confirmed: None,
         outcomes: outcomes.into_iter(),
-        settled: Settled { as_decided: true, tip: round.tip, again: Vec::new() },
+        settled: Settled { standing: Standing::AsDecided, tip: round.tip, again: Vec::new() },
     };
     for decided in round.decided {
         settling.settle_one(decided).await;
+    }
+    if round.broken {
+        settling.is(Standing::InDoubt);
     }
     settling.settled.again.extend(round.undecided);
     settling.settled
@@ -51,6 +67,11 @@ pub(crate) async fn settle<A: Aggregate>(
 struct Settling<'a, A: Aggregate> {
     deciding: &'a Deciding<A>,
     stream: &'a StreamId,
+    /// The round's first append was stored: so the log was where the round began, and where each
+    /// append stored after it led, after every command of the round had arrived.
+    vouched: bool,
+    /// What the log said of the version at which the round began, once asked.
+    confirmed: Option<Result<Confirmation, StoreError>>,
     outcomes: vec::IntoIter<AppendOutcome>,
     settled: Settled<A>,
 }
@@ -60,7 +81,7 @@ impl<A: Aggregate> Settling<'_, A> {
         let Decided { request, decision, at } = decided;
         let stream = self.stream.clone();
         let answer = match decision {
-            Decision::Append => return self.appended(request),
+            Decision::Append(to) => return self.appended(request, at, to),
             Decision::Panicked(message) => Err(CommandError::Panicked { stream, message }),
             Decision::Unstorable(reason) => Err(CommandError::Unstorable { stream, reason }),
             Decision::Refused(refusal) => Err(CommandError::Refused(refusal)),
@@ -70,54 +91,86 @@ impl<A: Aggregate> Settling<'_, A> {
                 Ok(Committed { version, position, replayed: false })
             }
         };
-        match self.settled.as_decided {
-            true => self.confirmed(request, answer, at).await,
-            false => self.settled.again.push(request),
+        match self.settled.standing {
+            Standing::AsDecided => self.stored_nothing(request, answer, at).await,
+            Standing::Behind | Standing::InDoubt => self.settled.again.push(request),
         }
     }
 
     /// Answers what stored nothing, once it is certain that no newer state says otherwise.
-    async fn confirmed(&mut self, request: Request<A>, answer: Answer<A>, at: StreamVersion) {
-        let key = request.options.key.as_ref();
-        if key.is_none() && self.deciding.store.is_sole_writer() {
-            return request.answer(answer);
-        }
-        match self.deciding.store.confirm(self.stream, at, key).await {
+    async fn stored_nothing(&mut self, request: Request<A>, answer: Answer<A>, at: StreamVersion) {
+        match self.confirm(&request, at).await {
             Ok(Confirmation::Current) => request.answer(answer),
+            // The key is not known; others came after what vouches for the version.
+            Ok(Confirmation::Stale { .. }) if self.vouched => request.answer(answer),
+            Ok(Confirmation::Stale { actual }) => self.conflict(request, at, actual),
             Ok(Confirmation::Replayed(committed)) => request.answer(Ok(committed)),
             Ok(Confirmation::KeyReused) => self.key_reused(request),
-            Ok(Confirmation::Stale { actual }) => self.conflict(request, actual, true),
             Err(error) => request.answer(Err(CommandError::Unavailable(error))),
         }
     }
 
-    fn appended(&mut self, request: Request<A>) {
-        let outcome = self.outcomes.next();
-        if let Some(AppendOutcome::Committed(committed @ Committed { replayed: false, .. })) =
-            outcome
-        {
-            let Committed { version, position, .. } = committed;
-            self.settled.tip = Tip { version, position };
-            return request.answer(Ok(committed));
+    /// Each key is asked for; the version only if nothing vouches for it, and then once: no append
+    /// of the round was stored, so everything answered was decided at the version it began with.
+    async fn confirm(
+        &mut self,
+        request: &Request<A>,
+        at: StreamVersion,
+    ) -> Result<Confirmation, StoreError> {
+        let store = &self.deciding.store;
+        if let Some(key) = &request.options.key {
+            return store.confirm(self.stream, at, Some(key)).await;
         }
-        // Only the first of a round lost a race; those chained to it just come along.
-        let first = std::mem::replace(&mut self.settled.as_decided, false);
+        if self.vouched || store.is_sole_writer() {
+            return Ok(Confirmation::Current);
+        }
+        let told = match self.confirmed.take() {
+            Some(told) => told,
+            None => store.confirm(self.stream, at, None).await,
+        };
+        self.confirmed = Some(told.clone());
+        told
+    }
+
+    fn appended(&mut self, request: Request<A>, at: StreamVersion, to: StreamVersion) {
         let stream = self.stream.clone();
-        match outcome {
-            Some(AppendOutcome::Committed(committed)) => request.answer(Ok(committed)),
-            Some(AppendOutcome::NotCommitted(NotCommitted::Conflict { actual })) => {
-                self.conflict(request, actual, first);
+        match self.outcomes.next() {
+            Some(AppendOutcome::Committed(committed)) => {
+                let Committed { version, position, replayed } = committed;
+                if replayed {
+                    self.is(Standing::Behind);
+                } else if self.settled.standing == Standing::AsDecided && version == to {
+                    self.settled.tip = Tip { version, position };
+                } else {
+                    self.is(Standing::InDoubt);
+                }
+                request.answer(Ok(committed));
             }
-            Some(AppendOutcome::NotCommitted(NotCommitted::KeyReused)) => self.key_reused(request),
+            Some(AppendOutcome::NotCommitted(NotCommitted::Conflict { actual })) => {
+                self.conflict(request, at, actual);
+            }
+            Some(AppendOutcome::NotCommitted(NotCommitted::KeyReused)) => {
+                self.is(Standing::Behind);
+                self.key_reused(request);
+            }
             Some(AppendOutcome::NotCommitted(NotCommitted::Invalid(reason))) => {
+                self.is(Standing::Behind);
                 request.answer(Err(CommandError::Unstorable { stream, reason }));
             }
             Some(AppendOutcome::NotCommitted(NotCommitted::Unavailable(reason))) => {
+                self.is(Standing::Behind);
                 request.answer(Err(CommandError::Unavailable(StoreError::Unavailable(reason))));
             }
             // A store that answers fewer outcomes than it was given appends breaks its contract.
-            Some(AppendOutcome::Unknown(_)) | None => request.answer(Err(CommandError::Unknown)),
+            Some(AppendOutcome::Unknown(_)) | None => {
+                self.is(Standing::InDoubt);
+                request.answer(Err(CommandError::Unknown));
+            }
         }
+    }
+
+    fn is(&mut self, standing: Standing) {
+        self.settled.standing = self.settled.standing.max(standing);
     }
 
     fn key_reused(&mut self, request: Request<A>) {
@@ -125,10 +178,13 @@ impl<A: Aggregate> Settling<'_, A> {
         request.answer(Err(CommandError::KeyReused { id }));
     }
 
-    /// Somebody was faster: decide again, but not for ever.
-    fn conflict(&mut self, mut request: Request<A>, actual: StreamVersion, counts: bool) {
-        self.settled.as_decided = false;
-        request.conflicts += u32::from(counts);
+    /// Somebody was faster: decide again, but not for ever. Only the first of a round lost a race;
+    /// those after it just come along.
+    fn conflict(&mut self, mut request: Request<A>, at: StreamVersion, actual: StreamVersion) {
+        let first = self.settled.standing == Standing::AsDecided;
+        // Nobody can have been faster in a log that has not moved on.
+        self.is(if first && actual <= at { Standing::InDoubt } else { Standing::Behind });
+        request.conflicts += u32::from(first);
         if request.conflicts <= self.deciding.settings.conflict_retries {
             return self.settled.again.push(request);
         }

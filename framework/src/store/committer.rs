@@ -17,11 +17,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-use crate::document::DocumentBatch;
 use crate::error::{StartError, StoreError};
 use crate::event_store::{Append, AppendOutcome, NotCommitted};
-use crate::snapshot::Snapshot;
-use crate::stream::GlobalPosition;
+use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
 
 /// How many submissions may wait; beyond it appenders wait to submit.
 const QUEUE: usize = 4096;
@@ -40,15 +38,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Batch<S> {
     pub(crate) appends: Vec<Append>,
-    /// Independent of the appends and of one another: one that fails leaves the others alone.
+    /// Ride along in the transaction and so cost no sync of their own. Independent of the appends
+    /// and of one another: one that fails leaves the others alone.
     pub(crate) side_writes: Vec<S>,
-}
-
-/// A write that rides along in the transaction of the appends, and so costs no sync of its own.
-#[derive(Debug)]
-pub(crate) enum SideWrite {
-    Documents(DocumentBatch),
-    Snapshot(Snapshot),
 }
 
 /// What came of a batch that was committed.
@@ -94,6 +86,7 @@ pub(crate) trait Writer {
 
 enum Job<S> {
     Append(Vec<Append>, oneshot::Sender<Vec<AppendOutcome>>),
+    #[allow(dead_code, reason = "not every store writes beside the appends")]
     Side(S, oneshot::Sender<Result<(), StoreError>>),
 }
 
@@ -133,13 +126,18 @@ impl<S: Send + 'static> Committer<S> {
     }
 
     /// See `EventStore::append`.
-    pub(crate) async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
+    pub(crate) async fn append(&self, mut appends: Vec<Append>) -> Vec<AppendOutcome> {
         let count = appends.len();
         let bytes: usize = appends.iter().map(bytes).sum();
-        if count == 0 || bytes > MAX_CALL_BYTES {
+        if bytes > MAX_CALL_BYTES {
             let reason =
                 format!("one call brings {bytes} bytes; at most {MAX_CALL_BYTES} are taken");
             return vec![AppendOutcome::NotCommitted(NotCommitted::Invalid(reason)); count];
+        }
+        // In the batch it may come right after another caller's append to its stream, which is not
+        // what it was decided on: so it shall expect what no stream is.
+        if let Some(first) = appends.first_mut().filter(|first| first.chained) {
+            first.expected = ExpectedVersion::Exact(StreamVersion(u64::MAX));
         }
         let (reply, outcome) = oneshot::channel();
         if self.queue.send(Job::Append(appends, reply)).await.is_err() {
@@ -151,6 +149,7 @@ impl<S: Send + 'static> Committer<S> {
     }
 
     /// Writes beside the appends; answers when it is durable.
+    #[allow(dead_code, reason = "not every store writes beside the appends")]
     pub(crate) async fn write(&self, side_write: S) -> Result<(), StoreError> {
         let (reply, outcome) = oneshot::channel();
         if self.queue.send(Job::Side(side_write, reply)).await.is_err() {

@@ -1,5 +1,6 @@
 //! The stores: adapters of the log's contract to memory and to databases.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) mod committer;
 pub(crate) mod leases;
 pub(crate) mod memory;

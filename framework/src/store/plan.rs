@@ -38,7 +38,7 @@ pub(crate) struct Current {
     pub(crate) tips: HashMap<StreamId, Tip>,
     pub(crate) commands: HashMap<String, PastCommand>,
     /// Where events of these ids stand already. Looked up only when there is reason to believe it:
-    /// the batch is sent again, or the database refused an id.
+    /// the batch is sent again, the database refused an id, or a version is not as expected.
     pub(crate) stored: HashMap<Uuid, (StreamId, Tip)>,
 }
 
@@ -70,17 +70,28 @@ pub(crate) struct Plan<'a> {
     pub(crate) after: Current,
 }
 
+impl Plan<'_> {
+    /// Whether events were refused with a conflict. If nobody looked for their ids, they may be
+    /// the ones that stand there.
+    pub(crate) fn has_conflicts(&self, appends: &[Append]) -> bool {
+        appends.iter().zip(&self.outcomes).any(|(append, outcome)| {
+            matches!(outcome, AppendOutcome::NotCommitted(NotCommitted::Conflict { .. }))
+                && !append.events.is_empty()
+        })
+    }
+}
+
 /// Gives every admissible append its versions and positions, dense and in order.
 ///
 /// An append that is refused takes no position, so refusals leave no hole. Later appends of the
 /// batch see what earlier ones of the same batch did.
 pub(crate) fn plan(appends: &[Append], current: Current) -> Plan<'_> {
     let mut plan = Plan { after: current, ..Plan::default() };
-    let mut ids = HashSet::new();
-    let mut fresh = false;
+    let mut stored = None;
     for append in appends {
-        let verdict = judge(append, &plan.after, fresh, &mut ids);
-        fresh = matches!(verdict, Verdict::Write(_));
+        let follows = stored == Some(&append.stream);
+        let verdict = judge(append, &plan.after, follows);
+        stored = matches!(verdict, Verdict::Write(_)).then_some(&append.stream);
         let outcome = match verdict {
             Verdict::Write(tip) => AppendOutcome::Committed(write(append, tip, &mut plan)),
             Verdict::Done(tip) => AppendOutcome::Committed(committed(tip, true)),
@@ -97,8 +108,8 @@ enum Verdict {
     Refuse(NotCommitted),
 }
 
-/// `fresh`: the append before this one is being stored now.
-fn judge(append: &Append, current: &Current, fresh: bool, ids: &mut HashSet<Uuid>) -> Verdict {
+/// `follows`: the append directly before this one is to the same stream and is being stored now.
+fn judge(append: &Append, current: &Current, follows: bool) -> Verdict {
     if let Some(key) = &append.command
         && let Some(past) = current.commands.get(&key.id)
     {
@@ -107,18 +118,19 @@ fn judge(append: &Append, current: &Current, fresh: bool, ids: &mut HashSet<Uuid
             false => Verdict::Refuse(NotCommitted::KeyReused),
         };
     }
-    if let Some(tip) = stands(append, current) {
-        return Verdict::Done(tip);
-    }
     if let Err(reason) = storable(append) {
         return Verdict::Refuse(NotCommitted::Invalid(reason));
     }
+    if let Some(tip) = stands(append, current) {
+        return Verdict::Done(tip);
+    }
     let tip = current.tips.get(&append.stream).copied().unwrap_or_default();
-    if !append.expected.admits(tip.version) || (append.chained && !fresh) {
+    if !append.expected.admits(tip.version) || (append.chained && !follows) {
         return Verdict::Refuse(NotCommitted::Conflict { actual: tip.version });
     }
+    let mut own = HashSet::with_capacity(append.events.len());
     for NewEvent { event_id, .. } in &append.events {
-        if current.stored.contains_key(event_id) || !ids.insert(*event_id) {
+        if current.stored.contains_key(event_id) || !own.insert(event_id) {
             let reason = format!("the event id {event_id} stands in the log already");
             return Verdict::Refuse(NotCommitted::Invalid(reason));
         }
@@ -141,6 +153,7 @@ fn write<'a>(append: &'a Append, mut tip: Tip, plan: &mut Plan<'a>) -> Committed
     for event in &append.events {
         tip = Tip { version: tip.version.next(), position: plan.after.head.next() };
         plan.after.head = tip.position;
+        plan.after.stored.insert(event.event_id, (append.stream.clone(), tip));
         let (position, version) = (tip.position, tip.version);
         plan.rows.push(Row { position, stream: &append.stream, version, event });
     }

@@ -34,6 +34,10 @@ pub(crate) enum Call {
     Save(DocumentBatch),
     /// The batch is stored; only the answer is still to come.
     Saved,
+    /// The batch is refused, because its lease is lost.
+    Fenced,
+    LoadCheckpoint,
+    Renew,
 }
 
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
@@ -43,23 +47,29 @@ pub(crate) struct TestStore {
     pub(crate) memory: MemoryStore,
     hook: Arc<dyn Fn(Call) -> Answer + Send + Sync>,
     hints: bool,
+    is_shared: bool,
 }
 
 impl TestStore {
     pub(crate) fn new(hook: impl Fn(Call) -> Answer + Send + Sync + 'static) -> Self {
-        Self { memory: MemoryStore::new(), hook: Arc::new(hook), hints: true }
+        Self::over(MemoryStore::new(), hook)
     }
 
     pub(crate) fn over(
         memory: MemoryStore,
         hook: impl Fn(Call) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        Self { memory, hook: Arc::new(hook), hints: true }
+        Self { memory, hook: Arc::new(hook), hints: true, is_shared: false }
     }
 
     /// Gives no hint of a new head any more.
     pub(crate) fn deaf(self) -> Self {
         Self { hints: false, ..self }
+    }
+
+    /// Says that other processes write to it too.
+    pub(crate) fn shared(self) -> Self {
+        Self { is_shared: true, ..self }
     }
 }
 
@@ -133,7 +143,7 @@ impl EventStore for TestStore {
     }
 
     fn is_sole_writer(&self) -> bool {
-        true
+        !self.is_shared
     }
 }
 
@@ -151,6 +161,7 @@ impl SnapshotStore for TestStore {
 #[async_trait]
 impl DocumentStore for TestStore {
     async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError> {
+        (self.hook)(Call::LoadCheckpoint).await?;
         self.memory.load_checkpoint(model).await
     }
 
@@ -167,7 +178,11 @@ impl DocumentStore for TestStore {
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
         (self.hook)(Call::Save(batch.clone())).await?;
-        self.memory.save_documents(batch).await?;
+        let saved = self.memory.save_documents(batch).await;
+        if let Err(StoreError::LeaseLost { .. }) = saved {
+            (self.hook)(Call::Fenced).await?;
+        }
+        saved?;
         (self.hook)(Call::Saved).await
     }
 }
@@ -184,6 +199,7 @@ impl LeaseStore for TestStore {
     }
 
     async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError> {
+        (self.hook)(Call::Renew).await?;
         self.memory.renew_lease(lease, duration).await
     }
 

@@ -12,7 +12,7 @@ use crate::codec::EventCodec;
 ///
 /// ```
 /// # use actum::{Aggregate, testing::Scenario};
-/// # #[derive(Default)] struct Door { open: bool }
+/// # #[derive(Default, Clone)] struct Door { open: bool }
 /// # #[derive(Clone)] enum Ask { Open }
 /// # #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)] enum Happened { Opened }
 /// # #[derive(Debug, PartialEq, thiserror::Error)] #[error("it is open")] struct IsOpen;

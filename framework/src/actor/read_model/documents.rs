@@ -19,6 +19,8 @@ pub(super) struct Documents<M> {
     saving: Vec<String>,
     /// Nothing was ever stored that is not here.
     is_complete: bool,
+    /// What is loaded stays; if not, it may be old as soon as somebody else saves.
+    keeps: bool,
     evictions: u64,
 }
 
@@ -54,8 +56,14 @@ impl<M: ReadModel> Documents<M> {
             changed: Vec::new(),
             saving: Vec::new(),
             is_complete,
+            keeps: true,
             evictions: 0,
         }
+    }
+
+    /// Knows nothing and takes in nothing, because somebody else folds.
+    pub(super) fn none() -> Self {
+        Self { keeps: false, ..Self::new(0, false) }
     }
 
     pub(super) fn lookup(&mut self, key: &str) -> Lookup<'_, M> {
@@ -74,7 +82,7 @@ impl<M: ReadModel> Documents<M> {
 
     /// Takes in a document as the store has it, unless memory has it already.
     pub(super) fn warm(&mut self, key: String, body: M) {
-        if !self.hot.contains(&key) {
+        if self.keeps && !self.hot.contains(&key) {
             self.hot.put(key, Hot { body, stored: Stored::AsItIs });
         }
     }

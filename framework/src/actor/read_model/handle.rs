@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::cmp::max;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub(crate) enum State {
     CatchingUp,
     /// It follows the log.
     Live,
-    /// It stands still for good: an event cannot be applied, or another process owns it.
+    /// It stands still for good: an event cannot be applied, or somebody wrote without the lease.
     Halted {
         /// What it could not get past.
         position: GlobalPosition,
@@ -48,6 +48,9 @@ pub(crate) struct Progress {
     pub(crate) saved: GlobalPosition,
     /// Where the log ended when it was started.
     pub(crate) head_at_start: GlobalPosition,
+    /// Whether this process folds and saves; if not, another one does and this one answers from what
+    /// is saved.
+    pub(crate) is_owner: bool,
     /// How it is doing.
     pub(crate) state: State,
 }
@@ -57,6 +60,9 @@ pub(super) struct Shared {
     applied: AtomicU64,
     saved: AtomicU64,
     head_at_start: GlobalPosition,
+    /// Nothing older is answered: the head at start, and what was answered before a lease was lost.
+    answers_from: AtomicU64,
+    is_owner: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -67,6 +73,8 @@ impl Shared {
             applied: AtomicU64::new(position.0),
             saved: AtomicU64::new(position.0),
             head_at_start,
+            answers_from: AtomicU64::new(head_at_start.0),
+            is_owner: AtomicBool::new(false),
             state: Mutex::new(state),
         })
     }
@@ -80,6 +88,19 @@ impl Shared {
 
     pub(super) fn saved(&self, position: GlobalPosition) {
         self.saved.store(position.0, Ordering::Release);
+    }
+
+    pub(super) fn owns(&self, is_owner: bool) {
+        self.is_owner.store(is_owner, Ordering::Release);
+    }
+
+    /// Nothing older than this is answered any more.
+    pub(super) fn answer_from(&self, position: GlobalPosition) {
+        self.answers_from.fetch_max(position.0, Ordering::AcqRel);
+    }
+
+    pub(super) fn answers_from(&self) -> GlobalPosition {
+        GlobalPosition(self.answers_from.load(Ordering::Acquire))
     }
 
     pub(super) fn turn(&self, state: State) {
@@ -96,6 +117,7 @@ impl Shared {
             applied: at(&self.applied),
             saved: at(&self.saved),
             head_at_start: self.head_at_start,
+            is_owner: self.is_owner.load(Ordering::Acquire),
             state: self.state(),
         }
     }
@@ -146,7 +168,7 @@ impl<M: ReadModel> ReadModelHandle<M> {
         }
         let permit = Arc::clone(&self.reads).try_acquire_owned();
         let permit = permit.map_err(|_| ReadError::Overloaded(M::NAME))?;
-        let wanted = max(after, self.shared.head_at_start);
+        let wanted = max(after, self.shared.answers_from());
         let (reply, answer) = oneshot::channel();
         // A dead actor drops the message, and with it `reply`.
         self.addr.do_send(Read { key: key.to_owned(), wanted, reply, _permit: permit });
@@ -158,6 +180,7 @@ impl<M: ReadModel> ReadModelHandle<M> {
     }
 
     fn late(&self, wanted: GlobalPosition, waited: Duration) -> ReadError {
+        let wanted = max(wanted, self.shared.answers_from());
         let reached = self.shared.progress().applied;
         match reached < wanted {
             true => ReadError::NotYet { model: M::NAME, wanted, reached, waited },
@@ -214,6 +237,7 @@ impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
 impl<M: ReadModel> Drop for ReadModelActor<M> {
     /// However the actor goes, its handles learn of it.
     fn drop(&mut self) {
+        self.let_go();
         if !matches!(self.progress().state(), State::Halted { .. } | State::Stopped) {
             let position = self.reached();
             self.progress().turn(match std::thread::panicking() {

@@ -5,15 +5,23 @@
 //! document that changes a thousand times is written a few times. An event that cannot be applied
 //! halts this read model, loudly, and nothing else.
 //!
+//! Of several processes on one log one owns a read model, by a lease: it folds and saves. The others
+//! are standbys: they answer from what is saved, and one of them takes over.
+//!
 //! [`start`] gives a [`ReadModelHandle`]; the log arrives through a `Subscription`.
 
 mod actor;
+mod answers;
 mod documents;
 mod fold;
 mod handle;
+mod owner;
+mod ownership;
 mod read;
 mod resume;
 mod save;
+mod standby;
+mod term;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +35,7 @@ use uuid::Uuid;
 use self::actor::ReadModelActor;
 pub(crate) use self::handle::{Progress, ReadModelControl, ReadModelHandle, State};
 use crate::document::Store;
-use crate::error::{StartError, StoreError};
-use crate::event_store::Filter;
+use crate::error::StartError;
 use crate::read_model::ReadModel;
 use crate::subscription::Tail;
 
@@ -41,6 +48,9 @@ pub(crate) struct ReadModelSettings {
     pub(crate) waiting_reads: usize,
     /// How long a changed document may stay unsaved. Four times that while catching up.
     pub(crate) save_after: Duration,
+    /// The same where other processes answer from the store, and a checkpoint alone four times
+    /// that; not while catching up.
+    pub(crate) save_after_shared: Duration,
     /// How many changed documents are saved at once, without waiting. Four times that while
     /// catching up, when nobody's command waits behind the big write.
     pub(crate) save_at: usize,
@@ -56,6 +66,12 @@ pub(crate) struct ReadModelSettings {
     pub(crate) longest_pause: Duration,
     /// How often the actor looks whether something has become due.
     pub(crate) tick: Duration,
+    /// How long a lease lasts without being renewed; it is renewed every third of that.
+    pub(crate) lease_for: Duration,
+    /// How often a standby tries to become the owner.
+    pub(crate) acquire_every: Duration,
+    /// How often a standby looks at the checkpoint while somebody waits for it.
+    pub(crate) look_every: Duration,
 }
 
 impl Default for ReadModelSettings {
@@ -64,13 +80,17 @@ impl Default for ReadModelSettings {
             hot_documents: 100_000,
             waiting_reads: 10_000,
             save_after: Duration::from_millis(200),
+            save_after_shared: Duration::from_millis(25),
             save_at: 4_000,
             most_unsaved: 50_000,
             checkpoint_after: Duration::from_secs(1),
             flush_within: Duration::from_secs(10),
             first_pause: Duration::from_millis(20),
             longest_pause: Duration::from_secs(2),
-            tick: Duration::from_millis(50),
+            tick: Duration::from_millis(25),
+            lease_for: Duration::from_secs(3),
+            acquire_every: Duration::from_secs(1),
+            look_every: Duration::from_millis(25),
         }
     }
 }
@@ -80,7 +100,8 @@ fn versioned_name<M: ReadModel>() -> String {
     format!("{}@{}", M::NAME, M::VERSION)
 }
 
-/// Starts the read model `M` on an arbiter, from its checkpoint.
+/// Starts the read model `M` on an arbiter, from its checkpoint; `owner` names this process. If
+/// another one owns the read model it starts as a standby.
 ///
 /// # Errors
 /// The store did not answer, or the checkpoint does not belong to this log.
@@ -88,28 +109,22 @@ pub(crate) async fn start<M: ReadModel>(
     arbiter: &ArbiterHandle,
     store: Arc<dyn Store>,
     tail: &Tail,
+    owner: Uuid,
     settings: ReadModelSettings,
 ) -> Result<ReadModelHandle<M>, StartError> {
     let name = versioned_name::<M>();
     let head = store.head().await?;
-    // Until leases are renewed: each start takes over from whoever ran before.
-    let granted = store.acquire_lease(&name, Uuid::now_v7(), Duration::ZERO).await?;
-    let lease = granted.ok_or_else(|| StoreError::LeaseLost { name: name.clone() })?;
-    let saved = resume::checkpoint(&*store, &name, head).await?;
-    let position = saved.map(|checkpoint| checkpoint.position).unwrap_or_default();
+    let attempt = ownership::attempt(&*store, &name, owner, settings.lease_for).await?;
+    let position = term::position(attempt.checkpoint);
     info!(head = %head, "read model {name} resumes from position {position}");
-    let sources = M::sources();
-    let filter = Filter { aggregate_types: sources.aggregate_types().map(str::to_owned).collect() };
-    let subscription = tail.subscribe(&name, filter, position);
     let progress = handle::Shared::new(position, head);
     let start = actor::Start {
         name: name.into(),
         store,
-        sources,
-        subscription,
-        saved: position,
-        lease,
-        is_first_build: saved.is_none(),
+        sources: M::sources(),
+        tail: tail.clone(),
+        owner,
+        attempt,
         progress: Arc::clone(&progress),
         settings: settings.clone(),
     };

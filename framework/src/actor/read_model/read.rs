@@ -161,10 +161,26 @@ impl<M: ReadModel> Reads<M> {
         }
     }
 
+    /// The reads of a load whose answer is of no use.
+    pub(super) fn give_up_load(&mut self, loading: Loading<M>) -> Vec<Read<M>> {
+        self.is_loading = false;
+        loading.reads
+    }
+
+    /// Whether no read waits for its position.
+    pub(super) fn nobody_waits(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// All that wait, for a position or for a document that is not being loaded yet.
+    pub(super) fn take_all(&mut self) -> Vec<Read<M>> {
+        let waiting = std::mem::take(&mut self.waiting).into_values().flatten();
+        waiting.chain(self.cold.drain(..)).collect()
+    }
+
     /// Answers all that wait with the same error.
     pub(super) fn refuse_all(&mut self, error: &ReadError) {
-        let waiting = std::mem::take(&mut self.waiting).into_values().flatten();
-        for read in waiting.chain(self.cold.drain(..)) {
+        for read in self.take_all() {
             read.answer(Err(error.clone()));
         }
     }

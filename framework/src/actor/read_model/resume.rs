@@ -8,28 +8,30 @@ use crate::error::StoreError;
 use crate::event_store::Filter;
 use crate::stream::GlobalPosition;
 
+/// Where the owner stands, for one who only watches: of this log, and no more is asked.
+pub(super) async fn glimpse(
+    store: &dyn Store,
+    name: &str,
+) -> Result<Option<Checkpoint>, StoreError> {
+    let Some(checkpoint) = store.load_checkpoint(name).await? else { return Ok(None) };
+    let (saved, log) = (checkpoint.log_id, store.identity().log_id);
+    match saved == log {
+        true => Ok(Some(checkpoint)),
+        false => refuse(name, &format!("it was taken in the log {saved}, this one is {log}")),
+    }
+}
+
 /// The verified checkpoint; `None` if the read model never saved one.
 pub(super) async fn checkpoint(
     store: &dyn Store,
     name: &str,
-    head: GlobalPosition,
 ) -> Result<Option<Checkpoint>, StoreError> {
-    let Some(checkpoint) = store.load_checkpoint(name).await? else { return Ok(None) };
-    let refuse = |what: String| {
-        Err(StoreError::Checkpoint {
-            name: name.to_owned(),
-            reason: format!(
-                "{what}: the log was exchanged, restored or rewound since; delete the read model's documents and checkpoint, or raise its VERSION, to rebuild it"
-            ),
-        })
-    };
-    let Checkpoint { log_id, position, event_id } = checkpoint;
-    let log = store.identity().log_id;
-    if log_id != log {
-        return refuse(format!("it was taken in the log {log_id}, this one is {log}"));
-    }
+    let Some(checkpoint) = glimpse(store, name).await? else { return Ok(None) };
+    let Checkpoint { position, event_id, .. } = checkpoint;
+    // Asked after the checkpoint was: another process may be moving both.
+    let head = store.head().await?;
     if position > head {
-        return refuse(format!("it is at position {position}, the log ends at {head}"));
+        return refuse(name, &format!("it is at position {position}, the log ends at {head}"));
     }
     if position == GlobalPosition::ZERO {
         return Ok(Some(checkpoint));
@@ -38,11 +40,17 @@ pub(super) async fn checkpoint(
         Some(found) if found == event_id => Ok(Some(checkpoint)),
         found => {
             let found = found.map_or_else(|| "none".to_owned(), |id| id.to_string());
-            refuse(format!(
-                "at position {position} it saw the event {event_id}, now there is {found}"
-            ))
+            let saw = format!("at position {position} it saw the event {event_id}");
+            refuse(name, &format!("{saw}, now there is {found}"))
         }
     }
+}
+
+fn refuse<T>(name: &str, what: &str) -> Result<T, StoreError> {
+    let reason = format!(
+        "{what}: the log was exchanged, restored or rewound since; delete the read model's documents and checkpoint, or raise its VERSION, to rebuild it"
+    );
+    Err(StoreError::Checkpoint { name: name.to_owned(), reason })
 }
 
 /// The id of the event at a position.

@@ -3,24 +3,30 @@
 
 use std::sync::Arc;
 
+use actix::Context;
+
 use tracing::warn;
 
+use super::actor::ReadModelActor;
+use super::answers::ahead_of;
 use super::fold::Reached;
+use super::handle::State;
 use super::resume::event_at;
 use crate::crash;
 use crate::document::{Checkpoint, DocumentBatch, Store};
 use crate::error::StoreError;
 use crate::lease::Lease;
+use crate::read_model::ReadModel;
 use crate::stream::GlobalPosition;
 use crate::subscription::Pause;
 
 /// What is to be stored.
-pub(super) struct Save {
-    pub(super) name: Arc<str>,
-    pub(super) documents: Vec<(String, String)>,
-    pub(super) from: GlobalPosition,
-    pub(super) lease: Lease,
-    pub(super) to: Reached,
+struct Save {
+    name: Arc<str>,
+    documents: Vec<(String, String)>,
+    from: GlobalPosition,
+    lease: Lease,
+    to: Reached,
 }
 
 /// Stores it. The same batch is sent again until its fate is known: one that was stored and whose
@@ -29,11 +35,7 @@ pub(super) struct Save {
 /// # Errors
 /// The checkpoint was moved by somebody else, or the log is not the one that was folded. Nothing
 /// may be stored any more.
-pub(super) async fn store(
-    store: &dyn Store,
-    save: Save,
-    mut pause: Pause,
-) -> Result<(), StoreError> {
+async fn store_all(store: &dyn Store, save: Save, mut pause: Pause) -> Result<(), StoreError> {
     let Save { name, documents, from, lease, to } = save;
     let event_id = loop {
         match to.event_id {
@@ -82,10 +84,7 @@ pub(super) async fn load(
         match loaded {
             Ok((documents, stored)) => match stored.filter(|stored| stored.position > reached) {
                 None => return Ok(documents),
-                Some(ahead) => {
-                    let reason = format!("another writer has moved it to {}", ahead.position);
-                    return Err(StoreError::Checkpoint { name: name.to_owned(), reason });
-                }
+                Some(ahead) => return Err(ahead_of(name, ahead)),
             },
             Err(error) => retry(name, error, &mut pause).await?,
         }
@@ -104,5 +103,72 @@ async fn retry(name: &str, error: StoreError, pause: &mut Pause) -> Result<(), S
         | StoreError::Corrupt { .. }
         | StoreError::Checkpoint { .. }
         | StoreError::LeaseLost { .. } => Err(error),
+    }
+}
+
+impl<M: ReadModel> ReadModelActor<M> {
+    pub(super) fn save_if_due(&mut self, ctx: &mut Context<Self>) {
+        let Some(since) = self.term.unsaved_since else { return };
+        let is_catching_up = self.progress.state() == State::CatchingUp;
+        let factor = if is_catching_up { 4 } else { 1 };
+        // Other processes answer from what is saved, so their readers wait for it.
+        let settings = &self.settings;
+        let (save_after, checkpoint_after) = match self.is_shared && !is_catching_up {
+            true => (settings.save_after_shared, settings.save_after_shared * 4),
+            false => (settings.save_after * factor, settings.checkpoint_after),
+        };
+        let (changed, age) = (self.term.documents.changed(), since.elapsed());
+        let is_due = changed >= self.settings.save_at * factor as usize
+            || (changed > 0 && age >= save_after)
+            || age >= checkpoint_after;
+        if is_due {
+            self.save(ctx);
+        }
+    }
+
+    /// Saves what is unsaved, unless a save is under way or there is nothing that may be saved.
+    pub(super) fn save(&mut self, ctx: &mut Context<Self>) {
+        let term = &mut self.term;
+        if term.is_saving || term.is_in_doubt || term.reached.position == term.saved {
+            return;
+        }
+        let Some(lease) = term.lease.clone() else { return };
+        let documents = match term.documents.hand_out() {
+            Ok(documents) => documents,
+            Err(reason) => {
+                term.is_in_doubt = true;
+                return self.halt(self.term.reached.position, reason, ctx);
+            }
+        };
+        term.is_saving = true;
+        term.unsaved_since = None;
+        let (from, to) = (term.saved, term.reached);
+        let save = Save { name: Arc::clone(&self.name), documents, from, lease, to };
+        let (store, pause) = (Arc::clone(&self.store), self.pause());
+        let saving = async move { store_all(&*store, save, pause).await };
+        self.beside(ctx, saving, move |result, act, ctx| {
+            act.term.is_saving = false;
+            match result {
+                Ok(()) => act.saved(to.position, ctx),
+                Err(fault) => {
+                    act.term.is_in_doubt = true;
+                    act.fail(to.position, fault, ctx);
+                }
+            }
+            act.end_if_saved(ctx);
+        });
+    }
+
+    fn saved(&mut self, position: GlobalPosition, ctx: &mut Context<Self>) {
+        self.term.saved = position;
+        self.progress.saved(position);
+        self.term.documents.saved();
+        if !self.term.is_loading {
+            self.term.documents.evict();
+        }
+        if std::mem::take(&mut self.term.is_paused) {
+            self.pull(ctx);
+        }
+        self.save_if_due(ctx);
     }
 }

@@ -10,12 +10,11 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
-use super::{Batch, Committer, SideWrite, WriteFailure, Writer, Written};
+use super::{Batch, Committer, WriteFailure, Writer, Written};
 use crate::command::Committed;
 use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::event_store::{Append, AppendOutcome, NotCommitted};
-use crate::snapshot::Snapshot;
 use crate::stream::{ExpectedVersion, GlobalPosition, StreamId, StreamVersion};
 
 /// What the writer does with the next batch; without a line left it commits.
@@ -40,11 +39,11 @@ struct Scripted {
 
 #[async_trait(?Send)]
 impl Writer for Scripted {
-    type Side = SideWrite;
+    type Side = &'static str;
 
     async fn write(
         &mut self,
-        batch: &Batch<SideWrite>,
+        batch: &Batch<&'static str>,
         again: bool,
     ) -> Result<Written, WriteFailure> {
         if let Some(gate) = &mut self.gate {
@@ -75,7 +74,7 @@ impl Writer for Scripted {
     }
 }
 
-fn written(batch: &Batch<SideWrite>) -> Written {
+fn written(batch: &Batch<&'static str>) -> Written {
     let outcome = |append: &Append| match append.events.last() {
         None => AppendOutcome::NotCommitted(NotCommitted::KeyReused),
         Some(last) => {
@@ -87,10 +86,8 @@ fn written(batch: &Batch<SideWrite>) -> Written {
             })
         }
     };
-    let side = |side: &SideWrite| match side {
-        SideWrite::Snapshot(snapshot) if snapshot.state == "bad" => {
-            Err(StoreError::Unavailable("told to".into()))
-        }
+    let side = |side: &&str| match *side {
+        "bad" => Err(StoreError::Unavailable("told to".into())),
         _ => Ok(()),
     };
     let appends: Vec<_> = batch.appends.iter().map(outcome).collect();
@@ -102,7 +99,7 @@ fn written(batch: &Batch<SideWrite>) -> Written {
 
 /// A committer, what its writer was asked, and what tells that it closed.
 struct Rig {
-    committer: Committer<SideWrite>,
+    committer: Committer<&'static str>,
     head: watch::Receiver<GlobalPosition>,
     asked: Arc<Mutex<Vec<Asked>>>,
     closed: mpsc::UnboundedReceiver<()>,
@@ -134,12 +131,6 @@ fn append(ids: std::ops::RangeInclusive<u64>) -> Append {
     let stream = StreamId::new("ledger", "1").unwrap();
     let (expected, events) = (ExpectedVersion::Any, ids.map(event).collect());
     Append { stream, expected, events, command: None, chained: false }
-}
-
-fn snapshot(state: &str) -> SideWrite {
-    let stream = StreamId::new("ledger", "1").unwrap();
-    let (version, position) = (StreamVersion(1), GlobalPosition(1));
-    SideWrite::Snapshot(Snapshot::new(stream, version, position, 1, state.to_owned()))
 }
 
 fn positions(outcomes: &[AppendOutcome]) -> Vec<Option<u64>> {
@@ -205,7 +196,7 @@ async fn ten_thousand_callers_each_get_their_own_answer() {
         calls.spawn(async move {
             if call % 5 == 0 {
                 let state = if call % 10 == 0 { "bad" } else { "good" };
-                let told = committer.write(snapshot(state)).await;
+                let told = committer.write(state).await;
                 let refused = matches!(&told, Err(StoreError::Unavailable(_)));
                 return (told.is_ok() == (state == "good") || refused, false);
             }
@@ -264,7 +255,7 @@ async fn what_queues_during_a_commit_goes_into_one_batch() {
         })
         .collect();
     let bad = rig.committer.clone();
-    let side = tokio::spawn(async move { bad.write(snapshot("bad")).await });
+    let side = tokio::spawn(async move { bad.write("bad").await });
     // All have submitted once they have run: the queue takes them without waiting.
     for _ in 0..10 {
         tokio::task::yield_now().await;

@@ -202,6 +202,25 @@ fn a_chained_append_falls_unless_the_one_before_is_stored_now() {
 }
 
 #[test]
+fn an_append_is_chained_only_to_one_directly_before_it_to_its_own_stream() {
+    let chained = |append| Append { chained: true, ..append };
+    let batch = [
+        chained(append("two", Any, 1..2)),
+        append("two", Any, 2..3),
+        chained(append("other", Any, 3..4)),
+        chained(append("two", Any, 4..5)),
+        append("two", Any, 5..6),
+        append("other", Any, 6..7),
+        chained(append("two", Any, 7..8)),
+        append("two", Any, 8..9),
+        chained(append("two", Any, 9..10)),
+    ];
+    let told = ["conflict 2", "stored 3@11", "conflict 0", "conflict 3", "stored 4@12"];
+    let rest = ["stored 1@13", "conflict 4", "stored 5@14", "stored 6@15"];
+    assert_eq!(verdicts(&plan(&batch, ten())), [&told[..], &rest[..]].concat());
+}
+
+#[test]
 fn a_confirmation_looks_for_the_command_before_the_version() {
     let key = key("k", "x");
     let other = PastCommand { fingerprint: [0; 16], tip: tip(1, 1) };

@@ -25,6 +25,11 @@ pub(super) fn is_beyond(after: u64, limit: usize) -> bool {
     limit == 0 || after >= i64::MAX as u64
 }
 
+/// A limit as databases take it.
+pub(super) fn most(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
 /// Asserts that numbers follow one another, beginning after `after`.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! Appending: versions, positions, expectations, wholeness.
 
+use std::sync::Arc;
+
 use super::{append, committed, one, refused, stream};
 use crate::document::Store;
 use crate::event_store::{Append, AppendOutcome, Filter, NotCommitted};
@@ -89,6 +91,42 @@ pub async fn a_chained_append_falls_with_the_one_before_it(store: impl Store) {
     let outcomes = store.append(vec![exact(1, false), exact(2, true), exact(3, true)]).await;
     let versions = outcomes.into_iter().map(|outcome| committed(outcome).version.0);
     assert_eq!(versions.collect::<Vec<_>>(), [2, 3, 4]);
+}
+
+/// What another stream's append does is nothing to be decided on, and neither is one further back.
+pub async fn a_chained_append_follows_only_its_own_stream(store: impl Store) {
+    let chained = |id| Append { chained: true, ..append(id, Any, 1) };
+    let call = vec![append("a", Any, 1), chained("b"), chained("a"), append("a", Any, 1)];
+    let mut outcomes = store.append(call).await.into_iter();
+    let mut next = || outcomes.next().unwrap();
+    assert_eq!(committed(next()).version.0, 1);
+    assert!(matches!(refused(next()), NotCommitted::Conflict { actual: StreamVersion(0) }));
+    assert!(matches!(refused(next()), NotCommitted::Conflict { actual: StreamVersion(1) }));
+    assert_eq!(committed(next()).position.0, 2);
+}
+
+/// A store may write the appends of several callers together; a chain never crosses a call.
+pub async fn a_call_that_begins_chained_is_not_chained_to_another_callers(store: impl Store) {
+    let chained = || Append { chained: true, ..append("a", Any, 1) };
+    let store = Arc::new(store);
+    let calls = (0..200).map(|call| {
+        let store = Arc::clone(&store);
+        let appends = match call % 2 {
+            0 => vec![append("a", Any, 1)],
+            _ => vec![chained(), chained()],
+        };
+        tokio::spawn(async move { (call % 2, store.append(appends).await) })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        let (begins_chained, outcomes) = call.await.unwrap();
+        for outcome in outcomes {
+            match begins_chained {
+                0 => assert!(!committed(outcome).replayed),
+                _ => assert!(matches!(refused(outcome), NotCommitted::Conflict { .. })),
+            }
+        }
+    }
+    assert_eq!(store.head().await.unwrap().0, 100);
 }
 
 /// Sending an append again whose answer was lost is safe without a command id too, once the store

@@ -45,6 +45,8 @@ macro_rules! conformance {
             appends: an_append_is_stored_whole_or_not_at_all,
             appends: appends_of_one_call_see_one_another,
             appends: a_chained_append_falls_with_the_one_before_it,
+            appends: a_chained_append_follows_only_its_own_stream,
+            appends: a_call_that_begins_chained_is_not_chained_to_another_callers,
             appends: an_append_of_nothing_answers_where_its_stream_is,
             appends: a_version_that_no_stream_can_have_is_a_conflict,
             appends: the_same_events_sent_again_are_answered_as_they_were,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Scenario;
 use crate::{Aggregate, Snapshots};
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Clone, Serialize, Deserialize)]
 struct Door {
     open: bool,
     #[serde(skip)]

@@ -36,6 +36,19 @@ async fn killed_at_any_moment_it_resumes_and_folds_every_event_exactly_once() {
 }
 
 #[tokio::test]
+async fn on_a_store_of_its_own_nobody_waits_for_the_lease_of_an_application_that_was_dropped() {
+    let store = obliging();
+    let lasting = || ReadModelSettings { lease_for: Duration::from_secs(3600), ..small() };
+    let process = Process::new(store.clone(), lasting());
+    let model = process.sums().await;
+    until(|| model.progress().is_owner).await;
+    process.kill().await;
+    let process = Process::new(store, lasting());
+    let model = process.sums().await;
+    until(|| model.progress().is_owner).await;
+}
+
+#[tokio::test]
 async fn one_read_model_follows_two_aggregates_in_the_order_of_the_log() {
     let store = obliging();
     let process = Process::new(store.clone(), small());

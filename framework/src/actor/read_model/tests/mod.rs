@@ -15,8 +15,8 @@ use crate::aggregate::Aggregate;
 use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
 use crate::error::{ReadError, StoreError};
 use crate::event::EventEnvelope;
-use crate::event_store::EventStore;
-use crate::lease::LeaseStore;
+use crate::event_store::{EventStore, Filter};
+use crate::lease::{Lease, LeaseStore};
 use crate::read_model::{Document, Fold, Sources};
 use crate::stream::GlobalPosition;
 use crate::subscription::TailSettings;
@@ -24,7 +24,7 @@ use crate::subscription::test_store::{Call, TestStore, append};
 
 macro_rules! aggregate {
     ($name:ident, $type:literal, $event:ty) => {
-        #[derive(Default)]
+        #[derive(Default, Clone)]
         struct $name;
 
         impl Aggregate for $name {
@@ -131,6 +131,7 @@ struct Process {
     store: Arc<dyn Store>,
     arbiters: Arc<Arbiters>,
     tail: Tail,
+    id: Uuid,
     settings: ReadModelSettings,
 }
 
@@ -144,6 +145,9 @@ fn small() -> ReadModelSettings {
         first_pause: Duration::from_micros(100),
         longest_pause: Duration::from_millis(1),
         tick: Duration::from_millis(1),
+        lease_for: Duration::from_millis(50),
+        acquire_every: Duration::from_millis(5),
+        look_every: Duration::from_millis(1),
         ..ReadModelSettings::default()
     }
 }
@@ -164,12 +168,13 @@ impl Process {
         let tail = Tail::start(Arc::clone(&store), GlobalPosition::ZERO, quick, move |task| {
             spawner.spawn(0, task);
         });
-        Self { store, arbiters, tail, settings }
+        Self { store, arbiters, tail, id: Uuid::now_v7(), settings }
     }
 
     async fn start<M: ReadModel>(&self, arbiter: u64) -> Result<ReadModelHandle<M>, StartError> {
         let store = Arc::clone(&self.store);
-        start(self.arbiters.of(arbiter), store, &self.tail, self.settings.clone()).await
+        let settings = self.settings.clone();
+        start(self.arbiters.of(arbiter), store, &self.tail, self.id, settings).await
     }
 
     async fn sums(&self) -> ReadModelHandle<Sums> {
@@ -243,4 +248,6 @@ fn whimsical(memory: MemoryStore, seed: usize) -> TestStore {
 mod folding;
 mod halting;
 mod hot;
+mod owning;
 mod reading;
+mod sleeping;

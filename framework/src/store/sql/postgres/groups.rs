@@ -16,8 +16,10 @@ use crate::store::plan::{Current, PastCommand, Plan};
 use crate::store::sql::numbers::{past_command, tip};
 use crate::stream::{ExpectedVersion, GlobalPosition, StreamId, StreamVersion, Tip};
 
-/// Planned positions begin after this one.
-const BASE: u64 = 1 << 62;
+/// Planned positions are beyond this one, and from the next on they stand for the end that the
+/// stream of that place has already.
+const PLANNED: u64 = 1 << 61;
+const ENDS: u64 = 1 << 62;
 
 /// What a call assumes of the streams it touches.
 pub(super) struct Assumed<'a> {
@@ -44,8 +46,10 @@ impl<'a> Assumed<'a> {
             let place = *assumed.places.entry(stream).or_insert_with(|| {
                 let version = match (found.tips.get(stream), expected) {
                     (Some(tip), _) => tip.version,
-                    // No stream is as long as what planned versions begin beyond.
-                    (None, ExpectedVersion::Exact(version)) => StreamVersion(version.0.min(BASE)),
+                    // No stream is as long as this, and planned versions go on from it.
+                    (None, ExpectedVersion::Exact(version)) => {
+                        StreamVersion(version.0.min(PLANNED))
+                    }
                     (None, ExpectedVersion::StreamExists) => StreamVersion(1),
                     (None, ExpectedVersion::Any | ExpectedVersion::NoStream) => StreamVersion::ZERO,
                 };
@@ -62,34 +66,31 @@ impl<'a> Assumed<'a> {
 
     /// What the plan is made on.
     pub(super) fn current(&self, found: &Current) -> Current {
-        let tips = self.streams.iter().zip(&self.versions);
-        let tips = tips.map(|(stream, version)| {
-            ((*stream).clone(), Tip { version: *version, position: GlobalPosition(BASE) })
+        let tips = self.streams.iter().zip(&self.versions).enumerate();
+        let tips = tips.map(|(place, (stream, version))| {
+            let position = GlobalPosition(ENDS + place as u64);
+            ((*stream).clone(), Tip { version: *version, position })
         });
         Current {
-            head: GlobalPosition(BASE),
+            head: GlobalPosition(PLANNED),
             tips: tips.collect(),
             commands: found.commands.clone(),
             stored: found.stored.clone(),
         }
     }
 
-    /// An outcome that needed no call, because nothing is to be stored: what it says of the stream
-    /// is what was found.
-    pub(super) fn settled(
-        &self,
-        index: usize,
-        outcome: AppendOutcome,
-        found: &Current,
-    ) -> AppendOutcome {
-        match outcome {
-            AppendOutcome::Committed(committed) if committed.position.0 >= BASE => {
-                let stream = self.streams[self.of_append[index]];
-                let position = found.tips.get(stream).copied().unwrap_or_default().position;
-                AppendOutcome::Committed(Committed { position, ..committed })
-            }
-            other => other,
-        }
+    /// Whether something was refused or replayed because of a neighbour in the batch: then it holds
+    /// only if all of it is stored.
+    pub(super) fn is_one(planned: &Plan<'_>, found: &Current, appends: &[Append]) -> bool {
+        let known = |append: &Append| {
+            append.command.as_ref().is_some_and(|key| found.commands.contains_key(&key.id))
+        };
+        appends.iter().zip(&planned.outcomes).any(|(append, outcome)| match outcome {
+            AppendOutcome::Committed(c) => c.replayed && c.position.0 > PLANNED,
+            AppendOutcome::NotCommitted(NotCommitted::KeyReused) => !known(append),
+            AppendOutcome::NotCommitted(NotCommitted::Invalid(_)) => true,
+            _ => false,
+        })
     }
 
     pub(super) fn place(&self, stream: &StreamId) -> usize {
@@ -102,9 +103,12 @@ impl<'a> Assumed<'a> {
     }
 }
 
-/// The rank of a planned position among the rows, from 1; 0 for one before them all.
+/// The rank of a planned position among the rows, from 1; 0 for the end of a stream.
 pub(super) fn rank(position: GlobalPosition) -> usize {
-    position.0.saturating_sub(BASE) as usize
+    match position.0 {
+        ENDS.. => 0,
+        planned => planned.saturating_sub(PLANNED) as usize,
+    }
 }
 
 /// What the server found, and which streams it stored.
@@ -114,7 +118,6 @@ pub(super) struct Answer {
     held: Vec<bool>,
     /// For each row, how many up to it were stored.
     stored: Vec<u64>,
-    all_held: bool,
 }
 
 impl Answer {
@@ -136,14 +139,12 @@ impl Answer {
             count
         });
         let stored = stored.collect();
-        let all_held = held.iter().all(|held| *held);
-        if !all_held {
-            let streams = assumed.streams.iter().map(|stream| (*stream).clone());
-            found.tips.extend(streams.zip(tips.iter().copied()));
-            found.commands.extend(known_commands(row)?);
-            found.stored.extend(stored_events(row)?);
-        }
-        Ok(Self { head: head as u64, tips, held, stored, all_held })
+        found.commands.extend(known_commands(row)?);
+        found.stored.extend(stored_events(row)?);
+        let streams = assumed.streams.iter().map(|stream| (*stream).clone());
+        let tips_of_all = streams.zip(tips.iter().copied()).zip(&held);
+        found.tips.extend(tips_of_all.filter(|(_, held)| !**held).map(|(tip, _)| tip));
+        Ok(Self { head: head as u64, tips, held, stored })
     }
 
     /// The last position of the log.
@@ -151,7 +152,7 @@ impl Answer {
         GlobalPosition(self.head + self.stored.last().copied().unwrap_or(0))
     }
 
-    /// What came of an append, if this answer settles it.
+    /// What came of an append; `None` if its stream was not as assumed.
     pub(super) fn settle(
         &self,
         index: usize,
@@ -159,51 +160,49 @@ impl Answer {
         planned: &Plan<'_>,
     ) -> Option<AppendOutcome> {
         let place = assumed.of_append[index];
-        let outcome = match planned.outcomes[index].clone() {
-            AppendOutcome::Committed(committed) if committed.position.0 < BASE => committed,
-            // The first of two with one command id, without events: the next answer knows it.
-            AppendOutcome::Committed(Committed { replayed: true, position, .. })
-                if rank(position) == 0 || !self.all_held =>
-            {
-                return None;
-            }
-            AppendOutcome::Committed(committed) => {
-                let actual = self.actual(place, committed, assumed, planned);
-                return self.held[place].then_some(AppendOutcome::Committed(actual));
+        let outcome = planned.outcomes[index].clone();
+        if !self.held[place] {
+            return None;
+        }
+        Some(match outcome {
+            AppendOutcome::Committed(Committed { version, position, replayed }) => {
+                let planned_tip = Tip { version, position };
+                let Tip { version, position } = self.actual(planned_tip, assumed, planned);
+                AppendOutcome::Committed(Committed { version, position, replayed })
             }
             AppendOutcome::NotCommitted(NotCommitted::Conflict { actual }) => {
-                let offset = assumed.offset(place, actual);
-                let actual =
-                    StreamVersion(self.tips[place].version.0.saturating_add_signed(offset));
-                let conflict = AppendOutcome::NotCommitted(NotCommitted::Conflict { actual });
-                return self.held[place].then_some(conflict);
+                let actual = self.version(place, actual, assumed);
+                AppendOutcome::NotCommitted(NotCommitted::Conflict { actual })
             }
-            // It may refer to a neighbour that was not stored.
-            other => return self.all_held.then_some(other),
-        };
-        Some(AppendOutcome::Committed(outcome))
+            other => other,
+        })
     }
 
-    /// Version and position as they came to be.
-    fn actual(
-        &self,
-        place: usize,
-        committed: Committed,
-        assumed: &Assumed<'_>,
-        planned: &Plan<'_>,
-    ) -> Committed {
-        let rank = rank(committed.position);
-        let (place, position) = match rank {
-            0 => (place, self.tips[place].position),
+    /// A planned tip as it came to be. One from before is as it is.
+    fn actual(&self, tip: Tip, assumed: &Assumed<'_>, planned: &Plan<'_>) -> Tip {
+        let (place, position) = match tip.position.0 {
+            end @ ENDS.. => {
+                let place = (end - ENDS) as usize;
+                (place, self.tips[place].position)
+            }
+            0..=PLANNED => return tip,
             _ => {
-                let row = &planned.rows[rank - 1];
-                let position = GlobalPosition(self.head + self.stored[rank - 1]);
-                (assumed.place(row.stream), position)
+                let rank = rank(tip.position);
+                let place = assumed.place(planned.rows[rank - 1].stream);
+                (place, GlobalPosition(self.head + self.stored[rank - 1]))
             }
         };
-        let offset = assumed.offset(place, committed.version);
-        let version = StreamVersion(self.tips[place].version.0.saturating_add_signed(offset));
-        Committed { version, position, ..committed }
+        Tip { version: self.version(place, tip.version, assumed), position }
+    }
+
+    fn version(
+        &self,
+        place: usize,
+        planned: StreamVersion,
+        assumed: &Assumed<'_>,
+    ) -> StreamVersion {
+        let offset = assumed.offset(place, planned);
+        StreamVersion(self.tips[place].version.0.saturating_add_signed(offset))
     }
 }
 
@@ -218,10 +217,10 @@ fn known_commands(row: &PgRow) -> Result<Vec<(String, PastCommand)>, sqlx::Error
     known.map(|(id, (f, (v, p)))| Ok((id, past_command(f, v, p)?))).collect()
 }
 
-/// An event's id, and where it stands.
-type Stored = (Uuid, (StreamId, Tip));
+/// Where an event of this id stands.
+type StoredEvent = (Uuid, (StreamId, Tip));
 
-fn stored_events(row: &PgRow) -> Result<Vec<Stored>, sqlx::Error> {
+fn stored_events(row: &PgRow) -> Result<Vec<StoredEvent>, sqlx::Error> {
     let ids: Option<Vec<Uuid>> = row.try_get("stored_ids")?;
     let Some(ids) = ids else { return Ok(Vec::new()) };
     let types: Vec<String> = row.try_get("stored_types")?;

@@ -185,6 +185,7 @@ fn with_session_settings(connect: PgConnectOptions, options: &PostgresOptions) -
         ("enable_seqscan", "off"),
         ("plan_cache_mode", "force_generic_plan"),
         ("jit", "off"),
+        ("client_min_messages", "warning"),
         // A client that vanishes is noticed by the server in half a minute.
         ("tcp_keepalives_idle", "15"),
         ("tcp_keepalives_interval", "5"),

@@ -15,7 +15,7 @@ use crate::event::RecordedEvent;
 use crate::event_store::{Confirmation, Filter, Page};
 use crate::snapshot::Snapshot;
 use crate::store::plan::confirmation;
-use crate::store::sql::numbers::{assert_dense, is_beyond, past_command};
+use crate::store::sql::numbers::{assert_dense, is_beyond, most, past_command};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
 macro_rules! columns {
@@ -71,7 +71,7 @@ impl PostgresStore {
                 .bind(asked.aggregate_type().to_owned())
                 .bind(asked.id().to_owned())
                 .bind(after.0 as i64)
-                .bind(limit as i64)
+                .bind(most(limit))
         });
         let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
         let versions = events.iter().map(|event| event.version.0);
@@ -93,7 +93,7 @@ impl PostgresStore {
         }
         let rows = self
             .connections
-            .rows(Lane::Log, move || sqlx::query(LOG_PAGE).bind(after.0 as i64).bind(limit as i64));
+            .rows(Lane::Log, move || sqlx::query(LOG_PAGE).bind(after.0 as i64).bind(most(limit)));
         let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
         assert_dense("position", after.0, events.iter().map(|e| e.position.0))?;
         let scanned_to = events.last().map_or(after, |last| last.position);
@@ -111,7 +111,7 @@ impl PostgresStore {
         let rows = self.connections.rows(Lane::Log, move || {
             sqlx::query(FILTERED_PAGE)
                 .bind(after.0 as i64)
-                .bind(limit as i64)
+                .bind(most(limit))
                 .bind(up_to as i64)
                 .bind(types.clone())
         });

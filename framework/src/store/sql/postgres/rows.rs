@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use super::PostgresStore;
 use super::connections::{Lane, Statement};
 use super::groups::{Assumed, rank};
+use crate::command::Committed;
 use crate::document::{Checkpoint, DocumentBatch};
 use crate::error::StoreError;
 use crate::event_store::{Append, AppendOutcome};
@@ -13,14 +14,23 @@ use crate::snapshot::Snapshot;
 use crate::store::plan::{Current, Plan, continues};
 use crate::stream::GlobalPosition;
 
-/// The call of `actum.append` for a plan of these appends; what was `found` is not asked again.
+/// What a call looks out for besides versions and command ids.
+#[derive(Clone, Copy)]
+pub(super) struct Care {
+    /// Events may stand already: look for their ids.
+    pub(super) find_events: bool,
+    /// Outcomes depend on one another beyond their streams.
+    pub(super) all_or_none: bool,
+}
+
+/// The call of `actum.append` for a plan.
 pub(super) fn append(
     appends: &[Append],
     assumed: &Assumed<'_>,
-    found: &Current,
     planned: &Plan<'_>,
+    found: &Current,
     recorded_at: OffsetDateTime,
-    find_events: bool,
+    care: Care,
 ) -> Statement {
     let streams = || assumed.streams.iter();
     let expected = assumed.versions.iter().zip(&assumed.takes_any);
@@ -30,20 +40,17 @@ pub(super) fn append(
     let number = |place: usize| place as i32 + 1; // arrays begin at 1; a batch has few streams
     let commands = || planned.commands.iter();
     let outcomes = || appends.iter().zip(&planned.outcomes);
-    // What is refused on the assumption may stand in the log already.
-    let refused = || {
-        let refused = outcomes().filter(|(_, o)| matches!(o, AppendOutcome::NotCommitted(_)));
-        let keyed = refused.filter_map(|(a, _)| Some((&a.stream, a.command.as_ref()?)));
-        keyed.filter(|(_, key)| key.is_valid() && !found.commands.contains_key(&key.id))
-    };
-    let asked = || {
-        let appends = appends.iter().filter(|_| find_events);
-        let events = appends.flat_map(|a| a.events.iter().map(|e| (&a.stream, e.event_id)));
-        events.filter(|(_, id)| !found.stored.contains_key(id))
-    };
+    let refused =
+        || outcomes().filter(|(_, outcome)| !is_stored(outcome)).map(|(append, _)| append);
+    // What is known already is not asked again: it would keep its stream from holding.
+    let events = || refused().flat_map(|a| a.events.iter().map(|e| (place(&a.stream), e.event_id)));
+    let events = || events().filter(|(_, id)| !found.stored.contains_key(id));
+    let keys = || refused().filter_map(|a| Some((place(&a.stream), a.command.as_ref()?)));
+    let keys = || keys().filter(|(_, key)| key.is_valid() && !found.commands.contains_key(&key.id));
     sqlx::query(
         "SELECT * FROM actum.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-                                    $15, $16, $17, $18, $19, $20, $21, $22)",
+                                    $15, $16, $17, $18, $19, $20, $21, $22, $23,
+                                    $24)",
     )
     .bind(streams().map(|s| s.aggregate_type()).collect::<Vec<_>>())
     .bind(streams().map(|s| s.id()).collect::<Vec<_>>())
@@ -63,10 +70,17 @@ pub(super) fn append(
     .bind(commands().map(|c| &c.key.fingerprint[..]).collect::<Vec<_>>())
     .bind(commands().map(|c| assumed.offset(place(c.stream), c.tip.version)).collect::<Vec<_>>())
     .bind(commands().map(|c| rank(c.tip.position) as i32).collect::<Vec<_>>())
-    .bind(refused().map(|(stream, _)| number(place(stream))).collect::<Vec<_>>())
-    .bind(refused().map(|(_, key)| &*key.id).collect::<Vec<_>>())
-    .bind(asked().map(|(stream, _)| number(place(stream))).collect::<Vec<_>>())
-    .bind(asked().map(|(_, id)| id).collect::<Vec<_>>())
+    .bind(care.find_events)
+    .bind(care.all_or_none)
+    .bind(events().map(|(place, _)| number(place)).collect::<Vec<_>>())
+    .bind(events().map(|(_, id)| id).collect::<Vec<_>>())
+    .bind(keys().map(|(place, _)| number(place)).collect::<Vec<_>>())
+    .bind(keys().map(|(_, key)| &*key.id).collect::<Vec<_>>())
+}
+
+/// Whether the plan has it stored now.
+fn is_stored(outcome: &AppendOutcome) -> bool {
+    matches!(outcome, AppendOutcome::Committed(Committed { replayed: false, .. }))
 }
 
 impl PostgresStore {

@@ -5,6 +5,7 @@
 //! the lock. A stream that is not where it was assumed to be comes back as it is, and only its
 //! appends are planned again.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use super::connections::Statement;
 use super::fault::{Fault, UNIQUE_VIOLATION};
 use super::groups::{Answer, Assumed};
 use super::open::Opening;
-use super::rows;
+use super::rows::{self, Care};
 use crate::error::StoreError;
 use crate::event_store::{Append, AppendOutcome};
 use crate::store::committer::{Batch, WriteFailure, Writer, Written};
@@ -130,26 +131,35 @@ impl PostgresWriter {
         &self,
         session: &mut Session,
         all: &[Append],
-        care: bool,
+        again: bool,
     ) -> Result<Written, Failed> {
         let mut outcomes: Vec<Option<AppendOutcome>> = vec![None; all.len()];
-        let mut found = Current::default();
         let mut open: Vec<usize> = (0..all.len()).collect();
-        let mut head = None;
-        let mut rest;
+        let (mut found, mut head) = (Current::default(), None);
         let mut unread = "the server did not answer for it".to_owned();
-        let mut appends = all;
-        loop {
-            let assumed = Assumed::of(appends, &found);
-            let planned = plan(appends, assumed.current(&found));
-            if head.is_some() && planned.rows.is_empty() && planned.commands.is_empty() {
-                for (place, outcome) in planned.outcomes.into_iter().enumerate() {
-                    outcomes[open[place]] = Some(assumed.settled(place, outcome, &found));
+        while !open.is_empty() {
+            let appends: Cow<'_, [Append]> = match open.len() == all.len() {
+                true => Cow::Borrowed(all),
+                false => open.iter().map(|index| all[*index].clone()).collect(),
+            };
+            if head.is_some() {
+                let planned = plan(&appends, found.clone());
+                if planned.rows.is_empty() && planned.commands.is_empty() {
+                    // What the last call found settles it.
+                    for (index, outcome) in open.into_iter().zip(planned.outcomes) {
+                        outcomes[index] = Some(outcome);
+                    }
+                    break;
                 }
-                break;
             }
+            let assumed = Assumed::of(&appends, &found);
+            let planned = plan(&appends, assumed.current(&found));
+            let care = Care {
+                find_events: again || planned.has_conflicts(&appends),
+                all_or_none: Assumed::is_one(&planned, &found, &appends),
+            };
             let recorded_at = self.opening.options.clock.now();
-            let call = rows::append(appends, &assumed, &found, &planned, recorded_at, care);
+            let call = rows::append(&appends, &assumed, &planned, &found, recorded_at, care);
             crate::crash::point("append.before_commit");
             let row = self.one_row(&mut session.connection, call).await;
             crate::crash::point("append.after_commit");
@@ -163,20 +173,10 @@ impl PostgresWriter {
                 }
             };
             head = head.max(Some(answer.head()));
-            let settle = |place: usize| answer.settle(place, &assumed, &planned);
-            let unsettled: Vec<usize> = (0..open.len())
-                .filter(|place| {
-                    outcomes[open[*place]] = settle(*place);
-                    outcomes[open[*place]].is_none()
-                })
-                .collect();
-            if unsettled.is_empty() {
-                break;
+            for (place, index) in open.iter().enumerate() {
+                outcomes[*index] = answer.settle(place, &assumed, &planned);
             }
-            let left: Vec<Append> = unsettled.iter().map(|place| appends[*place].clone()).collect();
-            open = unsettled.into_iter().map(|place| open[place]).collect();
-            rest = left;
-            appends = &rest;
+            open.retain(|index| outcomes[*index].is_none());
         }
         let lost = || AppendOutcome::Unknown(unread.clone());
         let appends = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(lost)).collect();

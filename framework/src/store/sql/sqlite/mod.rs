@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use self::options::SqliteOptions;
+use self::writer::SideWrite;
 
 use crate::command::CommandKey;
 use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
@@ -31,7 +32,7 @@ use crate::event_store::{
 };
 use crate::lease::{Lease, LeaseStore};
 use crate::snapshot::{Snapshot, SnapshotStore};
-use crate::store::committer::{Committer, SideWrite};
+use crate::store::committer::Committer;
 use crate::store::leases::Leases;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 

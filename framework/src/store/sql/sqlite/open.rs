@@ -106,6 +106,7 @@ impl Opening {
         setting: &str,
         column: &str,
     ) -> Result<String, StartError> {
+        // The settings and columns are those this file names.
         let pragma = AssertSqlSafe(format!("SELECT CAST({column} AS TEXT) FROM pragma_{setting}"));
         let found = sqlx::query_scalar(pragma).fetch_one(connection).await;
         found.map_err(|e| self.cannot_open(&e))

@@ -16,7 +16,7 @@ use crate::event::RecordedEvent;
 use crate::event_store::{Confirmation, Filter, Page};
 use crate::snapshot::Snapshot;
 use crate::store::plan::confirmation;
-use crate::store::sql::numbers::{assert_dense, is_beyond, past_command};
+use crate::store::sql::numbers::{assert_dense, is_beyond, most, past_command};
 use crate::store::sql::packed::unpack;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
@@ -153,7 +153,7 @@ impl SqliteStore {
         bind: impl Fn(&'static str) -> Query<'static, Sqlite, SqliteArguments>,
         limit: usize,
     ) -> Result<(SqliteRow, Vec<RecordedEvent>), StoreError> {
-        let mut limit = limit as i64;
+        let mut limit = most(limit);
         let row = loop {
             match bind(page).bind(limit).fetch_one(&mut *reader).await {
                 Ok(row) => break row,
@@ -299,6 +299,7 @@ async fn assert_dense_range(
     up_to: u64,
 ) -> Result<Result<(), StoreError>, sqlx::Error> {
     let range = "FROM events WHERE position > ?1 AND position <= ?2";
+    // The range is the text above: what varies is bound.
     let count = sqlx::AssertSqlSafe(format!("SELECT count(*) {range}"));
     let count: i64 = sqlx::query_scalar(count)
         .bind(after as i64)
@@ -308,6 +309,7 @@ async fn assert_dense_range(
     if count as u64 == up_to - after {
         return Ok(Ok(()));
     }
+    // The same range, as safe as above.
     let positions = sqlx::AssertSqlSafe(format!("SELECT position {range} ORDER BY position"));
     let positions: Vec<i64> = sqlx::query_scalar(positions)
         .bind(after as i64)

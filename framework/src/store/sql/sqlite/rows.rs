@@ -61,6 +61,7 @@ impl Insert {
         while !rows.is_empty() {
             let (shape, count) = self.shape(rows.len());
             let (now, later) = rows.split_at(count);
+            // Made of column names and placeholders only.
             let statement = sqlx::query(AssertSqlSafe(Arc::clone(shape)));
             now.iter().fold(statement, &bind).execute(&mut *connection).await?;
             rows = later;

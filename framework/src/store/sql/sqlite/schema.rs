@@ -85,6 +85,7 @@ pub(super) async fn migrate(
     let id: i64 = id.map_err(failed)?;
     // An application that keeps its own tables in the file may have given it a number of its own.
     if id == 0 {
+        // A pragma takes no bound value; this one is a constant.
         let mark = AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}"));
         sqlx::query(mark).execute(connection).await.map_err(failed)?;
     }

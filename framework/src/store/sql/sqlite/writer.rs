@@ -17,9 +17,11 @@ use uuid::Uuid;
 use super::fault::{self, explain, is_unknown};
 use super::open::Opening;
 use super::rows;
+use crate::document::DocumentBatch;
 use crate::error::StoreError;
 use crate::event_store::Append;
-use crate::store::committer::{Batch, SideWrite, WriteFailure, Writer, Written};
+use crate::snapshot::Snapshot;
+use crate::store::committer::{Batch, WriteFailure, Writer, Written};
 use crate::store::leases::Leases;
 use crate::store::plan::{Current, PastCommand, continues, plan};
 use crate::store::sql::numbers::{past_command, tip};
@@ -27,6 +29,13 @@ use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
 
 /// How many stream ends are remembered (about 100 bytes each).
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
+
+/// A write that rides along in the transaction of the appends, and so costs no sync of its own.
+#[derive(Debug)]
+pub(super) enum SideWrite {
+    Documents(DocumentBatch),
+    Snapshot(Snapshot),
+}
 
 pub(super) struct SqliteWriter {
     opening: Arc<Opening>,
@@ -69,7 +78,12 @@ impl SqliteWriter {
     ) -> Result<Written, Failed> {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         let current = self.current(connection, &batch.appends, care).await?;
-        let planned = plan(&batch.appends, current);
+        let mut planned = plan(&batch.appends, current);
+        if !care && planned.has_conflicts(&batch.appends) {
+            // It may be one that was stored before, sent again.
+            let current = self.current(connection, &batch.appends, true).await?;
+            planned = plan(&batch.appends, current);
+        }
         rows::insert_events(connection, &planned.rows, self.opening.options.clock.now()).await?;
         rows::insert_commands(connection, &planned.commands).await?;
         let mut side_writes = Vec::with_capacity(batch.side_writes.len());

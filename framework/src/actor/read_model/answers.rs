@@ -1,0 +1,100 @@
+//! Answering reads, on an owner and on a standby alike.
+//!
+//! What is not in memory is loaded from the store. If somebody else has written meanwhile, what was
+//! loaded is not what memory goes on from: then the lease is lost, and the reads ask the standby.
+
+use std::cmp::max;
+use std::sync::Arc;
+
+use actix::fut::{ActorFutureExt, WrapFuture};
+use actix::{AsyncContext, Context};
+
+use super::actor::ReadModelActor;
+use super::read::{Loading, Read};
+use crate::document::Checkpoint;
+use crate::error::{ReadError, StoreError};
+use crate::read_model::ReadModel;
+
+/// Documents, and the checkpoint that was stored when they had been loaded.
+type Loaded = Result<(Vec<(String, String)>, Option<Checkpoint>), StoreError>;
+
+impl<M: ReadModel> ReadModelActor<M> {
+    /// Answers a read, now or as soon as its position is reached.
+    pub(super) fn receive(&mut self, mut read: Read<M>, ctx: &mut Context<Self>) {
+        if let Some(halted) = self.halted() {
+            return read.answer(Err(halted));
+        }
+        if !self.stopping.is_empty() {
+            return read.answer(Err(ReadError::Stopping));
+        }
+        read.wanted = max(read.wanted, self.progress.answers_from());
+        let reached = self.term.reached.position;
+        if read.wanted <= reached {
+            self.reads.look_up(read, &mut self.term.documents, reached);
+            return self.load_for_reads(ctx);
+        }
+        self.reads.wait(read);
+        if self.term.lease.is_none() {
+            self.look(ctx);
+        }
+    }
+
+    /// Answers the reads whose position is reached.
+    pub(super) fn answer_due(&mut self, ctx: &mut Context<Self>) {
+        let reached = self.term.reached.position;
+        for read in self.reads.due(reached) {
+            self.reads.look_up(read, &mut self.term.documents, reached);
+        }
+        self.load_for_reads(ctx);
+    }
+
+    fn load_for_reads(&mut self, ctx: &mut Context<Self>) {
+        let begun = self.reads.begin_load(&mut self.term.documents, self.term.reached.position);
+        let Some((keys, loading)) = begun else { return };
+        let (store, name, term) = (Arc::clone(&self.store), Arc::clone(&self.name), self.terms);
+        let has_rivals = self.is_shared && self.term.lease.is_some();
+        let load = async move {
+            // In this order: the checkpoint is not older than the documents.
+            let documents = store.load_documents(&name, &keys).await?;
+            let stored = if has_rivals { store.load_checkpoint(&name).await? } else { None };
+            Ok((documents, stored))
+        };
+        ctx.spawn(load.into_actor(self).map(move |loaded, act, ctx| {
+            act.loaded(term, loading, loaded, ctx);
+            act.load_for_reads(ctx);
+        }));
+    }
+
+    fn loaded(&mut self, term: u64, loading: Loading<M>, loaded: Loaded, ctx: &mut Context<Self>) {
+        let reached = self.term.reached.position;
+        if term != self.terms {
+            for read in self.reads.give_up_load(loading) {
+                self.receive(read, ctx);
+            }
+            return;
+        }
+        let loaded = loaded.map(|(documents, stored)| {
+            let ahead = stored.filter(|stored| stored.position > reached);
+            (documents, ahead)
+        });
+        match loaded {
+            Ok((_, Some(ahead))) => {
+                for read in self.reads.give_up_load(loading) {
+                    self.reads.wait(read);
+                }
+                let fault = ahead_of(&self.name, ahead);
+                self.fail(reached.next(), fault, ctx);
+            }
+            loaded => {
+                let bodies = loaded.map(|(documents, _)| documents);
+                self.reads.end_load(loading, bodies, &mut self.term.documents, reached);
+            }
+        }
+    }
+}
+
+/// Somebody else has written.
+pub(super) fn ahead_of(name: &str, stored: Checkpoint) -> StoreError {
+    let reason = format!("another writer has moved it to {}", stored.position);
+    StoreError::Checkpoint { name: name.to_owned(), reason }
+}

@@ -1,0 +1,108 @@
+//! An owner: it follows the log and folds, one page after the other.
+//!
+//! Folding goes on while a save is under way: what is being saved is a copy.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::Context;
+
+use super::actor::ReadModelActor;
+use super::fold::{Decoded, Poison};
+use super::read::parse;
+use super::save;
+use crate::error::StoreError;
+use crate::event_store::{Filter, Page};
+use crate::read_model::ReadModel;
+use crate::subscription::Pause;
+
+impl<M: ReadModel> ReadModelActor<M> {
+    /// What it follows.
+    pub(super) fn filter(&self) -> Filter {
+        Filter { aggregate_types: self.sources.aggregate_types().map(str::to_owned).collect() }
+    }
+
+    pub(super) fn pause(&self) -> Pause {
+        Pause::new(self.settings.first_pause, self.settings.longest_pause)
+    }
+
+    /// Awaits the next page, unless too much is unsaved.
+    pub(super) fn pull(&mut self, ctx: &mut Context<Self>) {
+        if !self.is_following() {
+            return;
+        }
+        if self.term.documents.unsaved() >= self.settings.most_unsaved {
+            self.term.is_paused = true;
+            self.save(ctx);
+            return;
+        }
+        let Some(mut subscription) = self.term.subscription.take() else { return };
+        let next = async move {
+            let page = subscription.next().await;
+            (subscription, page)
+        };
+        let pulling = self.beside(ctx, next, |(subscription, page), act, ctx| {
+            act.term.subscription = Some(subscription);
+            match page {
+                Ok(Some(page)) => act.take_in(page, ctx),
+                Ok(None) => {} // the application is stopping
+                Err(fault) => {
+                    let position = act.term.reached.position.next();
+                    act.halt(position, fault.to_string(), ctx);
+                }
+            }
+        });
+        self.term.pulling = Some(pulling);
+    }
+
+    /// Decodes a page and loads what it changes, as far as that is neither hot nor new.
+    fn take_in(&mut self, page: Arc<Page>, ctx: &mut Context<Self>) {
+        if !self.is_following() {
+            return;
+        }
+        let decoded = Decoded::new(&self.sources, page);
+        let cold = decoded.cold_keys(&self.term.documents);
+        if cold.is_empty() {
+            return self.fold(decoded, ctx);
+        }
+        self.term.is_loading = true;
+        let (store, name, pause) = (Arc::clone(&self.store), Arc::clone(&self.name), self.pause());
+        let reached = self.term.reached.position;
+        let load = async move { save::load(&*store, &name, &cold, reached, pause).await };
+        self.beside(ctx, load, move |loaded, act, ctx| {
+            act.term.is_loading = false;
+            match loaded.and_then(|loaded| act.warm(loaded)) {
+                Ok(()) => act.fold(decoded, ctx),
+                Err(fault) => act.fail(act.term.reached.position.next(), fault, ctx),
+            }
+        });
+    }
+
+    fn warm(&mut self, loaded: Vec<(String, String)>) -> Result<(), StoreError> {
+        for (key, body) in loaded {
+            let body = parse(&key, &body)?;
+            self.term.documents.warm(key, body);
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, decoded: Decoded<M>, ctx: &mut Context<Self>) {
+        if !self.is_following() {
+            return;
+        }
+        let (reached, poison) = decoded.fold(&mut self.term.documents);
+        self.term.reached = reached;
+        self.term.unsaved_since.get_or_insert_with(Instant::now);
+        if let Some(Poison { event, reason, in_doubt }) = poison {
+            self.term.is_in_doubt |= in_doubt;
+            let (stream, event_type) = (&event.stream, &event.event_type);
+            let reason = format!("{event_type} {} of {stream}: {reason}", event.version);
+            return self.halt(event.position, reason, ctx);
+        }
+        self.progress.applied(reached.position);
+        self.answer_due(ctx);
+        self.term.documents.evict();
+        self.save_if_due(ctx);
+        self.pull(ctx);
+    }
+}

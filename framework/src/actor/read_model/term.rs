@@ -1,0 +1,80 @@
+//! What an actor has in memory while it is the owner of its read model, or while it is not.
+//!
+//! A term begins and ends as a whole: whoever loses its lease throws all of it away, so nothing
+//! folded under one lease can be saved, or mixed up with what is folded, under another.
+
+use std::time::Instant;
+
+use actix::SpawnHandle;
+
+use super::documents::Documents;
+use super::fold::Reached;
+use crate::document::Checkpoint;
+use crate::lease::Lease;
+use crate::read_model::ReadModel;
+use crate::stream::GlobalPosition;
+use crate::subscription::Subscription;
+
+pub(super) struct Term<M> {
+    /// `None` on a standby.
+    pub(super) lease: Option<Lease>,
+    pub(super) documents: Documents<M>,
+    /// Reads are answered up to here: what is folded, or, on a standby, what the owner has saved.
+    pub(super) reached: Reached,
+    pub(super) saved: GlobalPosition,
+    /// When the oldest step that no save has taken up was folded.
+    pub(super) unsaved_since: Option<Instant>,
+    pub(super) is_saving: bool,
+    /// Documents for the next page are being loaded: nothing hot may leave memory meanwhile.
+    pub(super) is_loading: bool,
+    /// Too much is unsaved: the next page waits for a save to end.
+    pub(super) is_paused: bool,
+    /// What is in memory is not the fold of the log, or not ours to save: save nothing more.
+    pub(super) is_in_doubt: bool,
+    /// A standby looks how far the owner has saved, or has just done so.
+    pub(super) is_looking: bool,
+    /// `None` while the next page is awaited, after the last one, and on a standby.
+    pub(super) subscription: Option<Subscription>,
+    /// Awaits the next page, and has the subscription meanwhile.
+    pub(super) pulling: Option<SpawnHandle>,
+}
+
+impl<M: ReadModel> Term<M> {
+    /// Nothing in memory, and nothing to be kept there.
+    pub(super) fn standby(seen: GlobalPosition) -> Self {
+        Self {
+            lease: None,
+            documents: Documents::none(),
+            reached: Reached { position: seen, event_id: None },
+            saved: seen,
+            unsaved_since: None,
+            is_saving: false,
+            is_loading: false,
+            is_paused: false,
+            is_in_doubt: false,
+            is_looking: false,
+            subscription: None,
+            pulling: None,
+        }
+    }
+
+    /// Folds on from the checkpoint.
+    pub(super) fn owner(
+        lease: Lease,
+        checkpoint: Option<Checkpoint>,
+        hot_documents: usize,
+        subscription: Subscription,
+    ) -> Self {
+        Self {
+            lease: Some(lease),
+            documents: Documents::new(hot_documents, checkpoint.is_none()),
+            subscription: Some(subscription),
+            ..Self::standby(position(checkpoint))
+        }
+    }
+}
+
+/// Where a read model that has saved this stands.
+pub(super) fn position(checkpoint: Option<Checkpoint>) -> GlobalPosition {
+    checkpoint.map(|checkpoint| checkpoint.position).unwrap_or_default()
+}

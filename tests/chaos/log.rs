@@ -1,0 +1,63 @@
+//! The log as plain SQL finds it, read without any code of the framework.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::postgres::PgConnection;
+
+/// An event as it stands in the table.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub position: i64,
+    pub stream: String,
+    pub version: i64,
+    pub event_id: String,
+    pub name: String,
+    pub amount: Option<i64>,
+    /// The command that ends with it.
+    pub command: Option<String>,
+}
+
+/// All of it, and asserted: positions 1..N, versions 1..n, no event id and no command twice.
+pub async fn read(connection: &mut PgConnection) -> Vec<Row> {
+    type Columns = (i64, String, i64, String, String, Option<i64>, Option<String>);
+    let rows: Vec<Columns> = sqlx::query_as(
+        "SELECT e.position, e.stream_type || '-' || e.stream_id, e.version, e.event_id::text,
+                e.event_type, (e.payload->>'amount')::bigint, c.command_id
+         FROM actum.events AS e LEFT JOIN actum.commands AS c
+         ON c.position = e.position AND c.stream_type = e.stream_type AND c.stream_id = e.stream_id
+            AND c.version = e.version
+         ORDER BY e.position, c.command_id",
+    )
+    .fetch_all(&mut *connection)
+    .await
+    .unwrap();
+    let rows =
+        rows.into_iter().map(|(position, stream, version, event_id, name, amount, command)| Row {
+            position,
+            stream,
+            version,
+            event_id,
+            name,
+            amount,
+            command,
+        });
+    let rows: Vec<Row> = rows.collect();
+    let (mut versions, mut ids, mut commands) =
+        (HashMap::<_, i64>::new(), HashSet::new(), HashSet::new());
+    for (row, position) in rows.iter().zip(1..) {
+        assert_eq!(row.position, position, "a position is missing or stands twice: {row:?}");
+        let version = versions.entry(&row.stream).or_default();
+        *version += 1;
+        assert_eq!(row.version, *version, "a version is missing or stands twice: {row:?}");
+        assert!(ids.insert(&row.event_id), "an event id stands twice: {row:?}");
+        let known = row.command.iter().all(|command| commands.insert(command));
+        assert!(known, "a command was carried out twice: {row:?}");
+    }
+    // Those without events would not be in the join.
+    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM actum.commands")
+        .fetch_one(connection)
+        .await
+        .unwrap();
+    assert_eq!(count, commands.len() as i64, "a command is kept whose event is not there");
+    rows
+}
