@@ -111,7 +111,7 @@ async fn ten_thousand_in_flight_are_carried_out_before_the_end() {
 }
 
 /// Keeps large texts.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Archive;
 
 #[derive(Clone, Serialize, Deserialize)]
