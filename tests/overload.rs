@@ -109,3 +109,43 @@ async fn ten_thousand_in_flight_are_carried_out_before_the_end() {
     assert_eq!(positions.len(), COMMANDS);
     assert_eq!(read_log(&path).await.len(), ACCOUNTS + COMMANDS);
 }
+
+/// Keeps large texts.
+#[derive(Clone, Default)]
+struct Archive;
+
+#[derive(Clone, Serialize, Deserialize)]
+enum Archived {
+    Text(String),
+}
+
+impl Aggregate for Archive {
+    const TYPE: &'static str = "archive";
+    type Command = usize;
+    type Event = Archived;
+    type Error = Never;
+
+    fn handle(&self, bytes: usize) -> Result<Vec<Archived>, Never> {
+        Ok(vec![Archived::Text("x".repeat(bytes))])
+    }
+
+    fn apply(&mut self, _: &Archived) {}
+}
+
+/// Together they are more than a store takes in one call; each is carried out all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_large_commands_to_one_aggregate_take_several_rounds() {
+    let directory = Directory::new();
+    let store = SqliteStore::open(&directory.file("archive.db")).await.unwrap();
+    let app = Application::builder(store).aggregate::<Archive>().start().await.unwrap();
+    app.execute::<Archive>("1", 1).await.unwrap();
+    let asks = (0..80).map(|_| {
+        let app = app.clone();
+        tokio::spawn(async move { app.execute::<Archive>("1", 1 << 20).await.unwrap().version.0 })
+    });
+    let mut versions = HashSet::new();
+    for ask in asks.collect::<Vec<_>>() {
+        versions.insert(ask.await.unwrap());
+    }
+    assert_eq!(versions, (2..=81).collect());
+}
