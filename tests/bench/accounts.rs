@@ -1,16 +1,19 @@
 //! The bank's accounts that commands go to, and the applications that run them.
 
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actum::{Append, AppendOutcome, Application, EventStore, ExpectedVersion, GlobalPosition};
-use actum::{NewEvent, ReadError, SqliteStore, StreamId};
+use actum::{NewEvent, ReadError, StreamId};
 use example_bank::account::{Account, AccountCommand};
 use example_bank::balance::Balance;
 use example_bank::credit_limit::CreditLimit;
 use uuid::Uuid;
 
 use crate::Outcome;
+use crate::database::Database;
+use crate::measure::{Round, drive};
 
 /// How many accounts the commands are spread over.
 pub const ACCOUNTS: u64 = 1000;
@@ -27,9 +30,9 @@ pub enum ReadModels {
     Both,
 }
 
-/// The bank on this file with the default settings.
-pub async fn bank(path: &str, read_models: ReadModels) -> Outcome<Application> {
-    let builder = Application::builder(SqliteStore::open(path).await?).aggregate::<Account>();
+/// The bank on this database with the default settings.
+pub async fn bank(database: &Database, read_models: ReadModels) -> Outcome<Application> {
+    let builder = database.application().await?.aggregate::<Account>();
     let builder = match read_models {
         ReadModels::None => builder,
         ReadModels::Both => builder.read_model::<Balance>().read_model::<CreditLimit>(),
@@ -61,6 +64,22 @@ pub async fn open_all(app: &Application) -> Outcome {
 pub async fn credit(app: &Application, account: &str) -> Outcome {
     app.execute::<Account>(account, AccountCommand::Credit { amount: 1 }).await?;
     Ok(())
+}
+
+/// Deposits into the first `spread` accounts, from these callers at once.
+pub async fn credit_many(
+    app: &Application,
+    callers: Range<u64>,
+    spread: u64,
+    round: Duration,
+) -> Outcome<Round> {
+    let ids: Arc<[String]> = (0..spread).map(id).collect();
+    let app = app.clone();
+    let command = move |random| {
+        let (app, ids) = (app.clone(), Arc::clone(&ids));
+        async move { credit(&app, &ids[(random % spread) as usize]).await }
+    };
+    drive(callers, round, command).await
 }
 
 /// Deposits written past the actors, as history to read: much faster than commands.

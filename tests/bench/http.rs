@@ -7,6 +7,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::accounts::{self, ACCOUNTS, ReadModels};
+use crate::database::Store;
 use crate::measure::{Round, cpu_time};
 use crate::options::Options;
 use crate::raw::Limits;
@@ -14,14 +15,14 @@ use crate::{Outcome, table};
 
 const CONNECTIONS: usize = 64;
 
-pub async fn run(options: &Options, limits: &Limits) -> Outcome {
-    table::heading("The bank over HTTP (read models on), wrk beside it on the same cores");
-    let path = options.database("http");
-    let app = accounts::bank(&path, ReadModels::None).await?;
+pub async fn run(options: &Options, store: Store, limits: &Limits) -> Outcome {
+    table::heading(store, "the bank over HTTP (read models on), wrk beside it on the same cores");
+    let database = store.fresh(options).await?;
+    let app = accounts::bank(&database, ReadModels::None).await?;
     accounts::open_all(&app).await?;
     app.shutdown().await;
     drop(app);
-    let (mut bank, address) = start(&path).await?;
+    let (mut bank, address) = start(&database.url).await?;
     let process = bank.id().ok_or("the bank has ended")?.to_string();
     let script = options.folder.join("credit.lua");
     std::fs::write(&script, lua())?;
@@ -38,10 +39,10 @@ pub async fn run(options: &Options, limits: &Limits) -> Outcome {
 }
 
 /// The bank from the folder this program is in, and the address it tells.
-async fn start(path: &str) -> Outcome<(Child, String)> {
+async fn start(url: &str) -> Outcome<(Child, String)> {
     let program = std::env::current_exe()?.with_file_name("example-bank");
     let mut bank = Command::new(&program)
-        .args(["--listen", "127.0.0.1:0", "--store", path])
+        .args(["--listen", "127.0.0.1:0", "--store", url])
         .env("RUST_LOG", "warn")
         .stdout(Stdio::piped())
         .kill_on_drop(true)

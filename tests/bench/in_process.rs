@@ -1,75 +1,71 @@
 //! Commands in this process: a thousand accounts with and without read models, and one hot one.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actum::Application;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
 
 use crate::accounts::{self, ACCOUNTS, ReadModels};
-use crate::measure::drive;
+use crate::database::{Store, delay_commits};
 use crate::options::Options;
 use crate::raw::Limits;
 use crate::{Outcome, table};
 
-const IN_FLIGHT: [usize; 5] = [1, 16, 64, 256, 1000];
-const HOT_IN_FLIGHT: [usize; 2] = [256, 1000];
+const IN_FLIGHT: [u64; 5] = [1, 16, 64, 256, 1000];
+const HOT_IN_FLIGHT: [u64; 2] = [256, 1000];
 
-pub async fn run(options: &Options, limits: &Limits) -> Outcome {
-    table::heading("Actum in process: deposits into 1000 accounts, commands/s");
+/// What a disk that syncs more slowly than this machine's adds to a commit.
+const COMMIT_DELAY: Duration = Duration::from_millis(1);
+const DELAYED_IN_FLIGHT: u64 = 256;
+
+pub async fn run(options: &Options, store: Store, limits: &Limits) -> Outcome {
+    let rounds = Rounds { options, store, limits };
+    table::heading(store, "Actum in process, deposits into 1000 accounts, commands/s");
     for in_flight in IN_FLIGHT {
-        round(options, limits, in_flight, ACCOUNTS, ReadModels::None).await?;
+        rounds.run(in_flight, ACCOUNTS, ReadModels::None).await?;
     }
-    table::heading("The same, with the two read models behind it");
+    table::heading(store, "the same, with the two read models behind it");
     for in_flight in IN_FLIGHT {
-        round(options, limits, in_flight, ACCOUNTS, ReadModels::Both).await?;
+        rounds.run(in_flight, ACCOUNTS, ReadModels::Both).await?;
     }
-    table::heading("One hot account");
+    table::heading(store, "one hot account");
     for in_flight in HOT_IN_FLIGHT {
-        round(options, limits, in_flight, 1, ReadModels::None).await?;
+        rounds.run(in_flight, 1, ReadModels::None).await?;
+    }
+    if store == Store::Postgres {
+        table::heading(store, &format!("1000 accounts, each commit {COMMIT_DELAY:?} longer"));
+        delay_commits(Some(COMMIT_DELAY)).await?;
+        rounds.run(DELAYED_IN_FLIGHT, ACCOUNTS, ReadModels::None).await?;
+        delay_commits(None).await?;
     }
     Ok(())
 }
 
-async fn round(
-    options: &Options,
-    limits: &Limits,
-    in_flight: usize,
-    spread: u64,
-    read_models: ReadModels,
-) -> Outcome {
-    let path = options.database(&format!("actum-{in_flight}-{spread}-{}", read_models as u8));
-    let app = accounts::bank(&path, read_models).await?;
-    accounts::open_all(&app).await?;
-    let ids: Arc<[String]> = (0..spread).map(accounts::id).collect();
-    let commands = app.clone();
-    let driven = drive(in_flight, options.round, move |random| {
-        let (app, ids) = (commands.clone(), Arc::clone(&ids));
-        async move { accounts::credit(&app, &ids[(random % spread) as usize]).await }
-    });
-    let sampler = tokio::spawn(largest_lag(app.clone(), read_models, options.round));
-    let round = driven.await?;
-    let lag = sampler.await??.max(accounts::lag(&app, read_models).await?);
-    let note = match read_models {
-        ReadModels::None => String::new(),
-        ReadModels::Both => format!("lag at most {:.0} ms", lag * 1000.0),
-    };
-    app.shutdown().await;
-    let name = format!("{in_flight} in flight");
-    let batch = mean_batch(&path).await?;
-    table::line(&name, &round, Some(batch), limits.ratio(round.rate(), batch), &note);
-    Ok(())
+struct Rounds<'a> {
+    options: &'a Options,
+    store: Store,
+    limits: &'a Limits,
 }
 
-/// Events in a commit, on average: those of one transaction share their time.
-async fn mean_batch(path: &str) -> Outcome<f64> {
-    let mut connection = SqliteConnectOptions::new().filename(path).connect().await?;
-    let mean = "SELECT CAST(count(*) AS REAL) / count(DISTINCT recorded_at)
-                FROM events WHERE version > 1";
-    let mean: f64 = sqlx::query_scalar(mean).fetch_one(&mut connection).await?;
-    connection.close().await?;
-    Ok(mean)
+impl Rounds<'_> {
+    async fn run(&self, in_flight: u64, spread: u64, read_models: ReadModels) -> Outcome {
+        let database = self.store.fresh(self.options).await?;
+        let time = self.options.round;
+        let app = accounts::bank(&database, read_models).await?;
+        accounts::open_all(&app).await?;
+        let sampler = tokio::spawn(largest_lag(app.clone(), read_models, time));
+        let round = accounts::credit_many(&app, 0..in_flight, spread, time).await?;
+        let lag = sampler.await??.max(accounts::lag(&app, read_models).await?);
+        let note = match read_models {
+            ReadModels::None => String::new(),
+            ReadModels::Both => format!("lag at most {:.0} ms", lag * 1000.0),
+        };
+        app.shutdown().await;
+        let name = format!("{in_flight} in flight");
+        let batch = database.mean_batch().await?;
+        let ratio = self.limits.ratio(round.rate(), batch);
+        table::line(&name, &round, Some(batch), ratio, &note);
+        Ok(())
+    }
 }
 
 /// Seconds that the read models were behind the head, the most of ten looks during the round.

@@ -2,21 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection};
-
 use crate::Outcome;
 use crate::accounts::{self, ReadModels};
+use crate::database::{Database, Store};
 use crate::options::Options;
 
 const EVENTS: usize = 10_000;
 const TIMES: usize = 7;
 
-pub async fn run(options: &Options) -> Outcome {
-    println!("\nThe first command to an account of {EVENTS} events, milliseconds");
-    let path = options.database("load");
+pub async fn run(options: &Options, store: Store) -> Outcome {
+    let store_name = store.name();
+    println!("\n{store_name}: the first command to an account of {EVENTS} events, milliseconds");
+    let database = store.fresh(options).await?;
     let account = accounts::id(0);
-    let app = accounts::bank(&path, ReadModels::None).await?;
+    let app = accounts::bank(&database, ReadModels::None).await?;
     accounts::open(&app, &account).await?;
     accounts::open(&app, &accounts::id(1)).await?;
     for _ in 0..EVENTS / 1000 {
@@ -32,10 +31,10 @@ pub async fn run(options: &Options) -> Outcome {
     ];
     for (name, account, snapshot) in cases {
         // The first leaves a snapshot behind, where one is wanted.
-        first_command(&path, account, snapshot).await?;
+        first_command(&database, account, snapshot).await?;
         let mut times = Vec::new();
         for _ in 0..TIMES {
-            times.push(first_command(&path, account, snapshot).await?);
+            times.push(first_command(&database, account, snapshot).await?);
         }
         times.sort_unstable();
         let ms = |time: Duration| time.as_secs_f64() * 1000.0;
@@ -45,11 +44,11 @@ pub async fn run(options: &Options) -> Outcome {
     Ok(())
 }
 
-async fn first_command(path: &str, account: &str, snapshot: bool) -> Outcome<Duration> {
+async fn first_command(database: &Database, account: &str, snapshot: bool) -> Outcome<Duration> {
     if !snapshot {
-        delete_snapshots(path).await?;
+        database.delete_snapshots().await?;
     }
-    let app = accounts::bank(path, ReadModels::None).await?;
+    let app = accounts::bank(database, ReadModels::None).await?;
     let began = Instant::now();
     accounts::credit(&app, account).await?;
     let elapsed = began.elapsed();
@@ -61,11 +60,4 @@ async fn first_command(path: &str, account: &str, snapshot: bool) -> Outcome<Dur
     }
     app.shutdown().await;
     Ok(elapsed)
-}
-
-async fn delete_snapshots(path: &str) -> Outcome {
-    let mut connection = SqliteConnectOptions::new().filename(path).connect().await?;
-    sqlx::query("DELETE FROM snapshots").execute(&mut connection).await?;
-    connection.close().await?;
-    Ok(())
 }

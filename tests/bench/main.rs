@@ -1,16 +1,19 @@
 //! What Actum costs, beside the limit of the raw database, in one run on one machine.
 //!
 //! Figures of different runs do not compare: read the ratios. `scripts/bench` builds and starts
-//! it; `bench --only raw,actum` runs some sections, `--seconds 10` makes each round longer.
+//! it; `bench --only raw,actum --store postgres` runs some sections on one store, `--seconds 10`
+//! makes each round longer.
 
 mod accounts;
 mod catch_up;
+mod database;
 mod http;
 mod in_process;
 mod load;
 mod measure;
 mod million;
 mod options;
+mod processes;
 mod raw;
 mod table;
 
@@ -22,7 +25,11 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 #[tokio::main]
 async fn main() -> Outcome {
-    let options = Options::parse(std::env::args().skip(1))?;
+    let mut words = std::env::args().skip(1).peekable();
+    if words.next_if_eq(processes::CALLERS).is_some() {
+        return processes::call(words).await;
+    }
+    let options = Options::parse(words)?;
     std::fs::create_dir_all(&options.folder)?;
     let finished = run(&options).await;
     std::fs::remove_dir_all(&options.folder)?;
@@ -31,17 +38,22 @@ async fn main() -> Outcome {
 
 async fn run(options: &Options) -> Outcome {
     println!("SQLite in {}, WAL, synchronous FULL", options.folder.display());
+    println!("PostgreSQL on this machine, its defaults; CPU is that of the client alone");
     let cores = std::thread::available_parallelism()?;
     println!("{cores} cores, {} s for each round", options.round.as_secs_f32());
-    let mut limits = Limits::default();
+    let mut stores: Vec<_> = options.stores.iter().map(|s| (*s, Limits::default())).collect();
     for section in &options.sections {
-        match section {
-            Section::Raw => limits = raw::run(options).await?,
-            Section::Actum => in_process::run(options, &limits).await?,
-            Section::Http => http::run(options, &limits).await?,
-            Section::CatchUp => catch_up::run(options).await?,
-            Section::Load => load::run(options).await?,
-            Section::Million => million::run(options).await?,
+        for (store, limits) in &mut stores {
+            let store = *store;
+            match section {
+                Section::Raw => *limits = raw::run(options, store).await?,
+                Section::Actum => in_process::run(options, store, limits).await?,
+                Section::Processes => processes::run(options, store, limits).await?,
+                Section::Http => http::run(options, store, limits).await?,
+                Section::CatchUp => catch_up::run(options, store).await?,
+                Section::Load => load::run(options, store).await?,
+                Section::Million => million::run(options, store).await?,
+            }
         }
     }
     Ok(())

@@ -1,11 +1,13 @@
 //! Clocks: latencies, processor time and memory as the kernel counts them.
 
 use std::future::Future;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
 
 /// What one round came to.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub struct Round {
     pub commands: u64,
     pub elapsed: Duration,
@@ -20,6 +22,17 @@ impl Round {
         self.commands as f64 / self.elapsed.as_secs_f64()
     }
 
+    /// Both together, which ran at the same time. The latencies are the worse ones.
+    pub fn beside(self, other: Self) -> Self {
+        Self {
+            commands: self.commands + other.commands,
+            elapsed: self.elapsed.max(other.elapsed),
+            p50: self.p50.max(other.p50),
+            p99: self.p99.max(other.p99),
+            cpu: self.cpu + other.cpu,
+        }
+    }
+
     /// From the latencies of all that was done.
     pub fn of(mut latencies: Vec<Duration>, elapsed: Duration, cpu: Duration) -> Self {
         latencies.sort_unstable();
@@ -32,20 +45,20 @@ impl Round {
     }
 }
 
-/// Keeps `in_flight` callers busy, each sending its next command when the last is answered. Counts
-/// what is answered within `round`, after a warm-up of a fifth of it.
-pub async fn drive<F, A>(in_flight: usize, round: Duration, command: F) -> Outcome<Round>
+/// Keeps these callers busy, each sending its next command when the last is answered. Counts what
+/// is answered within `round`, after a warm-up of a fifth of it.
+pub async fn drive<F, A>(callers: Range<u64>, round: Duration, command: F) -> Outcome<Round>
 where
     F: Fn(u64) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Outcome> + Send,
 {
     let begin = Instant::now() + round / 5;
     let end = begin + round;
-    let callers: Vec<_> = (0..in_flight)
+    let callers: Vec<_> = callers
         .map(|caller| {
             let command = command.clone();
             tokio::spawn(async move {
-                let mut random = Random::new(caller as u64);
+                let mut random = Random::new(caller);
                 let mut latencies = Vec::with_capacity(4096);
                 loop {
                     let sent = Instant::now();

@@ -9,22 +9,29 @@ use example_bank::account::Account;
 
 use crate::Outcome;
 use crate::accounts::{self, ReadModels};
+use crate::database::Store;
 use crate::measure::resident_mib;
 use crate::options::{Options, Section};
 
 const MILLION: u64 = 1_000_000;
 const IN_FLIGHT: u64 = 256;
 
-pub async fn run(options: &Options) -> Outcome {
-    if options.sections != [Section::Million] {
+pub async fn run(options: &Options, store: Store) -> Outcome {
+    if !options.is_only(Section::Million, store) {
         let folder = options.folder.as_os_str();
         let mut alone = tokio::process::Command::new(std::env::current_exe()?);
-        alone.args(["--only", "million", "--folder"]).arg(folder).kill_on_drop(true);
+        alone
+            .args(["--only", "million", "--store", store.word(), "--folder"])
+            .arg(folder)
+            .kill_on_drop(true);
         let status = alone.status().await?;
         return if status.success() { Ok(()) } else { Err("the million failed".into()) };
     }
-    println!("\nA million accounts opened once each, default settings, {IN_FLIGHT} in flight");
-    let app = accounts::bank(&options.database("million"), ReadModels::Both).await?;
+    let store_name = store.name();
+    println!(
+        "\n{store_name}: a million accounts opened once each, default settings, {IN_FLIGHT} in flight"
+    );
+    let app = accounts::bank(&store.fresh(options).await?, ReadModels::Both).await?;
     let began = Instant::now();
     let callers: Vec<_> =
         (0..IN_FLIGHT).map(|caller| tokio::spawn(open_every(app.clone(), caller))).collect();

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::Outcome;
+use crate::database::{STORES, Store};
 
-const USAGE: &str =
-    "bench [--only raw,actum,http,catchup,load,million] [--seconds 3] [--folder target/bench]";
+const USAGE: &str = "bench [--only raw,actum,processes,http,catchup,load,million] [--store sqlite,postgres] \
+     [--seconds 3] [--folder target/bench]";
 
 /// A part of the benchmark that can run alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Section {
     Raw,
     /// Commands in this process.
     Actum,
+    /// Commands in one and in two processes on one database.
+    Processes,
     /// The bank as a process of its own, under wrk.
     Http,
     /// Read models from nothing to the head.
@@ -25,9 +28,10 @@ pub enum Section {
     Million,
 }
 
-pub const SECTIONS: [(&str, Section); 6] = [
+pub const SECTIONS: [(&str, Section); 7] = [
     ("raw", Section::Raw),
     ("actum", Section::Actum),
+    ("processes", Section::Processes),
     ("http", Section::Http),
     ("catchup", Section::CatchUp),
     ("load", Section::Load),
@@ -37,6 +41,7 @@ pub const SECTIONS: [(&str, Section); 6] = [
 /// What to run.
 pub struct Options {
     pub sections: Vec<Section>,
+    pub stores: Vec<Store>,
     /// How long each round is measured.
     pub round: Duration,
     /// Made for the databases, and removed at the end. On a memory disk nothing would be durable.
@@ -47,13 +52,15 @@ impl Options {
     pub fn parse(mut words: impl Iterator<Item = String>) -> Outcome<Self> {
         let mut options = Self {
             sections: SECTIONS.map(|(_, section)| section).to_vec(),
+            stores: STORES.map(|(_, store)| store).to_vec(),
             round: Duration::from_secs(3),
             folder: Path::new("target/bench").join(std::process::id().to_string()),
         };
         while let Some(word) = words.next() {
             let value = words.next().ok_or(USAGE)?;
             match word.as_str() {
-                "--only" => options.sections = sections(&value)?,
+                "--only" => options.sections = named(&value, &SECTIONS)?,
+                "--store" => options.stores = named(&value, &STORES)?,
                 "--seconds" => options.round = Duration::try_from_secs_f32(value.parse()?)?,
                 "--folder" => {
                     options.folder = Path::new(&value).join(std::process::id().to_string())
@@ -64,13 +71,13 @@ impl Options {
         Ok(options)
     }
 
-    /// The path of a new database.
-    pub fn database(&self, name: &str) -> String {
-        self.folder.join(format!("{name}.db")).display().to_string()
+    /// Whether nothing else is to run.
+    pub fn is_only(&self, section: Section, store: Store) -> bool {
+        self.sections == [section] && self.stores == [store]
     }
 }
 
-fn sections(names: &str) -> Outcome<Vec<Section>> {
-    let find = |name: &str| SECTIONS.iter().find(|(known, _)| *known == name);
+fn named<T: Copy>(names: &str, all: &[(&str, T)]) -> Outcome<Vec<T>> {
+    let find = |name: &str| all.iter().find(|(known, _)| *known == name);
     names.split(',').map(|name| Ok(find(name).ok_or(USAGE)?.1)).collect()
 }

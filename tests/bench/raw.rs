@@ -1,24 +1,26 @@
 //! The limit: the same rows into the same schema through sqlx alone, at the same durability.
 //!
-//! Two ways to write a batch, one statement of many rows and many statements of one row; the
-//! faster one is the limit. Nothing is checked, decided, encoded or answered here.
+//! Several ways to write a batch; the fastest one is the limit. Nothing is checked, decided,
+//! encoded or answered here.
 
-use std::sync::Arc;
+mod postgres;
+mod sqlite;
+
 use std::time::{Duration, Instant};
 
-use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnectOptions, SqliteConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use uuid::Uuid;
 
-use crate::accounts::ACCOUNTS;
+use crate::accounts::{ACCOUNTS, id};
+use crate::database::Store;
 use crate::measure::{Random, Round, cpu_time};
 use crate::options::Options;
 use crate::{Outcome, table};
 
-const SCHEMA: &str = include_str!("../../framework/migrations/sqlite/0001_log.sql");
 const BATCHES: [usize; 4] = [1, 10, 100, 1000];
 
-type Statement = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
+const EVENT_TYPE: &str = "Credited";
+const PAYLOAD: &str = "{\"amount\":1}";
+const METADATA: &str = "{\"correlation_id\":\"0193a1b2-7c3d-7e4f-8a5b-6c7d8e9fa0b1\"}";
 
 /// Events/s by events in a transaction.
 #[derive(Default)]
@@ -33,23 +35,37 @@ impl Limits {
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
+/// A way to write a batch.
+#[derive(Clone, Copy)]
 enum Form {
     ManyRows,
     OneRow,
+    Unnest,
 }
 
-pub async fn run(options: &Options) -> Outcome<Limits> {
-    table::heading("The limit: raw sqlx inserts of the same rows, events/s");
+impl Form {
+    fn name(self) -> &'static str {
+        match self {
+            Self::ManyRows => "multi-row VALUES",
+            Self::OneRow => "one row each",
+            Self::Unnest => "unnest",
+        }
+    }
+}
+
+pub async fn run(options: &Options, store: Store) -> Outcome<Limits> {
+    table::heading(store, "the limit, raw sqlx inserts of the same rows, events/s");
     let mut limits = Limits::default();
     for batch in BATCHES {
+        let forms: &[Form] = match (store, batch) {
+            (Store::Sqlite, 1) => &[Form::OneRow],
+            (Store::Sqlite, _) => &[Form::ManyRows, Form::OneRow],
+            (Store::Postgres, _) => &[Form::Unnest],
+        };
         let mut limit: f64 = 0.0;
-        for (form, name) in [(Form::ManyRows, "multi-row VALUES"), (Form::OneRow, "one row each")] {
-            if batch == 1 && form == Form::ManyRows {
-                continue;
-            }
-            let round = Insert::new(options, form, batch).await?.run(options.round).await?;
-            let name = format!("{name}, batches of {batch}");
+        for form in forms {
+            let round = round(options, store, *form, batch).await?;
+            let name = format!("{}, batches of {batch}", form.name());
             table::line(&name, &round, Some(batch as f64), None, "");
             limit = limit.max(round.rate());
         }
@@ -58,104 +74,82 @@ pub async fn run(options: &Options) -> Outcome<Limits> {
     Ok(limits)
 }
 
-struct Insert {
-    connection: SqliteConnection,
-    sql: Arc<str>,
-    form: Form,
+async fn round(options: &Options, store: Store, form: Form, batch: usize) -> Outcome<Round> {
+    let database = store.fresh(options).await?;
+    let mut rows = Rows::new();
+    match form {
+        Form::ManyRows | Form::OneRow => {
+            let per_statement = if matches!(form, Form::ManyRows) { batch } else { 1 };
+            let mut insert = sqlite::Insert::new(&database, per_statement).await?;
+            measure(options.round, batch, async || insert.transaction(rows.next(batch)).await).await
+        }
+        Form::Unnest => {
+            let mut insert = postgres::Insert::new(&database).await?;
+            measure(options.round, batch, async || insert.transaction(rows.next(batch)).await).await
+        }
+    }
+}
+
+async fn measure(
+    round: Duration,
     batch: usize,
+    mut transaction: impl AsyncFnMut() -> Outcome,
+) -> Outcome<Round> {
+    let begin = Instant::now() + round / 5;
+    let (mut latencies, mut cpu) = (Vec::new(), Duration::ZERO);
+    loop {
+        let sent = Instant::now();
+        if sent < begin {
+            cpu = cpu_time("self")?;
+        }
+        transaction().await?;
+        let now = Instant::now();
+        if sent >= begin {
+            latencies.push(now - sent);
+        }
+        if now >= begin + round {
+            break;
+        }
+    }
+    let cpu = cpu_time("self")?.saturating_sub(cpu);
+    let mut round = Round::of(latencies, begin.elapsed(), cpu);
+    round.commands *= batch as u64;
+    Ok(round)
+}
+
+/// What differs from row to row.
+struct Row {
+    position: i64,
+    stream_id: String,
+    version: i64,
+    event_id: Uuid,
+}
+
+/// Deposits into random accounts, as long as Actum writes them.
+struct Rows {
     position: i64,
     versions: Vec<i64>,
     random: Random,
 }
 
-impl Insert {
-    async fn new(options: &Options, form: Form, batch: usize) -> Outcome<Self> {
-        // As `SqliteStore` opens it.
-        let mut connection = SqliteConnectOptions::new()
-            .filename(options.database(&format!("raw-{batch}-{}", form as u8)))
-            .create_if_missing(true)
-            .pragma("journal_mode", "WAL")
-            .pragma("synchronous", "FULL")
-            .pragma("cache_size", "-65536")
-            .pragma("wal_autocheckpoint", "8192")
-            .disable_statement_logging()
-            .connect()
-            .await?;
-        sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;
-        let rows = if form == Form::ManyRows { batch } else { 1 };
-        let values = vec!["(?,?,?,?,?,?,?,?,?,?)"; rows].join(",");
-        let sql = format!(
-            "INSERT INTO events (position, stream_type, stream_id, version, event_id, event_type, \
-             schema_version, payload, metadata, recorded_at) VALUES {values}"
-        );
-        let (versions, random) = (vec![0; ACCOUNTS as usize], Random::new(7));
-        Ok(Self { connection, sql: sql.into(), form, batch, position: 0, versions, random })
+impl Rows {
+    fn new() -> Self {
+        Self { position: 0, versions: vec![0; ACCOUNTS as usize], random: Random::new(7) }
     }
 
-    async fn run(mut self, round: Duration) -> Outcome<Round> {
-        let begin = Instant::now() + round / 5;
-        let (mut latencies, mut cpu) = (Vec::new(), Duration::ZERO);
-        loop {
-            let sent = Instant::now();
-            if sent < begin {
-                cpu = cpu_time("self")?;
-            }
-            self.transaction().await?;
-            let now = Instant::now();
-            if sent >= begin {
-                latencies.push(now - sent);
-            }
-            if now >= begin + round {
-                break;
-            }
-        }
-        let cpu = cpu_time("self")?.saturating_sub(cpu);
-        self.connection.close().await?;
-        let mut round = Round::of(latencies, begin.elapsed(), cpu);
-        round.commands *= self.batch as u64;
-        Ok(round)
-    }
-
-    async fn transaction(&mut self) -> Outcome {
-        if self.batch == 1 {
-            // One statement is a transaction of its own: the fastest way to write one row.
-            let statement = self.next(1);
-            statement.execute(&mut self.connection).await?;
-            return Ok(());
-        }
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
-        let (statements, rows) = match self.form {
-            Form::ManyRows => (1, self.batch),
-            Form::OneRow => (self.batch, 1),
-        };
-        for _ in 0..statements {
-            let statement = self.next(rows);
-            statement.execute(&mut self.connection).await?;
-        }
-        sqlx::query("COMMIT").execute(&mut self.connection).await?;
-        Ok(())
-    }
-
-    /// The next rows: deposits into random accounts, as long as Actum writes them.
-    fn next(&mut self, rows: usize) -> Statement {
-        let mut statement = sqlx::query(AssertSqlSafe(Arc::clone(&self.sql)));
-        for _ in 0..rows {
+    fn next(&mut self, count: usize) -> Vec<Row> {
+        let row = |_| {
             let account = self.random.next() % ACCOUNTS;
             let version = &mut self.versions[account as usize];
             self.position += 1;
             *version += 1;
-            statement = statement
-                .bind(self.position)
-                .bind("account")
-                .bind(crate::accounts::id(account))
-                .bind(*version)
-                .bind(Uuid::now_v7().as_bytes().to_vec())
-                .bind("Credited")
-                .bind(1_i64)
-                .bind("{\"amount\":1}")
-                .bind("{\"correlation_id\":\"0193a1b2-7c3d-7e4f-8a5b-6c7d8e9fa0b1\"}")
-                .bind(1_700_000_000_000_000_i64);
-        }
-        statement
+            Row {
+                position: self.position,
+                stream_id: id(account),
+                version: *version,
+                event_id: Uuid::now_v7(),
+            }
+        };
+        (0..count).map(row).collect()
     }
 }

@@ -1,9 +1,10 @@
 //! One table for all rounds.
 
+use crate::database::Store;
 use crate::measure::Round;
 
-pub fn heading(title: &str) {
-    println!("\n{title}");
+pub fn heading(store: Store, title: &str) {
+    println!("\n{}: {title}", store.name());
     println!(
         "{:<34} {:>9} {:>8} {:>8} {:>8} {:>7} {:>10}  ",
         "", "/s", "p50 ms", "p99 ms", "CPU µs", "batch", "of the raw"
