@@ -32,6 +32,8 @@ pub struct Sent {
     after: i64,
     /// How many attempts had no definite answer.
     pub unknown: u32,
+    /// What had been acknowledged when it was asked for that time when it was refused.
+    pub refused_after: i64,
     pub outcome: Outcome,
 }
 
@@ -135,8 +137,8 @@ impl<'a> Worker<'a> {
 
     fn carry_out(&mut self, key: String, account: u64, name: &'static str, amount: i64) -> Sent {
         let after = self.driver.acknowledged();
-        let (unknown, outcome) = (0, Outcome::Open);
-        let mut sent = Sent { key, account, name, amount, after, unknown, outcome };
+        let (unknown, refused_after, outcome) = (0, 0, Outcome::Open);
+        let mut sent = Sent { key, account, name, amount, after, unknown, refused_after, outcome };
         self.settle(&mut sent);
         self.history.push(sent.clone());
         sent
@@ -159,6 +161,7 @@ impl<'a> Worker<'a> {
                     return;
                 }
                 Answer::Refused => {
+                    sent.refused_after = before;
                     sent.outcome = if sent.unknown == 0 { Outcome::Refused } else { Outcome::Open };
                     return;
                 }

@@ -132,6 +132,7 @@ impl Nemesis {
             worker.settle(sent);
             doubtful += 1;
             if let Outcome::Committed(position) = sent.outcome {
+                assert!(position > sent.refused_after, "refused when it was stored: {sent:?}");
                 stored += usize::from(position <= end);
                 worker.complete(sent);
             }

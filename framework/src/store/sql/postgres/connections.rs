@@ -1,6 +1,6 @@
 //! Connections by what they are for, and the thread that serves them.
 //!
-//! Each [`Lane`] has connections of its own, so that a long page of the log never holds up a
+//! Each [`Purpose`] has connections of its own, so that a long page of the log never holds up a
 //! command, and a full disk under the documents never a lease. A statement runs on a thread of the
 //! store's own: a caller that gives up cannot leave a connection half read, and no runtime of a
 //! caller can end under a connection. A connection that is lost or silent is thrown away.
@@ -9,42 +9,43 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgPoolOptions, PgRow};
+use sqlx::Postgres;
+use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
-use sqlx::{PgPool, Postgres};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::fault::{Fault, describe, is_lost};
+use super::fault::Fault;
+use super::lane::Lane;
 use super::open::Opening;
 use crate::error::StartError;
 
-/// After a restart of the server every idle connection is dead, each found out by one failure.
-const MOST_DEAD: u32 = 16;
-
 /// How long closing may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// How many connections renew leases and send hints.
+const SIGNALS: usize = 2;
 
 pub(super) type Statement = Query<'static, Postgres, PgArguments>;
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Lane {
+pub(super) enum Purpose {
     /// Pages of the whole log.
     Log,
     /// One aggregate's events, snapshot and confirmations: a command waits for it.
     Streams,
     /// Documents and checkpoints.
     Documents,
-    /// Leases, notifications and the listener.
+    /// Leases and hints.
     Signals,
 }
 
-/// All connections but the writer's. Ends with the last reference.
+/// All connections but the writer's and the listener's. Ends with the last reference.
 pub(super) struct Connections {
     runtime: Handle,
-    pools: [PgPool; 4],
+    lanes: Arc<[Lane; 4]>,
     opening: Arc<Opening>,
     _running: oneshot::Sender<()>,
 }
@@ -55,13 +56,9 @@ impl Connections {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|e| StartError::Thread(e.to_string()))?;
         let handle = runtime.handle().clone();
-        let readers = opening.options.readers;
-        let pools = {
-            let _entered = handle.enter();
-            // A listener that fell silent keeps its place until its socket gives up.
-            [readers, readers, readers, 16].map(|most| pool(opening, most))
-        };
-        let closing = pools.clone();
+        let readers = opening.options.readers as usize;
+        let lanes = Arc::new([readers, readers, readers, SIGNALS].map(Lane::new));
+        let closing = Arc::clone(&lanes);
         let (running, stopped) = oneshot::channel::<()>();
         thread::Builder::new()
             .name("actum-postgres".into())
@@ -70,101 +67,46 @@ impl Connections {
                     // Nothing is ever sent: the sender goes with the store.
                     let _ = stopped.await;
                     let close = async {
-                        for pool in closing {
-                            pool.close().await;
+                        for lane in closing.iter() {
+                            lane.close().await;
                         }
                     };
                     let _ = timeout(CLOSE_WITHIN, close).await;
                 });
             })
             .map_err(|e| StartError::Thread(e.to_string()))?;
-        Ok(Self { runtime: handle, pools, opening: Arc::clone(opening), _running: running })
-    }
-
-    pub(super) fn pool(&self, lane: Lane) -> &PgPool {
-        &self.pools[lane as usize]
+        Ok(Self { runtime: handle, lanes, opening: Arc::clone(opening), _running: running })
     }
 
     pub(super) fn runtime(&self) -> &Handle {
         &self.runtime
     }
 
+    /// What needs connections on this thread already.
+    pub(super) fn lanes(&self) -> Arc<[Lane; 4]> {
+        Arc::clone(&self.lanes)
+    }
+
     /// The rows of a statement that may be sent twice without harm.
     pub(super) async fn rows(
         &self,
-        lane: Lane,
+        purpose: Purpose,
         statement: impl Fn() -> Statement + Send + 'static,
     ) -> Result<Vec<PgRow>, Fault> {
-        let (pool, opening) = (self.pool(lane).clone(), Arc::clone(&self.opening));
-        let running = self.runtime.spawn(async move { run(&opening, &pool, statement).await });
+        let (lanes, opening) = (Arc::clone(&self.lanes), Arc::clone(&self.opening));
+        let rows = async move { lanes[purpose as usize].rows(&opening, statement).await };
         // It ends early only with the thread, that is, with the store.
-        running.await.unwrap_or_else(|_| Err(Fault::NotConnected("the store is closed".into())))
+        let closed = |_| Err(Fault::NotConnected("the store is closed".into()));
+        self.runtime.spawn(rows).await.unwrap_or_else(closed)
     }
 
     /// The one row of such a statement.
     pub(super) async fn row(
         &self,
-        lane: Lane,
+        purpose: Purpose,
         statement: impl Fn() -> Statement + Send + 'static,
     ) -> Result<PgRow, Fault> {
-        let rows = self.rows(lane, statement).await?;
+        let rows = self.rows(purpose, statement).await?;
         rows.into_iter().next().ok_or(Fault::Answered(sqlx::Error::RowNotFound))
     }
-}
-
-/// The same on this thread.
-pub(super) async fn run(
-    opening: &Opening,
-    pool: &PgPool,
-    statement: impl Fn() -> Statement,
-) -> Result<Vec<PgRow>, Fault> {
-    let within = opening.silent_after();
-    let mut dead = 0;
-    loop {
-        let acquired = pool.acquire().await;
-        let mut connection = acquired.map_err(|error| not_connected(opening, &error))?;
-        match timeout(within, statement().fetch_all(&mut *connection)).await {
-            Ok(Ok(rows)) => return Ok(rows),
-            Ok(Err(error)) if is_lost(&error) => {
-                drop(connection.detach());
-                dead += 1;
-                if dead == MOST_DEAD {
-                    return Err(error.into());
-                }
-            }
-            Ok(Err(error)) => return Err(error.into()),
-            Err(_) => {
-                drop(connection.detach());
-                return Err(Fault::Silent(within));
-            }
-        }
-    }
-}
-
-/// Why there is no connection. A pool that waited in vain does not say; the listener may know.
-fn not_connected(opening: &Opening, error: &sqlx::Error) -> Fault {
-    let sqlx::Error::PoolTimedOut = error else { return Fault::NotConnected(describe(error)) };
-    let trouble = opening.trouble.borrow().clone();
-    Fault::NotConnected(trouble.unwrap_or_else(|| {
-        let within = opening.options.connect_within;
-        format!("no connection within {within:?}: all are busy, or the server gives no more")
-    }))
-}
-
-fn pool(opening: &Arc<Opening>, most: u32) -> PgPool {
-    let checking = Arc::clone(opening);
-    PgPoolOptions::new()
-        .max_connections(most)
-        .acquire_timeout(opening.options.connect_within)
-        .max_lifetime(None)
-        // A dead one is found out by the first statement, and every statement here can be repeated.
-        .test_before_acquire(false)
-        .after_connect(move |connection, _| {
-            let opening = Arc::clone(&checking);
-            Box::pin(async move {
-                let checked = opening.check(connection).await;
-                checked.map_err(|error| sqlx::Error::Configuration(Box::new(error)))
-            })
-        })
-        .connect_lazy_with(opening.connect.clone())
 }

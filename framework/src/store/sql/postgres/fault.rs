@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
-use crate::error::StoreError;
+use crate::error::{StartError, StoreError};
 
 pub(super) const UNIQUE_VIOLATION: &str = "23505";
 const SERIALIZATION_FAILURE: &str = "40001";
@@ -28,6 +28,16 @@ pub(super) enum Fault {
 impl From<sqlx::Error> for Fault {
     fn from(error: sqlx::Error) -> Self {
         Self::Answered(error)
+    }
+}
+
+impl From<StartError> for Fault {
+    fn from(error: StartError) -> Self {
+        match error {
+            // Where, is said with every fault.
+            StartError::Open { reason, .. } => Self::NotConnected(reason),
+            other => Self::NotConnected(other.to_string()),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::Row;
 use uuid::Uuid;
 
 use super::PostgresStore;
-use super::connections::Lane;
+use super::connections::Purpose;
 use crate::error::StoreError;
 use crate::lease::Lease;
 
@@ -18,7 +18,7 @@ impl PostgresStore {
         duration: Duration,
     ) -> Result<Option<Lease>, StoreError> {
         let asked = name.to_owned();
-        let rows = self.connections.rows(Lane::Signals, move || {
+        let rows = self.connections.rows(Purpose::Signals, move || {
             sqlx::query(
                 "INSERT INTO actum.leases AS held (name, owner, token, expires_at)
                  VALUES ($1, $2, 1, clock_timestamp() + make_interval(secs => $3))
@@ -42,7 +42,7 @@ impl PostgresStore {
         duration: Duration,
     ) -> Result<bool, StoreError> {
         let Lease { name, token, .. } = lease.clone();
-        let rows = self.connections.rows(Lane::Signals, move || {
+        let rows = self.connections.rows(Purpose::Signals, move || {
             sqlx::query(
                 "UPDATE actum.leases
                  SET expires_at = clock_timestamp() + make_interval(secs => $3)
@@ -58,7 +58,7 @@ impl PostgresStore {
 
     pub(super) async fn end_lease(&self, lease: &Lease) -> Result<(), StoreError> {
         let Lease { name, token, .. } = lease.clone();
-        let ended = self.connections.rows(Lane::Signals, move || {
+        let ended = self.connections.rows(Purpose::Signals, move || {
             // The next token, and nobody's: this one is void at once.
             sqlx::query(
                 "UPDATE actum.leases SET token = token + 1, expires_at = clock_timestamp()

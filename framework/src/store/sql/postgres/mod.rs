@@ -8,6 +8,7 @@
 mod connections;
 mod fault;
 mod groups;
+mod lane;
 mod leases;
 mod open;
 mod options;

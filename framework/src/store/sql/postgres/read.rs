@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use super::PostgresStore;
-use super::connections::Lane;
+use super::connections::Purpose;
 use super::fault::Fault;
 use crate::command::CommandKey;
 use crate::document::Checkpoint;
@@ -66,7 +66,7 @@ impl PostgresStore {
             return Ok(Vec::new());
         }
         let asked = stream.clone();
-        let rows = self.connections.rows(Lane::Streams, move || {
+        let rows = self.connections.rows(Purpose::Streams, move || {
             sqlx::query(STREAM_PAGE)
                 .bind(asked.aggregate_type().to_owned())
                 .bind(asked.id().to_owned())
@@ -91,9 +91,9 @@ impl PostgresStore {
         if !filter.aggregate_types.is_empty() {
             return self.read_filtered_page(after, filter, limit).await;
         }
-        let rows = self
-            .connections
-            .rows(Lane::Log, move || sqlx::query(LOG_PAGE).bind(after.0 as i64).bind(most(limit)));
+        let rows = self.connections.rows(Purpose::Log, move || {
+            sqlx::query(LOG_PAGE).bind(after.0 as i64).bind(most(limit))
+        });
         let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
         assert_dense("position", after.0, events.iter().map(|e| e.position.0))?;
         let scanned_to = events.last().map_or(after, |last| last.position);
@@ -108,7 +108,7 @@ impl PostgresStore {
     ) -> Result<Page, StoreError> {
         let up_to = after.0.saturating_add(FILTERED_SCAN).min(i64::MAX as u64);
         let types = filter.aggregate_types.clone();
-        let rows = self.connections.rows(Lane::Log, move || {
+        let rows = self.connections.rows(Purpose::Log, move || {
             sqlx::query(FILTERED_PAGE)
                 .bind(after.0 as i64)
                 .bind(most(limit))
@@ -132,7 +132,7 @@ impl PostgresStore {
     async fn check_dense(&self, after: u64, up_to: u64) -> Result<(), StoreError> {
         let in_range = |sql: &'static str| {
             self.connections
-                .rows(Lane::Log, move || sqlx::query(sql).bind(after as i64).bind(up_to as i64))
+                .rows(Purpose::Log, move || sqlx::query(sql).bind(after as i64).bind(up_to as i64))
         };
         let counted =
             in_range("SELECT count(*) FROM actum.events WHERE position > $1 AND position <= $2");
@@ -149,9 +149,9 @@ impl PostgresStore {
     }
 
     pub(super) async fn read_head(&self) -> Result<GlobalPosition, StoreError> {
-        let head = self
-            .connections
-            .row(Lane::Log, || sqlx::query("SELECT coalesce(max(position), 0) FROM actum.events"));
+        let head = self.connections.row(Purpose::Log, || {
+            sqlx::query("SELECT coalesce(max(position), 0) FROM actum.events")
+        });
         let head = head.await.map_err(|fault| self.unavailable(&fault))?;
         Ok(GlobalPosition(head.get::<i64, _>(0) as u64))
     }
@@ -165,7 +165,7 @@ impl PostgresStore {
         let known = command.filter(|key| key.is_valid());
         let (asked, id) = (stream.clone(), known.map(|key| key.id.clone()));
         // One statement: version and command of the same moment.
-        let row = self.connections.row(Lane::Streams, move || {
+        let row = self.connections.row(Purpose::Streams, move || {
             sqlx::query(
                 "SELECT (SELECT coalesce(max(version), 0) FROM actum.events
                          WHERE stream_type = $1 AND stream_id = $2),
@@ -194,7 +194,7 @@ impl PostgresStore {
         stream: &StreamId,
     ) -> Result<Option<Snapshot>, StoreError> {
         let asked = stream.clone();
-        let rows = self.connections.rows(Lane::Streams, move || {
+        let rows = self.connections.rows(Purpose::Streams, move || {
             sqlx::query(
                 "SELECT version, position, state_version, state::text, checksum
                  FROM actum.snapshots WHERE stream_type = $1 AND stream_id = $2",
@@ -222,7 +222,7 @@ impl PostgresStore {
         model: &str,
     ) -> Result<Option<Checkpoint>, StoreError> {
         let asked = model.to_owned();
-        let rows = self.connections.rows(Lane::Documents, move || {
+        let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query("SELECT log_id, position, event_id FROM actum.checkpoints WHERE model = $1")
                 .bind(asked.clone())
         });
@@ -240,7 +240,7 @@ impl PostgresStore {
         keys: &[String],
     ) -> Result<Vec<(String, String)>, StoreError> {
         let (asked, keys) = (model.to_owned(), keys.to_vec());
-        let rows = self.connections.rows(Lane::Documents, move || {
+        let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query(
                 "SELECT key, body::text FROM actum.documents WHERE model = $1 AND key = ANY ($2)",
             )

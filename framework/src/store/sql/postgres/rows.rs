@@ -4,7 +4,7 @@ use sqlx::Row;
 use time::OffsetDateTime;
 
 use super::PostgresStore;
-use super::connections::{Lane, Statement};
+use super::connections::{Purpose, Statement};
 use super::groups::{Assumed, rank};
 use crate::command::Committed;
 use crate::document::{Checkpoint, DocumentBatch};
@@ -86,7 +86,7 @@ fn is_stored(outcome: &AppendOutcome) -> bool {
 impl PostgresStore {
     pub(super) async fn upsert_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
         let asked = batch.clone();
-        let row = self.connections.row(Lane::Documents, move || {
+        let row = self.connections.row(Purpose::Documents, move || {
             let DocumentBatch { model, documents, from, checkpoint, lease } = &asked;
             sqlx::query("SELECT * FROM actum.save_documents($1, $2, $3, $4, $5, $6, $7, $8)")
                 .bind(model.clone())
@@ -130,7 +130,7 @@ impl PostgresStore {
             .bind(snapshot.state.clone())
             .bind(snapshot.checksum.to_vec())
         };
-        let written = self.connections.rows(Lane::Documents, upsert).await;
+        let written = self.connections.rows(Purpose::Documents, upsert).await;
         written.map(drop).map_err(|fault| fault.not_written(&self.place))
     }
 }
