@@ -10,8 +10,8 @@ use actum::{
 };
 
 use super::ledger::{
-    Load, all, append, assert_holds, committed, keyed, no_answer, one, open, read_log, terminate,
-    unavailable, until, within,
+    Load, all, append, assert_holds, committed, keyed, no_answer, one, open, progress, read_log,
+    terminate, unavailable, until, within,
 };
 use super::server::{Database, database};
 use crate::proxy::Proxy;
@@ -213,12 +213,12 @@ async fn cuts_and_delays_under_load_lose_and_double_nothing() {
             2 => proxy.swallow_replies_to(APPEND, 2),
             _ => proxy.pass(),
         }
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        progress(&store, 2).await;
     }
     proxy.pass();
     proxy.cut();
     let done = load.end().await;
-    assert!(proxy.swallowed() >= 1 && done.len() > 20, "{} {}", proxy.swallowed(), done.len());
+    assert!(proxy.swallowed() >= 3 && done.len() > 20, "{} {}", proxy.swallowed(), done.len());
     assert_holds(&read_log(&mut database.connect().await).await, &done);
 }
 
@@ -247,11 +247,11 @@ async fn sessions_that_are_terminated_under_load_lose_and_double_nothing() {
     let mut ended = 0;
     for _ in 0..20 {
         ended += terminate(&mut root, "true").await;
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        progress(&one, 3).await;
     }
     let mut done = first.end().await;
     done.extend(second.end().await);
-    assert!(ended >= 60 && done.len() > 20, "{ended} {}", done.len());
+    assert!(ended >= 20 && done.len() > 20, "{ended} {}", done.len());
     assert!(!reading.is_finished(), "a reader saw a hole");
     reading.abort();
     assert_holds(&read_log(&mut root).await, &done);

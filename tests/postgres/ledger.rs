@@ -83,6 +83,13 @@ pub async fn until(mut is_so: impl AsyncFnMut() -> bool) {
     .await;
 }
 
+/// Waits until so many more events are committed, whatever happens meanwhile.
+pub async fn progress(store: &PostgresStore, events: u64) {
+    let mut head = store.watch_head();
+    let before = *head.borrow();
+    within(head.wait_for(|head| head.0 >= before.0 + events)).await.unwrap();
+}
+
 /// Ends the other sessions of this database for which the condition holds; answers how many.
 pub async fn terminate(connection: &mut PgConnection, condition: &str) -> i64 {
     let ended = format!(

@@ -176,16 +176,16 @@ async fn a_crash_in_the_migration_is_finished_at_the_next_start() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_pooler_that_shares_sessions_is_refused_by_name() {
-    let database = database().await;
-    let url = database.url_by_pgbouncer();
-    let message = refusal(PostgresOptions::new(&url)).await;
+    let plain = database().await;
+    let message = refusal(PostgresOptions::new(&plain.url_by_pgbouncer())).await;
     assert!(message.contains("pooler"), "{message}");
-    let name = database.name();
+    // As if it had passed the settings on.
+    let told = database().await;
+    let name = told.name();
     for setting in ["statement_timeout = '10s'", "default_transaction_isolation = 'read committed'"]
     {
-        execute(&database, &format!("ALTER DATABASE {name} SET {setting}")).await;
+        execute(&told, &format!("ALTER DATABASE {name} SET {setting}")).await;
     }
-    terminate(&mut database.connect().await, "true").await;
-    let message = refusal(PostgresOptions::new(&url)).await;
+    let message = refusal(PostgresOptions::new(&told.url_by_pgbouncer())).await;
     assert!(message.contains("pooler") && !message.contains("unsafe setting"), "{message}");
 }

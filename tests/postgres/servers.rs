@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use super::disk::Disk;
 use super::ledger::{
-    Load, append, assert_holds, committed, keyed, no_answer, one, open, quick, read_log, terminate,
-    unavailable, until, within,
+    Load, append, assert_holds, committed, keyed, no_answer, one, open, progress, quick, read_log,
+    terminate, unavailable, until, within,
 };
 use super::server::{Server, database};
 use crate::counter::{Ask, Counted, Counter};
@@ -46,9 +46,7 @@ async fn a_server_that_crashes_under_load_loses_and_doubles_nothing() {
     let (one, two) = (open(&server.url()).await, open(&server.url()).await);
     let (first, second) = (Load::start(&one, 4), Load::start(&two, 4));
     for _ in 0..5 {
-        let mut head = one.watch_head();
-        let before = *head.borrow();
-        within(head.wait_for(|head| head.0 > before.0 + 10)).await.unwrap();
+        progress(&one, 10).await;
         server.crash().await;
         until(async || one.trouble().is_some()).await;
         server.start().await;
