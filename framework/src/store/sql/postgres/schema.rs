@@ -25,10 +25,13 @@ pub(super) async fn refuse_others(
         ))),
         Some(_) => Ok(()),
         None => {
-            // Another process may have begun to migrate just now.
+            // Another process may have begun to migrate just now. Both halves look at one snapshot,
+            // which `to_regclass` would not do: it remembers, until it hears otherwise.
             let taken: Option<String> = sqlx::query_scalar(
-                "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace('actum')
-                 AND to_regclass('actum.migrations') IS NULL LIMIT 1",
+                "WITH ours AS (SELECT relname FROM pg_class JOIN pg_namespace AS n
+                               ON n.oid = relnamespace WHERE nspname = 'actum')
+                 SELECT relname::text FROM ours
+                 WHERE NOT EXISTS (SELECT FROM ours WHERE relname = 'migrations') LIMIT 1",
             )
             .fetch_optional(connection)
             .await
