@@ -10,4 +10,5 @@ mod readme;
 pub mod server;
 mod servers;
 mod settings;
+mod tls;
 mod values;

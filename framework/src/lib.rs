@@ -7,6 +7,7 @@
 //! Everything public is listed here. Cargo features only add items:
 //! * `sqlite` (default): `SqliteStore`, the embedded database.
 //! * `postgres`: `PostgresStore`, for several processes on one log.
+//! * `postgres-tls`: the same over TLS, with `?sslmode=require` or stricter in its URL.
 //! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header and answers.
 //! * `testing`: the module `testing`: `Scenario`, the conformance suite for stores, mocks and faults.
 

@@ -191,8 +191,9 @@ async fn an_owner_that_is_told_to_stop_hands_over_without_waiting_for_its_lease_
 async fn an_owner_that_sleeps_through_its_lease_writes_nothing_when_it_wakes() {
     let mut banks = Banks::new().await;
     let proxy = Proxy::start(banks.database.port()).await;
-    let stops = rounds();
-    for n in 0..stops {
+    let (mut stops, mut refused) = (0, 0);
+    // A save whose reply is on its way when the owner falls asleep is not late: then once more.
+    for n in 0..rounds() + 4 {
         let (owner, standby) = (n % 2, 1 - n % 2);
         // By the proxy: what it sent before it fell asleep arrives when it owns nothing any more.
         banks.own_by(owner, proxy.port()).await;
@@ -223,8 +224,12 @@ async fn an_owner_that_sleeps_through_its_lease_writes_nothing_when_it_wakes() {
         let read = [0, 1].map(|bank| read_after(&mut banks.client(bank), position));
         assert_eq!(read[0], read[1]);
         documents::check(&mut banks.database.connect().await).await;
+        refused = check_saves(&mut banks.database.connect().await).await;
+        stops = n + 1;
+        if stops >= rounds() && refused > 0 {
+            break;
+        }
     }
-    let refused = check_saves(&mut banks.database.connect().await).await;
     assert!(refused > 0, "no save came too late: nothing was proved");
     println!("survived {stops} stopped owners of read models: {refused} late saves were refused");
 }

@@ -2,12 +2,12 @@
 //! of its own, to be stopped, crashed and reconfigured. Both are gone when the test is, panic or not.
 
 use std::net::TcpListener;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tokio::process::Command;
 
@@ -96,6 +96,7 @@ impl Server {
         let port = free_port();
         let directory = folder.join(format!("private/{}-{port}", std::process::id()));
         let options = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(port);
+        let options = options.ssl_mode(PgSslMode::Disable);
         let options = options.username("actum").database("postgres");
         let server = Self { directory, port, options };
         server.start().await;
@@ -162,6 +163,17 @@ impl Server {
         self.set("log_connections", "on").await; // it reads the file with the settings
     }
 
+    /// A copy of a file that belongs to the server and is for its eyes alone.
+    pub fn adopt(&self, file: &Path) -> String {
+        let home = self.directory.join("postgres");
+        let copy = home.join(file.file_name().unwrap());
+        std::fs::copy(file, &copy).unwrap();
+        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let owner = home.metadata().unwrap();
+        std::os::unix::fs::chown(&copy, Some(owner.uid()), Some(owner.gid())).unwrap();
+        copy.display().to_string()
+    }
+
     async fn run(&self, verb: &str) {
         let mut command = Command::new(SCRIPT);
         command.args([verb, "postgres"]).env("ACTUM_SERVICES_DIR", &self.directory);
@@ -188,7 +200,9 @@ fn running(service: &str) -> PgConnectOptions {
             "{name} is not set: run scripts/test, or set what `scripts/services up {service}` says"
         )
     });
-    url.parse().unwrap_or_else(|error| panic!("{name}: {error}"))
+    let options = url.parse::<PgConnectOptions>();
+    // The proxy reads the protocol.
+    options.unwrap_or_else(|error| panic!("{name}: {error}")).ssl_mode(PgSslMode::Disable)
 }
 
 fn url(options: PgConnectOptions) -> String {

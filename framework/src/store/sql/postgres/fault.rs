@@ -118,6 +118,9 @@ pub(super) fn describe(error: &sqlx::Error) -> String {
         Some("57014") => "the server took too long; see its load and its locks",
         Some("57P01" | "57P02" | "57P03") => "the server is stopping or starting; retry",
         Some(_) => "see the server's log",
+        None if matches!(error, sqlx::Error::Tls(_)) => {
+            "check sslmode, sslrootcert and the server's certificate; TLS needs the feature postgres-tls"
+        }
         None => "check that the server runs and can be reached",
     };
     format!("{error}; {advice}")

@@ -23,7 +23,7 @@ use crate::stream::GlobalPosition;
 const CHANNEL: &str = "actum";
 
 /// At most one hint in this time: many commits need one.
-const PAUSE: Duration = Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// A listener that has heard nothing for so long asks whether the server is still there.
 const HEARTBEAT: Duration = Duration::from_secs(1);
