@@ -2,7 +2,7 @@
 //!
 //! [`StoreError`]: the log could not be read, or a side table not written. [`CommandError`]: a
 //! command was not carried out, or it is not known whether. [`ReadError`]: a read model could not
-//! answer. [`StartError`]: the application did not start. No variant carries a secret.
+//! answer. [`OperationError`]: an operator's request was not carried out. [`StartError`]: the application did not start. No variant carries a secret.
 
 use std::time::Duration;
 
@@ -176,6 +176,36 @@ pub enum ReadError {
     /// The application is stopping (503).
     #[error("the application is stopping")]
     Stopping,
+}
+
+/// What was asked of a running read model or projection was not done.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum OperationError {
+    /// Nothing has this name, or not this version. Look at the names in the status (404).
+    #[error("no read model or projection is known as {name}")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+    },
+    /// The version has not caught up yet: reads would go back in time. Ask again later (409).
+    #[error("{name} has saved up to position {position}, the log ends at {head}")]
+    Behind {
+        /// The version.
+        name: String,
+        /// Where it is.
+        position: GlobalPosition,
+        /// Where it has to be.
+        head: GlobalPosition,
+    },
+    /// The version serves: let another one serve before this one is dropped (409).
+    #[error("{name} serves; let another version serve first")]
+    Serves {
+        /// The version.
+        name: String,
+    },
+    /// The store did not answer. Retry after a pause (503).
+    #[error(transparent)]
+    Unavailable(#[from] StoreError),
 }
 
 /// The application or its store did not start; nothing was changed.

@@ -40,6 +40,7 @@ mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod version;
+mod versions;
 #[cfg(feature = "actix-web")]
 pub mod web;
 
@@ -71,7 +72,7 @@ pub use stream::{
     ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_ID_BYTES, StreamId, StreamVersion,
 };
 
-pub use version::{Version, VersionStore};
+pub use version::{Comparison, Difference, Version, VersionStore};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

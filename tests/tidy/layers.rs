@@ -26,7 +26,7 @@ const LAYERS: [&[&str]; 5] = [
         "sql",
     ],
     &["store", "publishers"],
-    &["actor", "subscription", "projector"],
+    &["actor", "subscription", "projector", "versions"],
     &["application", "web", "testing", "lib"],
 ];
 const STORES: usize = 2;
