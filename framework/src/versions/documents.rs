@@ -20,23 +20,22 @@ pub(crate) struct DocumentVersions {
     store: Arc<dyn Store>,
     name: &'static str,
     own: u32,
-    /// What the own version shows of a document of the version before.
-    shown_old: fn(&str) -> Result<Value, String>,
-    shown_own: fn(&str) -> Result<Value, String>,
+    shown: fn(&str) -> Result<Value, String>,
+    /// What the own version shows of a document of the version before, and which one that is.
+    before: Option<(u32, fn(&str) -> Result<Value, String>)>,
 }
 
 impl DocumentVersions {
     /// Nothing is known of other versions but their JSON.
     pub(crate) fn of<M: ReadModel>(store: Arc<dyn Store>) -> Self {
-        let (shown_old, shown_own) = (shown::<Value>, shown::<M>);
-        Self { store, name: M::NAME, own: M::VERSION, shown_old, shown_own }
+        Self { store, name: M::NAME, own: M::VERSION, shown: shown::<M>, before: None }
     }
 
     /// A document of the version before becomes an `M`.
     pub(crate) fn replacing<M: ReadModel + From<Old>, Old: ReadModel>(
         store: Arc<dyn Store>,
     ) -> Self {
-        Self { shown_old: shown_as::<Old, M>, ..Self::of::<M>(store) }
+        Self { before: Some((Old::VERSION, shown_as::<Old, M>)), ..Self::of::<M>(store) }
     }
 
     fn model(&self, number: u32) -> String {
@@ -58,8 +57,10 @@ impl Candidates for DocumentVersions {
     }
 
     async fn compare(&self, old: &Version) -> Result<Comparison, StoreError> {
-        let old = Side { model: self.model(old.number), shown: self.shown_old };
-        let new = Side { model: self.model(self.own), shown: self.shown_own };
+        let before = self.before.filter(|(number, _)| *number == old.number);
+        let shown_old = before.map_or(shown::<Value> as fn(&str) -> _, |(_, shown)| shown);
+        let old = Side { model: self.model(old.number), shown: shown_old };
+        let new = Side { model: self.model(self.own), shown: self.shown };
         compare(&*self.store, &old, &new).await
     }
 }
