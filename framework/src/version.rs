@@ -52,7 +52,10 @@ impl fmt::Display for Comparison {
     /// One line of counts, and one for each of the differences.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { old_documents, new_documents, equal, different, differences } = self;
-        write!(f, "old: {old_documents}, new: {new_documents}, {equal} equal, {different} different")?;
+        write!(
+            f,
+            "old: {old_documents}, new: {new_documents}, {equal} equal, {different} different"
+        )?;
         let side = |text: &Option<String>| text.clone().unwrap_or_else(|| "nothing".to_owned());
         for Difference { key, old, new } in differences {
             write!(f, "\n  {key:?}: old {}, new {}", side(old), side(new))?;

@@ -81,7 +81,9 @@ impl Switch {
                 Ok(true) => {}
                 Ok(false) => {
                     let (name, own) = (self.name, self.own);
-                    return warn!("{name}@{own} was dropped while it ran; it will be built anew at the next start");
+                    return warn!(
+                        "{name}@{own} was dropped while it ran; it will be built anew at the next start"
+                    );
                 }
                 Err(error) => {
                     warn!(name = self.name, %error, "cannot tell which version serves; trying again");
