@@ -8,6 +8,8 @@
 mod compare;
 mod documents;
 mod switch;
+#[cfg(test)]
+mod tests;
 
 use async_trait::async_trait;
 
