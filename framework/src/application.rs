@@ -167,17 +167,19 @@ impl Application {
             let partitions = control.partitions();
             let several = partitions.len() > 1;
             for (number, progress) in partitions.into_iter().enumerate() {
-            let Progress { applied, head_at_start, state, .. } = progress;
-            let name = match several { true => format!("{}/{number}", control.name()), false => control.name().to_owned() };
-            match state {
-                State::Live => {}
-                State::CatchingUp => {
-                    waiting_for.push(format!("{name}, at position {applied} of {head_at_start}"))
+                let Progress { applied, head_at_start, state, .. } = progress;
+                let name = match several {
+                    true => format!("{}/{number}", control.name()),
+                    false => control.name().to_owned(),
+                };
+                match state {
+                    State::Live => {}
+                    State::CatchingUp => waiting_for
+                        .push(format!("{name}, at position {applied} of {head_at_start}")),
+                    State::Halted { position, reason } => waiting_for
+                        .push(format!("{name}, which halted at position {position}: {reason}")),
+                    State::Stopped => waiting_for.push(format!("{name}, which has stopped")),
                 }
-                State::Halted { position, reason } => waiting_for
-                    .push(format!("{name}, which halted at position {position}: {reason}")),
-                State::Stopped => waiting_for.push(format!("{name}, which has stopped")),
-            }
             }
         }
         if let Some(trouble) = self.inner.store.trouble() {

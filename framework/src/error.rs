@@ -205,7 +205,9 @@ pub enum StartError {
     #[error("{0} is registered twice")]
     Twice(&'static str),
     /// A read model or projection has at least one partition and at most 1024.
-    #[error("{model} cannot have {partitions} partitions; at least 1 and at most 1024 are possible")]
+    #[error(
+        "{model} cannot have {partitions} partitions; at least 1 and at most 1024 are possible"
+    )]
     Partitions {
         /// Its versioned name.
         model: String,
@@ -214,7 +216,9 @@ pub enum StartError {
     },
     /// A version keeps the number of partitions it was begun with: raise its `VERSION`, and it is
     /// built again with the new number.
-    #[error("{model} was begun with {stored} partitions and now has {partitions}: raise its VERSION")]
+    #[error(
+        "{model} was begun with {stored} partitions and now has {partitions}: raise its VERSION"
+    )]
     OtherPartitions {
         /// Its versioned name.
         model: String,

@@ -80,10 +80,19 @@ mod tests {
 
     #[test]
     fn those_that_lack_some_want_different_ones() {
-        assert_eq!((share(2, "......", 1), share(2, "......", 2)), ("xxx...".into(), "...xxx".into()));
-        assert_eq!((share(3, "11....", 2), share(3, "11....", 3)), ("..xx..".into(), "....xx".into()));
+        assert_eq!(
+            (share(2, "......", 1), share(2, "......", 2)),
+            ("xxx...".into(), "...xxx".into())
+        );
+        assert_eq!(
+            (share(3, "11....", 2), share(3, "11....", 3)),
+            ("..xx..".into(), "....xx".into())
+        );
         // Until the first gives more up, both want what is free.
-        assert_eq!((share(3, "11111.", 2), share(3, "11111.", 3)), (".....x".into(), ".....x".into()));
+        assert_eq!(
+            (share(3, "11111.", 2), share(3, "11111.", 3)),
+            (".....x".into(), ".....x".into())
+        );
     }
 
     #[test]
@@ -111,7 +120,8 @@ mod tests {
             for _ in 0..40 * members.len() {
                 let which = dice.below(members.len() as u64) as usize;
                 let me = members[which];
-                for (number, owns) in fair_share(&members, &seen[which], me).into_iter().enumerate() {
+                for (number, owns) in fair_share(&members, &seen[which], me).into_iter().enumerate()
+                {
                     match (owns, holders[number]) {
                         (true, None) => holders[number] = Some(me),
                         (false, Some(holder)) if holder == me => holders[number] = None,
@@ -125,7 +135,9 @@ mod tests {
             // At last each sees how it is.
             for _ in 0..2 * partitions {
                 for me in &members {
-                    for (number, owns) in fair_share(&members, &holders, *me).into_iter().enumerate() {
+                    for (number, owns) in
+                        fair_share(&members, &holders, *me).into_iter().enumerate()
+                    {
                         let new = match (owns, holders[number]) {
                             (true, None) => Some(*me),
                             (false, Some(holder)) if holder == *me => None,
@@ -136,7 +148,8 @@ mod tests {
                     }
                 }
             }
-            let counts = members.iter().map(|me| holders.iter().filter(|h| **h == Some(*me)).count());
+            let counts =
+                members.iter().map(|me| holders.iter().filter(|h| **h == Some(*me)).count());
             let counts: Vec<_> = counts.collect();
             let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
             assert!(most - least <= 1, "seed {seed}: {counts:?} of {partitions}");

@@ -178,9 +178,8 @@ async fn followers_in_step_read_each_page_once_wherever_they_began() {
     let mut ahead = tail.subscribe("ahead", Filter::all(), GlobalPosition(399));
     next(&mut ahead).await;
     reads.store(0, Ordering::Relaxed);
-    let mut followers: Vec<_> = (0..4)
-        .map(|n| tail.subscribe(&n.to_string(), Filter::all(), GlobalPosition(n)))
-        .collect();
+    let mut followers: Vec<_> =
+        (0..4).map(|n| tail.subscribe(&n.to_string(), Filter::all(), GlobalPosition(n))).collect();
     while followers[0].position().0 < 400 {
         for follower in &mut followers {
             if follower.position().0 < 400 {

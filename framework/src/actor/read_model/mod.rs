@@ -121,8 +121,7 @@ pub(crate) async fn start<M: ReadModel>(
     register_version(&*store, M::NAME, M::VERSION, M::PARTITIONS).await?;
     let name = versioned_name::<M>();
     let head = store.head().await?;
-    let looks =
-        AssignmentSettings { every: settings.acquire_every, lasts: settings.lease_for };
+    let looks = AssignmentSettings { every: settings.acquire_every, lasts: settings.lease_for };
     let spawn = |task| arbiters.spawn(first, task);
     let (assignment, duties) =
         Assignment::start(Arc::clone(&store), &name, M::PARTITIONS, owner, looks, spawn).await?;
