@@ -20,7 +20,8 @@ fn name_of(call: &Call) -> &'static str {
         Call::Saved => "saved",
         Call::Fenced => "fenced",
         Call::LoadCheckpoint => "checkpoint",
-        Call::Renew => "renew",
+        // Who is not heard of holds nothing, and is not waited for.
+        Call::Renew | Call::Join => "renew",
     }
 }
 
