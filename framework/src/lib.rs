@@ -27,6 +27,7 @@ mod error;
 mod event;
 mod event_store;
 mod lease;
+mod live;
 mod read_model;
 mod settings;
 mod snapshot;
@@ -51,6 +52,7 @@ pub use event_store::{
     MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
 };
 pub use lease::{Lease, LeaseStore};
+pub use live::{Changed, LiveChanges, LiveDocument, LiveEvents};
 pub use read_model::{Document, Fold, MAX_KEY_BYTES, ReadModel, Sources};
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};

@@ -20,7 +20,7 @@ const LAYERS: [&[&str]; 5] = [
         "settings",
     ],
     &["store", "publishers"],
-    &["actor", "subscription"],
+    &["actor", "subscription", "live"],
     &["application", "web", "testing", "lib"],
 ];
 const STORES: usize = 2;

@@ -15,4 +15,5 @@ mod settle;
 pub(crate) use admission::Admission;
 pub(crate) use arbiters::Arbiters;
 pub(crate) use deciding::Deciding;
+pub(crate) use guard::guarded;
 pub(crate) use router::Router;
