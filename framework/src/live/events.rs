@@ -15,7 +15,7 @@ use crate::event::{EventEnvelope, RecordedEvent};
 use crate::stream::{StreamId, StreamVersion};
 
 /// How many events are read at a time: all that a slow follower holds.
-const PAGE: usize = 32;
+const PAGE: usize = 16;
 
 /// The events of one aggregate after a version, each once and in order, for as long as the
 /// application runs: `Application::follow` gives it.
