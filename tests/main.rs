@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod bank;
+mod bank_events;
 mod bank_faults;
 mod bank_input;
 mod bank_program;
@@ -24,5 +25,6 @@ mod process;
 mod proxy;
 mod read_models;
 mod sqlite;
+mod sse;
 mod tidy;
 mod watched;

@@ -115,6 +115,9 @@ async fn whoever_follows_is_told_when_the_application_stops() {
     let (mut waits, mut lags) = (follow(&app, "1", 1), follow(&app, "1", 0));
     let mut document = app.watch::<super::Sum>("2").unwrap();
     let mut changes = app.watch_all::<super::Sum>().unwrap();
+    while changes.position().0 < 1 {
+        in_time(changes.next()).await.unwrap();
+    }
     let stop = async {
         tokio::time::sleep(Duration::from_millis(20)).await;
         app.shutdown().await;

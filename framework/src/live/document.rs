@@ -12,8 +12,8 @@ use crate::read_model::{Document, ReadModel};
 use crate::stream::GlobalPosition;
 
 /// A document now, if there is one, and after each change: `Application::watch` gives it. The newest
-/// wins: who is slow misses states in between, but never the last one, and none comes twice or after
-/// a newer one.
+/// wins: who is slow misses states in between, but never the last one, and none comes after a newer
+/// one. (On a standby the same state may come twice, the second time with its true position.)
 pub struct LiveDocument<M: ReadModel> {
     model: ReadModelHandle<M>,
     key: String,

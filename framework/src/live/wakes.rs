@@ -100,6 +100,9 @@ impl Wakes {
             let running = Running(Arc::clone(shared));
             let subscription = shared.tail.subscribe(shared.name, shared.filter.clone(), from);
             shared.tail.spawn(Box::pin(run(running, subscription)));
+            if self.has_ended()? {
+                return Err(ReadError::Stopping);
+            }
         }
         Ok((from, added))
     }
