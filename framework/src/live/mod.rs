@@ -7,6 +7,8 @@
 mod changes;
 mod document;
 mod events;
+#[cfg(test)]
+mod tests;
 mod touched;
 mod wake;
 mod wakes;
