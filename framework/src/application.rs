@@ -3,12 +3,15 @@
 //! [`Application`] has no type parameters and clones for a counter; the types of a call choose the
 //! router or read model. What is not registered is a typed error, not a panic.
 
+mod live;
+
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use crate::actor::read_model::{
@@ -20,9 +23,10 @@ use crate::clock::{Clock, SystemClock};
 use crate::codec::EventCodec;
 use crate::command::{CommandOptions, Committed};
 use crate::document::Store;
-use crate::error::{CommandError, ReadError, StartError, StoreError};
+use crate::error::{CommandError, ReadError, StartError};
 use crate::event::EventEnvelope;
 use crate::event_store::EventStore;
+use crate::live::{self as streams, Wakes};
 use crate::read_model::{Document, ReadModel};
 use crate::settings::Settings;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
@@ -44,6 +48,10 @@ struct Inner {
     routers: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     /// `ReadModelHandle<M>` by the type `M`.
     read_models: HashMap<TypeId, Arc<dyn ReadModelControl>>,
+    /// Who watches documents of the read model `M`, by that type.
+    watchers: HashMap<TypeId, Wakes>,
+    followers: Wakes,
+    live_streams: Arc<Semaphore>,
 }
 
 /// Whether the application can serve.
@@ -80,6 +88,7 @@ struct Parts {
     read_models: HashMap<TypeId, Arc<dyn ReadModelControl>>,
     /// How many partitions they have, all together.
     partitions: u64,
+    watchers: HashMap<TypeId, Wakes>,
 }
 
 impl Application {
@@ -148,13 +157,31 @@ impl Application {
         key: &str,
         position: GlobalPosition,
     ) -> Result<Document<M>, ReadError> {
+        self.read_within(key, position, self.inner.settings.read_within).await
+    }
+
+    /// As [`Application::read_after`], but waits at most `within`, and never longer than
+    /// `Settings::read_within`.
+    ///
+    /// # Errors
+    /// [`ReadError`]; `NotYet` if that wait ends first.
+    pub async fn read_within<M: ReadModel>(
+        &self,
+        key: &str,
+        position: GlobalPosition,
+        within: Duration,
+    ) -> Result<Document<M>, ReadError> {
+        let within = within.min(self.inner.settings.read_within);
+        self.read_model::<M>()?.read(key, position, within).await
+    }
+
+    fn read_model<M: ReadModel>(&self) -> Result<&ReadModelHandle<M>, ReadError> {
         let control = self.inner.read_models.get(&TypeId::of::<M>());
         let handle = control.and_then(|control| {
             let any: &dyn Any = &**control;
             any.downcast_ref::<ReadModelHandle<M>>()
         });
-        let handle = handle.ok_or(ReadError::NotRegistered(M::NAME))?;
-        handle.read(key, position, self.inner.settings.read_within).await
+        handle.ok_or(ReadError::NotRegistered(M::NAME))
     }
 
     /// Whether every read model has caught up with the head the log had at start.
@@ -205,14 +232,7 @@ impl Application {
         let stream = StreamId::new(A::TYPE, id)?;
         let codec = EventCodec::<A::Event>::new(A::upcasters());
         let events = self.inner.store.read_stream(&stream, after, limit).await?;
-        let decoded = events.into_iter().map(|recorded| {
-            let event = codec.decode(&recorded).map_err(|error| StoreError::Corrupt {
-                place: format!("{stream} version {}", recorded.version),
-                reason: error.to_string(),
-            })?;
-            Ok(EventEnvelope { event, recorded: Arc::new(recorded) })
-        });
-        decoded.collect()
+        events.into_iter().map(|recorded| streams::decode(&codec, recorded)).collect()
     }
 
     /// The log itself.
@@ -297,12 +317,27 @@ impl ApplicationBuilder {
             routers: HashMap::new(),
             read_models: HashMap::new(),
             partitions: 0,
+            watchers: HashMap::new(),
         };
         for part in self.parts {
             part(&mut parts).await?;
         }
-        let Parts { store, arbiters, admission, settings, tail, routers, read_models, .. } = parts;
-        let inner = Inner { store, arbiters, admission, settings, tail, routers, read_models };
+        let Parts { store, arbiters, admission, settings, tail, .. } = parts;
+        let Parts { routers, read_models, watchers, .. } = parts;
+        let followers = Wakes::of_streams(tail.clone());
+        let live_streams = Arc::new(Semaphore::new(settings.live_streams));
+        let inner = Inner {
+            store,
+            arbiters,
+            admission,
+            settings,
+            tail,
+            routers,
+            read_models,
+            watchers,
+            followers,
+            live_streams,
+        };
         Ok(Application { inner: Arc::new(inner) })
     }
 }
@@ -341,6 +376,7 @@ impl Parts {
         let handle =
             read_model::start::<M>(arbiters, first, store, tail, self.process, settings).await?;
         self.read_models.insert(TypeId::of::<M>(), Arc::new(handle));
+        self.watchers.insert(TypeId::of::<M>(), Wakes::of_documents::<M>(self.tail.clone()));
         Ok(())
     }
 }

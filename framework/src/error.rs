@@ -164,8 +164,8 @@ pub enum ReadError {
     /// The store did not answer. Retry after a pause (503).
     #[error(transparent)]
     Unavailable(#[from] StoreError),
-    /// Too many reads wait. Retry after a pause (503).
-    #[error("overloaded: too many reads wait for {0}")]
+    /// Too many reads wait, or too many live streams are open. Retry after a pause (503).
+    #[error("overloaded: too many read or follow {0}")]
     Overloaded(&'static str),
     /// The read model was not registered with the application. A programmer's mistake (500).
     #[error("the read model {0} is not registered: add .read_model::<…>() to the builder")]
@@ -173,6 +173,14 @@ pub enum ReadError {
     /// The id cannot name an aggregate (400).
     #[error(transparent)]
     InvalidId(#[from] InvalidStreamId),
+    /// Changes came faster than they were taken, and some were dropped. Read anew what you keep (503).
+    #[error("changes of {model} after position {after} were lost: they were not taken in time")]
+    Lost {
+        /// The read model.
+        model: &'static str,
+        /// The last change that was not lost.
+        after: GlobalPosition,
+    },
     /// The application is stopping (503).
     #[error("the application is stopping")]
     Stopping,

@@ -30,6 +30,7 @@ mod event_store;
 mod guard;
 mod lease;
 mod parking;
+mod live;
 mod read_model;
 mod settings;
 mod snapshot;
@@ -59,6 +60,7 @@ pub use event_store::{
 };
 pub use lease::{Lease, LeaseStore};
 pub use parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
+pub use live::{Changed, LiveChanges, LiveDocument, LiveEvents};
 pub use read_model::{Document, Fold, MAX_KEY_BYTES, ReadModel, Sources};
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};

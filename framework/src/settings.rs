@@ -25,6 +25,9 @@ pub struct Settings {
     pub conflict_retries: u32,
     /// How long a read waits for its read model before it answers `NotYet`. Default 5 s.
     pub read_within: Duration,
+    /// How many live streams may be open: of events, of documents, of changes; beyond it
+    /// `Overloaded`. Default 1,024.
+    pub live_streams: usize,
     /// How long shutdown waits for queued commands. Default 30 s.
     pub drain_within: Duration,
 }
@@ -40,6 +43,7 @@ impl Default for Settings {
             answer_within: Duration::from_secs(30),
             conflict_retries: 16,
             read_within: Duration::from_secs(5),
+            live_streams: 1024,
             drain_within: Duration::from_secs(30),
         }
     }
