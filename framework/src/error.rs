@@ -268,6 +268,16 @@ pub enum StartError {
     /// The store did not answer, or a checkpoint does not fit the log.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What is to replace a version has another name, or no greater version.
+    #[error("{name}@{version} cannot replace {old}: it needs the same name and a greater version")]
+    NoSuccessor {
+        /// The name of the read model or projection.
+        name: &'static str,
+        /// Its version.
+        version: u32,
+        /// The versioned name of what it should replace.
+        old: String,
+    },
     /// The operating system did not give a thread.
     #[error("a thread could not be started: {0}")]
     Thread(String),

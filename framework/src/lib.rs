@@ -29,8 +29,8 @@ mod event;
 mod event_store;
 mod guard;
 mod lease;
-mod parking;
 mod live;
+mod parking;
 mod read_model;
 mod settings;
 mod snapshot;
@@ -52,15 +52,15 @@ pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, Encoded, EventCodec, Upcaster};
 pub use command::{CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_COMMAND_ID_BYTES};
 pub use document::{DocumentBatch, DocumentStore, Store};
-pub use error::{BoxError, CommandError, ReadError, StartError, StoreError};
+pub use error::{BoxError, CommandError, OperationError, ReadError, StartError, StoreError};
 pub use event::{EventEnvelope, Metadata, NewEvent, RecordedEvent};
 pub use event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_APPEND_BYTES,
     MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
 };
 pub use lease::{Lease, LeaseStore};
-pub use parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
 pub use live::{Changed, LiveChanges, LiveDocument, LiveEvents};
+pub use parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
 pub use read_model::{Document, Fold, MAX_KEY_BYTES, ReadModel, Sources};
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};

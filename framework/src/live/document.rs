@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::wake::Wake;
-use crate::actor::read_model::ReadModelHandle;
+use crate::actor::read_model::Served;
 use crate::error::ReadError;
 use crate::read_model::{Document, ReadModel};
 use crate::stream::GlobalPosition;
@@ -15,7 +15,7 @@ use crate::stream::GlobalPosition;
 /// wins: who is slow misses states in between, but never the last one, and none comes after a newer
 /// one. (On a standby the same state may come twice, the second time with its true position.)
 pub struct LiveDocument<M: ReadModel> {
-    model: ReadModelHandle<M>,
+    model: Served<M>,
     key: String,
     read_within: Duration,
     /// The position to read next at the least, if that is known already.
@@ -28,7 +28,7 @@ pub struct LiveDocument<M: ReadModel> {
 
 impl<M: ReadModel> LiveDocument<M> {
     pub(crate) fn new(
-        model: ReadModelHandle<M>,
+        model: Served<M>,
         key: &str,
         read_within: Duration,
         wake: Wake,

@@ -6,12 +6,12 @@ use std::vec;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::wake::Wake;
-use crate::guard::guarded;
 use crate::aggregate::Aggregate;
 use crate::codec::EventCodec;
 use crate::document::Store;
 use crate::error::{ReadError, StoreError};
 use crate::event::{EventEnvelope, RecordedEvent};
+use crate::guard::guarded;
 use crate::stream::{StreamId, StreamVersion};
 
 /// How many events are read at a time: all that a slow follower holds.

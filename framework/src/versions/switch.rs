@@ -72,45 +72,46 @@ impl Switch {
         self.serving.subscribe()
     }
 
-    /// Watches, and switches when that is due. Ends with the task, or when the version was dropped.
-    pub(crate) async fn run(&self) {
+    /// Watches, and switches when that is due, until this program's version serves and the one
+    /// `beside` it, if there is one, is known no more.
+    pub(crate) async fn run(&self, beside: Option<u32>) {
         let mut seen = None;
         loop {
-            tokio::time::sleep(self.settings.look_every).await;
-            match self.look(&mut seen).await {
-                Ok(true) => {}
-                Ok(false) => {
-                    let (name, own) = (self.name, self.own);
-                    return warn!(
-                        "{name}@{own} was dropped while it ran; it will be built anew at the next start"
-                    );
-                }
+            match self.look(&mut seen, beside).await {
+                Ok(true) => return,
+                Ok(false) => {}
                 Err(error) => {
                     warn!(name = self.name, %error, "cannot tell which version serves; trying again");
                 }
             }
+            tokio::time::sleep(self.settings.look_every).await;
         }
     }
 
-    /// `false` if this version is not known any more.
-    async fn look(&self, seen: &mut Option<GlobalPosition>) -> Result<bool, StoreError> {
+    /// Whether there is nothing more to look for.
+    async fn look(
+        &self,
+        seen: &mut Option<GlobalPosition>,
+        beside: Option<u32>,
+    ) -> Result<bool, StoreError> {
         let versions = self.store.versions(self.name).await?;
         let (Some(serving), Some(own)) = (serving(&versions), find(&versions, self.own)) else {
             return Ok(false);
         };
         self.serves(serving.number);
-        let is_due = self.settings.by_itself && !own.has_served && serving.number < own.number;
-        if !is_due {
-            return Ok(true);
+        if serving.number == own.number {
+            return Ok(beside.is_none_or(|beside| find(&versions, beside).is_none()));
+        }
+        if !self.settings.by_itself || own.has_served || serving.number > own.number {
+            return Ok(false);
         }
         let head = self.store.head().await?;
-        let before = seen.replace(head);
-        if before.is_some_and(|before| before <= head)
-            && self.candidates.saved(own).await? >= before.unwrap_or(head)
+        if let Some(before) = seen.replace(head)
+            && self.candidates.saved(own).await? >= before
         {
             self.compare_and_serve(serving, own).await?;
         }
-        Ok(true)
+        Ok(false)
     }
 
     async fn compare_and_serve(&self, from: &Version, to: &Version) -> Result<(), StoreError> {
@@ -120,7 +121,7 @@ impl Switch {
         let comparison = self.candidates.compare(from).await;
         let switched = match &comparison {
             Ok(comparison) => {
-                info!("{}: version {} {} {comparison}", self.name, to.number, "has caught up;");
+                info!("{}: version {} has caught up; {comparison}", self.name, to.number);
                 self.store.serve_version(self.name, from.number, to.number).await
             }
             Err(error) => Err(error.clone()),

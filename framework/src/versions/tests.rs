@@ -153,7 +153,7 @@ async fn switch(store: &MemoryStore, by_itself: bool) -> Arc<Switch> {
 /// Runs it for as long as `until` takes.
 async fn running(switch: &Arc<Switch>, until: impl Future<Output = ()>) {
     tokio::select! {
-        () = switch.run() => panic!("it ended by itself"),
+        () = switch.run(Some(1)) => panic!("it ended by itself"),
         () = until => {}
     }
 }

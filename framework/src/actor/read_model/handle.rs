@@ -242,6 +242,9 @@ pub(crate) trait ReadModelControl: Any + Send + Sync {
     /// Its name, without the version.
     fn name(&self) -> &'static str;
 
+    /// Its version.
+    fn version(&self) -> u32;
+
     /// How far each partition has come, and how it is doing.
     fn partitions(&self) -> Vec<Progress>;
 
@@ -254,6 +257,10 @@ pub(crate) trait ReadModelControl: Any + Send + Sync {
 impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
     fn name(&self) -> &'static str {
         M::NAME
+    }
+
+    fn version(&self) -> u32 {
+        M::VERSION
     }
 
     fn partitions(&self) -> Vec<Progress> {

@@ -3,6 +3,7 @@
 //! Across a switch, in either direction, no answer is older than one that was given before: what the
 //! one version has answered is the least that the other will.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -14,10 +15,16 @@ use crate::error::ReadError;
 use crate::read_model::{Document, ReadModel};
 use crate::stream::GlobalPosition;
 
-/// A read model as reads see it.
+/// A read model as reads see it. Clones for a counter.
 pub(crate) struct Served<M: ReadModel> {
     own: ReadModelHandle<M>,
-    beside: Option<Beside<M>>,
+    beside: Option<Arc<Beside<M>>>,
+}
+
+impl<M: ReadModel> Clone for Served<M> {
+    fn clone(&self) -> Self {
+        Self { own: self.own.clone(), beside: self.beside.clone() }
+    }
 }
 
 /// The version before, which goes on.
@@ -76,7 +83,7 @@ impl<M: ReadModel> Served<M> {
             old_answered: AtomicU64::new(0),
             own_answered: AtomicU64::new(0),
         };
-        Self { own, beside: Some(beside) }
+        Self { own, beside: Some(Arc::new(beside)) }
     }
 
     /// See [`ReadModelHandle::read`].
