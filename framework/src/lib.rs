@@ -8,7 +8,8 @@
 //! * `sqlite` (default): `SqliteStore`, the embedded database.
 //! * `postgres`: `PostgresStore`, for several processes on one log.
 //! * `postgres-tls`: the same over TLS, with `?sslmode=require` or stricter in its URL.
-//! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header and answers.
+//! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header, answers that
+//!   say how fresh they are, server-sent events.
 //! * `testing`: the module `testing`: `Scenario`, the conformance suite for stores, mocks and faults.
 
 mod actor;

@@ -147,3 +147,17 @@ impl<F: AsyncFnMut() -> Next + 'static> MessageBody for Stream<F> {
         Poll::Ready(text.map(|text| text.map(Bytes::from)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    #[test]
+    fn a_line_break_in_a_value_begins_no_field_of_its_own() {
+        let data = RawValue::from_string("{\"a\":\n1}".to_owned()).unwrap();
+        let SseMessage(text) = SseMessage::new(7, "A\r\nid: 9", &data).unwrap();
+        assert_eq!(text, "id: 7\nevent: A\nevent: \nevent: id: 9\ndata: {\"a\":\ndata: 1}\n\n");
+    }
+}
