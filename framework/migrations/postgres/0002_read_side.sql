@@ -93,6 +93,8 @@ CREATE UNIQUE INDEX one_version_serves ON actum.versions (name) WHERE is_serving
 -- Applies what changes of parked keys come to; see `Parking` in store/parked.rs.
 CREATE FUNCTION actum.park(model text, changes json) RETURNS void LANGUAGE plpgsql AS $$
 #variable_conflict use_column
+DECLARE
+    stood record;
 BEGIN
     DELETE FROM actum.parked AS p
     USING json_array_elements_text(changes -> 'released') AS released (key)
@@ -113,9 +115,13 @@ BEGIN
     request_reason = CASE WHEN old.request = 'skip' AND old.position = excluded.position
                           THEN old.request_reason END;
 
-    DELETE FROM actum.parked_events AS queued
-    USING json_to_recordset(changes -> 'parked') AS new (key text, done_to bigint)
-    WHERE queued.model = park.model AND queued.key = new.key AND queued.position <= new.done_to;
+    -- One by one: joined, each would cost a look at all that is queued.
+    FOR stood IN SELECT * FROM json_to_recordset(changes -> 'parked') AS new (key text, done_to bigint)
+    LOOP
+        DELETE FROM actum.parked_events AS queued
+        WHERE queued.model = park.model AND queued.key = stood.key
+        AND queued.position <= stood.done_to;
+    END LOOP;
 
     INSERT INTO actum.parked_events (model, key, position)
     SELECT park.model, queued.value ->> 0, (queued.value ->> 1)::bigint

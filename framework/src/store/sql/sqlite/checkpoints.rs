@@ -95,9 +95,10 @@ const PARK: &str = "INSERT INTO parked
     attempts = excluded.attempts,
     request = iif(request = 'skip' AND position = excluded.position, request, NULL),
     request_reason = iif(request = 'skip' AND position = excluded.position, request_reason, NULL)";
-const DEQUEUE: &str = "DELETE FROM parked_events WHERE model = ?1 AND EXISTS (
-    SELECT 1 FROM json_each(?2) AS new WHERE new.value ->> 'key' = parked_events.key
-    AND new.value ->> 'done_to' >= parked_events.position)";
+const DEQUEUE: &str = "DELETE FROM parked_events WHERE model = ?1 AND (key, position) IN (
+    SELECT queued.key, queued.position FROM json_each(?2) AS new CROSS JOIN parked_events AS queued
+    ON queued.model = ?1 AND queued.key = new.value ->> 'key'
+    AND queued.position <= new.value ->> 'done_to')";
 const QUEUE: &str = "INSERT INTO parked_events (model, key, position)
     SELECT ?1, new.value ->> 0, new.value ->> 1 FROM json_each(?2) AS new WHERE true
     ON CONFLICT DO NOTHING";
