@@ -27,4 +27,5 @@ mod read_models;
 mod sqlite;
 mod sse;
 mod tidy;
+mod versions;
 mod watched;
