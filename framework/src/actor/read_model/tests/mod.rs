@@ -256,4 +256,5 @@ mod halting;
 mod hot;
 mod owning;
 mod reading;
+mod sharing;
 mod sleeping;

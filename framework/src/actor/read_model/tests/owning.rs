@@ -51,7 +51,7 @@ impl Watched {
 }
 
 /// A lease that outlasts every test.
-fn lasting() -> ReadModelSettings {
+pub(super) fn lasting() -> ReadModelSettings {
     ReadModelSettings { lease_for: Duration::from_secs(3600), ..small() }
 }
 
