@@ -16,6 +16,7 @@ mod disk;
 mod document_keys;
 mod faults;
 mod http;
+mod metrics;
 mod oracle;
 mod overload;
 mod postgres;

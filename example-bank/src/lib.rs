@@ -11,6 +11,7 @@ pub mod credit_limit;
 mod health;
 mod history;
 mod http;
+mod metrics;
 
 use actum::{Application, ApplicationBuilder, Store};
 

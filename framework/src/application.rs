@@ -3,6 +3,8 @@
 //! [`Application`] has no type parameters and clones for a counter; the types of a call choose the
 //! router or read model. What is not registered is a typed error, not a panic.
 
+mod gauges;
+
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -14,7 +16,7 @@ use uuid::Uuid;
 use crate::actor::read_model::{
     self, Progress, ReadModelControl, ReadModelHandle, ReadModelSettings, State,
 };
-use crate::actor::{Admission, Arbiters, Deciding, Router};
+use crate::actor::{Admission, Arbiters, Deciding, Router, RouterControl};
 use crate::aggregate::Aggregate;
 use crate::clock::{Clock, SystemClock};
 use crate::codec::EventCodec;
@@ -41,7 +43,7 @@ struct Inner {
     settings: Settings,
     tail: Tail,
     /// `Router<A>` by the type `A`.
-    routers: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    routers: HashMap<TypeId, Arc<dyn RouterControl>>,
     /// `ReadModelHandle<M>` by the type `M`.
     read_models: HashMap<TypeId, Arc<dyn ReadModelControl>>,
 }
@@ -76,7 +78,7 @@ struct Parts {
     arbiters: Arc<Arbiters>,
     admission: Admission,
     tail: Tail,
-    routers: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    routers: HashMap<TypeId, Arc<dyn RouterControl>>,
     read_models: HashMap<TypeId, Arc<dyn ReadModelControl>>,
 }
 
@@ -120,7 +122,8 @@ impl Application {
     }
 
     fn router<A: Aggregate>(&self) -> Option<&Router<A>> {
-        self.inner.routers.get(&TypeId::of::<A>())?.downcast_ref()
+        let any: &dyn Any = &**self.inner.routers.get(&TypeId::of::<A>())?;
+        any.downcast_ref()
     }
 
     /// How many instances of the aggregate `A` are in memory.
@@ -273,6 +276,7 @@ impl ApplicationBuilder {
     /// [`StartError`]: something is registered twice, a thread did not start, or a checkpoint does
     /// not belong to this log.
     pub async fn start(self) -> Result<Application, StartError> {
+        crate::metrics::describe();
         let arbiters = Arc::new(Arbiters::start(self.settings.arbiters)?);
         let head = self.store.head().await?;
         let tailing = Arc::clone(&arbiters);
@@ -294,7 +298,9 @@ impl ApplicationBuilder {
         }
         let Parts { store, arbiters, admission, settings, tail, routers, read_models, .. } = parts;
         let inner = Inner { store, arbiters, admission, settings, tail, routers, read_models };
-        Ok(Application { inner: Arc::new(inner) })
+        let inner = Arc::new(inner);
+        gauges::keep(&inner);
+        Ok(Application { inner })
     }
 }
 

@@ -28,6 +28,7 @@ mod event;
 mod event_store;
 mod guard;
 mod lease;
+pub mod metrics;
 mod read_model;
 mod settings;
 mod snapshot;

@@ -7,17 +7,18 @@ use std::any::Any;
 use std::cmp::max;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 use tracing::warn;
 
-use super::ReadModelSettings;
 use super::actor::{ReadModelActor, Stop};
 use super::read::Read;
+use super::{ReadModelSettings, versioned_name};
 use crate::error::{ReadError, StoreError};
+use crate::metrics::{ReadMetrics, SubscriptionMetrics};
 use crate::read_model::{Document, ReadModel, is_valid_key};
 use crate::stream::GlobalPosition;
 
@@ -128,7 +129,13 @@ pub(crate) struct ReadModelHandle<M: ReadModel> {
     addr: Addr<ReadModelActor<M>>,
     shared: Arc<Shared>,
     reads: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
     flush_within: Duration,
+}
+
+struct Metrics {
+    reads: ReadMetrics,
+    progress: SubscriptionMetrics,
 }
 
 impl<M: ReadModel> Clone for ReadModelHandle<M> {
@@ -137,6 +144,7 @@ impl<M: ReadModel> Clone for ReadModelHandle<M> {
             addr: self.addr.clone(),
             shared: Arc::clone(&self.shared),
             reads: Arc::clone(&self.reads),
+            metrics: Arc::clone(&self.metrics),
             flush_within: self.flush_within,
         }
     }
@@ -149,7 +157,11 @@ impl<M: ReadModel> ReadModelHandle<M> {
         settings: ReadModelSettings,
     ) -> Self {
         let reads = Arc::new(Semaphore::new(settings.waiting_reads));
-        Self { addr, shared, reads, flush_within: settings.flush_within }
+        let metrics = Arc::new(Metrics {
+            reads: ReadMetrics::new(M::NAME),
+            progress: SubscriptionMetrics::new(&versioned_name::<M>(), 0),
+        });
+        Self { addr, shared, reads, metrics, flush_within: settings.flush_within }
     }
 
     /// The document of a key, at or after a position, and never before the read model has caught
@@ -158,6 +170,18 @@ impl<M: ReadModel> ReadModelHandle<M> {
     /// # Errors
     /// [`ReadError`]
     pub(crate) async fn read(
+        &self,
+        key: &str,
+        after: GlobalPosition,
+        within: Duration,
+    ) -> Result<Document<M>, ReadError> {
+        let arrived = Instant::now();
+        let answer = self.ask(key, after, within).await;
+        self.metrics.reads.answered(arrived, &answer);
+        answer
+    }
+
+    async fn ask(
         &self,
         key: &str,
         after: GlobalPosition,
@@ -207,6 +231,9 @@ pub(crate) trait ReadModelControl: Any + Send + Sync {
     /// How far it has come, and how it is doing.
     fn progress(&self) -> Progress;
 
+    /// Brings the gauges up to date; the log ends at `head`.
+    fn observe(&self, head: GlobalPosition);
+
     /// Stops folding, saves what is not saved, and ends the actor. What could not be saved in time
     /// is folded again at the next start.
     async fn flush_and_stop(&self);
@@ -220,6 +247,19 @@ impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
 
     fn progress(&self) -> Progress {
         self.shared.progress()
+    }
+
+    fn observe(&self, head: GlobalPosition) {
+        let Progress { applied, is_owner, state, .. } = self.progress();
+        let state = match state {
+            State::Halted { .. } => "halted",
+            State::Stopped => "stopped",
+            State::CatchingUp | State::Live if !is_owner => "standby",
+            State::CatchingUp => "catching_up",
+            State::Live => "live",
+        };
+        let (position, head) = if is_owner { (applied.0, head.0) } else { (0, 0) };
+        self.metrics.progress.observe(position, head.saturating_sub(position), state);
     }
 
     async fn flush_and_stop(&self) {
