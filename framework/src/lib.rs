@@ -14,6 +14,7 @@
 mod actor;
 mod aggregate;
 mod application;
+mod checkpoint;
 mod clock;
 mod codec;
 mod command;
@@ -29,6 +30,7 @@ mod event_store;
 mod guard;
 mod lease;
 pub mod metrics;
+mod parking;
 mod read_model;
 mod settings;
 mod snapshot;
@@ -38,15 +40,17 @@ mod stream;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod version;
 #[cfg(feature = "actix-web")]
 pub mod web;
 
 pub use aggregate::Aggregate;
 pub use application::{Application, ApplicationBuilder, Readiness};
+pub use checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId, partition_of};
 pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, Encoded, EventCodec, Upcaster};
 pub use command::{CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_COMMAND_ID_BYTES};
-pub use document::{Checkpoint, DocumentBatch, DocumentStore, Store};
+pub use document::{DocumentBatch, DocumentStore, Store};
 pub use error::{BoxError, CommandError, ReadError, StartError, StoreError};
 pub use event::{EventEnvelope, Metadata, NewEvent, RecordedEvent};
 pub use event_store::{
@@ -54,6 +58,7 @@ pub use event_store::{
     MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
 };
 pub use lease::{Lease, LeaseStore};
+pub use parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
 pub use read_model::{Document, Fold, MAX_KEY_BYTES, ReadModel, Sources};
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
@@ -66,6 +71,7 @@ pub use store::sql::sqlite::{SqliteOptions, SqliteStore};
 pub use stream::{
     ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_ID_BYTES, StreamId, StreamVersion,
 };
+pub use version::{Version, VersionStore};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
