@@ -12,6 +12,7 @@ mod health;
 mod history;
 mod http;
 mod metrics;
+mod status;
 
 use actum::{Application, ApplicationBuilder, Store};
 

@@ -3,7 +3,8 @@
 //! [`Application`] has no type parameters and clones for a counter; the types of a call choose the
 //! router or read model. What is not registered is a typed error, not a panic.
 
-mod gauges;
+mod observer;
+mod status;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -13,6 +14,7 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
+use self::observer::Observer;
 use crate::actor::read_model::{
     self, Progress, ReadModelControl, ReadModelHandle, ReadModelSettings, State,
 };
@@ -38,6 +40,10 @@ pub struct Application {
 
 struct Inner {
     store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    /// Names this process where several share the store.
+    process: Uuid,
+    observer: Observer,
     arbiters: Arc<Arbiters>,
     admission: Admission,
     settings: Settings,
@@ -165,16 +171,16 @@ impl Application {
             waiting_for.push("nothing: the application is stopping".to_owned());
         }
         for control in self.inner.read_models.values() {
-            let Progress { applied, head_at_start, state, .. } = control.progress();
             let name = control.name();
-            match state {
-                State::Live => {}
-                State::CatchingUp => {
-                    waiting_for.push(format!("{name}, at position {applied} of {head_at_start}"))
+            for Progress { applied, head_at_start, state, .. } in control.partitions() {
+                match state {
+                    State::Live => {}
+                    State::CatchingUp => waiting_for
+                        .push(format!("{name}, at position {applied} of {head_at_start}")),
+                    State::Halted { position, reason } => waiting_for
+                        .push(format!("{name}, which halted at position {position}: {reason}")),
+                    State::Stopped => waiting_for.push(format!("{name}, which has stopped")),
                 }
-                State::Halted { position, reason } => waiting_for
-                    .push(format!("{name}, which halted at position {position}: {reason}")),
-                State::Stopped => waiting_for.push(format!("{name}, which has stopped")),
             }
         }
         if let Some(trouble) = self.inner.store.trouble() {
@@ -296,10 +302,23 @@ impl ApplicationBuilder {
         for part in self.parts {
             part(&mut parts).await?;
         }
-        let Parts { store, arbiters, admission, settings, tail, routers, read_models, .. } = parts;
-        let inner = Inner { store, arbiters, admission, settings, tail, routers, read_models };
+        let observer = Observer::new(parts.read_models.values());
+        let Parts { store, clock, process, arbiters, admission, .. } = parts;
+        let Parts { settings, tail, routers, read_models, .. } = parts;
+        let inner = Inner {
+            store,
+            clock,
+            process,
+            observer,
+            arbiters,
+            admission,
+            settings,
+            tail,
+            routers,
+            read_models,
+        };
         let inner = Arc::new(inner);
-        gauges::keep(&inner);
+        observer::observe(&inner);
         Ok(Application { inner })
     }
 }

@@ -21,6 +21,7 @@ const LAYERS: [&[&str]; 5] = [
         "lease",
         "version",
         "settings",
+        "status",
         "sources",
         "checkpoint",
         "parking",

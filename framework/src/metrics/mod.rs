@@ -20,7 +20,7 @@ pub(crate) use self::commits::CommitMetrics;
 pub use self::reads::OUTCOMES as READ_OUTCOMES;
 pub(crate) use self::reads::ReadMetrics;
 pub use self::subscriptions::STATES as SUBSCRIPTION_STATES;
-pub(crate) use self::subscriptions::SubscriptionMetrics;
+pub(crate) use self::subscriptions::{SubscriptionMetrics, WorkMetrics};
 
 /// What a metric is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -177,6 +177,42 @@ pub const SUBSCRIPTION_LAG_EVENTS: Metric = Metric {
     meaning: "Positions from there to the head of the log.",
 };
 
+/// 0 in a process that does not own the partition.
+pub const SUBSCRIPTION_LAG_SECONDS: Metric = Metric {
+    name: "actum_subscription_lag_seconds",
+    kind: Kind::Gauge,
+    labels: &["subscription", "partition"],
+    unit: "seconds",
+    meaning: "Age of the oldest event that a partition follows and has not taken in.",
+};
+
+/// 0 in a process that does not own the partition: sum them up.
+pub const SUBSCRIPTION_PARKED_KEYS: Metric = Metric {
+    name: "actum_subscription_parked_keys",
+    kind: Kind::Gauge,
+    labels: &["subscription", "partition"],
+    unit: "keys",
+    meaning: "Keys that stand still at an event that cannot be applied.",
+};
+
+/// By this process.
+pub const SUBSCRIPTION_EVENTS: Metric = Metric {
+    name: "actum_subscription_events_total",
+    kind: Kind::Counter,
+    labels: &["subscription", "partition"],
+    unit: "events",
+    meaning: "Events that this process applied.",
+};
+
+/// By this process.
+pub const SUBSCRIPTION_SAVES: Metric = Metric {
+    name: "actum_subscription_saves_total",
+    kind: Kind::Counter,
+    labels: &["subscription", "partition"],
+    unit: "saves",
+    meaning: "Transactions in which this process stored changes and checkpoint.",
+};
+
 /// See [`SUBSCRIPTION_STATES`].
 pub const SUBSCRIPTION_STATE: Metric = Metric {
     name: "actum_subscription_state",
@@ -187,7 +223,7 @@ pub const SUBSCRIPTION_STATE: Metric = Metric {
 };
 
 /// All there is.
-pub const ALL: [Metric; 14] = [
+pub const ALL: [Metric; 18] = [
     COMMANDS,
     COMMAND_SECONDS,
     COMMANDS_IN_FLIGHT,
@@ -201,6 +237,10 @@ pub const ALL: [Metric; 14] = [
     READ_SECONDS,
     SUBSCRIPTION_POSITION,
     SUBSCRIPTION_LAG_EVENTS,
+    SUBSCRIPTION_LAG_SECONDS,
+    SUBSCRIPTION_PARKED_KEYS,
+    SUBSCRIPTION_EVENTS,
+    SUBSCRIPTION_SAVES,
     SUBSCRIPTION_STATE,
 ];
 

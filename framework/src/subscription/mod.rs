@@ -13,6 +13,7 @@ mod tail;
 pub(crate) mod test_store;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,6 +22,7 @@ use std::time::Duration;
 pub(crate) use pause::Pause;
 pub(crate) use reader::Subscription;
 pub(crate) use tail::Tail;
+pub(crate) use work::Work;
 
 /// A task handed to whoever runs tasks.
 pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;

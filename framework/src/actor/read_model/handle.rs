@@ -14,13 +14,16 @@ use async_trait::async_trait;
 use tokio::sync::{Semaphore, oneshot};
 use tracing::warn;
 
+use super::ReadModelSettings;
 use super::actor::{ReadModelActor, Stop};
 use super::read::Read;
-use super::{ReadModelSettings, versioned_name};
+use crate::checkpoint::PartitionId;
 use crate::error::{ReadError, StoreError};
-use crate::metrics::{ReadMetrics, SubscriptionMetrics};
+use crate::event_store::Filter;
+use crate::metrics::ReadMetrics;
 use crate::read_model::{Document, ReadModel, is_valid_key};
 use crate::stream::GlobalPosition;
+use crate::subscription::Work;
 
 /// How a read model is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +55,10 @@ pub(crate) struct Progress {
     /// Whether this process folds and saves; if not, another one does and this one answers from what
     /// is saved.
     pub(crate) is_owner: bool,
+    /// How many keys stand still.
+    pub(crate) parked_keys: usize,
+    /// What went wrong last, and when.
+    pub(crate) last_error: Option<(Instant, String)>,
     /// How it is doing.
     pub(crate) state: State,
 }
@@ -64,11 +71,16 @@ pub(super) struct Shared {
     /// Nothing older is answered: the head at start, and what was answered before a lease was lost.
     answers_from: AtomicU64,
     is_owner: AtomicBool,
+    pub(super) work: Work,
     state: Mutex<State>,
 }
 
 impl Shared {
-    pub(super) fn new(position: GlobalPosition, head_at_start: GlobalPosition) -> Arc<Self> {
+    pub(super) fn new(
+        id: &PartitionId,
+        position: GlobalPosition,
+        head_at_start: GlobalPosition,
+    ) -> Arc<Self> {
         let state = if position < head_at_start { State::CatchingUp } else { State::Live };
         Arc::new(Self {
             applied: AtomicU64::new(position.0),
@@ -76,6 +88,7 @@ impl Shared {
             head_at_start,
             answers_from: AtomicU64::new(head_at_start.0),
             is_owner: AtomicBool::new(false),
+            work: Work::new(id),
             state: Mutex::new(state),
         })
     }
@@ -119,6 +132,8 @@ impl Shared {
             saved: at(&self.saved),
             head_at_start: self.head_at_start,
             is_owner: self.is_owner.load(Ordering::Acquire),
+            parked_keys: self.work.parked_keys(),
+            last_error: self.work.last_error(),
             state: self.state(),
         }
     }
@@ -129,13 +144,9 @@ pub(crate) struct ReadModelHandle<M: ReadModel> {
     addr: Addr<ReadModelActor<M>>,
     shared: Arc<Shared>,
     reads: Arc<Semaphore>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<ReadMetrics>,
+    filter: Arc<Filter>,
     flush_within: Duration,
-}
-
-struct Metrics {
-    reads: ReadMetrics,
-    progress: SubscriptionMetrics,
 }
 
 impl<M: ReadModel> Clone for ReadModelHandle<M> {
@@ -145,6 +156,7 @@ impl<M: ReadModel> Clone for ReadModelHandle<M> {
             shared: Arc::clone(&self.shared),
             reads: Arc::clone(&self.reads),
             metrics: Arc::clone(&self.metrics),
+            filter: Arc::clone(&self.filter),
             flush_within: self.flush_within,
         }
     }
@@ -154,14 +166,13 @@ impl<M: ReadModel> ReadModelHandle<M> {
     pub(super) fn new(
         addr: Addr<ReadModelActor<M>>,
         shared: Arc<Shared>,
+        filter: Filter,
         settings: ReadModelSettings,
     ) -> Self {
         let reads = Arc::new(Semaphore::new(settings.waiting_reads));
-        let metrics = Arc::new(Metrics {
-            reads: ReadMetrics::new(M::NAME),
-            progress: SubscriptionMetrics::new(&versioned_name::<M>(), 0),
-        });
-        Self { addr, shared, reads, metrics, flush_within: settings.flush_within }
+        let filter = Arc::new(filter);
+        let metrics = Arc::new(ReadMetrics::new(M::NAME));
+        Self { addr, shared, reads, metrics, filter, flush_within: settings.flush_within }
     }
 
     /// The document of a key, at or after a position, and never before the read model has caught
@@ -177,7 +188,7 @@ impl<M: ReadModel> ReadModelHandle<M> {
     ) -> Result<Document<M>, ReadError> {
         let arrived = Instant::now();
         let answer = self.ask(key, after, within).await;
-        self.metrics.reads.answered(arrived, &answer);
+        self.metrics.answered(arrived, &answer);
         answer
     }
 
@@ -228,11 +239,19 @@ pub(crate) trait ReadModelControl: Any + Send + Sync {
     /// Its name, without the version.
     fn name(&self) -> &'static str;
 
-    /// How far it has come, and how it is doing.
-    fn progress(&self) -> Progress;
+    /// Its version.
+    fn version(&self) -> u32;
 
-    /// Brings the gauges up to date; the log ends at `head`.
-    fn observe(&self, head: GlobalPosition);
+    /// How far each partition has come, and how it is doing, by number.
+    fn partitions(&self) -> Vec<Progress>;
+
+    /// What documents and checkpoint are stored under, such as `balance@1`.
+    fn versioned_name(&self) -> String {
+        format!("{}@{}", self.name(), self.version())
+    }
+
+    /// What it follows.
+    fn filter(&self) -> &Filter;
 
     /// Stops folding, saves what is not saved, and ends the actor. What could not be saved in time
     /// is folded again at the next start.
@@ -245,21 +264,16 @@ impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
         M::NAME
     }
 
-    fn progress(&self) -> Progress {
-        self.shared.progress()
+    fn version(&self) -> u32 {
+        M::VERSION
     }
 
-    fn observe(&self, head: GlobalPosition) {
-        let Progress { applied, is_owner, state, .. } = self.progress();
-        let state = match state {
-            State::Halted { .. } => "halted",
-            State::Stopped => "stopped",
-            State::CatchingUp | State::Live if !is_owner => "standby",
-            State::CatchingUp => "catching_up",
-            State::Live => "live",
-        };
-        let (position, head) = if is_owner { (applied.0, head.0) } else { (0, 0) };
-        self.metrics.progress.observe(position, head.saturating_sub(position), state);
+    fn partitions(&self) -> Vec<Progress> {
+        vec![self.shared.progress()]
+    }
+
+    fn filter(&self) -> &Filter {
+        &self.filter
     }
 
     async fn flush_and_stop(&self) {
@@ -267,7 +281,7 @@ impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
         self.addr.do_send(Stop::AfterSaving(reply));
         // An error says that the actor has ended already.
         if tokio::time::timeout(self.flush_within, stopped).await.is_err() {
-            let Progress { applied, saved, .. } = self.progress();
+            let Progress { applied, saved, .. } = self.shared.progress();
             warn!(model = M::NAME, %applied, %saved, "stopped before all was saved; it will be folded again");
             self.addr.do_send(Stop::AtOnce);
         }
@@ -285,5 +299,12 @@ impl<M: ReadModel> Drop for ReadModelActor<M> {
                 false => State::Stopped,
             });
         }
+    }
+}
+
+#[cfg(test)]
+impl<M: ReadModel> ReadModelHandle<M> {
+    pub(super) fn progress(&self) -> Progress {
+        self.shared.progress()
     }
 }

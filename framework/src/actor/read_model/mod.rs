@@ -123,11 +123,13 @@ pub(crate) async fn start<M: ReadModel>(
     let attempt = ownership::attempt(&*store, &name, owner, settings.lease_for).await?;
     let position = term::position(attempt.checkpoint);
     info!(head = %head, "read model {name} resumes from position {position}");
-    let progress = handle::Shared::new(position, head);
+    let progress = handle::Shared::new(&partition(&name), position, head);
+    let sources = M::sources();
+    let filter = owner::filter(&sources);
     let start = actor::Start {
         name: name.into(),
         store,
-        sources: M::sources(),
+        sources,
         tail: tail.clone(),
         owner,
         attempt,
@@ -135,5 +137,5 @@ pub(crate) async fn start<M: ReadModel>(
         settings: settings.clone(),
     };
     let addr = ReadModelActor::start_in_arbiter(arbiter, move |_| ReadModelActor::new(start));
-    Ok(ReadModelHandle::new(addr, progress, settings))
+    Ok(ReadModelHandle::new(addr, progress, filter, settings))
 }

@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use super::actor::ReadModelActor;
 use super::partition;
-use super::resume;
 use super::term::{Term, position};
+use super::{owner, resume};
 use crate::checkpoint::Checkpoint;
 use crate::document::Store;
 use crate::error::StoreError;
@@ -66,7 +66,7 @@ impl<M: ReadModel> ReadModelActor<M> {
     fn own(&mut self, lease: Lease, checkpoint: Option<Checkpoint>, ctx: &mut Context<Self>) {
         let position = position(checkpoint);
         info!(model = %self.name, %position, token = lease.token, "owns its read model from here on");
-        let subscription = self.tail.subscribe(&self.name, self.filter(), position);
+        let subscription = self.tail.subscribe(&self.name, owner::filter(&self.sources), position);
         let hot = self.settings.hot_documents;
         self.turn(Term::owner(lease, checkpoint, hot, subscription), ctx);
         self.answer_due(ctx);
