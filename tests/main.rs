@@ -24,5 +24,6 @@ mod process;
 mod proxy;
 mod read_models;
 mod sqlite;
+mod status;
 mod tidy;
 mod watched;
