@@ -26,4 +26,5 @@ mod read_models;
 mod sqlite;
 mod status;
 mod tidy;
+mod versions;
 mod watched;
