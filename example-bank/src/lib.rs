@@ -12,6 +12,8 @@ mod events;
 mod health;
 mod history;
 mod http;
+mod metrics;
+mod status;
 
 use actum::{Application, ApplicationBuilder, Store};
 

@@ -5,11 +5,13 @@
 
 mod builder;
 mod live;
+mod observer;
 mod readiness;
 mod running;
+mod status;
 mod versions;
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +72,8 @@ impl Application {
     }
 
     fn router<A: Aggregate>(&self) -> Option<&Router<A>> {
-        self.inner.routers.get(&TypeId::of::<A>())?.downcast_ref()
+        let any: &dyn Any = &**self.inner.routers.get(&TypeId::of::<A>())?;
+        any.downcast_ref()
     }
 
     /// How many instances of the aggregate `A` are in memory.

@@ -31,11 +31,13 @@ mod event_store;
 mod guard;
 mod lease;
 mod live;
+pub mod metrics;
 mod parking;
 mod read_model;
 mod settings;
 mod snapshot;
 mod sources;
+mod status;
 mod store;
 mod stream;
 mod subscription;
@@ -66,6 +68,10 @@ pub use read_model::{Document, Fold, MAX_KEY_BYTES, ReadModel, Sources};
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
 pub use sources::EventSources;
+pub use status::{
+    LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
+    SubscriptionState, SubscriptionStatus,
+};
 pub use store::memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use store::sql::postgres::{PostgresOptions, PostgresStore};

@@ -8,7 +8,7 @@ use super::source::{Source, is_word};
 use super::{assert_allowed, assert_caught, assert_kept};
 
 const LAYERS: [&[&str]; 5] = [
-    &["stream", "event", "command", "error", "clock", "crash", "crash_off", "guard"],
+    &["stream", "event", "command", "error", "clock", "crash", "crash_off", "guard", "metrics"],
     &[
         "aggregate",
         "codec",
@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 5] = [
         "snapshot",
         "lease",
         "settings",
+        "status",
         "sources",
         "checkpoint",
         "parking",

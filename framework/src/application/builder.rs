@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::Application;
+use super::observer::{self, Observer};
 use super::running::Running;
 use crate::aggregate::Aggregate;
 use crate::clock::{Clock, SystemClock};
@@ -73,10 +74,14 @@ impl ApplicationBuilder {
     /// [`StartError`]: something is registered twice, a thread did not start, or a checkpoint does
     /// not belong to this log.
     pub async fn start(self) -> Result<Application, StartError> {
+        crate::metrics::describe();
         let mut running = Running::start(self.store, self.clock, self.settings).await?;
         for part in self.parts {
             part(&mut running).await?;
         }
-        Ok(Application { inner: Arc::new(running) })
+        running.observer = Observer::new(running.read_side.iter());
+        let inner = Arc::new(running);
+        observer::observe(&inner);
+        Ok(Application { inner })
     }
 }

@@ -8,10 +8,11 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::observer::Observer;
 use crate::actor::read_model::{
     self, ReadModelControl, ReadModelHandle, ReadModelSettings, Served,
 };
-use crate::actor::{Admission, Arbiters, Deciding, Router};
+use crate::actor::{Admission, Arbiters, Deciding, Router, RouterControl};
 use crate::aggregate::Aggregate;
 use crate::clock::Clock;
 use crate::document::Store;
@@ -24,15 +25,15 @@ use crate::versions::{Candidates, DocumentVersions, Switch, SwitchSettings};
 
 pub(super) struct Running {
     pub(super) store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     /// Names this process where several share the store.
-    process: Uuid,
+    pub(super) process: Uuid,
     pub(super) settings: Settings,
     pub(super) arbiters: Arc<Arbiters>,
     pub(super) admission: Admission,
     pub(super) tail: Tail,
     /// `Router<A>` by the type `A`.
-    pub(super) routers: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    pub(super) routers: HashMap<TypeId, Arc<dyn RouterControl>>,
     /// `Served<M>` by the type `M`.
     pub(super) read_models: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     /// All that follows the log, of every version.
@@ -45,6 +46,8 @@ pub(super) struct Running {
     pub(super) watchers: HashMap<TypeId, Wakes>,
     pub(super) followers: Wakes,
     pub(super) live_streams: Arc<Semaphore>,
+    /// Once all parts have started.
+    pub(super) observer: Observer,
 }
 
 impl Running {
@@ -78,6 +81,7 @@ impl Running {
             partitions: 0,
             switches: HashMap::new(),
             watchers: HashMap::new(),
+            observer: Observer::new([].iter()),
         })
     }
 
