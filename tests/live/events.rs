@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use actum::testing::{Fault, FaultyStore};
 use actum::{
     Application, EventStore, MemoryStore, PostgresStore, ReadError, Settings, SqliteStore, Store,
     StoreError, StreamVersion,
@@ -179,6 +180,20 @@ async fn a_follower_that_is_slow_holds_a_few_events_and_stops_nobody() {
     assert_eq!(store.events_read(), 10_000);
     for version in 2..=10_000 {
         assert_eq!(next(&mut slow).await.0, version);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_is_asked_again_until_it_does() {
+    let store = FaultyStore::new(MemoryStore::new());
+    let app = application(store.clone()).await;
+    let mut events = follow(&app, "1", 0);
+    for version in 1..=5 {
+        store.append(vec![foreign("1", "Added", ["1".to_owned()].into_iter())]).await;
+        for fault in [Fault::ReadError, Fault::ReadError, Fault::ShortRead] {
+            store.fail_next(fault);
+        }
+        assert_eq!(next(&mut events).await.0, version);
     }
 }
 

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::passes;
 use super::wake::Wake;
 use crate::actor::read_model::Served;
 use crate::error::ReadError;
 use crate::read_model::{Document, ReadModel};
 use crate::stream::GlobalPosition;
+use crate::subscription::Pause;
 
 /// A document now, if there is one, and after each change: `Application::watch` gives it. The newest
 /// wins: who is slow misses states in between, but never the last one, and none comes after a newer
@@ -22,6 +24,7 @@ pub struct LiveDocument<M: ReadModel> {
     due: Option<GlobalPosition>,
     /// What was handed out reflects every change up to here.
     seen: GlobalPosition,
+    pause: Pause,
     wake: Wake,
     _permit: OwnedSemaphorePermit,
 }
@@ -36,11 +39,13 @@ impl<M: ReadModel> LiveDocument<M> {
     ) -> Self {
         let due = Some(wake.from());
         let seen = GlobalPosition::ZERO;
-        Self { model, key: key.to_owned(), read_within, due, seen, wake, _permit: permit }
+        let (key, pause) = (key.to_owned(), super::pause());
+        Self { model, key, read_within, due, seen, pause, wake, _permit: permit }
     }
 
     /// The document as it is when asked first, then after each change, as soon as the read model has
-    /// applied it; `None` when the application has stopped. May be cancelled at any point.
+    /// applied it; `None` when the application has stopped. A store that does not answer is asked
+    /// again until it does. May be cancelled at any point.
     ///
     /// # Errors
     /// [`ReadError`]: the document cannot be read. Asked again, it tries again.
@@ -56,14 +61,16 @@ impl<M: ReadModel> LiveDocument<M> {
             self.due = Some(wanted);
             match self.model.read(&self.key, wanted, self.read_within).await {
                 Ok(document) => {
+                    self.pause.reset();
                     self.saw(max(wanted, document.position));
                     return Ok(Some(document));
                 }
                 Err(ReadError::NotFound { .. }) => self.saw(wanted),
                 Err(ReadError::Stopping) => return Ok(None),
+                Err(_) if self.wake.has_ended()? => return Ok(None),
                 // The read model is behind: waiting is what the caller is here for.
-                Err(ReadError::NotYet { .. }) if !self.wake.has_ended()? => {}
-                Err(ReadError::NotYet { .. }) => return Ok(None),
+                Err(ReadError::NotYet { .. }) => {}
+                Err(ReadError::Unavailable(error)) if passes(&error) => self.pause.rest().await,
                 Err(error) => return Err(error),
             }
         }

@@ -5,6 +5,7 @@ use std::vec;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::passes;
 use super::wake::Wake;
 use crate::aggregate::Aggregate;
 use crate::codec::EventCodec;
@@ -13,6 +14,7 @@ use crate::error::{ReadError, StoreError};
 use crate::event::{EventEnvelope, RecordedEvent};
 use crate::guard::guarded;
 use crate::stream::{StreamId, StreamVersion};
+use crate::subscription::Pause;
 
 /// How many events are read at a time: all that a slow follower holds.
 const PAGE: usize = 16;
@@ -28,6 +30,7 @@ pub struct LiveEvents<A: Aggregate> {
     page: vec::IntoIter<RecordedEvent>,
     /// The log's end was seen: of whatever came later, the wake knows.
     is_live: bool,
+    pause: Pause,
     wake: Wake,
     _permit: OwnedSemaphorePermit,
 }
@@ -47,17 +50,18 @@ impl<A: Aggregate> LiveEvents<A> {
             at: after,
             page: Vec::new().into_iter(),
             is_live: false,
+            pause: super::pause(),
             wake,
             _permit: permit,
         }
     }
 
-    /// The next event, as soon as there is one; `None` when the application has stopped. May be
-    /// cancelled at any point.
+    /// The next event, as soon as there is one; `None` when the application has stopped. A store that
+    /// does not answer is asked again until it does. May be cancelled at any point.
     ///
     /// # Errors
-    /// The store does not answer, or the next event cannot be decoded. Asked again, it tries the
-    /// same event again: none is skipped.
+    /// The next event cannot be read or decoded. Asked again, it tries the same event again: none is
+    /// skipped.
     pub async fn next(&mut self) -> Result<Option<EventEnvelope<A::Event>>, ReadError> {
         loop {
             if let Some(recorded) = self.page.next() {
@@ -75,9 +79,15 @@ impl<A: Aggregate> LiveEvents<A> {
             if self.is_live && self.wake.beyond(self.at.0).await?.is_none() {
                 return Ok(None);
             }
-            let page = self.store.read_stream(&self.stream, self.at, PAGE).await?;
-            self.is_live |= page.is_empty();
-            self.page = page.into_iter();
+            match self.store.read_stream(&self.stream, self.at, PAGE).await {
+                Ok(page) => {
+                    self.pause.reset();
+                    self.is_live |= page.is_empty();
+                    self.page = page.into_iter();
+                }
+                Err(error) if passes(&error) => self.pause.rest().await,
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }

@@ -17,5 +17,20 @@ pub use changes::{Changed, LiveChanges};
 pub use document::LiveDocument;
 pub use events::LiveEvents;
 
+use std::time::Duration;
+
+use crate::error::StoreError;
+use crate::subscription::Pause;
+
 pub(crate) use events::decode;
 pub(crate) use wakes::Wakes;
+
+/// How long one who follows rests before a store that did not answer is asked again.
+fn pause() -> Pause {
+    Pause::new(Duration::from_millis(20), Duration::from_secs(2))
+}
+
+/// Whether asking again helps.
+fn passes(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable(_) | StoreError::Unknown(_))
+}
