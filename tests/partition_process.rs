@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
 const BOOKS: u64 = 150;
-const WRITERS: u64 = 3;
+const WRITERS: u64 = 8;
 
 #[derive(Default, Clone)]
 struct Book;
