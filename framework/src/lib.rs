@@ -28,6 +28,7 @@ mod event;
 mod event_store;
 mod guard;
 mod lease;
+mod parking;
 mod read_model;
 mod settings;
 mod snapshot;
@@ -53,6 +54,7 @@ pub use event_store::{
     MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
 };
 pub use lease::{Lease, LeaseStore};
+pub use parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
 pub use read_model::{Document, Fold, MAX_KEY_BYTES, ReadModel, Sources};
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
