@@ -14,6 +14,7 @@
 mod actor;
 mod aggregate;
 mod application;
+mod checkpoint;
 mod clock;
 mod codec;
 mod command;
@@ -38,15 +39,17 @@ mod stream;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod version;
 #[cfg(feature = "actix-web")]
 pub mod web;
 
 pub use aggregate::Aggregate;
 pub use application::{Application, ApplicationBuilder, Readiness};
+pub use checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId, partition_of};
 pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, Encoded, EventCodec, Upcaster};
 pub use command::{CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_COMMAND_ID_BYTES};
-pub use document::{Checkpoint, DocumentBatch, DocumentStore, Store};
+pub use document::{DocumentBatch, DocumentStore, Store};
 pub use error::{BoxError, CommandError, ReadError, StartError, StoreError};
 pub use event::{EventEnvelope, Metadata, NewEvent, RecordedEvent};
 pub use event_store::{
@@ -67,6 +70,7 @@ pub use store::sql::sqlite::{SqliteOptions, SqliteStore};
 pub use stream::{
     ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_ID_BYTES, StreamId, StreamVersion,
 };
+pub use version::{Version, VersionStore};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

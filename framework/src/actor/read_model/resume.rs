@@ -3,7 +3,9 @@
 //! A checkpoint names its log, a position and the event there. If any of the three does not fit,
 //! the log was exchanged, restored or rewound: going on would skip or double events in silence.
 
-use crate::document::{Checkpoint, Store};
+use super::partition;
+use crate::checkpoint::Checkpoint;
+use crate::document::Store;
 use crate::error::StoreError;
 use crate::event_store::Filter;
 use crate::stream::GlobalPosition;
@@ -13,7 +15,7 @@ pub(super) async fn glimpse(
     store: &dyn Store,
     name: &str,
 ) -> Result<Option<Checkpoint>, StoreError> {
-    let Some(checkpoint) = store.load_checkpoint(name).await? else { return Ok(None) };
+    let Some(checkpoint) = store.load_checkpoint(&partition(name)).await? else { return Ok(None) };
     let (saved, log) = (checkpoint.log_id, store.identity().log_id);
     match saved == log {
         true => Ok(Some(checkpoint)),
