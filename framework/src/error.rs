@@ -161,6 +161,19 @@ pub enum ReadError {
         /// Why.
         reason: String,
     },
+    /// The document stands still at an event that cannot be applied to it, and would be older than
+    /// asked. Fix the code, or ask to skip the event: `Application::skip_parked` (503).
+    #[error("{model} has parked {key:?} at position {position}: {reason}")]
+    Parked {
+        /// The read model.
+        model: &'static str,
+        /// The key asked for.
+        key: String,
+        /// The event that could not be applied.
+        position: GlobalPosition,
+        /// Why.
+        reason: String,
+    },
     /// The store did not answer. Retry after a pause (503).
     #[error(transparent)]
     Unavailable(#[from] StoreError),
@@ -176,6 +189,28 @@ pub enum ReadError {
     /// The application is stopping (503).
     #[error("the application is stopping")]
     Stopping,
+}
+
+/// Nothing could be asked for a parked key.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ParkingError {
+    /// No read model has this name, alone or with its version. A mistake (404).
+    #[error("no read model named {0:?} is registered")]
+    NotRegistered(String),
+    /// The key is not parked, or not at the event that was meant. Look again (404).
+    #[error("{model} has not parked {key:?}, or not at this event")]
+    NotParked {
+        /// The read model's versioned name.
+        model: String,
+        /// The key.
+        key: String,
+    },
+    /// To leave an event out for good takes a reason, which is kept (422).
+    #[error("to skip an event takes a reason, which is kept")]
+    NoReason,
+    /// The store did not answer. Retry after a pause (503).
+    #[error(transparent)]
+    Unavailable(#[from] StoreError),
 }
 
 /// The application or its store did not start; nothing was changed.
@@ -204,6 +239,29 @@ pub enum StartError {
     /// The same name was registered twice.
     #[error("{0} is registered twice")]
     Twice(&'static str),
+    /// A read model or projection has at least one partition and at most 1024.
+    #[error(
+        "{model} cannot have {partitions} partitions; at least 1 and at most 1024 are possible"
+    )]
+    Partitions {
+        /// Its versioned name.
+        model: String,
+        /// What its `PARTITIONS` says.
+        partitions: u32,
+    },
+    /// A version keeps the number of partitions it was begun with: raise its `VERSION`, and it is
+    /// built again with the new number.
+    #[error(
+        "{model} was begun with {stored} partitions and now has {partitions}: raise its VERSION"
+    )]
+    OtherPartitions {
+        /// Its versioned name.
+        model: String,
+        /// What its `PARTITIONS` says.
+        partitions: u32,
+        /// What it was begun with.
+        stored: u32,
+    },
     /// The store did not answer, or a checkpoint does not fit the log.
     #[error(transparent)]
     Store(#[from] StoreError),

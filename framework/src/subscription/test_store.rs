@@ -41,6 +41,7 @@ pub(crate) enum Call {
     Fenced,
     LoadCheckpoint,
     Renew,
+    Join,
 }
 
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
@@ -190,6 +191,13 @@ impl CheckpointStore for TestStore {
         self.memory.load_skipped(model).await
     }
 
+    async fn load_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
+        self.memory.load_requests(model).await
+    }
+
     async fn request_parked(
         &self,
         model: &str,
@@ -264,6 +272,7 @@ impl LeaseStore for TestStore {
         process: Uuid,
         duration: Duration,
     ) -> Result<Vec<Uuid>, StoreError> {
+        (self.hook)(Call::Join).await?;
         self.memory.join(model, process, duration).await
     }
 

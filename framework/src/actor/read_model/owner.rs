@@ -33,7 +33,12 @@ impl<M: ReadModel> ReadModelActor<M> {
         if !self.is_following() {
             return;
         }
-        if self.term.documents.unsaved() >= self.settings.most_unsaved {
+        if self.term.parking.is_crowded() {
+            self.term.is_paused = true;
+            return self.drain_if_due(ctx);
+        }
+        let unsaved = self.term.documents.unsaved() + self.term.parking.unsaved();
+        if unsaved >= self.settings.most_unsaved {
             self.term.is_paused = true;
             self.save(ctx);
             return;
@@ -62,15 +67,15 @@ impl<M: ReadModel> ReadModelActor<M> {
         if !self.is_following() {
             return;
         }
-        let decoded = Decoded::new(&self.sources, page);
+        let decoded = Decoded::new(&self.sources, page, |key| self.is_ours(key));
         let cold = decoded.cold_keys(&self.term.documents);
         if cold.is_empty() {
             return self.fold(decoded, ctx);
         }
         self.term.is_loading = true;
-        let (store, name, pause) = (Arc::clone(&self.store), Arc::clone(&self.name), self.pause());
-        let reached = self.term.reached.position;
-        let load = async move { save::load(&*store, &name, &cold, reached, pause).await };
+        let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
+        let (reached, pause) = (self.term.reached.position, self.pause());
+        let load = async move { save::load(&*store, &partition, &cold, reached, pause).await };
         self.beside(ctx, load, move |loaded, act, ctx| {
             act.term.is_loading = false;
             match loaded.and_then(|loaded| act.warm(loaded)) {
@@ -80,7 +85,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         });
     }
 
-    fn warm(&mut self, loaded: Vec<(String, String)>) -> Result<(), StoreError> {
+    pub(super) fn warm(&mut self, loaded: Vec<(String, String)>) -> Result<(), StoreError> {
         for (key, body) in loaded {
             let body = parse(&key, &body)?;
             self.term.documents.warm(key, body);
@@ -92,14 +97,13 @@ impl<M: ReadModel> ReadModelActor<M> {
         if !self.is_following() {
             return;
         }
-        let (reached, poison) = decoded.fold(&mut self.term.documents);
+        let (now, at) = (Instant::now(), self.clock.now());
+        let term = &mut self.term;
+        let (reached, poison) = decoded.fold(&mut term.documents, &mut term.parking, now, at);
         self.term.reached = reached;
         self.term.unsaved_since.get_or_insert_with(Instant::now);
-        if let Some(Poison { event, reason, in_doubt }) = poison {
-            self.term.is_in_doubt |= in_doubt;
-            let (stream, event_type) = (&event.stream, &event.event_type);
-            let reason = format!("{event_type} {} of {stream}: {reason}", event.version);
-            return self.halt(event.position, reason, ctx);
+        if let Some(Poison { position, reason }) = poison {
+            return self.halt(position, reason, ctx);
         }
         self.progress.applied(reached.position);
         self.answer_due(ctx);

@@ -1,4 +1,4 @@
-//! What an actor has in memory while it is the owner of its read model, or while it is not.
+//! What an actor has in memory while it is the owner of its partition, or while it is not.
 //!
 //! A term begins and ends as a whole: whoever loses its lease throws all of it away, so nothing
 //! folded under one lease can be saved, or mixed up with what is folded, under another.
@@ -14,6 +14,7 @@ use crate::lease::Lease;
 use crate::read_model::ReadModel;
 use crate::stream::GlobalPosition;
 use crate::subscription::Subscription;
+use crate::subscription::parking::Parking;
 
 pub(super) struct Term<M> {
     /// `None` on a standby.
@@ -22,6 +23,9 @@ pub(super) struct Term<M> {
     /// Reads are answered up to here: what is folded, or, on a standby, what the owner has saved.
     pub(super) reached: Reached,
     pub(super) saved: GlobalPosition,
+    pub(super) parking: Parking,
+    /// When the store was last asked for requests.
+    pub(super) asked_at: Instant,
     /// How many saves were begun under the lease.
     pub(super) saves: u64,
     /// When the oldest step that no save has taken up was folded.
@@ -33,6 +37,12 @@ pub(super) struct Term<M> {
     pub(super) is_paused: bool,
     /// What is in memory is not the fold of the log, or not ours to save: save nothing more.
     pub(super) is_in_doubt: bool,
+    /// It is to be saved and left to another process.
+    pub(super) is_leaving: bool,
+    /// All is saved, and the lease is being given up.
+    pub(super) is_released: bool,
+    /// A standby tries to be granted the lease.
+    pub(super) is_trying: bool,
     /// A standby looks how far the owner has saved, or has just done so.
     pub(super) is_looking: bool,
     /// `None` while the next page is awaited, after the last one, and on a standby.
@@ -49,12 +59,17 @@ impl<M: ReadModel> Term<M> {
             documents: Documents::none(),
             reached: Reached { position: seen, event_id: None },
             saved: seen,
+            parking: Parking::none(),
+            asked_at: Instant::now(),
             saves: 0,
             unsaved_since: None,
             is_saving: false,
             is_loading: false,
             is_paused: false,
             is_in_doubt: false,
+            is_leaving: false,
+            is_released: false,
+            is_trying: false,
             is_looking: false,
             subscription: None,
             pulling: None,
@@ -67,11 +82,13 @@ impl<M: ReadModel> Term<M> {
         checkpoint: Option<Checkpoint>,
         hot_documents: usize,
         subscription: Subscription,
+        parking: Parking,
     ) -> Self {
         Self {
             lease: Some(lease),
             documents: Documents::new(hot_documents, checkpoint.is_none()),
             subscription: Some(subscription),
+            parking,
             ..Self::standby(position(checkpoint))
         }
     }

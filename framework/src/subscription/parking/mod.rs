@@ -115,6 +115,11 @@ impl Parking {
         }
     }
 
+    /// Of a partition that somebody else owns.
+    pub(crate) fn none() -> Self {
+        Self::new(0, ParkingSettings::default())
+    }
+
     /// As it was saved. All keys are due at once: the code may have been fixed.
     pub(crate) fn resume(
         partition: u32,
