@@ -24,4 +24,5 @@ mod proxy;
 mod read_models;
 mod sqlite;
 mod tidy;
+mod versions;
 mod watched;
