@@ -18,6 +18,7 @@ mod faults;
 mod http;
 mod oracle;
 mod overload;
+mod parking;
 mod postgres;
 mod process;
 mod proxy;
