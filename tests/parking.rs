@@ -264,10 +264,10 @@ async fn more_than_a_thousand_parked_keys_halt_and_a_fix_drains_them_all(
     assert!(app.readiness().waiting_for[0].contains("1000 keys are parked"));
     ended(app).await;
     let app = new(store.clone()).await;
+    parked(&app, <[_]>::is_empty).await;
     for id in ["0", "999", "1000", "1099"] {
         assert_eq!(body::<NewPages>(&app, id, head).await, folded([POISON]), "{id}");
     }
-    parked(&app, <[_]>::is_empty).await;
     ended(app).await;
 }
 
