@@ -17,6 +17,7 @@ use crate::crash;
 use crate::document::{DocumentBatch, Store};
 use crate::error::StoreError;
 use crate::lease::Lease;
+use crate::parking::ParkedChange;
 use crate::read_model::ReadModel;
 use crate::stream::GlobalPosition;
 use crate::subscription::Pause;
@@ -27,6 +28,7 @@ struct Save {
     documents: Vec<(String, String)>,
     from: GlobalPosition,
     step: u64,
+    parked: Vec<ParkedChange>,
     lease: Lease,
     to: Reached,
 }
@@ -38,7 +40,7 @@ struct Save {
 /// The checkpoint was moved by somebody else, or the log is not the one that was folded. Nothing
 /// may be stored any more.
 async fn store_all(store: &dyn Store, save: Save, mut pause: Pause) -> Result<(), StoreError> {
-    let Save { partition, documents, from, step, lease, to } = save;
+    let Save { partition, documents, from, step, parked, lease, to } = save;
     let event_id = loop {
         match to.event_id {
             Some(event_id) => break event_id,
@@ -55,7 +57,6 @@ async fn store_all(store: &dyn Store, save: Save, mut pause: Pause) -> Result<()
     };
     let checkpoint =
         Checkpoint { log_id: store.identity().log_id, position: to.position, event_id };
-    let parked = Vec::new();
     let id = PartitionId::clone(&partition);
     let advance = Advance { partition: id, from, step, checkpoint, parked, lease };
     let batch = DocumentBatch { documents, advance };
@@ -99,7 +100,7 @@ pub(super) async fn load(
 }
 
 /// Rests if the store may answer later; gives the error back if not.
-async fn retry(
+pub(super) async fn retry(
     partition: &PartitionId,
     error: StoreError,
     pause: &mut Pause,
@@ -128,7 +129,8 @@ impl<M: ReadModel> ReadModelActor<M> {
             true => (settings.save_after_shared, settings.save_after_shared * 4),
             false => (settings.save_after * factor, settings.checkpoint_after),
         };
-        let (changed, age) = (self.term.documents.changed(), since.elapsed());
+        let (changed, age) =
+            (self.term.documents.changed() + self.term.parking.unsaved(), since.elapsed());
         let is_due = changed >= self.settings.save_at * factor as usize
             || (changed > 0 && age >= save_after)
             || age >= checkpoint_after;
@@ -140,7 +142,10 @@ impl<M: ReadModel> ReadModelActor<M> {
     /// Saves what is unsaved, unless a save is under way or there is nothing that may be saved.
     pub(super) fn save(&mut self, ctx: &mut Context<Self>) {
         let term = &mut self.term;
-        if term.is_saving || term.is_in_doubt || term.reached.position == term.saved {
+        if term.is_saving || term.is_in_doubt {
+            return;
+        }
+        if term.reached.position == term.saved && term.parking.unsaved() == 0 {
             return;
         }
         let Some(lease) = term.lease.clone() else { return };
@@ -156,7 +161,8 @@ impl<M: ReadModel> ReadModelActor<M> {
         term.saves += 1;
         let (from, step, to) = (term.saved, term.saves, term.reached);
         let partition = Arc::clone(&self.partition);
-        let save = Save { partition, documents, from, step, lease, to };
+        let parked = term.parking.hand_out();
+        let save = Save { partition, documents, from, step, parked, lease, to };
         let (store, pause) = (Arc::clone(&self.store), self.pause());
         let saving = async move { store_all(&*store, save, pause).await };
         self.beside(ctx, saving, move |result, act, ctx| {
@@ -177,6 +183,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.progress.work.saved();
         self.progress.saved(position);
         self.term.documents.saved();
+        self.term.parking.saved();
         if !self.term.is_loading {
             self.term.documents.evict();
         }
