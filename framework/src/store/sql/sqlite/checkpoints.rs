@@ -24,6 +24,9 @@ pub(super) struct Request {
     pub(super) request: ParkedRequest,
 }
 
+/// A row of a request: key, position, what is asked and why.
+type Asked = (String, i64, String, Option<String>);
+
 /// Takes a step, if it is the lease's owner's and continues from what is stored; `false` if it was
 /// taken already. An outer error fails the transaction, an inner one has changed nothing.
 pub(super) async fn advance(
@@ -197,7 +200,7 @@ impl SqliteStore {
         model: &str,
     ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
         let mut reader = self.reader().await?;
-        let rows: Result<Vec<(String, i64, String, Option<String>)>, Error> = sqlx::query_as(
+        let rows: Result<Vec<Asked>, Error> = sqlx::query_as(
             "SELECT key, position, request, request_reason FROM parked
              WHERE model = ? AND request IS NOT NULL ORDER BY key",
         )
