@@ -16,9 +16,9 @@ use crate::lease::Lease;
 /// The leases of one store; clones are the same.
 #[derive(Clone, Default)]
 pub(crate) struct Leases {
-    /// The greatest token that anything was stored under by the process before: ours are greater.
-    before: u64,
     grants: Arc<Mutex<HashMap<String, Grant>>>,
+    /// The last token under which an earlier process has written: tokens go on from it.
+    past: u64,
     /// By model, the processes that could own partitions of it, and until when they are known.
     members: Arc<Mutex<HashMap<String, BTreeMap<Uuid, Instant>>>>,
 }
@@ -32,8 +32,10 @@ struct Grant {
 }
 
 impl Leases {
-    pub(crate) fn after(token: u64) -> Self {
-        Self { before: token, ..Self::default() }
+    /// For a database in which something is written under tokens up to this one.
+    #[allow(dead_code, reason = "not every store outlives its leases")]
+    pub(crate) fn after(past: u64) -> Self {
+        Self { past, ..Self::default() }
     }
 
     fn grants(&self) -> MutexGuard<'_, HashMap<String, Grant>> {
@@ -52,7 +54,7 @@ impl Leases {
         if last.is_some_and(is_held) {
             return None;
         }
-        let token = last.map_or(self.before, |last| last.token) + 1;
+        let token = last.map_or(self.past, |last| last.token) + 1;
         grants.insert(name.to_owned(), Grant { owner: Some(owner), token, until: now + duration });
         Some(Lease { name: name.to_owned(), owner, token })
     }

@@ -60,12 +60,6 @@ pub(super) async fn advance(
     Ok(Ok(true))
 }
 
-/// The greatest token that a step was ever stored under.
-pub(super) async fn last_token(connection: &mut SqliteConnection) -> Result<u64, Error> {
-    let token = sqlx::query_scalar("SELECT coalesce(max(token), 0) FROM checkpoints");
-    token.fetch_one(connection).await.map(|token: i64| token as u64)
-}
-
 /// The last step of a partition, as this connection sees it.
 async fn stored(
     connection: &mut SqliteConnection,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::lock::{self, HeldFile};
 use super::writer::SqliteWriter;
-use super::{SqliteOptions, SqliteStore, checkpoints, fault, schema};
+use super::{SqliteOptions, SqliteStore, fault, schema};
 use crate::error::StartError;
 use crate::event_store::LogIdentity;
 use crate::store::committer::Committer;
@@ -134,8 +134,11 @@ pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartErr
     prepare(&opening).await?;
     let mut connection = opening.connect().await?;
     let (head, identity) = identify(&mut connection).await.map_err(|e| opening.cannot_open(&e))?;
-    let token = checkpoints::last_token(&mut connection).await;
-    let leases = Leases::after(token.map_err(|e| opening.cannot_open(&e))?);
+    let past: i64 = sqlx::query_scalar("SELECT coalesce(max(token), 0) FROM checkpoints")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|e| opening.cannot_open(&e))?;
+    let leases = Leases::after(past as u64);
     let writer = SqliteWriter::new(Arc::clone(&opening), connection, leases.clone());
     let (raised, head) = watch::channel(head);
     let committer = Committer::start(Arc::new(raised), move || writer)?;
