@@ -1,55 +1,30 @@
 //! Where read models keep what they know: documents by key, and the checkpoint they reflect.
 //!
-//! A [`DocumentBatch`] carries both, so they are stored together or not at all: a read model's
-//! effect is exactly once however often the process dies, and its [`Lease`] keeps out whoever
-//! believes to be the one that folds, and is not.
+//! A [`DocumentBatch`] carries both, so they are stored together or not at all, and its lease keeps
+//! out whoever believes to be the one that folds, and is not.
 
 use async_trait::async_trait;
-use uuid::Uuid;
 
+use crate::checkpoint::{Advance, CheckpointStore};
 use crate::error::StoreError;
 use crate::event_store::EventStore;
-use crate::lease::{Lease, LeaseStore};
+use crate::lease::LeaseStore;
 use crate::snapshot::SnapshotStore;
-use crate::stream::GlobalPosition;
+use crate::version::VersionStore;
 
-/// How far a read model has come, and in which log: verified at start, so that a restored or
-/// rewound log is noticed and nothing is silently skipped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// The log's id.
-    pub log_id: Uuid,
-    /// Everything up to here is in the documents.
-    pub position: GlobalPosition,
-    /// The id of the event at that position.
-    pub event_id: Uuid,
-}
-
-/// Documents that changed and the checkpoint they then reflect.
+/// Documents that changed and the step of the checkpoint that they then reflect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DocumentBatch {
-    /// The read model's versioned name, such as `balance@1`.
-    pub model: String,
     /// Key and JSON body of each document that changed; a key appears once.
     pub documents: Vec<(String, String)>,
-    /// The position this batch continues from; the store refuses it unless its own checkpoint is
-    /// there. (Sent again after a lost reply, it finds its own checkpoint and changes nothing.)
-    pub from: GlobalPosition,
-    /// The new checkpoint.
-    pub checkpoint: Checkpoint,
-    /// The lease under which it is written; a store refuses another token than the last.
-    pub lease: Lease,
+    /// The checkpoint's step, and what was parked on the way.
+    pub advance: Advance,
 }
 
-/// A store of documents and checkpoints.
+/// A store of documents and their checkpoints. A document belongs to a model and has a key; which
+/// partition it is in is not the store's concern.
 #[async_trait]
-pub trait DocumentStore: Send + Sync + 'static {
-    /// How far the read model has come; `None` if it never saved.
-    ///
-    /// # Errors
-    /// The store did not answer.
-    async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError>;
-
+pub trait DocumentStore: CheckpointStore {
     /// The bodies of these documents, as far as they exist, in any order.
     ///
     /// # Errors
@@ -60,15 +35,27 @@ pub trait DocumentStore: Send + Sync + 'static {
         keys: &[String],
     ) -> Result<Vec<(String, String)>, StoreError>;
 
-    /// Stores documents and checkpoint in one transaction.
+    /// The documents after a key in the order of their bytes, at most `limit`; an empty answer is
+    /// the end. The first page is after `None`.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn scan_documents(
+        &self,
+        model: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError>;
+
+    /// Stores documents, parked keys and checkpoint in one transaction.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] if the lease is, else [`StoreError::Checkpoint`] if the stored
-    /// checkpoint is not at `from`; nothing is stored then.
+    /// checkpoint is not at `from` or a later step is stored; nothing is stored then.
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
 }
 
 /// All that an application needs of its database.
-pub trait Store: EventStore + SnapshotStore + DocumentStore + LeaseStore {}
+pub trait Store: EventStore + SnapshotStore + DocumentStore + LeaseStore + VersionStore {}
 
-impl<S: EventStore + SnapshotStore + DocumentStore + LeaseStore> Store for S {}
+impl<S: EventStore + SnapshotStore + DocumentStore + LeaseStore + VersionStore> Store for S {}

@@ -175,6 +175,15 @@ pub trait EventStore: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Page, StoreError>;
 
+    /// The events at these positions, as far as they exist, in the order of the log.
+    ///
+    /// # Errors
+    /// The store did not answer, or a row cannot be read.
+    async fn read_positions(
+        &self,
+        positions: &[GlobalPosition],
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
+
     /// The last position of the log, asked of the store itself.
     ///
     /// # Errors

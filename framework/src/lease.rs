@@ -14,7 +14,7 @@ use crate::error::StoreError;
 /// The right to write under a name, as it was granted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
-    /// What it is for, such as the read model `balance@1`.
+    /// What it is for, such as the partition `balance@1/0`.
     pub name: String,
     /// Whom it was granted to.
     pub owner: Uuid,
@@ -53,4 +53,28 @@ pub trait LeaseStore: Send + Sync + 'static {
     /// # Errors
     /// The store did not answer.
     async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Who holds each of these leases now, in their order.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn holders(&self, names: &[String]) -> Result<Vec<Option<Uuid>>, StoreError>;
+
+    /// Makes a process known for `duration` as one that could own partitions of a model; answers all
+    /// that are, this one included, by id. So each can tell what its fair share is.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn join(
+        &self,
+        model: &str,
+        process: Uuid,
+        duration: Duration,
+    ) -> Result<Vec<Uuid>, StoreError>;
+
+    /// The process will own nothing more of it.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError>;
 }

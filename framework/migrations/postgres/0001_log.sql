@@ -65,36 +65,6 @@ CREATE TABLE actum.snapshots (
     PRIMARY KEY (stream_type, stream_id)
 );
 
-CREATE TABLE actum.documents (
-    model text COLLATE "C" NOT NULL,  -- name@version
-    key   text COLLATE "C" NOT NULL,
-    body  json NOT NULL,
-    PRIMARY KEY (model, key)
-) WITH (fillfactor = 80);  -- room for new bodies beside the old ones
-
-CREATE TABLE actum.checkpoints (
-    model    text   COLLATE "C" PRIMARY KEY,
-    log_id   uuid   NOT NULL,
-    position bigint NOT NULL,
-    event_id uuid   NOT NULL
-);
-
-CREATE FUNCTION actum.refuse_going_back() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION 'a checkpoint does not go back';
-END $$;
-CREATE TRIGGER checkpoints_do_not_go_back BEFORE UPDATE ON actum.checkpoints
-    FOR EACH ROW WHEN (NEW.position < OLD.position) EXECUTE FUNCTION actum.refuse_going_back();
-
--- Who owns what runs in one process at a time. The token grows with every owner, and whoever
--- writes under the lease shows it: an owner that was stopped and goes on writes nothing.
-CREATE TABLE actum.leases (
-    name       text        COLLATE "C" PRIMARY KEY,
-    owner      uuid        NOT NULL,
-    token      bigint      NOT NULL,
-    expires_at timestamptz NOT NULL  -- by this server's clock
-);
-
 -- Stores the events and commands of each stream whose state is as its writer assumed, and of no
 -- other (with `all_or_none`, of none if one is not); answers the state it found. Called as one
 -- statement of its own, so that no client, however it dies, ever sits on the writer lock.
@@ -232,41 +202,4 @@ BEGIN
              AS c (stream, id, fingerprint, version, event)
         WHERE held[c.stream];
     END IF;
-END $$;
-
--- Stores documents and checkpoint if the lease is the writer's and the checkpoint where it believes
--- it to be; answers what it found. The lease stays locked until both are durable.
-CREATE FUNCTION actum.save_documents(
-    model text, token bigint, from_position bigint, keys text[], bodies text[],
-    log_id uuid, "position" bigint, event_id uuid,
-    OUT is_owner boolean,
-    OUT stored_log_id uuid, OUT stored_position bigint, OUT stored_event_id uuid
-) LANGUAGE plpgsql AS $$
-#variable_conflict use_column
-BEGIN
-    PERFORM FROM actum.leases AS l
-    WHERE l.name = save_documents.model AND l.token = save_documents.token FOR UPDATE;
-    is_owner := FOUND;
-    IF NOT is_owner THEN
-        RETURN;
-    END IF;
-    SELECT c.log_id, c.position, c.event_id
-    INTO stored_log_id, stored_position, stored_event_id
-    FROM actum.checkpoints AS c WHERE c.model = save_documents.model;
-    IF coalesce(stored_position, 0) <> from_position
-       OR save_documents.position < from_position
-       OR (stored_log_id, stored_position, stored_event_id) IS NOT DISTINCT FROM
-          (save_documents.log_id, save_documents.position, save_documents.event_id)
-    THEN
-        RETURN;
-    END IF;
-    INSERT INTO actum.documents AS d
-    SELECT save_documents.model, changed.key, changed.body::json
-    FROM unnest(keys, bodies) AS changed (key, body)
-    ON CONFLICT (model, key) DO UPDATE SET body = excluded.body;
-    INSERT INTO actum.checkpoints AS c
-    VALUES (save_documents.model, save_documents.log_id, save_documents.position,
-            save_documents.event_id)
-    ON CONFLICT (model) DO UPDATE SET
-    log_id = excluded.log_id, position = excluded.position, event_id = excluded.event_id;
 END $$;

@@ -48,21 +48,3 @@ CREATE TABLE snapshots (
     checksum      BLOB    NOT NULL,
     PRIMARY KEY (stream_type, stream_id)
 ) STRICT;
-
-CREATE TABLE documents (
-    model TEXT NOT NULL,  -- name@version
-    key   TEXT NOT NULL,
-    body  TEXT NOT NULL,  -- JSON
-    PRIMARY KEY (model, key)
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE checkpoints (
-    model    TEXT    PRIMARY KEY,
-    log_id   BLOB    NOT NULL,
-    position INTEGER NOT NULL,
-    event_id BLOB    NOT NULL
-) STRICT, WITHOUT ROWID;
-
-CREATE TRIGGER checkpoints_do_not_go_back BEFORE UPDATE ON checkpoints
-WHEN NEW.position < OLD.position
-BEGIN SELECT RAISE(ABORT, 'a checkpoint does not go back'); END;

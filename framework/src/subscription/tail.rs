@@ -5,12 +5,13 @@
 //! One that does not take its pages in time is let go; it reads for itself until it is close
 //! again. While nobody has joined, nothing is read.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{debug, error, warn};
 
 use super::cursor::{Cursor, Stretch, dense};
+use super::pages::Pages;
 use super::pause::Pause;
 use super::{Subscription, TailSettings, Task};
 use crate::document::Store;
@@ -64,6 +65,11 @@ impl Tail {
         Subscription::new(Arc::clone(&self.hub), name.into(), filter, Cursor::after(after))
     }
 
+    /// Runs a task where the tail runs, for as long as the application does.
+    pub(crate) fn spawn(&self, task: Task) {
+        (self.hub.spawn)(task);
+    }
+
     /// Ends the tail and, with it, all subscriptions.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
@@ -93,6 +99,8 @@ pub(super) struct Hub {
 struct State {
     position: GlobalPosition,
     joined: Vec<(Arc<str>, mpsc::Sender<Stretch>)>,
+    /// Of those who read for themselves, as long as there are any.
+    pages: Weak<Pages>,
     trouble: Option<String>,
     ended: Option<End>,
 }
@@ -140,6 +148,16 @@ impl Hub {
         Join::Joined { from: state.position, stretches }
     }
 
+    /// What those who are behind share.
+    pub(super) fn pages(&self) -> Arc<Pages> {
+        let mut state = self.state();
+        state.pages.upgrade().unwrap_or_else(|| {
+            let pages = Arc::default();
+            state.pages = Arc::downgrade(&pages);
+            pages
+        })
+    }
+
     pub(super) fn ended(&self) -> Option<End> {
         self.state().ended.clone()
     }
@@ -162,7 +180,6 @@ impl Hub {
     fn hand_on(&self, after: GlobalPosition, page: Page) {
         let stretch = Stretch { after, page: Arc::new(page) };
         let mut state = self.state();
-        state.trouble = None;
         state.position = stretch.page.scanned_to;
         state.joined.retain(|(name, sender)| {
             let taken = sender.try_send(stretch.clone()).is_ok();
@@ -213,6 +230,8 @@ async fn follow(hub: &Hub) -> StoreError {
         match read(hub, after).await {
             Ok(page) => {
                 pause.reset();
+                // Also by a page with nothing in it: nobody may write for a long time.
+                hub.state().trouble = None;
                 let (read_to, nothing) = (page.scanned_to, page.scanned_to == after);
                 if !nothing {
                     hub.hand_on(after, page);

@@ -1,27 +1,32 @@
 //! What others hold of a running read model: ask it, watch it, stop it.
 //!
-//! A handle clones for a counter and works from any thread. Reads in flight are bounded here,
-//! because an actor's mailbox is not.
+//! A handle clones for a counter and works from any thread. It knows the partition of each key.
+//! Reads in flight are bounded here, because an actor's mailbox is not.
 
 use std::any::Any;
 use std::cmp::max;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 use async_trait::async_trait;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout_at;
 use tracing::warn;
 
 use super::ReadModelSettings;
 use super::actor::{ReadModelActor, Stop};
 use super::read::Read;
+use crate::checkpoint::{PartitionId, partition_of};
 use crate::error::{ReadError, StoreError};
+use crate::event_store::Filter;
+use crate::metrics::ReadMetrics;
 use crate::read_model::{Document, ReadModel, is_valid_key};
 use crate::stream::GlobalPosition;
+use crate::subscription::{Assignment, Work};
 
-/// How a read model is doing.
+/// How a partition of a read model is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
     /// It has not yet applied all that the log held when it was started; it answers no read.
@@ -39,7 +44,7 @@ pub(crate) enum State {
     Stopped,
 }
 
-/// How far a read model has come.
+/// How far a partition has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// Reads reflect everything up to here.
@@ -51,6 +56,10 @@ pub(crate) struct Progress {
     /// Whether this process folds and saves; if not, another one does and this one answers from what
     /// is saved.
     pub(crate) is_owner: bool,
+    /// How many keys stand still.
+    pub(crate) parked_keys: usize,
+    /// What went wrong last, and when.
+    pub(crate) last_error: Option<(Instant, String)>,
     /// How it is doing.
     pub(crate) state: State,
 }
@@ -63,11 +72,16 @@ pub(super) struct Shared {
     /// Nothing older is answered: the head at start, and what was answered before a lease was lost.
     answers_from: AtomicU64,
     is_owner: AtomicBool,
+    pub(super) work: Work,
     state: Mutex<State>,
 }
 
 impl Shared {
-    pub(super) fn new(position: GlobalPosition, head_at_start: GlobalPosition) -> Arc<Self> {
+    pub(super) fn new(
+        id: &PartitionId,
+        position: GlobalPosition,
+        head_at_start: GlobalPosition,
+    ) -> Arc<Self> {
         let state = if position < head_at_start { State::CatchingUp } else { State::Live };
         Arc::new(Self {
             applied: AtomicU64::new(position.0),
@@ -75,6 +89,7 @@ impl Shared {
             head_at_start,
             answers_from: AtomicU64::new(head_at_start.0),
             is_owner: AtomicBool::new(false),
+            work: Work::new(id),
             state: Mutex::new(state),
         })
     }
@@ -118,42 +133,56 @@ impl Shared {
             saved: at(&self.saved),
             head_at_start: self.head_at_start,
             is_owner: self.is_owner.load(Ordering::Acquire),
+            parked_keys: self.work.parked_keys(),
+            last_error: self.work.last_error(),
             state: self.state(),
         }
     }
 }
 
-/// A running read model.
+/// A running read model: all its partitions.
 pub(crate) struct ReadModelHandle<M: ReadModel> {
-    addr: Addr<ReadModelActor<M>>,
-    shared: Arc<Shared>,
+    inner: Arc<Inner<M>>,
+}
+
+struct Inner<M: ReadModel> {
+    partitions: Vec<Partition<M>>,
+    assignment: Assignment,
     reads: Arc<Semaphore>,
+    metrics: ReadMetrics,
+    filter: Filter,
     flush_within: Duration,
+}
+
+/// A running partition.
+pub(super) struct Partition<M: ReadModel> {
+    pub(super) addr: Addr<ReadModelActor<M>>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl<M: ReadModel> Clone for ReadModelHandle<M> {
     fn clone(&self) -> Self {
-        Self {
-            addr: self.addr.clone(),
-            shared: Arc::clone(&self.shared),
-            reads: Arc::clone(&self.reads),
-            flush_within: self.flush_within,
-        }
+        Self { inner: Arc::clone(&self.inner) }
     }
 }
 
 impl<M: ReadModel> ReadModelHandle<M> {
+    /// `partitions` by number.
     pub(super) fn new(
-        addr: Addr<ReadModelActor<M>>,
-        shared: Arc<Shared>,
-        settings: ReadModelSettings,
+        partitions: Vec<Partition<M>>,
+        assignment: Assignment,
+        filter: Filter,
+        settings: &ReadModelSettings,
     ) -> Self {
         let reads = Arc::new(Semaphore::new(settings.waiting_reads));
-        Self { addr, shared, reads, flush_within: settings.flush_within }
+        let flush_within = settings.flush_within;
+        let metrics = ReadMetrics::new(M::NAME);
+        let inner = Inner { partitions, assignment, reads, metrics, filter, flush_within };
+        Self { inner: Arc::new(inner) }
     }
 
-    /// The document of a key, at or after a position, and never before the read model has caught
-    /// up with the head that the log had at start; waits at most `within` for that.
+    /// The document of a key, at or after a position, and never before its partition has caught up
+    /// with the head that the log had at start; waits at most `within` for that.
     ///
     /// # Errors
     /// [`ReadError`]
@@ -163,11 +192,38 @@ impl<M: ReadModel> ReadModelHandle<M> {
         after: GlobalPosition,
         within: Duration,
     ) -> Result<Document<M>, ReadError> {
+        let arrived = Instant::now();
+        let answer = self.ask(key, after, within).await;
+        self.inner.metrics.answered(arrived, &answer);
+        answer
+    }
+
+    async fn ask(
+        &self,
+        key: &str,
+        after: GlobalPosition,
+        within: Duration,
+    ) -> Result<Document<M>, ReadError> {
         if !is_valid_key(key) {
             return Err(ReadError::NotFound { model: M::NAME, key: key.to_owned() });
         }
-        let permit = Arc::clone(&self.reads).try_acquire_owned();
+        let permit = Arc::clone(&self.inner.reads).try_acquire_owned();
         let permit = permit.map_err(|_| ReadError::Overloaded(M::NAME))?;
+        let partitions = &self.inner.partitions;
+        // As many as fit a u32, and the answer is below their number.
+        let partition = &partitions[partition_of(key, partitions.len() as u32) as usize];
+        partition.read(key, after, within, permit).await
+    }
+}
+
+impl<M: ReadModel> Partition<M> {
+    async fn read(
+        &self,
+        key: &str,
+        after: GlobalPosition,
+        within: Duration,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Document<M>, ReadError> {
         let wanted = max(after, self.shared.answers_from());
         let (reply, answer) = oneshot::channel();
         // A dead actor drops the message, and with it `reply`.
@@ -196,6 +252,19 @@ impl<M: ReadModel> ReadModelHandle<M> {
             State::CatchingUp | State::Live | State::Stopped => ReadError::Stopping,
         }
     }
+
+    /// Answers when all is saved.
+    fn stop(&self) -> oneshot::Receiver<()> {
+        let (reply, stopped) = oneshot::channel();
+        self.addr.do_send(Stop::AfterSaving(reply));
+        stopped
+    }
+
+    fn stop_at_once(&self) {
+        let Progress { applied, saved, .. } = self.shared.progress();
+        warn!(model = M::NAME, %applied, %saved, "stopped before all was saved; it will be folded again");
+        self.addr.do_send(Stop::AtOnce);
+    }
 }
 
 /// What can be done with a running read model of any type.
@@ -204,10 +273,21 @@ pub(crate) trait ReadModelControl: Any + Send + Sync {
     /// Its name, without the version.
     fn name(&self) -> &'static str;
 
-    /// How far it has come, and how it is doing.
-    fn progress(&self) -> Progress;
+    /// Its version.
+    fn version(&self) -> u32;
 
-    /// Stops folding, saves what is not saved, and ends the actor. What could not be saved in time
+    /// What its partitions are stored under, such as `balance@1`.
+    fn versioned_name(&self) -> String {
+        format!("{}@{}", self.name(), self.version())
+    }
+
+    /// What it follows.
+    fn filter(&self) -> &Filter;
+
+    /// How far each partition has come, and how it is doing, by number.
+    fn partitions(&self) -> Vec<Progress>;
+
+    /// Stops folding, saves what is not saved, and ends the actors. What could not be saved in time
     /// is folded again at the next start.
     async fn flush_and_stop(&self);
 }
@@ -218,18 +298,29 @@ impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
         M::NAME
     }
 
-    fn progress(&self) -> Progress {
-        self.shared.progress()
+    fn version(&self) -> u32 {
+        M::VERSION
+    }
+
+    fn filter(&self) -> &Filter {
+        &self.inner.filter
+    }
+
+    fn partitions(&self) -> Vec<Progress> {
+        self.inner.partitions.iter().map(|partition| partition.shared.progress()).collect()
     }
 
     async fn flush_and_stop(&self) {
-        let (reply, stopped) = oneshot::channel();
-        self.addr.do_send(Stop::AfterSaving(reply));
-        // An error says that the actor has ended already.
-        if tokio::time::timeout(self.flush_within, stopped).await.is_err() {
-            let Progress { applied, saved, .. } = self.progress();
-            warn!(model = M::NAME, %applied, %saved, "stopped before all was saved; it will be folded again");
-            self.addr.do_send(Stop::AtOnce);
+        let Inner { partitions, assignment, flush_within, .. } = &*self.inner;
+        let deadline = tokio::time::Instant::now() + *flush_within;
+        // All at once, so that none waits for another.
+        let stopping: Vec<_> = partitions.iter().map(Partition::stop).collect();
+        let _ = timeout_at(deadline, assignment.leave()).await; // else the others learn of it later
+        for (partition, stopped) in partitions.iter().zip(stopping) {
+            // An error says that the actor has ended already.
+            if timeout_at(deadline, stopped).await.is_err() {
+                partition.stop_at_once();
+            }
         }
     }
 }

@@ -13,17 +13,15 @@ use super::read::parse;
 use super::save;
 use crate::error::StoreError;
 use crate::event_store::{Filter, Page};
-use crate::read_model::ReadModel;
+use crate::read_model::{ReadModel, Sources};
 use crate::subscription::Pause;
 
-impl<M: ReadModel> ReadModelActor<M> {
-    /// What it follows.
-    pub(super) fn filter(&self) -> Filter {
-        Filter {
-            aggregate_types: self.sources.routes.aggregate_types().map(str::to_owned).collect(),
-        }
-    }
+/// What a read model follows.
+pub(super) fn filter<M: ReadModel>(sources: &Sources<M>) -> Filter {
+    Filter { aggregate_types: sources.routes.aggregate_types().map(str::to_owned).collect() }
+}
 
+impl<M: ReadModel> ReadModelActor<M> {
     pub(super) fn pause(&self) -> Pause {
         Pause::new(self.settings.first_pause, self.settings.longest_pause)
     }
@@ -62,15 +60,15 @@ impl<M: ReadModel> ReadModelActor<M> {
         if !self.is_following() {
             return;
         }
-        let decoded = Decoded::new(&self.sources, page);
+        let decoded = Decoded::new(&self.sources, page, |key| self.is_ours(key));
         let cold = decoded.cold_keys(&self.term.documents);
         if cold.is_empty() {
             return self.fold(decoded, ctx);
         }
         self.term.is_loading = true;
-        let (store, name, pause) = (Arc::clone(&self.store), Arc::clone(&self.name), self.pause());
-        let reached = self.term.reached.position;
-        let load = async move { save::load(&*store, &name, &cold, reached, pause).await };
+        let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
+        let (reached, pause) = (self.term.reached.position, self.pause());
+        let load = async move { save::load(&*store, &partition, &cold, reached, pause).await };
         self.beside(ctx, load, move |loaded, act, ctx| {
             act.term.is_loading = false;
             match loaded.and_then(|loaded| act.warm(loaded)) {
@@ -92,7 +90,9 @@ impl<M: ReadModel> ReadModelActor<M> {
         if !self.is_following() {
             return;
         }
+        let events = decoded.events();
         let (reached, poison) = decoded.fold(&mut self.term.documents);
+        self.progress.work.applied(events);
         self.term.reached = reached;
         self.term.unsaved_since.get_or_insert_with(Instant::now);
         if let Some(Poison { event, reason, in_doubt }) = poison {

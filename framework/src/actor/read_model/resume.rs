@@ -3,7 +3,8 @@
 //! A checkpoint names its log, a position and the event there. If any of the three does not fit,
 //! the log was exchanged, restored or rewound: going on would skip or double events in silence.
 
-use crate::document::{Checkpoint, Store};
+use crate::checkpoint::{Checkpoint, PartitionId};
+use crate::document::Store;
 use crate::error::StoreError;
 use crate::event_store::Filter;
 use crate::stream::GlobalPosition;
@@ -11,27 +12,27 @@ use crate::stream::GlobalPosition;
 /// Where the owner stands, for one who only watches: of this log, and no more is asked.
 pub(super) async fn glimpse(
     store: &dyn Store,
-    name: &str,
+    partition: &PartitionId,
 ) -> Result<Option<Checkpoint>, StoreError> {
-    let Some(checkpoint) = store.load_checkpoint(name).await? else { return Ok(None) };
+    let Some(checkpoint) = store.load_checkpoint(partition).await? else { return Ok(None) };
     let (saved, log) = (checkpoint.log_id, store.identity().log_id);
     match saved == log {
         true => Ok(Some(checkpoint)),
-        false => refuse(name, &format!("it was taken in the log {saved}, this one is {log}")),
+        false => refuse(partition, &format!("it was taken in the log {saved}, this one is {log}")),
     }
 }
 
-/// The verified checkpoint; `None` if the read model never saved one.
+/// The verified checkpoint; `None` if the partition never saved one.
 pub(super) async fn checkpoint(
     store: &dyn Store,
-    name: &str,
+    partition: &PartitionId,
 ) -> Result<Option<Checkpoint>, StoreError> {
-    let Some(checkpoint) = glimpse(store, name).await? else { return Ok(None) };
+    let Some(checkpoint) = glimpse(store, partition).await? else { return Ok(None) };
     let Checkpoint { position, event_id, .. } = checkpoint;
     // Asked after the checkpoint was: another process may be moving both.
     let head = store.head().await?;
     if position > head {
-        return refuse(name, &format!("it is at position {position}, the log ends at {head}"));
+        return refuse(partition, &format!("it is at position {position}, the log ends at {head}"));
     }
     if position == GlobalPosition::ZERO {
         return Ok(Some(checkpoint));
@@ -41,16 +42,16 @@ pub(super) async fn checkpoint(
         found => {
             let found = found.map_or_else(|| "none".to_owned(), |id| id.to_string());
             let saw = format!("at position {position} it saw the event {event_id}");
-            refuse(name, &format!("{saw}, now there is {found}"))
+            refuse(partition, &format!("{saw}, now there is {found}"))
         }
     }
 }
 
-fn refuse<T>(name: &str, what: &str) -> Result<T, StoreError> {
+fn refuse<T>(partition: &PartitionId, what: &str) -> Result<T, StoreError> {
     let reason = format!(
         "{what}: the log was exchanged, restored or rewound since; delete the read model's documents and checkpoint, or raise its VERSION, to rebuild it"
     );
-    Err(StoreError::Checkpoint { name: name.to_owned(), reason })
+    Err(StoreError::Checkpoint { name: partition.to_string(), reason })
 }
 
 /// The id of the event at a position.

@@ -1,4 +1,4 @@
-//! What an actor has in memory while it is the owner of its read model, or while it is not.
+//! What an actor has in memory while it is the owner of its partition, or while it is not.
 //!
 //! A term begins and ends as a whole: whoever loses its lease throws all of it away, so nothing
 //! folded under one lease can be saved, or mixed up with what is folded, under another.
@@ -9,7 +9,7 @@ use actix::SpawnHandle;
 
 use super::documents::Documents;
 use super::fold::Reached;
-use crate::document::Checkpoint;
+use crate::checkpoint::Checkpoint;
 use crate::lease::Lease;
 use crate::read_model::ReadModel;
 use crate::stream::GlobalPosition;
@@ -22,6 +22,8 @@ pub(super) struct Term<M> {
     /// Reads are answered up to here: what is folded, or, on a standby, what the owner has saved.
     pub(super) reached: Reached,
     pub(super) saved: GlobalPosition,
+    /// How many saves were begun under the lease.
+    pub(super) saves: u64,
     /// When the oldest step that no save has taken up was folded.
     pub(super) unsaved_since: Option<Instant>,
     pub(super) is_saving: bool,
@@ -31,6 +33,12 @@ pub(super) struct Term<M> {
     pub(super) is_paused: bool,
     /// What is in memory is not the fold of the log, or not ours to save: save nothing more.
     pub(super) is_in_doubt: bool,
+    /// It is to be saved and left to another process.
+    pub(super) is_leaving: bool,
+    /// All is saved, and the lease is being given up.
+    pub(super) is_released: bool,
+    /// A standby tries to be granted the lease.
+    pub(super) is_trying: bool,
     /// A standby looks how far the owner has saved, or has just done so.
     pub(super) is_looking: bool,
     /// `None` while the next page is awaited, after the last one, and on a standby.
@@ -47,11 +55,15 @@ impl<M: ReadModel> Term<M> {
             documents: Documents::none(),
             reached: Reached { position: seen, event_id: None },
             saved: seen,
+            saves: 0,
             unsaved_since: None,
             is_saving: false,
             is_loading: false,
             is_paused: false,
             is_in_doubt: false,
+            is_leaving: false,
+            is_released: false,
+            is_trying: false,
             is_looking: false,
             subscription: None,
             pulling: None,

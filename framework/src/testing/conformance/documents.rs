@@ -4,11 +4,18 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::document::{Checkpoint, DocumentBatch, Store};
+use crate::checkpoint::{Advance, Checkpoint, PartitionId};
+use crate::document::{DocumentBatch, Store};
 use crate::error::StoreError;
 use crate::lease::Lease;
 use crate::stream::GlobalPosition;
 
+/// Partition 0 of `balance@1`.
+pub(super) fn partition() -> PartitionId {
+    PartitionId::new("balance@1", 0)
+}
+
+/// A step of it to the position `to`, which is its number too.
 pub(super) fn batch(
     lease: &Lease,
     from: u64,
@@ -16,21 +23,26 @@ pub(super) fn batch(
     documents: &[(&str, &str)],
 ) -> DocumentBatch {
     DocumentBatch {
-        model: "balance@1".into(),
         documents: documents.iter().map(|(k, b)| ((*k).to_owned(), (*b).to_owned())).collect(),
-        from: GlobalPosition(from),
-        checkpoint: Checkpoint {
-            log_id: Uuid::from_u128(7),
-            position: GlobalPosition(to),
-            event_id: Uuid::from_u128(to.into()),
+        advance: Advance {
+            partition: partition(),
+            from: GlobalPosition(from),
+            step: to,
+            checkpoint: Checkpoint {
+                log_id: Uuid::from_u128(7),
+                position: GlobalPosition(to),
+                event_id: Uuid::from_u128(to.into()),
+            },
+            parked: Vec::new(),
+            lease: lease.clone(),
         },
-        lease: lease.clone(),
     }
 }
 
-/// The lease of `balance@1`, for longer than any test takes.
-pub(super) async fn lease(store: &impl Store) -> Lease {
-    let granted = store.acquire_lease("balance@1", Uuid::now_v7(), Duration::from_secs(600)).await;
+/// The lease of the partition, for longer than any test takes.
+pub(super) async fn lease(store: &impl Store, partition: &PartitionId) -> Lease {
+    let lasting = Duration::from_secs(600);
+    let granted = store.acquire_lease(&partition.to_string(), Uuid::now_v7(), lasting).await;
     granted.unwrap().unwrap()
 }
 
@@ -44,16 +56,16 @@ pub(super) async fn body(store: &impl Store, model: &str, key: &str) -> Option<S
 
 /// Written, read, overwritten, many at once, apart for each read model.
 pub async fn documents_and_checkpoint_are_stored_together(store: impl Store) {
-    let lease = lease(&store).await;
-    assert_eq!(store.load_checkpoint("balance@1").await.unwrap(), None);
+    let lease = lease(&store, &partition()).await;
+    assert_eq!(store.load_checkpoint(&partition()).await.unwrap(), None);
     let first = batch(&lease, 0, 3, &[("a", "{\"cents\":1}"), ("b ü'\"", "2")]);
     store.save_documents(first.clone()).await.unwrap();
-    assert_eq!(store.load_checkpoint("balance@1").await.unwrap(), Some(first.checkpoint));
+    assert_eq!(store.load_checkpoint(&partition()).await.unwrap(), Some(first.advance.checkpoint));
     store.save_documents(batch(&lease, 3, 4, &[("a", "{\"cents\":5}")])).await.unwrap();
     assert_eq!(body(&store, "balance@1", "a").await.as_deref(), Some("{\"cents\":5}"));
     assert_eq!(body(&store, "balance@1", "b ü'\"").await.as_deref(), Some("2"));
     assert_eq!(body(&store, "balance@2", "a").await, None);
-    assert_eq!(store.load_checkpoint("balance@2").await.unwrap(), None);
+    assert_eq!(store.load_checkpoint(&PartitionId::new("balance@2", 0)).await.unwrap(), None);
     let keys: Vec<String> = (0..1000).map(|n| format!("key-{n}")).collect();
     let many: Vec<_> = keys.iter().map(|key| (key.as_str(), "0")).collect();
     store.save_documents(batch(&lease, 4, 5, &many)).await.unwrap();
@@ -62,7 +74,7 @@ pub async fn documents_and_checkpoint_are_stored_together(store: impl Store) {
 
 /// Of two writers only the one that continues from the stored checkpoint writes.
 pub async fn a_writer_with_an_old_checkpoint_stores_nothing(store: impl Store) {
-    let lease = lease(&store).await;
+    let lease = lease(&store, &partition()).await;
     store.save_documents(batch(&lease, 0, 3, &[("a", "1")])).await.unwrap();
     for stale in [
         batch(&lease, 0, 5, &[("a", "2")]),
@@ -75,21 +87,21 @@ pub async fn a_writer_with_an_old_checkpoint_stores_nothing(store: impl Store) {
     let backwards = store.save_documents(batch(&lease, 3, 2, &[("a", "2")])).await;
     assert!(matches!(backwards, Err(StoreError::Checkpoint { .. })), "{backwards:?}");
     assert_eq!(body(&store, "balance@1", "a").await.as_deref(), Some("1"));
-    let checkpoint = store.load_checkpoint("balance@1").await.unwrap().unwrap();
+    let checkpoint = store.load_checkpoint(&partition()).await.unwrap().unwrap();
     assert_eq!(checkpoint.position.0, 3);
 }
 
 /// A batch whose answer was lost is sent again.
 pub async fn the_same_batch_sent_again_changes_nothing(store: impl Store) {
-    let lease = lease(&store).await;
+    let lease = lease(&store, &partition()).await;
     store.save_documents(batch(&lease, 0, 3, &[("a", "1")])).await.unwrap();
     store.save_documents(batch(&lease, 0, 3, &[("a", "1")])).await.unwrap();
-    assert_eq!(store.load_checkpoint("balance@1").await.unwrap().unwrap().position.0, 3);
+    assert_eq!(store.load_checkpoint(&partition()).await.unwrap().unwrap().position.0, 3);
 }
 
 /// Ten writers believe they continue from the same checkpoint: one does.
 pub async fn of_concurrent_writers_one_continues(store: impl Store + Clone) {
-    let lease = lease(&store).await;
+    let lease = lease(&store, &partition()).await;
     let writers = (1..=10).map(|writer| {
         let (store, lease) = (store.clone(), lease.clone());
         tokio::spawn(async move {
@@ -103,6 +115,55 @@ pub async fn of_concurrent_writers_one_continues(store: impl Store + Clone) {
     }
     let [winner] = saved[..] else { panic!("{saved:?} believe they have saved") };
     assert_eq!(body(&store, "balance@1", "a").await, Some(winner.to_string()));
-    let checkpoint = store.load_checkpoint("balance@1").await.unwrap().unwrap();
+    let checkpoint = store.load_checkpoint(&partition()).await.unwrap().unwrap();
     assert_eq!(checkpoint.position.0, winner);
+}
+
+/// Each has a checkpoint and a lease of its own; their documents are the model's.
+pub async fn partitions_advance_independently(store: impl Store) {
+    let partitions = [0, 1, 12].map(|number| PartitionId::new("balance@1", number));
+    for (n, partition) in (1..).zip(&partitions) {
+        let lease = lease(&store, partition).await;
+        let mut first = batch(&lease, 0, n, &[(&format!("key-{n}"), "1")]);
+        first.advance.partition = partition.clone();
+        store.save_documents(first).await.unwrap();
+        let mut foreign = batch(&lease, 0, 9, &[("key-1", "2")]);
+        foreign.advance.partition.number = 7;
+        let saved = store.save_documents(foreign).await;
+        let lost = matches!(&saved, Err(StoreError::LeaseLost { name }) if name == "balance@1/7");
+        assert!(lost, "the lease of {partition} is none of another: {saved:?}");
+    }
+    for (n, partition) in (1..).zip(&partitions) {
+        let checkpoint = store.load_checkpoint(partition).await.unwrap().unwrap();
+        assert_eq!(checkpoint.position, GlobalPosition(n));
+    }
+    let keys = ["key-1", "key-2", "key-3"].map(str::to_owned);
+    assert_eq!(store.load_documents("balance@1", &keys).await.unwrap().len(), 3);
+    assert_eq!(body(&store, "balance@1", "key-1").await.as_deref(), Some("1"));
+}
+
+/// Page by page and all, whatever the language of the database.
+pub async fn documents_are_scanned_by_the_bytes_of_their_keys(store: impl Store) {
+    let mut keys = vec![
+        "", " ", "!", "-", "A", "B", "Z", "_", "a", "a b", "a-b", "aa", "ab", "b", "z", "Ä", "ä",
+        "é", "e\u{301}", "ß", "ss", "ı", "中", "\u{e000}", "\u{ffff}", "😀", "10", "9",
+    ];
+    let documents: Vec<_> = keys.iter().map(|key| (*key, "1")).collect();
+    let lease = lease(&store, &partition()).await;
+    store.save_documents(batch(&lease, 0, 1, &documents)).await.unwrap();
+    keys.sort_unstable();
+    for limit in [1, 3, 1000] {
+        let (mut found, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let page = store.scan_documents("balance@1", after.as_deref(), limit).await.unwrap();
+            let Some((last, _)) = page.last() else { break };
+            assert!(page.len() <= limit);
+            after = Some(last.clone());
+            found.extend(page.into_iter().map(|(key, _)| key));
+        }
+        assert_eq!(found, keys);
+    }
+    assert_eq!(store.scan_documents("balance@1", Some("aZ"), 1).await.unwrap()[0].0, "aa");
+    assert_eq!(store.scan_documents("balance@1", None, 0).await.unwrap(), []);
+    assert_eq!(store.scan_documents("balance@2", None, 9).await.unwrap(), []);
 }

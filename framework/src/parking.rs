@@ -1,0 +1,83 @@
+//! Parked keys: one bad event stops one key, and nothing is skipped in silence.
+//!
+//! An event that cannot be applied parks its key: it and all later events of that key wait, in
+//! order, while every other key flows. The key is tried again by itself, and when somebody asks for
+//! it. What the store keeps of it stands here; the owner of the partition decides.
+
+use time::OffsetDateTime;
+
+use crate::stream::GlobalPosition;
+
+/// A key that stands still, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedKey {
+    /// The key.
+    pub key: String,
+    /// The partition it belongs to.
+    pub partition: u32,
+    /// The event that cannot be applied. The document reflects nothing from here on.
+    pub position: GlobalPosition,
+    /// The event in words: type, version and stream.
+    pub event: String,
+    /// Why it cannot be applied.
+    pub reason: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was parked, in UTC.
+    pub since: OffsetDateTime,
+    /// The positions of the events that wait behind it, in order.
+    pub queue: Vec<GlobalPosition>,
+    /// What somebody wants done that was not carried out yet.
+    pub request: Option<ParkedRequest>,
+}
+
+/// What can be asked for a parked key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ParkedRequest {
+    /// Try it again, after a fix.
+    Retry,
+    /// Leave the event out, for this reason, which is kept; then go on with those behind it.
+    Skip {
+        /// Why it may be left out, and who says so.
+        reason: String,
+    },
+}
+
+/// A step in the life of a parked key, stored with the checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ParkedChange {
+    /// It stands at this event, for the first time, still or anew: what is stored of it is replaced
+    /// but for `since` and those of its queue that come after; `queue` and `request` are not read.
+    /// Its request is done with, unless it is to skip this very event.
+    Park(ParkedKey),
+    /// This event of the key waits behind the others. A store refuses it, and all that comes with
+    /// it, if the key is not parked.
+    Queue {
+        /// The parked key.
+        key: String,
+        /// The event's position.
+        position: GlobalPosition,
+    },
+    /// This event of the key is left out for good. (What becomes of the key follows.)
+    Skip(SkippedEvent),
+    /// All its events are applied or left out: it is parked no more.
+    Release {
+        /// The key.
+        key: String,
+    },
+}
+
+/// An event that was left out of a document or of rows, because somebody said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkippedEvent {
+    /// The key it would have changed.
+    pub key: String,
+    /// Its position.
+    pub position: GlobalPosition,
+    /// What could not be done with it.
+    pub event: String,
+    /// Why it was left out.
+    pub reason: String,
+    /// When, in UTC.
+    pub skipped_at: OffsetDateTime,
+}

@@ -1,0 +1,101 @@
+//! The versions of read models and projections: which one serves, which ones stand beside it.
+//!
+//! A new version is built beside the one that serves. Which one serves is one row, so a switch is
+//! atomic; an old version is kept, and goes on, until it is dropped.
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+use crate::error::StoreError;
+
+/// A version of a read model or projection, as the store knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    /// Its number.
+    pub number: u32,
+    /// How many partitions it has, for ever.
+    pub partitions: u32,
+    /// Whether reads are answered from it.
+    pub is_serving: bool,
+    /// Whether it serves or once did: one that was switched away from does not return by itself.
+    pub has_served: bool,
+}
+
+/// What a rebuild changed: the documents, or rows, of the version that serves beside the new ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Comparison {
+    /// How many the old version has.
+    pub old_documents: u64,
+    /// How many the new version has.
+    pub new_documents: u64,
+    /// How many are equal in both.
+    pub equal: u64,
+    /// How many are not, or are only in one, or changed all the time while they were looked at.
+    pub different: u64,
+    /// Some of those.
+    pub differences: Vec<Difference>,
+}
+
+/// What two versions make of one key.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Difference {
+    /// The key.
+    pub key: String,
+    /// In the old version, if it is there, as the new one shows it.
+    pub old: Option<String>,
+    /// In the new version, if it is there.
+    pub new: Option<String>,
+}
+
+impl fmt::Display for Comparison {
+    /// One line of counts, and one for each of the differences.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { old_documents, new_documents, equal, different, differences } = self;
+        write!(
+            f,
+            "old: {old_documents}, new: {new_documents}, {equal} equal, {different} different"
+        )?;
+        let side = |text: &Option<String>| text.clone().unwrap_or_else(|| "nothing".to_owned());
+        for Difference { key, old, new } in differences {
+            write!(f, "\n  {key:?}: old {}, new {}", side(old), side(new))?;
+        }
+        Ok(())
+    }
+}
+
+/// A store of versions.
+#[async_trait]
+pub trait VersionStore: Send + Sync + 'static {
+    /// Makes a version known; the first of a name serves. Answers all of the name, by number; one
+    /// that is known stays as it is.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn register_version(
+        &self,
+        name: &str,
+        version: u32,
+        partitions: u32,
+    ) -> Result<Vec<Version>, StoreError>;
+
+    /// All known versions of a name, by number.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError>;
+
+    /// Lets `to` serve in place of `from`; `false` if another one than `from` does, or `to` is not
+    /// known. (True as well when `to` serves already.)
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError>;
+
+    /// Deletes a version with all its documents, checkpoints and parked keys; `false` if it serves.
+    /// Nothing happens if it is not known. May be called again after an error, and goes on.
+    ///
+    /// # Errors
+    /// The store did not answer; some of it may be deleted, and the version is still known.
+    async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError>;
+}
