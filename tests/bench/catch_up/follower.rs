@@ -1,14 +1,14 @@
 //! What catches up, in a process of its own: this program, started as `bench follow …`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actum::{GlobalPosition, ReadError, ReadModel};
 use example_bank::balance::Balance;
 use example_bank::credit_limit::CreditLimit;
 use tokio::process::Command;
 
-use super::Run;
 use super::writing::Rows;
+use super::{Run, Stopwatch};
 use crate::Outcome;
 use crate::accounts::id;
 use crate::database::Database;
@@ -63,7 +63,7 @@ pub async fn follow(mut words: impl Iterator<Item = String>) -> Outcome {
     let head = GlobalPosition(word()?.parse()?);
     let follower = Follower::ALL.into_iter().find(|follower| follower.name() == name);
     let builder = database.application().await?;
-    let began = Instant::now();
+    let stopwatch = Stopwatch::start()?;
     let app = match follower.ok_or("no such follower")? {
         Follower::OneReadModel => builder.read_model::<Balance>(),
         Follower::BothReadModels => builder.read_model::<Balance>().read_model::<CreditLimit>(),
@@ -73,10 +73,10 @@ pub async fn follow(mut words: impl Iterator<Item = String>) -> Outcome {
     if follower == Some(Follower::BothReadModels) {
         reach::<CreditLimit>(&app, head).await?;
     }
-    let seconds = began.elapsed().as_secs_f64();
+    let run = stopwatch.stop()?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let memory = Some((most_resident_mib()?, resident_mib()?));
-    println!("{}", serde_json::to_string(&Run { seconds, memory })?);
+    println!("{}", serde_json::to_string(&Run { memory, ..run })?);
     app.shutdown().await;
     Ok(())
 }
