@@ -18,16 +18,14 @@ impl ReadModel for Last {
     const NAME: &'static str = "last";
 
     fn sources() -> Sources<Self> {
-        Sources::of::<Counter>()
+        Sources::by::<Counter>(|event| {
+            let Counted::Added(n) = event.event else { return None };
+            Some(if n < 0 { "a\0b".to_owned() } else { "k".repeat(n as usize) })
+        })
     }
 }
 
 impl Fold<Counter> for Last {
-    fn key(event: &EventEnvelope<Counted>) -> Option<String> {
-        let Counted::Added(n) = event.event else { return None };
-        Some(if n < 0 { "a\0b".to_owned() } else { "k".repeat(n as usize) })
-    }
-
     fn apply(&mut self, event: &EventEnvelope<Counted>) {
         let Counted::Added(n) = event.event else { return };
         self.0 = n;

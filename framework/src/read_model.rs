@@ -4,14 +4,13 @@
 //! from the checkpoint after a crash and answers reads. For your own SQL use a projection instead.
 
 use std::ops::Deref;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::aggregate::Aggregate;
-use crate::codec::{CodecError, EventCodec};
-use crate::event::{EventEnvelope, RecordedEvent};
+use crate::event::EventEnvelope;
+use crate::sources::Routes;
 use crate::stream::GlobalPosition;
 
 /// The longest key of a document in bytes.
@@ -40,12 +39,6 @@ pub trait ReadModel: Default + Clone + Serialize + DeserializeOwned + Send + 'st
 
 /// How a read model takes in the events of one aggregate.
 pub trait Fold<A: Aggregate>: ReadModel {
-    /// Which document the event belongs to; `None` if to none. By default the aggregate's id. A key
-    /// has at most [`MAX_KEY_BYTES`] bytes and no NUL; the read model halts at an event with another.
-    fn key(event: &EventEnvelope<A::Event>) -> Option<String> {
-        Some(event.stream.id().to_owned())
-    }
-
     /// Folds the event into its document. Called once for each event, in the order of the log;
     /// the result may depend on nothing but the document and the event.
     fn apply(&mut self, event: &EventEnvelope<A::Event>);
@@ -68,27 +61,32 @@ impl<M> Deref for Document<M> {
     }
 }
 
-/// The aggregates a read model follows.
+/// The aggregates a read model follows, and the documents their events belong to.
 pub struct Sources<M> {
-    sources: Vec<(&'static str, Decode<M>)>,
+    pub(crate) routes: Routes<Change<M>>,
 }
 
-type Decode<M> =
-    Box<dyn Fn(&Arc<RecordedEvent>) -> Result<Option<Change<M>>, CodecError> + Send + Sync>;
-
-/// One event on its way into one document.
+/// One event on its way into its document.
 pub(crate) struct Change<M> {
-    pub(crate) key: String,
     pub(crate) apply: Box<dyn FnOnce(&mut M) + Send>,
 }
 
+impl<M> Change<M> {
+    fn of<A: Aggregate>(event: EventEnvelope<A::Event>) -> Self
+    where
+        M: Fold<A>,
+    {
+        Self { apply: Box::new(move |document: &mut M| document.apply(&event)) }
+    }
+}
+
 impl<M> Sources<M> {
-    /// Follows the aggregate `A`.
+    /// Follows the aggregate `A`, with a document for each: its key is the aggregate's id.
     pub fn of<A: Aggregate>() -> Self
     where
         M: Fold<A>,
     {
-        Self { sources: Vec::new() }.and::<A>()
+        Self { routes: Routes::new() }.and::<A>()
     }
 
     /// Follows the aggregate `A` too.
@@ -97,32 +95,35 @@ impl<M> Sources<M> {
     where
         M: Fold<A>,
     {
-        let codec = EventCodec::<A::Event>::new(A::upcasters());
-        let decode = move |recorded: &Arc<RecordedEvent>| {
-            let event = codec.decode(recorded)?;
-            let envelope = EventEnvelope { event, recorded: Arc::clone(recorded) };
-            Ok(M::key(&envelope).map(|key| Change {
-                key,
-                apply: Box::new(move |document: &mut M| document.apply(&envelope)) as Box<_>,
-            }))
-        };
-        self.sources.push((A::TYPE, Box::new(decode)));
+        self.routes.by_stream::<A>(Change::of::<A>);
         self
     }
 
-    pub(crate) fn aggregate_types(&self) -> impl Iterator<Item = &'static str> {
-        self.sources.iter().map(|(aggregate_type, _)| *aggregate_type)
+    /// Follows the aggregate `A`, with the documents that `key` names: `None` if an event belongs to
+    /// none. A key has at most [`MAX_KEY_BYTES`] bytes and no NUL.
+    ///
+    /// Prefer [`Sources::of`] where it fits: the key is then known before an event is decoded. An
+    /// event keyed by content that cannot be decoded stops the whole read model, since it may belong
+    /// to any document; and every partition decodes every event.
+    pub fn by<A: Aggregate>(
+        key: impl Fn(&EventEnvelope<A::Event>) -> Option<String> + Send + Sync + 'static,
+    ) -> Self
+    where
+        M: Fold<A>,
+    {
+        Self { routes: Routes::new() }.and_by::<A>(key)
     }
 
-    /// The change an event makes, or `None` if the read model does not follow it.
-    pub(crate) fn change(
-        &self,
-        recorded: &Arc<RecordedEvent>,
-    ) -> Result<Option<Change<M>>, CodecError> {
-        let aggregate_type = recorded.stream.aggregate_type();
-        match self.sources.iter().find(|(followed, _)| *followed == aggregate_type) {
-            Some((_, decode)) => decode(recorded),
-            None => Ok(None),
-        }
+    /// Follows the aggregate `A` too, as [`Sources::by`] does.
+    #[must_use]
+    pub fn and_by<A: Aggregate>(
+        mut self,
+        key: impl Fn(&EventEnvelope<A::Event>) -> Option<String> + Send + Sync + 'static,
+    ) -> Self
+    where
+        M: Fold<A>,
+    {
+        self.routes.by_content::<A>(key, Change::of::<A>);
+        self
     }
 }

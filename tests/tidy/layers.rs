@@ -8,7 +8,7 @@ use super::source::{Source, is_word};
 use super::{assert_allowed, assert_caught, assert_kept};
 
 const LAYERS: [&[&str]; 5] = [
-    &["stream", "event", "command", "error", "clock", "crash", "crash_off"],
+    &["stream", "event", "command", "error", "clock", "crash", "crash_off", "guard"],
     &[
         "aggregate",
         "codec",
@@ -18,9 +18,15 @@ const LAYERS: [&[&str]; 5] = [
         "snapshot",
         "lease",
         "settings",
+        "sources",
+        "checkpoint",
+        "parking",
+        "version",
+        "projection",
+        "sql",
     ],
     &["store", "publishers"],
-    &["actor", "subscription"],
+    &["actor", "subscription", "projector"],
     &["application", "web", "testing", "lib"],
 ];
 const STORES: usize = 2;

@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::deciding::Deciding;
-use super::guard::guarded;
 use super::load::Loaded;
 use super::mailbox::Request;
 use crate::aggregate::Aggregate;
 use crate::command::CommandOptions;
 use crate::event::{Metadata, NewEvent};
 use crate::event_store::Append;
+use crate::guard::guarded;
 use crate::stream::{ExpectedVersion, StreamId, StreamVersion, Tip};
 
 /// How many commands one round takes; the rest wait for the next.

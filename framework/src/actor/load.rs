@@ -2,10 +2,10 @@
 //! and from a state that others have left behind to one that is not, by what it missed.
 
 use super::deciding::Deciding;
-use super::guard::guarded;
 use crate::aggregate::Aggregate;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
+use crate::guard::guarded;
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::stream::{StreamId, StreamVersion, Tip};
 

@@ -5,7 +5,6 @@ mod arbiters;
 mod decide;
 mod deciding;
 mod entity;
-mod guard;
 mod load;
 mod mailbox;
 pub(crate) mod read_model;

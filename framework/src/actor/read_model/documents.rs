@@ -7,7 +7,7 @@ use std::cmp::max;
 
 use lru::LruCache;
 
-use crate::actor::guard::guarded;
+use crate::guard::guarded;
 use crate::read_model::ReadModel;
 
 pub(super) struct Documents<M> {

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::documents::Documents;
-use crate::actor::guard::guarded;
 use crate::event::RecordedEvent;
 use crate::event_store::Page;
-use crate::read_model::{Change, ReadModel, Sources, is_valid_key};
+use crate::read_model::{Change, ReadModel, Sources};
+use crate::sources::Routed;
 use crate::stream::GlobalPosition;
 
 /// A position reached, and the event there if it was seen.
@@ -34,8 +34,8 @@ pub(super) struct Poison {
 /// A decoded page.
 pub(super) struct Decoded<M> {
     page: Arc<Page>,
-    /// Index into the page, and the change.
-    changes: Vec<(usize, Change<M>)>,
+    /// Index into the page, the document's key, and the change.
+    changes: Vec<(usize, String, Change<M>)>,
     poison: Option<(usize, String)>,
 }
 
@@ -45,18 +45,13 @@ impl<M: ReadModel> Decoded<M> {
         let mut changes = Vec::with_capacity(page.events.len());
         let mut poison = None;
         for (index, event) in page.events.iter().enumerate() {
-            match guarded(|| sources.change(event)) {
-                Ok(Ok(Some(change))) if !is_valid_key(&change.key) => {
-                    poison =
-                        Some((index, format!("no document can have the key {:?}", change.key)));
+            match sources.routes.route(event, |_| true) {
+                Routed::Nothing => {}
+                Routed::Item { key, item } => changes.push((index, key, item)),
+                Routed::Unreadable { reason, .. } => {
+                    poison = Some((index, reason));
+                    break;
                 }
-                Ok(Ok(Some(change))) => changes.push((index, change)),
-                Ok(Ok(None)) => {}
-                Ok(Err(error)) => poison = Some((index, error.to_string())),
-                Err(panic) => poison = Some((index, format!("panicked: {panic}"))),
-            }
-            if poison.is_some() {
-                break;
             }
         }
         Self { page, changes, poison }
@@ -64,7 +59,7 @@ impl<M: ReadModel> Decoded<M> {
 
     /// The keys of documents that must be loaded first, each once.
     pub(super) fn cold_keys(&self, documents: &Documents<M>) -> Vec<String> {
-        let keys = self.changes.iter().map(|(_, change)| &change.key);
+        let keys = self.changes.iter().map(|(_, key, _)| key);
         let mut cold: Vec<_> = keys.filter(|key| documents.is_cold(key)).cloned().collect();
         cold.sort_unstable();
         cold.dedup();
@@ -74,7 +69,7 @@ impl<M: ReadModel> Decoded<M> {
     /// Applies the changes and answers how far they reach.
     pub(super) fn fold(self, documents: &mut Documents<M>) -> (Reached, Option<Poison>) {
         let Self { page, changes, poison } = self;
-        for (index, Change { key, apply }) in changes {
+        for (index, key, Change { apply }) in changes {
             if let Err(panic) = documents.change(key, apply) {
                 let reason = format!("panicked: {panic}");
                 return stopped(&page, index, reason, true);

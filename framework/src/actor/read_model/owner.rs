@@ -19,7 +19,9 @@ use crate::subscription::Pause;
 impl<M: ReadModel> ReadModelActor<M> {
     /// What it follows.
     pub(super) fn filter(&self) -> Filter {
-        Filter { aggregate_types: self.sources.aggregate_types().map(str::to_owned).collect() }
+        Filter {
+            aggregate_types: self.sources.routes.aggregate_types().map(str::to_owned).collect(),
+        }
     }
 
     pub(super) fn pause(&self) -> Pause {

@@ -9,8 +9,8 @@ use actix::Message;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::documents::{Documents, Lookup};
-use crate::actor::guard::guarded;
 use crate::error::{ReadError, StoreError};
+use crate::guard::guarded;
 use crate::read_model::{Document, ReadModel};
 use crate::stream::GlobalPosition;
 

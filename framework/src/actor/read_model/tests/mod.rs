@@ -73,7 +73,10 @@ macro_rules! read_model {
             const NAME: &'static str = $model;
 
             fn sources() -> Sources<Self> {
-                Sources::of::<Book>().and::<Transfer>()
+                Sources::of::<Book>().and_by::<Transfer>(|event| {
+                    let Moved::Moved { to, .. } = &event.event;
+                    (to != "nobody").then(|| to.clone())
+                })
             }
         }
 
@@ -91,11 +94,6 @@ macro_rules! read_model {
         }
 
         impl Fold<Transfer> for $name {
-            fn key(event: &EventEnvelope<Moved>) -> Option<String> {
-                let Moved::Moved { to, .. } = &event.event;
-                (to != "nobody").then(|| to.clone())
-            }
-
             fn apply(&mut self, event: &EventEnvelope<Moved>) {
                 let Moved::Moved { n, .. } = &event.event;
                 self.sum = mix(self.sum, *n);
