@@ -20,11 +20,14 @@ use crate::clock::{Clock, SystemClock};
 use crate::codec::EventCodec;
 use crate::command::{CommandOptions, Committed};
 use crate::document::Store;
-use crate::error::{CommandError, ReadError, StartError, StoreError};
+use crate::error::{BoxError, CommandError, ReadError, StartError, StoreError};
 use crate::event::EventEnvelope;
 use crate::event_store::EventStore;
+use crate::projection::Projection;
+use crate::projector::{self, ProjectorHandle, ProjectorSettings};
 use crate::read_model::{Document, ReadModel};
 use crate::settings::Settings;
+use crate::sql::SqlConnection;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 use crate::subscription::{Tail, TailSettings};
 
@@ -155,7 +158,34 @@ impl Application {
         handle.read(key, position, self.inner.settings.read_within).await
     }
 
-    /// Whether every read model has caught up with the head the log had at start.
+    /// Runs a query on the rows of the projection `P`, all of one moment: of `position` or later, and
+    /// never from before the application started. The query is given the connection, which cannot
+    /// write, and the position that the rows reflect. Works in every process.
+    ///
+    /// ```ignore
+    /// let sum = app.query::<Statement, _>(committed.position, async |db, _| {
+    ///     let rows = db.rows("SELECT count(*) FROM bookings", &[]).await?;
+    ///     Ok(rows[0].get::<i64>(0)?)
+    /// });
+    /// ```
+    ///
+    /// # Errors
+    /// [`ReadError`]; `NotYet` if the wait of `Settings::read_within` ends first.
+    pub async fn query<P: Projection, T>(
+        &self,
+        position: GlobalPosition,
+        query: impl AsyncFnOnce(&mut SqlConnection<'_>, GlobalPosition) -> Result<T, BoxError>,
+    ) -> Result<T, ReadError> {
+        let control = self.inner.read_models.get(&TypeId::of::<P>());
+        let handle = control.and_then(|control| {
+            let any: &dyn Any = &**control;
+            any.downcast_ref::<ProjectorHandle<P>>()
+        });
+        let handle = handle.ok_or(ReadError::NotRegistered(P::NAME))?;
+        handle.query(position, self.inner.settings.read_within, query).await
+    }
+
+    /// Whether every read model and projection has caught up with the head the log had at start.
     pub fn readiness(&self) -> Readiness {
         let mut waiting_for = Vec::new();
         if self.inner.admission.is_closed() {
@@ -253,6 +283,13 @@ impl ApplicationBuilder {
         self
     }
 
+    /// Runs the projection `P`, from its checkpoint; its place and tables are made if they are new.
+    #[must_use]
+    pub fn projection<P: Projection>(mut self) -> Self {
+        self.parts.push(Box::new(|parts| Box::pin(parts.add_projection::<P>())));
+        self
+    }
+
     /// Other limits than the default ones.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -330,6 +367,23 @@ impl Parts {
         let handle =
             read_model::start::<M>(arbiter, store, &self.tail, self.process, settings).await?;
         self.read_models.insert(TypeId::of::<M>(), Arc::new(handle));
+        Ok(())
+    }
+
+    async fn add_projection<P: Projection>(&mut self) -> Result<(), StartError> {
+        if self.read_models.values().any(|control| control.name() == P::NAME) {
+            return Err(StartError::Twice(P::NAME));
+        }
+        let spawning = Arc::clone(&self.arbiters);
+        let handle = projector::start::<P>(projector::Start {
+            store: Arc::clone(&self.store),
+            tail: self.tail.clone(),
+            owner: self.process,
+            settings: ProjectorSettings::default(),
+            spawn: Arc::new(move |task| spawning.spawn(0, task)),
+        });
+        let handle = handle.await?;
+        self.read_models.insert(TypeId::of::<P>(), Arc::new(handle));
         Ok(())
     }
 }

@@ -161,6 +161,14 @@ pub enum ReadError {
         /// Why.
         reason: String,
     },
+    /// The code of the query did not come to an answer: fix it (500).
+    #[error("a query of {model} failed: {reason}")]
+    Failed {
+        /// The projection.
+        model: &'static str,
+        /// What it said.
+        reason: String,
+    },
     /// The store did not answer. Retry after a pause (503).
     #[error(transparent)]
     Unavailable(#[from] StoreError),

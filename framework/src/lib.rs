@@ -30,10 +30,14 @@ mod event_store;
 mod guard;
 mod lease;
 mod parking;
+mod projection;
+mod projection_store;
+mod projector;
 mod read_model;
 mod settings;
 mod snapshot;
 mod sources;
+mod sql;
 mod store;
 mod stream;
 mod subscription;
@@ -58,10 +62,13 @@ pub use event_store::{
 };
 pub use lease::{Lease, LeaseStore};
 pub use parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
+pub use projection::{MAX_PROJECTION_NAME_BYTES, Projection};
+pub use projection_store::{ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction};
 pub use read_model::{Document, Fold, MAX_KEY_BYTES, ReadModel, Sources};
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
 pub use sources::EventSources;
+pub use sql::{FromSql, SqlConnection, SqlError, SqlExecutor, SqlRow, SqlValue};
 pub use store::memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use store::sql::postgres::{PostgresOptions, PostgresStore};

@@ -8,6 +8,7 @@
 mod cursor;
 mod pause;
 mod reader;
+mod resume;
 mod tail;
 #[cfg(test)]
 pub(crate) mod test_store;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 pub(crate) use pause::Pause;
 pub(crate) use reader::Subscription;
+pub(crate) use resume::{event_at, same_log, verify};
 pub(crate) use tail::Tail;
 
 /// A task handed to whoever runs tasks.

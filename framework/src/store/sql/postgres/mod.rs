@@ -12,6 +12,7 @@ mod lane;
 mod leases;
 mod open;
 mod options;
+mod projection;
 mod read;
 mod rows;
 mod schema;
@@ -29,6 +30,7 @@ use uuid::Uuid;
 pub use self::options::PostgresOptions;
 
 use self::connections::Connections;
+use self::open::Opening;
 use crate::command::CommandKey;
 use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
 use crate::error::{StartError, StoreError};
@@ -53,6 +55,7 @@ pub struct PostgresStore {
     head: watch::Receiver<GlobalPosition>,
     trouble: watch::Receiver<Option<String>>,
     place: Arc<str>,
+    opening: Arc<Opening>,
 }
 
 impl PostgresStore {

@@ -7,6 +7,7 @@ mod fault;
 mod lock;
 mod open;
 mod options;
+mod projection;
 mod read;
 mod rows;
 mod schema;
@@ -20,6 +21,7 @@ use sqlx::SqlitePool;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use self::open::Opening;
 pub use self::options::SqliteOptions;
 use self::writer::SideWrite;
 
@@ -46,6 +48,7 @@ pub struct SqliteStore {
     leases: Leases,
     identity: LogIdentity,
     place: Arc<str>,
+    opening: Arc<Opening>,
 }
 
 impl SqliteStore {

@@ -1,0 +1,65 @@
+//! What others hold of a running projection: ask it, watch it, stop it.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::ProjectorSettings;
+use super::standing::Standings;
+use crate::actor::read_model::{Progress, ReadModelControl, State};
+use crate::checkpoint::PartitionId;
+use crate::projection::Projection;
+use crate::projection_store::ProjectionDatabase;
+
+/// A running projection.
+pub(crate) struct ProjectorHandle<P> {
+    pub(super) ids: Vec<PartitionId>,
+    pub(super) database: Arc<dyn ProjectionDatabase>,
+    pub(super) standings: Arc<Standings>,
+    /// Its partitions stop when it goes.
+    stop: watch::Sender<bool>,
+    pub(super) settings: ProjectorSettings,
+    projection: PhantomData<fn() -> P>,
+}
+
+impl<P: Projection> ProjectorHandle<P> {
+    pub(super) fn new(
+        ids: Vec<PartitionId>,
+        database: Arc<dyn ProjectionDatabase>,
+        standings: Arc<Standings>,
+        stop: watch::Sender<bool>,
+        settings: ProjectorSettings,
+    ) -> Self {
+        Self { ids, database, standings, stop, settings, projection: PhantomData }
+    }
+
+    async fn stopped(&self) {
+        for mut standing in self.standings.watch() {
+            let has_ended = |state: &State| matches!(state, State::Stopped | State::Halted { .. });
+            // An error says that it is gone, which is as good.
+            let _ = standing.wait_for(|standing| has_ended(&standing.state)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl<P: Projection> ReadModelControl for ProjectorHandle<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn progress(&self) -> Progress {
+        self.standings.progress()
+    }
+
+    async fn flush_and_stop(&self) {
+        self.stop.send_replace(true);
+        if tokio::time::timeout(self.settings.stop_within, self.stopped()).await.is_err() {
+            let saved = self.progress().saved;
+            warn!(projection = P::NAME, %saved, "its code still runs; what is under way comes to nothing");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Transactions in the schema of a projection.
+
+use async_trait::async_trait;
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
+use tokio::time::timeout;
+
+use super::executor::{PgExecutor, SILENT_AFTER, answered};
+use crate::checkpoint::{Advance, Checkpoint, PartitionId};
+use crate::crash;
+use crate::error::StoreError;
+use crate::projection_store::{SqlSnapshot, SqlTransaction};
+use crate::sql::SqlConnection;
+use crate::store::sql::postgres::fault::Fault;
+
+/// The transaction is spoilt by a statement before.
+const ABORTED: &str = "25P02";
+
+/// A transaction that writes.
+pub(super) struct PgTransaction {
+    executor: PgExecutor,
+}
+
+impl PgTransaction {
+    pub(super) fn new(executor: PgExecutor) -> Self {
+        Self { executor }
+    }
+
+    fn database(&mut self) -> &mut PgConnection {
+        &mut self.executor.connection
+    }
+
+    async fn statement(&mut self, sql: &'static str) -> Result<(), Fault> {
+        let done = timeout(SILENT_AFTER, sqlx::raw_sql(sql).execute(self.database())).await;
+        answered(done).map(drop)
+    }
+
+    fn unavailable(&self, fault: Fault) -> StoreError {
+        fault.unavailable(&self.executor.place)
+    }
+
+    /// Makes the schema; `false` if it is made. Of several processes one does, the others wait.
+    pub(super) async fn make(&mut self, model: &str, schema: &str) -> Result<bool, StoreError> {
+        let mark = format!("Actum, the projection {model}");
+        let made = self.try_make(&mark, schema).await;
+        made.map_err(|error| self.unavailable(error.into()))
+    }
+
+    async fn try_make(&mut self, mark: &str, schema: &str) -> Result<bool, sqlx::Error> {
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+            .bind(mark)
+            .execute(self.database())
+            .await?;
+        let made: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1
+                            AND obj_description(oid, 'pg_namespace') = $2)",
+        )
+        .bind(schema)
+        .bind(mark)
+        .fetch_one(self.database())
+        .await?;
+        if made {
+            return Ok(false);
+        }
+        // Both are of names that hold no quote.
+        let make = format!("CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{mark}'");
+        sqlx::raw_sql(AssertSqlSafe(make)).execute(self.database()).await?;
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl SqlTransaction for PgTransaction {
+    fn connection(&mut self) -> SqlConnection<'_> {
+        SqlConnection::new(&mut self.executor)
+    }
+
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.statement("SAVEPOINT part").await.map_err(|fault| self.unavailable(fault))
+    }
+
+    async fn release(&mut self, keep: bool) -> Result<(), StoreError> {
+        let sql = if keep { "RELEASE part" } else { "ROLLBACK TO part; RELEASE part" };
+        self.statement(sql).await.map_err(|fault| self.unavailable(fault))
+    }
+
+    async fn check(&mut self) -> Result<(), String> {
+        let Some(refused) = self.executor.refused.take() else { return Ok(()) };
+        match self.statement("SELECT").await {
+            Err(fault) if fault.code() == Some(ABORTED) => Err(refused),
+            // It was undone to a savepoint; or the connection is lost, which the next statement tells.
+            _ => Ok(()),
+        }
+    }
+
+    fn trouble(&self) -> Option<StoreError> {
+        self.executor.trouble.clone()
+    }
+
+    async fn commit(mut self: Box<Self>, advance: Option<&Advance>) -> Result<(), StoreError> {
+        if let Some(advance) = advance {
+            // The lease's row is locked from here to the commit: not for longer than it takes.
+            let taken = super::super::rows::advance(self.database(), advance).await;
+            if !taken.map_err(|error| self.unavailable(error.into()))?? {
+                return Ok(()); // it is stored already, and so are its rows
+            }
+            crash::point("projection.before_commit");
+        }
+        let committed = self.statement("COMMIT").await;
+        committed.map_err(|fault| fault.not_written(&self.executor.place))?;
+        if advance.is_some() {
+            crash::point("projection.after_commit");
+        }
+        self.executor.connection.give_back();
+        Ok(())
+    }
+}
+
+/// A transaction that reads.
+pub(super) struct PgSnapshot {
+    executor: PgExecutor,
+}
+
+impl PgSnapshot {
+    pub(super) fn new(executor: PgExecutor) -> Self {
+        Self { executor }
+    }
+}
+
+#[async_trait]
+impl SqlSnapshot for PgSnapshot {
+    fn connection(&mut self) -> SqlConnection<'_> {
+        SqlConnection::new(&mut self.executor)
+    }
+
+    async fn checkpoints(
+        &mut self,
+        partitions: &[PartitionId],
+    ) -> Result<Vec<Option<Checkpoint>>, StoreError> {
+        let read = super::super::read::checkpoints(&mut self.executor.connection, partitions).await;
+        read.map_err(|error| Fault::from(error).unavailable(&self.executor.place))
+    }
+
+    async fn end(mut self: Box<Self>) {
+        let ended = timeout(SILENT_AFTER, sqlx::raw_sql("ROLLBACK").execute(&mut *self.executor.connection)).await;
+        if answered(ended).is_ok() {
+            self.executor.connection.give_back();
+        }
+    }
+}
