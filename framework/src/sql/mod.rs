@@ -51,6 +51,13 @@ pub trait SqlExecutor: Send {
     /// [`SqlError`]
     async fn rows(&mut self, sql: &str, values: &[SqlValue]) -> Result<Vec<SqlRow>, SqlError>;
 
+    /// See [`SqlConnection::rows_in`].
+    ///
+    /// # Errors
+    /// [`SqlError`]
+    async fn rows_in(&mut self, sql: &str, values: &[SqlValue])
+    -> Result<Vec<SqlRow>, SqlError>;
+
     /// See [`SqlConnection::insert`]. Every row is as long as `columns`; there is at least one.
     ///
     /// # Errors
@@ -94,6 +101,19 @@ impl<'c> SqlConnection<'c> {
     /// [`SqlError`]
     pub async fn rows(&mut self, sql: &str, values: &[SqlValue]) -> Result<Vec<SqlRow>, SqlError> {
         self.executor.rows(sql, values).await
+    }
+
+    /// The rows of a statement that ends in `IN`, such as `SELECT id, n FROM counts WHERE id IN`, for a
+    /// list of values: integers, texts or timestamps, all of one type, as many as you like.
+    ///
+    /// # Errors
+    /// [`SqlError`]
+    pub async fn rows_in(
+        &mut self,
+        sql: &str,
+        values: &[SqlValue],
+    ) -> Result<Vec<SqlRow>, SqlError> {
+        self.executor.rows_in(sql, values).await
     }
 
     /// Inserts any number of rows in few statements, the fastest way each database has. `then` is

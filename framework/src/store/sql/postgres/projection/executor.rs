@@ -46,6 +46,15 @@ impl PgExecutor {
         }
     }
 
+    async fn fetch(&mut self, sql: &str, arguments: PgArguments) -> Result<Vec<SqlRow>, SqlError> {
+        // What varies is for the projection to bind; the text is its own.
+        let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
+        match answered(timeout(SILENT_AFTER, query.fetch_all(&mut *self.connection)).await) {
+            Ok(rows) => rows.iter().map(row).collect(),
+            Err(fault) => Err(self.failed(fault)),
+        }
+    }
+
     /// Tells what the statement is to blame for from what the database is.
     fn failed(&mut self, fault: Fault) -> SqlError {
         match fault {
@@ -86,12 +95,17 @@ impl SqlExecutor for PgExecutor {
     }
 
     async fn rows(&mut self, sql: &str, values: &[SqlValue]) -> Result<Vec<SqlRow>, SqlError> {
-        // What varies is for the projection to bind; the text is its own.
-        let query = sqlx::query_with(AssertSqlSafe(sql), bound(values)?);
-        match answered(timeout(SILENT_AFTER, query.fetch_all(&mut *self.connection)).await) {
-            Ok(rows) => rows.iter().map(row).collect(),
-            Err(fault) => Err(self.failed(fault)),
-        }
+        self.fetch(sql, bound(values)?).await
+    }
+
+    async fn rows_in(
+        &mut self,
+        sql: &str,
+        values: &[SqlValue],
+    ) -> Result<Vec<SqlRow>, SqlError> {
+        let mut arguments = PgArguments::default();
+        let kind = bind_array(&mut arguments, values.to_vec()).map_err(SqlError::Refused)?;
+        self.fetch(&format!("{sql} (SELECT unnest($1::{kind}[]))"), arguments).await
     }
 
     /// One statement for any number of rows: every column is one array.

@@ -36,7 +36,7 @@ impl SqliteExecutor {
     async fn run(&mut self, sql: &str, arguments: SqliteArguments) -> Result<u64, SqlError> {
         // What varies is for the projection to bind; the text is its own.
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
-        let done = query.execute(&mut **self.connection).await;
+        let done = query.execute(&mut *self.connection).await;
         done.map(|done| done.rows_affected()).map_err(|error| self.failed(&error))
     }
 
@@ -61,10 +61,19 @@ impl SqlExecutor for SqliteExecutor {
         let arguments = bound(values.iter().cloned())?;
         // What varies is for the projection to bind; the text is its own.
         let query = sqlx::query_with(AssertSqlSafe(sql), arguments);
-        match query.fetch_all(&mut **self.connection).await {
+        match query.fetch_all(&mut *self.connection).await {
             Ok(rows) => rows.iter().map(row).collect(),
             Err(error) => Err(self.failed(&error)),
         }
+    }
+
+    async fn rows_in(
+        &mut self,
+        sql: &str,
+        values: &[SqlValue],
+    ) -> Result<Vec<SqlRow>, SqlError> {
+        let list = json_list(values)?;
+        self.rows(&format!("{sql} (SELECT value FROM json_each($1))"), &[list.into()]).await
     }
 
     async fn insert(
@@ -88,8 +97,20 @@ impl SqlExecutor for SqliteExecutor {
     }
 
     fn native(&mut self) -> &mut dyn Any {
-        &mut **self.connection
+        &mut *self.connection
     }
+}
+
+/// One parameter, however many values.
+fn json_list(values: &[SqlValue]) -> Result<String, SqlError> {
+    let json = values.iter().map(|value| match value {
+        SqlValue::Integer(value) => Ok(serde_json::json!(value)),
+        SqlValue::Text(value) => Ok(serde_json::json!(value)),
+        SqlValue::Timestamp(value) => Ok(serde_json::json!(value.map(micros))),
+        other => Err(SqlError::Refused(format!("{other:?} in a list"))),
+    });
+    let json = json.collect::<Result<Vec<_>, _>>()?;
+    Ok(serde_json::Value::from(json).to_string())
 }
 
 fn floor_power_of_two(count: usize) -> usize {
