@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use actum::testing::FaultyStore;
 use actum::{
-    Append, Application, DocumentStore, EventEnvelope, ExpectedVersion, Fold, GlobalPosition,
-    MemoryStore, NewEvent, ReadError, ReadModel, Settings, Sources, SqliteStore, Store, StreamId,
+    Append, Application, CheckpointStore, EventEnvelope, ExpectedVersion, Fold, GlobalPosition,
+    MemoryStore, NewEvent, PartitionId, ReadError, ReadModel, Settings, Sources, SqliteStore,
+    Store, StreamId,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -174,7 +175,8 @@ async fn of_two_applications_on_one_store_both_answer_and_one_goes_on_without_th
     let read = apps[1].read_after::<Mixed>("1", position).await.unwrap();
     assert_eq!((read.body, read.position), (expected, position));
     apps[1].shutdown().await;
-    assert_eq!(store.load_checkpoint("mixed@1").await.unwrap().unwrap().position, position);
+    let saved = store.load_checkpoint(&PartitionId::new("mixed@1", 0)).await.unwrap().unwrap();
+    assert_eq!(saved.position, position);
 }
 
 macro_rules! on_every_store {

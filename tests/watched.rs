@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actum::{
-    Append, AppendOutcome, Checkpoint, CommandKey, Confirmation, DocumentBatch, DocumentStore,
-    EventStore, Filter, GlobalPosition, Lease, LeaseStore, LogIdentity, MemoryStore, Page,
-    RecordedEvent, Snapshot, SnapshotStore, StoreError, StreamId, StreamVersion,
+    Append, AppendOutcome, Checkpoint, CheckpointStore, CommandKey, Confirmation, DocumentBatch,
+    DocumentStore, EventStore, Filter, GlobalPosition, Lease, LeaseStore, LogIdentity, MemoryStore,
+    Page, ParkedKey, ParkedRequest, PartitionId, RecordedEvent, SkippedEvent, Snapshot,
+    SnapshotStore, StoreError, StreamId, StreamVersion, Version, VersionStore,
 };
 use async_trait::async_trait;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, watch};
@@ -102,6 +103,13 @@ impl EventStore for WatchedStore {
         self.memory.read_all(after, filter, limit).await
     }
 
+    async fn read_positions(
+        &self,
+        positions: &[GlobalPosition],
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+        self.memory.read_positions(positions).await
+    }
+
     async fn head(&self) -> Result<GlobalPosition, StoreError> {
         self.memory.head().await
     }
@@ -131,17 +139,54 @@ impl SnapshotStore for WatchedStore {
 }
 
 #[async_trait]
-impl DocumentStore for WatchedStore {
-    async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError> {
-        self.memory.load_checkpoint(model).await
+impl CheckpointStore for WatchedStore {
+    async fn load_checkpoint(
+        &self,
+        partition: &PartitionId,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        self.memory.load_checkpoint(partition).await
     }
 
+    async fn load_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+    ) -> Result<Vec<ParkedKey>, StoreError> {
+        self.memory.load_parked(model, of).await
+    }
+
+    async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
+        self.memory.load_skipped(model).await
+    }
+
+    async fn request_parked(
+        &self,
+        model: &str,
+        key: &str,
+        position: GlobalPosition,
+        request: ParkedRequest,
+    ) -> Result<bool, StoreError> {
+        self.memory.request_parked(model, key, position, request).await
+    }
+}
+
+#[async_trait]
+impl DocumentStore for WatchedStore {
     async fn load_documents(
         &self,
         model: &str,
         keys: &[String],
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.memory.load_documents(model, keys).await
+    }
+
+    async fn scan_documents(
+        &self,
+        model: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        self.memory.scan_documents(model, after, limit).await
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
@@ -166,5 +211,46 @@ impl LeaseStore for WatchedStore {
 
     async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
         self.memory.release_lease(lease).await
+    }
+
+    async fn holders(&self, names: &[String]) -> Result<Vec<Option<Uuid>>, StoreError> {
+        self.memory.holders(names).await
+    }
+
+    async fn join(
+        &self,
+        model: &str,
+        process: Uuid,
+        duration: Duration,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        self.memory.join(model, process, duration).await
+    }
+
+    async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError> {
+        self.memory.leave(model, process).await
+    }
+}
+
+#[async_trait]
+impl VersionStore for WatchedStore {
+    async fn register_version(
+        &self,
+        name: &str,
+        version: u32,
+        partitions: u32,
+    ) -> Result<Vec<Version>, StoreError> {
+        self.memory.register_version(name, version, partitions).await
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
+        self.memory.versions(name).await
+    }
+
+    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {
+        self.memory.serve_version(name, from, to).await
+    }
+
+    async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError> {
+        self.memory.drop_version(name, version).await
     }
 }

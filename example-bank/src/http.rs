@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::account::{Account, AccountCommand, Refusal};
 use crate::balance::Balance;
 use crate::credit_limit::CreditLimit;
-use crate::{health, history};
+use crate::{health, history, statement_page};
 
 /// The bank's routes on this application, for `App::configure`.
 pub fn routes(app: Application) -> impl FnOnce(&mut ServiceConfig) + Clone {
@@ -36,6 +36,10 @@ pub fn routes(app: Application) -> impl FnOnce(&mut ServiceConfig) + Clone {
             )
             .service(resource("/accounts/{id}/balance", "GET").route(get().to(balance)))
             .service(resource("/accounts/{id}/history", "GET").route(get().to(history::history)))
+            .service(
+                resource("/accounts/{id}/statement", "GET")
+                    .route(get().to(statement_page::statement)),
+            )
             .service(resource("/health/live", "GET").route(get().to(health::live)))
             .service(resource("/health/ready", "GET").route(get().to(health::ready)));
     }

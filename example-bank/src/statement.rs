@@ -1,7 +1,7 @@
 //! The projection `Statement`: one row for each booking, with the balance after it.
 //!
-//! Its tables are its own; the same code runs on SQLite and on PostgreSQL. How it is asked over HTTP
-//! is at the end: `GET /accounts/{id}/statement`.
+//! Its tables are its own, and the same code runs on SQLite and on PostgreSQL. `statement_page.rs`
+//! answers with it over HTTP.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use actum::{
     BoxError, EventEnvelope, EventSources, GlobalPosition, Projection, SqlConnection, SqlError,
     SqlRow, SqlValue, StreamVersion,
 };
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use crate::account::{Account, AccountEvent};
 
@@ -147,26 +147,27 @@ impl Statement {
         if db.rows(known, &[account.into()]).await?.is_empty() {
             return Ok(None);
         }
-        let (first, last) = (OffsetDateTime::UNIX_EPOCH, END_OF_TIME);
+        let (first, last) = (OffsetDateTime::UNIX_EPOCH, OffsetDateTime::UNIX_EPOCH + END_OF_TIME);
+        let values = [
+            account.into(),
+            period.after.into(),
+            period.from.unwrap_or(first).into(),
+            period.to.unwrap_or(last).into(),
+            (period.limit as i64).into(), // a limit is small
+        ];
         let bookings = db.rows(
             "SELECT booking, position, kind, amount, balance, booked_at FROM bookings
              WHERE account = $1 AND booking > $2 AND booked_at >= $3 AND booked_at < $4
              ORDER BY booking LIMIT $5",
-            &[
-                account.into(),
-                period.after.into(),
-                period.from.unwrap_or(first).into(),
-                period.to.unwrap_or(last).into(),
-                (period.limit as i64).into(), // a limit is small
-            ],
+            &values,
         );
         let bookings = bookings.await?.iter().map(booking).collect::<Result<_, _>>()?;
         Ok(Some(bookings))
     }
 }
 
-/// Nothing is booked later.
-const END_OF_TIME: OffsetDateTime = time::macros::datetime!(9999-12-31 0:00 UTC);
+/// 9999-12-31: nothing is booked later.
+const END_OF_TIME: Duration = Duration::seconds(253_402_214_400);
 
 fn booking(row: &SqlRow) -> Result<Booking, SqlError> {
     Ok(Booking {

@@ -3,6 +3,11 @@
 //! An [`Advance`] is all that moves with one: the checkpoint, what was parked or let go on the way,
 //! and the [`Lease`] it is written under. A store keeps it in the transaction of what the events
 //! changed, so the effect of each is exactly once however often the process dies.
+//!
+//! Parked keys move while the checkpoint stands, so the position alone cannot tell a batch that is
+//! sent again, or that was delayed on its way and comes late, from new work. Therefore a store keeps
+//! the token and the [`Advance::step`] of the last one: the same again changes nothing, and whatever
+//! is older is refused.
 
 use std::fmt;
 
@@ -64,8 +69,10 @@ pub struct Advance {
     /// Whose.
     pub partition: PartitionId,
     /// The position it continues from; the store refuses it unless its own checkpoint is there.
-    /// (Sent again after a lost reply, it finds its own checkpoint and changes nothing.)
     pub from: GlobalPosition,
+    /// Its number under this lease, greater than that of any before it. Sent again after a lost
+    /// reply it has the same number, and what is stored already changes nothing.
+    pub step: u64,
     /// The new checkpoint. It may be where the old one is if something was parked, or let go.
     pub checkpoint: Checkpoint,
     /// What became of parked keys, in this order.

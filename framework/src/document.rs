@@ -52,7 +52,7 @@ pub trait DocumentStore: CheckpointStore {
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] if the lease is, else [`StoreError::Checkpoint`] if the stored
-    /// checkpoint is not at `from`; nothing is stored then.
+    /// checkpoint is not at `from` or a later step is stored; nothing is stored then.
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
 }
 

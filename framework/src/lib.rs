@@ -49,10 +49,10 @@ pub mod web;
 
 pub use aggregate::Aggregate;
 pub use application::{Application, ApplicationBuilder, Readiness};
+pub use checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId, partition_of};
 pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, Encoded, EventCodec, Upcaster};
 pub use command::{CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_COMMAND_ID_BYTES};
-pub use checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId, partition_of};
 pub use document::{DocumentBatch, DocumentStore, Store};
 pub use error::{BoxError, CommandError, ReadError, StartError, StoreError};
 pub use event::{EventEnvelope, Metadata, NewEvent, RecordedEvent};
@@ -77,7 +77,6 @@ pub use store::sql::sqlite::{SqliteOptions, SqliteStore};
 pub use stream::{
     ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_ID_BYTES, StreamId, StreamVersion,
 };
-
 pub use version::{Version, VersionStore};
 
 #[cfg(doctest)]

@@ -48,8 +48,10 @@ pub enum ParkedRequest {
 pub enum ParkedChange {
     /// It stands at this event, for the first time, still or anew: what is stored of it is replaced
     /// but for `since` and those of its queue that come after; `queue` and `request` are not read.
+    /// Its request is done with, unless it is to skip this very event.
     Park(ParkedKey),
-    /// This event of the key waits behind the others.
+    /// This event of the key waits behind the others. A store refuses it, and all that comes with
+    /// it, if the key is not parked.
     Queue {
         /// The parked key.
         key: String,

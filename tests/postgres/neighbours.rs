@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use actum::{
-    Checkpoint, DocumentBatch, DocumentStore, EventStore, ExpectedVersion, Filter, GlobalPosition,
-    LeaseStore, PostgresStore, StoreError,
+    Advance, Checkpoint, DocumentBatch, DocumentStore, EventStore, ExpectedVersion, Filter,
+    GlobalPosition, LeaseStore, PartitionId, PostgresStore, StoreError,
 };
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
@@ -36,7 +36,7 @@ async fn read_all(store: &PostgresStore) -> usize {
 async fn document(store: &PostgresStore, owner: Uuid) -> DocumentBatch {
     let lease = within(async {
         loop {
-            let lease = store.acquire_lease("sums@1", owner, Duration::from_secs(60)).await;
+            let lease = store.acquire_lease("sums@1/0", owner, Duration::from_secs(60)).await;
             if let Ok(Some(lease)) = lease {
                 return lease;
             }
@@ -44,13 +44,15 @@ async fn document(store: &PostgresStore, owner: Uuid) -> DocumentBatch {
     });
     let (lease, log_id) = (lease.await, store.identity().log_id);
     let event_id = Uuid::now_v7();
-    DocumentBatch {
-        model: "sums@1".into(),
-        documents: vec![("a".into(), "1".into())],
+    let advance = Advance {
+        partition: PartitionId::new("sums@1", 0),
         from: GlobalPosition::ZERO,
+        step: 1,
         checkpoint: Checkpoint { log_id, position: GlobalPosition(1), event_id },
+        parked: vec![],
         lease,
-    }
+    };
+    DocumentBatch { documents: vec![("a".into(), "1".into())], advance }
 }
 
 #[tokio::test]
@@ -148,8 +150,10 @@ async fn blocked_documents_hold_up_no_command() {
     store.save_documents(batch.clone()).await.unwrap();
     root.execute("BEGIN").await.unwrap();
     root.execute("SELECT FROM actum.documents FOR UPDATE").await.unwrap();
-    let next = Checkpoint { position: GlobalPosition(2), ..batch.checkpoint };
-    let next = DocumentBatch { from: GlobalPosition(1), checkpoint: next, ..batch };
+    let mut next = batch;
+    next.advance.from = GlobalPosition(1);
+    next.advance.step = 2;
+    next.advance.checkpoint.position = GlobalPosition(2);
     let saving: Vec<_> = (0..8)
         .map(|_| {
             let (store, next) = (store.clone(), next.clone());
@@ -171,9 +175,10 @@ async fn blocked_documents_hold_up_no_command() {
     // F6: of several that save the same step one does, the others find it done.
     let racing = (0..8).map(|n: u64| {
         let (store, mut next) = (store.clone(), next.clone());
-        next.from = GlobalPosition(2);
-        next.checkpoint.position = GlobalPosition(3);
-        next.checkpoint.event_id = Uuid::from_u128(n.into());
+        next.advance.from = GlobalPosition(2);
+        next.advance.step = 3;
+        next.advance.checkpoint.position = GlobalPosition(3);
+        next.advance.checkpoint.event_id = Uuid::from_u128(n.into());
         tokio::spawn(async move { store.save_documents(next).await })
     });
     let mut saved = 0;

@@ -5,19 +5,33 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use actum::{
-    Append, AppendOutcome, Checkpoint, CommandKey, DocumentBatch, DocumentStore, EventStore,
-    Filter, GlobalPosition, Lease, LeaseStore, NotCommitted, SqliteOptions, SqliteStore,
-    StartError, StreamVersion,
+    Advance, Append, AppendOutcome, Checkpoint, CheckpointStore, CommandKey, DocumentBatch,
+    DocumentStore, EventStore, Filter, GlobalPosition, LeaseStore, NotCommitted, PartitionId,
+    SqliteOptions, SqliteStore, StartError, StreamVersion,
 };
 use uuid::Uuid;
 
 use super::{append, quick, raw, refusal};
 use crate::directory::Directory;
 
-/// The lease under which documents of this name are written.
-async fn lease(store: &SqliteStore, name: &str) -> Lease {
-    let granted = store.acquire_lease(name, Uuid::now_v7(), Duration::from_secs(600)).await;
-    granted.unwrap().unwrap()
+/// These documents of this model, under a lease of their own, and a checkpoint after the first event.
+async fn batch(store: &SqliteStore, model: &str, documents: &[(String, String)]) -> DocumentBatch {
+    let partition = PartitionId::new(model, 0);
+    let lasting = Duration::from_secs(600);
+    let lease = store.acquire_lease(&partition.to_string(), Uuid::now_v7(), lasting).await;
+    let advance = Advance {
+        partition,
+        from: GlobalPosition::ZERO,
+        step: 1,
+        checkpoint: Checkpoint {
+            log_id: Uuid::nil(),
+            position: GlobalPosition(1),
+            event_id: Uuid::nil(),
+        },
+        parked: vec![],
+        lease: lease.unwrap().unwrap(),
+    };
+    DocumentBatch { documents: documents.to_vec(), advance }
 }
 
 /// The locks which the kernel keeps for the processes that have this file open.
@@ -120,18 +134,7 @@ async fn keys_with_odd_characters_are_found_again() {
         }
     }
     let documents: Vec<_> = odd.iter().map(|key| (key.to_string(), format!("{key:?}"))).collect();
-    let batch = DocumentBatch {
-        model: "odd@1".into(),
-        documents: documents.clone(),
-        from: GlobalPosition::ZERO,
-        checkpoint: Checkpoint {
-            log_id: Uuid::nil(),
-            position: GlobalPosition(1),
-            event_id: Uuid::nil(),
-        },
-        lease: lease(&store, "odd@1").await,
-    };
-    store.save_documents(batch).await.unwrap();
+    store.save_documents(batch(&store, "odd@1", &documents).await).await.unwrap();
     for (key, body) in documents {
         let found = store.load_documents("odd@1", std::slice::from_ref(&key)).await.unwrap();
         assert_eq!(found, [(key, body)]);
@@ -174,29 +177,20 @@ async fn a_refused_side_write_fails_alone() {
     let trigger = "CREATE TRIGGER no BEFORE INSERT ON documents WHEN NEW.model = 'bad@1'
                    BEGIN SELECT RAISE(ABORT, 'not this one'); END";
     sqlx::query(trigger).execute(&mut raw(&path).await).await.unwrap();
-    let (good, bad) = (lease(&store, "good@1").await, lease(&store, "bad@1").await);
-    let batch = |lease: Lease| DocumentBatch {
-        model: lease.name.clone(),
-        documents: vec![("1".into(), "{}".into())],
-        from: GlobalPosition::ZERO,
-        checkpoint: Checkpoint {
-            log_id: Uuid::nil(),
-            position: GlobalPosition(1),
-            event_id: Uuid::nil(),
-        },
-        lease,
-    };
+    let document = [("1".to_owned(), "{}".to_owned())];
+    let good = batch(&store, "good@1", &document).await;
+    let bad = batch(&store, "bad@1", &document).await;
     // Queued in one poll while the first append is under way, the rest is one batch.
     let (_, outcomes, good, bad) = tokio::join!(
         store.append(vec![append("1", 1)]),
         store.append(vec![append("1", 1)]),
-        store.save_documents(batch(good)),
-        store.save_documents(batch(bad)),
+        store.save_documents(good),
+        store.save_documents(bad),
     );
     assert!(matches!(outcomes[0], AppendOutcome::Committed(_)), "{outcomes:?}");
     good.unwrap();
     assert!(bad.unwrap_err().to_string().contains("not this one"));
-    assert_eq!(store.load_checkpoint("bad@1").await.unwrap(), None);
+    assert_eq!(store.load_checkpoint(&PartitionId::new("bad@1", 0)).await.unwrap(), None);
     assert_eq!(store.load_documents("good@1", &["1".into()]).await.unwrap().len(), 1);
 }
 

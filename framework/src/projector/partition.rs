@@ -72,7 +72,10 @@ impl Renewals {
                 }
                 match store.renew_lease(&lease, lease_for).await {
                     Ok(true) => {}
-                    Ok(false) => return drop(lost.send_replace(true)),
+                    Ok(false) => {
+                        lost.send_replace(true);
+                        return;
+                    }
                     Err(error) => {
                         warn!(lease = %lease.name, %error, "a lease cannot be renewed; trying again");
                     }

@@ -49,6 +49,11 @@ impl SqlValue {
     }
 }
 
+/// Numbers from outside, such as `?after=`, may be larger than any in a log.
+fn beyond(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
 /// The ways from a Rust type into a value, and from its `Option` into one that may be NULL.
 macro_rules! from {
     ($variant:ident: $($of:ty => $convert:expr),+ $(,)?) => {$(
@@ -70,8 +75,8 @@ from!(Integer:
     i64 => i64::from,
     i32 => i64::from,
     u32 => i64::from,
-    GlobalPosition => |position: GlobalPosition| position.0 as i64,
-    StreamVersion => |version: StreamVersion| version.0 as i64,
+    GlobalPosition => |position: GlobalPosition| beyond(position.0),
+    StreamVersion => |version: StreamVersion| beyond(version.0),
 );
 from!(Real: f64 => f64::from);
 from!(Text: String => String::from, &str => str::to_owned, &String => String::clone);

@@ -48,8 +48,8 @@ pub(crate) struct Batch<S> {
 pub(crate) struct Written {
     /// One for each append, in order.
     pub(crate) appends: Vec<AppendOutcome>,
-    /// One for each side write, in order.
-    pub(crate) side_writes: Vec<Result<(), StoreError>>,
+    /// One for each side write, in order; what was asked of it is told by the side write.
+    pub(crate) side_writes: Vec<Result<bool, StoreError>>,
     /// The last position of the log.
     pub(crate) head: GlobalPosition,
 }
@@ -87,7 +87,7 @@ pub(crate) trait Writer {
 enum Job<S> {
     Append(Vec<Append>, oneshot::Sender<Vec<AppendOutcome>>),
     #[allow(dead_code, reason = "not every store writes beside the appends")]
-    Side(S, oneshot::Sender<Result<(), StoreError>>),
+    Side(S, oneshot::Sender<Result<bool, StoreError>>),
 }
 
 /// The queue in front of a [`Writer`]. When the last clone is gone the writer finishes what is
@@ -150,7 +150,7 @@ impl<S: Send + 'static> Committer<S> {
 
     /// Writes beside the appends; answers when it is durable.
     #[allow(dead_code, reason = "not every store writes beside the appends")]
-    pub(crate) async fn write(&self, side_write: S) -> Result<(), StoreError> {
+    pub(crate) async fn write(&self, side_write: S) -> Result<bool, StoreError> {
         let (reply, outcome) = oneshot::channel();
         if self.queue.send(Job::Side(side_write, reply)).await.is_err() {
             return Err(StoreError::Unavailable("the writer has stopped".into()));
@@ -230,7 +230,7 @@ fn bytes(append: &Append) -> usize {
 struct Queued<S> {
     batch: Batch<S>,
     appenders: Vec<(usize, oneshot::Sender<Vec<AppendOutcome>>)>,
-    side_writers: Vec<oneshot::Sender<Result<(), StoreError>>>,
+    side_writers: Vec<oneshot::Sender<Result<bool, StoreError>>>,
     events: usize,
     bytes: usize,
 }

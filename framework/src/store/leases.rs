@@ -3,12 +3,13 @@
 //! Of one SQLite file there is one writing process, held by a file lock: a table in memory is
 //! enough, costs no sync, and no start waits until the lease of a dead process expires.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use crate::checkpoint::Advance;
 use crate::error::StoreError;
 use crate::lease::Lease;
 
@@ -16,6 +17,8 @@ use crate::lease::Lease;
 #[derive(Clone, Default)]
 pub(crate) struct Leases {
     grants: Arc<Mutex<HashMap<String, Grant>>>,
+    /// By model, the processes that could own partitions of it, and until when they are known.
+    members: Arc<Mutex<HashMap<String, BTreeMap<Uuid, Instant>>>>,
 }
 
 /// The last grant of a name.
@@ -29,6 +32,10 @@ struct Grant {
 impl Leases {
     fn grants(&self) -> MutexGuard<'_, HashMap<String, Grant>> {
         self.grants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn members(&self) -> MutexGuard<'_, HashMap<String, BTreeMap<Uuid, Instant>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn acquire(&self, name: &str, owner: Uuid, duration: Duration) -> Option<Lease> {
@@ -52,12 +59,47 @@ impl Leases {
         self.with(lease, |grant| grant.owner = None);
     }
 
+    /// Whether something may still be written under it.
+    pub(crate) fn is_held(&self, lease: &Lease) -> bool {
+        self.with(lease, |_| {})
+    }
+
     /// # Errors
     /// [`StoreError::LeaseLost`]: nothing may be written under this lease any more.
-    pub(crate) fn check(&self, lease: &Lease) -> Result<(), StoreError> {
-        match self.with(lease, |_| {}) {
+    pub(crate) fn check(&self, advance: &Advance) -> Result<(), StoreError> {
+        let name = advance.partition.to_string();
+        match advance.lease.name == name && self.is_held(&advance.lease) {
             true => Ok(()),
-            false => Err(StoreError::LeaseLost { name: lease.name.clone() }),
+            false => Err(StoreError::LeaseLost { name }),
+        }
+    }
+
+    /// Makes all tokens of a model's partitions void.
+    pub(crate) fn void(&self, model: &str) {
+        for (name, grant) in self.grants().iter_mut() {
+            if name.strip_prefix(model).is_some_and(|partition| partition.starts_with('/')) {
+                grant.owner = None;
+            }
+        }
+    }
+
+    pub(crate) fn holders(&self, names: &[String]) -> Vec<Option<Uuid>> {
+        let (now, grants) = (Instant::now(), self.grants());
+        let holder = |name| grants.get(name).filter(|last: &&Grant| now < last.until)?.owner;
+        names.iter().map(holder).collect()
+    }
+
+    pub(crate) fn join(&self, model: &str, process: Uuid, duration: Duration) -> Vec<Uuid> {
+        let (now, mut members) = (Instant::now(), self.members());
+        let members = members.entry(model.to_owned()).or_default();
+        members.retain(|_, until| now < *until);
+        members.insert(process, now + duration);
+        members.keys().copied().collect()
+    }
+
+    pub(crate) fn leave(&self, model: &str, process: Uuid) {
+        if let Some(members) = self.members().get_mut(model) {
+            members.remove(&process);
         }
     }
 

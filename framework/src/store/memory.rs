@@ -3,7 +3,9 @@
 //! It keeps every promise but durability. It is small on purpose: what it does with a batch is
 //! `plan` and nothing else.
 
-use std::collections::HashMap;
+mod read_side;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,11 +13,11 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use self::read_side::ReadSide;
 use super::leases::Leases;
 use super::plan::{Current, PastCommand, Row, plan};
 use crate::clock::{Clock, SystemClock};
 use crate::command::CommandKey;
-use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::event_store::{
@@ -29,6 +31,7 @@ use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
 #[derive(Clone)]
 pub struct MemoryStore {
     log: Arc<Mutex<Log>>,
+    read_side: Arc<Mutex<ReadSide>>,
     head: Arc<watch::Sender<GlobalPosition>>,
     leases: Leases,
     identity: LogIdentity,
@@ -42,8 +45,6 @@ struct Log {
     ids: HashMap<Uuid, (StreamId, Tip)>,
     commands: HashMap<String, PastCommand>,
     snapshots: HashMap<StreamId, Snapshot>,
-    documents: HashMap<(String, String), String>,
-    checkpoints: HashMap<String, Checkpoint>,
 }
 
 impl Default for MemoryStore {
@@ -62,14 +63,18 @@ impl MemoryStore {
     pub fn with_clock(clock: impl Clock) -> Self {
         let identity = LogIdentity { log_id: clock.new_id(), epoch: 1 };
         let head = Arc::new(watch::Sender::new(GlobalPosition::ZERO));
-        let (log, leases, clock) = (Arc::default(), Leases::default(), Arc::new(clock));
-        Self { log, head, leases, identity, clock }
+        let (log, read_side, leases) = (Arc::default(), Arc::default(), Leases::default());
+        Self { log, read_side, head, leases, identity, clock: Arc::new(clock) }
     }
 
     /// A panic while the lock is held cannot leave a half-written log: nothing under it runs code
     /// of the user's.
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_side(&self) -> MutexGuard<'_, ReadSide> {
+        self.read_side.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -178,6 +183,16 @@ impl EventStore for MemoryStore {
         Ok(page)
     }
 
+    async fn read_positions(
+        &self,
+        positions: &[GlobalPosition],
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+        let log = self.log();
+        let asked: BTreeSet<_> = positions.iter().filter(|position| position.0 > 0).collect();
+        let event = |position: &GlobalPosition| log.events.get(position.0 as usize - 1).cloned();
+        Ok(asked.into_iter().filter_map(event).collect())
+    }
+
     async fn head(&self) -> Result<GlobalPosition, StoreError> {
         Ok(self.log().head())
     }
@@ -212,37 +227,6 @@ impl SnapshotStore for MemoryStore {
 }
 
 #[async_trait]
-impl DocumentStore for MemoryStore {
-    async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError> {
-        Ok(self.log().checkpoints.get(model).copied())
-    }
-
-    async fn load_documents(
-        &self,
-        model: &str,
-        keys: &[String],
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        let log = self.log();
-        let body = |key: &String| log.documents.get(&(model.to_owned(), key.clone())).cloned();
-        Ok(keys.iter().filter_map(|key| body(key).map(|body| (key.clone(), body))).collect())
-    }
-
-    async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
-        let mut log = self.log();
-        self.leases.check(&batch.lease)?;
-        let stored = log.checkpoints.get(&batch.model).copied();
-        if !super::plan::continues(&batch, stored)? {
-            return Ok(());
-        }
-        for (key, body) in batch.documents {
-            log.documents.insert((batch.model.clone(), key), body);
-        }
-        log.checkpoints.insert(batch.model, batch.checkpoint);
-        Ok(())
-    }
-}
-
-#[async_trait]
 impl LeaseStore for MemoryStore {
     async fn acquire_lease(
         &self,
@@ -259,6 +243,24 @@ impl LeaseStore for MemoryStore {
 
     async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
         self.leases.release(lease);
+        Ok(())
+    }
+
+    async fn holders(&self, names: &[String]) -> Result<Vec<Option<Uuid>>, StoreError> {
+        Ok(self.leases.holders(names))
+    }
+
+    async fn join(
+        &self,
+        model: &str,
+        process: Uuid,
+        duration: Duration,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        Ok(self.leases.join(model, process, duration))
+    }
+
+    async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError> {
+        self.leases.leave(model, process);
         Ok(())
     }
 }

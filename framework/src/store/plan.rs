@@ -11,8 +11,6 @@ use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 use crate::command::{CommandKey, Committed, InvalidCommandId};
-use crate::document::{Checkpoint, DocumentBatch};
-use crate::error::StoreError;
 use crate::event::NewEvent;
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, MAX_APPEND_BYTES, MAX_EVENT_TYPE_BYTES,
@@ -234,25 +232,5 @@ pub(crate) fn confirmation(
         Some((_, past)) => Confirmation::Replayed(committed(past.tip, true)),
         None if actual == decided_at => Confirmation::Current,
         None => Confirmation::Stale { actual },
-    }
-}
-
-/// Whether a batch of documents is to be written over the `stored` checkpoint: not if it stands
-/// already, and an error if it does not continue from there.
-pub(crate) fn continues(
-    batch: &DocumentBatch,
-    stored: Option<Checkpoint>,
-) -> Result<bool, StoreError> {
-    let at = stored.map_or(GlobalPosition::ZERO, |checkpoint| checkpoint.position);
-    let refuse = |reason| Err(StoreError::Checkpoint { name: batch.model.clone(), reason });
-    if stored == Some(batch.checkpoint) {
-        return Ok(false);
-    }
-    if batch.checkpoint.position < batch.from {
-        return refuse(format!("it would move back to {}", batch.checkpoint.position));
-    }
-    match at == batch.from {
-        true => Ok(true),
-        false => refuse(format!("it is at {at}, the writer believed {}", batch.from)),
     }
 }

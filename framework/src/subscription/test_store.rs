@@ -13,16 +13,20 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::MemoryStore;
+use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
-use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
+use crate::document::{DocumentBatch, DocumentStore};
 use crate::error::StoreError;
-use crate::event::NewEvent;
+use crate::event::{NewEvent, RecordedEvent};
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
 };
 use crate::lease::{Lease, LeaseStore};
+use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::projection_store::ProjectionStore;
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{ExpectedVersion, GlobalPosition, StreamId, StreamVersion};
+use crate::version::{Version, VersionStore};
 
 /// What the store is about to do, or has just done.
 #[derive(Debug, Clone, PartialEq)]
@@ -113,7 +117,7 @@ impl EventStore for TestStore {
         stream: &StreamId,
         after: StreamVersion,
         limit: usize,
-    ) -> Result<Vec<crate::event::RecordedEvent>, StoreError> {
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
         self.memory.read_stream(stream, after, limit).await
     }
 
@@ -125,6 +129,13 @@ impl EventStore for TestStore {
     ) -> Result<Page, StoreError> {
         (self.hook)(Call::ReadAll(after)).await?;
         self.memory.read_all(after, filter, limit).await
+    }
+
+    async fn read_positions(
+        &self,
+        positions: &[GlobalPosition],
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+        self.memory.read_positions(positions).await
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {
@@ -159,12 +170,40 @@ impl SnapshotStore for TestStore {
 }
 
 #[async_trait]
-impl DocumentStore for TestStore {
-    async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError> {
+impl CheckpointStore for TestStore {
+    async fn load_checkpoint(
+        &self,
+        partition: &PartitionId,
+    ) -> Result<Option<Checkpoint>, StoreError> {
         (self.hook)(Call::LoadCheckpoint).await?;
-        self.memory.load_checkpoint(model).await
+        self.memory.load_checkpoint(partition).await
     }
 
+    async fn load_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+    ) -> Result<Vec<ParkedKey>, StoreError> {
+        self.memory.load_parked(model, of).await
+    }
+
+    async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
+        self.memory.load_skipped(model).await
+    }
+
+    async fn request_parked(
+        &self,
+        model: &str,
+        key: &str,
+        position: GlobalPosition,
+        request: ParkedRequest,
+    ) -> Result<bool, StoreError> {
+        self.memory.request_parked(model, key, position, request).await
+    }
+}
+
+#[async_trait]
+impl DocumentStore for TestStore {
     async fn load_documents(
         &self,
         model: &str,
@@ -174,6 +213,15 @@ impl DocumentStore for TestStore {
         let documents = self.memory.load_documents(model, keys).await?;
         (self.hook)(Call::Loaded).await?;
         Ok(documents)
+    }
+
+    async fn scan_documents(
+        &self,
+        model: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        self.memory.scan_documents(model, after, limit).await
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
@@ -206,4 +254,47 @@ impl LeaseStore for TestStore {
     async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
         self.memory.release_lease(lease).await
     }
+
+    async fn holders(&self, names: &[String]) -> Result<Vec<Option<Uuid>>, StoreError> {
+        self.memory.holders(names).await
+    }
+
+    async fn join(
+        &self,
+        model: &str,
+        process: Uuid,
+        duration: Duration,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        self.memory.join(model, process, duration).await
+    }
+
+    async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError> {
+        self.memory.leave(model, process).await
+    }
 }
+
+#[async_trait]
+impl VersionStore for TestStore {
+    async fn register_version(
+        &self,
+        name: &str,
+        version: u32,
+        partitions: u32,
+    ) -> Result<Vec<Version>, StoreError> {
+        self.memory.register_version(name, version, partitions).await
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
+        self.memory.versions(name).await
+    }
+
+    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {
+        self.memory.serve_version(name, from, to).await
+    }
+
+    async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError> {
+        self.memory.drop_version(name, version).await
+    }
+}
+
+impl ProjectionStore for TestStore {}

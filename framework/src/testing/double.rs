@@ -3,24 +3,29 @@
 //! For a test of your own code against a store's rare answers. To see an application survive
 //! them, put a [`FaultyStore`](super::FaultyStore) around a real store instead.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
-use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
-use crate::error::StoreError;
+use crate::document::{DocumentBatch, DocumentStore};
+use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
 };
 use crate::lease::{Lease, LeaseStore};
+use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::projection_store::{ProjectionDatabase, ProjectionStore};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+use crate::version::{Version, VersionStore};
 
-/// [`EventStore`] as `mockall` can take it: it cannot follow the lifetime inside an `Option<&_>`,
+/// [`EventStore`], [`CheckpointStore`] and [`DocumentStore`] as `mockall` can take them: it cannot follow the lifetime inside an `Option<&_>`,
 /// nor mock a part of a trait. Out of a user's sight, so that calls mean the real methods.
 pub trait Calls {
     fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome>;
@@ -42,10 +47,40 @@ pub trait Calls {
         filter: &Filter,
         limit: usize,
     ) -> Result<Page, StoreError>;
+    fn read_positions(
+        &self,
+        positions: &[GlobalPosition],
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
     fn head(&self) -> Result<GlobalPosition, StoreError>;
     fn identity(&self) -> LogIdentity;
     fn watch_head(&self) -> watch::Receiver<GlobalPosition>;
     fn is_sole_writer(&self) -> bool;
+    fn load_checkpoint(&self, partition: &PartitionId) -> Result<Option<Checkpoint>, StoreError>;
+    fn load_parked(
+        &self,
+        model: &str,
+        of: Option<Vec<String>>,
+    ) -> Result<Vec<ParkedKey>, StoreError>;
+    fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError>;
+    fn request_parked(
+        &self,
+        model: &str,
+        key: &str,
+        position: GlobalPosition,
+        request: ParkedRequest,
+    ) -> Result<bool, StoreError>;
+    fn load_documents(
+        &self,
+        model: &str,
+        keys: &[String],
+    ) -> Result<Vec<(String, String)>, StoreError>;
+    fn scan_documents(
+        &self,
+        model: &str,
+        after: Option<String>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError>;
+    fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
 }
 
 #[async_trait]
@@ -81,6 +116,13 @@ impl EventStore for MockStore {
         Calls::read_all(self, after, filter, limit)
     }
 
+    async fn read_positions(
+        &self,
+        positions: &[GlobalPosition],
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+        Calls::read_positions(self, positions)
+    }
+
     async fn head(&self) -> Result<GlobalPosition, StoreError> {
         Calls::head(self)
     }
@@ -95,6 +137,62 @@ impl EventStore for MockStore {
 
     fn is_sole_writer(&self) -> bool {
         Calls::is_sole_writer(self)
+    }
+}
+
+#[async_trait]
+impl CheckpointStore for MockStore {
+    async fn load_checkpoint(
+        &self,
+        partition: &PartitionId,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        Calls::load_checkpoint(self, partition)
+    }
+
+    async fn load_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+    ) -> Result<Vec<ParkedKey>, StoreError> {
+        Calls::load_parked(self, model, of.map(<[String]>::to_vec))
+    }
+
+    async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
+        Calls::load_skipped(self, model)
+    }
+
+    async fn request_parked(
+        &self,
+        model: &str,
+        key: &str,
+        position: GlobalPosition,
+        request: ParkedRequest,
+    ) -> Result<bool, StoreError> {
+        Calls::request_parked(self, model, key, position, request)
+    }
+}
+
+#[async_trait]
+impl DocumentStore for MockStore {
+    async fn load_documents(
+        &self,
+        model: &str,
+        keys: &[String],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        Calls::load_documents(self, model, keys)
+    }
+
+    async fn scan_documents(
+        &self,
+        model: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        Calls::scan_documents(self, model, after.map(str::to_owned), limit)
+    }
+
+    async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
+        Calls::save_documents(self, batch)
     }
 }
 
@@ -123,27 +221,49 @@ mockall::mock! {
             filter: &Filter,
             limit: usize,
         ) -> Result<Page, StoreError>;
+        fn read_positions(
+            &self,
+            positions: &[GlobalPosition],
+        ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
         fn head(&self) -> Result<GlobalPosition, StoreError>;
         fn identity(&self) -> LogIdentity;
         fn watch_head(&self) -> watch::Receiver<GlobalPosition>;
         fn is_sole_writer(&self) -> bool;
+        fn load_checkpoint(
+            &self,
+            partition: &PartitionId,
+        ) -> Result<Option<Checkpoint>, StoreError>;
+        fn load_parked(
+            &self,
+            model: &str,
+            of: Option<Vec<String>>,
+        ) -> Result<Vec<ParkedKey>, StoreError>;
+        fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError>;
+        fn request_parked(
+            &self,
+            model: &str,
+            key: &str,
+            position: GlobalPosition,
+            request: ParkedRequest,
+        ) -> Result<bool, StoreError>;
+        fn load_documents(
+            &self,
+            model: &str,
+            keys: &[String],
+        ) -> Result<Vec<(String, String)>, StoreError>;
+        fn scan_documents(
+            &self,
+            model: &str,
+            after: Option<String>,
+            limit: usize,
+        ) -> Result<Vec<(String, String)>, StoreError>;
+        fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
     }
 
     #[async_trait]
     impl SnapshotStore for Store {
         async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError>;
         async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError>;
-    }
-
-    #[async_trait]
-    impl DocumentStore for Store {
-        async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError>;
-        async fn load_documents(
-            &self,
-            model: &str,
-            keys: &[String],
-        ) -> Result<Vec<(String, String)>, StoreError>;
-        async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
     }
 
     #[async_trait]
@@ -156,6 +276,37 @@ mockall::mock! {
         ) -> Result<Option<Lease>, StoreError>;
         async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError>;
         async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError>;
+        async fn holders(&self, names: &[String]) -> Result<Vec<Option<Uuid>>, StoreError>;
+        async fn join(
+            &self,
+            model: &str,
+            process: Uuid,
+            duration: Duration,
+        ) -> Result<Vec<Uuid>, StoreError>;
+        async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError>;
+    }
+
+    #[async_trait]
+    impl VersionStore for Store {
+        async fn register_version(
+            &self,
+            name: &str,
+            version: u32,
+            partitions: u32,
+        ) -> Result<Vec<Version>, StoreError>;
+        async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError>;
+        async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError>;
+        async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError>;
+    }
+
+    #[async_trait]
+    impl ProjectionStore for Store {
+        async fn open_projection(
+            &self,
+            name: &str,
+            version: u32,
+        ) -> Result<Arc<dyn ProjectionDatabase>, StartError>;
+        async fn drop_projection(&self, name: &str, version: u32) -> Result<(), StoreError>;
     }
 }
 

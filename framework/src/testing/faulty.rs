@@ -8,16 +8,20 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
-use crate::document::{Checkpoint, DocumentBatch, DocumentStore, Store};
-use crate::error::StoreError;
+use crate::document::{DocumentBatch, DocumentStore, Store};
+use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, NotCommitted, Page,
 };
 use crate::lease::{Lease, LeaseStore};
+use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::projection_store::{ProjectionDatabase, ProjectionStore};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+use crate::version::{Version, VersionStore};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +121,13 @@ impl<S: Store> EventStore for FaultyStore<S> {
         self.inner.read_all(after, filter, limit).await
     }
 
+    async fn read_positions(
+        &self,
+        positions: &[GlobalPosition],
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+        self.inner.read_positions(positions).await
+    }
+
     async fn head(&self) -> Result<GlobalPosition, StoreError> {
         self.inner.head().await
     }
@@ -151,17 +162,54 @@ impl<S: Store> SnapshotStore for FaultyStore<S> {
 }
 
 #[async_trait]
-impl<S: Store> DocumentStore for FaultyStore<S> {
-    async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError> {
-        self.inner.load_checkpoint(model).await
+impl<S: Store> CheckpointStore for FaultyStore<S> {
+    async fn load_checkpoint(
+        &self,
+        partition: &PartitionId,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        self.inner.load_checkpoint(partition).await
     }
 
+    async fn load_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+    ) -> Result<Vec<ParkedKey>, StoreError> {
+        self.inner.load_parked(model, of).await
+    }
+
+    async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
+        self.inner.load_skipped(model).await
+    }
+
+    async fn request_parked(
+        &self,
+        model: &str,
+        key: &str,
+        position: GlobalPosition,
+        request: ParkedRequest,
+    ) -> Result<bool, StoreError> {
+        self.inner.request_parked(model, key, position, request).await
+    }
+}
+
+#[async_trait]
+impl<S: Store> DocumentStore for FaultyStore<S> {
     async fn load_documents(
         &self,
         model: &str,
         keys: &[String],
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.inner.load_documents(model, keys).await
+    }
+
+    async fn scan_documents(
+        &self,
+        model: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        self.inner.scan_documents(model, after, limit).await
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
@@ -186,5 +234,62 @@ impl<S: Store> LeaseStore for FaultyStore<S> {
 
     async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
         self.inner.release_lease(lease).await
+    }
+
+    async fn holders(&self, names: &[String]) -> Result<Vec<Option<Uuid>>, StoreError> {
+        self.inner.holders(names).await
+    }
+
+    async fn join(
+        &self,
+        model: &str,
+        process: Uuid,
+        duration: Duration,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        self.inner.join(model, process, duration).await
+    }
+
+    async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError> {
+        self.inner.leave(model, process).await
+    }
+}
+
+#[async_trait]
+impl<S: Store> VersionStore for FaultyStore<S> {
+    async fn register_version(
+        &self,
+        name: &str,
+        version: u32,
+        partitions: u32,
+    ) -> Result<Vec<Version>, StoreError> {
+        self.inner.register_version(name, version, partitions).await
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
+        self.inner.versions(name).await
+    }
+
+    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {
+        self.inner.serve_version(name, from, to).await
+    }
+
+    async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError> {
+        self.inner.drop_version(name, version).await
+    }
+}
+
+/// Their connections are their own: what is scripted here does not reach them.
+#[async_trait]
+impl<S: Store> ProjectionStore for FaultyStore<S> {
+    async fn open_projection(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> Result<Arc<dyn ProjectionDatabase>, StartError> {
+        self.inner.open_projection(name, version).await
+    }
+
+    async fn drop_projection(&self, name: &str, version: u32) -> Result<(), StoreError> {
+        self.inner.drop_projection(name, version).await
     }
 }

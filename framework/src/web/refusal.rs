@@ -94,7 +94,7 @@ impl From<ReadError> for Problem {
             }
             ReadError::Unavailable(store) => Self::of_store(store),
             ReadError::Overloaded(_) => Self::overloaded(),
-            ReadError::NotRegistered(_) => Self::internal(&error),
+            ReadError::NotRegistered(_) | ReadError::Failed { .. } => Self::internal(&error),
             ReadError::InvalidId(invalid) => Self::new(400, "invalid_id", invalid.to_string()),
             ReadError::Stopping => Self::stopping(),
         }

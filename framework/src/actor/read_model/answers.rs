@@ -10,8 +10,9 @@ use actix::fut::{ActorFutureExt, WrapFuture};
 use actix::{AsyncContext, Context};
 
 use super::actor::ReadModelActor;
+use super::partition;
 use super::read::{Loading, Read};
-use crate::document::Checkpoint;
+use crate::checkpoint::Checkpoint;
 use crate::error::{ReadError, StoreError};
 use crate::read_model::ReadModel;
 
@@ -56,7 +57,8 @@ impl<M: ReadModel> ReadModelActor<M> {
         let load = async move {
             // In this order: the checkpoint is not older than the documents.
             let documents = store.load_documents(&name, &keys).await?;
-            let stored = if has_rivals { store.load_checkpoint(&name).await? } else { None };
+            let stored =
+                if has_rivals { store.load_checkpoint(&partition(&name)).await? } else { None };
             Ok((documents, stored))
         };
         ctx.spawn(load.into_actor(self).map(move |loaded, act, ctx| {

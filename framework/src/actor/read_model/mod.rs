@@ -34,6 +34,7 @@ use uuid::Uuid;
 
 use self::actor::ReadModelActor;
 pub(crate) use self::handle::{Progress, ReadModelControl, ReadModelHandle, State};
+use crate::checkpoint::PartitionId;
 use crate::document::Store;
 use crate::error::StartError;
 use crate::read_model::ReadModel;
@@ -98,6 +99,11 @@ impl Default for ReadModelSettings {
 /// `balance@1`: what documents and checkpoint are stored under.
 fn versioned_name<M: ReadModel>() -> String {
     format!("{}@{}", M::NAME, M::VERSION)
+}
+
+/// The one partition of a read model.
+fn partition(name: &str) -> PartitionId {
+    PartitionId::new(name, 0)
 }
 
 /// Starts the read model `M` on an arbiter, from its checkpoint; `owner` names this process. If

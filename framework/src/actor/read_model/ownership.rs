@@ -15,9 +15,11 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::actor::ReadModelActor;
+use super::partition;
 use super::resume;
 use super::term::{Term, position};
-use crate::document::{Checkpoint, Store};
+use crate::checkpoint::Checkpoint;
+use crate::document::Store;
 use crate::error::StoreError;
 use crate::lease::Lease;
 use crate::read_model::ReadModel;
@@ -41,7 +43,7 @@ pub(super) async fn attempt(
     owner: Uuid,
     lease_for: Duration,
 ) -> Result<Attempt, StoreError> {
-    let lease = store.acquire_lease(name, owner, lease_for).await?;
+    let lease = store.acquire_lease(&partition(name).to_string(), owner, lease_for).await?;
     let checkpoint = match &lease {
         Some(_) => resume::checkpoint(store, name).await?,
         None => resume::glimpse(store, name).await?,

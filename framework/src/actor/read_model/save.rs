@@ -11,20 +11,22 @@ use super::actor::ReadModelActor;
 use super::answers::ahead_of;
 use super::fold::Reached;
 use super::handle::State;
-use super::resume::event_at;
+use super::partition;
+use crate::checkpoint::{Advance, Checkpoint};
 use crate::crash;
-use crate::document::{Checkpoint, DocumentBatch, Store};
+use crate::document::{DocumentBatch, Store};
 use crate::error::StoreError;
 use crate::lease::Lease;
 use crate::read_model::ReadModel;
 use crate::stream::GlobalPosition;
-use crate::subscription::Pause;
+use crate::subscription::{Pause, event_at};
 
 /// What is to be stored.
 struct Save {
     name: Arc<str>,
     documents: Vec<(String, String)>,
     from: GlobalPosition,
+    step: u64,
     lease: Lease,
     to: Reached,
 }
@@ -36,7 +38,7 @@ struct Save {
 /// The checkpoint was moved by somebody else, or the log is not the one that was folded. Nothing
 /// may be stored any more.
 async fn store_all(store: &dyn Store, save: Save, mut pause: Pause) -> Result<(), StoreError> {
-    let Save { name, documents, from, lease, to } = save;
+    let Save { name, documents, from, step, lease, to } = save;
     let event_id = loop {
         match to.event_id {
             Some(event_id) => break event_id,
@@ -53,7 +55,12 @@ async fn store_all(store: &dyn Store, save: Save, mut pause: Pause) -> Result<()
     };
     let checkpoint =
         Checkpoint { log_id: store.identity().log_id, position: to.position, event_id };
-    let batch = DocumentBatch { model: name.to_string(), documents, from, checkpoint, lease };
+    let partition = partition(&name);
+    let parked = Vec::new();
+    let batch = DocumentBatch {
+        documents,
+        advance: Advance { partition, from, step, checkpoint, parked, lease },
+    };
     crash::point("read_model.before_save");
     while let Err(error) = store.save_documents(batch.clone()).await {
         retry(&name, error, &mut pause).await?;
@@ -78,7 +85,9 @@ pub(super) async fn load(
         // In this order: the checkpoint is not older than the documents.
         let documents = store.load_documents(name, keys).await;
         let loaded = match documents {
-            Ok(documents) => store.load_checkpoint(name).await.map(|stored| (documents, stored)),
+            Ok(documents) => {
+                store.load_checkpoint(&partition(name)).await.map(|stored| (documents, stored))
+            }
             Err(error) => Err(error),
         };
         match loaded {
@@ -142,8 +151,9 @@ impl<M: ReadModel> ReadModelActor<M> {
         };
         term.is_saving = true;
         term.unsaved_since = None;
-        let (from, to) = (term.saved, term.reached);
-        let save = Save { name: Arc::clone(&self.name), documents, from, lease, to };
+        term.saves += 1;
+        let (from, step, to) = (term.saved, term.saves, term.reached);
+        let save = Save { name: Arc::clone(&self.name), documents, from, step, lease, to };
         let (store, pause) = (Arc::clone(&self.store), self.pause());
         let saving = async move { store_all(&*store, save, pause).await };
         self.beside(ctx, saving, move |result, act, ctx| {

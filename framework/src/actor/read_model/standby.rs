@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::actor::ReadModelActor;
 use super::resume;
 use super::term::position;
-use crate::document::Checkpoint;
+use crate::checkpoint::Checkpoint;
 use crate::error::StoreError;
 use crate::read_model::ReadModel;
 

@@ -9,7 +9,7 @@ use actix::SpawnHandle;
 
 use super::documents::Documents;
 use super::fold::Reached;
-use crate::document::Checkpoint;
+use crate::checkpoint::Checkpoint;
 use crate::lease::Lease;
 use crate::read_model::ReadModel;
 use crate::stream::GlobalPosition;
@@ -22,6 +22,8 @@ pub(super) struct Term<M> {
     /// Reads are answered up to here: what is folded, or, on a standby, what the owner has saved.
     pub(super) reached: Reached,
     pub(super) saved: GlobalPosition,
+    /// How many saves were begun under the lease.
+    pub(super) saves: u64,
     /// When the oldest step that no save has taken up was folded.
     pub(super) unsaved_since: Option<Instant>,
     pub(super) is_saving: bool,
@@ -47,6 +49,7 @@ impl<M: ReadModel> Term<M> {
             documents: Documents::none(),
             reached: Reached { position: seen, event_id: None },
             saved: seen,
+            saves: 0,
             unsaved_since: None,
             is_saving: false,
             is_loading: false,

@@ -88,7 +88,7 @@ fn written(batch: &Batch<&'static str>) -> Written {
     };
     let side = |side: &&str| match *side {
         "bad" => Err(StoreError::Unavailable("told to".into())),
-        _ => Ok(()),
+        _ => Ok(true),
     };
     let appends: Vec<_> = batch.appends.iter().map(outcome).collect();
     let side_writes = batch.side_writes.iter().map(side).collect();

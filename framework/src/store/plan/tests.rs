@@ -2,12 +2,10 @@
 //!
 //! The conformance suite puts the same rules to whole stores; here they need none.
 
-use super::{Current, PastCommand, Plan, confirmation, continues, plan};
+use super::{Current, PastCommand, Plan, confirmation, plan};
 use crate::command::CommandKey;
-use crate::document::{Checkpoint, DocumentBatch};
 use crate::event::NewEvent;
 use crate::event_store::{Append, AppendOutcome, Confirmation, NotCommitted};
-use crate::lease::Lease;
 use crate::stream::ExpectedVersion::{self, Any, Exact, NoStream, StreamExists};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
 use uuid::Uuid;
@@ -231,27 +229,4 @@ fn a_confirmation_looks_for_the_command_before_the_version() {
     assert_eq!(at(Some((&key, &other)), 5), Confirmation::KeyReused);
     let Confirmation::Replayed(past) = at(Some((&key, &same)), 6) else { panic!("not replayed") };
     assert_eq!((past.version.0, past.position.0, past.replayed), (1, 1, true));
-}
-
-#[test]
-fn documents_continue_only_from_the_stored_checkpoint() {
-    let checkpoint = |position| Checkpoint {
-        log_id: Uuid::nil(),
-        position: GlobalPosition(position),
-        event_id: Uuid::from_u128(position.into()),
-    };
-    let told = |from, to, stored: Option<u64>| {
-        let (model, documents) = ("m@1".to_owned(), Vec::new());
-        let (from, to) = (GlobalPosition(from), checkpoint(to));
-        let lease = Lease { name: model.clone(), owner: Uuid::nil(), token: 1 };
-        let batch = DocumentBatch { model, documents, from, checkpoint: to, lease };
-        continues(&batch, stored.map(checkpoint)).ok()
-    };
-    assert_eq!(told(0, 3, None), Some(true));
-    assert_eq!(told(3, 5, Some(3)), Some(true));
-    assert_eq!(told(3, 5, Some(5)), Some(false), "sent again");
-    assert_eq!(told(0, 5, Some(3)), None, "behind");
-    assert_eq!(told(4, 5, Some(3)), None, "ahead");
-    assert_eq!(told(1, 5, None), None, "never saved");
-    assert_eq!(told(3, 2, Some(3)), None, "backwards");
 }

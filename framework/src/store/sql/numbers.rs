@@ -1,5 +1,7 @@
 //! The log's numbers, as a database hands them over and as it must not.
 
+use std::collections::BTreeSet;
+
 use crate::error::StoreError;
 use crate::store::plan::PastCommand;
 use crate::stream::{GlobalPosition, StreamVersion, Tip};
@@ -28,6 +30,12 @@ pub(super) fn is_beyond(after: u64, limit: usize) -> bool {
 /// A limit as databases take it.
 pub(super) fn most(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// The positions that an event can have, in order and each once.
+pub(super) fn possible(positions: &[GlobalPosition]) -> Vec<i64> {
+    let positions = positions.iter().filter_map(|position| i64::try_from(position.0).ok());
+    positions.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Asserts that numbers follow one another, beginning after `after`.

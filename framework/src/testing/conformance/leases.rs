@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::documents::{batch, body};
+use super::documents::{batch, body, partition};
 use crate::document::Store;
 use crate::error::StoreError;
 use crate::lease::Lease;
 
-const NAME: &str = "balance@1";
+const NAME: &str = "balance@1/0";
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(600);
 const SHORT: Duration = Duration::from_millis(20);
@@ -36,12 +36,12 @@ async fn take_over(store: &impl Store, owner: Uuid) -> Lease {
 /// Void: it is not renewed and stores nothing.
 async fn assert_lost(store: &impl Store, lease: &Lease) {
     assert!(!store.renew_lease(lease, LONG).await.unwrap(), "{lease:?} is renewed");
-    let before = store.load_checkpoint(NAME).await.unwrap();
+    let before = store.load_checkpoint(&partition()).await.unwrap();
     let from = before.map_or(0, |checkpoint| checkpoint.position.0);
     let saved = store.save_documents(batch(lease, from, from + 1, &[("late", "1")])).await;
     assert!(matches!(&saved, Err(StoreError::LeaseLost { name }) if name == NAME), "{saved:?}");
-    assert_eq!(store.load_checkpoint(NAME).await.unwrap(), before);
-    assert_eq!(body(store, NAME, "late").await, None);
+    assert_eq!(store.load_checkpoint(&partition()).await.unwrap(), before);
+    assert_eq!(body(store, "balance@1", "late").await, None);
 }
 
 /// Held by one, it is nobody else's; leases of other names have nothing to do with it.
@@ -49,8 +49,8 @@ pub async fn a_lease_has_one_owner_at_a_time(store: impl Store) {
     let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
     let lease = acquire(&store, one, LONG).await.unwrap();
     assert_eq!(acquire(&store, two, LONG).await, None);
-    let other = store.acquire_lease("balance@2", two, LONG).await.unwrap().unwrap();
-    assert_eq!((&*other.name, other.owner), ("balance@2", two));
+    let other = store.acquire_lease("balance@2/0", two, LONG).await.unwrap().unwrap();
+    assert_eq!((&*other.name, other.owner), ("balance@2/0", two));
     assert!(store.renew_lease(&lease, LONG).await.unwrap());
     assert_eq!(acquire(&store, two, LONG).await, None);
     store.save_documents(batch(&lease, 0, 1, &[("a", "1")])).await.unwrap();
@@ -80,7 +80,7 @@ pub async fn an_expired_lease_is_taken_over_and_its_old_token_is_void(store: imp
     store.release_lease(&first).await.unwrap();
     assert_eq!(acquire(&store, one, LONG).await, None);
     store.save_documents(batch(&second, 1, 2, &[("a", "2")])).await.unwrap();
-    assert_eq!(body(&store, NAME, "a").await.as_deref(), Some("2"));
+    assert_eq!(body(&store, "balance@1", "a").await.as_deref(), Some("2"));
 }
 
 /// A pause alone does no harm: without a rival the owner goes on.
@@ -131,7 +131,8 @@ pub async fn whoever_takes_over_finds_all_that_was_stored_before(store: impl Sto
             for _ in 0..20 {
                 // It expires at once, so that each takes over in the middle of another's writes.
                 let Some(lease) = acquire(&store, owner, Duration::ZERO).await else { continue };
-                let mut at = store.load_checkpoint(NAME).await.unwrap().map_or(0, |c| c.position.0);
+                let mut at =
+                    store.load_checkpoint(&partition()).await.unwrap().map_or(0, |c| c.position.0);
                 loop {
                     match store.save_documents(batch(&lease, at, at + 1, &[("a", "1")])).await {
                         Ok(()) => (at, kept) = (at + 1, kept + 1),
@@ -150,7 +151,7 @@ pub async fn whoever_takes_over_finds_all_that_was_stored_before(store: impl Sto
     for owner in owners.collect::<Vec<_>>() {
         kept += owner.await.unwrap();
     }
-    let checkpoint = store.load_checkpoint(NAME).await.unwrap().unwrap();
+    let checkpoint = store.load_checkpoint(&partition()).await.unwrap().unwrap();
     assert_eq!(checkpoint.position.0, kept);
     assert!(kept > 0);
 }

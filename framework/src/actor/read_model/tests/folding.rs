@@ -71,7 +71,7 @@ async fn a_read_model_that_cannot_save_pauses_in_bounded_memory_and_slows_no_oth
         let closed = closed.load(Ordering::Relaxed);
         Box::pin(async move {
             match call {
-                Call::Save(batch) if closed && batch.model == "brittle@1" => {
+                Call::Save(batch) if closed && batch.advance.partition.model == "brittle@1" => {
                     Err(StoreError::Unavailable("closed".into()))
                 }
                 _ => Ok(()),
@@ -146,7 +146,10 @@ async fn many_changes_of_one_document_are_one_write_and_stopping_saves_them() {
     model.flush_and_stop().await;
     let saves = saves.lock().unwrap().clone();
     let [save] = &saves[..] else { panic!("{} saves", saves.len()) };
-    assert_eq!((save.documents.len(), save.from.0, save.checkpoint.position.0), (1, 0, 100));
+    assert_eq!(
+        (save.documents.len(), save.advance.from.0, save.advance.checkpoint.position.0),
+        (1, 0, 100)
+    );
     assert_eq!(model.progress().state, State::Stopped);
     let late = model.read("a", GlobalPosition::ZERO, WITHIN).await;
     assert!(matches!(late, Err(ReadError::Stopping)), "{late:?}");

@@ -38,7 +38,10 @@ async fn a_half_applied_document_is_never_saved_and_nothing_else_as_if_it_were_w
     assert_eq!(halted(&brittle).await.0, 3);
     brittle.flush_and_stop().await;
     // "a" is lost to memory: a checkpoint after its first event would leave that event out.
-    assert_eq!(store.memory.load_checkpoint("brittle@1").await.unwrap(), None);
+    assert_eq!(
+        store.memory.load_checkpoint(&PartitionId::new("brittle@1", 0)).await.unwrap(),
+        None
+    );
     let keys = ["a".to_owned(), "b".to_owned()];
     assert_eq!(store.memory.load_documents("brittle@1", &keys).await.unwrap(), []);
 }
@@ -67,12 +70,17 @@ async fn refused(checkpoint: impl Fn(Checkpoint) -> Checkpoint) -> String {
         memory.read_all(GlobalPosition::ZERO, &Filter::all(), 1).await.unwrap().events[0].event_id;
     let good =
         Checkpoint { log_id: memory.identity().log_id, position: GlobalPosition(1), event_id };
-    let (model, from) = ("sums@1".to_owned(), GlobalPosition::ZERO);
-    let lease =
-        memory.acquire_lease(&model, Uuid::now_v7(), Duration::ZERO).await.unwrap().unwrap();
-    let (documents, checkpoint) = (vec![], checkpoint(good));
-    let batch = DocumentBatch { model, documents, from, checkpoint, lease };
-    memory.save_documents(batch).await.unwrap();
+    let partition = PartitionId::new("sums@1", 0);
+    let lease = memory.acquire_lease(&partition.to_string(), Uuid::now_v7(), Duration::ZERO).await;
+    let advance = Advance {
+        partition,
+        from: GlobalPosition::ZERO,
+        step: 1,
+        checkpoint: checkpoint(good),
+        parked: vec![],
+        lease: lease.unwrap().unwrap(),
+    };
+    memory.save_documents(DocumentBatch { documents: vec![], advance }).await.unwrap();
     match Process::new(memory, small()).start::<Sums>(1).await {
         Ok(_) => "accepted".to_owned(),
         Err(error) => error.to_string(),
@@ -122,13 +130,15 @@ async fn documents_that_somebody_moved_on_beside_its_lease_are_not_folded_on() {
         position: GlobalPosition(2),
         event_id: page.events[0].event_id,
     };
-    let batch = DocumentBatch {
-        model: "sums@1".into(),
-        documents: vec![],
+    let advance = Advance {
+        partition: PartitionId::new("sums@1", 0),
         from: GlobalPosition(1),
+        step: 100,
         checkpoint,
-        lease: Lease { name: "sums@1".into(), owner: two.id, token: 2 },
+        parked: vec![],
+        lease: Lease { name: "sums@1/0".into(), owner: two.id, token: 2 },
     };
+    let batch = DocumentBatch { documents: vec![], advance };
     store.memory.save_documents(batch).await.unwrap();
     gate.add_permits(1_000);
     assert!(halted(&second).await.1.contains("another writer has moved it to 2"));

@@ -60,7 +60,7 @@ async fn owned(model: &ReadModelHandle<Sums>) {
 
 async fn stored(memory: &MemoryStore, key: &str) -> (Sums, u64) {
     let saved = memory.load_documents("sums@1", &[key.into()]).await.unwrap();
-    let checkpoint = memory.load_checkpoint("sums@1").await.unwrap().unwrap();
+    let checkpoint = memory.load_checkpoint(&PartitionId::new("sums@1", 0)).await.unwrap().unwrap();
     (serde_json::from_str(&saved[0].1).unwrap(), checkpoint.position.0)
 }
 
@@ -186,7 +186,7 @@ async fn a_save_of_a_lost_term_that_ends_late_does_not_touch_the_next_term() {
     until(|| sleeping.progress().saved.0 == 2).await;
     assert_eq!(stored(&memory, "a").await, (expected(&[1, 2]), 2));
     // One, two, one again: nobody had to acquire it once more.
-    let again = memory.acquire_lease("sums@1", one.id, Duration::ZERO).await.unwrap();
+    let again = memory.acquire_lease("sums@1/0", one.id, Duration::ZERO).await.unwrap();
     assert_eq!(again.map(|lease| lease.token), Some(4));
 }
 
@@ -289,10 +289,10 @@ async fn a_standby_of_another_log_halts() {
     let (log_id, from) = (other.identity().log_id, GlobalPosition(1));
     until(|| owning.progress().saved.0 == 1).await;
     let checkpoint = Checkpoint { log_id, position: GlobalPosition(2), event_id: Uuid::nil() };
-    let lease = Lease { name: "sums@1".into(), owner: owner.id, token: 1 };
-    let (model, documents) = ("sums@1".to_owned(), vec![]);
-    let batch = DocumentBatch { model, documents, from, checkpoint, lease };
-    memory.save_documents(batch).await.unwrap();
+    let lease = Lease { name: "sums@1/0".into(), owner: owner.id, token: 1 };
+    let (partition, parked) = (PartitionId::new("sums@1", 0), vec![]);
+    let advance = Advance { partition, from, step: 100, checkpoint, parked, lease };
+    memory.save_documents(DocumentBatch { documents: vec![], advance }).await.unwrap();
     let read = standing_by.read("a", GlobalPosition(2), WITHIN).await;
     let Err(ReadError::Halted { reason, .. }) = read else { panic!("{read:?}") };
     assert!(reason.contains("taken in the log"), "{reason}");

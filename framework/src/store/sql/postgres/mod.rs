@@ -1,10 +1,12 @@
 //! The log in PostgreSQL: many processes, one order, full durability.
 //!
 //! [`PostgresStore`] is the face; opening and its refusals are in `open` and `schema`, the one
-//! writing connection in `writer`, pages in `read`, side tables in `rows`, leases in `leases`, the
-//! other connections in `connections`, hints between processes in `signals`, what an error of the
-//! database means in `fault`. The migration holds the two functions that write.
+//! writing connection in `writer`, pages in `read`, side tables in `rows`, checkpoints and parked keys
+//! in `checkpoints`, `versions`, `leases`, the other connections in `connections`, hints between
+//! processes in `signals`, what an error of the database means in `fault`. The migration holds the
+//! functions that write.
 
+mod checkpoints;
 mod connections;
 mod fault;
 mod groups;
@@ -17,6 +19,7 @@ mod read;
 mod rows;
 mod schema;
 mod signals;
+mod versions;
 mod writer;
 
 use std::convert::Infallible;
@@ -31,17 +34,20 @@ pub use self::options::PostgresOptions;
 
 use self::connections::Connections;
 use self::open::Opening;
+use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
-use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
+use crate::document::{DocumentBatch, DocumentStore};
 use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
 };
 use crate::lease::{Lease, LeaseStore};
+use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::store::committer::Committer;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+use crate::version::{Version, VersionStore};
 
 /// A log in a PostgreSQL database, in its schema `actum`. Any number of processes may have it
 /// open. Clones are the same store; when the last is dropped, what is queued is still written.
@@ -104,6 +110,13 @@ impl EventStore for PostgresStore {
         self.read_log_page(after, filter, limit).await
     }
 
+    async fn read_positions(
+        &self,
+        positions: &[GlobalPosition],
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+        self.read_picked(positions).await
+    }
+
     async fn head(&self) -> Result<GlobalPosition, StoreError> {
         self.read_head().await
     }
@@ -137,17 +150,54 @@ impl SnapshotStore for PostgresStore {
 }
 
 #[async_trait]
-impl DocumentStore for PostgresStore {
-    async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError> {
-        self.read_checkpoint(model).await
+impl CheckpointStore for PostgresStore {
+    async fn load_checkpoint(
+        &self,
+        partition: &PartitionId,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        self.read_checkpoint(partition).await
     }
 
+    async fn load_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+    ) -> Result<Vec<ParkedKey>, StoreError> {
+        self.read_parked(model, of).await
+    }
+
+    async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
+        self.read_skipped(model).await
+    }
+
+    async fn request_parked(
+        &self,
+        model: &str,
+        key: &str,
+        position: GlobalPosition,
+        request: ParkedRequest,
+    ) -> Result<bool, StoreError> {
+        self.leave_request(model, key, position, request).await
+    }
+}
+
+#[async_trait]
+impl DocumentStore for PostgresStore {
     async fn load_documents(
         &self,
         model: &str,
         keys: &[String],
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.read_documents(model, keys).await
+    }
+
+    async fn scan_documents(
+        &self,
+        model: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        self.read_documents_after(model, after, limit).await
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
@@ -172,5 +222,46 @@ impl LeaseStore for PostgresStore {
 
     async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
         self.end_lease(lease).await
+    }
+
+    async fn holders(&self, names: &[String]) -> Result<Vec<Option<Uuid>>, StoreError> {
+        self.find_holders(names).await
+    }
+
+    async fn join(
+        &self,
+        model: &str,
+        process: Uuid,
+        duration: Duration,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        self.add_member(model, process, duration).await
+    }
+
+    async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError> {
+        self.remove_member(model, process).await
+    }
+}
+
+#[async_trait]
+impl VersionStore for PostgresStore {
+    async fn register_version(
+        &self,
+        name: &str,
+        version: u32,
+        partitions: u32,
+    ) -> Result<Vec<Version>, StoreError> {
+        self.add_version(name, version, partitions).await
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
+        self.read_versions(name).await
+    }
+
+    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {
+        self.switch_version(name, from, to).await
+    }
+
+    async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError> {
+        self.remove_version(name, version).await
     }
 }

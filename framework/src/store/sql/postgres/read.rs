@@ -9,13 +9,12 @@ use super::PostgresStore;
 use super::connections::Purpose;
 use super::fault::Fault;
 use crate::command::CommandKey;
-use crate::document::Checkpoint;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::event_store::{Confirmation, Filter, Page};
 use crate::snapshot::Snapshot;
 use crate::store::plan::confirmation;
-use crate::store::sql::numbers::{assert_dense, is_beyond, most, past_command};
+use crate::store::sql::numbers::{assert_dense, is_beyond, most, past_command, possible};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
 macro_rules! columns {
@@ -38,6 +37,12 @@ const LOG_PAGE: &str = concat!(
     " FROM actum.events WHERE position > $1 ORDER BY position LIMIT $2"
 );
 
+const PICKED: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM actum.events WHERE position = ANY ($1) ORDER BY position"
+);
+
 /// The page and the head: of one moment, because of one statement. Without a page one row of it.
 const FILTERED_PAGE: &str = concat!(
     "SELECT head.head, page.* FROM
@@ -52,7 +57,7 @@ const FILTERED_PAGE: &str = concat!(
 const FILTERED_SCAN: u64 = 20_000;
 
 impl PostgresStore {
-    fn unavailable(&self, fault: &Fault) -> StoreError {
+    pub(super) fn unavailable(&self, fault: &Fault) -> StoreError {
         fault.unavailable(&self.place)
     }
 
@@ -148,6 +153,17 @@ impl PostgresStore {
         assert_dense("position", after, positions.iter().map(|row| row.get::<i64, _>(0) as u64))
     }
 
+    pub(super) async fn read_picked(
+        &self,
+        positions: &[GlobalPosition],
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+        let asked = possible(positions);
+        let rows =
+            self.connections.rows(Purpose::Log, move || sqlx::query(PICKED).bind(asked.clone()));
+        let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
+        Ok(events.into_iter().map(Arc::new).collect())
+    }
+
     pub(super) async fn read_head(&self) -> Result<GlobalPosition, StoreError> {
         let head = self.connections.row(Purpose::Log, || {
             sqlx::query("SELECT coalesce(max(position), 0) FROM actum.events")
@@ -217,23 +233,6 @@ impl PostgresStore {
         }))
     }
 
-    pub(super) async fn read_checkpoint(
-        &self,
-        model: &str,
-    ) -> Result<Option<Checkpoint>, StoreError> {
-        let asked = model.to_owned();
-        let rows = self.connections.rows(Purpose::Documents, move || {
-            sqlx::query("SELECT log_id, position, event_id FROM actum.checkpoints WHERE model = $1")
-                .bind(asked.clone())
-        });
-        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
-        Ok(rows.first().map(|row| Checkpoint {
-            log_id: row.get(0),
-            position: GlobalPosition(row.get::<i64, _>(1) as u64),
-            event_id: row.get(2),
-        }))
-    }
-
     pub(super) async fn read_documents(
         &self,
         model: &str,
@@ -246,6 +245,34 @@ impl PostgresStore {
             )
             .bind(asked.clone())
             .bind(keys.clone())
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    pub(super) async fn read_documents_after(
+        &self,
+        model: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let (asked, after) = (model.to_owned(), after.map(str::to_owned));
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            let sql = match after {
+                None => {
+                    "SELECT key, body::text FROM actum.documents WHERE model = $1
+                     ORDER BY key LIMIT $2"
+                }
+                Some(_) => {
+                    "SELECT key, body::text FROM actum.documents WHERE model = $1 AND key > $3
+                     ORDER BY key LIMIT $2"
+                }
+            };
+            let page = sqlx::query(sql).bind(asked.clone()).bind(most(limit));
+            match &after {
+                None => page,
+                Some(after) => page.bind(after.clone()),
+            }
         });
         let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
         Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())

@@ -1,18 +1,15 @@
 //! Writing many rows in one call: every column as one array.
 
-use sqlx::Row;
 use time::OffsetDateTime;
 
 use super::PostgresStore;
 use super::connections::{Purpose, Statement};
 use super::groups::{Assumed, rank};
 use crate::command::Committed;
-use crate::document::{Checkpoint, DocumentBatch};
 use crate::error::StoreError;
 use crate::event_store::{Append, AppendOutcome};
 use crate::snapshot::Snapshot;
-use crate::store::plan::{Current, Plan, continues};
-use crate::stream::GlobalPosition;
+use crate::store::plan::{Current, Plan};
 
 /// What a call looks out for besides versions and command ids.
 #[derive(Clone, Copy)]
@@ -84,33 +81,6 @@ fn is_stored(outcome: &AppendOutcome) -> bool {
 }
 
 impl PostgresStore {
-    pub(super) async fn upsert_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
-        let asked = batch.clone();
-        let row = self.connections.row(Purpose::Documents, move || {
-            let DocumentBatch { model, documents, from, checkpoint, lease } = &asked;
-            sqlx::query("SELECT * FROM actum.save_documents($1, $2, $3, $4, $5, $6, $7, $8)")
-                .bind(model.clone())
-                .bind(lease.token as i64)
-                .bind(from.0 as i64)
-                .bind(documents.iter().map(|(key, _)| &**key).collect::<Vec<_>>())
-                .bind(documents.iter().map(|(_, body)| &**body).collect::<Vec<_>>())
-                .bind(checkpoint.log_id)
-                .bind(checkpoint.position.0 as i64)
-                .bind(checkpoint.event_id)
-        });
-        let row = row.await.map_err(|fault| fault.not_written(&self.place))?;
-        if !row.get::<bool, _>("is_owner") {
-            return Err(StoreError::LeaseLost { name: batch.model });
-        }
-        let stored = row.get::<Option<_>, _>("stored_log_id").map(|log_id| Checkpoint {
-            log_id,
-            position: GlobalPosition(row.get::<i64, _>("stored_position") as u64),
-            event_id: row.get("stored_event_id"),
-        });
-        // The function has judged by the same rule, and written if it holds.
-        continues(&batch, stored).map(drop)
-    }
-
     pub(super) async fn upsert_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
         let upsert = move || {
             sqlx::query(

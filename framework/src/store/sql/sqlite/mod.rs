@@ -1,8 +1,10 @@
 //! The embedded log: one SQLite file, one writing process, full durability.
 //!
 //! [`SqliteStore`] is the face; opening and its refusals are in `lock`, `open` and `schema`, the one
-//! writing connection in `writer`, pages in `read`, what an error of the database means in `fault`.
+//! writing connection in `writer`, pages in `read`, checkpoints and parked keys in `checkpoints`,
+//! versions in `versions`, what an error of the database means in `fault`.
 
+mod checkpoints;
 mod fault;
 mod lock;
 mod open;
@@ -11,6 +13,7 @@ mod projection;
 mod read;
 mod rows;
 mod schema;
+mod versions;
 mod writer;
 
 use std::sync::Arc;
@@ -21,22 +24,26 @@ use sqlx::SqlitePool;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use self::checkpoints::Request;
 use self::open::Opening;
 pub use self::options::SqliteOptions;
 use self::writer::SideWrite;
 
+use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
-use crate::document::{Checkpoint, DocumentBatch, DocumentStore};
+use crate::document::{DocumentBatch, DocumentStore};
 use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
 };
 use crate::lease::{Lease, LeaseStore};
+use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::store::committer::Committer;
 use crate::store::leases::Leases;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+use crate::version::{Version, VersionStore};
 
 /// A log in an SQLite file. Clones are the same store; when the last is dropped, what is queued is
 /// still written and the file closed.
@@ -98,6 +105,13 @@ impl EventStore for SqliteStore {
         self.read_log_page(after, filter, limit).await
     }
 
+    async fn read_positions(
+        &self,
+        positions: &[GlobalPosition],
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+        self.read_picked(positions).await
+    }
+
     async fn head(&self) -> Result<GlobalPosition, StoreError> {
         self.read_head().await
     }
@@ -122,16 +136,46 @@ impl SnapshotStore for SqliteStore {
     }
 
     async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
-        self.committer.write(SideWrite::Snapshot(snapshot)).await
+        self.committer.write(SideWrite::Snapshot(snapshot)).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl CheckpointStore for SqliteStore {
+    async fn load_checkpoint(
+        &self,
+        partition: &PartitionId,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        self.read_checkpoint(partition).await
+    }
+
+    async fn load_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+    ) -> Result<Vec<ParkedKey>, StoreError> {
+        self.read_parked(model, of).await
+    }
+
+    async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
+        self.read_skipped(model).await
+    }
+
+    async fn request_parked(
+        &self,
+        model: &str,
+        key: &str,
+        position: GlobalPosition,
+        request: ParkedRequest,
+    ) -> Result<bool, StoreError> {
+        let (model, key) = (model.to_owned(), key.to_owned());
+        let request = Request { model, key, position, request };
+        self.committer.write(SideWrite::Request(request)).await
     }
 }
 
 #[async_trait]
 impl DocumentStore for SqliteStore {
-    async fn load_checkpoint(&self, model: &str) -> Result<Option<Checkpoint>, StoreError> {
-        self.read_checkpoint(model).await
-    }
-
     async fn load_documents(
         &self,
         model: &str,
@@ -140,8 +184,17 @@ impl DocumentStore for SqliteStore {
         self.read_documents(model, keys).await
     }
 
+    async fn scan_documents(
+        &self,
+        model: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        self.read_documents_after(model, after, limit).await
+    }
+
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
-        self.committer.write(SideWrite::Documents(batch)).await
+        self.committer.write(SideWrite::Documents(batch)).await.map(drop)
     }
 }
 
@@ -168,5 +221,47 @@ impl LeaseStore for SqliteStore {
     async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
         self.leases.release(lease);
         Ok(())
+    }
+
+    async fn holders(&self, names: &[String]) -> Result<Vec<Option<Uuid>>, StoreError> {
+        Ok(self.leases.holders(names))
+    }
+
+    async fn join(
+        &self,
+        model: &str,
+        process: Uuid,
+        duration: Duration,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        Ok(self.leases.join(model, process, duration))
+    }
+
+    async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError> {
+        self.leases.leave(model, process);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl VersionStore for SqliteStore {
+    async fn register_version(
+        &self,
+        name: &str,
+        version: u32,
+        partitions: u32,
+    ) -> Result<Vec<Version>, StoreError> {
+        self.add_version(name, version, partitions).await
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
+        self.read_versions(name).await
+    }
+
+    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {
+        self.switch_version(name, from, to).await
+    }
+
+    async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError> {
+        self.remove_version(name, version).await
     }
 }

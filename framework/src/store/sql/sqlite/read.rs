@@ -6,17 +6,15 @@ use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Row, Sqlite};
-use uuid::Uuid;
 
 use super::{SqliteStore, fault};
 use crate::command::CommandKey;
-use crate::document::Checkpoint;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::event_store::{Confirmation, Filter, Page};
 use crate::snapshot::Snapshot;
 use crate::store::plan::confirmation;
-use crate::store::sql::numbers::{assert_dense, is_beyond, most, past_command};
+use crate::store::sql::numbers::{assert_dense, is_beyond, most, past_command, possible};
 use crate::store::sql::packed::unpack;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
@@ -57,6 +55,21 @@ const LOG_PAGE: &str = concat!(
       ORDER BY position LIMIT ?4)"
 );
 
+/// The events at the positions asked for.
+const PICKED: &str = concat!(
+    "SELECT concat('[', group_concat(packed, ','), ']') FROM (SELECT ",
+    packed_row!(),
+    " FROM events WHERE position IN (SELECT value FROM json_each(?1)) ORDER BY position LIMIT ?2)"
+);
+
+const PICKED_ROWS: &str = concat!(
+    "SELECT position, CAST(",
+    "concat(stream_type, '-', stream_id, ' version ', version)",
+    " AS BLOB), CAST(packed AS BLOB) FROM (SELECT *, ",
+    packed_row!(),
+    " FROM events WHERE position IN (SELECT value FROM json_each(?1)) ORDER BY position LIMIT ?2)"
+);
+
 const LOG_ROWS: &str = concat!(
     "SELECT position, CAST(",
     "concat(stream_type, '-', stream_id, ' version ', version)",
@@ -71,15 +84,15 @@ const LOG_ROWS: &str = concat!(
 const FILTERED_SCAN: u64 = 20_000;
 
 impl SqliteStore {
-    async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+    pub(super) async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
         self.readers.acquire().await.map_err(|e| self.unavailable(&e))
     }
 
-    fn unavailable(&self, error: &sqlx::Error) -> StoreError {
+    pub(super) fn unavailable(&self, error: &sqlx::Error) -> StoreError {
         fault::unavailable(&self.place, error)
     }
 
-    fn corrupt(&self, place: impl Into<String>, reason: impl ToString) -> StoreError {
+    pub(super) fn corrupt(&self, place: impl Into<String>, reason: impl ToString) -> StoreError {
         StoreError::Corrupt { place: place.into(), reason: reason.to_string() }
     }
 
@@ -141,6 +154,24 @@ impl SqliteStore {
         }
         let events = events.into_iter().map(Arc::new).collect();
         Ok(Page { events, scanned_to: GlobalPosition(scanned_to) })
+    }
+
+    pub(super) async fn read_picked(
+        &self,
+        positions: &[GlobalPosition],
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+        let mut open = possible(positions);
+        let (mut reader, mut found) = (self.reader().await?, Vec::with_capacity(open.len()));
+        // Once, unless the page is too large for a text, or events are missing.
+        while !open.is_empty() {
+            let asked = serde_json::to_string(&open).map_err(|e| self.corrupt("positions", e))?;
+            let bind = |sql| sqlx::query(sql).bind(asked.clone());
+            let (_, page) = self.page(&mut reader, PICKED, PICKED_ROWS, bind, open.len()).await?;
+            let Some(last) = page.last().map(|event| event.position.0 as i64) else { break };
+            open.retain(|position| *position > last);
+            found.extend(page.into_iter().map(Arc::new));
+        }
+        Ok(found)
     }
 
     /// A packed page and the row it came in; the limit is the last parameter. One that is too
@@ -261,14 +292,6 @@ impl SqliteStore {
         }))
     }
 
-    pub(super) async fn read_checkpoint(
-        &self,
-        model: &str,
-    ) -> Result<Option<Checkpoint>, StoreError> {
-        let mut reader = self.reader().await?;
-        checkpoint(&mut reader, model).await.map_err(|e| self.unavailable(&e))
-    }
-
     pub(super) async fn read_documents(
         &self,
         model: &str,
@@ -285,6 +308,25 @@ impl SqliteStore {
         .fetch_all(&mut *reader)
         .await;
         found.map_err(|e| self.unavailable(&e))
+    }
+
+    pub(super) async fn read_documents_after(
+        &self,
+        model: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let sql = match after {
+            None => "SELECT key, body FROM documents WHERE model = ?1 ORDER BY key LIMIT ?3",
+            Some(_) => {
+                "SELECT key, body FROM documents WHERE model = ?1 AND key > ?2
+                 ORDER BY key LIMIT ?3"
+            }
+        };
+        let mut reader = self.reader().await?;
+        let page = sqlx::query_as(sql).bind(model.to_owned()).bind(after.map(str::to_owned));
+        let page = page.bind(most(limit)).fetch_all(&mut *reader).await;
+        page.map_err(|e| self.unavailable(&e))
     }
 }
 
@@ -317,20 +359,4 @@ async fn assert_dense_range(
         .fetch_all(&mut *reader)
         .await?;
     Ok(assert_dense("position", after, positions.into_iter().map(|p| p as u64)))
-}
-
-/// A read model's checkpoint, as this connection sees it.
-pub(super) async fn checkpoint(
-    connection: &mut SqliteConnection,
-    model: &str,
-) -> Result<Option<Checkpoint>, sqlx::Error> {
-    let row: Option<(Vec<u8>, i64, Vec<u8>)> =
-        sqlx::query_as("SELECT log_id, position, event_id FROM checkpoints WHERE model = ?")
-            .bind(model.to_owned())
-            .fetch_optional(connection)
-            .await?;
-    let Some((log_id, position, event_id)) = row else { return Ok(None) };
-    let uuid = |bytes: &[u8]| Uuid::from_slice(bytes).map_err(|e| sqlx::Error::Decode(e.into()));
-    let position = GlobalPosition(position as u64);
-    Ok(Some(Checkpoint { log_id: uuid(&log_id)?, position, event_id: uuid(&event_id)? }))
 }

@@ -134,24 +134,11 @@ pub(super) async fn upsert_documents(
     connection: &mut SqliteConnection,
     batch: &DocumentBatch,
 ) -> Result<(), Error> {
-    let model: Arc<str> = batch.model.as_str().into();
+    let model: Arc<str> = batch.advance.partition.model.as_str().into();
     let bind = |statement: Statement, (key, body): &(String, String)| {
         statement.bind(Arc::clone(&model)).bind(key.clone()).bind(body.clone())
     };
-    DOCUMENTS.run(connection, &batch.documents, bind).await?;
-    let checkpoint = &batch.checkpoint;
-    sqlx::query(
-        "INSERT INTO checkpoints (model, log_id, position, event_id) VALUES (?, ?, ?, ?)
-         ON CONFLICT (model) DO UPDATE SET
-         log_id = excluded.log_id, position = excluded.position, event_id = excluded.event_id",
-    )
-    .bind(model)
-    .bind(checkpoint.log_id.as_bytes().to_vec())
-    .bind(checkpoint.position.0 as i64)
-    .bind(checkpoint.event_id.as_bytes().to_vec())
-    .execute(connection)
-    .await?;
-    Ok(())
+    DOCUMENTS.run(connection, &batch.documents, bind).await
 }
 
 pub(super) async fn upsert_snapshot(

@@ -32,7 +32,8 @@ pub(super) async fn refuse_others(
     if !migrated {
         let taken: Option<String> = sqlx::query_scalar(
             "SELECT name FROM sqlite_schema WHERE name COLLATE NOCASE IN
-             ('log', 'events', 'commands', 'snapshots', 'documents', 'checkpoints') LIMIT 1",
+             ('log', 'events', 'commands', 'snapshots', 'documents', 'checkpoints', 'parked',
+              'parked_events', 'skipped', 'versions') LIMIT 1",
         )
         .fetch_optional(connection)
         .await

@@ -14,16 +14,18 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
+use super::checkpoints::{self, Request};
 use super::fault::{self, explain, is_unknown};
 use super::open::Opening;
 use super::rows;
+use super::versions::{self, VersionChange};
 use crate::document::DocumentBatch;
 use crate::error::StoreError;
 use crate::event_store::Append;
 use crate::snapshot::Snapshot;
 use crate::store::committer::{Batch, WriteFailure, Writer, Written};
 use crate::store::leases::Leases;
-use crate::store::plan::{Current, PastCommand, continues, plan};
+use crate::store::plan::{Current, PastCommand, plan};
 use crate::store::sql::numbers::{past_command, tip};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
 
@@ -35,6 +37,8 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 pub(super) enum SideWrite {
     Documents(DocumentBatch),
     Snapshot(Snapshot),
+    Request(Request),
+    Version(VersionChange),
 }
 
 pub(super) struct SqliteWriter {
@@ -110,7 +114,7 @@ impl SqliteWriter {
         &self,
         connection: &mut SqliteConnection,
         side_write: &SideWrite,
-    ) -> Result<Result<(), StoreError>, sqlx::Error> {
+    ) -> Result<Result<bool, StoreError>, sqlx::Error> {
         sqlx::query("SAVEPOINT side").execute(&mut *connection).await?;
         let written = match write_beside(connection, &self.leases, side_write).await {
             Err(error) if fault::primary_code(&error) == Some(fault::CONSTRAINT) => {
@@ -346,20 +350,21 @@ async fn write_beside(
     connection: &mut SqliteConnection,
     leases: &Leases,
     side_write: &SideWrite,
-) -> Result<Result<(), StoreError>, sqlx::Error> {
+) -> Result<Result<bool, StoreError>, sqlx::Error> {
     match side_write {
         SideWrite::Snapshot(snapshot) => {
             rows::upsert_snapshot(connection, snapshot).await?;
             crate::crash::point("snapshot.before_commit");
+            Ok(Ok(true))
         }
         SideWrite::Documents(batch) => {
-            let stored = super::read::checkpoint(&mut *connection, &batch.model).await?;
-            match leases.check(&batch.lease).and_then(|()| continues(batch, stored)) {
-                Ok(true) => rows::upsert_documents(connection, batch).await?,
-                Ok(false) => {}
-                Err(refused) => return Ok(Err(refused)),
+            let advanced = checkpoints::advance(connection, leases, &batch.advance).await?;
+            if let Ok(true) = advanced {
+                rows::upsert_documents(connection, batch).await?;
             }
+            Ok(advanced)
         }
+        SideWrite::Request(request) => checkpoints::request(connection, request).await.map(Ok),
+        SideWrite::Version(change) => versions::change(connection, leases, change).await.map(Ok),
     }
-    Ok(Ok(()))
 }

@@ -1,8 +1,8 @@
 //! Transactions in the schema of a projection.
 
 use async_trait::async_trait;
-use sqlx::AssertSqlSafe;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row};
 use tokio::time::timeout;
 
 use super::executor::{PgExecutor, SILENT_AFTER, answered};
@@ -11,7 +11,9 @@ use crate::crash;
 use crate::error::StoreError;
 use crate::projection_store::{SqlSnapshot, SqlTransaction};
 use crate::sql::SqlConnection;
+use crate::store::sql::postgres::checkpoints;
 use crate::store::sql::postgres::fault::Fault;
+use crate::stream::GlobalPosition;
 
 /// The transaction is spoilt by a statement before.
 const ABORTED: &str = "25P02";
@@ -100,8 +102,10 @@ impl SqlTransaction for PgTransaction {
     async fn commit(mut self: Box<Self>, advance: Option<&Advance>) -> Result<(), StoreError> {
         if let Some(advance) = advance {
             // The lease's row is locked from here to the commit: not for longer than it takes.
-            let taken = super::super::rows::advance(self.database(), advance).await;
-            if !taken.map_err(|error| self.unavailable(error.into()))?? {
+            let call = checkpoints::advance(advance)?.fetch_one(self.database());
+            let row = answered(timeout(SILENT_AFTER, call).await);
+            let row = row.map_err(|fault| self.unavailable(fault))?;
+            if !checkpoints::is_taken(&row, advance)? {
                 return Ok(()); // it is stored already, and so are its rows
             }
             crash::point("projection.before_commit");
@@ -137,8 +141,25 @@ impl SqlSnapshot for PgSnapshot {
         &mut self,
         partitions: &[PartitionId],
     ) -> Result<Vec<Option<Checkpoint>>, StoreError> {
-        let read = super::super::read::checkpoints(&mut self.executor.connection, partitions).await;
-        read.map_err(|error| Fault::from(error).unavailable(&self.executor.place))
+        let asked = sqlx::query(
+            "SELECT c.log_id, c.position, c.event_id
+             FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS asked (model, partition, n)
+             LEFT JOIN actum.checkpoints AS c
+             ON c.model = asked.model AND c.partition = asked.partition ORDER BY asked.n",
+        )
+        .bind(partitions.iter().map(|partition| &*partition.model).collect::<Vec<_>>())
+        .bind(partitions.iter().map(|partition| partition.number as i32).collect::<Vec<_>>())
+        .fetch_all(&mut *self.executor.connection);
+        let rows = answered(timeout(SILENT_AFTER, asked).await);
+        let rows = rows.map_err(|fault| fault.unavailable(&self.executor.place))?;
+        let checkpoint = |row: &PgRow| {
+            row.get::<Option<_>, _>(0).map(|log_id| Checkpoint {
+                log_id,
+                position: GlobalPosition(row.get::<i64, _>(1) as u64),
+                event_id: row.get(2),
+            })
+        };
+        Ok(rows.iter().map(checkpoint).collect())
     }
 
     async fn end(mut self: Box<Self>) {

@@ -16,6 +16,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use self::executor::SqliteExecutor;
 use self::transaction::{SqliteSnapshot, SqliteTransaction};
+use super::checkpoints::{self, Request};
 use super::SqliteStore;
 use super::fault::{self, explain};
 use super::open::Opening;
@@ -28,13 +29,16 @@ use crate::store::leases::Leases;
 use crate::store::sql::lent::{Lender, Lent};
 use crate::stream::GlobalPosition;
 
-/// What the log's own migration has of it, in the file of a projection.
-const BOOKKEEPING: &str = include_str!("../../../../../migrations/sqlite/projection.sql");
+/// How the log keeps checkpoints and what is parked: so does the file of a projection.
+const BOOKKEEPING: &str = "SELECT group_concat(sql, ';' ORDER BY rowid) FROM sqlite_schema
+    WHERE tbl_name IN ('checkpoints', 'parked', 'parked_events', 'skipped') AND sql IS NOT NULL";
 
 /// The file of one version.
 struct SqliteProjection {
     opening: Arc<Opening>,
     path: PathBuf,
+    /// The statements that make its bookkeeping.
+    bookkeeping: String,
     leases: Leases,
     writer: Lender<SqliteConnection>,
     readers: Lender<SqliteConnection>,
@@ -48,8 +52,11 @@ impl ProjectionStore for SqliteStore {
         version: u32,
     ) -> Result<Arc<dyn ProjectionDatabase>, StartError> {
         let readers = self.opening.options.readers as usize;
+        let bookkeeping = sqlx::query_scalar(BOOKKEEPING).fetch_one(&self.readers).await;
+        let bookkeeping = bookkeeping.map_err(|error| self.opening.cannot_open(&error))?;
         Ok(Arc::new(SqliteProjection {
             path: path(&self.opening, name, version),
+            bookkeeping,
             opening: Arc::clone(&self.opening),
             leases: self.leases.clone(),
             writer: Lender::new(1),
@@ -83,6 +90,13 @@ fn path(opening: &Opening, name: &str, version: u32) -> PathBuf {
 impl SqliteProjection {
     fn unavailable(&self, error: &sqlx::Error) -> StoreError {
         StoreError::Unavailable(explain(&self.path, error))
+    }
+
+    fn check(&self, lease: &Lease) -> Result<(), StoreError> {
+        match self.leases.is_held(lease) {
+            true => Ok(()),
+            false => Err(StoreError::LeaseLost { name: lease.name.clone() }),
+        }
     }
 
     async fn write(&self) -> Result<Lent<SqliteConnection>, StoreError> {
@@ -133,9 +147,9 @@ impl SqliteProjection {
 impl ProjectionDatabase for SqliteProjection {
     async fn begin_making(&self) -> Result<Option<Box<dyn SqlTransaction>>, StoreError> {
         let mut transaction = self.begin_write().await?;
-        match transaction.make(BOOKKEEPING).await? {
+        match transaction.make(&self.bookkeeping).await? {
             true => Ok(Some(Box::new(transaction))),
-            false => transaction.roll_back().await.map(|()| None),
+            false => transaction.begin_anew().await.map(|()| None),
         }
     }
 
@@ -145,8 +159,8 @@ impl ProjectionDatabase for SqliteProjection {
         lease: &Lease,
     ) -> Result<Option<Checkpoint>, StoreError> {
         let mut connection = self.write().await?;
-        self.leases.check(lease)?;
-        let read = read::checkpoint(&mut connection, partition).await;
+        self.check(lease)?;
+        let read = checkpoints::checkpoint(&mut connection, partition).await;
         let checkpoint = read.map_err(|error| self.unavailable(&error))?;
         connection.give_back();
         Ok(checkpoint)
@@ -158,12 +172,62 @@ impl ProjectionDatabase for SqliteProjection {
         lease: &Lease,
     ) -> Result<Box<dyn SqlTransaction>, StoreError> {
         let transaction = self.begin_write().await?;
-        self.leases.check(lease)?;
+        self.check(lease)?;
         Ok(Box::new(transaction))
     }
 
     async fn read(&self) -> Result<Box<dyn SqlSnapshot>, StoreError> {
         let executor = self.begin_with("BEGIN", self.reader().await?).await?;
         Ok(Box::new(SqliteSnapshot::new(executor, &self.path)))
+    }
+}
+
+#[async_trait]
+impl CheckpointStore for SqliteProjection {
+    async fn load_checkpoint(
+        &self,
+        partition: &PartitionId,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        let mut reader = self.reader().await?;
+        let read = checkpoints::checkpoint(&mut reader, partition).await;
+        let checkpoint = read.map_err(|error| self.unavailable(&error))?;
+        reader.give_back();
+        Ok(checkpoint)
+    }
+
+    async fn load_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+    ) -> Result<Vec<ParkedKey>, StoreError> {
+        let mut reader = self.reader().await?;
+        let read = checkpoints::parked(&mut reader, model, of).await;
+        let parked = read.map_err(|error| self.unavailable(&error))?;
+        reader.give_back();
+        Ok(parked)
+    }
+
+    async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
+        let mut reader = self.reader().await?;
+        let read = checkpoints::skipped(&mut reader, model).await;
+        let skipped = read.map_err(|error| self.unavailable(&error))?;
+        reader.give_back();
+        Ok(skipped)
+    }
+
+    async fn request_parked(
+        &self,
+        model: &str,
+        key: &str,
+        position: GlobalPosition,
+        request: ParkedRequest,
+    ) -> Result<bool, StoreError> {
+        let (model, key) = (model.to_owned(), key.to_owned());
+        let mut writer = self.write().await?;
+        let asked = Request { model, key, position, request };
+        let left = checkpoints::request(&mut writer, &asked).await;
+        let left = left.map_err(|error| self.unavailable(&error))?;
+        writer.give_back();
+        Ok(left)
     }
 }

@@ -13,7 +13,8 @@ use crate::error::StoreError;
 use crate::projection_store::{SqlSnapshot, SqlTransaction};
 use crate::sql::SqlConnection;
 use crate::store::leases::Leases;
-use crate::store::sql::sqlite::fault::{self, explain, is_unknown};
+use crate::store::sql::sqlite::checkpoints;
+use crate::store::sql::sqlite::fault::{explain, is_unknown};
 
 /// The one transaction that writes.
 pub(super) struct SqliteTransaction {
@@ -41,14 +42,22 @@ impl SqliteTransaction {
     }
 
     /// Makes the bookkeeping; `false` if it is there.
-    pub(super) async fn make(&mut self, bookkeeping: &'static str) -> Result<bool, StoreError> {
+    pub(super) async fn make(&mut self, bookkeeping: &str) -> Result<bool, StoreError> {
         let made = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'checkpoints')";
         let made = sqlx::query_scalar(made).fetch_one(self.database()).await;
         if made.map_err(|error| self.unavailable(&error))? {
             return Ok(false);
         }
-        let done = sqlx::raw_sql(bookkeeping).execute(self.database()).await;
+        // It is the log's own schema.
+        let done = sqlx::raw_sql(AssertSqlSafe(bookkeeping)).execute(self.database()).await;
         done.map(|_| true).map_err(|error| self.unavailable(&error))
+    }
+
+    /// Leases are in this process's memory and their tokens begin anew with it: what was stored under
+    /// those of a process before is older than any of them.
+    pub(super) async fn begin_anew(mut self) -> Result<(), StoreError> {
+        self.statement("UPDATE checkpoints SET token = 0, step = 0").await?;
+        Box::new(self).commit(None).await
     }
 
     pub(super) async fn roll_back(mut self) -> Result<(), StoreError> {
@@ -85,8 +94,8 @@ impl SqlTransaction for SqliteTransaction {
 
     async fn commit(mut self: Box<Self>, advance: Option<&Advance>) -> Result<(), StoreError> {
         if let Some(advance) = advance {
-            self.leases.check(&advance.lease)?;
-            let taken = super::super::rows::advance(self.database(), advance).await;
+            let taken =
+                checkpoints::advance(&mut self.executor.connection, &self.leases, advance).await;
             if !taken.map_err(|error| self.unavailable(&error))?? {
                 return self.roll_back().await; // it is stored already, and so are its rows
             }
@@ -134,7 +143,7 @@ impl SqlSnapshot for SqliteSnapshot {
     ) -> Result<Vec<Option<Checkpoint>>, StoreError> {
         let mut found = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            let read = super::super::read::checkpoint(&mut self.executor.connection, partition);
+            let read = checkpoints::checkpoint(&mut self.executor.connection, partition);
             let read = read.await.map_err(|error| self.unavailable(&error))?;
             found.push(read);
         }

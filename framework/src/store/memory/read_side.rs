@@ -1,0 +1,237 @@
+//! What the memory store keeps for read models: documents, checkpoints, parked keys, versions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
+
+use async_trait::async_trait;
+
+use super::MemoryStore;
+use crate::checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId};
+use crate::document::{DocumentBatch, DocumentStore};
+use crate::error::StoreError;
+use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::projection_store::ProjectionStore;
+use crate::store::advance::{Stored, continues};
+use crate::store::parked::{Parking, text, time};
+use crate::stream::GlobalPosition;
+use crate::version::{Version, VersionStore};
+
+/// By model, and what is of one model in the order in which it is answered.
+#[derive(Default)]
+pub(super) struct ReadSide {
+    documents: HashMap<String, BTreeMap<String, String>>,
+    checkpoints: HashMap<PartitionId, Stored>,
+    parked: HashMap<String, BTreeMap<String, ParkedKey>>,
+    skipped: HashMap<String, BTreeMap<(GlobalPosition, String), SkippedEvent>>,
+    versions: HashMap<String, BTreeMap<u32, Version>>,
+}
+
+impl ReadSide {
+    fn versions(&self, name: &str) -> Vec<Version> {
+        self.versions.get(name).into_iter().flat_map(BTreeMap::values).copied().collect()
+    }
+
+    /// Takes a step; `false` if it was taken already.
+    fn advance(&mut self, advance: &Advance) -> Result<bool, StoreError> {
+        let stored = self.checkpoints.get(&advance.partition).copied();
+        if !continues(advance, stored)? {
+            return Ok(false);
+        }
+        self.park(&advance.partition, Parking::of(&advance.parked))?;
+        self.checkpoints.insert(advance.partition.clone(), Stored::after(advance));
+        Ok(true)
+    }
+
+    /// Applies what the changes come to, all of it or nothing.
+    fn park(&mut self, partition: &PartitionId, changes: Parking) -> Result<(), StoreError> {
+        let parked = self.parked.entry(partition.model.clone()).or_default();
+        let will_be = |key: &str| changes.parked.iter().any(|parked| parked.key == key);
+        let is = |key: &String| parked.contains_key(key) && !changes.released.contains(key);
+        if let Some((key, _)) = changes.queued.iter().find(|(key, _)| !will_be(key) && !is(key)) {
+            let reason =
+                format!("the key {key:?} of {partition} is not parked: nothing waits there");
+            return Err(StoreError::Unavailable(reason));
+        }
+        for key in changes.released {
+            parked.remove(&key);
+        }
+        for new in changes.parked {
+            let old = parked.remove(&new.key);
+            let position = GlobalPosition(new.position);
+            let is_to_skip = |old: &ParkedKey| {
+                old.position == position && matches!(old.request, Some(ParkedRequest::Skip { .. }))
+            };
+            let mut queue = old.as_ref().map_or_else(Vec::new, |old| old.queue.clone());
+            queue.retain(|queued| *queued > position);
+            let new = ParkedKey {
+                key: new.key,
+                partition: new.partition,
+                position,
+                event: new.event,
+                reason: new.reason,
+                attempts: new.attempts,
+                since: old.as_ref().map_or_else(|| time(new.since), |old| old.since),
+                queue,
+                request: old.filter(is_to_skip).and_then(|old| old.request),
+            };
+            parked.insert(new.key.clone(), new);
+        }
+        for (key, position) in changes.queued {
+            let queue = parked.get_mut(&key).map(|parked| &mut parked.queue);
+            if let Some(queue) = queue
+                && let Err(place) = queue.binary_search(&GlobalPosition(position))
+            {
+                queue.insert(place, GlobalPosition(position));
+            }
+        }
+        let skipped = self.skipped.entry(partition.model.clone()).or_default();
+        for new in changes.skipped {
+            let position = GlobalPosition(new.position);
+            skipped.entry((position, new.key.clone())).or_insert_with(|| SkippedEvent {
+                key: new.key,
+                position,
+                event: new.event,
+                reason: new.reason,
+                skipped_at: time(new.skipped_at),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl CheckpointStore for MemoryStore {
+    async fn load_checkpoint(
+        &self,
+        partition: &PartitionId,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        Ok(self.read_side().checkpoints.get(partition).map(|stored| stored.checkpoint))
+    }
+
+    async fn load_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+    ) -> Result<Vec<ParkedKey>, StoreError> {
+        let read_side = self.read_side();
+        let parked = read_side.parked.get(model).into_iter().flat_map(BTreeMap::values);
+        let is_asked = |parked: &&ParkedKey| of.is_none_or(|of| of.contains(&parked.key));
+        Ok(parked.filter(is_asked).cloned().collect())
+    }
+
+    async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
+        let read_side = self.read_side();
+        let skipped = read_side.skipped.get(model).into_iter().flat_map(BTreeMap::values);
+        Ok(skipped.cloned().collect())
+    }
+
+    async fn request_parked(
+        &self,
+        model: &str,
+        key: &str,
+        position: GlobalPosition,
+        request: ParkedRequest,
+    ) -> Result<bool, StoreError> {
+        let mut read_side = self.read_side();
+        let parked = read_side.parked.get_mut(model).and_then(|parked| parked.get_mut(key));
+        let Some(parked) = parked.filter(|parked| parked.position == position) else {
+            return Ok(false);
+        };
+        parked.request = Some(match request {
+            ParkedRequest::Retry => ParkedRequest::Retry,
+            ParkedRequest::Skip { reason } => ParkedRequest::Skip { reason: text(&reason) },
+        });
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl DocumentStore for MemoryStore {
+    async fn load_documents(
+        &self,
+        model: &str,
+        keys: &[String],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let read_side = self.read_side();
+        let Some(documents) = read_side.documents.get(model) else { return Ok(Vec::new()) };
+        let body = |key: &String| documents.get(key).map(|body| (key.clone(), body.clone()));
+        Ok(keys.iter().filter_map(body).collect())
+    }
+
+    async fn scan_documents(
+        &self,
+        model: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let read_side = self.read_side();
+        let Some(documents) = read_side.documents.get(model) else { return Ok(Vec::new()) };
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let page = documents.range::<str, _>((after, Bound::Unbounded)).take(limit);
+        Ok(page.map(|(key, body)| (key.clone(), body.clone())).collect())
+    }
+
+    async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
+        let mut read_side = self.read_side();
+        self.leases.check(&batch.advance)?;
+        if read_side.advance(&batch.advance)? {
+            let model = batch.advance.partition.model;
+            read_side.documents.entry(model).or_default().extend(batch.documents);
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl VersionStore for MemoryStore {
+    async fn register_version(
+        &self,
+        name: &str,
+        version: u32,
+        partitions: u32,
+    ) -> Result<Vec<Version>, StoreError> {
+        let mut read_side = self.read_side();
+        let versions = read_side.versions.entry(name.to_owned()).or_default();
+        let is_serving = !versions.values().any(|version| version.is_serving);
+        let new = Version { number: version, partitions, is_serving };
+        versions.entry(version).or_insert(new);
+        Ok(read_side.versions(name))
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
+        Ok(self.read_side().versions(name))
+    }
+
+    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {
+        let mut read_side = self.read_side();
+        let Some(versions) = read_side.versions.get_mut(name) else { return Ok(false) };
+        let serves = |number| versions.get(&number).is_some_and(|version| version.is_serving);
+        if serves(to) || !serves(from) || !versions.contains_key(&to) {
+            return Ok(serves(to));
+        }
+        for version in versions.values_mut() {
+            version.is_serving = version.number == to;
+        }
+        Ok(true)
+    }
+
+    async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError> {
+        let model = format!("{name}@{version}");
+        let mut read_side = self.read_side();
+        let versions = read_side.versions.entry(name.to_owned()).or_default();
+        match versions.get(&version) {
+            None => return Ok(true),
+            Some(version) if version.is_serving => return Ok(false),
+            Some(_) => drop(versions.remove(&version)),
+        }
+        self.leases.void(&model);
+        read_side.documents.remove(&model);
+        read_side.checkpoints.retain(|partition, _| partition.model != model);
+        read_side.parked.remove(&model);
+        read_side.skipped.remove(&model);
+        Ok(true)
+    }
+}
+
+/// It has no database to give.
+impl ProjectionStore for MemoryStore {}

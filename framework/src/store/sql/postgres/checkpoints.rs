@@ -1,0 +1,198 @@
+//! Checkpoints and parked keys: a step taken by a function of the migration, and what is read.
+
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use time::OffsetDateTime;
+
+use super::PostgresStore;
+use super::connections::{Purpose, Statement};
+use crate::checkpoint::{Advance, Checkpoint, PartitionId};
+use crate::document::DocumentBatch;
+use crate::error::StoreError;
+use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::store::advance::{Stored, continues};
+use crate::store::parked::{Parking, text};
+use crate::stream::GlobalPosition;
+
+/// The statement that takes a step, to be one in a transaction. The lease is locked from there to the
+/// end, so a client that is silent behind it must not stay.
+pub(super) fn advance(advance: &Advance) -> Result<Statement, StoreError> {
+    let call = "SELECT *, set_config('idle_in_transaction_session_timeout', '5000', true)
+                FROM actum.advance($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    Ok(bound(call, advance, changes(advance)?))
+}
+
+/// What becomes of parked keys, as JSON; `None` if nothing does.
+fn changes(advance: &Advance) -> Result<Option<String>, StoreError> {
+    let name = advance.partition.to_string();
+    if advance.lease.name != name {
+        return Err(StoreError::LeaseLost { name });
+    }
+    let parking = Parking::of(&advance.parked);
+    let changes = (!parking.is_empty()).then(|| serde_json::to_string(&parking)).transpose();
+    changes.map_err(|error| StoreError::Corrupt {
+        place: format!("parked keys of {name}"),
+        reason: error.to_string(),
+    })
+}
+
+/// The parameters that both functions begin with.
+fn bound(call: &'static str, advance: &Advance, changes: Option<String>) -> Statement {
+    let Stored { checkpoint, token, step } = Stored::after(advance);
+    sqlx::query(call)
+        .bind(advance.partition.model.clone())
+        .bind(advance.partition.number as i32)
+        .bind(token as i64)
+        .bind(step as i64)
+        .bind(advance.from.0 as i64)
+        .bind(checkpoint.log_id)
+        .bind(checkpoint.position.0 as i64)
+        .bind(checkpoint.event_id)
+        .bind(changes)
+}
+
+/// Whether the step was taken now; `false` if it had been before.
+pub(super) fn is_taken(row: &PgRow, advance: &Advance) -> Result<bool, StoreError> {
+    if !row.get::<bool, _>("is_owner") {
+        return Err(StoreError::LeaseLost { name: advance.lease.name.clone() });
+    }
+    let stored = row.get::<Option<_>, _>("stored_log_id").map(|log_id| Stored {
+        checkpoint: Checkpoint {
+            log_id,
+            position: GlobalPosition(row.get::<i64, _>("stored_position") as u64),
+            event_id: row.get("stored_event_id"),
+        },
+        token: row.get::<i64, _>("stored_token") as u64,
+        step: row.get::<i64, _>("stored_step") as u64,
+    });
+    // The function has judged by the same rule, and written if it holds.
+    continues(advance, stored)
+}
+
+impl PostgresStore {
+    pub(super) async fn upsert_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
+        let DocumentBatch { documents, advance } = batch;
+        let (asked, parking) = (advance.clone(), changes(&advance)?);
+        let row = self.connections.row(Purpose::Documents, move || {
+            let call =
+                "SELECT * FROM actum.save_documents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+            bound(call, &asked, parking.clone())
+                .bind(documents.iter().map(|(key, _)| &**key).collect::<Vec<_>>())
+                .bind(documents.iter().map(|(_, body)| &**body).collect::<Vec<_>>())
+        });
+        let row = row.await.map_err(|fault| fault.not_written(&self.place))?;
+        is_taken(&row, &advance).map(drop)
+    }
+
+    pub(super) async fn read_checkpoint(
+        &self,
+        partition: &PartitionId,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        let asked = partition.clone();
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(
+                "SELECT log_id, position, event_id FROM actum.checkpoints
+                 WHERE model = $1 AND partition = $2",
+            )
+            .bind(asked.model.clone())
+            .bind(asked.number as i32)
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        Ok(rows.first().map(|row| Checkpoint {
+            log_id: row.get(0),
+            position: GlobalPosition(row.get::<i64, _>(1) as u64),
+            event_id: row.get(2),
+        }))
+    }
+
+    pub(super) async fn read_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+    ) -> Result<Vec<ParkedKey>, StoreError> {
+        let (asked, of) = (model.to_owned(), of.map(<[String]>::to_vec));
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(
+                "SELECT key, partition, position, event, reason, attempts, since, request,
+                        request_reason,
+                        ARRAY(SELECT queued.position FROM actum.parked_events AS queued
+                              WHERE queued.model = parked.model AND queued.key = parked.key
+                              ORDER BY queued.position) AS queue
+                 FROM actum.parked WHERE model = $1 AND ($2::text[] IS NULL OR key = ANY ($2))
+                 ORDER BY key",
+            )
+            .bind(asked.clone())
+            .bind(of.clone())
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        Ok(rows.iter().map(parked_key).collect())
+    }
+
+    pub(super) async fn read_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
+        let asked = model.to_owned();
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(
+                "SELECT key, position, event, reason, skipped_at FROM actum.skipped
+                 WHERE model = $1 ORDER BY position, key",
+            )
+            .bind(asked.clone())
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        let skipped = rows.iter().map(|row| SkippedEvent {
+            key: row.get(0),
+            position: GlobalPosition(row.get::<i64, _>(1) as u64),
+            event: row.get(2),
+            reason: row.get(3),
+            skipped_at: row.get(4),
+        });
+        Ok(skipped.collect())
+    }
+
+    pub(super) async fn leave_request(
+        &self,
+        model: &str,
+        key: &str,
+        position: GlobalPosition,
+        request: ParkedRequest,
+    ) -> Result<bool, StoreError> {
+        let (request, reason) = match request {
+            ParkedRequest::Retry => ("retry", None),
+            ParkedRequest::Skip { reason } => ("skip", Some(text(&reason))),
+        };
+        let (model, key) = (model.to_owned(), key.to_owned());
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(
+                "UPDATE actum.parked SET request = $1, request_reason = $2
+                 WHERE model = $3 AND key = $4 AND position = $5 RETURNING key",
+            )
+            .bind(request)
+            .bind(reason.clone())
+            .bind(model.clone())
+            .bind(key.clone())
+            .bind(position.0 as i64)
+        });
+        let rows = rows.await.map_err(|fault| fault.not_written(&self.place))?;
+        Ok(!rows.is_empty())
+    }
+}
+
+fn parked_key(row: &PgRow) -> ParkedKey {
+    let request: Option<&str> = row.get("request");
+    let queue: Vec<i64> = row.get("queue");
+    ParkedKey {
+        key: row.get("key"),
+        partition: row.get::<i32, _>("partition") as u32,
+        position: GlobalPosition(row.get::<i64, _>("position") as u64),
+        event: row.get("event"),
+        reason: row.get("reason"),
+        attempts: row.get::<i64, _>("attempts") as u32,
+        since: row.get::<OffsetDateTime, _>("since"),
+        queue: queue.into_iter().map(|position| GlobalPosition(position as u64)).collect(),
+        request: request.map(|request| match request {
+            "retry" => ParkedRequest::Retry,
+            _ => ParkedRequest::Skip {
+                reason: row.get::<Option<_>, _>("request_reason").unwrap_or_default(),
+            },
+        }),
+    }
+}

@@ -1,0 +1,256 @@
+//! Checkpoints and parked keys: a step taken inside a transaction, and what is read of them.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{Error, Row};
+use uuid::Uuid;
+
+use super::SqliteStore;
+use crate::checkpoint::{Advance, Checkpoint, PartitionId};
+use crate::error::StoreError;
+use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::store::advance::{Stored, continues};
+use crate::store::leases::Leases;
+use crate::store::parked::{Parking, text, time};
+use crate::stream::GlobalPosition;
+
+/// A request for the owner of a parked key.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) model: String,
+    pub(super) key: String,
+    pub(super) position: GlobalPosition,
+    pub(super) request: ParkedRequest,
+}
+
+/// Takes a step, if it is the lease's owner's and continues from what is stored; `false` if it was
+/// taken already. An outer error fails the transaction, an inner one has changed nothing.
+pub(super) async fn advance(
+    connection: &mut SqliteConnection,
+    leases: &Leases,
+    advance: &Advance,
+) -> Result<Result<bool, StoreError>, Error> {
+    let stored = stored(&mut *connection, &advance.partition).await?;
+    match leases.check(advance).and_then(|()| continues(advance, stored)) {
+        Ok(true) => {}
+        refused => return Ok(refused),
+    }
+    let parking = Parking::of(&advance.parked);
+    if !parking.is_empty() {
+        park(&mut *connection, &advance.partition.model, &parking).await?;
+    }
+    let Stored { checkpoint, token, step } = Stored::after(advance);
+    sqlx::query(
+        "INSERT INTO checkpoints (model, partition, log_id, position, event_id, token, step)
+         VALUES (?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (model, partition) DO UPDATE SET
+         log_id = excluded.log_id, position = excluded.position, event_id = excluded.event_id,
+         token = excluded.token, step = excluded.step",
+    )
+    .bind(advance.partition.model.clone())
+    .bind(advance.partition.number)
+    .bind(checkpoint.log_id.as_bytes().to_vec())
+    .bind(checkpoint.position.0 as i64)
+    .bind(checkpoint.event_id.as_bytes().to_vec())
+    .bind(token as i64)
+    .bind(step as i64)
+    .execute(connection)
+    .await?;
+    Ok(Ok(true))
+}
+
+/// The last step of a partition, as this connection sees it.
+async fn stored(
+    connection: &mut SqliteConnection,
+    partition: &PartitionId,
+) -> Result<Option<Stored>, Error> {
+    let row: Option<(Vec<u8>, i64, Vec<u8>, i64, i64)> = sqlx::query_as(
+        "SELECT log_id, position, event_id, token, step FROM checkpoints
+         WHERE model = ? AND partition = ?",
+    )
+    .bind(partition.model.clone())
+    .bind(partition.number)
+    .fetch_optional(connection)
+    .await?;
+    let Some((log_id, position, event_id, token, step)) = row else { return Ok(None) };
+    let uuid = |bytes: &[u8]| Uuid::from_slice(bytes).map_err(|e| Error::Decode(e.into()));
+    let (log_id, event_id) = (uuid(&log_id)?, uuid(&event_id)?);
+    let checkpoint = Checkpoint { log_id, position: GlobalPosition(position as u64), event_id };
+    Ok(Some(Stored { checkpoint, token: token as u64, step: step as u64 }))
+}
+
+/// What each part of a [`Parking`] does; `?1` is the model, `?2` the part as JSON.
+const RELEASE: &str = "DELETE FROM parked
+    WHERE model = ?1 AND key IN (SELECT value FROM json_each(?2))";
+const PARK: &str = "INSERT INTO parked
+    (model, key, partition, position, event, reason, attempts, since)
+    SELECT ?1, new.value ->> 'key', new.value ->> 'partition', new.value ->> 'position',
+           new.value ->> 'event', new.value ->> 'reason', new.value ->> 'attempts',
+           new.value ->> 'since'
+    FROM json_each(?2) AS new WHERE true
+    ON CONFLICT (model, key) DO UPDATE SET partition = excluded.partition,
+    position = excluded.position, event = excluded.event, reason = excluded.reason,
+    attempts = excluded.attempts,
+    request = iif(request = 'skip' AND position = excluded.position, request, NULL),
+    request_reason = iif(request = 'skip' AND position = excluded.position, request_reason, NULL)";
+const DEQUEUE: &str = "DELETE FROM parked_events WHERE model = ?1 AND EXISTS (
+    SELECT 1 FROM json_each(?2) AS new WHERE new.value ->> 'key' = parked_events.key
+    AND new.value ->> 'position' >= parked_events.position)";
+const QUEUE: &str = "INSERT INTO parked_events (model, key, position)
+    SELECT ?1, new.value ->> 0, new.value ->> 1 FROM json_each(?2) AS new WHERE true
+    ON CONFLICT DO NOTHING";
+const SKIP: &str = "INSERT INTO skipped (model, key, position, event, reason, skipped_at)
+    SELECT ?1, new.value ->> 'key', new.value ->> 'position', new.value ->> 'event',
+           new.value ->> 'reason', new.value ->> 'skipped_at'
+    FROM json_each(?2) AS new WHERE true ON CONFLICT DO NOTHING";
+
+async fn park(
+    connection: &mut SqliteConnection,
+    model: &str,
+    changes: &Parking,
+) -> Result<(), Error> {
+    let Parking { released, parked, queued, skipped } = changes;
+    apply(connection, RELEASE, model, released).await?;
+    apply(connection, PARK, model, parked).await?;
+    apply(connection, DEQUEUE, model, parked).await?;
+    apply(connection, QUEUE, model, queued).await?;
+    apply(connection, SKIP, model, skipped).await
+}
+
+async fn apply(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+    model: &str,
+    part: &[impl Serialize],
+) -> Result<(), Error> {
+    if part.is_empty() {
+        return Ok(());
+    }
+    let part = serde_json::to_string(part).map_err(|e| Error::Encode(Box::new(e)))?;
+    sqlx::query(statement).bind(model.to_owned()).bind(part).execute(connection).await.map(drop)
+}
+
+/// Leaves a request; `false` if no key is parked there.
+pub(super) async fn request(
+    connection: &mut SqliteConnection,
+    asked: &Request,
+) -> Result<bool, Error> {
+    let (request, reason) = match &asked.request {
+        ParkedRequest::Retry => ("retry", None),
+        ParkedRequest::Skip { reason } => ("skip", Some(text(reason))),
+    };
+    let updated = sqlx::query(
+        "UPDATE parked SET request = ?, request_reason = ?
+         WHERE model = ? AND key = ? AND position = ?",
+    )
+    .bind(request)
+    .bind(reason)
+    .bind(asked.model.clone())
+    .bind(asked.key.clone())
+    .bind(asked.position.0 as i64)
+    .execute(connection)
+    .await?;
+    Ok(updated.rows_affected() > 0)
+}
+
+/// How far a partition has come, as this connection sees it.
+pub(super) async fn checkpoint(
+    connection: &mut SqliteConnection,
+    partition: &PartitionId,
+) -> Result<Option<Checkpoint>, Error> {
+    Ok(stored(connection, partition).await?.map(|stored| stored.checkpoint))
+}
+
+/// The parked keys of a model, or of these keys those that are.
+pub(super) async fn parked(
+    connection: &mut SqliteConnection,
+    model: &str,
+    of: Option<&[String]>,
+) -> Result<Vec<ParkedKey>, Error> {
+    let of = of.map(serde_json::to_string).transpose().map_err(|e| Error::Encode(Box::new(e)))?;
+    let rows = sqlx::query(
+        "SELECT key, partition, position, event, reason, attempts, since, request,
+                request_reason,
+                (SELECT json_group_array(queued.position ORDER BY queued.position)
+                 FROM parked_events AS queued
+                 WHERE queued.model = parked.model AND queued.key = parked.key)
+         FROM parked WHERE model = ?1
+         AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2))) ORDER BY key",
+    )
+    .bind(model.to_owned())
+    .bind(of)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(parked_key).collect()
+}
+
+/// What was skipped of a model.
+pub(super) async fn skipped(
+    connection: &mut SqliteConnection,
+    model: &str,
+) -> Result<Vec<SkippedEvent>, Error> {
+    let rows: Vec<(String, i64, String, String, i64)> = sqlx::query_as(
+        "SELECT key, position, event, reason, skipped_at FROM skipped
+         WHERE model = ? ORDER BY position, key",
+    )
+    .bind(model.to_owned())
+    .fetch_all(connection)
+    .await?;
+    let skipped = rows.into_iter().map(|(key, position, event, reason, skipped_at)| {
+        let position = GlobalPosition(position as u64);
+        SkippedEvent { key, position, event, reason, skipped_at: time(skipped_at) }
+    });
+    Ok(skipped.collect())
+}
+
+impl SqliteStore {
+    pub(super) async fn read_checkpoint(
+        &self,
+        partition: &PartitionId,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        let mut reader = self.reader().await?;
+        checkpoint(&mut reader, partition).await.map_err(|e| self.unavailable(&e))
+    }
+
+    pub(super) async fn read_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+    ) -> Result<Vec<ParkedKey>, StoreError> {
+        let mut reader = self.reader().await?;
+        let parked = parked(&mut reader, model, of).await;
+        parked.map_err(|error| match error {
+            Error::Database(_) => self.unavailable(&error),
+            unreadable => self.corrupt(format!("the parked keys of {model}"), unreadable),
+        })
+    }
+
+    pub(super) async fn read_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
+        let mut reader = self.reader().await?;
+        skipped(&mut reader, model).await.map_err(|e| self.unavailable(&e))
+    }
+}
+
+fn parked_key(row: &SqliteRow) -> Result<ParkedKey, Error> {
+    let request: Option<&str> = row.try_get("request")?;
+    let reason = row.try_get::<Option<String>, _>("request_reason")?.unwrap_or_default();
+    Ok(ParkedKey {
+        key: row.try_get("key")?,
+        partition: row.try_get("partition")?,
+        position: GlobalPosition(row.try_get::<i64, _>("position")? as u64),
+        event: row.try_get("event")?,
+        reason: row.try_get("reason")?,
+        attempts: row.try_get("attempts")?,
+        since: time(row.try_get("since")?),
+        queue: from_json::<Vec<u64>>(row.try_get(9)?)?.into_iter().map(GlobalPosition).collect(),
+        request: request.map(|request| match request {
+            "retry" => ParkedRequest::Retry,
+            _ => ParkedRequest::Skip { reason },
+        }),
+    })
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|e| Error::Decode(Box::new(e)))
+}
