@@ -1,26 +1,24 @@
 //! What a page of the log holds for one partition.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use time::OffsetDateTime;
-
-use super::parked::ParkedKeys;
 use super::partition::Partition;
 use super::term::Reached;
 use crate::checkpoint::partition_of;
 use crate::event::RecordedEvent;
 use crate::event_store::Page;
-use crate::parking::ParkedChange;
 use crate::projection::Projection;
 use crate::sources::Routed;
 use crate::stream::GlobalPosition;
+use crate::subscription::parking::Parking;
 
 /// Decoded events and, beside each, what it came from: the user's code is given a slice of events.
 pub(super) struct Batch<E> {
     pub(super) events: Vec<E>,
     pub(super) of: Vec<Origin>,
-    /// What became of keys already, before anything is projected.
-    pub(super) changes: Vec<ParkedChange>,
+    /// What is not taken in, in any order.
+    pub(super) left: Vec<Left>,
     pub(super) reached: Reached,
     /// An event whose key nobody knows: everything has to stop before it.
     pub(super) halt: Option<(GlobalPosition, String)>,
@@ -32,66 +30,73 @@ pub(super) struct Origin {
     pub(super) recorded: Arc<RecordedEvent>,
 }
 
-impl<E> Batch<E> {
-    /// Nothing to be applied yet; it stays where the checkpoint is.
-    pub(super) fn at(reached: Reached) -> Self {
-        Self { events: Vec::new(), of: Vec::new(), changes: Vec::new(), reached, halt: None }
-    }
+/// An event that parks its key, or, without a reason, waits behind one that does.
+pub(super) struct Left {
+    pub(super) origin: Origin,
+    pub(super) reason: Option<String>,
+}
 
-    /// Decodes what is for this partition. Events of parked keys queue; one that cannot be decoded
-    /// parks its key.
+impl<E> Batch<E> {
+    /// Decodes what is for this partition.
     pub(super) fn of<P: Projection<Event = E>>(
         partition: &Partition<P>,
-        parked: &mut ParkedKeys,
+        parking: &Parking,
         page: &Page,
-        now: OffsetDateTime,
     ) -> Self {
         let last = page.events.last().filter(|last| last.position == page.scanned_to);
-        let event_id = last.map(|last| last.event_id);
-        let mut batch = Self::at(Reached { position: page.scanned_to, event_id });
+        let reached =
+            Reached { position: page.scanned_to, event_id: last.map(|last| last.event_id) };
+        let mut batch =
+            Self { events: Vec::new(), of: Vec::new(), left: Vec::new(), reached, halt: None };
+        // Keys of which no more is taken in.
+        let mut stopped = HashSet::new();
         let is_ours = |key: &str| partition_of(key, P::PARTITIONS.max(1)) == partition.id.number;
         for recorded in &page.events {
-            let routed = partition.sources.routes.route(recorded, is_ours);
-            if let Some(reason) = batch.add(routed, recorded, partition.id.number, parked, now) {
-                let position = GlobalPosition(recorded.position.0.saturating_sub(1));
-                batch.reached = Reached { position, event_id: None };
-                batch.halt = Some((recorded.position, reason));
-                break;
+            let origin = |key| Origin { key, recorded: Arc::clone(recorded) };
+            match partition.sources.routes.route(recorded, is_ours) {
+                Routed::Nothing => {}
+                Routed::Item { key, .. } | Routed::Unreadable { key: Some(key), .. }
+                    if parking.is_parked(&key) || stopped.contains(&key) =>
+                {
+                    batch.left.push(Left { origin: origin(key), reason: None });
+                }
+                Routed::Item { key, item } => {
+                    batch.events.push(item);
+                    batch.of.push(origin(key));
+                }
+                Routed::Unreadable { key: Some(key), reason } => {
+                    stopped.insert(key.clone());
+                    batch.left.push(Left { origin: origin(key), reason: Some(reason) });
+                }
+                Routed::Unreadable { key: None, reason } => {
+                    let position = GlobalPosition(recorded.position.0.saturating_sub(1));
+                    batch.reached = Reached { position, event_id: None };
+                    batch.halt = Some((recorded.position, reason));
+                    break;
+                }
             }
         }
         batch
     }
 
-    /// Takes the event in, queues it or parks its key; a reason if nobody knows the key.
-    pub(super) fn add(
-        &mut self,
-        routed: Routed<E>,
-        recorded: &Arc<RecordedEvent>,
-        number: u32,
-        parked: &mut ParkedKeys,
-        now: OffsetDateTime,
-    ) -> Option<String> {
-        match routed {
-            Routed::Nothing => {}
-            Routed::Item { key, .. } | Routed::Unreadable { key: Some(key), .. }
-                if parked.holds(&key) =>
-            {
-                self.changes.push(parked.queue(&key, recorded.position));
-            }
-            Routed::Item { key, item } => {
-                self.events.push(item);
-                self.of.push(Origin { key, recorded: Arc::clone(recorded) });
-            }
-            Routed::Unreadable { key: Some(key), reason } => {
-                self.changes.extend(parked.park(&key, number, recorded, reason, now));
-            }
-            Routed::Unreadable { key: None, reason } => return Some(reason),
-        }
-        None
-    }
-
     /// Whether there is nothing to do but to move on.
     pub(super) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.changes.is_empty()
+        self.events.is_empty() && self.left.is_empty()
+    }
+
+    /// The event at this place cannot be taken in, nor what follows of its key.
+    pub(super) fn leave(&mut self, place: usize, reason: String) {
+        self.events.remove(place);
+        let origin = self.of.remove(place);
+        let mut next = place;
+        while next < self.of.len() {
+            if self.of[next].key == origin.key {
+                self.events.remove(next);
+                self.left.push(Left { origin: self.of.remove(next), reason: None });
+            } else {
+                next += 1;
+            }
+        }
+        self.left.push(Left { origin, reason: Some(reason) });
     }
 }

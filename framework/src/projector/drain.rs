@@ -1,72 +1,97 @@
-//! Trying parked keys again: the event, then all that waited behind it, in order.
+//! Parked keys: parking them in the order of the log, and trying them again.
+
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
-use super::batch::Batch;
+use super::batch::{Batch, Left};
 use super::term::{Reached, Term};
 use crate::error::StoreError;
-use crate::parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
 use crate::projection::Projection;
 use crate::sources::Routed;
+use crate::subscription::parking::{Drain, Full, Stopped, in_words};
+
+/// How long keys are tried before the log is followed again.
+const AT_A_TIME: Duration = Duration::from_millis(200);
 
 impl<P: Projection> Term<'_, P> {
-    /// Looks for requests and tries each key whose time has come.
+    /// Parks the keys of what was left of a batch, and has the rest of it wait.
+    ///
+    /// # Errors
+    /// Too much stands still.
+    pub(super) fn park(&mut self, batch: &mut Batch<P::Event>) -> Result<(), Full> {
+        let (now, since) = (Instant::now(), OffsetDateTime::now_utc());
+        batch.left.sort_unstable_by_key(|left| left.origin.recorded.position);
+        for Left { origin, reason } in batch.left.drain(..) {
+            match reason {
+                Some(reason) if !self.parking.is_parked(&origin.key) => {
+                    let at = origin.recorded.position;
+                    tracing::error!(partition = %self.partition.id, key = %origin.key, position = %at, %reason, "a key is parked");
+                    self.parking.park(origin.key, &origin.recorded, reason, now, since)?;
+                }
+                _ => self.parking.queue(&origin.key, origin.recorded.position)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up what was asked for, and tries keys whose time has come.
     pub(super) async fn look_at_parked(&mut self) -> Result<(), StoreError> {
-        let keys = self.parked.keys();
-        if keys.is_empty() {
+        if self.parking.is_empty() {
             return Ok(());
         }
-        let database = &self.partition.database;
-        let stored = database.load_parked(&self.partition.id.model, Some(&keys)).await?;
-        self.parked.requested(stored);
-        while let Some(parked) = self.parked.take_due() {
-            self.retry(parked).await?;
-            if *self.partition.stopping.borrow() {
+        let (database, model) = (&self.partition.database, &self.partition.id.model);
+        let saved_so_far = self.parking.saved_so_far();
+        for stored in database.load_parked(model, None).await? {
+            if let Some(request) = stored.request {
+                let at = (&*stored.key, stored.position);
+                self.parking.request(at, request, saved_so_far, Instant::now());
+            }
+        }
+        let began = Instant::now();
+        while let Some(drain) = self.parking.begin(Instant::now()) {
+            self.try_again(drain).await?;
+            if began.elapsed() >= AT_A_TIME && !self.parking.is_crowded() {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Tries one key that was taken out of the parked ones. It is let go, or parked again.
-    async fn retry(&mut self, before: ParkedKey) -> Result<(), StoreError> {
-        let now = OffsetDateTime::now_utc();
-        let Some(checkpoint) = self.checkpoint else { return Ok(()) };
-        let (position, event_id) = (checkpoint.position, Some(checkpoint.event_id));
-        let reached = Reached { position, event_id };
-        let mut batch = Batch::at(reached);
-        let mut positions = vec![before.position];
-        if let Some(ParkedRequest::Skip { reason }) = &before.request {
-            positions.clear();
-            batch.changes.push(ParkedChange::Skip(SkippedEvent {
-                key: before.key.clone(),
-                position: before.position,
-                event: before.event.clone(),
-                reason: reason.clone(),
-                skipped_at: now,
-            }));
-        }
-        positions.extend(&before.queue);
-        let found = self.partition.store.read_positions(&positions).await?;
-        if found.len() != positions.len() {
-            let reason = format!("{} of its events are missing", positions.len() - found.len());
-            let place = format!("the queue of the parked key {:?}", before.key);
+    async fn try_again(&mut self, drain: Drain) -> Result<(), StoreError> {
+        let found = self.partition.store.read_positions(&drain.positions).await?;
+        if found.len() != drain.positions.len() {
+            let missing = drain.positions.len() - found.len();
+            let place = format!("the queue of the parked key {:?}", drain.key);
+            let reason = format!("{missing} of its events are not in the log");
             return Err(StoreError::Corrupt { place, reason });
         }
-        let number = self.partition.id.number;
-        for recorded in &found {
-            let routed = self.partition.sources.routes.route(recorded, |key| key == before.key);
-            let routed = match routed {
-                // It had this key when it was parked.
-                Routed::Unreadable { key: None, reason } => {
-                    Routed::Unreadable { key: Some(before.key.clone()), reason }
+        let may = self.parking.may_apply(&drain);
+        // An event that belongs nowhere any more is as good as applied.
+        let (mut events, mut places, mut unreadable) = (Vec::new(), Vec::new(), None);
+        for (place, recorded) in found[..may].iter().enumerate() {
+            match self.partition.sources.routes.route(recorded, |key| key == drain.key) {
+                Routed::Nothing => {}
+                Routed::Item { item, .. } => {
+                    events.push(item);
+                    places.push(place);
                 }
-                routed => routed,
-            };
-            batch.add(routed, recorded, number, &mut self.parked, now);
+                Routed::Unreadable { reason, .. } => {
+                    unreadable = Some((place, reason));
+                    break;
+                }
+            }
         }
-        let (transaction, mut changes) = self.project(batch, now).await?;
-        self.parked.tried(&before, &mut changes);
-        self.commit(transaction, reached, changes).await
+        let (transaction, taken, reason) = self.project_in_order(&events).await?;
+        let (applied, reason) = match (reason, unreadable) {
+            (Some(reason), _) => (places[taken], Some(reason)),
+            (None, Some((place, reason))) => (place, Some(reason)),
+            (None, None) => (may, None),
+        };
+        let next = found.get(applied).map(|next| Stopped { event: in_words(next), reason });
+        self.parking.end(drain, applied, next, Instant::now(), OffsetDateTime::now_utc());
+        let stands = self.checkpoint.map(|at| (at.position, at.event_id));
+        let (position, event_id) = stands.unwrap_or_default();
+        self.commit(transaction, Reached { position, event_id: Some(event_id) }).await
     }
 }

@@ -8,7 +8,6 @@
 mod batch;
 mod drain;
 mod handle;
-mod parked;
 mod partition;
 mod project;
 mod query;
@@ -33,6 +32,7 @@ use crate::error::{StartError, StoreError};
 use crate::guard::guarded_async;
 use crate::projection::{Projection, check_name};
 use crate::projection_store::ProjectionDatabase;
+use crate::subscription::parking::ParkingSettings;
 use crate::subscription::{Tail, Task, verify};
 
 /// The limits and the patience of one projection.
@@ -48,8 +48,10 @@ pub(crate) struct ProjectorSettings {
     pub(crate) checkpoint_after: Duration,
     /// The same where other processes answer from the database.
     pub(crate) checkpoint_after_shared: Duration,
-    /// How often the owner looks whether somebody asked for something to be done with a parked key.
+    /// How often the owner looks at parked keys: whether one is due, or something was asked for.
     pub(crate) requests_every: Duration,
+    /// When parked keys are tried again, and how many there may be.
+    pub(crate) parking: ParkingSettings,
     /// The first pause after the database failed; it doubles up to `longest_pause`.
     pub(crate) first_pause: Duration,
     /// See `first_pause`.
@@ -66,7 +68,8 @@ impl Default for ProjectorSettings {
             look_every: Duration::from_millis(25),
             checkpoint_after: Duration::from_secs(1),
             checkpoint_after_shared: Duration::from_millis(100),
-            requests_every: Duration::from_millis(500),
+            requests_every: Duration::from_millis(250),
+            parking: ParkingSettings::default(),
             first_pause: Duration::from_millis(20),
             longest_pause: Duration::from_secs(2),
             stop_within: Duration::from_secs(10),

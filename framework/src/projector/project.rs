@@ -1,17 +1,11 @@
-//! From a batch to rows: all of it at once, and apart when that fails.
+//! From events to rows: all of them at once, and apart when that fails.
 
-use time::OffsetDateTime;
-
-use super::batch::{Batch, Origin};
+use super::batch::Batch;
 use super::term::Term;
 use crate::error::StoreError;
 use crate::guard::guarded_async;
-use crate::parking::ParkedChange;
 use crate::projection::Projection;
 use crate::projection_store::SqlTransaction;
-
-/// A transaction that holds the rows, and what became of keys on the way.
-type Projected = (Box<dyn SqlTransaction>, Vec<ParkedChange>);
 
 /// Why events were not projected.
 enum Failure {
@@ -28,88 +22,89 @@ impl From<StoreError> for Failure {
 }
 
 impl<P: Projection> Term<'_, P> {
-    /// Projects a batch. The key of each event that fails alone is parked, and what comes behind it
-    /// of that key waits.
+    pub(super) async fn begin(&self) -> Result<Box<dyn SqlTransaction>, StoreError> {
+        self.partition.database.begin(&self.partition.id, self.lease).await
+    }
+
+    /// Projects a batch in a transaction. Events that fail alone, and those behind them, are left.
     ///
     /// # Errors
     /// The database failed: nothing of it is stored.
     pub(super) async fn project(
-        &mut self,
-        mut batch: Batch<P::Event>,
-        now: OffsetDateTime,
-    ) -> Result<Projected, StoreError> {
-        let mut transaction = self.begin().await?;
-        match attempt::<P>(&mut *transaction, &batch.events).await {
-            Ok(()) => return Ok((transaction, batch.changes)),
-            Err(Failure::Database(error)) => return Err(error),
-            Err(Failure::Events(_)) => {}
-        }
-        drop(transaction);
-        let mut transaction = self.begin().await?;
-        self.apart(&mut *transaction, &mut batch, now).await?;
-        Ok((transaction, batch.changes))
-    }
-
-    async fn begin(&self) -> Result<Box<dyn SqlTransaction>, StoreError> {
-        self.partition.database.begin(&self.partition.id, self.lease).await
-    }
-
-    /// In parts that are halved when they fail and doubled when they do not: a few bad events among
-    /// thousands cost about as much again as the whole batch.
-    async fn apart(
-        &mut self,
-        transaction: &mut dyn SqlTransaction,
+        &self,
         batch: &mut Batch<P::Event>,
-        now: OffsetDateTime,
-    ) -> Result<(), StoreError> {
-        let (mut done, mut size) = (0, batch.events.len().div_ceil(2));
+    ) -> Result<Box<dyn SqlTransaction>, StoreError> {
+        if let Some(transaction) = self.at_once(&batch.events).await? {
+            return Ok(transaction);
+        }
+        let mut transaction = self.begin().await?;
+        let mut done = 0;
         while done < batch.events.len() {
-            let end = batch.events.len().min(done + size);
-            transaction.savepoint().await?;
-            match attempt::<P>(transaction, &batch.events[done..end]).await {
-                Ok(()) => {
-                    transaction.release(true).await?;
-                    (done, size) = (end, size * 2);
-                }
-                Err(Failure::Database(error)) => return Err(error),
-                Err(Failure::Events(_)) if end - done > 1 => {
-                    transaction.release(false).await?;
-                    size = (end - done) / 2;
-                }
-                Err(Failure::Events(reason)) => {
-                    transaction.release(false).await?;
-                    self.park(batch, done, reason, now);
-                }
+            let events = &batch.events[done..];
+            let (taken, reason) = up_to_failure::<P>(&mut *transaction, events).await?;
+            done += taken;
+            if let Some(reason) = reason {
+                batch.leave(done, reason);
             }
         }
-        Ok(())
+        Ok(transaction)
     }
 
-    /// Parks the key of the event at this place and takes all that is left of it out of the batch.
-    fn park(
-        &mut self,
-        batch: &mut Batch<P::Event>,
-        place: usize,
-        reason: String,
-        now: OffsetDateTime,
-    ) {
-        let Origin { key, recorded } = batch.of.remove(place);
-        batch.events.remove(place);
-        let number = self.partition.id.number;
-        // What follows in this batch comes before what was parked or queued of it already.
-        let later = self.parked.park(&key, number, &recorded, reason, now);
-        batch.changes.extend(later);
-        let mut next = place;
-        while next < batch.of.len() {
-            if batch.of[next].key == key {
-                let origin = batch.of.remove(next);
-                batch.events.remove(next);
-                batch.changes.push(self.parked.queue(&key, origin.recorded.position));
-            } else {
-                next += 1;
+    /// Projects as many events as can be in order, in a transaction; how many, and why no more.
+    ///
+    /// # Errors
+    /// The database failed: nothing of it is stored.
+    pub(super) async fn project_in_order(
+        &self,
+        events: &[P::Event],
+    ) -> Result<(Box<dyn SqlTransaction>, usize, Option<String>), StoreError> {
+        if let Some(transaction) = self.at_once(events).await? {
+            return Ok((transaction, events.len(), None));
+        }
+        let mut transaction = self.begin().await?;
+        let (taken, reason) = up_to_failure::<P>(&mut *transaction, events).await?;
+        Ok((transaction, taken, reason))
+    }
+
+    async fn at_once(
+        &self,
+        events: &[P::Event],
+    ) -> Result<Option<Box<dyn SqlTransaction>>, StoreError> {
+        let mut transaction = self.begin().await?;
+        match attempt::<P>(&mut *transaction, events).await {
+            Ok(()) => Ok(Some(transaction)),
+            Err(Failure::Database(error)) => Err(error),
+            Err(Failure::Events(_)) => Ok(None),
+        }
+    }
+}
+
+/// Projects up to the first event that fails alone, in parts that are halved when they fail and
+/// doubled when they do not: to find one bad event costs about as much again as the whole batch.
+async fn up_to_failure<P: Projection>(
+    transaction: &mut dyn SqlTransaction,
+    events: &[P::Event],
+) -> Result<(usize, Option<String>), StoreError> {
+    let (mut done, mut size) = (0, events.len().div_ceil(2));
+    while done < events.len() {
+        let end = events.len().min(done + size);
+        transaction.savepoint().await?;
+        match attempt::<P>(transaction, &events[done..end]).await {
+            Ok(()) => {
+                transaction.release(true).await?;
+                (done, size) = (end, size * 2);
+            }
+            Err(Failure::Database(error)) => return Err(error),
+            Err(Failure::Events(reason)) => {
+                transaction.release(false).await?;
+                if end - done == 1 {
+                    return Ok((done, Some(reason)));
+                }
+                size = (end - done) / 2;
             }
         }
     }
+    Ok((done, None))
 }
 
 /// Has the user's code project events, behind a guard.

@@ -6,21 +6,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use time::OffsetDateTime;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::batch::Batch;
-use super::parked::ParkedKeys;
 use super::partition::{End, Partition};
 use crate::checkpoint::{Advance, Checkpoint};
 use crate::error::StoreError;
 use crate::event_store::{Filter, Page};
 use crate::lease::Lease;
-use crate::parking::ParkedChange;
 use crate::projection::Projection;
 use crate::projection_store::SqlTransaction;
 use crate::stream::GlobalPosition;
+use crate::subscription::parking::Parking;
 use crate::subscription::{event_at, verify};
 
 /// A position reached, and the event there if it was seen.
@@ -41,7 +39,8 @@ pub(super) struct Term<'a, P: Projection> {
     reached: Reached,
     /// When it was first ahead of the checkpoint.
     ahead_since: Option<Instant>,
-    pub(super) parked: ParkedKeys,
+    pub(super) parking: Parking,
+    looked_at_parked: Instant,
     has_moved: bool,
 }
 
@@ -54,7 +53,8 @@ impl<'a, P: Projection> Term<'a, P> {
             checkpoint: None,
             reached: Reached { position: GlobalPosition::ZERO, event_id: None },
             ahead_since: None,
-            parked: ParkedKeys::default(),
+            parking: Parking::new(partition.id.number, partition.settings.parking.clone()),
+            looked_at_parked: Instant::now(),
             has_moved: false,
         }
     }
@@ -101,8 +101,11 @@ impl<'a, P: Projection> Term<'a, P> {
         self.reached.position = position;
         self.partition.standings.saved(self.number(), position);
         let parked = database.load_parked(&id.model, None).await?;
-        let ours = parked.into_iter().filter(|parked| parked.partition == id.number);
-        self.parked = ParkedKeys::load(ours);
+        let settings = self.partition.settings.parking.clone();
+        self.parking = Parking::resume(id.number, settings, parked, std::time::Instant::now());
+        if self.parking.is_crowded() {
+            self.look_at_parked().await?;
+        }
         let types = sources.routes.aggregate_types().map(str::to_owned).collect();
         let filter = Filter { aggregate_types: types };
         let mut subscription = tail.subscribe(&id.to_string(), filter, position);
@@ -146,37 +149,39 @@ impl<'a, P: Projection> Term<'a, P> {
         };
         let checkpoint = self.ahead_since.map(|since| since + checkpoint_after);
         let far = Instant::now() + Duration::from_secs(3600);
-        let parked = self.parked.due(settings.requests_every);
+        let parked = (!self.parking.is_empty())
+            .then_some(self.looked_at_parked + settings.requests_every);
         [checkpoint, parked].into_iter().flatten().min().unwrap_or(far)
     }
 
     /// Does what has become due.
     async fn work_off(&mut self) -> Result<(), StoreError> {
         self.save_reached().await?;
-        self.look_at_parked().await
+        self.look_at_parked().await?;
+        self.looked_at_parked = Instant::now();
+        Ok(())
     }
 
     /// Takes a page in. `Some` if the term ends with it.
     async fn take_in(&mut self, page: Arc<Page>) -> Result<Option<End>, StoreError> {
-        let now = OffsetDateTime::now_utc();
-        let batch = Batch::of(self.partition, &mut self.parked, &page, now);
-        let halt = batch.halt.clone();
-        if batch.is_empty() && batch.reached.position > self.reached.position {
-            self.reached = batch.reached;
+        let mut batch = Batch::of(self.partition, &self.parking, &page);
+        let (reached, halt) = (batch.reached, batch.halt.take());
+        if !batch.is_empty() {
+            let transaction = self.project(&mut batch).await?;
+            if let Err(full) = self.park(&mut batch) {
+                return Ok(Some(self.halt(full.to_string())));
+            }
+            self.commit(transaction, reached).await?;
+        } else if reached.position > self.reached.position {
+            self.reached = reached;
             self.ahead_since.get_or_insert_with(Instant::now);
             if self.partition.standings.wanted() > self.saved() {
                 self.save_reached().await?;
             }
-        } else if !batch.is_empty() {
-            let reached = batch.reached;
-            let (transaction, changes) = self.project(batch, now).await?;
-            self.commit(transaction, reached, changes).await?;
         }
-        if let Some((position, reason)) = halt {
-            self.save_reached().await?;
-            return Ok(Some(End::Halted { position, reason }));
-        }
-        Ok(self.parked.overflow().map(|reason| self.halt(reason)))
+        let Some((position, reason)) = halt else { return Ok(None) };
+        self.save_reached().await?;
+        Ok(Some(End::Halted { position, reason }))
     }
 
     /// Saves the checkpoint alone, if it is behind what was looked through.
@@ -184,9 +189,8 @@ impl<'a, P: Projection> Term<'a, P> {
         if self.reached.position <= self.saved() {
             return Ok(());
         }
-        let Partition { database, id, .. } = self.partition;
-        let transaction = database.begin(id, self.lease).await?;
-        self.commit(transaction, self.reached, Vec::new()).await
+        let transaction = self.begin().await?;
+        self.commit(transaction, self.reached).await
     }
 
     /// Commits what the transaction holds, with the step of the checkpoint.
@@ -194,7 +198,6 @@ impl<'a, P: Projection> Term<'a, P> {
         &mut self,
         transaction: Box<dyn SqlTransaction>,
         reached: Reached,
-        parked: Vec<ParkedChange>,
     ) -> Result<(), StoreError> {
         let store = &*self.partition.store;
         let (position, from) = (reached.position, self.saved());
@@ -208,9 +211,11 @@ impl<'a, P: Projection> Term<'a, P> {
         };
         let checkpoint = Checkpoint { log_id: store.identity().log_id, position, event_id };
         *self.step += 1;
+        let parked = self.parking.hand_out();
         let (partition, lease) = (self.partition.id.clone(), self.lease.clone());
         let advance = Advance { partition, from, step: *self.step, checkpoint, parked, lease };
         transaction.commit(Some(&advance)).await?;
+        self.parking.saved();
         self.has_moved = true;
         self.checkpoint = Some(checkpoint);
         self.reached = Reached { position, event_id: Some(event_id) };

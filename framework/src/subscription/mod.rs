@@ -6,6 +6,7 @@
 //! and where it keeps its checkpoint is its own affair.
 
 mod cursor;
+pub(crate) mod parking;
 mod pause;
 mod reader;
 mod resume;
