@@ -37,7 +37,10 @@ async fn a_statement_shows_each_booking_with_the_balance_after_it() {
     assert_eq!(column(&all, "amount"), [100, -30, 5, 5, -80]);
     assert_eq!(column(&all, "balance"), [100, 70, 75, 80, 0]);
     assert_eq!(column(&all, "booking"), [2, 3, 4, 5, 6]);
-    assert_eq!((&all["id"], &all["next"], &all["position"]), (&json!("42"), &json!(null), &json!(12)));
+    assert_eq!(
+        (&all["id"], &all["next"], &all["position"]),
+        (&json!("42"), &json!(null), &json!(12))
+    );
     assert_eq!(all["bookings"][1]["kind"], "withdrawn");
     let balance = get(&bank, "/accounts/42/balance?after=12").await.json();
     assert_eq!(balance["balance"], 0);

@@ -48,10 +48,7 @@ impl Projection for Mixes {
         Ok(())
     }
 
-    async fn project(
-        events: &[Self::Event],
-        db: &mut SqlConnection<'_>,
-    ) -> Result<(), BoxError> {
+    async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
         let ids: Vec<SqlValue> = events.iter().map(|event| event.stream.id().into()).collect();
         let mut mixes: BTreeMap<String, (i64, i64)> = BTreeMap::new();
         for row in db.rows_in("SELECT id, mix, events FROM mixes WHERE id IN", &ids).await? {
@@ -70,12 +67,10 @@ impl Projection for Mixes {
             steps.push(vec![event.stream.id().into(), version, position, true.into()]);
         }
         db.insert("steps", &["id", "version", "position", "taken"], steps, "").await?;
-        let row = |(id, (mix, events)): (String, (i64, i64))| {
-            vec![id.into(), mix.into(), events.into()]
-        };
+        let row =
+            |(id, (mix, events)): (String, (i64, i64))| vec![id.into(), mix.into(), events.into()];
         let rows = mixes.into_iter().map(row).collect();
-        let then =
-            "ON CONFLICT (id) DO UPDATE SET mix = excluded.mix, events = excluded.events";
+        let then = "ON CONFLICT (id) DO UPDATE SET mix = excluded.mix, events = excluded.events";
         db.insert("mixes", &["id", "mix", "events"], rows, then).await?;
         Ok(())
     }

@@ -60,8 +60,11 @@ impl Projection for Statement {
     }
 
     async fn create(db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
-        db.execute("CREATE TABLE accounts (account TEXT PRIMARY KEY, balance BIGINT NOT NULL)", &[])
-            .await?;
+        db.execute(
+            "CREATE TABLE accounts (account TEXT PRIMARY KEY, balance BIGINT NOT NULL)",
+            &[],
+        )
+        .await?;
         db.execute(
             "CREATE TABLE bookings (
                 account   TEXT        NOT NULL,
@@ -79,10 +82,7 @@ impl Projection for Statement {
         Ok(())
     }
 
-    async fn project(
-        events: &[Self::Event],
-        db: &mut SqlConnection<'_>,
-    ) -> Result<(), BoxError> {
+    async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
         let mut balances = balances(events, db).await?;
         let mut bookings = Vec::with_capacity(events.len());
         for event in events {
@@ -122,7 +122,8 @@ async fn balances<'e>(
 ) -> Result<BTreeMap<&'e str, i64>, SqlError> {
     let ids: BTreeSet<&str> = events.iter().map(|event| event.stream.id()).collect();
     let asked: Vec<SqlValue> = ids.iter().map(|id| (*id).into()).collect();
-    let found = db.rows_in("SELECT account, balance FROM accounts WHERE account IN", &asked).await?;
+    let found =
+        db.rows_in("SELECT account, balance FROM accounts WHERE account IN", &asked).await?;
     let mut balances = BTreeMap::new();
     for row in found {
         let id: String = row.get(0)?;

@@ -54,10 +54,7 @@ pub trait Projection: Send + Sync + 'static {
     ///
     /// # Errors
     /// An event cannot be taken in; the message is shown with the parked key.
-    async fn project(
-        events: &[Self::Event],
-        db: &mut SqlConnection<'_>,
-    ) -> Result<(), BoxError>;
+    async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError>;
 }
 
 /// Whether this can be part of the name of a file and a schema.

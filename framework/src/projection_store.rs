@@ -27,7 +27,9 @@ pub trait ProjectionStore: Send + Sync + 'static {
     ) -> Result<Arc<dyn ProjectionDatabase>, StartError> {
         Err(StartError::Open {
             place: format!("the projection {name}"),
-            reason: "projections need a database; this store has none: use SqliteStore or PostgresStore".into(),
+            reason:
+                "projections need a database; this store has none: use SqliteStore or PostgresStore"
+                    .into(),
         })
     }
 

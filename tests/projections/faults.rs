@@ -4,9 +4,7 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use actum::{
-    BoxError, EventEnvelope, EventSources, GlobalPosition, Projection, SqlConnection,
-};
+use actum::{BoxError, EventEnvelope, EventSources, GlobalPosition, Projection, SqlConnection};
 
 use super::{Mixes, Place, add, on_both, read_mixes, until};
 use crate::counter::{Counted, Counter};
@@ -43,10 +41,7 @@ impl Projection for Gated {
         Ok(())
     }
 
-    async fn project(
-        events: &[Self::Event],
-        db: &mut SqlConnection<'_>,
-    ) -> Result<(), BoxError> {
+    async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
         for event in events {
             let values = [event.stream.id().into(), event.version.into()];
             db.execute("INSERT INTO steps VALUES ($1, $2)", &values).await?;

@@ -105,10 +105,7 @@ impl Projection for Once {
         Ok(())
     }
 
-    async fn project(
-        events: &[Self::Event],
-        db: &mut SqlConnection<'_>,
-    ) -> Result<(), BoxError> {
+    async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
         for event in events {
             let Counted::Added(n) = event.event else { continue };
             let values = [n.into(), event.stream.id().into()];

@@ -1,8 +1,9 @@
 //! The rows of a projection equal the fold of the log, whatever it went through.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use actum::{BoxError, GlobalPosition, MemoryStore, ReadError, StartError};
+use actum::{BoxError, GlobalPosition, MemoryStore, ReadError, Settings, StartError};
 
 use super::{Mixes, Place, add, mixed, on_both, read_mixes};
 use crate::counter::Counter;
@@ -59,13 +60,18 @@ async fn a_query_reads_its_own_write_and_cannot_write(place: Place) {
         Ok(())
     });
     let Err(ReadError::Failed { model: "mixes", .. }) = written.await else { panic!("written") };
+    app.shutdown().await;
+    drop(app);
+    let settings = Settings { read_within: Duration::from_millis(50), ..Settings::default() };
+    let builder = place.builder().await.settings(settings).projection::<Mixes>();
+    let app = builder.start().await.unwrap();
     let late = app.query::<Mixes, _>(GlobalPosition(99), async |_, _| Ok::<_, BoxError>(())).await;
     let Err(ReadError::NotYet { wanted, .. }) = late else { panic!("{late:?}") };
     assert_eq!(wanted, GlobalPosition(99));
     app.shutdown().await;
 }
 
-async fn of_two_applications_on_one_place_each_version_has_its_own_tables(place: Place) {
+async fn of_two_projections_each_has_tables_of_its_own(place: Place) {
     let app = place.builder().await.projection::<Mixes>();
     let app = app.projection::<super::faults::Gated>().start().await.unwrap();
     let position = add(&app, "1", 1).await;
@@ -82,7 +88,7 @@ on_both!(
     dropped_at_any_moment_the_rows_equal_the_fold,
     a_log_that_was_there_before_is_caught_up_with,
     a_query_reads_its_own_write_and_cannot_write,
-    of_two_applications_on_one_place_each_version_has_its_own_tables,
+    of_two_projections_each_has_tables_of_its_own,
 );
 
 #[tokio::test]

@@ -90,7 +90,7 @@ impl<P: Projection> Partition<P> {
     /// Owns the partition whenever it may, until the application stops.
     pub(super) async fn run(mut self) {
         let (name, number) = (self.id.to_string(), self.id.number);
-        while !*self.stopping.borrow() {
+        while !self.is_stopping() {
             let acquired =
                 self.store.acquire_lease(&name, self.owner, self.settings.lease_for).await;
             match acquired {
@@ -118,10 +118,15 @@ impl<P: Projection> Partition<P> {
                 }
             }
             tokio::select! {
-                _ = self.stopping.wait_for(|stop| *stop) => {} // or nobody has a handle any more
+                _ = self.stopping.wait_for(|stop| *stop) => {}
                 () = sleep(self.settings.acquire_every) => {}
             }
         }
+    }
+
+    /// It was told to stop, or nobody has a handle any more.
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow() || self.stopping.has_changed().is_err()
     }
 
     /// Terms under one lease, each on from what is stored.

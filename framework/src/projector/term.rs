@@ -68,9 +68,7 @@ impl<'a, P: Projection> Term<'a, P> {
         match self.follow().await {
             Ok(end) => end,
             Err(StoreError::LeaseLost { .. }) => End::Lost,
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
-                End::Again(error)
-            }
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => End::Again(error),
             Err(error @ StoreError::Checkpoint { .. }) => {
                 // Somebody else has written. With the lease lost that is as it should be.
                 let lease_for = self.partition.settings.lease_for;
@@ -149,8 +147,8 @@ impl<'a, P: Projection> Term<'a, P> {
         };
         let checkpoint = self.ahead_since.map(|since| since + checkpoint_after);
         let far = Instant::now() + Duration::from_secs(3600);
-        let parked = (!self.parking.is_empty())
-            .then_some(self.looked_at_parked + settings.requests_every);
+        let parked =
+            (!self.parking.is_empty()).then_some(self.looked_at_parked + settings.requests_every);
         [checkpoint, parked].into_iter().flatten().min().unwrap_or(far)
     }
 
@@ -204,10 +202,12 @@ impl<'a, P: Projection> Term<'a, P> {
         let event_id = match (reached.event_id, self.checkpoint) {
             (Some(event_id), _) => event_id,
             (None, Some(checkpoint)) if checkpoint.position == position => checkpoint.event_id,
-            (None, _) => event_at(store, position).await?.ok_or_else(|| StoreError::Checkpoint {
-                name: self.partition.id.to_string(),
-                reason: format!("the log has no event at position {position} any more"),
-            })?,
+            (None, _) => {
+                event_at(store, position).await?.ok_or_else(|| StoreError::Checkpoint {
+                    name: self.partition.id.to_string(),
+                    reason: format!("the log has no event at position {position} any more"),
+                })?
+            }
         };
         let checkpoint = Checkpoint { log_id: store.identity().log_id, position, event_id };
         *self.step += 1;

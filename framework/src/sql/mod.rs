@@ -55,8 +55,7 @@ pub trait SqlExecutor: Send {
     ///
     /// # Errors
     /// [`SqlError`]
-    async fn rows_in(&mut self, sql: &str, values: &[SqlValue])
-    -> Result<Vec<SqlRow>, SqlError>;
+    async fn rows_in(&mut self, sql: &str, values: &[SqlValue]) -> Result<Vec<SqlRow>, SqlError>;
 
     /// See [`SqlConnection::insert`]. Every row is as long as `columns`; there is at least one.
     ///

@@ -8,7 +8,13 @@ use crate::stream::{StreamId, StreamVersion};
 const AT: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
 fn small() -> ParkingSettings {
-    ParkingSettings { most_keys: 3, most_queued: 4, most_queued_in_all: 6, chunk: 3, ..<_>::default() }
+    ParkingSettings {
+        most_keys: 3,
+        most_queued: 4,
+        most_queued_in_all: 6,
+        chunk: 3,
+        ..<_>::default()
+    }
 }
 
 fn event(key: &str, position: u64) -> RecordedEvent {
@@ -219,7 +225,10 @@ fn by_chance(seed: u64) {
         }
         match if is_last { 9 } else { chance.below(10) } {
             0..=4 => {
-                log.push((["a", "b", "c"][chance.below(3) as usize].to_owned(), log.len() as u64 + 1));
+                log.push((
+                    ["a", "b", "c"][chance.below(3) as usize].to_owned(),
+                    log.len() as u64 + 1,
+                ));
                 if chance.below(8) == 0 {
                     bad.insert(log.len() as u64);
                 }

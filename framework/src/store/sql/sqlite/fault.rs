@@ -41,9 +41,8 @@ pub(super) fn is_unknown(error: &sqlx::Error, committing: bool) -> bool {
 
 /// Whether the database, and not the statement, is to blame: done again it may succeed.
 pub(super) fn is_trouble(error: &sqlx::Error) -> bool {
-    const TROUBLE: [i32; 9] = [
-        BUSY, LOCKED, NO_MEMORY, READ_ONLY, INTERRUPTED, IO_ERROR, CORRUPT, FULL, CANNOT_OPEN,
-    ];
+    const TROUBLE: [i32; 9] =
+        [BUSY, LOCKED, NO_MEMORY, READ_ONLY, INTERRUPTED, IO_ERROR, CORRUPT, FULL, CANNOT_OPEN];
     match primary_code(error) {
         Some(code) => TROUBLE.contains(&code),
         None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed),

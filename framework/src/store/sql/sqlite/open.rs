@@ -181,7 +181,8 @@ async fn open_readers(opening: &Arc<Opening>) -> Result<sqlx::SqlitePool, StartE
 
 /// Looks into the database, then migrates it.
 async fn prepare(opening: &Opening) -> Result<(), StartError> {
-    let connecting = opening.connect_options(opening.file()).create_if_missing(true).connect().await;
+    let connecting =
+        opening.connect_options(opening.file()).create_if_missing(true).connect().await;
     let mut connection = connecting.map_err(|e| opening.cannot_open(&e))?;
     check_version(opening, &mut connection).await?;
     opening.check_connection(&mut connection).await?;

@@ -79,9 +79,9 @@ pub(super) fn answered<T>(
 
 /// The server's message with its detail, which names the key of a violated constraint.
 fn refusal(error: &sqlx::Error) -> String {
-    let detail = error.as_database_error().and_then(|error| {
-        error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?.detail()
-    });
+    let detail = error
+        .as_database_error()
+        .and_then(|error| error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>()?.detail());
     match detail {
         Some(detail) => format!("{error} ({detail})"),
         None => error.to_string(),
@@ -98,11 +98,7 @@ impl SqlExecutor for PgExecutor {
         self.fetch(sql, bound(values)?).await
     }
 
-    async fn rows_in(
-        &mut self,
-        sql: &str,
-        values: &[SqlValue],
-    ) -> Result<Vec<SqlRow>, SqlError> {
+    async fn rows_in(&mut self, sql: &str, values: &[SqlValue]) -> Result<Vec<SqlRow>, SqlError> {
         let mut arguments = PgArguments::default();
         let kind = bind_array(&mut arguments, values.to_vec()).map_err(SqlError::Refused)?;
         self.fetch(&format!("{sql} (SELECT unnest($1::{kind}[]))"), arguments).await
@@ -137,10 +133,7 @@ impl SqlExecutor for PgExecutor {
 }
 
 /// Binds a column's values as one array and answers their type.
-fn bind_array(
-    arguments: &mut PgArguments,
-    values: Vec<SqlValue>,
-) -> Result<&'static str, String> {
+fn bind_array(arguments: &mut PgArguments, values: Vec<SqlValue>) -> Result<&'static str, String> {
     macro_rules! array {
         ($variant:ident, $kind:literal) => {{
             let unwrap = |value| match value {

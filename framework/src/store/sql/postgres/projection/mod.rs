@@ -60,7 +60,8 @@ impl ProjectionStore for PostgresStore {
         let connection = self.opening.connect().await;
         let mut connection = connection.map_err(|e| StoreError::Unavailable(e.to_string()))?;
         // The name is ours: letters, digits and _.
-        let drop = AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {} CASCADE", schema(name, version)));
+        let drop =
+            AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {} CASCADE", schema(name, version)));
         sqlx::query(drop).execute(&mut connection).await.map_err(unavailable)?;
         connection.close().await.map_err(unavailable)
     }

@@ -17,7 +17,8 @@ use crate::store::sql::postgres::open::Opening;
 /// A session in the schema, whose statements are planned as the server sees fit.
 pub(super) async fn open(opening: &Arc<Opening>, schema: &str) -> Result<PgConnection, StoreError> {
     let connected = opening.connect().await;
-    let mut connection = connected.map_err(|error| Fault::from(error).unavailable(&opening.place))?;
+    let mut connection =
+        connected.map_err(|error| Fault::from(error).unavailable(&opening.place))?;
     let configured = sqlx::query(
         "SELECT set_config('search_path', $1, false), set_config('statement_timeout', $2, false),
                 set_config('enable_seqscan', 'on', false), set_config('plan_cache_mode', 'auto', false)",

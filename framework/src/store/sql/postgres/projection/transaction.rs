@@ -64,9 +64,11 @@ impl PgTransaction {
         if made {
             return Ok(false);
         }
-        // Both are of names that hold no quote.
-        let make = format!("CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{mark}'");
-        sqlx::raw_sql(AssertSqlSafe(make)).execute(self.database()).await?;
+        // Both are made of names that hold no quote.
+        let make = AssertSqlSafe(format!(
+            "CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{mark}'"
+        ));
+        sqlx::raw_sql(make).execute(self.database()).await?;
         Ok(true)
     }
 }
@@ -163,7 +165,11 @@ impl SqlSnapshot for PgSnapshot {
     }
 
     async fn end(mut self: Box<Self>) {
-        let ended = timeout(SILENT_AFTER, sqlx::raw_sql("ROLLBACK").execute(&mut *self.executor.connection)).await;
+        let ended = timeout(
+            SILENT_AFTER,
+            sqlx::raw_sql("ROLLBACK").execute(&mut *self.executor.connection),
+        )
+        .await;
         if answered(ended).is_ok() {
             self.executor.connection.give_back();
         }

@@ -67,11 +67,7 @@ impl SqlExecutor for SqliteExecutor {
         }
     }
 
-    async fn rows_in(
-        &mut self,
-        sql: &str,
-        values: &[SqlValue],
-    ) -> Result<Vec<SqlRow>, SqlError> {
+    async fn rows_in(&mut self, sql: &str, values: &[SqlValue]) -> Result<Vec<SqlRow>, SqlError> {
         let list = json_list(values)?;
         self.rows(&format!("{sql} (SELECT value FROM json_each($1))"), &[list.into()]).await
     }

@@ -16,8 +16,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use self::executor::SqliteExecutor;
 use self::transaction::{SqliteSnapshot, SqliteTransaction};
-use super::checkpoints::{self, Request};
 use super::SqliteStore;
+use super::checkpoints::{self, Request};
 use super::fault::{self, explain};
 use super::open::Opening;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
