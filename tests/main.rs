@@ -26,4 +26,5 @@ mod proxy;
 mod read_models;
 mod sqlite;
 mod tidy;
+mod versions;
 mod watched;

@@ -39,7 +39,7 @@ fn quick(path: &str) -> SqliteOptions {
 }
 
 /// A connection beside the store, as a shell would open one.
-async fn raw(path: &str) -> SqliteConnection {
+pub async fn raw(path: &str) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(path).busy_timeout(Duration::from_secs(1));
     options.connect().await.unwrap()
 }

@@ -4,6 +4,7 @@
 //! enough, costs no sync, and no start waits until the lease of a dead process expires.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ use crate::lease::Lease;
 #[derive(Clone, Default)]
 pub(crate) struct Leases {
     grants: Arc<Mutex<HashMap<String, Grant>>>,
+    /// Every grant has a greater token.
+    least: Arc<AtomicU64>,
     /// By model, the processes that could own partitions of it, and until when they are known.
     members: Arc<Mutex<HashMap<String, BTreeMap<Uuid, Instant>>>>,
 }
@@ -38,6 +41,11 @@ impl Leases {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From here on all tokens are greater than this one.
+    pub(crate) fn grant_above(&self, token: u64) {
+        self.least.fetch_max(token, Ordering::Relaxed);
+    }
+
     pub(crate) fn acquire(&self, name: &str, owner: Uuid, duration: Duration) -> Option<Lease> {
         let (now, mut grants) = (Instant::now(), self.grants());
         let last = grants.get(name);
@@ -46,7 +54,8 @@ impl Leases {
         if last.is_some_and(is_held) {
             return None;
         }
-        let token = last.map_or(1, |last| last.token + 1);
+        let least = self.least.load(Ordering::Relaxed);
+        let token = last.map_or(0, |last| last.token).max(least) + 1;
         grants.insert(name.to_owned(), Grant { owner: Some(owner), token, until: now + duration });
         Some(Lease { name: name.to_owned(), owner, token })
     }

@@ -20,7 +20,7 @@ pub(crate) struct Parking {
     /// Keys of which nothing stays.
     pub(crate) released: Vec<String>,
     /// What replaces what is stored of a key, but for `since` and a request to skip this event;
-    /// then its queue up to the position goes.
+    /// then its queue up to `done_to` goes.
     pub(crate) parked: Vec<Parked>,
     /// Keys and positions. The key must be parked; one that is in the queue already stays.
     pub(crate) queued: Vec<(String, u64)>,
@@ -39,6 +39,8 @@ pub(crate) struct Parked {
     pub(crate) attempts: u32,
     /// In microseconds since 1970.
     pub(crate) since: i64,
+    /// The last position that it stood at; it is beyond the present one if it went back.
+    pub(crate) done_to: u64,
 }
 
 /// A [`SkippedEvent`].
@@ -92,7 +94,10 @@ impl Parking {
 impl Key {
     fn park(&mut self, parked: &ParkedKey) {
         self.queued.retain(|position| *position > parked.position.0);
-        let since = self.parked.as_ref().map_or_else(|| micros(parked.since), |first| first.since);
+        let (mut since, mut done_to) = (micros(parked.since), parked.position.0);
+        if let Some(before) = &self.parked {
+            (since, done_to) = (before.since, done_to.max(before.done_to));
+        }
         self.parked = Some(Parked {
             key: parked.key.clone(),
             partition: parked.partition,
@@ -101,6 +106,7 @@ impl Key {
             reason: text(&parked.reason),
             attempts: parked.attempts,
             since,
+            done_to,
         });
     }
 }

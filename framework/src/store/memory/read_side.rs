@@ -62,7 +62,7 @@ impl ReadSide {
                 old.position == position && matches!(old.request, Some(ParkedRequest::Skip { .. }))
             };
             let mut queue = old.as_ref().map_or_else(Vec::new, |old| old.queue.clone());
-            queue.retain(|queued| *queued > position);
+            queue.retain(|queued| queued.0 > new.done_to);
             let new = ParkedKey {
                 key: new.key,
                 partition: new.partition,

@@ -118,3 +118,52 @@ pub async fn of_concurrent_writers_one_continues(store: impl Store + Clone) {
     let checkpoint = store.load_checkpoint(&partition()).await.unwrap().unwrap();
     assert_eq!(checkpoint.position.0, winner);
 }
+
+/// Each has a checkpoint and a lease of its own; their documents are the model's.
+pub async fn partitions_advance_independently(store: impl Store) {
+    let partitions = [0, 1, 12].map(|number| PartitionId::new("balance@1", number));
+    for (n, partition) in (1..).zip(&partitions) {
+        let lease = lease(&store, partition).await;
+        let mut first = batch(&lease, 0, n, &[(&format!("key-{n}"), "1")]);
+        first.advance.partition = partition.clone();
+        store.save_documents(first).await.unwrap();
+        let mut foreign = batch(&lease, 0, 9, &[("key-1", "2")]);
+        foreign.advance.partition.number = 7;
+        let saved = store.save_documents(foreign).await;
+        let lost = matches!(&saved, Err(StoreError::LeaseLost { name }) if name == "balance@1/7");
+        assert!(lost, "the lease of {partition} is none of another: {saved:?}");
+    }
+    for (n, partition) in (1..).zip(&partitions) {
+        let checkpoint = store.load_checkpoint(partition).await.unwrap().unwrap();
+        assert_eq!(checkpoint.position, GlobalPosition(n));
+    }
+    let keys = ["key-1", "key-2", "key-3"].map(str::to_owned);
+    assert_eq!(store.load_documents("balance@1", &keys).await.unwrap().len(), 3);
+    assert_eq!(body(&store, "balance@1", "key-1").await.as_deref(), Some("1"));
+}
+
+/// Page by page and all, whatever the language of the database.
+pub async fn documents_are_scanned_by_the_bytes_of_their_keys(store: impl Store) {
+    let mut keys = vec![
+        "", " ", "!", "-", "A", "B", "Z", "_", "a", "a b", "a-b", "aa", "ab", "b", "z", "Ä", "ä",
+        "é", "e\u{301}", "ß", "ss", "ı", "中", "\u{e000}", "\u{ffff}", "😀", "10", "9",
+    ];
+    let documents: Vec<_> = keys.iter().map(|key| (*key, "1")).collect();
+    let lease = lease(&store, &partition()).await;
+    store.save_documents(batch(&lease, 0, 1, &documents)).await.unwrap();
+    keys.sort_unstable();
+    for limit in [1, 3, 1000] {
+        let (mut found, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let page = store.scan_documents("balance@1", after.as_deref(), limit).await.unwrap();
+            let Some((last, _)) = page.last() else { break };
+            assert!(page.len() <= limit);
+            after = Some(last.clone());
+            found.extend(page.into_iter().map(|(key, _)| key));
+        }
+        assert_eq!(found, keys);
+    }
+    assert_eq!(store.scan_documents("balance@1", Some("aZ"), 1).await.unwrap()[0].0, "aa");
+    assert_eq!(store.scan_documents("balance@1", None, 0).await.unwrap(), []);
+    assert_eq!(store.scan_documents("balance@2", None, 9).await.unwrap(), []);
+}

@@ -155,3 +155,40 @@ pub async fn whoever_takes_over_finds_all_that_was_stored_before(store: impl Sto
     assert_eq!(checkpoint.position.0, kept);
     assert!(kept > 0);
 }
+
+/// As it is now: neither who held it once, nor who lets it expire.
+pub async fn holders_are_those_who_hold_a_lease_now(store: impl Store) {
+    let names = ["a@1/0", "a@1/1", "a@1/2", "a@1/3"].map(str::to_owned);
+    let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
+    let first = store.acquire_lease(&names[0], one, LONG).await.unwrap().unwrap();
+    store.acquire_lease(&names[2], two, LONG).await.unwrap();
+    store.acquire_lease(&names[3], two, Duration::ZERO).await.unwrap();
+    let holders = async || store.holders(&names).await.unwrap();
+    assert_eq!(holders().await, [Some(one), None, Some(two), None]);
+    store.release_lease(&first).await.unwrap();
+    assert_eq!(holders().await, [None, None, Some(two), None]);
+    assert_eq!(store.holders(&[]).await.unwrap(), []);
+    let doubled = [names[2].clone(), names[1].clone(), names[2].clone()];
+    assert_eq!(store.holders(&doubled).await.unwrap(), [Some(two), None, Some(two)]);
+}
+
+/// By model; those that went silent are forgotten, by the store's clock.
+pub async fn members_are_known_until_they_leave_or_expire(store: impl Store) {
+    let mut all = [Uuid::now_v7(), Uuid::nil(), Uuid::max()];
+    let join =
+        async |model: &str, process, duration| store.join(model, process, duration).await.unwrap();
+    for process in all {
+        join("balance@1", process, LONG).await;
+    }
+    all.sort_unstable();
+    assert_eq!(join("balance@1", all[1], LONG).await, all);
+    assert_eq!(join("balance@2", all[1], LONG).await, [all[1]]);
+    store.leave("balance@1", all[0]).await.unwrap();
+    store.leave("balance@1", all[0]).await.unwrap();
+    assert_eq!(join("balance@1", all[1], LONG).await, all[1..]);
+    // One for no time at all is known to itself alone.
+    assert_eq!(join("balance@1", all[0], Duration::ZERO).await, all);
+    assert_eq!(join("balance@1", all[1], LONG).await, all[1..]);
+    assert_eq!(join("balance@1", all[2], Duration::ZERO).await, all[1..]);
+    assert_eq!(join("balance@1", all[1], LONG).await, [all[1]]);
+}

@@ -24,9 +24,11 @@ pub mod documents;
 pub mod isolation;
 pub mod leases;
 pub mod order;
+pub mod parked;
 pub mod payloads;
 pub mod reads;
 pub mod snapshots;
+pub mod versions;
 
 use uuid::Uuid;
 
@@ -62,6 +64,8 @@ macro_rules! conformance {
             documents: a_writer_with_an_old_checkpoint_stores_nothing,
             documents: the_same_batch_sent_again_changes_nothing,
             documents: of_concurrent_writers_one_continues,
+            documents: partitions_advance_independently,
+            documents: documents_are_scanned_by_the_bytes_of_their_keys,
             isolation: a_bad_append_fails_alone,
             isolation: a_doubled_event_id_fails_its_own_append,
             leases: a_lease_has_one_owner_at_a_time,
@@ -71,14 +75,32 @@ macro_rules! conformance {
             leases: a_released_lease_is_free_at_once,
             leases: of_concurrent_acquirers_one_is_granted_the_lease,
             leases: whoever_takes_over_finds_all_that_was_stored_before,
+            leases: holders_are_those_who_hold_a_lease_now,
+            leases: members_are_known_until_they_leave_or_expire,
             order: positions_are_dense_under_concurrent_writers_and_refusals,
             order: an_acknowledged_append_comes_before_a_later_one,
+            parked: parked_keys_are_stored_with_the_checkpoint,
+            parked: a_parked_key_keeps_its_queue_in_order_until_it_is_released,
+            parked: a_step_is_taken_once_though_the_checkpoint_stands,
+            parked: no_event_waits_behind_a_key_that_is_not_parked,
+            parked: skipped_events_are_kept_for_good,
+            parked: a_request_is_for_the_event_that_the_key_stands_at,
+            parked: a_reason_of_any_length_and_text_is_kept,
+            parked: parked_keys_are_found_by_model_and_key,
+            parked: many_changes_in_a_batch_are_as_good_as_one_at_a_time,
             payloads: payloads_come_back_byte_for_byte,
             payloads: no_call_changes_an_event,
             reads: pages_follow_one_another_without_loss,
             reads: a_filtered_read_says_how_far_it_looked,
             reads: the_head_is_known_and_wakes_who_waits,
+            reads: events_are_found_by_their_positions,
             snapshots: the_newest_snapshot_is_kept,
+            versions: the_first_version_of_a_name_serves,
+            versions: of_concurrent_first_versions_one_serves,
+            versions: a_switch_is_from_the_version_that_serves_to_a_known_one,
+            versions: of_concurrent_switches_and_drops_one_wins,
+            versions: a_dropped_version_leaves_nothing_of_itself,
+            versions: the_version_that_serves_is_not_dropped,
         }
     };
     ($attributes:tt $store:ident, $open:expr, $($topic:ident: $case:ident,)*) => {

@@ -78,3 +78,23 @@ pub async fn the_head_is_known_and_wakes_who_waits(store: impl Store) {
     assert_eq!(waited.await.expect("nobody woke the watcher").unwrap().0, 3);
     assert_eq!(store.head().await.unwrap(), GlobalPosition(3));
 }
+
+/// Each once, in the order of the log; there are none beyond its end.
+pub async fn events_are_found_by_their_positions(store: impl Store) {
+    for id in ["a", "b", "a"] {
+        committed(one(&store, append(id, Any, 400)).await);
+    }
+    let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), 2000).await.unwrap();
+    let at = async |positions: &[u64]| {
+        let positions: Vec<_> = positions.iter().copied().map(GlobalPosition).collect();
+        store.read_positions(&positions).await.unwrap()
+    };
+    let asked = [801, 5, u64::MAX, 2, 5, 0, 1201, 1 << 63, 1];
+    let found = at(&asked).await;
+    let expected = [1, 2, 5, 801].map(|position: usize| page.events[position - 1].clone());
+    assert_eq!(found, expected);
+    let asked: Vec<u64> = (1..=2000).rev().step_by(2).collect();
+    let found: Vec<u64> = at(&asked).await.iter().map(|event| event.position.0).collect();
+    assert_eq!(found, (1..=1200).filter(|n| n % 2 == 0).collect::<Vec<_>>());
+    assert!(at(&[]).await.is_empty() && at(&[0]).await.is_empty() && at(&[1201]).await.is_empty());
+}

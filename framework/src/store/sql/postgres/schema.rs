@@ -10,8 +10,10 @@ use sqlx::postgres::PgConnection;
 use super::open::Opening;
 use crate::error::StartError;
 
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "log", include_str!("../../../../migrations/postgres/0001_log.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "log", include_str!("../../../../migrations/postgres/0001_log.sql")),
+    (2, "read_side", include_str!("../../../../migrations/postgres/0002_read_side.sql")),
+];
 
 /// Refuses a schema that a newer program made, and one of this name that is another program's.
 pub(super) async fn refuse_others(

@@ -65,7 +65,7 @@ async fn stored(
     connection: &mut SqliteConnection,
     partition: &PartitionId,
 ) -> Result<Option<Stored>, Error> {
-    let row: Option<(Vec<u8>, i64, Vec<u8>, i64, i64)> = sqlx::query_as(
+    let row = sqlx::query(
         "SELECT log_id, position, event_id, token, step FROM checkpoints
          WHERE model = ? AND partition = ?",
     )
@@ -73,11 +73,12 @@ async fn stored(
     .bind(partition.number)
     .fetch_optional(connection)
     .await?;
-    let Some((log_id, position, event_id, token, step)) = row else { return Ok(None) };
-    let uuid = |bytes: &[u8]| Uuid::from_slice(bytes).map_err(|e| Error::Decode(e.into()));
-    let (log_id, event_id) = (uuid(&log_id)?, uuid(&event_id)?);
-    let checkpoint = Checkpoint { log_id, position: GlobalPosition(position as u64), event_id };
-    Ok(Some(Stored { checkpoint, token: token as u64, step: step as u64 }))
+    let Some(row) = row else { return Ok(None) };
+    let uuid = |column| Uuid::from_slice(row.try_get(column)?).map_err(|e| Error::Decode(e.into()));
+    let number = |column| row.try_get::<i64, _>(column).map(|number| number as u64);
+    let position = GlobalPosition(number("position")?);
+    let checkpoint = Checkpoint { log_id: uuid("log_id")?, position, event_id: uuid("event_id")? };
+    Ok(Some(Stored { checkpoint, token: number("token")?, step: number("step")? }))
 }
 
 /// What each part of a [`Parking`] does; `?1` is the model, `?2` the part as JSON.
@@ -94,9 +95,10 @@ const PARK: &str = "INSERT INTO parked
     attempts = excluded.attempts,
     request = iif(request = 'skip' AND position = excluded.position, request, NULL),
     request_reason = iif(request = 'skip' AND position = excluded.position, request_reason, NULL)";
-const DEQUEUE: &str = "DELETE FROM parked_events WHERE model = ?1 AND EXISTS (
-    SELECT 1 FROM json_each(?2) AS new WHERE new.value ->> 'key' = parked_events.key
-    AND new.value ->> 'position' >= parked_events.position)";
+const DEQUEUE: &str = "DELETE FROM parked_events WHERE model = ?1 AND (key, position) IN (
+    SELECT queued.key, queued.position FROM json_each(?2) AS new CROSS JOIN parked_events AS queued
+    ON queued.model = ?1 AND queued.key = new.value ->> 'key'
+    AND queued.position <= new.value ->> 'done_to')";
 const QUEUE: &str = "INSERT INTO parked_events (model, key, position)
     SELECT ?1, new.value ->> 0, new.value ->> 1 FROM json_each(?2) AS new WHERE true
     ON CONFLICT DO NOTHING";
@@ -190,18 +192,27 @@ pub(super) async fn skipped(
     connection: &mut SqliteConnection,
     model: &str,
 ) -> Result<Vec<SkippedEvent>, Error> {
-    let rows: Vec<(String, i64, String, String, i64)> = sqlx::query_as(
+    let rows = sqlx::query(
         "SELECT key, position, event, reason, skipped_at FROM skipped
          WHERE model = ? ORDER BY position, key",
     )
     .bind(model.to_owned())
     .fetch_all(connection)
     .await?;
-    let skipped = rows.into_iter().map(|(key, position, event, reason, skipped_at)| {
-        let position = GlobalPosition(position as u64);
-        SkippedEvent { key, position, event, reason, skipped_at: time(skipped_at) }
-    });
-    Ok(skipped.collect())
+    rows.iter().map(skipped_event).collect()
+}
+
+/// Leases are in this process's memory, and the tokens of those that were granted in a process
+/// before stand with the steps: the next ones are greater.
+pub(super) async fn go_on_with_tokens(
+    connection: &mut SqliteConnection,
+    leases: &Leases,
+) -> Result<(), Error> {
+    let last: i64 = sqlx::query_scalar("SELECT coalesce(max(token), 0) FROM checkpoints")
+        .fetch_one(connection)
+        .await?;
+    leases.grant_above(last as u64);
+    Ok(())
 }
 
 impl SqliteStore {
@@ -220,16 +231,31 @@ impl SqliteStore {
     ) -> Result<Vec<ParkedKey>, StoreError> {
         let mut reader = self.reader().await?;
         let parked = parked(&mut reader, model, of).await;
-        parked.map_err(|error| match error {
-            Error::Database(_) => self.unavailable(&error),
-            unreadable => self.corrupt(format!("the parked keys of {model}"), unreadable),
-        })
+        parked.map_err(|error| self.unreadable(format!("the parked keys of {model}"), error))
     }
 
     pub(super) async fn read_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
         let mut reader = self.reader().await?;
-        skipped(&mut reader, model).await.map_err(|e| self.unavailable(&e))
+        let skipped = skipped(&mut reader, model).await;
+        skipped.map_err(|error| self.unreadable(format!("the skipped events of {model}"), error))
     }
+
+    fn unreadable(&self, what: String, error: Error) -> StoreError {
+        match error {
+            Error::Database(_) => self.unavailable(&error),
+            unreadable => self.corrupt(what, unreadable),
+        }
+    }
+}
+
+fn skipped_event(row: &SqliteRow) -> Result<SkippedEvent, Error> {
+    Ok(SkippedEvent {
+        key: row.try_get("key")?,
+        position: GlobalPosition(row.try_get::<i64, _>("position")? as u64),
+        event: row.try_get("event")?,
+        reason: row.try_get("reason")?,
+        skipped_at: time(row.try_get("skipped_at")?),
+    })
 }
 
 fn parked_key(row: &SqliteRow) -> Result<ParkedKey, Error> {

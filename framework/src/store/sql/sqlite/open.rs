@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::lock::{self, HeldFile};
 use super::writer::SqliteWriter;
-use super::{SqliteOptions, SqliteStore, fault, schema};
+use super::{SqliteOptions, SqliteStore, checkpoints, fault, schema};
 use crate::error::StartError;
 use crate::event_store::LogIdentity;
 use crate::store::committer::Committer;
@@ -141,6 +141,8 @@ pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartErr
     let mut connection = opening.connect().await?;
     let (head, identity) = identify(&mut connection).await.map_err(|e| opening.cannot_open(&e))?;
     let leases = Leases::default();
+    let going_on = checkpoints::go_on_with_tokens(&mut connection, &leases).await;
+    going_on.map_err(|e| opening.cannot_open(&e))?;
     let writer = SqliteWriter::new(Arc::clone(&opening), connection, leases.clone());
     let (raised, head) = watch::channel(head);
     let committer = Committer::start(Arc::new(raised), move || writer)?;

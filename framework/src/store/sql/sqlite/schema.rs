@@ -10,8 +10,10 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 use super::open::{Opening, refuse};
 use crate::error::StartError;
 
-const MIGRATIONS: [(i64, &str, &str); 1] =
-    [(1, "log", include_str!("../../../../migrations/sqlite/0001_log.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "log", include_str!("../../../../migrations/sqlite/0001_log.sql")),
+    (2, "read_side", include_str!("../../../../migrations/sqlite/0002_read_side.sql")),
+];
 
 /// `actm`: by this number `file` and the like tell a log from any other database.
 const APPLICATION_ID: i64 = 0x6163_746d;

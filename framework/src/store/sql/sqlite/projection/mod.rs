@@ -149,7 +149,7 @@ impl ProjectionDatabase for SqliteProjection {
         let mut transaction = self.begin_write().await?;
         match transaction.make(&self.bookkeeping).await? {
             true => Ok(Some(Box::new(transaction))),
-            false => transaction.begin_anew().await.map(|()| None),
+            false => transaction.go_on().await.map(|()| None),
         }
     }
 

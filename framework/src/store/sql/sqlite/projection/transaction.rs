@@ -53,11 +53,12 @@ impl SqliteTransaction {
         done.map(|_| true).map_err(|error| self.unavailable(&error))
     }
 
-    /// Leases are in this process's memory and their tokens begin anew with it: what was stored under
-    /// those of a process before is older than any of them.
-    pub(super) async fn begin_anew(mut self) -> Result<(), StoreError> {
-        self.statement("UPDATE checkpoints SET token = 0, step = 0").await?;
-        Box::new(self).commit(None).await
+    /// It is made already: what stands in it is of leases that are no more.
+    pub(super) async fn go_on(mut self) -> Result<(), StoreError> {
+        let going_on =
+            checkpoints::go_on_with_tokens(&mut self.executor.connection, &self.leases).await;
+        going_on.map_err(|error| self.unavailable(&error))?;
+        self.roll_back().await
     }
 
     pub(super) async fn roll_back(mut self) -> Result<(), StoreError> {

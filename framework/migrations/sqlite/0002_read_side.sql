@@ -1,0 +1,71 @@
+-- What read models keep. Leases are in the memory of the one process that has the file.
+CREATE TABLE documents (
+    model TEXT NOT NULL,  -- name@version
+    key   TEXT NOT NULL,
+    body  TEXT NOT NULL,  -- JSON
+    PRIMARY KEY (model, key)
+) STRICT, WITHOUT ROWID;
+
+-- A partition of a read model, and the last step that was taken: its number under the lease whose
+-- token it was written under.
+CREATE TABLE checkpoints (
+    model     TEXT    NOT NULL,
+    partition INTEGER NOT NULL,
+    log_id    BLOB    NOT NULL,
+    position  INTEGER NOT NULL,
+    event_id  BLOB    NOT NULL,
+    token     INTEGER NOT NULL,
+    step      INTEGER NOT NULL,
+    PRIMARY KEY (model, partition)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER checkpoints_do_not_go_back BEFORE UPDATE ON checkpoints
+WHEN NEW.position < OLD.position
+BEGIN SELECT RAISE(ABORT, 'a checkpoint does not go back'); END;
+
+-- Keys that stand still at an event that cannot be applied, and what somebody wants done.
+CREATE TABLE parked (
+    model          TEXT    NOT NULL,
+    key            TEXT    NOT NULL,
+    partition      INTEGER NOT NULL,
+    position       INTEGER NOT NULL,
+    event          TEXT    NOT NULL,
+    reason         TEXT    NOT NULL,
+    attempts       INTEGER NOT NULL,
+    since          INTEGER NOT NULL,  -- microseconds since 1970, UTC
+    request        TEXT    CHECK (request IN ('retry', 'skip')),
+    request_reason TEXT,
+    PRIMARY KEY (model, key)
+) STRICT, WITHOUT ROWID;
+
+-- The events that wait behind them.
+CREATE TABLE parked_events (
+    model    TEXT    NOT NULL,
+    key      TEXT    NOT NULL,
+    position INTEGER NOT NULL,
+    PRIMARY KEY (model, key, position),
+    FOREIGN KEY (model, key) REFERENCES parked (model, key) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+
+-- Events that were left out because somebody said so.
+CREATE TABLE skipped (
+    model      TEXT    NOT NULL,
+    key        TEXT    NOT NULL,
+    position   INTEGER NOT NULL,
+    event      TEXT    NOT NULL,
+    reason     TEXT    NOT NULL,
+    skipped_at INTEGER NOT NULL,  -- microseconds since 1970, UTC
+    PRIMARY KEY (model, key, position)
+) STRICT, WITHOUT ROWID;
+
+-- The versions of read models; of a name, one serves.
+CREATE TABLE versions (
+    name        TEXT    NOT NULL,
+    version     INTEGER NOT NULL,
+    partitions  INTEGER NOT NULL,
+    is_serving  INTEGER NOT NULL,
+    is_dropping INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (name, version),
+    CHECK (NOT (is_serving AND is_dropping))
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX one_version_serves ON versions (name) WHERE is_serving;

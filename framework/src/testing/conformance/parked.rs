@@ -1,0 +1,282 @@
+//! Parked keys: stored with the checkpoint, in order, and what is asked for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use time::{Duration, OffsetDateTime};
+
+use super::documents::{batch, body, lease, partition};
+use crate::document::{DocumentBatch, Store};
+use crate::error::StoreError;
+use crate::lease::Lease;
+use crate::parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
+use crate::stream::GlobalPosition;
+
+const MODEL: &str = "balance@1";
+
+/// So many seconds after some time.
+fn at(seconds: i64) -> OffsetDateTime {
+    OffsetDateTime::UNIX_EPOCH + Duration::days(20_000) + Duration::seconds(seconds)
+}
+
+fn key(key: &str, position: u64, attempts: u32) -> ParkedKey {
+    ParkedKey {
+        key: key.into(),
+        partition: 0,
+        position: GlobalPosition(position),
+        event: format!("Booked 1 of ledger-{key}"),
+        reason: format!("try {attempts} of {position} fails"),
+        attempts,
+        since: at(position.cast_signed()) + Duration::microseconds(123_456),
+        queue: Vec::new(),
+        request: None,
+    }
+}
+
+fn park(name: &str, position: u64, attempts: u32) -> ParkedChange {
+    ParkedChange::Park(key(name, position, attempts))
+}
+
+fn queue(key: &str, position: u64) -> ParkedChange {
+    ParkedChange::Queue { key: key.into(), position: GlobalPosition(position) }
+}
+
+fn release(key: &str) -> ParkedChange {
+    ParkedChange::Release { key: key.into() }
+}
+
+fn skipped(key: &str, position: u64, reason: &str) -> SkippedEvent {
+    SkippedEvent {
+        key: key.into(),
+        position: GlobalPosition(position),
+        event: "Booked 1".into(),
+        reason: reason.into(),
+        skipped_at: at(1_000),
+    }
+}
+
+/// A step of this number that leaves the checkpoint at `position`, where it is.
+fn step(lease: &Lease, position: u64, step: u64, changes: &[ParkedChange]) -> DocumentBatch {
+    let mut batch = batch(lease, position, position, &[]);
+    batch.advance.step = step;
+    batch.advance.parked = changes.to_vec();
+    batch
+}
+
+/// The lease of a partition whose checkpoint is at 100, its first step.
+async fn begun(store: &impl Store) -> Lease {
+    let lease = lease(store, &partition()).await;
+    let mut first = batch(&lease, 0, 100, &[]);
+    first.advance.step = 1;
+    store.save_documents(first).await.unwrap();
+    lease
+}
+
+async fn parked(store: &impl Store) -> Vec<ParkedKey> {
+    store.load_parked(MODEL, None).await.unwrap()
+}
+
+fn positions(queue: &[u64]) -> Vec<GlobalPosition> {
+    queue.iter().copied().map(GlobalPosition).collect()
+}
+
+/// All of a batch, or nothing of it.
+pub async fn parked_keys_are_stored_with_the_checkpoint(store: impl Store) {
+    let first = lease(&store, &partition()).await;
+    let mut parking = batch(&first, 0, 3, &[("b", "1")]);
+    parking.advance.parked = vec![park("a", 2, 1), queue("a", 3)];
+    store.save_documents(parking.clone()).await.unwrap();
+    let expected = ParkedKey { queue: positions(&[3]), ..key("a", 2, 1) };
+    assert_eq!(parked(&store).await, std::slice::from_ref(&expected));
+    assert_eq!(body(&store, MODEL, "b").await.as_deref(), Some("1"));
+    // One that is refused, whether for its lease or for its checkpoint, leaves no trace.
+    store.release_lease(&first).await.unwrap();
+    let changes = vec![park("c", 4, 1), release("a"), ParkedChange::Skip(skipped("a", 3, ""))];
+    for fenced in [true, false] {
+        let mut late = batch(&first, 3, 4, &[("b", "2")]);
+        late.advance.parked.clone_from(&changes);
+        if !fenced {
+            late = batch(&lease(&store, &partition()).await, 2, 4, &[("b", "2")]);
+            late.advance.parked.clone_from(&changes);
+        }
+        match store.save_documents(late).await {
+            Err(StoreError::LeaseLost { .. }) if fenced => {}
+            Err(StoreError::Checkpoint { .. }) if !fenced => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(parked(&store).await, [expected]);
+    assert_eq!(store.load_skipped(MODEL).await.unwrap(), []);
+    assert_eq!(body(&store, MODEL, "b").await.as_deref(), Some("1"));
+}
+
+/// The life of a key, while the checkpoint stands.
+pub async fn a_parked_key_keeps_its_queue_in_order_until_it_is_released(store: impl Store) {
+    let lease = begun(&store).await;
+    let save = async |number, changes: &[ParkedChange]| {
+        store.save_documents(step(&lease, 100, number, changes)).await.unwrap();
+    };
+    save(2, &[park("a", 10, 1), queue("a", 30), queue("a", 20), queue("a", 20)]).await;
+    let first = ParkedKey { queue: positions(&[20, 30]), ..key("a", 10, 1) };
+    assert_eq!(parked(&store).await, std::slice::from_ref(&first));
+    save(3, &[park("a", 10, 2)]).await;
+    let again = ParkedKey { since: first.since, queue: first.queue.clone(), ..key("a", 10, 2) };
+    assert_eq!(parked(&store).await, [again]);
+    // Fixed up to the next that fails; more came meanwhile.
+    save(4, &[park("a", 20, 1), queue("a", 40)]).await;
+    let next = ParkedKey { since: first.since, queue: positions(&[30, 40]), ..key("a", 20, 1) };
+    assert_eq!(parked(&store).await, [next]);
+    save(5, &[release("a")]).await;
+    assert_eq!(parked(&store).await, []);
+    // Nothing of before comes back.
+    save(6, &[park("a", 15, 1)]).await;
+    assert_eq!(parked(&store).await, [key("a", 15, 1)]);
+}
+
+/// A batch that comes a second time, or late: the owner has gone on meanwhile.
+pub async fn a_step_is_taken_once_though_the_checkpoint_stands(store: impl Store) {
+    let lease = begun(&store).await;
+    let mut second = step(&lease, 100, 2, &[park("a", 10, 1), queue("a", 20)]);
+    second.documents = vec![("b".into(), "2".into())];
+    store.save_documents(second.clone()).await.unwrap();
+    let retry = ParkedRequest::Retry;
+    assert!(store.request_parked(MODEL, "a", GlobalPosition(10), retry).await.unwrap());
+    store.save_documents(second.clone()).await.unwrap();
+    assert_eq!(parked(&store).await[0].request, Some(ParkedRequest::Retry), "done again");
+    let mut third = step(&lease, 100, 3, &[release("a")]);
+    third.documents = vec![("b".into(), "3".into())];
+    store.save_documents(third.clone()).await.unwrap();
+    let late = store.save_documents(second).await;
+    assert!(matches!(late, Err(StoreError::Checkpoint { .. })), "{late:?}");
+    store.save_documents(third).await.unwrap();
+    assert_eq!(parked(&store).await, []);
+    assert_eq!(body(&store, MODEL, "b").await.as_deref(), Some("3"));
+    // The next owner begins with its own first step.
+    let next = store.acquire_lease(&lease.name, lease.owner, std::time::Duration::from_secs(600));
+    let next = next.await.unwrap().unwrap();
+    store.save_documents(step(&next, 100, 1, &[park("c", 50, 1)])).await.unwrap();
+    assert_eq!(parked(&store).await, [key("c", 50, 1)]);
+}
+
+/// It would wait for ever.
+pub async fn no_event_waits_behind_a_key_that_is_not_parked(store: impl Store) {
+    let lease = begun(&store).await;
+    for changes in [vec![queue("a", 20)], vec![park("a", 10, 1), release("a"), queue("a", 20)]] {
+        let mut batch = step(&lease, 100, 2, &changes);
+        batch.documents = vec![("b".into(), "2".into())];
+        let saved = store.save_documents(batch).await;
+        assert!(matches!(saved, Err(StoreError::Unavailable(_))), "{saved:?}");
+    }
+    assert_eq!(parked(&store).await, []);
+    assert_eq!(body(&store, MODEL, "b").await, None);
+}
+
+/// Each once, with the first reason, by position.
+pub async fn skipped_events_are_kept_for_good(store: impl Store) {
+    let lease = begun(&store).await;
+    let skip = |position, reason: &str| ParkedChange::Skip(skipped("a", position, reason));
+    let changes = [park("a", 10, 1), skip(20, "second"), skip(10, "first"), release("a")];
+    store.save_documents(step(&lease, 100, 2, &changes)).await.unwrap();
+    store.save_documents(step(&lease, 100, 3, &[skip(10, "again")])).await.unwrap();
+    let expected = [skipped("a", 10, "first"), skipped("a", 20, "second")];
+    assert_eq!(store.load_skipped(MODEL).await.unwrap(), expected);
+    assert_eq!(store.load_skipped("balance@2").await.unwrap(), []);
+}
+
+/// Whoever asks has seen one event; another one is not to be skipped in its place.
+pub async fn a_request_is_for_the_event_that_the_key_stands_at(store: impl Store) {
+    let lease = begun(&store).await;
+    store.save_documents(step(&lease, 100, 2, &[park("a", 10, 1), queue("a", 20)])).await.unwrap();
+    let ask = async |key: &str, position, request| {
+        store.request_parked(MODEL, key, GlobalPosition(position), request).await.unwrap()
+    };
+    let skip = || ParkedRequest::Skip { reason: "never\0 booked".into() };
+    for (key, position) in [("a", 20), ("b", 10), ("", 0)] {
+        assert!(!ask(key, position, skip()).await, "{key} at {position}");
+    }
+    assert!(ask("a", 10, skip()).await && ask("a", 10, ParkedRequest::Retry).await);
+    assert_eq!(parked(&store).await[0].request, Some(ParkedRequest::Retry));
+    // It was tried again.
+    store.save_documents(step(&lease, 100, 3, &[park("a", 10, 2)])).await.unwrap();
+    assert_eq!(parked(&store).await[0].request, None);
+    // A skip that comes while it is tried again is not lost, until its event is done with.
+    assert!(ask("a", 10, skip()).await);
+    store.save_documents(step(&lease, 100, 4, &[park("a", 10, 3)])).await.unwrap();
+    let kept = ParkedRequest::Skip { reason: "never\u{fffd} booked".into() };
+    assert_eq!(parked(&store).await[0].request, Some(kept));
+    store.save_documents(step(&lease, 100, 5, &[park("a", 20, 1)])).await.unwrap();
+    assert_eq!(parked(&store).await[0].request, None);
+}
+
+/// A panic's message can be anything.
+pub async fn a_reason_of_any_length_and_text_is_kept(store: impl Store) {
+    let lease = begun(&store).await;
+    let reasons = ["", "\0", "'\"\\ü😀\u{301}\n\u{1}", &"ü".repeat(10_000)];
+    for (number, reason) in (2..).zip(reasons) {
+        let change = ParkedKey { reason: reason.into(), event: reason.into(), ..key("a", 10, 1) };
+        let skip = ParkedChange::Skip(skipped("a", number, reason));
+        let changes = [ParkedChange::Park(change), skip];
+        store.save_documents(step(&lease, 100, number, &changes)).await.unwrap();
+        let kept = reason.chars().take(2048).collect::<String>().replace('\0', "\u{fffd}");
+        let found = parked(&store).await.remove(0);
+        assert_eq!((&found.reason, &found.event), (&kept, &kept));
+        assert_eq!(store.load_skipped(MODEL).await.unwrap().pop().unwrap().reason, kept);
+    }
+}
+
+/// All of a model, or those asked for; by key.
+pub async fn parked_keys_are_found_by_model_and_key(store: impl Store) {
+    let lease = begun(&store).await;
+    let keys = ["ä", "a", "Z", "z"];
+    let changes = keys.map(|key| park(key, 10, 1));
+    store.save_documents(step(&lease, 100, 2, &changes)).await.unwrap();
+    let names = |parked: Vec<ParkedKey>| parked.into_iter().map(|parked| parked.key);
+    let all = store.load_parked(MODEL, None).await.unwrap();
+    assert_eq!(names(all).collect::<Vec<_>>(), ["Z", "a", "z", "ä"]);
+    let asked = ["ä".to_owned(), "b".to_owned(), "a".to_owned()];
+    let some = store.load_parked(MODEL, Some(&asked)).await.unwrap();
+    assert_eq!(names(some).collect::<Vec<_>>(), ["a", "ä"]);
+    assert_eq!(store.load_parked(MODEL, Some(&[])).await.unwrap(), []);
+    assert_eq!(store.load_parked("balance@2", None).await.unwrap(), []);
+}
+
+/// Random changes, many in a batch, against the same one after the other.
+pub async fn many_changes_in_a_batch_are_as_good_as_one_at_a_time(store: impl Store) {
+    let lease = begun(&store).await;
+    let (mut seed, mut model) = (7_u64, BTreeMap::<String, (ParkedKey, BTreeSet<u64>)>::new());
+    let mut below = |limit: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % limit
+    };
+    for number in 2..40 {
+        let mut changes = Vec::new();
+        for _ in 0..below(12) {
+            let (name, position) = (format!("key-{}", below(4)), 1 + below(30));
+            changes.push(match (below(4), model.get_mut(&name)) {
+                (0, Some(_)) => {
+                    model.remove(&name);
+                    release(&name)
+                }
+                (1 | 2, Some((_, queue))) => {
+                    queue.insert(position);
+                    self::queue(&name, position)
+                }
+                (_, known) => {
+                    let new = key(&name, position, 1);
+                    let (since, mut queue) = known
+                        .map_or((new.since, BTreeSet::new()), |(old, queue)| {
+                            (old.since, std::mem::take(queue))
+                        });
+                    queue.retain(|queued| *queued > position);
+                    model.insert(name, (ParkedKey { since, ..new.clone() }, queue));
+                    ParkedChange::Park(new)
+                }
+            });
+        }
+        store.save_documents(step(&lease, 100, number, &changes)).await.unwrap();
+        let expected = model.values().map(|(key, queue)| ParkedKey {
+            queue: queue.iter().copied().map(GlobalPosition).collect(),
+            ..key.clone()
+        });
+        assert_eq!(parked(&store).await, expected.collect::<Vec<_>>(), "after {changes:?}");
+    }
+}

@@ -1,0 +1,168 @@
+//! Versions: one of a name serves at any time, and a dropped one leaves nothing.
+
+use super::documents::{batch, body, lease};
+use crate::checkpoint::PartitionId;
+use crate::document::{DocumentBatch, Store};
+use crate::error::StoreError;
+use crate::lease::Lease;
+use crate::parking::{ParkedChange, ParkedKey, SkippedEvent};
+use crate::stream::GlobalPosition;
+use crate::version::Version;
+
+fn version(number: u32, partitions: u32, is_serving: bool) -> Version {
+    Version { number, partitions, is_serving }
+}
+
+/// The number of the one that serves.
+async fn serving(store: &impl Store, name: &str) -> u32 {
+    let versions = store.versions(name).await.unwrap();
+    let serving: Vec<u32> = versions.iter().filter(|v| v.is_serving).map(|v| v.number).collect();
+    let [serving] = serving[..] else { panic!("{serving:?} serve of {versions:?}") };
+    serving
+}
+
+/// The others stand beside it; each keeps its partitions.
+pub async fn the_first_version_of_a_name_serves(store: impl Store) {
+    assert_eq!(store.versions("balance").await.unwrap(), []);
+    let first = store.register_version("balance", 2, 4).await.unwrap();
+    assert_eq!(first, [version(2, 4, true)]);
+    store.register_version("balance", 10, 12).await.unwrap();
+    let all = store.register_version("balance", 1, 1).await.unwrap();
+    let expected = [version(1, 1, false), version(2, 4, true), version(10, 12, false)];
+    assert_eq!(all, expected);
+    assert_eq!(store.register_version("balance", 2, 7).await.unwrap(), expected);
+    assert_eq!(store.versions("balance").await.unwrap(), expected);
+    let other = store.register_version("balances", u32::MAX, u32::MAX).await.unwrap();
+    assert_eq!(other, [version(u32::MAX, u32::MAX, true)]);
+}
+
+/// Processes of several releases start at once.
+pub async fn of_concurrent_first_versions_one_serves(store: impl Store + Clone) {
+    for round in 0..10 {
+        let name = format!("balance-{round}");
+        let starting = (1..=4).map(|number| {
+            let (store, name) = (store.clone(), name.clone());
+            tokio::spawn(async move { store.register_version(&name, number, 1).await.unwrap() })
+        });
+        for started in starting.collect::<Vec<_>>() {
+            started.await.unwrap();
+        }
+        assert_eq!(store.versions(&name).await.unwrap().len(), 4);
+        serving(&store, &name).await;
+    }
+}
+
+/// Whoever believes another version to serve than does, switches nothing.
+pub async fn a_switch_is_from_the_version_that_serves_to_a_known_one(store: impl Store) {
+    for number in [1, 2, 3] {
+        store.register_version("balance", number, 1).await.unwrap();
+    }
+    let serve = async |from, to| store.serve_version("balance", from, to).await.unwrap();
+    assert!(!serve(2, 3).await && !serve(1, 9).await && !serve(9, 2).await);
+    assert_eq!(serving(&store, "balance").await, 1);
+    assert!(serve(1, 2).await);
+    assert_eq!(serving(&store, "balance").await, 2);
+    assert!(serve(1, 2).await, "it serves already");
+    assert!(serve(2, 1).await && serve(1, 1).await, "and back");
+    assert_eq!(serving(&store, "balance").await, 1);
+    assert!(!store.serve_version("other", 1, 2).await.unwrap());
+}
+
+/// Two switch at once, to different versions, while a third drops one of them.
+pub async fn of_concurrent_switches_and_drops_one_wins(store: impl Store + Clone) {
+    for round in 0..10 {
+        let name = format!("balance-{round}");
+        for number in [1, 2, 3] {
+            store.register_version(&name, number, 1).await.unwrap();
+        }
+        let to = |to| {
+            let (store, name) = (store.clone(), name.clone());
+            tokio::spawn(async move { store.serve_version(&name, 1, to).await.unwrap() })
+        };
+        let (two, three) = (to(2), to(3));
+        let dropped = store.drop_version(&name, 2).await.unwrap();
+        let (two, three) = (two.await.unwrap(), three.await.unwrap());
+        assert!(!(two && three), "both believe to have switched");
+        assert!(!(two && dropped), "a version that serves was dropped");
+        assert!(two || three, "no switch came about");
+        assert_eq!(serving(&store, &name).await, if two { 2 } else { 3 });
+    }
+}
+
+/// A thousand documents and more, a parked key and a skipped event of one version.
+async fn fill(store: &impl Store, model: &str, many: usize) -> Lease {
+    let partition = PartitionId::new(model, 0);
+    let lease = lease(store, &partition).await;
+    let DocumentBatch { mut advance, .. } = batch(&lease, 0, 9, &[]);
+    advance.partition = partition;
+    let parked = ParkedKey {
+        key: "parked".into(),
+        partition: 0,
+        position: GlobalPosition(3),
+        event: "Booked".into(),
+        reason: "it cannot be".into(),
+        attempts: 1,
+        since: time::OffsetDateTime::UNIX_EPOCH,
+        queue: Vec::new(),
+        request: None,
+    };
+    let ParkedKey { key, position, event, reason, since, .. } = parked.clone();
+    let skipped = SkippedEvent { key: key.clone(), position, event, reason, skipped_at: since };
+    advance.parked = vec![ParkedChange::Park(parked), ParkedChange::Skip(skipped)];
+    let queued = (4..).map(GlobalPosition).take(many);
+    advance
+        .parked
+        .extend(queued.map(|position| ParkedChange::Queue { key: key.clone(), position }));
+    let documents = (0..many).map(|n| (format!("key-{n}"), n.to_string())).collect();
+    store.save_documents(DocumentBatch { documents, advance }).await.unwrap();
+    lease
+}
+
+/// Also where one deletion is too much for a single transaction.
+pub async fn a_dropped_version_leaves_nothing_of_itself(store: impl Store) {
+    for number in [1, 2] {
+        store.register_version("balance", number, 1).await.unwrap();
+        fill(&store, &format!("balance@{number}"), 3).await;
+    }
+    store.register_version("balance", 22, 1).await.unwrap();
+    let owner = fill(&store, "balance@22", 2500).await;
+    fill(&store, "balance@222", 3).await;
+    assert!(store.drop_version("balance", 22).await.unwrap());
+    let known = store.versions("balance").await.unwrap();
+    assert_eq!(known.iter().map(|v| v.number).collect::<Vec<_>>(), [1, 2]);
+    let dropped = PartitionId::new("balance@22", 0);
+    assert_eq!(store.load_checkpoint(&dropped).await.unwrap(), None);
+    assert_eq!(store.scan_documents("balance@22", None, 9).await.unwrap(), []);
+    assert_eq!(store.load_parked("balance@22", None).await.unwrap(), []);
+    assert_eq!(store.load_skipped("balance@22").await.unwrap(), []);
+    // Who folded it writes no more, and its name begins anew.
+    let mut late = batch(&owner, 0, 10, &[("late", "1")]);
+    late.advance.partition = dropped;
+    late.advance.step = 10;
+    let late = store.save_documents(late).await;
+    assert!(matches!(late, Err(StoreError::LeaseLost { .. })), "{late:?}");
+    store.register_version("balance", 22, 4).await.unwrap();
+    let lease = fill(&store, "balance@22", 1).await;
+    assert!(lease.token > owner.token, "{lease:?} follows {owner:?}");
+    assert_eq!(store.load_parked("balance@22", None).await.unwrap()[0].queue.len(), 1);
+    for model in ["balance@1", "balance@2", "balance@222"] {
+        assert_eq!(body(&store, model, "key-2").await.as_deref(), Some("2"), "{model}");
+        assert_eq!(store.load_parked(model, None).await.unwrap()[0].queue.len(), 3, "{model}");
+        assert_eq!(store.load_skipped(model).await.unwrap().len(), 1, "{model}");
+    }
+}
+
+/// Nor is anything done to what is not known.
+pub async fn the_version_that_serves_is_not_dropped(store: impl Store) {
+    store.register_version("balance", 1, 1).await.unwrap();
+    store.register_version("balance", 2, 1).await.unwrap();
+    fill(&store, "balance@1", 3).await;
+    assert!(!store.drop_version("balance", 1).await.unwrap());
+    assert!(store.drop_version("balance", 9).await.unwrap());
+    assert!(store.drop_version("other", 1).await.unwrap());
+    assert_eq!(body(&store, "balance@1", "key-2").await.as_deref(), Some("2"));
+    assert_eq!(store.load_skipped("balance@1").await.unwrap().len(), 1);
+    assert!(store.serve_version("balance", 1, 2).await.unwrap());
+    assert!(store.drop_version("balance", 1).await.unwrap());
+    assert_eq!(store.versions("balance").await.unwrap(), [version(2, 1, true)]);
+}
