@@ -81,6 +81,8 @@ struct Parts {
     tail: Tail,
     routers: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     read_models: HashMap<TypeId, Arc<dyn ReadModelControl>>,
+    /// How many partitions they have, all together.
+    partitions: u64,
 }
 
 impl Application {
@@ -192,16 +194,22 @@ impl Application {
             waiting_for.push("nothing: the application is stopping".to_owned());
         }
         for control in self.inner.read_models.values() {
-            let Progress { applied, head_at_start, state, .. } = control.progress();
-            let name = control.name();
-            match state {
-                State::Live => {}
-                State::CatchingUp => {
-                    waiting_for.push(format!("{name}, at position {applied} of {head_at_start}"))
+            let partitions = control.partitions();
+            let several = partitions.len() > 1;
+            for (number, progress) in partitions.into_iter().enumerate() {
+                let Progress { applied, head_at_start, state, .. } = progress;
+                let name = match several {
+                    true => format!("{}/{number}", control.name()),
+                    false => control.name().to_owned(),
+                };
+                match state {
+                    State::Live => {}
+                    State::CatchingUp => waiting_for
+                        .push(format!("{name}, at position {applied} of {head_at_start}")),
+                    State::Halted { position, reason } => waiting_for
+                        .push(format!("{name}, which halted at position {position}: {reason}")),
+                    State::Stopped => waiting_for.push(format!("{name}, which has stopped")),
                 }
-                State::Halted { position, reason } => waiting_for
-                    .push(format!("{name}, which halted at position {position}: {reason}")),
-                State::Stopped => waiting_for.push(format!("{name}, which has stopped")),
             }
         }
         if let Some(trouble) = self.inner.store.trouble() {
@@ -325,6 +333,7 @@ impl ApplicationBuilder {
             tail,
             routers: HashMap::new(),
             read_models: HashMap::new(),
+            partitions: 0,
         };
         for part in self.parts {
             part(&mut parts).await?;
@@ -361,11 +370,13 @@ impl Parts {
         if self.read_models.contains_key(&TypeId::of::<M>()) {
             return Err(StartError::Twice(M::NAME));
         }
-        // Each on the next arbiter.
-        let arbiter = self.arbiters.of(self.read_models.len() as u64);
+        // Each partition of each on the next arbiter.
+        let first = self.partitions;
+        self.partitions += u64::from(M::PARTITIONS);
         let (store, settings) = (Arc::clone(&self.store), ReadModelSettings::default());
+        let (arbiters, tail) = (&self.arbiters, &self.tail);
         let handle =
-            read_model::start::<M>(arbiter, store, &self.tail, self.process, settings).await?;
+            read_model::start::<M>(arbiters, first, store, tail, self.process, settings).await?;
         self.read_models.insert(TypeId::of::<M>(), Arc::new(handle));
         Ok(())
     }

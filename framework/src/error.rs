@@ -212,6 +212,29 @@ pub enum StartError {
     /// The same name was registered twice.
     #[error("{0} is registered twice")]
     Twice(&'static str),
+    /// A read model or projection has at least one partition and at most 1024.
+    #[error(
+        "{model} cannot have {partitions} partitions; at least 1 and at most 1024 are possible"
+    )]
+    Partitions {
+        /// Its versioned name.
+        model: String,
+        /// What its `PARTITIONS` says.
+        partitions: u32,
+    },
+    /// A version keeps the number of partitions it was begun with: raise its `VERSION`, and it is
+    /// built again with the new number.
+    #[error(
+        "{model} was begun with {stored} partitions and now has {partitions}: raise its VERSION"
+    )]
+    OtherPartitions {
+        /// Its versioned name.
+        model: String,
+        /// What its `PARTITIONS` says.
+        partitions: u32,
+        /// What it was begun with.
+        stored: u32,
+    },
     /// The store did not answer, or a checkpoint does not fit the log.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -32,6 +32,11 @@ pub trait ReadModel: Default + Clone + Serialize + DeserializeOwned + Send + 'st
     /// The version of its folds.
     const VERSION: u32 = 1;
 
+    /// Into how many parts its documents are divided by their keys, at most 1024. Each part is folded
+    /// and saved by itself, and several processes on one database share them. The number belongs to
+    /// the version: to change it, raise `VERSION`.
+    const PARTITIONS: u32 = 1;
+
     /// The aggregates it follows: `Sources::of::<Account>()`, and `.and::<Transfer>()` for more.
     /// It implements [`Fold`] for each.
     fn sources() -> Sources<Self>;

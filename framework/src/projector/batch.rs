@@ -50,7 +50,7 @@ impl<E> Batch<E> {
             Self { events: Vec::new(), of: Vec::new(), left: Vec::new(), reached, halt: None };
         // Keys of which no more is taken in.
         let mut stopped = HashSet::new();
-        let is_ours = |key: &str| partition_of(key, P::PARTITIONS.max(1)) == partition.id.number;
+        let is_ours = |key: &str| partition_of(key, P::PARTITIONS) == partition.id.number;
         for recorded in &page.events {
             let origin = |key| Origin { key, recorded: Arc::clone(recorded) };
             match partition.sources.routes.route(recorded, is_ours) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use super::ProjectorSettings;
@@ -13,6 +14,7 @@ use crate::actor::read_model::{Progress, ReadModelControl, State};
 use crate::checkpoint::PartitionId;
 use crate::projection::Projection;
 use crate::projection_store::ProjectionDatabase;
+use crate::subscription::Assignment;
 
 /// A running projection.
 pub(crate) struct ProjectorHandle<P> {
@@ -21,6 +23,7 @@ pub(crate) struct ProjectorHandle<P> {
     pub(super) standings: Arc<Standings>,
     /// Its partitions stop when it goes.
     stop: watch::Sender<bool>,
+    assignment: Assignment,
     pub(super) settings: ProjectorSettings,
     projection: PhantomData<fn() -> P>,
 }
@@ -30,10 +33,10 @@ impl<P: Projection> ProjectorHandle<P> {
         ids: Vec<PartitionId>,
         database: Arc<dyn ProjectionDatabase>,
         standings: Arc<Standings>,
-        stop: watch::Sender<bool>,
+        (stop, assignment): (watch::Sender<bool>, Assignment),
         settings: ProjectorSettings,
     ) -> Self {
-        Self { ids, database, standings, stop, settings, projection: PhantomData }
+        Self { ids, database, standings, stop, assignment, settings, projection: PhantomData }
     }
 
     async fn stopped(&self) {
@@ -51,14 +54,16 @@ impl<P: Projection> ReadModelControl for ProjectorHandle<P> {
         P::NAME
     }
 
-    fn progress(&self) -> Progress {
-        self.standings.progress()
+    fn partitions(&self) -> Vec<Progress> {
+        self.standings.each()
     }
 
     async fn flush_and_stop(&self) {
         self.stop.send_replace(true);
-        if tokio::time::timeout(self.settings.stop_within, self.stopped()).await.is_err() {
-            let saved = self.progress().saved;
+        let deadline = Instant::now() + self.settings.stop_within;
+        let _ = timeout_at(deadline, self.assignment.leave()).await; // else the others learn of it later
+        if timeout_at(deadline, self.stopped()).await.is_err() {
+            let saved = self.standings.progress().saved;
             warn!(projection = P::NAME, %saved, "its code still runs; what is under way comes to nothing");
         }
     }

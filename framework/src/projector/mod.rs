@@ -33,14 +33,16 @@ use crate::guard::guarded_async;
 use crate::projection::{Projection, check_name};
 use crate::projection_store::ProjectionDatabase;
 use crate::subscription::parking::ParkingSettings;
-use crate::subscription::{Tail, Task, verify};
+use crate::subscription::{
+    Assignment, AssignmentSettings, Duty, Tail, Task, register_version, verify,
+};
 
 /// The limits and the patience of one projection.
 #[derive(Debug, Clone)]
 pub(crate) struct ProjectorSettings {
     /// How long a lease lasts without being renewed; it is renewed every third of that.
     pub(crate) lease_for: Duration,
-    /// How often a standby tries to become the owner.
+    /// How often the process looks what it should own.
     pub(crate) acquire_every: Duration,
     /// How often a query looks for the position it waits for while another process is the owner.
     pub(crate) look_every: Duration,
@@ -95,9 +97,10 @@ pub(crate) struct Start {
 pub(crate) async fn start<P: Projection>(start: Start) -> Result<ProjectorHandle<P>, StartError> {
     check_name(P::NAME)?;
     let model = format!("{}@{}", P::NAME, P::VERSION);
+    register_version(&*start.store, P::NAME, P::VERSION, P::PARTITIONS).await?;
     let database = start.store.open_projection(P::NAME, P::VERSION).await?;
     make::<P>(&*database, &model).await?;
-    let ids: Vec<_> = (0..P::PARTITIONS.max(1)).map(|n| PartitionId::new(&*model, n)).collect();
+    let ids: Vec<_> = (0..P::PARTITIONS).map(|n| PartitionId::new(&*model, n)).collect();
     let head = start.store.head().await?;
     let (stop, stopping) = watch::channel(false);
     let standings = Arc::new(Standings::new(ids.len(), head));
@@ -107,11 +110,23 @@ pub(crate) async fn start<P: Projection>(start: Start) -> Result<ProjectorHandle
         standings.saved(id.number, position);
         info!(%head, "projection {id} resumes from position {position}");
     }
-    for id in &ids {
+    let settings = start.settings;
+    let looks = AssignmentSettings { every: settings.acquire_every, lasts: settings.lease_for };
+    let (spawn, owner) = (Arc::clone(&start.spawn), start.owner);
+    let assigning = Assignment::start(
+        Arc::clone(&start.store),
+        &model,
+        P::PARTITIONS,
+        owner,
+        looks,
+        move |task| spawn(task),
+    );
+    let (assignment, duties) = assigning.await?;
+    for (id, duty) in ids.iter().zip(duties) {
         let renewals = Renewals {
             store: Arc::clone(&start.store),
             spawn: Arc::clone(&start.spawn),
-            lease_for: start.settings.lease_for,
+            lease_for: settings.lease_for,
         };
         let partition = Partition::<P> {
             id: id.clone(),
@@ -119,15 +134,15 @@ pub(crate) async fn start<P: Projection>(start: Start) -> Result<ProjectorHandle
             database: Arc::clone(&database),
             sources: P::sources(),
             tail: start.tail.clone(),
-            owner: start.owner,
+            owner,
             renewals,
             standings: Arc::clone(&standings),
             stopping: stopping.clone(),
-            settings: start.settings.clone(),
+            settings: settings.clone(),
         };
-        run(partition)?;
+        run(partition, duty)?;
     }
-    Ok(ProjectorHandle::new(ids, database, standings, stop, start.settings))
+    Ok(ProjectorHandle::new(ids, database, standings, (stop, assignment), settings))
 }
 
 /// Makes the place and the user's tables in it, unless they are made.
@@ -157,13 +172,13 @@ async fn make<P: Projection>(
 }
 
 /// Gives the partition its thread.
-fn run<P: Projection>(partition: Partition<P>) -> Result<(), StartError> {
+fn run<P: Projection>(partition: Partition<P>, duty: Duty) -> Result<(), StartError> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| StartError::Thread(error.to_string()))?;
     let name = format!("actum-{}", partition.id);
     let running = partition.standings.running(partition.id.number);
     let run = move || {
-        runtime.block_on(partition.run());
+        runtime.block_on(partition.run(duty));
         drop(running);
     };
     let started = thread::Builder::new().name(name).spawn(run);

@@ -1,4 +1,5 @@
-//! One partition: owned by the process that holds its lease, and by nobody else.
+//! One partition: owned by the process that holds its lease, and by nobody else. Which process should
+//! hold it is the assignment's to say.
 //!
 //! The lease is renewed beside it, so that code that takes its time does not lose it; what protects
 //! the rows is that each commit shows its token.
@@ -23,7 +24,7 @@ use crate::projection::Projection;
 use crate::projection_store::ProjectionDatabase;
 use crate::sources::EventSources;
 use crate::stream::GlobalPosition;
-use crate::subscription::{Pause, Tail, Task};
+use crate::subscription::{Duty, Pause, Tail, Task};
 
 /// What runs on the thread of a partition.
 pub(super) struct Partition<P: Projection> {
@@ -46,6 +47,8 @@ pub(super) enum End {
     Stopped,
     /// Another process owns it now.
     Lost,
+    /// Another process should.
+    HandsOver,
     /// The database did not answer, or nobody knows what became of a commit: on from what is stored.
     Again(StoreError),
     /// It stands still for good.
@@ -87,24 +90,26 @@ impl Renewals {
 }
 
 impl<P: Projection> Partition<P> {
-    /// Owns the partition whenever it may, until the application stops.
-    pub(super) async fn run(mut self) {
+    /// Owns the partition whenever it may and should, until the application stops.
+    pub(super) async fn run(mut self, mut duty: Duty) {
         let (name, number) = (self.id.to_string(), self.id.number);
+        // A process that withdrew from a partition of the model takes no more of it.
+        let mut owns = Some(duty.owns());
         while !self.is_stopping() {
-            let acquired =
-                self.store.acquire_lease(&name, self.owner, self.settings.lease_for).await;
-            match acquired {
+            match self.acquire(owns).await {
                 Ok(Some(lease)) => {
                     info!(partition = %name, token = lease.token, "owns its partition from here on");
                     self.standings.owns(number, true);
-                    let end = self.own(&lease).await;
+                    let end = self.own(&lease, &mut duty).await;
                     self.standings.owns(number, false);
                     match end {
                         End::Halted { position, reason } => {
                             error!(partition = %name, %position, %reason, "a projection halts");
+                            duty.withdraw();
                             return self.standings.turn(number, State::Halted { position, reason });
                         }
                         End::Lost => warn!(partition = %name, "lost its lease"),
+                        End::HandsOver => self.give_up(&lease).await,
                         End::Stopped | End::Again(_) => return self.give_up(&lease).await,
                     }
                 }
@@ -119,8 +124,19 @@ impl<P: Projection> Partition<P> {
             }
             tokio::select! {
                 _ = self.stopping.wait_for(|stop| *stop) => {}
-                () = sleep(self.settings.acquire_every) => {}
+                next = duty.next(), if owns.is_some() => owns = next,
+                () = sleep(self.settings.acquire_every), if owns.is_none() => {}
             }
+        }
+    }
+
+    async fn acquire(&self, owns: Option<bool>) -> Result<Option<Lease>, StoreError> {
+        match owns {
+            Some(true) => {
+                let (name, lease_for) = (self.id.to_string(), self.settings.lease_for);
+                self.store.acquire_lease(&name, self.owner, lease_for).await
+            }
+            Some(false) | None => Ok(None),
         }
     }
 
@@ -130,7 +146,7 @@ impl<P: Projection> Partition<P> {
     }
 
     /// Terms under one lease, each on from what is stored.
-    async fn own(&mut self, lease: &Lease) -> End {
+    async fn own(&mut self, lease: &Lease, duty: &mut Duty) -> End {
         let mut lost = self.renewals.start(lease.clone());
         let mut pause = Pause::new(self.settings.first_pause, self.settings.longest_pause);
         let mut step = 0;
@@ -140,7 +156,7 @@ impl<P: Projection> Partition<P> {
                 biased;
                 // In the middle of a batch, too: it would come to nothing.
                 _ = lost.wait_for(|lost| *lost) => End::Lost,
-                end = term.run() => end,
+                end = term.run(duty) => end,
             };
             if term.has_moved() {
                 pause.reset();

@@ -89,20 +89,29 @@ impl Standings {
         self.all.iter().map(watch::Sender::subscribe).collect()
     }
 
-    /// All of it as one.
+    pub(super) fn each(&self) -> Vec<Progress> {
+        let head_at_start = self.head_at_start;
+        let progress = |standing: Standing| {
+            let Standing { saved, is_owner, state } = standing;
+            Progress { applied: saved, saved, head_at_start, is_owner, state }
+        };
+        self.all.iter().map(|standing| progress(standing.borrow().clone())).collect()
+    }
+
+    /// All of it as one: the least of them, and the worst.
     pub(super) fn progress(&self) -> Progress {
-        let all: Vec<_> = self.all.iter().map(|standing| standing.borrow().clone()).collect();
-        let saved = all.iter().map(|standing| standing.saved).min().unwrap_or_default();
-        let worst = |state: &State| match state {
+        let worst = |progress: &Progress| match progress.state {
             State::Halted { .. } => 3,
             State::Stopped => 2,
             State::CatchingUp => 1,
             State::Live => 0,
         };
-        let states = all.iter().map(|standing| &standing.state);
-        let state = states.max_by_key(|state| worst(state)).cloned().unwrap_or(State::Live);
-        let is_owner = all.iter().all(|standing| standing.is_owner);
+        let each = self.each();
+        let saved = each.iter().map(|one| one.saved).min().unwrap_or_default();
+        let state = each.iter().max_by_key(|one| worst(one)).map(|one| one.state.clone());
+        let is_owner = each.iter().all(|one| one.is_owner);
         let head_at_start = self.head_at_start;
+        let state = state.unwrap_or(State::Live);
         Progress { applied: saved, saved, head_at_start, is_owner, state }
     }
 }

@@ -19,7 +19,7 @@ use crate::projection::Projection;
 use crate::projection_store::SqlTransaction;
 use crate::stream::GlobalPosition;
 use crate::subscription::parking::Parking;
-use crate::subscription::{event_at, verify};
+use crate::subscription::{Duty, event_at, verify};
 
 /// A position reached, and the event there if it was seen.
 #[derive(Clone, Copy)]
@@ -64,8 +64,8 @@ impl<'a, P: Projection> Term<'a, P> {
         self.has_moved
     }
 
-    pub(super) async fn run(&mut self) -> End {
-        match self.follow().await {
+    pub(super) async fn run(&mut self, duty: &mut Duty) -> End {
+        match self.follow(duty).await {
             Ok(end) => end,
             Err(StoreError::LeaseLost { .. }) => End::Lost,
             Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => End::Again(error),
@@ -92,7 +92,7 @@ impl<'a, P: Projection> Term<'a, P> {
 
     /// # Errors
     /// Anything that ends the term.
-    async fn follow(&mut self) -> Result<End, StoreError> {
+    async fn follow(&mut self, duty: &mut Duty) -> Result<End, StoreError> {
         let Partition { id, store, database, tail, sources, .. } = self.partition;
         self.checkpoint = database.resume(id, self.lease).await?;
         let position = verify(&**store, &id.to_string(), self.checkpoint).await?;
@@ -108,6 +108,7 @@ impl<'a, P: Projection> Term<'a, P> {
         let filter = Filter { aggregate_types: types };
         let mut subscription = tail.subscribe(&id.to_string(), filter, position);
         let mut stopping = self.partition.stopping.clone();
+        let mut is_assigned = true;
         loop {
             let due = self.due();
             tokio::select! {
@@ -116,6 +117,14 @@ impl<'a, P: Projection> Term<'a, P> {
                     self.save_reached().await?;
                     return Ok(End::Stopped);
                 }
+                owns = duty.next(), if is_assigned => match owns {
+                    Some(true) => {}
+                    Some(false) => {
+                        self.save_reached().await?;
+                        return Ok(End::HandsOver);
+                    }
+                    None => is_assigned = false,
+                },
                 () = sleep_until(due) => self.work_off().await?,
                 () = self.partition.standings.is_wanted[self.number() as usize].notified() => {
                     if self.partition.standings.wanted() > self.saved() {

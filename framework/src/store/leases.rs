@@ -17,9 +17,9 @@ use crate::lease::Lease;
 /// The leases of one store; clones are the same.
 #[derive(Clone, Default)]
 pub(crate) struct Leases {
+    /// The greatest token that anything was stored under by a process before: ours are greater.
+    before: Arc<AtomicU64>,
     grants: Arc<Mutex<HashMap<String, Grant>>>,
-    /// Every grant has a greater token.
-    least: Arc<AtomicU64>,
     /// By model, the processes that could own partitions of it, and until when they are known.
     members: Arc<Mutex<HashMap<String, BTreeMap<Uuid, Instant>>>>,
 }
@@ -33,6 +33,10 @@ struct Grant {
 }
 
 impl Leases {
+    pub(crate) fn after(token: u64) -> Self {
+        Self { before: Arc::new(AtomicU64::new(token)), ..Self::default() }
+    }
+
     fn grants(&self) -> MutexGuard<'_, HashMap<String, Grant>> {
         self.grants.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -43,7 +47,7 @@ impl Leases {
 
     /// From here on all tokens are greater than this one.
     pub(crate) fn grant_above(&self, token: u64) {
-        self.least.fetch_max(token, Ordering::Relaxed);
+        self.before.fetch_max(token, Ordering::Relaxed);
     }
 
     pub(crate) fn acquire(&self, name: &str, owner: Uuid, duration: Duration) -> Option<Lease> {
@@ -54,8 +58,8 @@ impl Leases {
         if last.is_some_and(is_held) {
             return None;
         }
-        let least = self.least.load(Ordering::Relaxed);
-        let token = last.map_or(0, |last| last.token).max(least) + 1;
+        let before = self.before.load(Ordering::Relaxed);
+        let token = last.map_or(0, |last| last.token).max(before) + 1;
         grants.insert(name.to_owned(), Grant { owner: Some(owner), token, until: now + duration });
         Some(Lease { name: name.to_owned(), owner, token })
     }

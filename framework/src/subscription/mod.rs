@@ -3,9 +3,13 @@
 //! [`Tail`] reads each new stretch of the log once, however many follow it. A [`Subscription`]
 //! hands its follower every event exactly once and in order: from the store by its own cursor
 //! while it is behind or slow, from the tail when it keeps up. What a follower makes of the events
-//! and where it keeps its checkpoint is its own affair.
+//! and where it keeps its checkpoint is its own affair. An [`Assignment`] tells which partitions of
+//! a model this process should follow, where several share them.
 
+mod assignment;
 mod cursor;
+mod fair_share;
+mod pages;
 pub(crate) mod parking;
 mod pause;
 mod reader;
@@ -20,6 +24,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+pub(crate) use assignment::{Assignment, AssignmentSettings, Duty, register_version};
 pub(crate) use pause::Pause;
 pub(crate) use reader::Subscription;
 pub(crate) use resume::{event_at, same_log, verify};
@@ -35,6 +40,8 @@ pub(crate) struct TailSettings {
     pub(crate) page: usize,
     /// The most events a subscription that is behind reads at a time.
     pub(crate) catch_up_page: usize,
+    /// How many such pages are kept for others who are behind too.
+    pub(crate) shared_pages: usize,
     /// How many of the tail's pages may wait for one follower; at one more it is on its own again.
     pub(crate) waiting_pages: usize,
     /// A subscription at most this many events behind the tail joins it.
@@ -52,6 +59,7 @@ impl Default for TailSettings {
         Self {
             page: 1_000,
             catch_up_page: 4_096,
+            shared_pages: 8,
             waiting_pages: 16,
             join_within: 4_096,
             poll: Duration::from_millis(500),

@@ -1,8 +1,9 @@
 //! One follower's way through the log.
 //!
-//! Far behind, it reads for itself, only what it follows, one page ahead of its follower. Close to
-//! the tail it joins; when it is too slow the tail lets it go and it reads for itself again. The
-//! [`Cursor`] decides what is handed on, so no timing of these changes can lose or repeat an event.
+//! Far behind, it reads for itself, only what it follows, one page ahead of its follower, and shares
+//! its pages with others who are as far behind. Close to the tail it joins; when it is too slow the
+//! tail lets it go and it reads for itself again. The [`Cursor`] decides what is handed on, so no
+//! timing of these changes can lose or repeat an event.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
 use super::cursor::{Admission, Cursor, Stretch, dense};
+use super::pages::Pages;
 use super::tail::{End, Hub, Join};
 use crate::error::StoreError;
 use crate::event_store::{Filter, Page};
@@ -27,7 +29,7 @@ pub(crate) struct Subscription {
 
 enum Source {
     /// The store, by our own cursor.
-    Own { ahead: Option<Ahead> },
+    Own { pages: Arc<Pages>, ahead: Option<Ahead> },
     /// The tail, once our cursor has reached `from`.
     Tail { from: GlobalPosition, stretches: mpsc::Receiver<Stretch> },
 }
@@ -35,14 +37,15 @@ enum Source {
 /// A page that is being read while the one before is being folded.
 struct Ahead {
     after: GlobalPosition,
-    page: oneshot::Receiver<Read>,
+    read: oneshot::Receiver<Read>,
 }
 
-type Read = Result<Option<Page>, StoreError>;
+type Read = Result<Stretch, StoreError>;
 
 impl Subscription {
     pub(super) fn new(hub: Arc<Hub>, name: Arc<str>, filter: Filter, cursor: Cursor) -> Self {
-        Self { hub, name, filter, cursor, source: Source::Own { ahead: None }, changes: 0 }
+        let source = Source::Own { pages: hub.pages(), ahead: None };
+        Self { hub, name, filter, cursor, source, changes: 0 }
     }
 
     /// The next stretch, as soon as there is one; `None` once the tail was stopped. A store that
@@ -96,7 +99,7 @@ impl Subscription {
     }
 
     fn let_go(&mut self) {
-        self.turn_to(Source::Own { ahead: None });
+        self.turn_to(Source::Own { pages: self.hub.pages(), ahead: None });
     }
 
     fn turn_to(&mut self, source: Source) {
@@ -107,17 +110,16 @@ impl Subscription {
     /// The next page by our own cursor; `None` if the store has no more, or the tail has ended.
     async fn read_own(&mut self) -> Result<Option<Arc<Page>>, StoreError> {
         let after = self.cursor.at();
-        let page = match self.take_ahead(after) {
+        let stretch = match self.take_ahead(after) {
             // A reader that vanished read nothing: read again.
-            Some(ahead) => match ahead.page.await {
+            Some(ahead) => match ahead.read.await {
                 Ok(read) => read?,
                 Err(_) => self.read(after).await?,
             },
             None => self.read(after).await?,
         };
-        let Some(page) = page else { return Ok(None) };
-        let is_full = page.events.len() >= self.hub.settings.catch_up_page;
-        match self.cursor.admit(&Stretch { after, page: Arc::new(page) }) {
+        let is_full = stretch.page.events.len() >= self.hub.settings.catch_up_page;
+        match self.cursor.admit(&stretch) {
             Admission::Next(page) => {
                 if is_full {
                     self.read_ahead();
@@ -130,41 +132,63 @@ impl Subscription {
 
     fn take_ahead(&mut self, after: GlobalPosition) -> Option<Ahead> {
         match &mut self.source {
-            Source::Own { ahead } => ahead.take().filter(|ahead| ahead.after == after),
+            Source::Own { ahead, .. } => ahead.take().filter(|ahead| ahead.after == after),
             Source::Tail { .. } => None,
         }
     }
 
     fn read_ahead(&mut self) {
-        let Source::Own { ahead } = &mut self.source else { return };
-        let (mut sender, page) = oneshot::channel();
+        let Source::Own { pages, ahead } = &mut self.source else { return };
+        let (mut sender, read_by) = oneshot::channel();
         let after = self.cursor.at();
         let (hub, name, filter) = (self.hub.clone(), self.name.clone(), self.filter.clone());
+        let pages = Arc::clone(pages);
         (self.hub.spawn)(Box::pin(async move {
             tokio::select! {
                 () = sender.closed() => {}
-                page = read(&hub, &name, &filter, after) => {
-                    let _ = sender.send(page); // nobody waits any more: it will be read again
+                stretch = read(&hub, &pages, &name, &filter, after) => {
+                    let _ = sender.send(stretch); // nobody waits any more: it will be read again
                 }
             }
         }));
-        *ahead = Some(Ahead { after, page });
+        *ahead = Some(Ahead { after, read: read_by });
     }
 
     async fn read(&self, after: GlobalPosition) -> Read {
-        read(&self.hub, &self.name, &self.filter, after).await
+        let pages = match &self.source {
+            Source::Own { pages, .. } => Arc::clone(pages),
+            Source::Tail { .. } => self.hub.pages(),
+        };
+        read(&self.hub, &pages, &self.name, &self.filter, after).await
     }
 }
 
-/// A page of what the filter admits, however often the store must be asked; `None` if the tail has
-/// ended meanwhile.
-async fn read(hub: &Hub, name: &str, filter: &Filter, after: GlobalPosition) -> Read {
+/// What continues after a position, as others have read it or as the store answers.
+async fn read(
+    hub: &Hub,
+    pages: &Pages,
+    name: &str,
+    filter: &Filter,
+    after: GlobalPosition,
+) -> Read {
+    let ask = read_from_store(hub, name, filter, after);
+    pages.get(filter, after, hub.settings.shared_pages, ask).await
+}
+
+/// A page of what the filter admits, however often the store must be asked; an empty one if the
+/// tail has ended meanwhile.
+async fn read_from_store(
+    hub: &Hub,
+    name: &str,
+    filter: &Filter,
+    after: GlobalPosition,
+) -> Result<Arc<Page>, StoreError> {
     let mut pause = hub.pause();
     while hub.ended().is_none() {
         match hub.store.read_all(after, filter, hub.settings.catch_up_page).await {
             Ok(page) => {
                 dense(after, filter, &page)?;
-                return Ok(Some(page));
+                return Ok(Arc::new(page));
             }
             Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
                 warn!(%error, %name, position = %after, "the log cannot be read; trying again");
@@ -173,5 +197,5 @@ async fn read(hub: &Hub, name: &str, filter: &Filter, after: GlobalPosition) -> 
             Err(fault) => return Err(fault),
         }
     }
-    Ok(None)
+    Ok(Arc::new(Page { events: Vec::new(), scanned_to: after }))
 }

@@ -5,12 +5,13 @@
 //! One that does not take its pages in time is let go; it reads for itself until it is close
 //! again. While nobody has joined, nothing is read.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{debug, error, warn};
 
 use super::cursor::{Cursor, Stretch, dense};
+use super::pages::Pages;
 use super::pause::Pause;
 use super::{Subscription, TailSettings, Task};
 use crate::document::Store;
@@ -93,6 +94,8 @@ pub(super) struct Hub {
 struct State {
     position: GlobalPosition,
     joined: Vec<(Arc<str>, mpsc::Sender<Stretch>)>,
+    /// Of those who read for themselves, as long as there are any.
+    pages: Weak<Pages>,
     trouble: Option<String>,
     ended: Option<End>,
 }
@@ -138,6 +141,16 @@ impl Hub {
         state.joined.push((Arc::clone(name), sender));
         self.joined.notify_one();
         Join::Joined { from: state.position, stretches }
+    }
+
+    /// What those who are behind share.
+    pub(super) fn pages(&self) -> Arc<Pages> {
+        let mut state = self.state();
+        state.pages.upgrade().unwrap_or_else(|| {
+            let pages = Arc::default();
+            state.pages = Arc::downgrade(&pages);
+            pages
+        })
     }
 
     pub(super) fn ended(&self) -> Option<End> {

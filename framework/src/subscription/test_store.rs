@@ -42,6 +42,7 @@ pub(crate) enum Call {
     Fenced,
     LoadCheckpoint,
     Renew,
+    Join,
 }
 
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>>;
@@ -265,6 +266,7 @@ impl LeaseStore for TestStore {
         process: Uuid,
         duration: Duration,
     ) -> Result<Vec<Uuid>, StoreError> {
+        (self.hook)(Call::Join).await?;
         self.memory.join(model, process, duration).await
     }
 

@@ -12,10 +12,10 @@ use crate::event_store::{Filter, Page};
 use crate::stream::GlobalPosition;
 
 /// A small generator with a fixed seed: a failing run fails again.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn below(&mut self, sides: u64) -> u64 {
+    pub(super) fn below(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -27,6 +27,7 @@ fn quick() -> TailSettings {
     TailSettings {
         page: 3,
         catch_up_page: 4,
+        shared_pages: 2,
         waiting_pages: 1,
         join_within: 6,
         poll: Duration::from_millis(5),
@@ -157,6 +158,38 @@ async fn one_read_of_the_tail_feeds_every_subscription() {
     deposit(&memory, ("account", "1"), 5).await;
     all.join_all().await;
     assert_eq!(reads.load(Ordering::Relaxed) - before, 1);
+}
+
+#[tokio::test]
+async fn followers_in_step_read_each_page_once_wherever_they_began() {
+    let reads = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&reads);
+    let store = TestStore::new(move |call| {
+        counted.fetch_add(u64::from(matches!(call, Call::ReadAll(_))), Ordering::Relaxed);
+        Box::pin(async {
+            tokio::task::yield_now().await;
+            Ok(())
+        })
+    });
+    deposit(&store.memory, ("account", "1"), 400).await;
+    let log = vec!["account".to_owned(); 400];
+    // Nobody comes near enough to join before the end.
+    let tail = start(store, TailSettings { join_within: 0, ..quick() });
+    let mut ahead = tail.subscribe("ahead", Filter::all(), GlobalPosition(399));
+    next(&mut ahead).await;
+    reads.store(0, Ordering::Relaxed);
+    let mut followers: Vec<_> =
+        (0..4).map(|n| tail.subscribe(&n.to_string(), Filter::all(), GlobalPosition(n))).collect();
+    while followers[0].position().0 < 400 {
+        for follower in &mut followers {
+            if follower.position().0 < 400 {
+                let (last, page) = (follower.position().0, next(follower).await);
+                continued(last, &page, &log, &Filter::all());
+            }
+        }
+    }
+    let reads = reads.load(Ordering::Relaxed);
+    assert!((100..110).contains(&reads), "{reads} reads of 100 pages for four followers");
 }
 
 #[tokio::test]

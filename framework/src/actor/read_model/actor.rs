@@ -1,4 +1,4 @@
-//! The actor: what it is made of, how it stands still and how it ends.
+//! The actor of one partition: what it is made of, how it stands still and how it ends.
 //!
 //! Everything that waits (the next page, cold documents, a save, the lease) is a future beside the
 //! mailbox, so reads are answered meanwhile; only folding itself, pure code on one page, holds them
@@ -18,27 +18,33 @@ use super::handle::{Shared, State};
 use super::ownership::Attempt;
 use super::read::{Read, Reads};
 use super::term::{Term, position};
+use crate::checkpoint::{PartitionId, partition_of};
 use crate::document::Store;
 use crate::error::ReadError;
 use crate::read_model::{ReadModel, Sources};
 use crate::stream::GlobalPosition;
-use crate::subscription::Tail;
+use crate::subscription::{Duty, Tail};
 
 /// What an actor starts from.
 pub(super) struct Start<M> {
-    pub(super) name: Arc<str>,
+    pub(super) partition: PartitionId,
+    /// How many there are.
+    pub(super) partitions: u32,
     pub(super) store: Arc<dyn Store>,
     pub(super) sources: Sources<M>,
     pub(super) tail: Tail,
     pub(super) owner: Uuid,
     pub(super) attempt: Attempt,
+    pub(super) duty: Duty,
     pub(super) progress: Arc<Shared>,
     pub(super) settings: ReadModelSettings,
 }
 
-/// The actor of one read model.
+/// The actor of one partition of a read model.
 pub(crate) struct ReadModelActor<M: ReadModel> {
-    pub(super) name: Arc<str>,
+    pub(super) partition: Arc<PartitionId>,
+    /// How many there are.
+    partitions: u32,
     pub(super) store: Arc<dyn Store>,
     /// Other processes may write to the store, and answer from it.
     pub(super) is_shared: bool,
@@ -46,15 +52,13 @@ pub(crate) struct ReadModelActor<M: ReadModel> {
     pub(super) tail: Tail,
     /// This process.
     pub(super) owner: Uuid,
-    /// As it was at start, until the actor runs.
-    attempt: Option<Attempt>,
+    /// As they were at start, until the actor runs.
+    beginning: Option<(Attempt, Duty)>,
     pub(super) term: Term<M>,
     /// How many terms there were before this one.
     pub(super) terms: u64,
     pub(super) reads: Reads<M>,
     pub(super) stopping: Vec<oneshot::Sender<()>>,
-    /// All is saved, and the lease is being given up.
-    is_ending: bool,
     pub(super) progress: Arc<Shared>,
     pub(super) settings: ReadModelSettings,
 }
@@ -75,8 +79,9 @@ impl<M: ReadModel> Actor for ReadModelActor<M> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(self.settings.tick, |act, ctx| act.tick(ctx));
-        if let Some(attempt) = self.attempt.take() {
+        if let Some((attempt, duty)) = self.beginning.take() {
             self.begin(attempt, ctx);
+            self.heed(duty, ctx);
         }
     }
 }
@@ -86,16 +91,16 @@ impl<M: ReadModel> ReadModelActor<M> {
         Self {
             term: Term::standby(position(start.attempt.checkpoint)),
             terms: 0,
-            name: start.name,
+            partition: Arc::new(start.partition),
+            partitions: start.partitions,
             is_shared: !start.store.is_sole_writer(),
             store: start.store,
             sources: start.sources,
             tail: start.tail,
             owner: start.owner,
-            attempt: Some(start.attempt),
+            beginning: Some((start.attempt, start.duty)),
             reads: Reads::new(),
             stopping: Vec::new(),
-            is_ending: false,
             progress: start.progress,
             settings: start.settings,
         }
@@ -119,7 +124,12 @@ impl<M: ReadModel> ReadModelActor<M> {
     }
 
     pub(super) fn is_following(&self) -> bool {
-        self.stopping.is_empty() && self.halted().is_none()
+        self.stopping.is_empty() && !self.term.is_leaving && self.halted().is_none()
+    }
+
+    /// Whether the document with this key is in this partition.
+    pub(super) fn is_ours(&self, key: &str) -> bool {
+        partition_of(key, self.partitions) == self.partition.number
     }
 
     /// Runs `work` beside the mailbox and then `then`, unless the term has ended by then.
@@ -155,7 +165,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         if self.halted().is_some() {
             return;
         }
-        error!(model = %self.name, %position, %reason, "a read model halts");
+        error!(model = %self.partition, %position, %reason, "a read model halts");
         self.progress.applied(self.term.reached.position);
         self.progress.turn(State::Halted { position, reason: reason.clone() });
         self.reads.refuse_all(&ReadError::Halted { model: M::NAME, position, reason });
@@ -163,17 +173,18 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.save(ctx);
     }
 
-    /// Ends the actor if that was asked for and nothing is left to save: the lease first, so that
-    /// another process takes over at once.
-    pub(super) fn end_if_saved(&mut self, ctx: &mut Context<Self>) {
-        if self.stopping.is_empty() || self.is_ending {
+    /// Gives the lease up if that was asked for and nothing is left to save; so another process
+    /// takes over at once.
+    pub(super) fn leave_if_saved(&mut self, ctx: &mut Context<Self>) {
+        let is_asked = self.term.is_leaving || !self.stopping.is_empty();
+        if !is_asked || self.term.is_released {
             return;
         }
         self.save(ctx);
         if self.term.is_saving {
             return;
         }
-        self.is_ending = true;
+        self.term.is_released = true;
         let (store, lease) = (Arc::clone(&self.store), self.term.lease.clone());
         let releasing = async move {
             match lease {
@@ -181,16 +192,19 @@ impl<M: ReadModel> ReadModelActor<M> {
                 None => Ok(()),
             }
         };
-        ctx.spawn(releasing.into_actor(self).map(|released, act, ctx| {
+        self.beside(ctx, releasing, |released, act, ctx| {
             if let Err(error) = released {
-                warn!(model = %act.name, %error, "a lease is not given up; it will expire");
+                warn!(model = %act.partition, %error, "a lease is not given up; it will expire");
             }
-            act.end(ctx);
-        }));
+            match act.stopping.is_empty() {
+                true => act.become_standby(ctx),
+                false => act.end(ctx),
+            }
+        });
     }
 
     fn end(&mut self, ctx: &mut Context<Self>) {
-        info!(model = %self.name, saved = %self.term.saved, "a read model stops");
+        info!(model = %self.partition, saved = %self.term.saved, "a read model stops");
         if self.halted().is_none() {
             self.progress.turn(State::Stopped);
         }
@@ -217,7 +231,7 @@ impl<M: ReadModel> Handler<Stop> for ReadModelActor<M> {
             Stop::AfterSaving(reply) => {
                 self.stopping.push(reply);
                 self.reads.refuse_all(&ReadError::Stopping);
-                self.end_if_saved(ctx);
+                self.leave_if_saved(ctx);
             }
             Stop::AtOnce => ctx.stop(),
         }

@@ -10,9 +10,8 @@ use actix::fut::{ActorFutureExt, WrapFuture};
 use actix::{AsyncContext, Context};
 
 use super::actor::ReadModelActor;
-use super::partition;
 use super::read::{Loading, Read};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, PartitionId};
 use crate::error::{ReadError, StoreError};
 use crate::read_model::ReadModel;
 
@@ -52,13 +51,13 @@ impl<M: ReadModel> ReadModelActor<M> {
     fn load_for_reads(&mut self, ctx: &mut Context<Self>) {
         let begun = self.reads.begin_load(&mut self.term.documents, self.term.reached.position);
         let Some((keys, loading)) = begun else { return };
-        let (store, name, term) = (Arc::clone(&self.store), Arc::clone(&self.name), self.terms);
+        let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
+        let term = self.terms;
         let has_rivals = self.is_shared && self.term.lease.is_some();
         let load = async move {
             // In this order: the checkpoint is not older than the documents.
-            let documents = store.load_documents(&name, &keys).await?;
-            let stored =
-                if has_rivals { store.load_checkpoint(&partition(&name)).await? } else { None };
+            let documents = store.load_documents(&partition.model, &keys).await?;
+            let stored = if has_rivals { store.load_checkpoint(&partition).await? } else { None };
             Ok((documents, stored))
         };
         ctx.spawn(load.into_actor(self).map(move |loaded, act, ctx| {
@@ -84,7 +83,7 @@ impl<M: ReadModel> ReadModelActor<M> {
                 for read in self.reads.give_up_load(loading) {
                     self.reads.wait(read);
                 }
-                let fault = ahead_of(&self.name, ahead);
+                let fault = ahead_of(&self.partition, ahead);
                 self.fail(reached.next(), fault, ctx);
             }
             loaded => {
@@ -96,7 +95,7 @@ impl<M: ReadModel> ReadModelActor<M> {
 }
 
 /// Somebody else has written.
-pub(super) fn ahead_of(name: &str, stored: Checkpoint) -> StoreError {
+pub(super) fn ahead_of(partition: &PartitionId, stored: Checkpoint) -> StoreError {
     let reason = format!("another writer has moved it to {}", stored.position);
-    StoreError::Checkpoint { name: name.to_owned(), reason }
+    StoreError::Checkpoint { name: partition.to_string(), reason }
 }

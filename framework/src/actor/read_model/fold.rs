@@ -40,12 +40,16 @@ pub(super) struct Decoded<M> {
 }
 
 impl<M: ReadModel> Decoded<M> {
-    /// Decodes up to the end or the first event that cannot be.
-    pub(super) fn new(sources: &Sources<M>, page: Arc<Page>) -> Self {
+    /// Decodes what is of our keys, up to the end or the first event that cannot be.
+    pub(super) fn new(
+        sources: &Sources<M>,
+        page: Arc<Page>,
+        is_ours: impl Fn(&str) -> bool,
+    ) -> Self {
         let mut changes = Vec::with_capacity(page.events.len());
         let mut poison = None;
         for (index, event) in page.events.iter().enumerate() {
-            match sources.routes.route(event, |_| true) {
+            match sources.routes.route(event, &is_ours) {
                 Routed::Nothing => {}
                 Routed::Item { key, item } => changes.push((index, key, item)),
                 Routed::Unreadable { reason, .. } => {

@@ -1,7 +1,7 @@
 //! What others hold of a running read model: ask it, watch it, stop it.
 //!
-//! A handle clones for a counter and works from any thread. Reads in flight are bounded here,
-//! because an actor's mailbox is not.
+//! A handle clones for a counter and works from any thread. It knows the partition of each key.
+//! Reads in flight are bounded here, because an actor's mailbox is not.
 
 use std::any::Any;
 use std::cmp::max;
@@ -11,17 +11,20 @@ use std::time::Duration;
 
 use actix::Addr;
 use async_trait::async_trait;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use super::ReadModelSettings;
 use super::actor::{ReadModelActor, Stop};
 use super::read::Read;
+use crate::checkpoint::partition_of;
 use crate::error::{ReadError, StoreError};
 use crate::read_model::{Document, ReadModel, is_valid_key};
 use crate::stream::GlobalPosition;
+use crate::subscription::Assignment;
 
-/// How a read model is doing.
+/// How a partition of a read model is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
     /// It has not yet applied all that the log held when it was started; it answers no read.
@@ -39,7 +42,7 @@ pub(crate) enum State {
     Stopped,
 }
 
-/// How far a read model has come.
+/// How far a partition has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// Reads reflect everything up to here.
@@ -123,37 +126,44 @@ impl Shared {
     }
 }
 
-/// A running read model.
+/// A running read model: all its partitions.
 pub(crate) struct ReadModelHandle<M: ReadModel> {
-    addr: Addr<ReadModelActor<M>>,
-    shared: Arc<Shared>,
+    inner: Arc<Inner<M>>,
+}
+
+struct Inner<M: ReadModel> {
+    partitions: Vec<Partition<M>>,
+    assignment: Assignment,
     reads: Arc<Semaphore>,
     flush_within: Duration,
 }
 
+/// A running partition.
+pub(super) struct Partition<M: ReadModel> {
+    pub(super) addr: Addr<ReadModelActor<M>>,
+    pub(super) shared: Arc<Shared>,
+}
+
 impl<M: ReadModel> Clone for ReadModelHandle<M> {
     fn clone(&self) -> Self {
-        Self {
-            addr: self.addr.clone(),
-            shared: Arc::clone(&self.shared),
-            reads: Arc::clone(&self.reads),
-            flush_within: self.flush_within,
-        }
+        Self { inner: Arc::clone(&self.inner) }
     }
 }
 
 impl<M: ReadModel> ReadModelHandle<M> {
+    /// `partitions` by number.
     pub(super) fn new(
-        addr: Addr<ReadModelActor<M>>,
-        shared: Arc<Shared>,
-        settings: ReadModelSettings,
+        partitions: Vec<Partition<M>>,
+        assignment: Assignment,
+        settings: &ReadModelSettings,
     ) -> Self {
         let reads = Arc::new(Semaphore::new(settings.waiting_reads));
-        Self { addr, shared, reads, flush_within: settings.flush_within }
+        let flush_within = settings.flush_within;
+        Self { inner: Arc::new(Inner { partitions, assignment, reads, flush_within }) }
     }
 
-    /// The document of a key, at or after a position, and never before the read model has caught
-    /// up with the head that the log had at start; waits at most `within` for that.
+    /// The document of a key, at or after a position, and never before its partition has caught up
+    /// with the head that the log had at start; waits at most `within` for that.
     ///
     /// # Errors
     /// [`ReadError`]
@@ -166,8 +176,23 @@ impl<M: ReadModel> ReadModelHandle<M> {
         if !is_valid_key(key) {
             return Err(ReadError::NotFound { model: M::NAME, key: key.to_owned() });
         }
-        let permit = Arc::clone(&self.reads).try_acquire_owned();
+        let permit = Arc::clone(&self.inner.reads).try_acquire_owned();
         let permit = permit.map_err(|_| ReadError::Overloaded(M::NAME))?;
+        let partitions = &self.inner.partitions;
+        // As many as fit a u32, and the answer is below their number.
+        let partition = &partitions[partition_of(key, partitions.len() as u32) as usize];
+        partition.read(key, after, within, permit).await
+    }
+}
+
+impl<M: ReadModel> Partition<M> {
+    async fn read(
+        &self,
+        key: &str,
+        after: GlobalPosition,
+        within: Duration,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Document<M>, ReadError> {
         let wanted = max(after, self.shared.answers_from());
         let (reply, answer) = oneshot::channel();
         // A dead actor drops the message, and with it `reply`.
@@ -196,6 +221,19 @@ impl<M: ReadModel> ReadModelHandle<M> {
             State::CatchingUp | State::Live | State::Stopped => ReadError::Stopping,
         }
     }
+
+    /// Answers when all is saved.
+    fn stop(&self) -> oneshot::Receiver<()> {
+        let (reply, stopped) = oneshot::channel();
+        self.addr.do_send(Stop::AfterSaving(reply));
+        stopped
+    }
+
+    fn stop_at_once(&self) {
+        let Progress { applied, saved, .. } = self.shared.progress();
+        warn!(model = M::NAME, %applied, %saved, "stopped before all was saved; it will be folded again");
+        self.addr.do_send(Stop::AtOnce);
+    }
 }
 
 /// What can be done with a running read model of any type.
@@ -204,10 +242,10 @@ pub(crate) trait ReadModelControl: Any + Send + Sync {
     /// Its name, without the version.
     fn name(&self) -> &'static str;
 
-    /// How far it has come, and how it is doing.
-    fn progress(&self) -> Progress;
+    /// How far each partition has come, and how it is doing.
+    fn partitions(&self) -> Vec<Progress>;
 
-    /// Stops folding, saves what is not saved, and ends the actor. What could not be saved in time
+    /// Stops folding, saves what is not saved, and ends the actors. What could not be saved in time
     /// is folded again at the next start.
     async fn flush_and_stop(&self);
 }
@@ -218,18 +256,21 @@ impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
         M::NAME
     }
 
-    fn progress(&self) -> Progress {
-        self.shared.progress()
+    fn partitions(&self) -> Vec<Progress> {
+        self.inner.partitions.iter().map(|partition| partition.shared.progress()).collect()
     }
 
     async fn flush_and_stop(&self) {
-        let (reply, stopped) = oneshot::channel();
-        self.addr.do_send(Stop::AfterSaving(reply));
-        // An error says that the actor has ended already.
-        if tokio::time::timeout(self.flush_within, stopped).await.is_err() {
-            let Progress { applied, saved, .. } = self.progress();
-            warn!(model = M::NAME, %applied, %saved, "stopped before all was saved; it will be folded again");
-            self.addr.do_send(Stop::AtOnce);
+        let Inner { partitions, assignment, flush_within, .. } = &*self.inner;
+        let deadline = Instant::now() + *flush_within;
+        // All at once, so that none waits for another.
+        let stopping: Vec<_> = partitions.iter().map(Partition::stop).collect();
+        let _ = timeout_at(deadline, assignment.leave()).await; // else the others learn of it later
+        for (partition, stopped) in partitions.iter().zip(stopping) {
+            // An error says that the actor has ended already.
+            if timeout_at(deadline, stopped).await.is_err() {
+                partition.stop_at_once();
+            }
         }
     }
 }

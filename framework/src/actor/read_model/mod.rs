@@ -5,8 +5,9 @@
 //! document that changes a thousand times is written a few times. An event that cannot be applied
 //! halts this read model, loudly, and nothing else.
 //!
-//! Of several processes on one log one owns a read model, by a lease: it folds and saves. The others
-//! are standbys: they answer from what is saved, and one of them takes over.
+//! A read model is divided into partitions by the hash of the key, each an actor with a checkpoint and
+//! a lease of its own. Of several processes on one log each owns its fair share of them: it folds and
+//! saves those. Of the others it is a standby: it answers from what is saved, and may take over.
 //!
 //! [`start`] gives a [`ReadModelHandle`]; the log arrives through a `Subscription`.
 
@@ -28,17 +29,19 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Actor, ArbiterHandle};
+use actix::Actor;
 use tracing::info;
 use uuid::Uuid;
 
 use self::actor::ReadModelActor;
+use self::handle::Partition;
 pub(crate) use self::handle::{Progress, ReadModelControl, ReadModelHandle, State};
+use super::Arbiters;
 use crate::checkpoint::PartitionId;
 use crate::document::Store;
 use crate::error::StartError;
 use crate::read_model::ReadModel;
-use crate::subscription::Tail;
+use crate::subscription::{Assignment, AssignmentSettings, Tail, register_version};
 
 /// The limits and the patience of one read model.
 #[derive(Debug, Clone)]
@@ -69,7 +72,7 @@ pub(crate) struct ReadModelSettings {
     pub(crate) tick: Duration,
     /// How long a lease lasts without being renewed; it is renewed every third of that.
     pub(crate) lease_for: Duration,
-    /// How often a standby tries to become the owner.
+    /// How often the process looks what it should own.
     pub(crate) acquire_every: Duration,
     /// How often a standby looks at the checkpoint while somebody waits for it.
     pub(crate) look_every: Duration,
@@ -101,39 +104,57 @@ fn versioned_name<M: ReadModel>() -> String {
     format!("{}@{}", M::NAME, M::VERSION)
 }
 
-/// The one partition of a read model.
-fn partition(name: &str) -> PartitionId {
-    PartitionId::new(name, 0)
-}
-
-/// Starts the read model `M` on an arbiter, from its checkpoint; `owner` names this process. If
-/// another one owns the read model it starts as a standby.
+/// Starts the read model `M`: each partition from its checkpoint, on one arbiter after the other from
+/// `first` on. `owner` names this process; of what others own, or should, it is a standby.
 ///
 /// # Errors
-/// The store did not answer, or the checkpoint does not belong to this log.
+/// The store did not answer, or a checkpoint does not belong to this log, or the version was built
+/// with another number of partitions.
 pub(crate) async fn start<M: ReadModel>(
-    arbiter: &ArbiterHandle,
+    arbiters: &Arbiters,
+    first: u64,
     store: Arc<dyn Store>,
     tail: &Tail,
     owner: Uuid,
     settings: ReadModelSettings,
 ) -> Result<ReadModelHandle<M>, StartError> {
+    register_version(&*store, M::NAME, M::VERSION, M::PARTITIONS).await?;
     let name = versioned_name::<M>();
     let head = store.head().await?;
-    let attempt = ownership::attempt(&*store, &name, owner, settings.lease_for).await?;
-    let position = term::position(attempt.checkpoint);
-    info!(head = %head, "read model {name} resumes from position {position}");
-    let progress = handle::Shared::new(position, head);
-    let start = actor::Start {
-        name: name.into(),
-        store,
-        sources: M::sources(),
-        tail: tail.clone(),
-        owner,
-        attempt,
-        progress: Arc::clone(&progress),
-        settings: settings.clone(),
+    let looks = AssignmentSettings { every: settings.acquire_every, lasts: settings.lease_for };
+    let spawn = |task| arbiters.spawn(first, task);
+    let (assignment, duties) =
+        Assignment::start(Arc::clone(&store), &name, M::PARTITIONS, owner, looks, spawn).await?;
+    // One page for many changes is worth more than few documents: only what is saved is divided.
+    let each = ReadModelSettings {
+        hot_documents: settings.hot_documents.div_ceil(duties.len()),
+        ..settings.clone()
     };
-    let addr = ReadModelActor::start_in_arbiter(arbiter, move |_| ReadModelActor::new(start));
-    Ok(ReadModelHandle::new(addr, progress, settings))
+    let mut partitions = Vec::new();
+    for (number, duty) in (0..M::PARTITIONS).zip(duties) {
+        let partition = PartitionId::new(&*name, number);
+        let attempt = match duty.owns() {
+            true => ownership::attempt(&*store, &partition, owner, each.lease_for).await?,
+            false => ownership::stand_by(&*store, &partition).await?,
+        };
+        let position = term::position(attempt.checkpoint);
+        info!(head = %head, "read model {partition} resumes from position {position}");
+        let progress = handle::Shared::new(position, head);
+        let start = actor::Start {
+            partition,
+            partitions: M::PARTITIONS,
+            store: Arc::clone(&store),
+            sources: M::sources(),
+            tail: tail.clone(),
+            owner,
+            attempt,
+            duty,
+            progress: Arc::clone(&progress),
+            settings: each.clone(),
+        };
+        let arbiter = arbiters.of(first + u64::from(number));
+        let addr = ReadModelActor::start_in_arbiter(arbiter, move |_| ReadModelActor::new(start));
+        partitions.push(Partition { addr, shared: progress });
+    }
+    Ok(ReadModelHandle::new(partitions, assignment, &settings))
 }

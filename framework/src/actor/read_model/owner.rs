@@ -62,15 +62,15 @@ impl<M: ReadModel> ReadModelActor<M> {
         if !self.is_following() {
             return;
         }
-        let decoded = Decoded::new(&self.sources, page);
+        let decoded = Decoded::new(&self.sources, page, |key| self.is_ours(key));
         let cold = decoded.cold_keys(&self.term.documents);
         if cold.is_empty() {
             return self.fold(decoded, ctx);
         }
         self.term.is_loading = true;
-        let (store, name, pause) = (Arc::clone(&self.store), Arc::clone(&self.name), self.pause());
-        let reached = self.term.reached.position;
-        let load = async move { save::load(&*store, &name, &cold, reached, pause).await };
+        let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
+        let (reached, pause) = (self.term.reached.position, self.pause());
+        let load = async move { save::load(&*store, &partition, &cold, reached, pause).await };
         self.beside(ctx, load, move |loaded, act, ctx| {
             act.term.is_loading = false;
             match loaded.and_then(|loaded| act.warm(loaded)) {

@@ -1,33 +1,36 @@
-//! Who folds: the process that holds the lease named like the read model, and nobody else.
+//! Who folds a partition: the process that holds the lease named like it, and nobody else.
 //!
-//! An owner renews its lease, a standby tries to be granted it. What an owner answers from memory
-//! is a fold of the log whoever holds the lease; what the lease protects is what is written, and
-//! there the store refuses an old token. So nothing here needs to be on time.
+//! An owner renews its lease until it is told to leave the partition to others; a standby tries to be
+//! granted it when it is told to. What an owner answers from memory is a fold of the log whoever
+//! holds the lease; what the lease protects is what is written, and there the store refuses an old
+//! token. So nothing here needs to be on time.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{self, Waker};
 use std::time::Duration;
 
+use actix::fut::{ActorFutureExt, WrapFuture};
 use actix::{AsyncContext, Context};
 use tokio::time::sleep;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::actor::ReadModelActor;
-use super::partition;
+use super::handle::State;
 use super::resume;
 use super::term::{Term, position};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, PartitionId};
 use crate::document::Store;
 use crate::error::StoreError;
 use crate::lease::Lease;
 use crate::read_model::ReadModel;
 use crate::stream::GlobalPosition;
+use crate::subscription::Duty;
 
-/// What came of the wish to own a read model.
+/// What came of the wish to own a partition.
 pub(super) struct Attempt {
-    /// `None` if another process owns it.
+    /// `None` if another process owns it, or should.
     pub(super) lease: Option<Lease>,
     /// How far it is saved; nobody else moves it while the lease is held.
     pub(super) checkpoint: Option<Checkpoint>,
@@ -39,16 +42,28 @@ pub(super) struct Attempt {
 /// The store did not answer, or the checkpoint does not belong to this log.
 pub(super) async fn attempt(
     store: &dyn Store,
-    name: &str,
+    partition: &PartitionId,
     owner: Uuid,
     lease_for: Duration,
 ) -> Result<Attempt, StoreError> {
-    let lease = store.acquire_lease(&partition(name).to_string(), owner, lease_for).await?;
-    let checkpoint = match &lease {
-        Some(_) => resume::checkpoint(store, name).await?,
-        None => resume::glimpse(store, name).await?,
-    };
-    Ok(Attempt { lease, checkpoint })
+    match store.acquire_lease(&partition.to_string(), owner, lease_for).await? {
+        Some(lease) => {
+            let checkpoint = resume::checkpoint(store, partition).await?;
+            Ok(Attempt { lease: Some(lease), checkpoint })
+        }
+        None => stand_by(store, partition).await,
+    }
+}
+
+/// Leaves it to another process.
+///
+/// # Errors
+/// As [`attempt`].
+pub(super) async fn stand_by(
+    store: &dyn Store,
+    partition: &PartitionId,
+) -> Result<Attempt, StoreError> {
+    Ok(Attempt { lease: None, checkpoint: resume::glimpse(store, partition).await? })
 }
 
 impl<M: ReadModel> ReadModelActor<M> {
@@ -56,17 +71,15 @@ impl<M: ReadModel> ReadModelActor<M> {
     pub(super) fn begin(&mut self, attempt: Attempt, ctx: &mut Context<Self>) {
         match attempt.lease {
             Some(lease) => self.own(lease, attempt.checkpoint, ctx),
-            None => {
-                self.saw(attempt.checkpoint, ctx);
-                self.try_later(ctx);
-            }
+            None => self.saw(attempt.checkpoint, ctx),
         }
     }
 
     fn own(&mut self, lease: Lease, checkpoint: Option<Checkpoint>, ctx: &mut Context<Self>) {
         let position = position(checkpoint);
-        info!(model = %self.name, %position, token = lease.token, "owns its read model from here on");
-        let subscription = self.tail.subscribe(&self.name, self.filter(), position);
+        info!(model = %self.partition, %position, token = lease.token, "owns its partition from here on");
+        let name = self.partition.to_string();
+        let subscription = self.tail.subscribe(&name, self.filter(), position);
         let hot = self.settings.hot_documents;
         self.turn(Term::owner(lease, checkpoint, hot, subscription), ctx);
         self.answer_due(ctx);
@@ -74,25 +87,57 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.pull(ctx);
     }
 
-    /// After a while, tries to become the owner.
-    fn try_later(&mut self, ctx: &mut Context<Self>) {
-        if !self.is_following() {
-            return;
-        }
-        let (store, name, owner) = (Arc::clone(&self.store), Arc::clone(&self.name), self.owner);
-        let (rest, lease_for) = (self.settings.acquire_every, self.settings.lease_for);
-        let trying = async move {
-            sleep(rest).await;
-            attempt(&*store, &name, owner, lease_for).await
-        };
-        self.beside(ctx, trying, |tried, act, ctx| match tried {
-            Ok(attempt) => act.begin(attempt, ctx),
-            Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
-                warn!(model = %act.name, %error, "a standby cannot ask the store; trying again");
-                act.try_later(ctx);
+    /// Does as it is told, at each look of the [`Assignment`](crate::subscription::Assignment).
+    pub(super) fn heed(&mut self, mut duty: Duty, ctx: &mut Context<Self>) {
+        let hearing = async move { (duty.next().await, duty) };
+        ctx.spawn(hearing.into_actor(self).map(|(told, duty), act, ctx| {
+            let Some(should_own) = told else { return };
+            if act.halted().is_some() {
+                return duty.withdraw();
             }
-            Err(fault) => act.halt(act.term.reached.position, fault.to_string(), ctx),
+            act.told(should_own, ctx);
+            act.heed(duty, ctx);
+        }));
+    }
+
+    fn told(&mut self, should_own: bool, ctx: &mut Context<Self>) {
+        match (should_own, self.term.lease.is_some()) {
+            _ if !self.is_following() => {}
+            (true, false) => self.try_to_own(ctx),
+            (false, true) => self.give_up(ctx),
+            // Nobody may ask for long, and still it is to be known when it has caught up.
+            (false, false) if self.progress.state() == State::CatchingUp => self.look(ctx),
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    fn try_to_own(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.term.is_trying, true) {
+            return; // a second grant would make the first one void
+        }
+        let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
+        let (owner, lease_for) = (self.owner, self.settings.lease_for);
+        let trying = async move { attempt(&*store, &partition, owner, lease_for).await };
+        self.beside(ctx, trying, |tried, act, ctx| {
+            act.term.is_trying = false;
+            match tried {
+                Ok(attempt) => act.begin(attempt, ctx),
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
+                    warn!(model = %act.partition, %error, "a standby cannot ask the store");
+                }
+                Err(fault) => act.halt(act.term.reached.position, fault.to_string(), ctx),
+            }
         });
+    }
+
+    /// Folds no more, saves, and then leaves the partition to another process.
+    fn give_up(&mut self, ctx: &mut Context<Self>) {
+        info!(model = %self.partition, "leaves its partition to another process");
+        self.term.is_leaving = true;
+        if let Some(pulling) = self.term.pulling.take() {
+            ctx.cancel_future(pulling);
+        }
+        self.leave_if_saved(ctx);
     }
 
     /// After a third of its time, renews the lease. One that halted lets it expire: a process with
@@ -111,24 +156,27 @@ impl<M: ReadModel> ReadModelActor<M> {
             Ok(true) => act.renew_later(ctx),
             Ok(false) => act.lose(ctx),
             Err(error) => {
-                warn!(model = %act.name, %error, "a lease cannot be renewed; trying again");
+                warn!(model = %act.partition, %error, "a lease cannot be renewed; trying again");
                 act.renew_later(ctx);
             }
         });
     }
 
-    /// Becomes a standby that has nothing in memory. What it has answered stays the least that it
-    /// answers, though the store is not there yet.
     pub(super) fn lose(&mut self, ctx: &mut Context<Self>) {
         let reached = self.term.reached.position;
-        warn!(model = %self.name, %reached, "lost its lease; another process owns it now");
-        self.progress.answer_from(reached);
+        warn!(model = %self.partition, %reached, "lost its lease; another process may own it now");
+        self.become_standby(ctx);
+        self.leave_if_saved(ctx);
+    }
+
+    /// Has nothing in memory any more. What was answered stays the least that is answered, though
+    /// the store may not be there yet.
+    pub(super) fn become_standby(&mut self, ctx: &mut Context<Self>) {
+        self.progress.answer_from(self.term.reached.position);
         self.turn(Term::standby(self.term.saved), ctx);
         for read in self.reads.take_all() {
             self.receive(read, ctx);
         }
-        self.try_later(ctx);
-        self.end_if_saved(ctx);
     }
 
     /// An application that was dropped has no time to give its lease up. Where the leases are in this

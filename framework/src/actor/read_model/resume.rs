@@ -1,7 +1,6 @@
 //! Where a read model goes on: its checkpoint, judged by what every follower of the log is judged by.
 
-use super::partition;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, PartitionId};
 use crate::document::Store;
 use crate::error::StoreError;
 use crate::subscription::{same_log, verify};
@@ -9,17 +8,17 @@ use crate::subscription::{same_log, verify};
 /// Where the owner stands, for one who only watches: of this log, and no more is asked.
 pub(super) async fn glimpse(
     store: &dyn Store,
-    name: &str,
+    partition: &PartitionId,
 ) -> Result<Option<Checkpoint>, StoreError> {
-    let checkpoint = store.load_checkpoint(&partition(name)).await?;
-    same_log(store, name, checkpoint).map(|_| checkpoint)
+    let checkpoint = store.load_checkpoint(partition).await?;
+    same_log(store, &partition.to_string(), checkpoint).map(|_| checkpoint)
 }
 
-/// The verified checkpoint; `None` if the read model never saved one.
+/// The verified checkpoint; `None` if the partition never saved one.
 pub(super) async fn checkpoint(
     store: &dyn Store,
-    name: &str,
+    partition: &PartitionId,
 ) -> Result<Option<Checkpoint>, StoreError> {
-    let checkpoint = store.load_checkpoint(&partition(name)).await?;
-    verify(store, name, checkpoint).await.map(|_| checkpoint)
+    let checkpoint = store.load_checkpoint(partition).await?;
+    verify(store, &partition.to_string(), checkpoint).await.map(|_| checkpoint)
 }

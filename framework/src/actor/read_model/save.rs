@@ -11,8 +11,7 @@ use super::actor::ReadModelActor;
 use super::answers::ahead_of;
 use super::fold::Reached;
 use super::handle::State;
-use super::partition;
-use crate::checkpoint::{Advance, Checkpoint};
+use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::crash;
 use crate::document::{DocumentBatch, Store};
 use crate::error::StoreError;
@@ -23,7 +22,7 @@ use crate::subscription::{Pause, event_at};
 
 /// What is to be stored.
 struct Save {
-    name: Arc<str>,
+    partition: Arc<PartitionId>,
     documents: Vec<(String, String)>,
     from: GlobalPosition,
     step: u64,
@@ -38,7 +37,7 @@ struct Save {
 /// The checkpoint was moved by somebody else, or the log is not the one that was folded. Nothing
 /// may be stored any more.
 async fn store_all(store: &dyn Store, save: Save, mut pause: Pause) -> Result<(), StoreError> {
-    let Save { name, documents, from, step, lease, to } = save;
+    let Save { partition, documents, from, step, lease, to } = save;
     let event_id = loop {
         match to.event_id {
             Some(event_id) => break event_id,
@@ -47,23 +46,21 @@ async fn store_all(store: &dyn Store, save: Save, mut pause: Pause) -> Result<()
                 Ok(None) => {
                     let reason =
                         format!("the log has no event at position {} any more", to.position);
-                    return Err(StoreError::Checkpoint { name: name.to_string(), reason });
+                    return Err(StoreError::Checkpoint { name: partition.to_string(), reason });
                 }
-                Err(error) => retry(&name, error, &mut pause).await?,
+                Err(error) => retry(&partition, error, &mut pause).await?,
             },
         }
     };
     let checkpoint =
         Checkpoint { log_id: store.identity().log_id, position: to.position, event_id };
-    let partition = partition(&name);
     let parked = Vec::new();
-    let batch = DocumentBatch {
-        documents,
-        advance: Advance { partition, from, step, checkpoint, parked, lease },
-    };
+    let id = PartitionId::clone(&partition);
+    let advance = Advance { partition: id, from, step, checkpoint, parked, lease };
+    let batch = DocumentBatch { documents, advance };
     crash::point("read_model.before_save");
     while let Err(error) = store.save_documents(batch.clone()).await {
-        retry(&name, error, &mut pause).await?;
+        retry(&partition, error, &mut pause).await?;
     }
     crash::point("read_model.after_save");
     Ok(())
@@ -76,35 +73,39 @@ async fn store_all(store: &dyn Store, save: Save, mut pause: Pause) -> Result<()
 /// events twice.
 pub(super) async fn load(
     store: &dyn Store,
-    name: &str,
+    partition: &PartitionId,
     keys: &[String],
     reached: GlobalPosition,
     mut pause: Pause,
 ) -> Result<Vec<(String, String)>, StoreError> {
     loop {
         // In this order: the checkpoint is not older than the documents.
-        let documents = store.load_documents(name, keys).await;
+        let documents = store.load_documents(&partition.model, keys).await;
         let loaded = match documents {
             Ok(documents) => {
-                store.load_checkpoint(&partition(name)).await.map(|stored| (documents, stored))
+                store.load_checkpoint(partition).await.map(|stored| (documents, stored))
             }
             Err(error) => Err(error),
         };
         match loaded {
             Ok((documents, stored)) => match stored.filter(|stored| stored.position > reached) {
                 None => return Ok(documents),
-                Some(ahead) => return Err(ahead_of(name, ahead)),
+                Some(ahead) => return Err(ahead_of(partition, ahead)),
             },
-            Err(error) => retry(name, error, &mut pause).await?,
+            Err(error) => retry(partition, error, &mut pause).await?,
         }
     }
 }
 
 /// Rests if the store may answer later; gives the error back if not.
-async fn retry(name: &str, error: StoreError, pause: &mut Pause) -> Result<(), StoreError> {
+async fn retry(
+    partition: &PartitionId,
+    error: StoreError,
+    pause: &mut Pause,
+) -> Result<(), StoreError> {
     match error {
         StoreError::Unavailable(_) | StoreError::Unknown(_) => {
-            warn!(model = %name, %error, "the store did not answer a read model; trying again");
+            warn!(model = %partition, %error, "the store did not answer a read model; trying again");
             pause.rest().await;
             Ok(())
         }
@@ -153,7 +154,8 @@ impl<M: ReadModel> ReadModelActor<M> {
         term.unsaved_since = None;
         term.saves += 1;
         let (from, step, to) = (term.saved, term.saves, term.reached);
-        let save = Save { name: Arc::clone(&self.name), documents, from, step, lease, to };
+        let partition = Arc::clone(&self.partition);
+        let save = Save { partition, documents, from, step, lease, to };
         let (store, pause) = (Arc::clone(&self.store), self.pause());
         let saving = async move { store_all(&*store, save, pause).await };
         self.beside(ctx, saving, move |result, act, ctx| {
@@ -165,7 +167,7 @@ impl<M: ReadModel> ReadModelActor<M> {
                     act.fail(to.position, fault, ctx);
                 }
             }
-            act.end_if_saved(ctx);
+            act.leave_if_saved(ctx);
         });
     }
 

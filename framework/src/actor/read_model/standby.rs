@@ -1,8 +1,7 @@
 //! A standby: it follows nothing, keeps nothing, and answers from what the owner has saved.
 //!
 //! It looks at the checkpoint first and loads the document then, so what it answers is at least as
-//! new as the position it names. While nobody waits it asks the store only whether the lease has
-//! become free.
+//! new as the position it names. While nobody waits it asks the store nothing.
 
 use std::cmp::max;
 use std::sync::Arc;
@@ -29,26 +28,28 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.answer_due(ctx);
     }
 
-    /// Looks how far the owner has saved, again and again as long as somebody waits for more.
+    /// Looks how far the owner has saved, and again as long as somebody waits for more.
     pub(super) fn look(&mut self, ctx: &mut Context<Self>) {
-        if self.term.is_looking || self.reads.nobody_waits() || !self.is_following() {
+        if self.term.is_looking || !self.is_following() {
             return;
         }
         self.term.is_looking = true;
-        let (store, name) = (Arc::clone(&self.store), Arc::clone(&self.name));
-        let looking = async move { resume::glimpse(&*store, &name).await };
+        let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
+        let looking = async move { resume::glimpse(&*store, &partition).await };
         self.beside(ctx, looking, |looked, act, ctx| {
             match looked {
                 Ok(checkpoint) => act.saw(checkpoint, ctx),
                 Err(fault @ StoreError::Checkpoint { .. }) => {
                     return act.halt(act.term.reached.position, fault.to_string(), ctx);
                 }
-                Err(_) => {} // who waits goes on waiting; the tries for the lease say what is wrong
+                Err(_) => {} // who waits goes on waiting; the next looks for a duty say what is wrong
             }
             let rest = sleep(act.settings.look_every);
             act.beside(ctx, rest, |(), act, ctx| {
                 act.term.is_looking = false;
-                act.look(ctx);
+                if !act.reads.nobody_waits() {
+                    act.look(ctx);
+                }
             });
         });
     }

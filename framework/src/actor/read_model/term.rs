@@ -1,4 +1,4 @@
-//! What an actor has in memory while it is the owner of its read model, or while it is not.
+//! What an actor has in memory while it is the owner of its partition, or while it is not.
 //!
 //! A term begins and ends as a whole: whoever loses its lease throws all of it away, so nothing
 //! folded under one lease can be saved, or mixed up with what is folded, under another.
@@ -33,6 +33,12 @@ pub(super) struct Term<M> {
     pub(super) is_paused: bool,
     /// What is in memory is not the fold of the log, or not ours to save: save nothing more.
     pub(super) is_in_doubt: bool,
+    /// It is to be saved and left to another process.
+    pub(super) is_leaving: bool,
+    /// All is saved, and the lease is being given up.
+    pub(super) is_released: bool,
+    /// A standby tries to be granted the lease.
+    pub(super) is_trying: bool,
     /// A standby looks how far the owner has saved, or has just done so.
     pub(super) is_looking: bool,
     /// `None` while the next page is awaited, after the last one, and on a standby.
@@ -55,6 +61,9 @@ impl<M: ReadModel> Term<M> {
             is_loading: false,
             is_paused: false,
             is_in_doubt: false,
+            is_leaving: false,
+            is_released: false,
+            is_trying: false,
             is_looking: false,
             subscription: None,
             pulling: None,

@@ -173,7 +173,7 @@ impl Process {
     async fn start<M: ReadModel>(&self, arbiter: u64) -> Result<ReadModelHandle<M>, StartError> {
         let store = Arc::clone(&self.store);
         let settings = self.settings.clone();
-        start(self.arbiters.of(arbiter), store, &self.tail, self.id, settings).await
+        start(&self.arbiters, arbiter, store, &self.tail, self.id, settings).await
     }
 
     async fn sums(&self) -> ReadModelHandle<Sums> {
@@ -191,6 +191,13 @@ impl Process {
         arbiters.stop();
         drop((arbiters, tail));
         until(|| Arc::strong_count(&store) == 1).await;
+    }
+}
+
+impl<M: ReadModel> ReadModelHandle<M> {
+    /// Of the first partition.
+    fn progress(&self) -> Progress {
+        self.partitions().swap_remove(0)
     }
 }
 
@@ -249,4 +256,5 @@ mod halting;
 mod hot;
 mod owning;
 mod reading;
+mod sharing;
 mod sleeping;

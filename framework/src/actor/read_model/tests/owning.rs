@@ -20,7 +20,8 @@ fn name_of(call: &Call) -> &'static str {
         Call::Saved => "saved",
         Call::Fenced => "fenced",
         Call::LoadCheckpoint => "checkpoint",
-        Call::Renew => "renew",
+        // Who is not heard of holds nothing, and is not waited for.
+        Call::Renew | Call::Join => "renew",
     }
 }
 
@@ -50,7 +51,7 @@ impl Watched {
 }
 
 /// A lease that outlasts every test.
-fn lasting() -> ReadModelSettings {
+pub(super) fn lasting() -> ReadModelSettings {
     ReadModelSettings { lease_for: Duration::from_secs(3600), ..small() }
 }
 

@@ -60,6 +60,12 @@ pub(super) async fn advance(
     Ok(Ok(true))
 }
 
+/// The greatest token that a step was ever stored under.
+pub(super) async fn last_token(connection: &mut SqliteConnection) -> Result<u64, Error> {
+    let token = sqlx::query_scalar("SELECT coalesce(max(token), 0) FROM checkpoints");
+    token.fetch_one(connection).await.map(|token: i64| token as u64)
+}
+
 /// The last step of a partition, as this connection sees it.
 async fn stored(
     connection: &mut SqliteConnection,
@@ -200,19 +206,6 @@ pub(super) async fn skipped(
     .fetch_all(connection)
     .await?;
     rows.iter().map(skipped_event).collect()
-}
-
-/// Leases are in this process's memory, and the tokens of those that were granted in a process
-/// before stand with the steps: the next ones are greater.
-pub(super) async fn go_on_with_tokens(
-    connection: &mut SqliteConnection,
-    leases: &Leases,
-) -> Result<(), Error> {
-    let last: i64 = sqlx::query_scalar("SELECT coalesce(max(token), 0) FROM checkpoints")
-        .fetch_one(connection)
-        .await?;
-    leases.grant_above(last as u64);
-    Ok(())
 }
 
 impl SqliteStore {

@@ -140,9 +140,8 @@ pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartErr
     prepare(&opening).await?;
     let mut connection = opening.connect().await?;
     let (head, identity) = identify(&mut connection).await.map_err(|e| opening.cannot_open(&e))?;
-    let leases = Leases::default();
-    let going_on = checkpoints::go_on_with_tokens(&mut connection, &leases).await;
-    going_on.map_err(|e| opening.cannot_open(&e))?;
+    let token = checkpoints::last_token(&mut connection).await;
+    let leases = Leases::after(token.map_err(|e| opening.cannot_open(&e))?);
     let writer = SqliteWriter::new(Arc::clone(&opening), connection, leases.clone());
     let (raised, head) = watch::channel(head);
     let committer = Committer::start(Arc::new(raised), move || writer)?;

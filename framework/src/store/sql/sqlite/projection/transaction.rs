@@ -55,9 +55,8 @@ impl SqliteTransaction {
 
     /// It is made already: what stands in it is of leases that are no more.
     pub(super) async fn go_on(mut self) -> Result<(), StoreError> {
-        let going_on =
-            checkpoints::go_on_with_tokens(&mut self.executor.connection, &self.leases).await;
-        going_on.map_err(|error| self.unavailable(&error))?;
+        let token = checkpoints::last_token(&mut self.executor.connection).await;
+        self.leases.grant_above(token.map_err(|error| self.unavailable(&error))?);
         self.roll_back().await
     }
 
