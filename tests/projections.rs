@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actum::{
     Application, ApplicationBuilder, BoxError, EventEnvelope, EventSources, GlobalPosition,
-    PostgresStore, Projection, Settings, SqlConnection, SqlValue, SqliteStore,
+    PostgresStore, Projection, ProjectionStore, Settings, SqlConnection, SqlValue, SqliteStore,
 };
 
 use crate::counter::{Ask, Counted, Counter};
@@ -89,6 +89,20 @@ impl Place {
 
     fn sqlite() -> Self {
         Self::Sqlite(Directory::new())
+    }
+
+    /// Deletes what was projected.
+    async fn drop_mixes(&self) {
+        match self {
+            Self::Sqlite(directory) => {
+                let store = SqliteStore::open(&directory.file("log.db")).await.unwrap();
+                store.drop_projection("mixes", 1).await.unwrap();
+            }
+            Self::Postgres(database) => {
+                let store = PostgresStore::open(&database.url()).await.unwrap();
+                store.drop_projection("mixes", 1).await.unwrap();
+            }
+        }
     }
 
     /// An application on it, with counters.

@@ -47,6 +47,22 @@ async fn a_log_that_was_there_before_is_caught_up_with(place: Place) {
     app.shutdown().await;
 }
 
+async fn what_was_dropped_is_built_again_from_the_first_event(place: Place) {
+    let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
+    let mut head = GlobalPosition::ZERO;
+    for n in 0..50 {
+        head = add(&app, &(n % 3).to_string(), n).await;
+    }
+    let before = read_mixes(&app, head).await;
+    app.shutdown().await;
+    drop(app);
+    place.drop_mixes().await;
+    place.drop_mixes().await; // there is nothing left to drop
+    let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
+    assert_eq!(read_mixes(&app, head).await, before);
+    app.shutdown().await;
+}
+
 async fn a_query_reads_its_own_write_and_cannot_write(place: Place) {
     let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
     for n in 0..50 {
@@ -87,6 +103,7 @@ async fn of_two_projections_each_has_tables_of_its_own(place: Place) {
 on_both!(
     dropped_at_any_moment_the_rows_equal_the_fold,
     a_log_that_was_there_before_is_caught_up_with,
+    what_was_dropped_is_built_again_from_the_first_event,
     a_query_reads_its_own_write_and_cannot_write,
     of_two_projections_each_has_tables_of_its_own,
 );

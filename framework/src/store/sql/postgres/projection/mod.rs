@@ -59,10 +59,13 @@ impl ProjectionStore for PostgresStore {
         let unavailable = |error: sqlx::Error| Fault::from(error).not_written(&self.place);
         let connection = self.opening.connect().await;
         let mut connection = connection.map_err(|e| StoreError::Unavailable(e.to_string()))?;
-        // The name is ours: letters, digits and _.
-        let drop =
-            AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {} CASCADE", schema(name, version)));
-        sqlx::query(drop).execute(&mut connection).await.map_err(unavailable)?;
+        // The names are ours: letters, digits and _. Several statements at once are one transaction.
+        let drop = AssertSqlSafe(format!(
+            "DROP SCHEMA IF EXISTS {} CASCADE; {}",
+            schema(name, version),
+            forget(&format!("{name}@{version}"))
+        ));
+        sqlx::raw_sql(drop).execute(&mut connection).await.map_err(unavailable)?;
         connection.close().await.map_err(unavailable)
     }
 }
@@ -70,6 +73,13 @@ impl ProjectionStore for PostgresStore {
 /// Letters, digits and `_`, and no longer than a name may be: no quotes are needed.
 fn schema(name: &str, version: u32) -> String {
     format!("actum_{name}_{version}")
+}
+
+/// Deletes what stands beside the rows of a model, whose name holds no quote.
+fn forget(model: &str) -> String {
+    ["checkpoints", "parked", "skipped"]
+        .map(|table| format!("DELETE FROM actum.{table} WHERE model = '{model}'"))
+        .join("; ")
 }
 
 impl PgProjection {

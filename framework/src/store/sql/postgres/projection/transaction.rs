@@ -6,6 +6,7 @@ use sqlx::{AssertSqlSafe, Row};
 use tokio::time::timeout;
 
 use super::executor::{PgExecutor, SILENT_AFTER, answered};
+use super::forget;
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::crash;
 use crate::error::StoreError;
@@ -42,13 +43,24 @@ impl PgTransaction {
     }
 
     /// Makes the schema; `false` if it is made. Of several processes one does, the others wait.
+    /// What is left of one that was dropped by hand goes: its tables begin at nothing.
     pub(super) async fn make(&mut self, model: &str, schema: &str) -> Result<bool, StoreError> {
         let mark = format!("Actum, the projection {model}");
-        let made = self.try_make(&mark, schema).await;
+        // All are made of names that hold no quote.
+        let make = format!(
+            "CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{mark}'; {}",
+            forget(model)
+        );
+        let made = self.try_make(&mark, schema, make).await;
         made.map_err(|error| self.unavailable(error.into()))
     }
 
-    async fn try_make(&mut self, mark: &str, schema: &str) -> Result<bool, sqlx::Error> {
+    async fn try_make(
+        &mut self,
+        mark: &str,
+        schema: &str,
+        make: String,
+    ) -> Result<bool, sqlx::Error> {
         sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
             .bind(mark)
             .execute(self.database())
@@ -64,11 +76,8 @@ impl PgTransaction {
         if made {
             return Ok(false);
         }
-        // Both are made of names that hold no quote.
-        let make = AssertSqlSafe(format!(
-            "CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{mark}'"
-        ));
-        sqlx::raw_sql(make).execute(self.database()).await?;
+        // It is made of names that hold no quote.
+        sqlx::raw_sql(AssertSqlSafe(make)).execute(self.database()).await?;
         Ok(true)
     }
 }
