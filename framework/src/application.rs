@@ -3,6 +3,8 @@
 //! [`Application`] has no type parameters and clones for a counter; the types of a call choose the
 //! router or read model. What is not registered is a typed error, not a panic.
 
+mod projections;
+
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -20,14 +22,12 @@ use crate::clock::{Clock, SystemClock};
 use crate::codec::EventCodec;
 use crate::command::{CommandOptions, Committed};
 use crate::document::Store;
-use crate::error::{BoxError, CommandError, ReadError, StartError, StoreError};
+use crate::error::{CommandError, ReadError, StartError, StoreError};
 use crate::event::EventEnvelope;
 use crate::event_store::EventStore;
 use crate::projection::Projection;
-use crate::projector::{self, ProjectorHandle, ProjectorSettings};
 use crate::read_model::{Document, ReadModel};
 use crate::settings::Settings;
-use crate::sql::SqlConnection;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 use crate::subscription::{Tail, TailSettings};
 
@@ -45,7 +45,7 @@ struct Inner {
     tail: Tail,
     /// `Router<A>` by the type `A`.
     routers: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
-    /// `ReadModelHandle<M>` by the type `M`.
+    /// `ReadModelHandle<M>` by the type `M`, `ProjectorHandle<P>` by the type `P`.
     read_models: HashMap<TypeId, Arc<dyn ReadModelControl>>,
 }
 
@@ -158,33 +158,6 @@ impl Application {
         });
         let handle = handle.ok_or(ReadError::NotRegistered(M::NAME))?;
         handle.read(key, position, self.inner.settings.read_within).await
-    }
-
-    /// Runs a query on the rows of the projection `P`, all of one moment: of `position` or later, and
-    /// never from before the application started. The query is given the connection, which cannot
-    /// write, and the position that the rows reflect. Works in every process.
-    ///
-    /// ```ignore
-    /// let sum = app.query::<Statement, _>(committed.position, async |db, _| {
-    ///     let rows = db.rows("SELECT count(*) FROM bookings", &[]).await?;
-    ///     Ok(rows[0].get::<i64>(0)?)
-    /// });
-    /// ```
-    ///
-    /// # Errors
-    /// [`ReadError`]; `NotYet` if the wait of `Settings::read_within` ends first.
-    pub async fn query<P: Projection, T>(
-        &self,
-        position: GlobalPosition,
-        query: impl AsyncFnOnce(&mut SqlConnection<'_>, GlobalPosition) -> Result<T, BoxError>,
-    ) -> Result<T, ReadError> {
-        let control = self.inner.read_models.get(&TypeId::of::<P>());
-        let handle = control.and_then(|control| {
-            let any: &dyn Any = &**control;
-            any.downcast_ref::<ProjectorHandle<P>>()
-        });
-        let handle = handle.ok_or(ReadError::NotRegistered(P::NAME))?;
-        handle.query(position, self.inner.settings.read_within, query).await
     }
 
     /// Whether every read model and projection has caught up with the head the log had at start.
@@ -366,10 +339,16 @@ impl Parts {
         }
     }
 
-    async fn add_read_model<M: ReadModel>(&mut self) -> Result<(), StartError> {
-        if self.read_models.contains_key(&TypeId::of::<M>()) {
-            return Err(StartError::Twice(M::NAME));
+    /// Checkpoints are kept by name, whatever has it.
+    fn check_new(&self, name: &'static str) -> Result<(), StartError> {
+        match self.read_models.values().any(|control| control.name() == name) {
+            true => Err(StartError::Twice(name)),
+            false => Ok(()),
         }
+    }
+
+    async fn add_read_model<M: ReadModel>(&mut self) -> Result<(), StartError> {
+        self.check_new(M::NAME)?;
         // Each partition of each on the next arbiter.
         let first = self.partitions;
         self.partitions += u64::from(M::PARTITIONS);
@@ -378,23 +357,6 @@ impl Parts {
         let handle =
             read_model::start::<M>(arbiters, first, store, tail, self.process, settings).await?;
         self.read_models.insert(TypeId::of::<M>(), Arc::new(handle));
-        Ok(())
-    }
-
-    async fn add_projection<P: Projection>(&mut self) -> Result<(), StartError> {
-        if self.read_models.values().any(|control| control.name() == P::NAME) {
-            return Err(StartError::Twice(P::NAME));
-        }
-        let spawning = Arc::clone(&self.arbiters);
-        let handle = projector::start::<P>(projector::Start {
-            store: Arc::clone(&self.store),
-            tail: self.tail.clone(),
-            owner: self.process,
-            settings: ProjectorSettings::default(),
-            spawn: Arc::new(move |task| spawning.spawn(0, task)),
-        });
-        let handle = handle.await?;
-        self.read_models.insert(TypeId::of::<P>(), Arc::new(handle));
         Ok(())
     }
 }

@@ -175,8 +175,9 @@ pub enum ReadError {
     /// Too many reads wait. Retry after a pause (503).
     #[error("overloaded: too many reads wait for {0}")]
     Overloaded(&'static str),
-    /// The read model was not registered with the application. A programmer's mistake (500).
-    #[error("the read model {0} is not registered: add .read_model::<…>() to the builder")]
+    /// The read model or projection was not registered with the application. A programmer's mistake
+    /// (500).
+    #[error("{0} is not registered: add .read_model::<…>() or .projection::<…>() to the builder")]
     NotRegistered(&'static str),
     /// The id cannot name an aggregate (400).
     #[error(transparent)]

@@ -1,8 +1,9 @@
 //! Actum: applications whose state is a log of events.
 //!
-//! Write an [`Aggregate`] that decides and folds, a [`ReadModel`] that answers, and start an
-//! [`Application`] on a store: commands become durable events in one global order, read models
-//! follow them and resume after any crash. `framework/docs/architecture.md` tells how.
+//! Write an [`Aggregate`] that decides and folds, a [`ReadModel`] that answers or a [`Projection`] with
+//! tables of your own, and start an [`Application`] on a store: commands become durable events in one
+//! global order, read models and projections follow them and resume after any crash.
+//! `framework/docs/architecture.md` tells how.
 //!
 //! Everything public is listed here. Cargo features only add items:
 //! * `sqlite` (default): `SqliteStore`, the embedded database.

@@ -78,7 +78,7 @@ async fn a_query_reads_its_own_write_and_cannot_write(place: Place) {
     let Err(ReadError::Failed { model: "mixes", .. }) = written.await else { panic!("written") };
     app.shutdown().await;
     drop(app);
-    let settings = Settings { read_within: Duration::from_millis(50), ..Settings::default() };
+    let settings = Settings { read_within: Duration::from_secs(2), ..Settings::default() };
     let builder = place.builder().await.settings(settings).projection::<Mixes>();
     let app = builder.start().await.unwrap();
     let late = app.query::<Mixes, _>(GlobalPosition(99), async |_, _| Ok::<_, BoxError>(())).await;
