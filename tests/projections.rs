@@ -79,12 +79,12 @@ impl Projection for Mixes {
 /// Where a test's log and projections are; gone when it is.
 enum Place {
     Sqlite(Directory),
-    Postgres(Database),
+    Postgres(Box<Database>),
 }
 
 impl Place {
     async fn postgres() -> Self {
-        Self::Postgres(database().await)
+        Self::Postgres(Box::new(database().await))
     }
 
     fn sqlite() -> Self {
