@@ -9,7 +9,8 @@
 //! * `sqlite` (default): `SqliteStore`, the embedded database.
 //! * `postgres`: `PostgresStore`, for several processes on one log.
 //! * `postgres-tls`: the same over TLS, with `?sslmode=require` or stricter in its URL.
-//! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header and answers.
+//! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header, answers that
+//!   say how fresh they are, server-sent events.
 //! * `testing`: the module `testing`: `Scenario`, the conformance suite for stores, mocks and faults.
 
 mod actor;
@@ -30,6 +31,8 @@ mod event;
 mod event_store;
 mod guard;
 mod lease;
+mod live;
+pub mod metrics;
 mod parking;
 mod projection;
 mod projection_store;
@@ -39,12 +42,14 @@ mod settings;
 mod snapshot;
 mod sources;
 mod sql;
+mod status;
 mod store;
 mod stream;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod version;
+mod versions;
 #[cfg(feature = "actix-web")]
 pub mod web;
 
@@ -55,13 +60,14 @@ pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, Encoded, EventCodec, Upcaster};
 pub use command::{CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_COMMAND_ID_BYTES};
 pub use document::{DocumentBatch, DocumentStore, Store};
-pub use error::{BoxError, CommandError, ReadError, StartError, StoreError};
+pub use error::{BoxError, CommandError, OperationError, ReadError, StartError, StoreError};
 pub use event::{EventEnvelope, Metadata, NewEvent, RecordedEvent};
 pub use event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_APPEND_BYTES,
     MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
 };
 pub use lease::{Lease, LeaseStore};
+pub use live::{Changed, LiveChanges, LiveDocument, LiveEvents};
 pub use parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
 pub use projection::{MAX_PROJECTION_NAME_BYTES, Projection};
 pub use projection_store::{ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction};
@@ -70,6 +76,10 @@ pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
 pub use sources::EventSources;
 pub use sql::{FromSql, SqlConnection, SqlError, SqlExecutor, SqlRow, SqlValue};
+pub use status::{
+    LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
+    SubscriptionState, SubscriptionStatus,
+};
 pub use store::memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use store::sql::postgres::{PostgresOptions, PostgresStore};
@@ -78,7 +88,7 @@ pub use store::sql::sqlite::{SqliteOptions, SqliteStore};
 pub use stream::{
     ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_ID_BYTES, StreamId, StreamVersion,
 };
-pub use version::{Version, VersionStore};
+pub use version::{Comparison, Difference, Version, VersionStore};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

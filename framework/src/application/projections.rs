@@ -1,14 +1,25 @@
 //! The projections of an application: started with it, and queried.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
 use std::sync::Arc;
 
-use super::{Application, Parts};
+use super::Application;
+use super::builder::ApplicationBuilder;
+use super::running::Running;
+use crate::actor::read_model::ReadModelControl;
 use crate::error::{BoxError, ReadError, StartError};
 use crate::projection::Projection;
 use crate::projector::{self, ProjectorHandle, ProjectorSettings};
 use crate::sql::SqlConnection;
 use crate::stream::GlobalPosition;
+
+impl ApplicationBuilder {
+    /// Runs the projection `P`, from its checkpoint; its place and tables are made if they are new.
+    #[must_use]
+    pub fn projection<P: Projection>(self) -> Self {
+        self.part(Box::new(|parts| Box::pin(parts.add_projection::<P>())))
+    }
+}
 
 impl Application {
     /// Runs a query on the rows of the projection `P`, all of one moment: of `position` or later, and
@@ -29,19 +40,18 @@ impl Application {
         position: GlobalPosition,
         query: impl AsyncFnOnce(&mut SqlConnection<'_>, GlobalPosition) -> Result<T, BoxError>,
     ) -> Result<T, ReadError> {
-        let control = self.inner.read_models.get(&TypeId::of::<P>());
-        let handle = control.and_then(|control| {
-            let any: &dyn Any = &**control;
-            any.downcast_ref::<ProjectorHandle<P>>()
-        });
+        let handle = self.inner.read_models.get(&TypeId::of::<P>());
+        let handle = handle.and_then(|any| any.downcast_ref::<Arc<ProjectorHandle<P>>>());
         let handle = handle.ok_or(ReadError::NotRegistered(P::NAME))?;
         handle.query(position, self.inner.settings.read_within, query).await
     }
 }
 
-impl Parts {
-    pub(super) async fn add_projection<P: Projection>(&mut self) -> Result<(), StartError> {
-        self.check_new(P::NAME)?;
+impl Running {
+    async fn add_projection<P: Projection>(&mut self) -> Result<(), StartError> {
+        if self.read_side.iter().any(|known| known.name() == P::NAME) {
+            return Err(StartError::Twice(P::NAME));
+        }
         let spawning = Arc::clone(&self.arbiters);
         let handle = projector::start::<P>(projector::Start {
             store: Arc::clone(&self.store),
@@ -50,7 +60,9 @@ impl Parts {
             settings: ProjectorSettings::default(),
             spawn: Arc::new(move |task| spawning.spawn(0, task)),
         });
-        let handle = handle.await?;
+        let handle = Arc::new(handle.await?);
+        let control: Arc<dyn ReadModelControl> = Arc::clone(&handle) as Arc<_>;
+        self.read_side.push(control);
         self.read_models.insert(TypeId::of::<P>(), Arc::new(handle));
         Ok(())
     }

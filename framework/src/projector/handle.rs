@@ -12,6 +12,7 @@ use super::ProjectorSettings;
 use super::standing::Standings;
 use crate::actor::read_model::{Progress, ReadModelControl, State};
 use crate::checkpoint::PartitionId;
+use crate::event_store::Filter;
 use crate::projection::Projection;
 use crate::projection_store::ProjectionDatabase;
 use crate::subscription::Assignment;
@@ -24,6 +25,7 @@ pub(crate) struct ProjectorHandle<P> {
     /// Its partitions stop when it goes.
     stop: watch::Sender<bool>,
     assignment: Assignment,
+    filter: Filter,
     pub(super) settings: ProjectorSettings,
     projection: PhantomData<fn() -> P>,
 }
@@ -36,7 +38,10 @@ impl<P: Projection> ProjectorHandle<P> {
         (stop, assignment): (watch::Sender<bool>, Assignment),
         settings: ProjectorSettings,
     ) -> Self {
-        Self { ids, database, standings, stop, assignment, settings, projection: PhantomData }
+        let types = P::sources().routes.aggregate_types().map(str::to_owned).collect();
+        let filter = Filter { aggregate_types: types };
+        let projection = PhantomData;
+        Self { ids, database, standings, stop, assignment, filter, settings, projection }
     }
 
     async fn stopped(&self) {
@@ -54,6 +59,14 @@ impl<P: Projection> ReadModelControl for ProjectorHandle<P> {
         P::NAME
     }
 
+    fn version(&self) -> u32 {
+        P::VERSION
+    }
+
+    fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
     fn partitions(&self) -> Vec<Progress> {
         self.standings.each()
     }
@@ -63,7 +76,7 @@ impl<P: Projection> ReadModelControl for ProjectorHandle<P> {
         let deadline = Instant::now() + self.settings.stop_within;
         let _ = timeout_at(deadline, self.assignment.leave()).await; // else the others learn of it later
         if timeout_at(deadline, self.stopped()).await.is_err() {
-            let saved = self.standings.progress().saved;
+            let saved = self.standings.overall().saved;
             warn!(projection = P::NAME, %saved, "its code still runs; what is under way comes to nothing");
         }
     }

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::ProjectorHandle;
-use super::standing::Standing;
-use crate::actor::read_model::{Progress, State};
+use super::standing::{Overall, Standing};
+use crate::actor::read_model::State;
 use crate::error::{BoxError, ReadError, StoreError};
 use crate::projection::Projection;
 use crate::projection_store::SqlSnapshot;
@@ -46,7 +46,7 @@ impl<P: Projection> ProjectorHandle<P> {
         let mut reached = GlobalPosition::ZERO;
         let mut watched = self.standings.watch();
         loop {
-            let Progress { saved, is_owner, state, .. } = self.standings.progress();
+            let Overall { saved, is_owner, state } = self.standings.overall();
             if !is_owner || saved >= wanted {
                 let looked = timeout_at(deadline, self.snapshot()).await;
                 let late = || StoreError::Unavailable(format!("no answer within {within:?}"));
@@ -65,7 +65,7 @@ impl<P: Projection> ProjectorHandle<P> {
                 State::CatchingUp | State::Live => {}
             }
             if Instant::now() >= deadline {
-                let reached = max(reached, self.standings.progress().saved);
+                let reached = max(reached, self.standings.overall().saved);
                 let waited = within;
                 return Err(ReadError::NotYet { model: P::NAME, wanted, reached, waited });
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 
@@ -12,6 +13,15 @@ use crate::stream::GlobalPosition;
 #[derive(Debug, Clone)]
 pub(super) struct Standing {
     /// The checkpoint, as this process knows it.
+    pub(super) saved: GlobalPosition,
+    pub(super) is_owner: bool,
+    pub(super) parked_keys: usize,
+    pub(super) last_error: Option<(Instant, String)>,
+    pub(super) state: State,
+}
+
+/// What holds of all partitions.
+pub(super) struct Overall {
     pub(super) saved: GlobalPosition,
     pub(super) is_owner: bool,
     pub(super) state: State,
@@ -38,7 +48,13 @@ impl Standings {
             GlobalPosition::ZERO => State::Live,
             _ => State::CatchingUp,
         };
-        let standing = Standing { saved: GlobalPosition::ZERO, is_owner: false, state };
+        let standing = Standing {
+            saved: GlobalPosition::ZERO,
+            is_owner: false,
+            parked_keys: 0,
+            last_error: None,
+            state,
+        };
         let all = (0..partitions).map(|_| watch::Sender::new(standing.clone())).collect();
         let is_wanted = (0..partitions).map(|_| Notify::new()).collect();
         Self { head_at_start, all, wanted: AtomicU64::new(0), is_wanted }
@@ -60,6 +76,17 @@ impl Standings {
 
     pub(super) fn owns(&self, number: u32, is_owner: bool) {
         self.change(number, |standing| standing.is_owner = is_owner);
+    }
+
+    /// So many keys stand still.
+    pub(super) fn parked(&self, number: u32, keys: usize) {
+        self.change(number, |standing| standing.parked_keys = keys);
+    }
+
+    /// Something went wrong just now.
+    pub(super) fn failed(&self, number: u32, error: &str) {
+        let last = Some((Instant::now(), error.to_owned()));
+        self.change(number, |standing| standing.last_error = last);
     }
 
     pub(super) fn turn(&self, number: u32, state: State) {
@@ -92,14 +119,15 @@ impl Standings {
     pub(super) fn each(&self) -> Vec<Progress> {
         let head_at_start = self.head_at_start;
         let progress = |standing: Standing| {
-            let Standing { saved, is_owner, state } = standing;
-            Progress { applied: saved, saved, head_at_start, is_owner, state }
+            let Standing { saved, is_owner, parked_keys, last_error, state } = standing;
+            let applied = saved;
+            Progress { applied, saved, head_at_start, is_owner, parked_keys, last_error, state }
         };
         self.all.iter().map(|standing| progress(standing.borrow().clone())).collect()
     }
 
     /// All of it as one: the least of them, and the worst.
-    pub(super) fn progress(&self) -> Progress {
+    pub(super) fn overall(&self) -> Overall {
         let worst = |progress: &Progress| match progress.state {
             State::Halted { .. } => 3,
             State::Stopped => 2,
@@ -107,12 +135,12 @@ impl Standings {
             State::Live => 0,
         };
         let each = self.each();
-        let saved = each.iter().map(|one| one.saved).min().unwrap_or_default();
         let state = each.iter().max_by_key(|one| worst(one)).map(|one| one.state.clone());
-        let is_owner = each.iter().all(|one| one.is_owner);
-        let head_at_start = self.head_at_start;
-        let state = state.unwrap_or(State::Live);
-        Progress { applied: saved, saved, head_at_start, is_owner, state }
+        Overall {
+            saved: each.iter().map(|one| one.saved).min().unwrap_or_default(),
+            is_owner: each.iter().all(|one| one.is_owner),
+            state: state.unwrap_or(State::Live),
+        }
     }
 }
 

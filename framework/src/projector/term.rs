@@ -230,6 +230,7 @@ impl<'a, P: Projection> Term<'a, P> {
         self.reached = Reached { position, event_id: Some(event_id) };
         self.ahead_since = None;
         self.partition.standings.saved(self.number(), position);
+        self.partition.standings.parked(self.number(), self.parking.len());
         Ok(())
     }
 }

@@ -19,6 +19,7 @@ mod tail;
 pub(crate) mod test_store;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,6 +30,7 @@ pub(crate) use pause::Pause;
 pub(crate) use reader::Subscription;
 pub(crate) use resume::{event_at, same_log, verify};
 pub(crate) use tail::Tail;
+pub(crate) use work::Work;
 
 /// A task handed to whoever runs tasks.
 pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
