@@ -11,7 +11,6 @@ use super::actor::ReadModelActor;
 use super::answers::ahead_of;
 use super::fold::Reached;
 use super::handle::State;
-use super::resume::event_at;
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::crash;
 use crate::document::{DocumentBatch, Store};
@@ -20,7 +19,7 @@ use crate::lease::Lease;
 use crate::parking::ParkedChange;
 use crate::read_model::ReadModel;
 use crate::stream::GlobalPosition;
-use crate::subscription::Pause;
+use crate::subscription::{Pause, event_at};
 
 /// What is to be stored.
 struct Save {

@@ -14,6 +14,7 @@ mod lane;
 mod leases;
 mod open;
 mod options;
+mod projection;
 mod read;
 mod rows;
 mod schema;
@@ -32,6 +33,7 @@ use uuid::Uuid;
 pub use self::options::PostgresOptions;
 
 use self::connections::Connections;
+use self::open::Opening;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
 use crate::document::{DocumentBatch, DocumentStore};
@@ -59,6 +61,7 @@ pub struct PostgresStore {
     head: watch::Receiver<GlobalPosition>,
     trouble: watch::Receiver<Option<String>>,
     place: Arc<str>,
+    opening: Arc<Opening>,
 }
 
 impl PostgresStore {

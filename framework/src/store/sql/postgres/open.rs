@@ -219,7 +219,7 @@ pub(super) async fn open(options: PostgresOptions) -> Result<PostgresStore, Star
     signals::start(&opening, &connections);
     let (place, head) = (Arc::clone(&opening.place), opening.head.subscribe());
     let trouble = opening.trouble.subscribe();
-    Ok(PostgresStore { committer, connections, identity, head, trouble, place })
+    Ok(PostgresStore { committer, connections, identity, head, trouble, place, opening })
 }
 
 /// Refuses a pooler that gives one session to several clients: what one of them set or prepared,

@@ -9,6 +9,7 @@ mod fault;
 mod lock;
 mod open;
 mod options;
+mod projection;
 mod read;
 mod rows;
 mod schema;
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::checkpoints::Request;
+use self::open::Opening;
 pub use self::options::SqliteOptions;
 use self::writer::SideWrite;
 
@@ -53,6 +55,7 @@ pub struct SqliteStore {
     leases: Leases,
     identity: LogIdentity,
     place: Arc<str>,
+    opening: Arc<Opening>,
 }
 
 impl SqliteStore {
