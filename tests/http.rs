@@ -11,6 +11,8 @@ pub struct Answer {
     pub status: u16,
     /// The body as JSON; null if it is none.
     pub body: serde_json::Value,
+    /// The body as it came.
+    pub text: String,
 }
 
 /// One connection.
@@ -67,6 +69,7 @@ impl Client {
         let length: usize = length.and_then(|length| length.trim().parse().ok()).unwrap_or(0);
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
-        Ok(Answer { status, body: serde_json::from_slice(&body).unwrap_or_default() })
+        let text = String::from_utf8(body).map_err(|_| bad("no text"))?;
+        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or_default(), text })
     }
 }

@@ -14,7 +14,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::{application, routes};
+use crate::{application, metrics, routes};
 
 /// A bank over HTTP, its accounts in one file or in PostgreSQL.
 #[derive(Parser)]
@@ -57,12 +57,15 @@ async fn serve(options: Options) -> Result<(), BoxError> {
         .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
     let address = listener.local_addr()?;
     let told_to_stop = told_to_stop()?;
+    let recorded = metrics::record()?;
     let app = open(&options.store).await?.start().await?;
 
     let served = app.clone();
-    let mut server = HttpServer::new(move || App::new().configure(routes(served.clone())))
-        .disable_signals()
-        .listen(listener)?;
+    let make = move || {
+        let app = App::new().configure(routes(served.clone()));
+        app.configure(metrics::routes(recorded.clone()))
+    };
+    let mut server = HttpServer::new(make).disable_signals().listen(listener)?;
     if let Some(workers) = options.workers {
         server = server.workers(workers.into());
     }

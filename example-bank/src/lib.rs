@@ -8,9 +8,12 @@ pub mod account;
 pub mod balance;
 mod cli;
 pub mod credit_limit;
+mod events;
 mod health;
 mod history;
 mod http;
+mod metrics;
+mod status;
 
 use actum::{Application, ApplicationBuilder, Store};
 

@@ -8,7 +8,7 @@ use super::source::{Source, is_word};
 use super::{assert_allowed, assert_caught, assert_kept};
 
 const LAYERS: [&[&str]; 5] = [
-    &["stream", "event", "command", "error", "clock", "crash", "crash_off", "guard"],
+    &["stream", "event", "command", "error", "clock", "crash", "crash_off", "guard", "metrics"],
     &[
         "aggregate",
         "codec",
@@ -19,8 +19,8 @@ const LAYERS: [&[&str]; 5] = [
         "document",
         "snapshot",
         "lease",
-        "version",
         "settings",
+        "status",
         "sources",
         "checkpoint",
         "parking",
@@ -29,7 +29,7 @@ const LAYERS: [&[&str]; 5] = [
         "sql",
     ],
     &["store", "publishers"],
-    &["actor", "subscription", "projector"],
+    &["actor", "subscription", "projector", "versions", "live"],
     &["application", "web", "testing", "lib"],
 ];
 const STORES: usize = 2;

@@ -36,6 +36,11 @@ impl Admission {
         Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Refused::Full)
     }
 
+    /// How many are inside.
+    pub(crate) fn inside(&self) -> usize {
+        (self.limit as usize).saturating_sub(self.permits.available_permits())
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }

@@ -14,4 +14,4 @@ mod settle;
 pub(crate) use admission::Admission;
 pub(crate) use arbiters::Arbiters;
 pub(crate) use deciding::Deciding;
-pub(crate) use router::Router;
+pub(crate) use router::{Router, RouterControl};

@@ -3,6 +3,7 @@
 //! A command is queued under the same lock under which instances are let go, and only idle ones
 //! are, so passivation loses nothing. A full queue refuses at once.
 
+use std::any::Any;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -19,6 +20,7 @@ use super::mailbox::{Answer, Mailbox, Offered, Request};
 use crate::aggregate::Aggregate;
 use crate::command::CommandOptions;
 use crate::error::CommandError;
+use crate::metrics::CommandMetrics;
 use crate::stream::StreamId;
 
 /// The map is cut in parts with a lock each, so that callers seldom meet.
@@ -42,6 +44,19 @@ pub(crate) struct Router<A: Aggregate> {
     deciding: Arc<Deciding<A>>,
     arbiters: Arc<Arbiters>,
     admission: Admission,
+    metrics: CommandMetrics,
+}
+
+/// What can be done with a router of any type.
+pub(crate) trait RouterControl: Any + Send + Sync {
+    /// Brings the gauges up to date.
+    fn observe(&self);
+}
+
+impl<A: Aggregate> RouterControl for Router<A> {
+    fn observe(&self) {
+        self.metrics.live(self.live());
+    }
 }
 
 impl<A: Aggregate> Router<A> {
@@ -52,12 +67,25 @@ impl<A: Aggregate> Router<A> {
     ) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect();
         let live_per_shard = (deciding.settings.live_aggregates / SHARDS).max(1);
-        Self { shards, live_per_shard, deciding, arbiters, admission }
+        let metrics = CommandMetrics::new(A::TYPE);
+        Self { shards, live_per_shard, deciding, arbiters, admission, metrics }
     }
 
     /// Hands a command to its aggregate and waits for the answer. The command is carried out also
     /// when the caller stops waiting.
     pub(crate) async fn execute(
+        &self,
+        stream: StreamId,
+        command: A::Command,
+        options: CommandOptions,
+    ) -> Answer<A> {
+        let arrived = self.metrics.arrived();
+        let answer = self.ask(stream, command, options).await;
+        arrived.answered(&answer);
+        answer
+    }
+
+    async fn ask(
         &self,
         stream: StreamId,
         command: A::Command,

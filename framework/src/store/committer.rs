@@ -10,7 +10,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,6 +19,7 @@ use tracing::{error, warn};
 
 use crate::error::{StartError, StoreError};
 use crate::event_store::{Append, AppendOutcome, NotCommitted};
+use crate::metrics::CommitMetrics;
 use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
 
 /// How many submissions may wait; beyond it appenders wait to submit.
@@ -41,6 +42,15 @@ pub(crate) struct Batch<S> {
     /// Ride along in the transaction and so cost no sync of their own. Independent of the appends
     /// and of one another: one that fails leaves the others alone.
     pub(crate) side_writes: Vec<S>,
+}
+
+impl<S> Batch<S> {
+    /// How many of its events were stored just now.
+    fn stored(&self, written: &Written) -> usize {
+        let outcomes = self.appends.iter().zip(&written.appends);
+        let is_stored = |outcome: &_| matches!(outcome, AppendOutcome::Committed(c) if !c.replayed);
+        outcomes.filter(|(_, outcome)| is_stored(outcome)).map(|(a, _)| a.events.len()).sum()
+    }
 }
 
 /// What came of a batch that was committed.
@@ -114,13 +124,14 @@ impl<S: Send + 'static> Committer<S> {
         F: FnOnce() -> W + Send + 'static,
     {
         let (queue, jobs) = mpsc::channel(QUEUE);
+        let metrics = CommitMetrics::new();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| StartError::Thread(e.to_string()))?;
         thread::Builder::new()
             .name("actum-committer".into())
-            .spawn(move || runtime.block_on(run(open(), jobs, head)))
+            .spawn(move || runtime.block_on(run(open(), jobs, head, metrics)))
             .map_err(|e| StartError::Thread(e.to_string()))?;
         Ok(Self { queue })
     }
@@ -164,6 +175,7 @@ async fn run<W: Writer>(
     mut writer: W,
     mut jobs: mpsc::Receiver<Job<W::Side>>,
     head: Arc<watch::Sender<GlobalPosition>>,
+    metrics: CommitMetrics,
 ) {
     let mut answering = tokio::spawn(async {});
     while let Some(job) = jobs.recv().await {
@@ -174,7 +186,10 @@ async fn run<W: Writer>(
         {
             queued.take(job);
         }
-        let result = settle(&mut writer, &queued.batch).await;
+        let began = Instant::now();
+        let result = settle(&mut writer, &queued.batch, &metrics).await;
+        let stored = result.as_ref().map_or(0, |written| queued.batch.stored(written));
+        metrics.settled(began, queued.batch.appends.len(), stored);
         if let Ok(written) = &result {
             raise(&head, written.head);
         }
@@ -196,7 +211,11 @@ pub(crate) fn raise(head: &watch::Sender<GlobalPosition>, to: GlobalPosition) {
 }
 
 /// Writes the batch until it is certain what became of it.
-async fn settle<W: Writer>(writer: &mut W, batch: &Batch<W::Side>) -> Result<Written, String> {
+async fn settle<W: Writer>(
+    writer: &mut W,
+    batch: &Batch<W::Side>,
+    metrics: &CommitMetrics,
+) -> Result<Written, String> {
     let mut again = false;
     let mut pause = FIRST_PAUSE;
     loop {
@@ -206,6 +225,7 @@ async fn settle<W: Writer>(writer: &mut W, batch: &Batch<W::Side>) -> Result<Wri
             // An earlier attempt is still in doubt: only an answer to all of it settles that.
             Err(WriteFailure::NotCommitted(reason) | WriteFailure::Unknown(reason)) => reason,
         };
+        metrics.in_doubt();
         error!(%reason, appends = batch.appends.len(), "the outcome of a commit is unknown; resending the same batch");
         again = true;
         loop {

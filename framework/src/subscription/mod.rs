@@ -17,6 +17,7 @@ mod tail;
 pub(crate) mod test_store;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -26,6 +27,7 @@ pub(crate) use assignment::{Assignment, AssignmentSettings, Duty, register_versi
 pub(crate) use pause::Pause;
 pub(crate) use reader::Subscription;
 pub(crate) use tail::Tail;
+pub(crate) use work::Work;
 
 /// A task handed to whoever runs tasks.
 pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;

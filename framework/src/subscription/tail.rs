@@ -65,6 +65,11 @@ impl Tail {
         Subscription::new(Arc::clone(&self.hub), name.into(), filter, Cursor::after(after))
     }
 
+    /// Runs a task where the tail runs, for as long as the application does.
+    pub(crate) fn spawn(&self, task: Task) {
+        (self.hub.spawn)(task);
+    }
+
     /// Ends the tail and, with it, all subscriptions.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
@@ -175,7 +180,6 @@ impl Hub {
     fn hand_on(&self, after: GlobalPosition, page: Page) {
         let stretch = Stretch { after, page: Arc::new(page) };
         let mut state = self.state();
-        state.trouble = None;
         state.position = stretch.page.scanned_to;
         state.joined.retain(|(name, sender)| {
             let taken = sender.try_send(stretch.clone()).is_ok();
@@ -226,6 +230,8 @@ async fn follow(hub: &Hub) -> StoreError {
         match read(hub, after).await {
             Ok(page) => {
                 pause.reset();
+                // Also by a page with nothing in it: nobody may write for a long time.
+                hub.state().trouble = None;
                 let (read_to, nothing) = (page.scanned_to, page.scanned_to == after);
                 if !nothing {
                     hub.hand_on(after, page);

@@ -165,6 +165,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         if self.halted().is_some() {
             return;
         }
+        self.progress.work.failed(format_args!("halted at position {position}: {reason}"));
         error!(model = %self.partition, %position, %reason, "a read model halts");
         self.progress.applied(self.term.reached.position);
         self.progress.turn(State::Halted { position, reason: reason.clone() });

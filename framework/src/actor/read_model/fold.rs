@@ -61,6 +61,11 @@ impl<M: ReadModel> Decoded<M> {
         Self { page, changes, poison }
     }
 
+    /// How many events there are to apply.
+    pub(super) fn events(&self) -> usize {
+        self.changes.len()
+    }
+
     /// The keys of documents that must be loaded first, each once.
     pub(super) fn cold_keys(&self, documents: &Documents<M>) -> Vec<String> {
         let keys = self.changes.iter().map(|(_, key, _)| key);

@@ -7,22 +7,24 @@ use std::any::Any;
 use std::cmp::max;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 use tracing::warn;
 
 use super::ReadModelSettings;
 use super::actor::{ReadModelActor, Stop};
 use super::read::Read;
-use crate::checkpoint::partition_of;
+use crate::checkpoint::{PartitionId, partition_of};
 use crate::error::{ReadError, StoreError};
+use crate::event_store::Filter;
+use crate::metrics::ReadMetrics;
 use crate::read_model::{Document, ReadModel, is_valid_key};
 use crate::stream::GlobalPosition;
-use crate::subscription::Assignment;
+use crate::subscription::{Assignment, Work};
 
 /// How a partition of a read model is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +56,10 @@ pub(crate) struct Progress {
     /// Whether this process folds and saves; if not, another one does and this one answers from what
     /// is saved.
     pub(crate) is_owner: bool,
+    /// How many keys stand still.
+    pub(crate) parked_keys: usize,
+    /// What went wrong last, and when.
+    pub(crate) last_error: Option<(Instant, String)>,
     /// How it is doing.
     pub(crate) state: State,
 }
@@ -66,11 +72,16 @@ pub(super) struct Shared {
     /// Nothing older is answered: the head at start, and what was answered before a lease was lost.
     answers_from: AtomicU64,
     is_owner: AtomicBool,
+    pub(super) work: Work,
     state: Mutex<State>,
 }
 
 impl Shared {
-    pub(super) fn new(position: GlobalPosition, head_at_start: GlobalPosition) -> Arc<Self> {
+    pub(super) fn new(
+        id: &PartitionId,
+        position: GlobalPosition,
+        head_at_start: GlobalPosition,
+    ) -> Arc<Self> {
         let state = if position < head_at_start { State::CatchingUp } else { State::Live };
         Arc::new(Self {
             applied: AtomicU64::new(position.0),
@@ -78,6 +89,7 @@ impl Shared {
             head_at_start,
             answers_from: AtomicU64::new(head_at_start.0),
             is_owner: AtomicBool::new(false),
+            work: Work::new(id),
             state: Mutex::new(state),
         })
     }
@@ -121,6 +133,8 @@ impl Shared {
             saved: at(&self.saved),
             head_at_start: self.head_at_start,
             is_owner: self.is_owner.load(Ordering::Acquire),
+            parked_keys: self.work.parked_keys(),
+            last_error: self.work.last_error(),
             state: self.state(),
         }
     }
@@ -135,6 +149,8 @@ struct Inner<M: ReadModel> {
     partitions: Vec<Partition<M>>,
     assignment: Assignment,
     reads: Arc<Semaphore>,
+    metrics: ReadMetrics,
+    filter: Filter,
     flush_within: Duration,
 }
 
@@ -155,11 +171,14 @@ impl<M: ReadModel> ReadModelHandle<M> {
     pub(super) fn new(
         partitions: Vec<Partition<M>>,
         assignment: Assignment,
+        filter: Filter,
         settings: &ReadModelSettings,
     ) -> Self {
         let reads = Arc::new(Semaphore::new(settings.waiting_reads));
         let flush_within = settings.flush_within;
-        Self { inner: Arc::new(Inner { partitions, assignment, reads, flush_within }) }
+        let metrics = ReadMetrics::new(M::NAME);
+        let inner = Inner { partitions, assignment, reads, metrics, filter, flush_within };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The document of a key, at or after a position, and never before its partition has caught up
@@ -168,6 +187,18 @@ impl<M: ReadModel> ReadModelHandle<M> {
     /// # Errors
     /// [`ReadError`]
     pub(crate) async fn read(
+        &self,
+        key: &str,
+        after: GlobalPosition,
+        within: Duration,
+    ) -> Result<Document<M>, ReadError> {
+        let arrived = Instant::now();
+        let answer = self.ask(key, after, within).await;
+        self.inner.metrics.answered(arrived, &answer);
+        answer
+    }
+
+    async fn ask(
         &self,
         key: &str,
         after: GlobalPosition,
@@ -242,7 +273,18 @@ pub(crate) trait ReadModelControl: Any + Send + Sync {
     /// Its name, without the version.
     fn name(&self) -> &'static str;
 
-    /// How far each partition has come, and how it is doing.
+    /// Its version.
+    fn version(&self) -> u32;
+
+    /// What its partitions are stored under, such as `balance@1`.
+    fn versioned_name(&self) -> String {
+        format!("{}@{}", self.name(), self.version())
+    }
+
+    /// What it follows.
+    fn filter(&self) -> &Filter;
+
+    /// How far each partition has come, and how it is doing, by number.
     fn partitions(&self) -> Vec<Progress>;
 
     /// Stops folding, saves what is not saved, and ends the actors. What could not be saved in time
@@ -256,13 +298,21 @@ impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
         M::NAME
     }
 
+    fn version(&self) -> u32 {
+        M::VERSION
+    }
+
+    fn filter(&self) -> &Filter {
+        &self.inner.filter
+    }
+
     fn partitions(&self) -> Vec<Progress> {
         self.inner.partitions.iter().map(|partition| partition.shared.progress()).collect()
     }
 
     async fn flush_and_stop(&self) {
         let Inner { partitions, assignment, flush_within, .. } = &*self.inner;
-        let deadline = Instant::now() + *flush_within;
+        let deadline = tokio::time::Instant::now() + *flush_within;
         // All at once, so that none waits for another.
         let stopping: Vec<_> = partitions.iter().map(Partition::stop).collect();
         let _ = timeout_at(deadline, assignment.leave()).await; // else the others learn of it later

@@ -21,6 +21,7 @@ mod ownership;
 mod read;
 mod resume;
 mod save;
+mod served;
 mod standby;
 mod term;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use uuid::Uuid;
 use self::actor::ReadModelActor;
 use self::handle::Partition;
 pub(crate) use self::handle::{Progress, ReadModelControl, ReadModelHandle, State};
+pub(crate) use self::served::Served;
 use super::Arbiters;
 use crate::checkpoint::PartitionId;
 use crate::document::Store;
@@ -138,6 +140,7 @@ pub(crate) async fn start<M: ReadModel>(
     let (assignment, duties) =
         Assignment::start(Arc::clone(&store), &name, M::PARTITIONS, owner, looks, spawn).await?;
     let each = settings.divided(duties.len());
+    let filter = owner::filter(&M::sources());
     let mut partitions = Vec::new();
     for (number, duty) in (0..M::PARTITIONS).zip(duties) {
         let partition = PartitionId::new(&*name, number);
@@ -147,7 +150,7 @@ pub(crate) async fn start<M: ReadModel>(
         };
         let position = term::position(attempt.checkpoint);
         info!(head = %head, "read model {partition} resumes from position {position}");
-        let progress = handle::Shared::new(position, head);
+        let progress = handle::Shared::new(&partition, position, head);
         let start = actor::Start {
             partition,
             partitions: M::PARTITIONS,
@@ -164,5 +167,5 @@ pub(crate) async fn start<M: ReadModel>(
         let addr = ReadModelActor::start_in_arbiter(arbiter, move |_| ReadModelActor::new(start));
         partitions.push(Partition { addr, shared: progress });
     }
-    Ok(ReadModelHandle::new(partitions, assignment, &settings))
+    Ok(ReadModelHandle::new(partitions, assignment, filter, &settings))
 }

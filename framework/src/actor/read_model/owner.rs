@@ -13,17 +13,15 @@ use super::read::parse;
 use super::save;
 use crate::error::StoreError;
 use crate::event_store::{Filter, Page};
-use crate::read_model::ReadModel;
+use crate::read_model::{ReadModel, Sources};
 use crate::subscription::Pause;
 
-impl<M: ReadModel> ReadModelActor<M> {
-    /// What it follows.
-    pub(super) fn filter(&self) -> Filter {
-        Filter {
-            aggregate_types: self.sources.routes.aggregate_types().map(str::to_owned).collect(),
-        }
-    }
+/// What a read model follows.
+pub(super) fn filter<M: ReadModel>(sources: &Sources<M>) -> Filter {
+    Filter { aggregate_types: sources.routes.aggregate_types().map(str::to_owned).collect() }
+}
 
+impl<M: ReadModel> ReadModelActor<M> {
     pub(super) fn pause(&self) -> Pause {
         Pause::new(self.settings.first_pause, self.settings.longest_pause)
     }
@@ -92,7 +90,9 @@ impl<M: ReadModel> ReadModelActor<M> {
         if !self.is_following() {
             return;
         }
+        let events = decoded.events();
         let (reached, poison) = decoded.fold(&mut self.term.documents);
+        self.progress.work.applied(events);
         self.term.reached = reached;
         self.term.unsaved_since.get_or_insert_with(Instant::now);
         if let Some(Poison { event, reason, in_doubt }) = poison {

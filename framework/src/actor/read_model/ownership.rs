@@ -18,8 +18,8 @@ use uuid::Uuid;
 
 use super::actor::ReadModelActor;
 use super::handle::State;
-use super::resume;
 use super::term::{Term, position};
+use super::{owner, resume};
 use crate::checkpoint::{Checkpoint, PartitionId};
 use crate::document::Store;
 use crate::error::StoreError;
@@ -79,7 +79,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         let position = position(checkpoint);
         info!(model = %self.partition, %position, token = lease.token, "owns its partition from here on");
         let name = self.partition.to_string();
-        let subscription = self.tail.subscribe(&name, self.filter(), position);
+        let subscription = self.tail.subscribe(&name, owner::filter(&self.sources), position);
         let hot = self.settings.hot_documents;
         self.turn(Term::owner(lease, checkpoint, hot, subscription), ctx);
         self.answer_due(ctx);

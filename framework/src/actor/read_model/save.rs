@@ -174,6 +174,7 @@ impl<M: ReadModel> ReadModelActor<M> {
 
     fn saved(&mut self, position: GlobalPosition, ctx: &mut Context<Self>) {
         self.term.saved = position;
+        self.progress.work.saved();
         self.progress.saved(position);
         self.term.documents.saved();
         if !self.term.is_loading {

@@ -1,0 +1,201 @@
+//! What this process sees of itself, once a second: its gauges, and how its partitions move.
+//!
+//! Only what it owns is looked at; of another's partition it knows nothing but what is stored.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use metrics::{Gauge, gauge};
+use time::OffsetDateTime;
+use tokio::time::{sleep, timeout};
+
+use super::running::Running;
+use crate::actor::read_model::{Progress, ReadModelControl, State};
+use crate::checkpoint::PartitionId;
+use crate::document::Store;
+use crate::error::StoreError;
+use crate::event_store::Filter;
+use crate::metrics::{COMMANDS_IN_FLIGHT, LOG_HEAD, SubscriptionMetrics};
+use crate::status::SubscriptionState;
+use crate::stream::GlobalPosition;
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How many looks a rate is taken from.
+const WINDOW: usize = 10;
+
+/// How long a look may ask the store.
+const ASK_WITHIN: Duration = Duration::from_secs(1);
+
+pub(super) struct Observer {
+    in_flight: Gauge,
+    head: Gauge,
+    partitions: HashMap<PartitionId, Observed>,
+}
+
+/// One partition of this program.
+struct Observed {
+    metrics: SubscriptionMetrics,
+    movement: Mutex<Movement>,
+}
+
+impl Observed {
+    /// Nothing under the lock can panic half way.
+    fn movement(&self) -> MutexGuard<'_, Movement> {
+        self.movement.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer {
+    pub(super) fn new<'a>(controls: impl Iterator<Item = &'a Arc<dyn ReadModelControl>>) -> Self {
+        let ids = controls.flat_map(|control| partitions(&**control)).map(|(id, _)| id);
+        let observed = |id: PartitionId| {
+            let metrics = SubscriptionMetrics::new(&id.model, id.number);
+            (id, Observed { metrics, movement: Mutex::default() })
+        };
+        Self {
+            in_flight: gauge!(COMMANDS_IN_FLIGHT.name),
+            head: gauge!(LOG_HEAD.name),
+            partitions: ids.map(observed).collect(),
+        }
+    }
+
+    /// How a partition has moved.
+    pub(super) fn movement(&self, id: &PartitionId) -> Movement {
+        self.partitions.get(id).map(|observed| observed.movement().clone()).unwrap_or_default()
+    }
+
+    /// Looks once.
+    async fn look(&self, inner: &Running) {
+        let head = *inner.store.watch_head().borrow();
+        self.head.set(head.0 as f64);
+        self.in_flight.set(inner.admission.inside() as f64);
+        inner.routers.values().for_each(|router| router.observe());
+        for control in &inner.read_side {
+            for (id, progress) in partitions(&**control) {
+                let Some(observed) = self.partitions.get(&id) else { continue };
+                let position = progress.applied;
+                let waits = progress.is_owner && position < head;
+                let asked = waiting_since(&*inner.store, control.filter(), position);
+                let since = match waits {
+                    true => timeout(ASK_WITHIN, asked).await.ok().and_then(Result::ok),
+                    false => Some(None),
+                };
+                observed.look(&progress, head, since, inner.clock.now());
+            }
+        }
+    }
+}
+
+impl Observed {
+    /// `since` is absent if the store did not tell: then what it said before holds, and ages.
+    fn look(
+        &self,
+        progress: &Progress,
+        head: GlobalPosition,
+        since: Option<Option<OffsetDateTime>>,
+        now: OffsetDateTime,
+    ) {
+        let state = state(progress, None);
+        let mut movement = self.movement();
+        if !progress.is_owner {
+            *movement = Movement::default();
+            return self.metrics.observe(0, 0, 0.0, 0, state.name());
+        }
+        movement.look(progress.applied);
+        movement.waiting_since = since.unwrap_or(movement.waiting_since);
+        let (position, lag) = (progress.applied.0, head.0.saturating_sub(progress.applied.0));
+        let lag_seconds = movement.lag_seconds(now);
+        self.metrics.observe(position, lag, lag_seconds, progress.parked_keys, state.name());
+    }
+}
+
+/// Looks again and again, as long as somebody holds the application.
+pub(super) fn observe(inner: &Arc<Running>) {
+    let weak: Weak<Running> = Arc::downgrade(inner);
+    inner.arbiters.spawn(0, async move {
+        while let Some(inner) = weak.upgrade() {
+            inner.observer.look(&inner).await;
+            drop(inner);
+            sleep(EVERY).await;
+        }
+    });
+}
+
+/// The partitions of a read model or projection, with how far each has come.
+pub(super) fn partitions(
+    control: &dyn ReadModelControl,
+) -> impl Iterator<Item = (PartitionId, Progress)> {
+    let model = control.versioned_name();
+    let numbered = (0..).zip(control.partitions());
+    numbered.map(move |(number, progress)| (PartitionId::new(model.clone(), number), progress))
+}
+
+/// How a partition is doing in this process. `serves` says whether reads are answered from its
+/// version, if that is known.
+pub(super) fn state(progress: &Progress, serves: Option<bool>) -> SubscriptionState {
+    match progress.state {
+        State::Halted { .. } => SubscriptionState::Halted,
+        State::Stopped => SubscriptionState::Stopped,
+        State::CatchingUp | State::Live if !progress.is_owner => SubscriptionState::Standby,
+        State::CatchingUp if serves == Some(false) => SubscriptionState::Rebuilding,
+        State::CatchingUp => SubscriptionState::CatchingUp,
+        State::Live if progress.parked_keys > 0 => SubscriptionState::Parked,
+        State::Live => SubscriptionState::Live,
+    }
+}
+
+/// How a partition has moved while this process owned it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Movement {
+    positions: VecDeque<(Instant, GlobalPosition)>,
+    /// When the oldest event was recorded that had not been taken in at the last look.
+    waiting_since: Option<OffsetDateTime>,
+}
+
+impl Movement {
+    /// Positions a second; `None` before the second look.
+    pub(super) fn rate(&self) -> Option<f64> {
+        let ((began, from), (ended, to)) = (self.positions.front()?, self.positions.back()?);
+        let seconds = ended.duration_since(*began).as_secs_f64();
+        (seconds > 0.0).then(|| to.0.saturating_sub(from.0) as f64 / seconds)
+    }
+
+    pub(super) fn lag_seconds(&self, now: OffsetDateTime) -> f64 {
+        self.waiting_since.map_or(0.0, |since| age(since, now))
+    }
+
+    fn look(&mut self, position: GlobalPosition) {
+        if self.positions.len() == WINDOW {
+            self.positions.pop_front();
+        }
+        self.positions.push_back((Instant::now(), position));
+    }
+}
+
+/// Clocks differ, so an event may seem to come from the future.
+pub(super) fn age(since: OffsetDateTime, now: OffsetDateTime) -> f64 {
+    (now - since).as_seconds_f64().max(0.0)
+}
+
+/// When the oldest event after a position was recorded that passes the filter, if there is one.
+///
+/// # Errors
+/// The store did not answer.
+pub(super) async fn waiting_since(
+    store: &dyn Store,
+    filter: &Filter,
+    mut after: GlobalPosition,
+) -> Result<Option<OffsetDateTime>, StoreError> {
+    loop {
+        let page = store.read_all(after, filter, 1).await?;
+        if let Some(event) = page.events.first() {
+            return Ok(Some(event.recorded_at));
+        }
+        if page.scanned_to == after {
+            return Ok(None);
+        }
+        after = page.scanned_to;
+    }
+}

@@ -1,0 +1,200 @@
+//! `Application::status`: what this process knows, completed by what the store answers in time.
+
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+use tokio::time::timeout;
+
+use super::Application;
+use super::observer::{age, partitions, state, waiting_since};
+use super::running::Running;
+use crate::actor::read_model::Progress;
+use crate::checkpoint::PartitionId;
+use crate::error::StoreError;
+use crate::event_store::Filter;
+use crate::parking::ParkedKey;
+use crate::status::{
+    LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
+    SubscriptionState, SubscriptionStatus,
+};
+use crate::stream::GlobalPosition;
+
+/// How long the store may take; then the answer is given without it.
+const ASK_WITHIN: Duration = Duration::from_secs(2);
+
+impl Application {
+    /// How the log, the read models and the projections are doing. It is answered within a few
+    /// seconds, also when the store is not: by what this process knows then.
+    pub async fn status(&self) -> Status {
+        let inner = &*self.inner;
+        let now = inner.clock.now();
+        let mut subscriptions = inner.here(now);
+        let mut head = *inner.store.watch_head().borrow();
+        let asking = inner.ask(&mut subscriptions, &mut head, now);
+        let unanswered = match timeout(ASK_WITHIN, asking).await {
+            Ok(asked) => asked.err().map(|error| error.to_string()),
+            Err(_) => Some(format!("the store did not answer within {ASK_WITHIN:?}")),
+        };
+        let trouble = inner.store.trouble().or(inner.tail.status().trouble).or(unanswered);
+        subscriptions.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
+        for subscription in &mut subscriptions {
+            subscription.partitions.iter_mut().for_each(|partition| measure(partition, head));
+        }
+        let identity = inner.store.identity();
+        let log = LogStatus { log_id: identity.log_id, epoch: identity.epoch, head, trouble };
+        Status { process: inner.process, at: now, log, subscriptions }
+    }
+}
+
+impl Running {
+    /// What this program has, as far as it knows.
+    fn here(&self, now: OffsetDateTime) -> Vec<SubscriptionStatus> {
+        let told = self.read_side.iter().map(|control| {
+            let partitions = partitions(&**control);
+            SubscriptionStatus {
+                is_in_this_program: true,
+                partitions: partitions.map(|(id, here)| self.partition(&id, here, now)).collect(),
+                ..unknown(control.name(), control.version())
+            }
+        });
+        told.collect()
+    }
+
+    fn partition(&self, id: &PartitionId, here: Progress, now: OffsetDateTime) -> PartitionStatus {
+        let movement = self.observer.movement(id);
+        let state = state(&here, None);
+        let last_error = here.last_error.map(|(at, error)| LastError {
+            at: now - Instant::now().saturating_duration_since(at),
+            error,
+        });
+        let is_owned_here = here.is_owner;
+        PartitionStatus {
+            owner: is_owned_here.then_some(self.process),
+            is_owned_here,
+            state: Some(state),
+            position: Some(if is_owned_here { here.applied } else { here.saved }),
+            lag_seconds: is_owned_here.then(|| movement.lag_seconds(now)),
+            events_per_second: movement.rate(),
+            last_error,
+            ..PartitionStatus::unknown(id.number)
+        }
+    }
+
+    /// Adds what the store knows, as far as it answers.
+    async fn ask(
+        &self,
+        subscriptions: &mut Vec<SubscriptionStatus>,
+        head: &mut GlobalPosition,
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        *head = self.store.head().await?.max(*head);
+        let mut names: Vec<_> = subscriptions.iter().map(|known| known.name.clone()).collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            for version in self.store.versions(&name).await? {
+                let is_it = |known: &&mut SubscriptionStatus| {
+                    known.name == name && known.version == version.number
+                };
+                let known = match subscriptions.iter_mut().find(is_it) {
+                    Some(known) => known,
+                    None => {
+                        subscriptions.push(elsewhere(&name, version.number, version.partitions));
+                        // Cannot fail: it was pushed a moment ago.
+                        let Some(known) = subscriptions.last_mut() else { continue };
+                        known
+                    }
+                };
+                known.serves = Some(version.is_serving);
+            }
+        }
+        for subscription in subscriptions {
+            self.complete(subscription, *head, now).await?;
+        }
+        Ok(())
+    }
+
+    async fn complete(
+        &self,
+        subscription: &mut SubscriptionStatus,
+        head: GlobalPosition,
+        now: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        let model = format!("{}@{}", subscription.name, subscription.version);
+        let id = |partition: &PartitionStatus| PartitionId::new(&*model, partition.partition);
+        let names: Vec<_> = subscription.partitions.iter().map(|p| id(p).to_string()).collect();
+        let owners = self.store.holders(&names).await?;
+        let filter = self.filter(&model);
+        for (partition, owner) in subscription.partitions.iter_mut().zip(owners) {
+            partition.owner = owner;
+            if subscription.serves == Some(false)
+                && partition.state == Some(SubscriptionState::CatchingUp)
+            {
+                partition.state = Some(SubscriptionState::Rebuilding);
+            }
+            if partition.is_owned_here {
+                continue;
+            }
+            let saved = self.store.load_checkpoint(&id(partition)).await?;
+            let position = saved.map(|saved| saved.position).unwrap_or_default();
+            partition.position = Some(position);
+            if let Some(filter) = filter.filter(|_| position < head) {
+                let since = waiting_since(&*self.store, filter, position).await?;
+                partition.lag_seconds = Some(since.map_or(0.0, |since| age(since, now)));
+            }
+        }
+        let parked = self.store.load_parked(&model, None).await?;
+        subscription.parked_keys = Some(parked.len());
+        subscription.parked = parked.into_iter().take(MAX_LISTED_PARKED).map(listed).collect();
+        Ok(())
+    }
+
+    /// What a model of this program follows.
+    fn filter(&self, model: &str) -> Option<&Filter> {
+        let control = self.read_side.iter().find(|control| control.versioned_name() == model);
+        control.map(|control| control.filter())
+    }
+}
+
+/// What follows from position and head.
+fn measure(partition: &mut PartitionStatus, head: GlobalPosition) {
+    let Some(position) = partition.position else { return };
+    let lag = head.0.saturating_sub(position.0);
+    partition.lag_events = Some(lag);
+    if lag == 0 {
+        partition.lag_seconds = Some(0.0);
+    }
+    let rate = partition.events_per_second.filter(|rate| lag > 0 && *rate > 0.0);
+    partition.seconds_left = rate.map(|rate| lag as f64 / rate);
+}
+
+fn unknown(name: &str, version: u32) -> SubscriptionStatus {
+    SubscriptionStatus {
+        name: name.to_owned(),
+        version,
+        serves: None,
+        is_in_this_program: false,
+        partitions: Vec::new(),
+        parked_keys: None,
+        parked: Vec::new(),
+    }
+}
+
+/// A version that this program does not have.
+fn elsewhere(name: &str, version: u32, partitions: u32) -> SubscriptionStatus {
+    let partitions = (0..partitions).map(PartitionStatus::unknown).collect();
+    SubscriptionStatus { partitions, ..unknown(name, version) }
+}
+
+fn listed(parked: ParkedKey) -> ParkedStatus {
+    ParkedStatus {
+        key: parked.key,
+        partition: parked.partition,
+        position: parked.position,
+        event: parked.event,
+        reason: parked.reason,
+        attempts: parked.attempts,
+        since: parked.since,
+        queued: parked.queue.len(),
+    }
+}

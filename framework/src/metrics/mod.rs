@@ -1,0 +1,257 @@
+//! Everything that is measured: each metric with its kind, labels, unit and meaning.
+//!
+//! It is told through the facade of the crate `metrics`, so any exporter can show it. Install the
+//! recorder before the store is opened: what measures takes its handles from the recorder of that
+//! moment, once, and pays for no look-up and no allocation afterwards. Without a recorder it costs
+//! a look at the clock.
+//!
+//! No label is an id, a key or a text of a user, so there are few series, and no secret is in them.
+
+mod commands;
+mod commits;
+mod reads;
+mod subscriptions;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+pub(crate) use self::commands::CommandMetrics;
+pub use self::commands::OUTCOMES as COMMAND_OUTCOMES;
+pub(crate) use self::commits::CommitMetrics;
+pub use self::reads::OUTCOMES as READ_OUTCOMES;
+pub(crate) use self::reads::ReadMetrics;
+pub use self::subscriptions::STATES as SUBSCRIPTION_STATES;
+pub(crate) use self::subscriptions::{SubscriptionMetrics, WorkMetrics};
+
+/// What a metric is made of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Only grows; begins at 0 with the process.
+    Counter,
+    /// As it is now, brought up to date once a second.
+    Gauge,
+    /// How often which values came.
+    Histogram {
+        /// Upper bounds that suit the values, for an exporter that counts in buckets.
+        buckets: &'static [f64],
+    },
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Metric {
+    /// Its name, such as `actum_commands_total`.
+    pub name: &'static str,
+    /// What it is made of.
+    pub kind: Kind,
+    /// What its series differ in.
+    pub labels: &'static [&'static str],
+    /// `seconds`, or what it counts.
+    pub unit: &'static str,
+    /// What it says, in a sentence.
+    pub meaning: &'static str,
+}
+
+const SECONDS: Kind = Kind::Histogram {
+    buckets: &[
+        0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+        2.5, 5.0, 10.0, 30.0,
+    ],
+};
+const SIZES: Kind =
+    Kind::Histogram { buckets: &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0] };
+
+/// Commands by what became of them; see [`COMMAND_OUTCOMES`].
+pub const COMMANDS: Metric = Metric {
+    name: "actum_commands_total",
+    kind: Kind::Counter,
+    labels: &["aggregate", "outcome"],
+    unit: "commands",
+    meaning: "Commands by what became of them.",
+};
+
+/// How long a caller waited; only commands that were let in and answered.
+pub const COMMAND_SECONDS: Metric = Metric {
+    name: "actum_command_seconds",
+    kind: SECONDS,
+    labels: &["aggregate"],
+    unit: "seconds",
+    meaning: "Time from a command's arrival to its answer.",
+};
+
+/// Never more than `Settings::commands_in_flight`.
+pub const COMMANDS_IN_FLIGHT: Metric = Metric {
+    name: "actum_commands_in_flight",
+    kind: Kind::Gauge,
+    labels: &[],
+    unit: "commands",
+    meaning: "Commands that were let in and are not answered yet.",
+};
+
+/// About `Settings::live_aggregates` at most.
+pub const LIVE_AGGREGATES: Metric = Metric {
+    name: "actum_live_aggregates",
+    kind: Kind::Gauge,
+    labels: &["aggregate"],
+    unit: "aggregates",
+    meaning: "Aggregate instances in memory.",
+};
+
+/// From handing a batch to the database until its fate is certain.
+pub const COMMIT_SECONDS: Metric = Metric {
+    name: "actum_commit_seconds",
+    kind: SECONDS,
+    labels: &[],
+    unit: "seconds",
+    meaning: "Time that writing one batch took, resent ones included.",
+};
+
+/// How well group commit shares its syncs; batches that only save documents are not counted.
+pub const COMMIT_APPENDS: Metric = Metric {
+    name: "actum_commit_appends",
+    kind: SIZES,
+    labels: &[],
+    unit: "appends",
+    meaning: "Appends in one batch.",
+};
+
+/// Each is resent until the store answers.
+pub const COMMITS_IN_DOUBT: Metric = Metric {
+    name: "actum_commits_in_doubt_total",
+    kind: Kind::Counter,
+    labels: &[],
+    unit: "commits",
+    meaning: "Times the outcome of a commit was unknown and its batch had to be sent again.",
+};
+
+/// By this process.
+pub const EVENTS_APPENDED: Metric = Metric {
+    name: "actum_events_appended_total",
+    kind: Kind::Counter,
+    labels: &[],
+    unit: "events",
+    meaning: "Events that this process stored.",
+};
+
+/// As far as this process knows.
+pub const LOG_HEAD: Metric = Metric {
+    name: "actum_log_head",
+    kind: Kind::Gauge,
+    labels: &[],
+    unit: "events",
+    meaning: "The last position of the log that this process knows of.",
+};
+
+/// Reads by what became of them; see [`READ_OUTCOMES`].
+pub const READS: Metric = Metric {
+    name: "actum_reads_total",
+    kind: Kind::Counter,
+    labels: &["read_model", "outcome"],
+    unit: "reads",
+    meaning: "Reads of documents by what became of them.",
+};
+
+/// Waiting for the position and loading the document.
+pub const READ_SECONDS: Metric = Metric {
+    name: "actum_read_seconds",
+    kind: SECONDS,
+    labels: &["read_model"],
+    unit: "seconds",
+    meaning: "Time from a read's arrival to its answer.",
+};
+
+/// 0 in a process that does not own the partition.
+pub const SUBSCRIPTION_POSITION: Metric = Metric {
+    name: "actum_subscription_position",
+    kind: Kind::Gauge,
+    labels: &["subscription", "partition"],
+    unit: "events",
+    meaning: "The position up to which a partition that this process owns has applied the log.",
+};
+
+/// 0 in a process that does not own the partition: sum them up.
+pub const SUBSCRIPTION_LAG_EVENTS: Metric = Metric {
+    name: "actum_subscription_lag_events",
+    kind: Kind::Gauge,
+    labels: &["subscription", "partition"],
+    unit: "events",
+    meaning: "Positions from there to the head of the log.",
+};
+
+/// 0 in a process that does not own the partition.
+pub const SUBSCRIPTION_LAG_SECONDS: Metric = Metric {
+    name: "actum_subscription_lag_seconds",
+    kind: Kind::Gauge,
+    labels: &["subscription", "partition"],
+    unit: "seconds",
+    meaning: "Age of the oldest event that a partition follows and has not taken in.",
+};
+
+/// 0 in a process that does not own the partition: sum them up.
+pub const SUBSCRIPTION_PARKED_KEYS: Metric = Metric {
+    name: "actum_subscription_parked_keys",
+    kind: Kind::Gauge,
+    labels: &["subscription", "partition"],
+    unit: "keys",
+    meaning: "Keys that stand still at an event that cannot be applied.",
+};
+
+/// By this process.
+pub const SUBSCRIPTION_EVENTS: Metric = Metric {
+    name: "actum_subscription_events_total",
+    kind: Kind::Counter,
+    labels: &["subscription", "partition"],
+    unit: "events",
+    meaning: "Events that this process applied.",
+};
+
+/// By this process.
+pub const SUBSCRIPTION_SAVES: Metric = Metric {
+    name: "actum_subscription_saves_total",
+    kind: Kind::Counter,
+    labels: &["subscription", "partition"],
+    unit: "saves",
+    meaning: "Transactions in which this process stored changes and checkpoint.",
+};
+
+/// See [`SUBSCRIPTION_STATES`].
+pub const SUBSCRIPTION_STATE: Metric = Metric {
+    name: "actum_subscription_state",
+    kind: Kind::Gauge,
+    labels: &["subscription", "partition", "state"],
+    unit: "bool",
+    meaning: "1 for the state that a partition is in, in this process, and 0 for the others.",
+};
+
+/// All there is.
+pub const ALL: [Metric; 18] = [
+    COMMANDS,
+    COMMAND_SECONDS,
+    COMMANDS_IN_FLIGHT,
+    LIVE_AGGREGATES,
+    COMMIT_SECONDS,
+    COMMIT_APPENDS,
+    COMMITS_IN_DOUBT,
+    EVENTS_APPENDED,
+    LOG_HEAD,
+    READS,
+    READ_SECONDS,
+    SUBSCRIPTION_POSITION,
+    SUBSCRIPTION_LAG_EVENTS,
+    SUBSCRIPTION_LAG_SECONDS,
+    SUBSCRIPTION_PARKED_KEYS,
+    SUBSCRIPTION_EVENTS,
+    SUBSCRIPTION_SAVES,
+    SUBSCRIPTION_STATE,
+];
+
+/// Tells the recorder what each metric means.
+pub(crate) fn describe() {
+    for Metric { name, kind, unit, meaning, .. } in ALL {
+        let unit = Unit::from_string(unit).unwrap_or(Unit::Count);
+        match kind {
+            Kind::Counter => describe_counter!(name, unit, meaning),
+            Kind::Gauge => describe_gauge!(name, unit, meaning),
+            Kind::Histogram { .. } => describe_histogram!(name, unit, meaning),
+        }
+    }
+}

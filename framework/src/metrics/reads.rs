@@ -1,0 +1,53 @@
+//! What is measured of the reads of one read model.
+
+use std::time::Instant;
+
+use metrics::{Counter, Histogram, counter, histogram};
+
+use super::{READ_SECONDS, READS};
+use crate::error::ReadError;
+
+/// What can become of a read: the values of the label `outcome`.
+pub const OUTCOMES: [&str; 7] =
+    ["found", "not_found", "not_yet", "halted", "unavailable", "overloaded", "stopping"];
+
+/// The handles, made once for each read model.
+pub(crate) struct ReadMetrics {
+    /// As [`OUTCOMES`].
+    outcomes: [Counter; OUTCOMES.len()],
+    seconds: Histogram,
+}
+
+impl ReadMetrics {
+    pub(crate) fn new(model: &'static str) -> Self {
+        Self {
+            outcomes: OUTCOMES
+                .map(|outcome| counter!(READS.name, "read_model" => model, "outcome" => outcome)),
+            seconds: histogram!(READ_SECONDS.name, "read_model" => model),
+        }
+    }
+
+    pub(crate) fn answered<T>(&self, arrived: Instant, answer: &Result<T, ReadError>) {
+        let outcome = outcome(answer);
+        let index = OUTCOMES.iter().position(|name| *name == outcome);
+        if let Some(counter) = index.and_then(|index| self.outcomes.get(index)) {
+            counter.increment(1);
+        }
+        self.seconds.record(arrived.elapsed());
+    }
+}
+
+fn outcome<T>(answer: &Result<T, ReadError>) -> &'static str {
+    match answer {
+        Ok(_) => "found",
+        Err(ReadError::NotFound { .. } | ReadError::InvalidId(_)) => "not_found",
+        Err(ReadError::NotYet { .. }) => "not_yet",
+        Err(ReadError::Halted { .. }) => "halted",
+        Err(ReadError::Unavailable(_)) => "unavailable",
+        Err(ReadError::Overloaded(_)) => "overloaded",
+        // What is not registered has no metrics, and only streams are lost.
+        Err(ReadError::Stopping | ReadError::NotRegistered(_) | ReadError::Lost { .. }) => {
+            "stopping"
+        }
+    }
+}

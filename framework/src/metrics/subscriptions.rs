@@ -1,0 +1,79 @@
+//! What is measured of one partition of a read model or projection.
+
+use metrics::{Counter, Gauge, counter, gauge};
+
+use super::{
+    SUBSCRIPTION_EVENTS, SUBSCRIPTION_LAG_EVENTS, SUBSCRIPTION_LAG_SECONDS,
+    SUBSCRIPTION_PARKED_KEYS, SUBSCRIPTION_POSITION, SUBSCRIPTION_SAVES, SUBSCRIPTION_STATE,
+};
+
+/// How a partition can be doing: the values of the label `state`.
+pub const STATES: [&str; 7] =
+    ["catching_up", "live", "rebuilding", "parked", "halted", "standby", "stopped"];
+
+type Label = (&'static str, String);
+
+fn labels(subscription: &str, partition: u32) -> [Label; 2] {
+    [("subscription", subscription.to_owned()), ("partition", partition.to_string())]
+}
+
+/// What is counted while it works.
+pub(crate) struct WorkMetrics {
+    pub(crate) events: Counter,
+    pub(crate) saves: Counter,
+}
+
+impl WorkMetrics {
+    pub(crate) fn new(subscription: &str, partition: u32) -> Self {
+        let labels = labels(subscription, partition);
+        Self {
+            events: counter!(SUBSCRIPTION_EVENTS.name, &labels),
+            saves: counter!(SUBSCRIPTION_SAVES.name, &labels),
+        }
+    }
+}
+
+/// How it stands, as it is looked at from outside.
+pub(crate) struct SubscriptionMetrics {
+    position: Gauge,
+    lag_events: Gauge,
+    lag_seconds: Gauge,
+    parked_keys: Gauge,
+    /// As [`STATES`].
+    states: [Gauge; STATES.len()],
+}
+
+impl SubscriptionMetrics {
+    pub(crate) fn new(subscription: &str, partition: u32) -> Self {
+        let labels = labels(subscription, partition);
+        let state = |state: &'static str| {
+            let [subscription, partition] = labels.clone();
+            gauge!(SUBSCRIPTION_STATE.name, &[subscription, partition, ("state", state.to_owned())])
+        };
+        Self {
+            position: gauge!(SUBSCRIPTION_POSITION.name, &labels),
+            lag_events: gauge!(SUBSCRIPTION_LAG_EVENTS.name, &labels),
+            lag_seconds: gauge!(SUBSCRIPTION_LAG_SECONDS.name, &labels),
+            parked_keys: gauge!(SUBSCRIPTION_PARKED_KEYS.name, &labels),
+            states: STATES.map(state),
+        }
+    }
+
+    /// As it is now.
+    pub(crate) fn observe(
+        &self,
+        position: u64,
+        lag_events: u64,
+        lag_seconds: f64,
+        parked_keys: usize,
+        state: &str,
+    ) {
+        self.position.set(position as f64);
+        self.lag_events.set(lag_events as f64);
+        self.lag_seconds.set(lag_seconds);
+        self.parked_keys.set(parked_keys as f64);
+        for (name, gauge) in STATES.iter().zip(&self.states) {
+            gauge.set(f64::from(u8::from(*name == state)));
+        }
+    }
+}

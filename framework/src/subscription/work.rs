@@ -1,0 +1,55 @@
+//! What a partition tells of its work: written by who does it, read by who asks how it goes.
+
+use std::fmt::Display;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use crate::checkpoint::PartitionId;
+use crate::metrics::WorkMetrics;
+
+/// Of one partition, in one process.
+pub(crate) struct Work {
+    metrics: WorkMetrics,
+    parked_keys: AtomicUsize,
+    last_error: Mutex<Option<(Instant, String)>>,
+}
+
+impl Work {
+    pub(crate) fn new(id: &PartitionId) -> Self {
+        Self {
+            metrics: WorkMetrics::new(&id.model, id.number),
+            parked_keys: AtomicUsize::new(0),
+            last_error: Mutex::new(None),
+        }
+    }
+
+    /// So many events more.
+    pub(crate) fn applied(&self, events: usize) {
+        self.metrics.events.increment(events as u64);
+    }
+
+    /// Changes and checkpoint are stored once more.
+    pub(crate) fn saved(&self) {
+        self.metrics.saves.increment(1);
+    }
+
+    /// So many keys stand still now.
+    pub(crate) fn parked(&self, keys: usize) {
+        self.parked_keys.store(keys, Ordering::Relaxed);
+    }
+
+    /// Something went wrong, whether it was got over or not.
+    pub(crate) fn failed(&self, error: impl Display) {
+        let error = Some((Instant::now(), error.to_string()));
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+
+    pub(crate) fn parked_keys(&self) -> usize {
+        self.parked_keys.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn last_error(&self) -> Option<(Instant, String)> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
