@@ -103,8 +103,12 @@ impl Connection {
 
     async fn execute(&mut self, sql: &'static str) -> Outcome {
         match self {
-            Self::Sqlite(connection) => drop(sqlx::query(sql).execute(connection).await?),
-            Self::Postgres(connection) => drop(sqlx::query(sql).execute(connection).await?),
+            Self::Sqlite(connection) => {
+                sqlx::query(sql).execute(connection).await?;
+            }
+            Self::Postgres(connection) => {
+                sqlx::query(sql).execute(connection).await?;
+            }
         }
         Ok(())
     }
