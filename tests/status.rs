@@ -115,13 +115,15 @@ async fn what_follows_the_log_is_live(store: impl Store) {
     assert_eq!((status.log.log_id, status.log.epoch), (identity.log_id, identity.epoch));
     assert_eq!((status.log.head.0, &status.log.trouble), (5, &None));
     let events = subscription(&status, "events");
-    assert_eq!((events.version, events.is_in_this_program), (1, true));
+    assert_eq!((events.version, events.serves, events.is_in_this_program), (1, Some(true), true));
     assert_eq!((events.parked_keys, events.parked.len()), (Some(0), 0));
     for partition in &events.partitions {
         assert_eq!((partition.owner, partition.is_owned_here), (Some(status.process), true));
         assert_eq!(partition.position, Some(status.log.head));
         assert_eq!((&partition.seconds_left, &partition.last_error), (&None, &None));
     }
+    let safe = [("synchronous", "2"), ("synchronous_commit", "on")];
+    assert!(safe.iter().any(|(name, value)| status.settings.get(name).is_some_and(|v| v == value)));
     let json = serde_json::to_value(&status).unwrap();
     assert_eq!(json["subscriptions"][0]["partitions"][0]["state"], "live");
     assert!(json["at"].as_str().unwrap().ends_with('Z'), "{json}");

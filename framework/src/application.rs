@@ -292,7 +292,11 @@ impl ApplicationBuilder {
     pub async fn start(self) -> Result<Application, StartError> {
         crate::metrics::describe();
         let arbiters = Arc::new(Arbiters::start(self.settings.arbiters)?);
-        let head = self.store.head().await?;
+        let (head, identity) = (self.store.head().await?, self.store.identity());
+        for (setting, value) in self.store.settings() {
+            tracing::info!(setting, value, "the store's setting");
+        }
+        tracing::info!(log_id = %identity.log_id, epoch = identity.epoch, %head, "the log");
         let tailing = Arc::clone(&arbiters);
         let spawn = move |task| tailing.spawn(0, task);
         let tail = Tail::start(Arc::clone(&self.store), head, TailSettings::default(), spawn);

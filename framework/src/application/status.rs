@@ -41,7 +41,8 @@ impl Application {
         }
         let identity = inner.store.identity();
         let log = LogStatus { log_id: identity.log_id, epoch: identity.epoch, head, trouble };
-        Status { process: inner.process, at: now, log, subscriptions }
+        let settings = inner.store.settings();
+        Status { process: inner.process, at: now, log, settings, subscriptions }
     }
 }
 

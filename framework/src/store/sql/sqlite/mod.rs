@@ -15,6 +15,7 @@ mod schema;
 mod versions;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ pub struct SqliteStore {
     leases: Leases,
     identity: LogIdentity,
     place: Arc<str>,
+    settings: BTreeMap<&'static str, String>,
 }
 
 impl SqliteStore {
@@ -119,6 +121,10 @@ impl EventStore for SqliteStore {
 
     fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
         self.head.clone()
+    }
+
+    fn settings(&self) -> BTreeMap<&'static str, String> {
+        self.settings.clone()
     }
 
     fn is_sole_writer(&self) -> bool {
