@@ -25,8 +25,7 @@ pub struct Status {
     pub at: OffsetDateTime,
     /// The log.
     pub log: LogStatus,
-    /// What the database's promises depend on, as read back when the store was opened, and where it
-    /// is.
+    /// What the database's promises depend on, as read back when the store was opened.
     pub settings: BTreeMap<&'static str, String>,
     /// Each version of each read model and projection, by name and version.
     pub subscriptions: Vec<SubscriptionStatus>,

@@ -225,7 +225,6 @@ pub(super) async fn open(options: PostgresOptions) -> Result<PostgresStore, Star
     signals::start(&opening, &connections);
     let (place, head) = (Arc::clone(&opening.place), opening.head.subscribe());
     let trouble = opening.trouble.subscribe();
-    opening.settings.note("place", &opening.place);
     let settings = opening.settings.all();
     Ok(PostgresStore { committer, connections, identity, head, trouble, place, settings })
 }

@@ -143,8 +143,7 @@ pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartErr
     let (raised, head) = watch::channel(head);
     let committer = Committer::start(Arc::new(raised), move || writer)?;
     let readers = open_readers(&opening).await?;
-    let place: Arc<str> = opening.path().display().to_string().into();
-    opening.settings.note("place", &place);
+    let place = opening.path().display().to_string().into();
     let settings = opening.settings.all();
     Ok(SqliteStore { committer, head, readers, leases, identity, place, settings })
 }
