@@ -151,7 +151,30 @@ async fn a_read_says_so_when_its_position_does_not_come() {
     let bank = bank.start().await.unwrap();
     post(&bank, "/accounts", json!({ "id": "42", "owner": "Ada", "currency": "EUR" })).await;
     for path in ["balance", "credit-limit"] {
-        get(&bank, &format!("/accounts/42/{path}?after=1000")).await.is_problem(504, "not_yet");
+        let late = get(&bank, &format!("/accounts/42/{path}?after=1000")).await;
+        late.is_problem(504, "not_yet");
+        assert_eq!((&late.json()["wanted"], &late.json()["reached"]), (&json!(1000), &json!(1)));
+    }
+}
+
+#[actix_web::test]
+async fn a_read_says_how_fresh_it_is_and_waits_no_longer_than_asked() {
+    let bank = bank_with_account().await;
+    post(&bank, "/accounts", json!({ "id": "43", "owner": "Bob", "currency": "EUR" })).await;
+    for path in ["", "/balance", "/credit-limit"] {
+        let path = format!("/accounts/42{path}");
+        let answer = get(&bank, &format!("{path}?after=2&within=60000")).await;
+        assert_eq!((answer.status.as_u16(), answer.header("actum-position")), (200, Some("2")));
+        assert_eq!(answer.json()["position"], 2);
+        // The application itself would wait for seconds.
+        let late = get(&bank, &format!("{path}?within=30&after=3")).await;
+        late.is_problem(504, "not_yet");
+        assert_eq!((&late.json()["wanted"], &late.json()["reached"]), (&json!(3), &json!(2)));
+        let detail = late.json()["detail"].to_string();
+        assert!(detail.contains("after 30ms"), "{detail}");
+        for query in ["within=0", "within=-1", "within=x", "within=", "after=x", "before=1"] {
+            get(&bank, &format!("{path}?{query}")).await.is_problem(400, "invalid_query");
+        }
     }
 }
 

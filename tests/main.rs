@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod bank;
+mod bank_events;
 mod bank_faults;
 mod bank_input;
 mod bank_program;
@@ -16,6 +17,7 @@ mod disk;
 mod document_keys;
 mod faults;
 mod http;
+mod live;
 mod metrics;
 mod oracle;
 mod overload;
@@ -24,6 +26,7 @@ mod process;
 mod proxy;
 mod read_models;
 mod sqlite;
+mod sse;
 mod status;
 mod tidy;
 mod versions;

@@ -225,7 +225,7 @@ async fn without_its_database_it_tells_what_is_known_here() {
     assert!(status.log.trouble.is_some(), "{status:?}");
     assert_eq!(status.log.head.0, 3);
     let events = subscription(&status, "events");
-    assert_eq!((events.serves, events.parked_keys), (None, None));
+    assert_eq!((events.serves, events.parked_keys), (Some(true), None));
     assert!(each(&status, "events", |p| p.is_owned_here && p.position.map(|p| p.0) == Some(3)));
     server.start().await;
     until(&app, |status| status.log.trouble.is_none()).await;

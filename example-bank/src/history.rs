@@ -29,8 +29,9 @@ pub(crate) struct HistoryPage {
     next: Option<StreamVersion>,
 }
 
+/// One event, as its stream shows it too.
 #[derive(Serialize)]
-struct Entry {
+pub(crate) struct Entry {
     version: StreamVersion,
     position: GlobalPosition,
     r#type: String,
@@ -62,9 +63,9 @@ pub(crate) async fn history(
     Ok(Json(HistoryPage { events, next }))
 }
 
-type Envelope = EventEnvelope<AccountEvent>;
+pub(crate) type Envelope = EventEnvelope<AccountEvent>;
 
-async fn read(
+pub(crate) async fn read(
     app: &App,
     id: &str,
     after: StreamVersion,
@@ -74,7 +75,7 @@ async fn read(
 }
 
 impl Entry {
-    fn of(envelope: &Envelope) -> Result<Self, Problem> {
+    pub(crate) fn of(envelope: &Envelope) -> Result<Self, Problem> {
         let data = RawValue::from_string(envelope.payload.clone());
         let recorded_at = envelope.recorded_at.format(&Rfc3339);
         Ok(Self {

@@ -3,18 +3,19 @@
 //! A handler reads its input, asks the application and answers; rules about money stand in
 //! `account.rs`, and how errors look on the wire in `actum::web`.
 
-use actix_web::web::{Data, Json, Path, Query, ServiceConfig, get, post, put};
+use actix_web::web::{Data, Json, Path, ServiceConfig, get, post, put};
 use actum::web::{
-    CommandAnswer, IdempotencyKey, NoBody, Object, Problem, RefusalCode, resource, strict_input,
+    CommandAnswer, DocumentAnswer, Freshness, IdempotencyKey, NoBody, Object, Problem, RefusalCode,
+    resource, strict_input,
 };
-use actum::{Application, GlobalPosition, ReadError, ReadModel};
+use actum::{Application, Document, ReadError};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::account::{Account, AccountCommand, Refusal};
 use crate::balance::Balance;
 use crate::credit_limit::CreditLimit;
-use crate::{health, history, status};
+use crate::{events, health, history, status};
 
 /// The bank's routes on this application, for `App::configure`.
 pub fn routes(app: Application) -> impl FnOnce(&mut ServiceConfig) + Clone {
@@ -36,6 +37,7 @@ pub fn routes(app: Application) -> impl FnOnce(&mut ServiceConfig) + Clone {
             )
             .service(resource("/accounts/{id}/balance", "GET").route(get().to(balance)))
             .service(resource("/accounts/{id}/history", "GET").route(get().to(history::history)))
+            .service(resource("/accounts/{id}/events", "GET").route(get().to(events::events)))
             .service(resource("/status", "GET").route(get().to(status::status)))
             .service(resource("/health/live", "GET").route(get().to(health::live)))
             .service(resource("/health/ready", "GET").route(get().to(health::ready)));
@@ -140,23 +142,6 @@ async fn carry_out(
     Ok(CommandAnswer::done(id.into_inner(), committed))
 }
 
-/// `?after=<position>`: answer only what reflects the log up to there, and wait for it.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct After {
-    #[serde(default)]
-    after: GlobalPosition,
-}
-
-/// A document with the account it is about and the position it reflects.
-#[derive(Serialize)]
-struct Shown<T> {
-    id: String,
-    #[serde(flatten)]
-    document: T,
-    position: GlobalPosition,
-}
-
 #[derive(Serialize)]
 struct Limits {
     granted: i64,
@@ -167,30 +152,21 @@ struct Limits {
 async fn balance(
     app: App,
     id: Path<String>,
-    query: Query<After>,
-) -> Result<Json<Shown<Balance>>, Problem> {
-    let (document, position) = read::<Balance>(&app, &id, query.after).await?;
-    Ok(Json(Shown { id: id.into_inner(), document, position }))
+    freshness: Freshness,
+) -> Result<DocumentAnswer<Balance>, Problem> {
+    let document = freshness.read(&app, &id).await.map_err(unknown_account)?;
+    Ok(DocumentAnswer::of(id.into_inner(), document))
 }
 
 async fn credit_limit(
     app: App,
     id: Path<String>,
-    query: Query<After>,
-) -> Result<Json<Shown<Limits>>, Problem> {
-    let (limit, position) = read::<CreditLimit>(&app, &id, query.after).await?;
+    freshness: Freshness,
+) -> Result<DocumentAnswer<Limits>, Problem> {
+    let limit = freshness.read::<CreditLimit>(&app, &id).await.map_err(unknown_account)?;
     let (granted, used, available) = (limit.granted, limit.used(), limit.available());
-    let document = Limits { granted, used, available };
-    Ok(Json(Shown { id: id.into_inner(), document, position }))
-}
-
-async fn read<M: ReadModel>(
-    app: &Application,
-    id: &str,
-    after: GlobalPosition,
-) -> Result<(M, GlobalPosition), Problem> {
-    let document = app.read_after::<M>(id, after).await.map_err(unknown_account)?;
-    Ok((document.body, document.position))
+    let body = Limits { granted, used, available };
+    Ok(DocumentAnswer::of(id.into_inner(), Document { body, position: limit.position }))
 }
 
 /// An account nobody opened is the same problem to whoever asks and to whoever commands.

@@ -8,6 +8,7 @@ pub mod account;
 pub mod balance;
 mod cli;
 pub mod credit_limit;
+mod events;
 mod health;
 mod history;
 mod http;

@@ -4,10 +4,11 @@
 //! `curl localhost:8080/accounts/42/credit -H 'Content-Type: application/json' -d '{"amount": 1250}'`
 //! and `curl localhost:8080/accounts/42`. Test it: the same with `cargo test`.
 
-use actix_web::web::{Data, Json, Path, Query, get, post};
+use actix_web::web::{Data, Json, Path, get, post};
 use actix_web::{App, HttpServer};
-use actum::web::{CommandAnswer, IdempotencyKey, Problem, RefusalCode, resource, strict_input};
-use actum::{Aggregate, Application, EventEnvelope, Fold, GlobalPosition, ReadModel, Sources};
+use actum::web::{CommandAnswer, DocumentAnswer, Freshness, IdempotencyKey, Problem, RefusalCode};
+use actum::web::{resource, strict_input};
+use actum::{Aggregate, Application, EventEnvelope, Fold, ReadModel, Sources};
 use serde::{Deserialize, Serialize};
 
 // The aggregate: what can be asked, what can have happened, why not.
@@ -96,12 +97,6 @@ struct Amount {
     amount: u32,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct After {
-    after: GlobalPosition,
-}
-
 type Answer<T = CommandAnswer> = Result<T, Problem>;
 type Bank = Data<Application>;
 
@@ -117,8 +112,9 @@ async fn withdraw(app: Bank, id: Path<String>, key: IdempotencyKey, body: Json<A
     Ok(CommandAnswer::done(id.into_inner(), committed))
 }
 
-async fn balance(app: Bank, id: Path<String>, query: Query<After>) -> Answer<Json<Balance>> {
-    Ok(Json(app.read_after::<Balance>(&id, query.after).await?.body))
+async fn balance(app: Bank, id: Path<String>, how: Freshness) -> Answer<DocumentAnswer<Balance>> {
+    let document = how.read(&app, &id).await?;
+    Ok(DocumentAnswer::of(id.into_inner(), document))
 }
 
 #[actix_web::main]

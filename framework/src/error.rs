@@ -2,7 +2,7 @@
 //!
 //! [`StoreError`]: the log could not be read, or a side table not written. [`CommandError`]: a
 //! command was not carried out, or it is not known whether. [`ReadError`]: a read model could not
-//! answer. [`StartError`]: the application did not start. No variant carries a secret.
+//! answer. [`OperationError`]: an operator's request was not carried out. [`StartError`]: the application did not start. No variant carries a secret.
 
 use std::time::Duration;
 
@@ -164,8 +164,8 @@ pub enum ReadError {
     /// The store did not answer. Retry after a pause (503).
     #[error(transparent)]
     Unavailable(#[from] StoreError),
-    /// Too many reads wait. Retry after a pause (503).
-    #[error("overloaded: too many reads wait for {0}")]
+    /// Too many reads wait, or too many live streams are open. Retry after a pause (503).
+    #[error("overloaded: too many read or follow {0}")]
     Overloaded(&'static str),
     /// The read model was not registered with the application. A programmer's mistake (500).
     #[error("the read model {0} is not registered: add .read_model::<…>() to the builder")]
@@ -173,9 +173,47 @@ pub enum ReadError {
     /// The id cannot name an aggregate (400).
     #[error(transparent)]
     InvalidId(#[from] InvalidStreamId),
+    /// Changes came faster than they were taken, and some were dropped. Read anew what you keep (503).
+    #[error("changes of {model} after position {after} were lost: they were not taken in time")]
+    Lost {
+        /// The read model.
+        model: &'static str,
+        /// The last change that was not lost.
+        after: GlobalPosition,
+    },
     /// The application is stopping (503).
     #[error("the application is stopping")]
     Stopping,
+}
+
+/// What was asked of a running read model or projection was not done.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum OperationError {
+    /// Nothing has this name, or not this version. Look at the names in the status (404).
+    #[error("no read model or projection is known as {name}")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+    },
+    /// The version has not caught up yet: reads would go back in time. Ask again later (409).
+    #[error("{name} has saved up to position {position}, the log ends at {head}")]
+    Behind {
+        /// The version.
+        name: String,
+        /// Where it is.
+        position: GlobalPosition,
+        /// Where it has to be.
+        head: GlobalPosition,
+    },
+    /// The version serves: let another one serve before this one is dropped (409).
+    #[error("{name} serves; let another version serve first")]
+    Serves {
+        /// The version.
+        name: String,
+    },
+    /// The store did not answer. Retry after a pause (503).
+    #[error(transparent)]
+    Unavailable(#[from] StoreError),
 }
 
 /// The application or its store did not start; nothing was changed.
@@ -230,6 +268,16 @@ pub enum StartError {
     /// The store did not answer, or a checkpoint does not fit the log.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What is to replace a version has another name, or no greater version.
+    #[error("{name}@{version} cannot replace {old}: it needs the same name and a greater version")]
+    NoSuccessor {
+        /// The name of the read model or projection.
+        name: &'static str,
+        /// Its version.
+        version: u32,
+        /// The versioned name of what it should replace.
+        old: String,
+    },
     /// The operating system did not give a thread.
     #[error("a thread could not be started: {0}")]
     Thread(String),

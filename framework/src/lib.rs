@@ -8,7 +8,8 @@
 //! * `sqlite` (default): `SqliteStore`, the embedded database.
 //! * `postgres`: `PostgresStore`, for several processes on one log.
 //! * `postgres-tls`: the same over TLS, with `?sslmode=require` or stricter in its URL.
-//! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header and answers.
+//! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header, answers that
+//!   say how fresh they are, server-sent events.
 //! * `testing`: the module `testing`: `Scenario`, the conformance suite for stores, mocks and faults.
 
 mod actor;
@@ -29,6 +30,7 @@ mod event;
 mod event_store;
 mod guard;
 mod lease;
+mod live;
 pub mod metrics;
 mod parking;
 mod read_model;
@@ -42,6 +44,7 @@ mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod version;
+mod versions;
 #[cfg(feature = "actix-web")]
 pub mod web;
 
@@ -52,13 +55,14 @@ pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, Encoded, EventCodec, Upcaster};
 pub use command::{CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_COMMAND_ID_BYTES};
 pub use document::{DocumentBatch, DocumentStore, Store};
-pub use error::{BoxError, CommandError, ReadError, StartError, StoreError};
+pub use error::{BoxError, CommandError, OperationError, ReadError, StartError, StoreError};
 pub use event::{EventEnvelope, Metadata, NewEvent, RecordedEvent};
 pub use event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_APPEND_BYTES,
     MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
 };
 pub use lease::{Lease, LeaseStore};
+pub use live::{Changed, LiveChanges, LiveDocument, LiveEvents};
 pub use parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
 pub use read_model::{Document, Fold, MAX_KEY_BYTES, ReadModel, Sources};
 pub use settings::Settings;
@@ -76,7 +80,7 @@ pub use store::sql::sqlite::{SqliteOptions, SqliteStore};
 pub use stream::{
     ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_ID_BYTES, StreamId, StreamVersion,
 };
-pub use version::{Version, VersionStore};
+pub use version::{Comparison, Difference, Version, VersionStore};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -25,6 +25,12 @@ pub struct Settings {
     pub conflict_retries: u32,
     /// How long a read waits for its read model before it answers `NotYet`. Default 5 s.
     pub read_within: Duration,
+    /// How many live streams may be open: of events, of documents, of changes; beyond it
+    /// `Overloaded`. Default 1,024.
+    pub live_streams: usize,
+    /// Whether a new version of a read model or projection serves as soon as it has caught up.
+    /// Default true; if not, `Application::serve_version` says when.
+    pub switch_by_itself: bool,
     /// How long shutdown waits for queued commands. Default 30 s.
     pub drain_within: Duration,
 }
@@ -40,6 +46,8 @@ impl Default for Settings {
             answer_within: Duration::from_secs(30),
             conflict_retries: 16,
             read_within: Duration::from_secs(5),
+            live_streams: 1024,
+            switch_by_itself: true,
             drain_within: Duration::from_secs(30),
         }
     }

@@ -3,6 +3,8 @@
 //! A new version is built beside the one that serves. Which one serves is one row, so a switch is
 //! atomic; an old version is kept, and goes on, until it is dropped.
 
+use std::fmt;
+
 use async_trait::async_trait;
 
 use crate::error::StoreError;
@@ -16,6 +18,50 @@ pub struct Version {
     pub partitions: u32,
     /// Whether reads are answered from it.
     pub is_serving: bool,
+    /// Whether it serves or once did: one that was switched away from does not return by itself.
+    pub has_served: bool,
+}
+
+/// What a rebuild changed: the documents, or rows, of the version that serves beside the new ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Comparison {
+    /// How many the old version has.
+    pub old_documents: u64,
+    /// How many the new version has.
+    pub new_documents: u64,
+    /// How many are equal in both.
+    pub equal: u64,
+    /// How many are not, or are only in one, or changed all the time while they were looked at.
+    pub different: u64,
+    /// Some of those.
+    pub differences: Vec<Difference>,
+}
+
+/// What two versions make of one key.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Difference {
+    /// The key.
+    pub key: String,
+    /// In the old version, if it is there, as the new one shows it.
+    pub old: Option<String>,
+    /// In the new version, if it is there.
+    pub new: Option<String>,
+}
+
+impl fmt::Display for Comparison {
+    /// One line of counts, and one for each of the differences.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { old_documents, new_documents, equal, different, differences } = self;
+        write!(
+            f,
+            "old: {old_documents}, new: {new_documents}, {equal} equal, {different} different"
+        )?;
+        let side = |text: &Option<String>| text.clone().unwrap_or_else(|| "nothing".to_owned());
+        for Difference { key, old, new } in differences {
+            write!(f, "\n  {key:?}: old {}, new {}", side(old), side(new))?;
+        }
+        Ok(())
+    }
 }
 
 /// A store of versions.

@@ -19,7 +19,6 @@ const LAYERS: [&[&str]; 5] = [
         "document",
         "snapshot",
         "lease",
-        "version",
         "settings",
         "status",
         "sources",
@@ -30,7 +29,7 @@ const LAYERS: [&[&str]; 5] = [
         "sql",
     ],
     &["store", "publishers"],
-    &["actor", "subscription", "projector"],
+    &["actor", "subscription", "projector", "versions", "live"],
     &["application", "web", "testing", "lib"],
 ];
 const STORES: usize = 2;

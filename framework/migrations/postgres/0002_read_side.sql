@@ -84,9 +84,11 @@ CREATE TABLE actum.versions (
     version     bigint  NOT NULL,
     partitions  bigint  NOT NULL,
     is_serving  boolean NOT NULL,
+    has_served  boolean NOT NULL,  -- it serves, or did once
     is_dropping boolean NOT NULL DEFAULT false,
     PRIMARY KEY (name, version),
-    CHECK (NOT (is_serving AND is_dropping))
+    CHECK (NOT (is_serving AND is_dropping)),
+    CHECK (has_served OR NOT is_serving)
 );
 CREATE UNIQUE INDEX one_version_serves ON actum.versions (name) WHERE is_serving;
 
@@ -211,7 +213,7 @@ BEGIN
     AND EXISTS (SELECT FROM actum.versions AS next WHERE next.name = serve_version.name
                 AND next.version = to_version AND NOT next.is_dropping);
     IF FOUND THEN
-        UPDATE actum.versions AS v SET is_serving = true
+        UPDATE actum.versions AS v SET is_serving = true, has_served = true
         WHERE v.name = serve_version.name AND v.version = to_version;
     END IF;
     RETURN EXISTS (SELECT FROM actum.versions AS v WHERE v.name = serve_version.name

@@ -64,8 +64,10 @@ CREATE TABLE versions (
     version     INTEGER NOT NULL,
     partitions  INTEGER NOT NULL,
     is_serving  INTEGER NOT NULL,
+    has_served  INTEGER NOT NULL,  -- it serves, or did once
     is_dropping INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (name, version),
-    CHECK (NOT (is_serving AND is_dropping))
+    CHECK (NOT (is_serving AND is_dropping)),
+    CHECK (has_served OR NOT is_serving)
 ) STRICT, WITHOUT ROWID;
 CREATE UNIQUE INDEX one_version_serves ON versions (name) WHERE is_serving;

@@ -10,7 +10,7 @@ use metrics::{Gauge, gauge};
 use time::OffsetDateTime;
 use tokio::time::{sleep, timeout};
 
-use super::Inner;
+use super::running::Running;
 use crate::actor::read_model::{Progress, ReadModelControl, State};
 use crate::checkpoint::PartitionId;
 use crate::document::Store;
@@ -67,12 +67,12 @@ impl Observer {
     }
 
     /// Looks once.
-    async fn look(&self, inner: &Inner) {
+    async fn look(&self, inner: &Running) {
         let head = *inner.store.watch_head().borrow();
         self.head.set(head.0 as f64);
         self.in_flight.set(inner.admission.inside() as f64);
         inner.routers.values().for_each(|router| router.observe());
-        for control in inner.read_models.values() {
+        for control in &inner.read_side {
             for (id, progress) in partitions(&**control) {
                 let Some(observed) = self.partitions.get(&id) else { continue };
                 let position = progress.applied;
@@ -82,7 +82,8 @@ impl Observer {
                     true => timeout(ASK_WITHIN, asked).await.ok().and_then(Result::ok),
                     false => Some(None),
                 };
-                observed.look(&progress, head, since, inner.clock.now());
+                let state = state(&progress, inner.serves(&**control));
+                observed.look(&progress, state, head, since, inner.clock.now());
             }
         }
     }
@@ -93,11 +94,11 @@ impl Observed {
     fn look(
         &self,
         progress: &Progress,
+        state: SubscriptionState,
         head: GlobalPosition,
         since: Option<Option<OffsetDateTime>>,
         now: OffsetDateTime,
     ) {
-        let state = state(progress, None);
         let mut movement = self.movement();
         if !progress.is_owner {
             *movement = Movement::default();
@@ -112,8 +113,8 @@ impl Observed {
 }
 
 /// Looks again and again, as long as somebody holds the application.
-pub(super) fn observe(inner: &Arc<Inner>) {
-    let weak: Weak<Inner> = Arc::downgrade(inner);
+pub(super) fn observe(inner: &Arc<Running>) {
+    let weak: Weak<Running> = Arc::downgrade(inner);
     inner.arbiters.spawn(0, async move {
         while let Some(inner) = weak.upgrade() {
             inner.observer.look(&inner).await;
@@ -132,8 +133,15 @@ pub(super) fn partitions(
     numbered.map(move |(number, progress)| (PartitionId::new(model.clone(), number), progress))
 }
 
-/// How a partition is doing in this process. `serves` says whether reads are answered from its
-/// version, if that is known.
+impl Running {
+    /// Whether reads are answered from its version, as far as this process knows.
+    pub(super) fn serves(&self, control: &dyn ReadModelControl) -> Option<bool> {
+        let switch = self.switches.get(control.name())?;
+        Some(*switch.serving().borrow() == control.version())
+    }
+}
+
+/// How a partition is doing in this process, whose version serves or not.
 pub(super) fn state(progress: &Progress, serves: Option<bool>) -> SubscriptionState {
     match progress.state {
         State::Halted { .. } => SubscriptionState::Halted,

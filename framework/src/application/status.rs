@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
+use super::Application;
 use super::observer::{age, partitions, state, waiting_since};
-use super::{Application, Inner};
+use super::running::Running;
 use crate::actor::read_model::Progress;
 use crate::checkpoint::PartitionId;
 use crate::error::StoreError;
@@ -14,7 +15,7 @@ use crate::event_store::Filter;
 use crate::parking::ParkedKey;
 use crate::status::{
     LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
-    SubscriptionState, SubscriptionStatus,
+    SubscriptionStatus,
 };
 use crate::stream::GlobalPosition;
 
@@ -46,23 +47,32 @@ impl Application {
     }
 }
 
-impl Inner {
+impl Running {
     /// What this program has, as far as it knows.
     fn here(&self, now: OffsetDateTime) -> Vec<SubscriptionStatus> {
-        let told = self.read_models.values().map(|control| {
+        let told = self.read_side.iter().map(|control| {
             let partitions = partitions(&**control);
+            let serves = self.serves(&**control);
+            let told = partitions.map(|(id, here)| self.partition(&id, here, serves, now));
             SubscriptionStatus {
+                serves,
                 is_in_this_program: true,
-                partitions: partitions.map(|(id, here)| self.partition(&id, here, now)).collect(),
+                partitions: told.collect(),
                 ..unknown(control.name(), control.version())
             }
         });
         told.collect()
     }
 
-    fn partition(&self, id: &PartitionId, here: Progress, now: OffsetDateTime) -> PartitionStatus {
+    fn partition(
+        &self,
+        id: &PartitionId,
+        here: Progress,
+        serves: Option<bool>,
+        now: OffsetDateTime,
+    ) -> PartitionStatus {
         let movement = self.observer.movement(id);
-        let state = state(&here, None);
+        let state = state(&here, serves);
         let last_error = here.last_error.map(|(at, error)| LastError {
             at: now - Instant::now().saturating_duration_since(at),
             error,
@@ -127,11 +137,6 @@ impl Inner {
         let filter = self.filter(&model);
         for (partition, owner) in subscription.partitions.iter_mut().zip(owners) {
             partition.owner = owner;
-            if subscription.serves == Some(false)
-                && partition.state == Some(SubscriptionState::CatchingUp)
-            {
-                partition.state = Some(SubscriptionState::Rebuilding);
-            }
             if partition.is_owned_here {
                 continue;
             }
@@ -151,7 +156,7 @@ impl Inner {
 
     /// What a model of this program follows.
     fn filter(&self, model: &str) -> Option<&Filter> {
-        let control = self.read_models.values().find(|control| control.versioned_name() == model);
+        let control = self.read_side.iter().find(|control| control.versioned_name() == model);
         control.map(|control| control.filter())
     }
 }

@@ -45,7 +45,9 @@ fn outcome<T>(answer: &Result<T, ReadError>) -> &'static str {
         Err(ReadError::Halted { .. }) => "halted",
         Err(ReadError::Unavailable(_)) => "unavailable",
         Err(ReadError::Overloaded(_)) => "overloaded",
-        // What is not registered has no metrics.
-        Err(ReadError::Stopping | ReadError::NotRegistered(_)) => "stopping",
+        // What is not registered has no metrics, and only streams are lost.
+        Err(ReadError::Stopping | ReadError::NotRegistered(_) | ReadError::Lost { .. }) => {
+            "stopping"
+        }
     }
 }

@@ -65,6 +65,11 @@ impl Tail {
         Subscription::new(Arc::clone(&self.hub), name.into(), filter, Cursor::after(after))
     }
 
+    /// Runs a task where the tail runs, for as long as the application does.
+    pub(crate) fn spawn(&self, task: Task) {
+        (self.hub.spawn)(task);
+    }
+
     /// Ends the tail and, with it, all subscriptions.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);

@@ -9,6 +9,7 @@ use actix_web::body::BoxBody;
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 /// An error on its way to the client, as `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,7 @@ pub struct Problem {
     detail: String,
     retry_after_s: Option<u32>,
     allow: Option<&'static str>,
+    members: Map<String, Value>,
 }
 
 #[derive(Serialize)]
@@ -27,6 +29,8 @@ struct Document<'a> {
     status: u16,
     detail: &'a str,
     code: &'static str,
+    #[serde(flatten)]
+    members: &'a Map<String, Value>,
 }
 
 /// The longest detail in characters: some messages quote what the client sent.
@@ -38,7 +42,7 @@ impl Problem {
     pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let detail = detail.into().chars().take(MAX_DETAIL_CHARS).collect();
-        Self { status, code, detail, retry_after_s: None, allow: None }
+        Self { status, code, detail, retry_after_s: None, allow: None, members: Map::new() }
     }
 
     /// Our mistake or the data's: logged in full, told without internals (500).
@@ -51,6 +55,13 @@ impl Problem {
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// Tells programs more: a member of the document besides the standard ones.
+    #[must_use]
+    pub fn member(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
         self
     }
 
@@ -87,6 +98,7 @@ impl ResponseError for Problem {
             status: self.status.as_u16(),
             detail: &self.detail,
             code: self.code,
+            members: &self.members,
         };
         let mut response = HttpResponse::build(self.status);
         if let Some(seconds) = self.retry_after_s {

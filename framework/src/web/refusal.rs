@@ -85,8 +85,11 @@ impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match &error {
             ReadError::NotFound { .. } => Self::new(404, "not_found", error.to_string()),
-            ReadError::NotYet { .. } => {
-                Self::new(504, "not_yet", error.to_string()).retry_after(RETRY_AFTER_S)
+            ReadError::NotYet { wanted, reached, .. } => {
+                Self::new(504, "not_yet", error.to_string())
+                    .member("wanted", wanted.0)
+                    .member("reached", reached.0)
+                    .retry_after(RETRY_AFTER_S)
             }
             ReadError::Halted { model, .. } => {
                 tracing::error!(%error, "a read was turned away");
@@ -94,6 +97,7 @@ impl From<ReadError> for Problem {
             }
             ReadError::Unavailable(store) => Self::of_store(store),
             ReadError::Overloaded(_) => Self::overloaded(),
+            ReadError::Lost { .. } => Self::for_now("lost", &error.to_string()),
             ReadError::NotRegistered(_) => Self::internal(&error),
             ReadError::InvalidId(invalid) => Self::new(400, "invalid_id", invalid.to_string()),
             ReadError::Stopping => Self::stopping(),

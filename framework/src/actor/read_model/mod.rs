@@ -21,6 +21,7 @@ mod ownership;
 mod read;
 mod resume;
 mod save;
+mod served;
 mod standby;
 mod term;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use uuid::Uuid;
 use self::actor::ReadModelActor;
 use self::handle::Partition;
 pub(crate) use self::handle::{Progress, ReadModelControl, ReadModelHandle, State};
+pub(crate) use self::served::Served;
 use super::Arbiters;
 use crate::checkpoint::PartitionId;
 use crate::document::Store;

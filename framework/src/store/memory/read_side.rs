@@ -191,8 +191,9 @@ impl VersionStore for MemoryStore {
     ) -> Result<Vec<Version>, StoreError> {
         let mut read_side = self.read_side();
         let versions = read_side.versions.entry(name.to_owned()).or_default();
-        let is_serving = !versions.values().any(|version| version.is_serving);
-        let new = Version { number: version, partitions, is_serving };
+        let is_first = !versions.values().any(|version| version.is_serving);
+        let (is_serving, has_served) = (is_first, is_first);
+        let new = Version { number: version, partitions, is_serving, has_served };
         versions.entry(version).or_insert(new);
         Ok(read_side.versions(name))
     }
@@ -210,6 +211,7 @@ impl VersionStore for MemoryStore {
         }
         for version in versions.values_mut() {
             version.is_serving = version.number == to;
+            version.has_served |= version.is_serving;
         }
         Ok(true)
     }

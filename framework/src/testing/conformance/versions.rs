@@ -9,8 +9,9 @@ use crate::parking::{ParkedChange, ParkedKey, SkippedEvent};
 use crate::stream::GlobalPosition;
 use crate::version::Version;
 
+/// One that no switch has touched yet.
 fn version(number: u32, partitions: u32, is_serving: bool) -> Version {
-    Version { number, partitions, is_serving }
+    Version { number, partitions, is_serving, has_served: is_serving }
 }
 
 /// The number of the one that serves.
@@ -65,6 +66,8 @@ pub async fn a_switch_is_from_the_version_that_serves_to_a_known_one(store: impl
     assert!(serve(1, 2).await, "it serves already");
     assert!(serve(2, 1).await && serve(1, 1).await, "and back");
     assert_eq!(serving(&store, "balance").await, 1);
+    let have_served = store.versions("balance").await.unwrap().into_iter().map(|v| v.has_served);
+    assert_eq!(have_served.collect::<Vec<_>>(), [true, true, false]);
     assert!(!store.serve_version("other", 1, 2).await.unwrap());
 }
 

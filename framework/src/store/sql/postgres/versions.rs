@@ -15,10 +15,10 @@ const DROPPED_AT_ONCE: i32 = 10_000;
 
 /// In this order: of several first ones, one serves; the others find it and stand beside it.
 const REGISTER: [&str; 2] = [
-    "INSERT INTO actum.versions (name, version, partitions, is_serving)
-     VALUES ($1, $2, $3, true) ON CONFLICT DO NOTHING",
-    "INSERT INTO actum.versions (name, version, partitions, is_serving)
-     VALUES ($1, $2, $3, false) ON CONFLICT DO NOTHING",
+    "INSERT INTO actum.versions (name, version, partitions, is_serving, has_served)
+     VALUES ($1, $2, $3, true, true) ON CONFLICT DO NOTHING",
+    "INSERT INTO actum.versions (name, version, partitions, is_serving, has_served)
+     VALUES ($1, $2, $3, false, false) ON CONFLICT DO NOTHING",
 ];
 
 impl PostgresStore {
@@ -58,8 +58,8 @@ impl PostgresStore {
         let asked = name.to_owned();
         let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query(
-                "SELECT version, partitions, is_serving FROM actum.versions WHERE name = $1
-                 ORDER BY version",
+                "SELECT version, partitions, is_serving, has_served FROM actum.versions
+                 WHERE name = $1 ORDER BY version",
             )
             .bind(asked.clone())
         });
@@ -68,6 +68,7 @@ impl PostgresStore {
             number: row.get::<i64, _>(0) as u32,
             partitions: row.get::<i64, _>(1) as u32,
             is_serving: row.get(2),
+            has_served: row.get(3),
         });
         Ok(versions.collect())
     }

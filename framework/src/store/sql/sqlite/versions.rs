@@ -51,8 +51,9 @@ async fn register(
     partitions: u32,
 ) -> Result<(), Error> {
     sqlx::query(
-        "INSERT INTO versions (name, version, partitions, is_serving)
-         SELECT ?1, ?2, ?3, NOT EXISTS (SELECT 1 FROM versions WHERE name = ?1 AND is_serving)
+        "INSERT INTO versions (name, version, partitions, is_serving, has_served)
+         SELECT ?1, ?2, ?3, is_first, is_first FROM (
+             SELECT NOT EXISTS (SELECT 1 FROM versions WHERE name = ?1 AND is_serving) AS is_first)
          WHERE true ON CONFLICT (name, version) DO NOTHING",
     )
     .bind(name.to_owned())
@@ -81,11 +82,13 @@ async fn serve(
     .execute(&mut *connection)
     .await?;
     if has_ended.rows_affected() > 0 {
-        sqlx::query("UPDATE versions SET is_serving = 1 WHERE name = ? AND version = ?")
-            .bind(name.to_owned())
-            .bind(to)
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query(
+            "UPDATE versions SET is_serving = 1, has_served = 1 WHERE name = ? AND version = ?",
+        )
+        .bind(name.to_owned())
+        .bind(to)
+        .execute(&mut *connection)
+        .await?;
     }
     sqlx::query_scalar(serves).bind(name.to_owned()).bind(to).fetch_one(connection).await
 }
@@ -176,14 +179,20 @@ impl SqliteStore {
 
     pub(super) async fn read_versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
         let mut reader = self.reader().await?;
-        let rows: Result<Vec<(u32, u32, bool)>, Error> = sqlx::query_as(
-            "SELECT version, partitions, is_serving FROM versions WHERE name = ? ORDER BY version",
+        let rows: Result<Vec<(u32, u32, bool, bool)>, Error> = sqlx::query_as(
+            "SELECT version, partitions, is_serving, has_served FROM versions WHERE name = ?
+             ORDER BY version",
         )
         .bind(name.to_owned())
         .fetch_all(&mut *reader)
         .await;
         let rows = rows.map_err(|e| self.unavailable(&e))?.into_iter();
-        let version = |(number, partitions, is_serving)| Version { number, partitions, is_serving };
+        let version = |(number, partitions, is_serving, has_served)| Version {
+            number,
+            partitions,
+            is_serving,
+            has_served,
+        };
         Ok(rows.map(version).collect())
     }
 

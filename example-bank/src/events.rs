@@ -1,0 +1,38 @@
+//! `GET /accounts/{id}/events`: what happens to an account, as it happens, as server-sent events.
+//!
+//! A message for each event, its version as `id`; a client that was cut off sends the last one as
+//! `Last-Event-ID` (or `?after=`) and goes on after it, from the log.
+
+use actix_web::web::Path;
+use actix_web::{Responder, Result};
+use actum::StreamVersion;
+use actum::web::{Problem, ResumeAfter, ServerSentEvents, SseMessage};
+
+use crate::account::{Account, Refusal};
+use crate::history::{Entry, read};
+use crate::http::App;
+
+pub(crate) async fn events(
+    app: App,
+    id: Path<String>,
+    ResumeAfter(after): ResumeAfter,
+) -> Result<impl Responder, Problem> {
+    let mut events = app.follow::<Account>(&id, StreamVersion(after))?;
+    // What the client has must be there, or it would wait for events it believes to have.
+    let last = StreamVersion(after.saturating_sub(1));
+    if read(&app, &id, last, 1).await?.is_empty() {
+        let exists = !read(&app, &id, StreamVersion::ZERO, 1).await?.is_empty();
+        return Err(match exists {
+            false => Problem::refused(&Refusal::UnknownAccount),
+            true => {
+                let detail = format!("the account has no event {after} yet");
+                Problem::new(400, "invalid_last_event_id", detail)
+            }
+        });
+    }
+    Ok(ServerSentEvents::new(async move || {
+        let Some(event) = events.next().await? else { return Ok(None) };
+        let message = SseMessage::new(event.version.0, &event.event_type, &Entry::of(&event)?)?;
+        Ok(Some(message))
+    }))
+}

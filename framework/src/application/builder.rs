@@ -1,0 +1,87 @@
+//! What an application is made of, and its start.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::Application;
+use super::observer::{self, Observer};
+use super::running::Running;
+use crate::aggregate::Aggregate;
+use crate::clock::{Clock, SystemClock};
+use crate::document::Store;
+use crate::error::StartError;
+use crate::read_model::ReadModel;
+use crate::settings::Settings;
+
+/// What an application is made of, before it starts.
+pub struct ApplicationBuilder {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    parts: Vec<Part>,
+}
+
+type Starting<'a> = Pin<Box<dyn Future<Output = Result<(), StartError>> + Send + 'a>>;
+type Part = Box<dyn for<'a> FnOnce(&'a mut Running) -> Starting<'a> + Send>;
+
+impl ApplicationBuilder {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        let (clock, settings) = (Arc::new(SystemClock), Settings::default());
+        Self { store, clock, settings, parts: Vec::new() }
+    }
+
+    /// Runs the aggregate `A`.
+    #[must_use]
+    pub fn aggregate<A: Aggregate>(mut self) -> Self {
+        self.parts.push(Box::new(|parts| Box::pin(async move { parts.add_aggregate::<A>() })));
+        self
+    }
+
+    /// Runs the read model `M`, from its checkpoint.
+    #[must_use]
+    pub fn read_model<M: ReadModel>(mut self) -> Self {
+        self.parts.push(Box::new(|parts| Box::pin(parts.add_read_model::<M>())));
+        self
+    }
+
+    /// Runs the read model `M` and, beside it, the version before, `Old`: as long as that one serves,
+    /// reads of `M` are answered from its documents. Once `M` has caught up the two are compared, the
+    /// comparison is logged, and `M` serves. Goes on running `Old`, so that
+    /// [`Application::serve_version`] can go back to it, until it is dropped or not registered.
+    #[must_use]
+    pub fn read_model_replacing<M: ReadModel + From<Old>, Old: ReadModel>(mut self) -> Self {
+        self.parts.push(Box::new(|parts| Box::pin(parts.add_replacing::<M, Old>())));
+        self
+    }
+
+    /// Other limits than the default ones.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Another clock and source of ids.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// [`StartError`]: something is registered twice, a thread did not start, or a checkpoint does
+    /// not belong to this log.
+    pub async fn start(self) -> Result<Application, StartError> {
+        crate::metrics::describe();
+        let mut running = Running::start(self.store, self.clock, self.settings).await?;
+        for part in self.parts {
+            part(&mut running).await?;
+        }
+        running.observer = Observer::new(running.read_side.iter());
+        let inner = Arc::new(running);
+        observer::observe(&inner);
+        Ok(Application { inner })
+    }
+}

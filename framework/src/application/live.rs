@@ -1,0 +1,63 @@
+//! What of an application can be followed live.
+
+use std::any::TypeId;
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Application;
+use crate::aggregate::Aggregate;
+use crate::error::ReadError;
+use crate::live::{LiveChanges, LiveDocument, LiveEvents, Wakes};
+use crate::read_model::ReadModel;
+use crate::stream::{StreamId, StreamVersion};
+
+impl Application {
+    /// The events of one aggregate after a version: what the log has, then each as it is appended,
+    /// by whichever process. A follower keeps a cursor and no queue, so it may be slow.
+    ///
+    /// # Errors
+    /// The id is no id, `Overloaded` beyond `Settings::live_streams`, or `Stopping`.
+    pub fn follow<A: Aggregate>(
+        &self,
+        id: &str,
+        after: StreamVersion,
+    ) -> Result<LiveEvents<A>, ReadError> {
+        let stream = StreamId::new(A::TYPE, id)?;
+        let permit = self.live_stream(A::TYPE)?;
+        let wake = self.inner.followers.register(stream.as_str())?;
+        Ok(LiveEvents::new(Arc::clone(&self.inner.store), stream, after, wake, permit))
+    }
+
+    /// The document of the read model `M` with this key: as it is now, if there is one, and after
+    /// each change.
+    ///
+    /// # Errors
+    /// `NotRegistered`, `Overloaded` beyond `Settings::live_streams`, or `Stopping`.
+    pub fn watch<M: ReadModel>(&self, key: &str) -> Result<LiveDocument<M>, ReadError> {
+        let model = self.read_model::<M>()?.clone();
+        let permit = self.live_stream(M::NAME)?;
+        let wake = self.watchers::<M>()?.register(key)?;
+        let read_within = self.inner.settings.read_within;
+        Ok(LiveDocument::new(model, key, read_within, wake, permit))
+    }
+
+    /// The key and position of every change of the read model `M` from now on.
+    ///
+    /// # Errors
+    /// As [`Application::watch`].
+    pub fn watch_all<M: ReadModel>(&self) -> Result<LiveChanges<M>, ReadError> {
+        let permit = self.live_stream(M::NAME)?;
+        let (after, wake) = self.watchers::<M>()?.register_for_all()?;
+        Ok(LiveChanges::new(after, wake, permit))
+    }
+
+    fn watchers<M: ReadModel>(&self) -> Result<&Wakes, ReadError> {
+        self.inner.watchers.get(&TypeId::of::<M>()).ok_or(ReadError::NotRegistered(M::NAME))
+    }
+
+    fn live_stream(&self, of: &'static str) -> Result<OwnedSemaphorePermit, ReadError> {
+        let permit = Arc::clone(&self.inner.live_streams).try_acquire_owned();
+        permit.map_err(|_| ReadError::Overloaded(of))
+    }
+}

@@ -1,0 +1,68 @@
+//! Whether an application can serve.
+
+use super::Application;
+use std::sync::Arc;
+
+use crate::actor::read_model::{Progress, ReadModelControl, State};
+
+/// Whether the application can serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readiness {
+    /// Everything asked for would be answered as of now.
+    pub ready: bool,
+    /// What is not there yet, one line each.
+    pub waiting_for: Vec<String>,
+}
+
+impl Application {
+    /// Whether every read model has caught up with the head the log had at start.
+    pub fn readiness(&self) -> Readiness {
+        let mut waiting_for = Vec::new();
+        if self.inner.admission.is_closed() {
+            waiting_for.push("nothing: the application is stopping".to_owned());
+        }
+        for control in &self.inner.read_side {
+            if !self.is_waited_for(&**control) {
+                continue;
+            }
+            let partitions = control.partitions();
+            let several = partitions.len() > 1;
+            for (number, progress) in partitions.into_iter().enumerate() {
+                let Progress { applied, head_at_start, state, .. } = progress;
+                let name = match several {
+                    true => format!("{}/{number}", control.name()),
+                    false => control.name().to_owned(),
+                };
+                match state {
+                    State::Live => {}
+                    State::CatchingUp => waiting_for
+                        .push(format!("{name}, at position {applied} of {head_at_start}")),
+                    State::Halted { position, reason } => waiting_for
+                        .push(format!("{name}, which halted at position {position}: {reason}")),
+                    State::Stopped => waiting_for.push(format!("{name}, which has stopped")),
+                }
+            }
+        }
+        if let Some(trouble) = self.inner.store.trouble() {
+            waiting_for.push(format!("the store, which cannot be reached: {trouble}"));
+        }
+        if let Some(trouble) = self.inner.tail.status().trouble {
+            waiting_for.push(format!("the log, which cannot be read: {trouble}"));
+        }
+        waiting_for.sort_unstable();
+        Readiness { ready: waiting_for.is_empty(), waiting_for }
+    }
+
+    /// What is built beside a version that serves is not: reads are answered meanwhile.
+    fn is_waited_for(&self, control: &dyn ReadModelControl) -> bool {
+        let switch = self.inner.switches.get(control.name());
+        let serving = switch.map(|switch| *switch.serving().borrow());
+        let serves_here = |number| {
+            let is_it = |other: &&Arc<dyn ReadModelControl>| {
+                (other.name(), other.version()) == (control.name(), number)
+            };
+            self.inner.read_side.iter().any(|other| is_it(&other))
+        };
+        serving.is_none_or(|number| number == control.version() || !serves_here(number))
+    }
+}

@@ -1,0 +1,201 @@
+//! All that runs in an application: its parts start from here, and register themselves here.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::observer::Observer;
+use crate::actor::read_model::{
+    self, ReadModelControl, ReadModelHandle, ReadModelSettings, Served,
+};
+use crate::actor::{Admission, Arbiters, Deciding, Router, RouterControl};
+use crate::aggregate::Aggregate;
+use crate::clock::Clock;
+use crate::document::Store;
+use crate::error::StartError;
+use crate::live::Wakes;
+use crate::read_model::ReadModel;
+use crate::settings::Settings;
+use crate::subscription::{Tail, TailSettings};
+use crate::versions::{Candidates, DocumentVersions, Switch, SwitchSettings};
+
+pub(super) struct Running {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Names this process where several share the store.
+    pub(super) process: Uuid,
+    pub(super) settings: Settings,
+    pub(super) arbiters: Arc<Arbiters>,
+    pub(super) admission: Admission,
+    pub(super) tail: Tail,
+    /// `Router<A>` by the type `A`.
+    pub(super) routers: HashMap<TypeId, Arc<dyn RouterControl>>,
+    /// `Served<M>` by the type `M`.
+    pub(super) read_models: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    /// All that follows the log, of every version.
+    pub(super) read_side: Vec<Arc<dyn ReadModelControl>>,
+    /// How many partitions they have, all together.
+    partitions: u64,
+    /// By the name of what has versions.
+    pub(super) switches: HashMap<&'static str, Arc<Switch>>,
+    /// Who watches documents of the read model `M`, by that type.
+    pub(super) watchers: HashMap<TypeId, Wakes>,
+    pub(super) followers: Wakes,
+    pub(super) live_streams: Arc<Semaphore>,
+    /// Once all parts have started.
+    pub(super) observer: Observer,
+}
+
+impl Running {
+    /// The log is followed; nothing else runs yet.
+    ///
+    /// # Errors
+    /// The store did not answer, or a thread did not start.
+    pub(super) async fn start(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+    ) -> Result<Self, StartError> {
+        let arbiters = Arc::new(Arbiters::start(settings.arbiters)?);
+        let (head, identity) = (store.head().await?, store.identity());
+        for (setting, value) in store.settings() {
+            tracing::info!(setting, value, "the store's setting");
+        }
+        tracing::info!(log_id = %identity.log_id, epoch = identity.epoch, %head, "the log");
+        let tailing = Arc::clone(&arbiters);
+        let spawn = move |task| tailing.spawn(0, task);
+        let tail = Tail::start(Arc::clone(&store), head, TailSettings::default(), spawn);
+        Ok(Self {
+            process: clock.new_id(),
+            admission: Admission::new(settings.commands_in_flight),
+            followers: Wakes::of_streams(tail.clone()),
+            live_streams: Arc::new(Semaphore::new(settings.live_streams)),
+            store,
+            clock,
+            settings,
+            arbiters,
+            tail,
+            routers: HashMap::new(),
+            read_models: HashMap::new(),
+            read_side: Vec::new(),
+            partitions: 0,
+            switches: HashMap::new(),
+            watchers: HashMap::new(),
+            observer: Observer::new([].iter()),
+        })
+    }
+
+    pub(super) fn add_aggregate<A: Aggregate>(&mut self) -> Result<(), StartError> {
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        let deciding = Arc::new(Deciding::<A>::new(store, clock, self.settings.clone()));
+        let router =
+            Arc::new(Router::new(deciding, Arc::clone(&self.arbiters), self.admission.clone()));
+        let (passivating, idle_after) = (Arc::downgrade(&router), self.settings.idle_after);
+        self.arbiters.spawn(0, async move {
+            loop {
+                tokio::time::sleep(idle_after / 4).await;
+                let Some(router) = passivating.upgrade() else { return };
+                if let Some(before) = Instant::now().checked_sub(idle_after) {
+                    router.passivate(before);
+                }
+            }
+        });
+        match self.routers.insert(TypeId::of::<A>(), router) {
+            None => Ok(()),
+            Some(_) => Err(StartError::Twice(A::TYPE)),
+        }
+    }
+
+    pub(super) async fn add_read_model<M: ReadModel>(&mut self) -> Result<(), StartError> {
+        let own = self.start_read_model::<M>().await?;
+        let versions = DocumentVersions::of::<M>(Arc::clone(&self.store));
+        self.add_switch((M::NAME, M::VERSION), versions, None).await?;
+        self.serve(Served::alone(own));
+        Ok(())
+    }
+
+    pub(super) async fn add_replacing<M: ReadModel + From<Old>, Old: ReadModel>(
+        &mut self,
+    ) -> Result<(), StartError> {
+        if M::NAME != Old::NAME || M::VERSION <= Old::VERSION {
+            return Err(StartError::NoSuccessor {
+                name: M::NAME,
+                version: M::VERSION,
+                old: format!("{}@{}", Old::NAME, Old::VERSION),
+            });
+        }
+        // The older first: on a new database it is the one that serves.
+        let old = self.start_read_model::<Old>().await?;
+        let own = self.start_read_model::<M>().await?;
+        let versions = DocumentVersions::replacing::<M, Old>(Arc::clone(&self.store));
+        let beside: Arc<dyn ReadModelControl> = Arc::new(old.clone());
+        let switch =
+            self.add_switch((M::NAME, M::VERSION), versions, Some((Old::VERSION, beside))).await?;
+        self.serve(Served::beside(own, old, switch.serving()));
+        Ok(())
+    }
+
+    async fn start_read_model<M: ReadModel>(&mut self) -> Result<ReadModelHandle<M>, StartError> {
+        let is_known = |known: &Arc<dyn ReadModelControl>| {
+            (known.name(), known.version()) == (M::NAME, M::VERSION)
+        };
+        if self.read_side.iter().any(is_known) {
+            return Err(StartError::Twice(M::NAME));
+        }
+        // Each partition of each on the next arbiter.
+        let first = self.partitions;
+        self.partitions += u64::from(M::PARTITIONS);
+        let (store, settings) = (Arc::clone(&self.store), ReadModelSettings::default());
+        let (arbiters, tail) = (&self.arbiters, &self.tail);
+        let handle =
+            read_model::start::<M>(arbiters, first, store, tail, self.process, settings).await?;
+        self.read_side.push(Arc::new(handle.clone()));
+        Ok(handle)
+    }
+
+    fn serve<M: ReadModel>(&mut self, served: Served<M>) {
+        self.read_models.insert(TypeId::of::<M>(), Arc::new(served));
+        self.watchers.insert(TypeId::of::<M>(), Wakes::of_documents::<M>(self.tail.clone()));
+    }
+
+    /// Lets a version serve when that is due, and stops the one beside it when that was dropped.
+    async fn add_switch(
+        &mut self,
+        (name, own): (&'static str, u32),
+        candidates: impl Candidates,
+        beside: Option<(u32, Arc<dyn ReadModelControl>)>,
+    ) -> Result<Arc<Switch>, StartError> {
+        if self.switches.contains_key(name) {
+            return Err(StartError::Twice(name));
+        }
+        let settings =
+            SwitchSettings { by_itself: self.settings.switch_by_itself, ..Default::default() };
+        let store = Arc::clone(&self.store);
+        let candidates = Box::new(candidates);
+        let switch = Switch::new((name, own), self.process, store, candidates, settings).await?;
+        let switch = Arc::new(switch);
+        let watching = Arc::clone(&switch);
+        self.arbiters.spawn(0, async move {
+            let (number, old) = beside.unzip();
+            watching.run(number).await;
+            if let Some(old) = old {
+                old.flush_and_stop().await;
+            }
+        });
+        self.switches.insert(name, Arc::clone(&switch));
+        Ok(switch)
+    }
+}
+
+impl Drop for Running {
+    /// An application that nobody holds any more stops, also without `shutdown`: what was not
+    /// answered is then unknown to its caller, and read models resume from their checkpoints.
+    fn drop(&mut self) {
+        self.tail.stop();
+        self.arbiters.halt();
+    }
+}

@@ -1,0 +1,86 @@
+//! How fresh an answer has to be, and how fresh it is.
+//!
+//! `?after=<position>` answers only what reflects the log up to there, and waits for it, with
+//! `?within=<ms>` no longer than so many milliseconds. What is answered names its position, in its
+//! body and as the header `Actum-Position`; when the wait ends first the answer is a 504.
+
+use std::future::{Ready, ready};
+use std::time::Duration;
+
+use actix_web::dev::Payload;
+use actix_web::web::Query;
+use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder};
+use serde::{Deserialize, Serialize};
+
+use crate::application::Application;
+use crate::error::ReadError;
+use crate::read_model::{Document, ReadModel};
+use crate::stream::GlobalPosition;
+use crate::web::Problem;
+
+/// The response header with the position an answer reflects.
+pub const POSITION_HEADER: &str = "Actum-Position";
+
+/// The request's `?after=` and `?within=`, if it has them. As an extractor it refuses any other
+/// query.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Freshness {
+    after: GlobalPosition,
+    within: Option<u64>,
+}
+
+impl Freshness {
+    /// The document of the read model `M` with this key, as fresh as asked.
+    ///
+    /// # Errors
+    /// [`ReadError`]; `NotYet` if the wait ends first.
+    pub async fn read<M: ReadModel>(
+        &self,
+        app: &Application,
+        key: &str,
+    ) -> Result<Document<M>, ReadError> {
+        match self.within {
+            None => app.read_after(key, self.after).await,
+            Some(ms) => app.read_within(key, self.after, Duration::from_millis(ms)).await,
+        }
+    }
+}
+
+impl FromRequest for Freshness {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let refused = |detail: String| Problem::new(400, "invalid_query", detail);
+        ready(match Query::<Self>::from_query(request.query_string()) {
+            Ok(Query(Self { within: Some(0), .. })) => Err(refused("within is 1 or more".into())),
+            Ok(Query(freshness)) => Ok(freshness),
+            Err(error) => Err(refused(error.to_string())),
+        })
+    }
+}
+
+/// What a read answers: the fields of a document between its `id` and its `position`.
+#[derive(Debug, Clone, Serialize)]
+pub struct DocumentAnswer<T> {
+    id: String,
+    #[serde(flatten)]
+    body: T,
+    position: GlobalPosition,
+}
+
+impl<T: Serialize> DocumentAnswer<T> {
+    /// 200: what the document `id` shows.
+    pub fn of(id: impl Into<String>, document: Document<T>) -> Self {
+        Self { id: id.into(), body: document.body, position: document.position }
+    }
+}
+
+impl<T: Serialize> Responder for DocumentAnswer<T> {
+    type Body = actix_web::body::BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        HttpResponse::Ok().insert_header((POSITION_HEADER, self.position.to_string())).json(self)
+    }
+}

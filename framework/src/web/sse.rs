@@ -1,0 +1,163 @@
+//! Server-sent events: a live stream as a response that does not end.
+//!
+//! The next message is fetched only when the connection has room for it, so a client that does not
+//! read costs its buffers (about 64 KiB, and the kernel's) and holds up nobody. It keeps its place
+//! among `Settings::live_streams` until its connection breaks: actix has no limit on a write that
+//! does not progress, so let a proxy in front have one.
+
+use std::fmt::Write;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix_web::body::{BodySize, MessageBody};
+use actix_web::http::header;
+use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse, Responder};
+use serde::Serialize;
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::web::Problem;
+
+/// How streams behave; give another one to the `App` with `app_data`.
+#[derive(Debug, Clone)]
+pub struct SseConfig {
+    /// After so long without a message a comment is sent, so that either end learns when the other
+    /// is gone. Default 15 s.
+    pub heartbeat: Duration,
+    /// How long a client that was cut off waits before it comes again. Default 1 s.
+    pub retry: Duration,
+}
+
+impl Default for SseConfig {
+    fn default() -> Self {
+        Self { heartbeat: Duration::from_secs(15), retry: Duration::from_secs(1) }
+    }
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SseMessage(String);
+
+impl SseMessage {
+    /// A message with an id to resume after, the name of its type, and its data in one line of JSON.
+    ///
+    /// # Errors
+    /// The data cannot be written as JSON.
+    pub fn new(id: u64, event: &str, data: &impl Serialize) -> Result<Self, Problem> {
+        let data = serde_json::to_string(data).map_err(|error| Problem::internal(&error))?;
+        let mut text = format!("id: {id}\n");
+        // A line break would end the field: the rest would be read as fields of their own.
+        let field = |text: &mut String, name: &str, value: &str| {
+            for line in value.split(['\r', '\n']) {
+                let _ = writeln!(text, "{name}: {line}"); // a String takes all
+            }
+        };
+        field(&mut text, "event", event);
+        field(&mut text, "data", &data);
+        text.push('\n');
+        Ok(Self(text))
+    }
+}
+
+/// A response that sends each message as it comes, and comments while none does. It ends with the
+/// messages, or is broken off at an error: the client then comes again and is told.
+pub struct ServerSentEvents<F> {
+    next: F,
+}
+
+type Next = Result<Option<SseMessage>, Problem>;
+
+impl<F: AsyncFnMut() -> Next + 'static> ServerSentEvents<F> {
+    /// Sends what `next` answers, until it answers `None`.
+    pub fn new(next: F) -> Self {
+        Self { next }
+    }
+}
+
+impl<F: AsyncFnMut() -> Next + 'static> Responder for ServerSentEvents<F> {
+    type Body = actix_web::body::BoxBody;
+
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        let config = request.app_data::<SseConfig>().cloned().unwrap_or_default();
+        HttpResponse::Ok()
+            .insert_header((header::CONTENT_TYPE, "text/event-stream"))
+            .insert_header((header::CACHE_CONTROL, "no-store"))
+            // A proxy that gathers answers would hold the messages back.
+            .insert_header(("X-Accel-Buffering", "no"))
+            .body(Stream {
+                opening: Some(format!("retry: {}\n\n", config.retry.as_millis())),
+                fetching: Some(fetch(self.next)),
+                silence: Box::pin(sleep(config.heartbeat)),
+                heartbeat: config.heartbeat,
+            })
+    }
+}
+
+/// The body of such a response.
+struct Stream<F> {
+    opening: Option<String>,
+    fetching: Option<Fetching<F>>,
+    silence: Pin<Box<Sleep>>,
+    heartbeat: Duration,
+}
+
+/// The next message under way, and with it where those after it come from. It is not given up when
+/// a heartbeat is due.
+type Fetching<F> = Pin<Box<dyn Future<Output = (F, Next)>>>;
+
+fn fetch<F: AsyncFnMut() -> Next + 'static>(mut next: F) -> Fetching<F> {
+    Box::pin(async move {
+        let message = next().await;
+        (next, message)
+    })
+}
+
+impl<F: AsyncFnMut() -> Next + 'static> Stream<F> {
+    fn poll_text(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<String, Problem>>> {
+        if let Some(opening) = self.opening.take() {
+            return Poll::Ready(Some(Ok(opening)));
+        }
+        let Some(fetching) = &mut self.fetching else { return Poll::Ready(None) };
+        if let Poll::Ready((next, message)) = fetching.as_mut().poll(context) {
+            self.fetching = None;
+            return Poll::Ready(message.transpose().map(|message| {
+                self.fetching = Some(fetch(next));
+                message.map(|SseMessage(text)| text)
+            }));
+        }
+        self.silence.as_mut().poll(context).map(|()| Some(Ok(": heartbeat\n\n".to_owned())))
+    }
+}
+
+impl<F: AsyncFnMut() -> Next + 'static> MessageBody for Stream<F> {
+    type Error = Problem;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Problem>>> {
+        let text = std::task::ready!(self.poll_text(context));
+        let due = Instant::now() + self.heartbeat;
+        self.silence.as_mut().reset(due);
+        Poll::Ready(text.map(|text| text.map(Bytes::from)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    #[test]
+    fn a_line_break_in_a_value_begins_no_field_of_its_own() {
+        let data = RawValue::from_string("{\"a\":\n1}".to_owned()).unwrap();
+        let SseMessage(text) = SseMessage::new(7, "A\r\nid: 9", &data).unwrap();
+        assert_eq!(text, "id: 7\nevent: A\nevent: \nevent: id: 9\ndata: {\"a\":\ndata: 1}\n\n");
+    }
+}
