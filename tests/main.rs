@@ -21,6 +21,7 @@ mod live;
 mod metrics;
 mod oracle;
 mod overload;
+mod parking;
 mod postgres;
 mod process;
 mod proxy;

@@ -159,6 +159,13 @@ impl CheckpointStore for WatchedStore {
         self.memory.load_skipped(model).await
     }
 
+    async fn load_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
+        self.memory.load_requests(model).await
+    }
+
     async fn request_parked(
         &self,
         model: &str,

@@ -6,6 +6,7 @@
 mod builder;
 mod live;
 mod observer;
+mod parked;
 mod readiness;
 mod running;
 mod status;

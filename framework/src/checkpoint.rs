@@ -109,6 +109,16 @@ pub trait CheckpointStore: Send + Sync + 'static {
     /// The store did not answer.
     async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError>;
 
+    /// The requests of a model that were not carried out yet: the key, the position that was meant,
+    /// and what is asked.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn load_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError>;
+
     /// Leaves a request for the owner of a parked key; `false` if no key is parked at that position.
     /// A later request takes the place of one that was not carried out yet.
     ///

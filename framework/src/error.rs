@@ -161,6 +161,19 @@ pub enum ReadError {
         /// Why.
         reason: String,
     },
+    /// The document stands still at an event that cannot be applied to it, and would be older than
+    /// asked. Fix the code, or ask to skip the event: `Application::skip_parked` (503).
+    #[error("{model} has parked {key:?} at position {position}: {reason}")]
+    Parked {
+        /// The read model.
+        model: &'static str,
+        /// The key asked for.
+        key: String,
+        /// The event that could not be applied.
+        position: GlobalPosition,
+        /// Why.
+        reason: String,
+    },
     /// The store did not answer. Retry after a pause (503).
     #[error(transparent)]
     Unavailable(#[from] StoreError),
@@ -211,6 +224,28 @@ pub enum OperationError {
         /// The version.
         name: String,
     },
+    /// The store did not answer. Retry after a pause (503).
+    #[error(transparent)]
+    Unavailable(#[from] StoreError),
+}
+
+/// Nothing could be asked for a parked key.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ParkingError {
+    /// No read model has this name, alone or with its version. A mistake (404).
+    #[error("no read model named {0:?} is registered")]
+    NotRegistered(String),
+    /// The key is not parked, or not at the event that was meant. Look again (404).
+    #[error("{model} has not parked {key:?}, or not at this event")]
+    NotParked {
+        /// The read model's versioned name.
+        model: String,
+        /// The key.
+        key: String,
+    },
+    /// To leave an event out for good takes a reason, which is kept (422).
+    #[error("to skip an event takes a reason, which is kept")]
+    NoReason,
     /// The store did not answer. Retry after a pause (503).
     #[error(transparent)]
     Unavailable(#[from] StoreError),

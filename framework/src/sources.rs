@@ -132,10 +132,14 @@ fn readable<T>(decode: &Decode<T>, recorded: &Arc<RecordedEvent>) -> Result<T, S
     }
 }
 
-/// What a key that cannot be kept is parked under: all events of the same bad key together.
+/// What a key that cannot be kept is parked under: all events of the same bad key together, and
+/// apart from those of any good key, which does not have a replacement character.
 fn nearest_valid(key: &str) -> String {
     let key = key.replace('\0', "\u{fffd}");
-    key[..key.floor_char_boundary(MAX_KEY_BYTES)].to_owned()
+    match key.len() <= MAX_KEY_BYTES {
+        true => key,
+        false => format!("{}\u{fffd}", &key[..key.floor_char_boundary(MAX_KEY_BYTES - 3)]),
+    }
 }
 
 /// The events that a projection takes in, each as an `E`: the envelope of the one aggregate it

@@ -150,9 +150,10 @@ impl Running {
         let first = self.partitions;
         self.partitions += u64::from(M::PARTITIONS);
         let (store, settings) = (Arc::clone(&self.store), ReadModelSettings::default());
-        let (arbiters, tail) = (&self.arbiters, &self.tail);
+        let (arbiters, tail, clock) = (&self.arbiters, &self.tail, Arc::clone(&self.clock));
         let handle =
-            read_model::start::<M>(arbiters, first, store, tail, self.process, settings).await?;
+            read_model::start::<M>(arbiters, first, store, clock, tail, self.process, settings)
+                .await?;
         self.read_side.push(Arc::new(handle.clone()));
         Ok(handle)
     }

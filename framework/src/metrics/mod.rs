@@ -201,7 +201,7 @@ pub const SUBSCRIPTION_EVENTS: Metric = Metric {
     kind: Kind::Counter,
     labels: &["subscription", "partition"],
     unit: "events",
-    meaning: "Events that this process applied.",
+    meaning: "Events that this process took in: applied, or queued behind a parked key.",
 };
 
 /// By this process.

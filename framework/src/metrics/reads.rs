@@ -8,8 +8,8 @@ use super::{READ_SECONDS, READS};
 use crate::error::ReadError;
 
 /// What can become of a read: the values of the label `outcome`.
-pub const OUTCOMES: [&str; 7] =
-    ["found", "not_found", "not_yet", "halted", "unavailable", "overloaded", "stopping"];
+pub const OUTCOMES: [&str; 8] =
+    ["found", "not_found", "not_yet", "parked", "halted", "unavailable", "overloaded", "stopping"];
 
 /// The handles, made once for each read model.
 pub(crate) struct ReadMetrics {
@@ -42,6 +42,7 @@ fn outcome<T>(answer: &Result<T, ReadError>) -> &'static str {
         Ok(_) => "found",
         Err(ReadError::NotFound { .. } | ReadError::InvalidId(_)) => "not_found",
         Err(ReadError::NotYet { .. }) => "not_yet",
+        Err(ReadError::Parked { .. }) => "parked",
         Err(ReadError::Halted { .. }) => "halted",
         Err(ReadError::Unavailable(_)) => "unavailable",
         Err(ReadError::Overloaded(_)) => "overloaded",

@@ -10,6 +10,7 @@ mod assignment;
 mod cursor;
 mod fair_share;
 mod pages;
+pub(crate) mod parking;
 mod pause;
 mod reader;
 mod tail;

@@ -191,6 +191,13 @@ impl CheckpointStore for TestStore {
         self.memory.load_skipped(model).await
     }
 
+    async fn load_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
+        self.memory.load_requests(model).await
+    }
+
     async fn request_parked(
         &self,
         model: &str,

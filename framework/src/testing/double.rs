@@ -61,6 +61,10 @@ pub trait Calls {
         of: Option<Vec<String>>,
     ) -> Result<Vec<ParkedKey>, StoreError>;
     fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError>;
+    fn load_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError>;
     fn request_parked(
         &self,
         model: &str,
@@ -160,6 +164,13 @@ impl CheckpointStore for MockStore {
         Calls::load_skipped(self, model)
     }
 
+    async fn load_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
+        Calls::load_requests(self, model)
+    }
+
     async fn request_parked(
         &self,
         model: &str,
@@ -238,6 +249,10 @@ mockall::mock! {
             of: Option<Vec<String>>,
         ) -> Result<Vec<ParkedKey>, StoreError>;
         fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError>;
+        fn load_requests(
+            &self,
+            model: &str,
+        ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError>;
         fn request_parked(
             &self,
             model: &str,

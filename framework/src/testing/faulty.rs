@@ -181,6 +181,13 @@ impl<S: Store> CheckpointStore for FaultyStore<S> {
         self.inner.load_skipped(model).await
     }
 
+    async fn load_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
+        self.inner.load_requests(model).await
+    }
+
     async fn request_parked(
         &self,
         model: &str,

@@ -95,6 +95,12 @@ impl From<ReadError> for Problem {
                 tracing::error!(%error, "a read was turned away");
                 Self::for_now("halted", &format!("{model} is halted until somebody repairs it"))
             }
+            // No time to retry after is told: it takes somebody's repair, not time.
+            ReadError::Parked { model, key, position, .. } => {
+                tracing::error!(%error, "a read was turned away");
+                let what = format!("{model} stands still for {key:?} at position {position}");
+                Self::new(503, "parked", format!("{what} until somebody repairs it"))
+            }
             ReadError::Unavailable(store) => Self::of_store(store),
             ReadError::Overloaded(_) => Self::overloaded(),
             ReadError::Lost { .. } => Self::for_now("lost", &error.to_string()),

@@ -19,6 +19,7 @@ use super::ownership::Attempt;
 use super::read::{Read, Reads};
 use super::term::{Term, position};
 use crate::checkpoint::{PartitionId, partition_of};
+use crate::clock::Clock;
 use crate::document::Store;
 use crate::error::ReadError;
 use crate::read_model::{ReadModel, Sources};
@@ -31,6 +32,7 @@ pub(super) struct Start<M> {
     /// How many there are.
     pub(super) partitions: u32,
     pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
     pub(super) sources: Sources<M>,
     pub(super) tail: Tail,
     pub(super) owner: Uuid,
@@ -46,6 +48,7 @@ pub(crate) struct ReadModelActor<M: ReadModel> {
     /// How many there are.
     partitions: u32,
     pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
     /// Other processes may write to the store, and answer from it.
     pub(super) is_shared: bool,
     pub(super) sources: Sources<M>,
@@ -74,6 +77,13 @@ impl Message for Stop {
     type Result = ();
 }
 
+/// Somebody has asked for a parked key.
+pub(super) struct Requested;
+
+impl Message for Requested {
+    type Result = ();
+}
+
 impl<M: ReadModel> Actor for ReadModelActor<M> {
     type Context = Context<Self>;
 
@@ -95,6 +105,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             partitions: start.partitions,
             is_shared: !start.store.is_sole_writer(),
             store: start.store,
+            clock: start.clock,
             sources: start.sources,
             tail: start.tail,
             owner: start.owner,
@@ -151,7 +162,12 @@ impl<M: ReadModel> ReadModelActor<M> {
         if !ctx.connected() {
             return ctx.stop(); // nobody has a handle any more
         }
+        self.progress.work.parked(self.term.parking.len());
         self.reads.forget_abandoned();
+        self.drain_if_due(ctx);
+        if self.term.asked_at.elapsed() >= self.settings.look_for_requests_every {
+            self.look_for_requests(ctx);
+        }
         self.save_if_due(ctx);
     }
 
@@ -221,6 +237,14 @@ impl<M: ReadModel> Handler<Read<M>> for ReadModelActor<M> {
 
     fn handle(&mut self, read: Read<M>, ctx: &mut Self::Context) {
         self.receive(read, ctx);
+    }
+}
+
+impl<M: ReadModel> Handler<Requested> for ReadModelActor<M> {
+    type Result = ();
+
+    fn handle(&mut self, _: Requested, ctx: &mut Self::Context) {
+        self.look_for_requests(ctx);
     }
 }
 

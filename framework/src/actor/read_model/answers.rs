@@ -10,13 +10,13 @@ use actix::fut::{ActorFutureExt, WrapFuture};
 use actix::{AsyncContext, Context};
 
 use super::actor::ReadModelActor;
-use super::read::{Loading, Read};
+use super::read::{Loading, Read, Stored};
 use crate::checkpoint::{Checkpoint, PartitionId};
 use crate::error::{ReadError, StoreError};
 use crate::read_model::ReadModel;
 
-/// Documents, and the checkpoint that was stored when they had been loaded.
-type Loaded = Result<(Vec<(String, String)>, Option<Checkpoint>), StoreError>;
+/// What is stored, and the checkpoint that was when that had been loaded.
+type Loaded = Result<(Stored, Option<Checkpoint>), StoreError>;
 
 impl<M: ReadModel> ReadModelActor<M> {
     /// Answers a read, now or as soon as its position is reached.
@@ -30,7 +30,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         read.wanted = max(read.wanted, self.progress.answers_from());
         let reached = self.term.reached.position;
         if read.wanted <= reached {
-            self.reads.look_up(read, &mut self.term.documents, reached);
+            self.reads.look_up(read, &mut self.term);
             return self.load_for_reads(ctx);
         }
         self.reads.wait(read);
@@ -43,22 +43,27 @@ impl<M: ReadModel> ReadModelActor<M> {
     pub(super) fn answer_due(&mut self, ctx: &mut Context<Self>) {
         let reached = self.term.reached.position;
         for read in self.reads.due(reached) {
-            self.reads.look_up(read, &mut self.term.documents, reached);
+            self.reads.look_up(read, &mut self.term);
         }
         self.load_for_reads(ctx);
     }
 
     fn load_for_reads(&mut self, ctx: &mut Context<Self>) {
-        let begun = self.reads.begin_load(&mut self.term.documents, self.term.reached.position);
+        let begun = self.reads.begin_load(&mut self.term);
         let Some((keys, loading)) = begun else { return };
         let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
         let term = self.terms;
-        let has_rivals = self.is_shared && self.term.lease.is_some();
+        let is_owner = self.term.lease.is_some();
+        let has_rivals = self.is_shared && is_owner;
         let load = async move {
-            // In this order: the checkpoint is not older than the documents.
+            // In this order: what was let go is in the documents, and the checkpoint is not older.
+            let parked = match is_owner {
+                true => Vec::new(),
+                false => store.load_parked(&partition.model, Some(&keys)).await?,
+            };
             let documents = store.load_documents(&partition.model, &keys).await?;
             let stored = if has_rivals { store.load_checkpoint(&partition).await? } else { None };
-            Ok((documents, stored))
+            Ok((Stored { documents, parked }, stored))
         };
         ctx.spawn(load.into_actor(self).map(move |loaded, act, ctx| {
             act.loaded(term, loading, loaded, ctx);
@@ -74,9 +79,8 @@ impl<M: ReadModel> ReadModelActor<M> {
             }
             return;
         }
-        let loaded = loaded.map(|(documents, stored)| {
-            let ahead = stored.filter(|stored| stored.position > reached);
-            (documents, ahead)
+        let loaded = loaded.map(|(found, checkpoint)| {
+            (found, checkpoint.filter(|stored| stored.position > reached))
         });
         match loaded {
             Ok((_, Some(ahead))) => {
@@ -87,8 +91,8 @@ impl<M: ReadModel> ReadModelActor<M> {
                 self.fail(reached.next(), fault, ctx);
             }
             loaded => {
-                let bodies = loaded.map(|(documents, _)| documents);
-                self.reads.end_load(loading, bodies, &mut self.term.documents, reached);
+                let found = loaded.map(|(found, _)| found);
+                self.reads.end_load(loading, found, &mut self.term);
             }
         }
     }

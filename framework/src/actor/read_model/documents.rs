@@ -22,6 +22,8 @@ pub(super) struct Documents<M> {
     /// What is loaded stays; if not, it may be old as soon as somebody else saves.
     keeps: bool,
     evictions: u64,
+    /// Stays, though it may be saved.
+    pinned: Option<String>,
 }
 
 struct Hot<M> {
@@ -58,6 +60,7 @@ impl<M: ReadModel> Documents<M> {
             is_complete,
             keeps: true,
             evictions: 0,
+            pinned: None,
         }
     }
 
@@ -87,23 +90,33 @@ impl<M: ReadModel> Documents<M> {
         }
     }
 
-    /// Changes a document, from its default if it does not exist. A panic is answered as its
-    /// message, and the document, half changed, is gone.
-    pub(super) fn change(&mut self, key: String, apply: impl FnOnce(&mut M)) -> Result<(), String> {
-        if !self.hot.contains(&key) {
-            let body = guarded(M::default)?;
-            self.hot.put(key.clone(), Hot { body, stored: Stored::AsItIs });
+    /// Changes a document, from its default if it does not exist. If that panics the document stays
+    /// as it was, and the panic's message is answered: what changes is a copy.
+    pub(super) fn change(&mut self, key: &str, apply: impl FnOnce(&mut M)) -> Result<(), String> {
+        let changed = |mut body: M| {
+            apply(&mut body);
+            body
+        };
+        match self.hot.get_mut(key) {
+            Some(hot) => {
+                hot.body = guarded(|| changed(hot.body.clone()))?;
+                if hot.stored == Stored::Changed {
+                    return Ok(());
+                }
+                hot.stored = Stored::Changed;
+            }
+            None => {
+                let body = guarded(|| changed(M::default()))?;
+                self.hot.put(key.to_owned(), Hot { body, stored: Stored::Changed });
+            }
         }
-        let Some(hot) = self.hot.get_mut(&key) else { return Ok(()) }; // it was put there above
-        if let Err(panic) = guarded(|| apply(&mut hot.body)) {
-            self.hot.pop(&key);
-            return Err(panic);
-        }
-        if hot.stored != Stored::Changed {
-            hot.stored = Stored::Changed;
-            self.changed.push(key);
-        }
+        self.changed.push(key.to_owned());
         Ok(())
+    }
+
+    /// Keeps this document in memory until the next is pinned.
+    pub(super) fn pin(&mut self, key: Option<String>) {
+        self.pinned = key;
     }
 
     /// How many documents are not saved yet.
@@ -148,9 +161,10 @@ impl<M: ReadModel> Documents<M> {
     /// Lets the longest unused documents go, as far as they are saved. Not while a page waits for
     /// its cold documents: those of its documents that were hot must still be here then.
     pub(super) fn evict(&mut self) {
-        while self.hot.len() > max(self.capacity, self.unsaved()) {
+        let pinned = usize::from(self.pinned.is_some());
+        while self.hot.len() > max(self.capacity, self.unsaved() + pinned) {
             let Some((key, hot)) = self.hot.peek_lru() else { return };
-            if hot.stored == Stored::AsItIs {
+            if hot.stored == Stored::AsItIs && self.pinned.as_ref() != Some(key) {
                 self.hot.pop_lru();
                 self.evictions += 1;
                 self.is_complete = false;

@@ -16,7 +16,7 @@ use tokio::time::timeout_at;
 use tracing::warn;
 
 use super::ReadModelSettings;
-use super::actor::{ReadModelActor, Stop};
+use super::actor::{ReadModelActor, Requested, Stop};
 use super::read::Read;
 use crate::checkpoint::{PartitionId, partition_of};
 use crate::error::{ReadError, StoreError};
@@ -287,6 +287,9 @@ pub(crate) trait ReadModelControl: Any + Send + Sync {
     /// How far each partition has come, and how it is doing, by number.
     fn partitions(&self) -> Vec<Progress>;
 
+    /// There are requests for parked keys in the store.
+    fn requested(&self);
+
     /// Stops folding, saves what is not saved, and ends the actors. What could not be saved in time
     /// is folded again at the next start.
     async fn flush_and_stop(&self);
@@ -308,6 +311,12 @@ impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
 
     fn partitions(&self) -> Vec<Progress> {
         self.inner.partitions.iter().map(|partition| partition.shared.progress()).collect()
+    }
+
+    fn requested(&self) {
+        for partition in &self.inner.partitions {
+            partition.addr.do_send(Requested); // one that has ended has nothing to do either
+        }
     }
 
     async fn flush_and_stop(&self) {

@@ -3,7 +3,7 @@
 //! What is folded is readable at once: the events are durable, and after a crash they are folded
 //! again from the checkpoint. Documents and checkpoint are saved together, some time later, so a
 //! document that changes a thousand times is written a few times. An event that cannot be applied
-//! halts this read model, loudly, and nothing else.
+//! parks its key: that one stands still, all others go on.
 //!
 //! A read model is divided into partitions by the hash of the key, each an actor with a checkpoint and
 //! a lease of its own. Of several processes on one log each owns its fair share of them: it folds and
@@ -14,12 +14,14 @@
 mod actor;
 mod answers;
 mod documents;
+mod drain;
 mod fold;
 mod handle;
 mod owner;
 mod ownership;
 mod read;
 mod resume;
+mod retry;
 mod save;
 mod served;
 mod standby;
@@ -40,9 +42,11 @@ pub(crate) use self::handle::{Progress, ReadModelControl, ReadModelHandle, State
 pub(crate) use self::served::Served;
 use super::Arbiters;
 use crate::checkpoint::PartitionId;
+use crate::clock::Clock;
 use crate::document::Store;
 use crate::error::StartError;
 use crate::read_model::ReadModel;
+use crate::subscription::parking::ParkingSettings;
 use crate::subscription::{Assignment, AssignmentSettings, Tail, register_version};
 
 /// The limits and the patience of one read model.
@@ -78,6 +82,11 @@ pub(crate) struct ReadModelSettings {
     pub(crate) acquire_every: Duration,
     /// How often a standby looks at the checkpoint while somebody waits for it.
     pub(crate) look_every: Duration,
+    /// How often an owner looks for requests while it has parked keys; asked in this process it looks
+    /// at once.
+    pub(crate) look_for_requests_every: Duration,
+    /// The limits and the patience of parked keys.
+    pub(crate) parking: ParkingSettings,
 }
 
 impl Default for ReadModelSettings {
@@ -97,6 +106,8 @@ impl Default for ReadModelSettings {
             lease_for: Duration::from_secs(3),
             acquire_every: Duration::from_secs(1),
             look_every: Duration::from_millis(25),
+            look_for_requests_every: Duration::from_secs(1),
+            parking: ParkingSettings::default(),
         }
     }
 }
@@ -116,6 +127,7 @@ pub(crate) async fn start<M: ReadModel>(
     arbiters: &Arbiters,
     first: u64,
     store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
     tail: &Tail,
     owner: Uuid,
     settings: ReadModelSettings,
@@ -147,6 +159,7 @@ pub(crate) async fn start<M: ReadModel>(
             partition,
             partitions: M::PARTITIONS,
             store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
             sources: M::sources(),
             tail: tail.clone(),
             owner,

@@ -31,7 +31,12 @@ impl<M: ReadModel> ReadModelActor<M> {
         if !self.is_following() {
             return;
         }
-        if self.term.documents.unsaved() >= self.settings.most_unsaved {
+        if self.term.parking.is_crowded() {
+            self.term.is_paused = true;
+            return self.drain_if_due(ctx);
+        }
+        let unsaved = self.term.documents.unsaved() + self.term.parking.unsaved();
+        if unsaved >= self.settings.most_unsaved {
             self.term.is_paused = true;
             self.save(ctx);
             return;
@@ -67,8 +72,8 @@ impl<M: ReadModel> ReadModelActor<M> {
         }
         self.term.is_loading = true;
         let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
-        let (reached, pause) = (self.term.reached.position, self.pause());
-        let load = async move { save::load(&*store, &partition, &cold, reached, pause).await };
+        let (reached, retry) = (self.term.reached.position, self.retry());
+        let load = async move { save::load(&*store, &partition, &cold, reached, retry).await };
         self.beside(ctx, load, move |loaded, act, ctx| {
             act.term.is_loading = false;
             match loaded.and_then(|loaded| act.warm(loaded)) {
@@ -78,7 +83,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         });
     }
 
-    fn warm(&mut self, loaded: Vec<(String, String)>) -> Result<(), StoreError> {
+    pub(super) fn warm(&mut self, loaded: Vec<(String, String)>) -> Result<(), StoreError> {
         for (key, body) in loaded {
             let body = parse(&key, &body)?;
             self.term.documents.warm(key, body);
@@ -91,15 +96,18 @@ impl<M: ReadModel> ReadModelActor<M> {
             return;
         }
         let events = decoded.events();
-        let (reached, poison) = decoded.fold(&mut self.term.documents);
+        let (now, at) = (Instant::now(), self.clock.now());
+        let term = &mut self.term;
+        let parked_before = term.parking.len();
+        let (reached, poison) = decoded.fold(&mut term.documents, &mut term.parking, now, at);
+        if term.parking.len() > parked_before {
+            self.progress.work.failed("an event cannot be applied: its key is parked");
+        }
         self.progress.work.applied(events);
         self.term.reached = reached;
         self.term.unsaved_since.get_or_insert_with(Instant::now);
-        if let Some(Poison { event, reason, in_doubt }) = poison {
-            self.term.is_in_doubt |= in_doubt;
-            let (stream, event_type) = (&event.stream, &event.event_type);
-            let reason = format!("{event_type} {} of {stream}: {reason}", event.version);
-            return self.halt(event.position, reason, ctx);
+        if let Some(Poison { position, reason }) = poison {
+            return self.halt(position, reason, ctx);
         }
         self.progress.applied(reached.position);
         self.answer_due(ctx);

@@ -8,7 +8,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{self, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::fut::{ActorFutureExt, WrapFuture};
 use actix::{AsyncContext, Context};
@@ -16,6 +16,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::ReadModelSettings;
 use super::actor::ReadModelActor;
 use super::handle::State;
 use super::term::{Term, position};
@@ -24,9 +25,11 @@ use crate::checkpoint::{Checkpoint, PartitionId};
 use crate::document::Store;
 use crate::error::StoreError;
 use crate::lease::Lease;
+use crate::parking::ParkedKey;
 use crate::read_model::ReadModel;
 use crate::stream::GlobalPosition;
 use crate::subscription::Duty;
+use crate::subscription::parking::Parking;
 
 /// What came of the wish to own a partition.
 pub(super) struct Attempt {
@@ -34,6 +37,8 @@ pub(super) struct Attempt {
     pub(super) lease: Option<Lease>,
     /// How far it is saved; nobody else moves it while the lease is held.
     pub(super) checkpoint: Option<Checkpoint>,
+    /// Of an owner: its parked keys.
+    pub(super) parked: Vec<ParkedKey>,
 }
 
 /// Tries to become the owner.
@@ -49,7 +54,8 @@ pub(super) async fn attempt(
     match store.acquire_lease(&partition.to_string(), owner, lease_for).await? {
         Some(lease) => {
             let checkpoint = resume::checkpoint(store, partition).await?;
-            Ok(Attempt { lease: Some(lease), checkpoint })
+            let parked = store.load_parked(&partition.model, None).await?;
+            Ok(Attempt { lease: Some(lease), checkpoint, parked })
         }
         None => stand_by(store, partition).await,
     }
@@ -63,27 +69,37 @@ pub(super) async fn stand_by(
     store: &dyn Store,
     partition: &PartitionId,
 ) -> Result<Attempt, StoreError> {
-    Ok(Attempt { lease: None, checkpoint: resume::glimpse(store, partition).await? })
+    let checkpoint = resume::glimpse(store, partition).await?;
+    Ok(Attempt { lease: None, checkpoint, parked: Vec::new() })
 }
 
 impl<M: ReadModel> ReadModelActor<M> {
     /// Begins as owner or as standby.
     pub(super) fn begin(&mut self, attempt: Attempt, ctx: &mut Context<Self>) {
         match attempt.lease {
-            Some(lease) => self.own(lease, attempt.checkpoint, ctx),
+            Some(lease) => self.own(lease, attempt.checkpoint, attempt.parked, ctx),
             None => self.saw(attempt.checkpoint, ctx),
         }
     }
 
-    fn own(&mut self, lease: Lease, checkpoint: Option<Checkpoint>, ctx: &mut Context<Self>) {
+    fn own(
+        &mut self,
+        lease: Lease,
+        checkpoint: Option<Checkpoint>,
+        parked: Vec<ParkedKey>,
+        ctx: &mut Context<Self>,
+    ) {
         let position = position(checkpoint);
         info!(model = %self.partition, %position, token = lease.token, "owns its partition from here on");
         let name = self.partition.to_string();
         let subscription = self.tail.subscribe(&name, owner::filter(&self.sources), position);
-        let hot = self.settings.hot_documents;
-        self.turn(Term::owner(lease, checkpoint, hot, subscription), ctx);
+        let ReadModelSettings { hot_documents, parking, .. } = self.settings.clone();
+        let parking = Parking::resume(self.partition.number, parking, parked, Instant::now());
+        let term = Term::owner(lease, checkpoint, hot_documents, subscription, parking);
+        self.turn(term, ctx);
         self.answer_due(ctx);
         self.renew_later(ctx);
+        self.drain_if_due(ctx);
         self.pull(ctx);
     }
 
@@ -123,6 +139,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             match tried {
                 Ok(attempt) => act.begin(attempt, ctx),
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
+                    act.progress.work.failed(&error);
                     warn!(model = %act.partition, %error, "a standby cannot ask the store");
                 }
                 Err(fault) => act.halt(act.term.reached.position, fault.to_string(), ctx),
@@ -156,6 +173,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             Ok(true) => act.renew_later(ctx),
             Ok(false) => act.lose(ctx),
             Err(error) => {
+                act.progress.work.failed(&error);
                 warn!(model = %act.partition, %error, "a lease cannot be renewed; trying again");
                 act.renew_later(ctx);
             }

@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use actix::Message;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::documents::{Documents, Lookup};
+use super::documents::Lookup;
+use super::term::Term;
 use crate::error::{ReadError, StoreError};
 use crate::guard::guarded;
+use crate::parking::ParkedKey;
 use crate::read_model::{Document, ReadModel};
 use crate::stream::GlobalPosition;
 
@@ -41,6 +43,11 @@ impl<M: ReadModel> Read<M> {
         self.answer(Err(ReadError::NotFound { model: M::NAME, key }));
     }
 
+    fn parked(self, position: GlobalPosition, reason: String) {
+        let key = self.key.clone();
+        self.answer(Err(ReadError::Parked { model: M::NAME, key, position, reason }));
+    }
+
     fn found(self, body: &M, position: GlobalPosition) {
         let copy = guarded(|| body.clone());
         let place = || format!("{} {:?}", M::NAME, self.key);
@@ -56,6 +63,14 @@ pub(super) struct Reads<M> {
     waiting: BTreeMap<GlobalPosition, Vec<Read<M>>>,
     cold: Vec<Read<M>>,
     is_loading: bool,
+}
+
+/// What the store answered.
+pub(super) struct Stored {
+    pub(super) documents: Vec<(String, String)>,
+    /// Of these keys those that are parked, if another process is the one to know; read before the
+    /// documents were, so that a key that is not among them has a document that is whole.
+    pub(super) parked: Vec<ParkedKey>,
 }
 
 /// Reads whose documents are being loaded, and when that began.
@@ -84,30 +99,24 @@ impl<M: ReadModel> Reads<M> {
     }
 
     /// Answers from memory, or sets the read aside to be loaded.
-    pub(super) fn look_up(
-        &mut self,
-        read: Read<M>,
-        documents: &mut Documents<M>,
-        position: GlobalPosition,
-    ) {
-        match documents.lookup(&read.key) {
-            Lookup::Hot(body) => read.found(body, position),
+    pub(super) fn look_up(&mut self, read: Read<M>, term: &mut Term<M>) {
+        if let Some((position, reason)) = term.parking.standing(&read.key) {
+            return read.parked(position, reason.to_owned());
+        }
+        match term.documents.lookup(&read.key) {
+            Lookup::Hot(body) => read.found(body, term.reached.position),
             Lookup::Absent => read.not_found(),
             Lookup::Cold => self.cold.push(read),
         }
     }
 
     /// What to load now, if anything: the keys, and the reads to hand back with the answer.
-    pub(super) fn begin_load(
-        &mut self,
-        documents: &mut Documents<M>,
-        position: GlobalPosition,
-    ) -> Option<(Vec<String>, Loading<M>)> {
+    pub(super) fn begin_load(&mut self, term: &mut Term<M>) -> Option<(Vec<String>, Loading<M>)> {
         if self.is_loading || self.cold.is_empty() {
             return None;
         }
         for read in std::mem::take(&mut self.cold) {
-            self.look_up(read, documents, position); // it may have become hot meanwhile
+            self.look_up(read, term); // it may have become hot meanwhile
         }
         let rest = self.cold.split_off(self.cold.len().min(MOST_COLD));
         let reads = std::mem::replace(&mut self.cold, rest);
@@ -118,29 +127,37 @@ impl<M: ReadModel> Reads<M> {
             return None;
         }
         self.is_loading = true;
-        Some((keys, Loading { reads, position, evictions: documents.evictions() }))
+        let evictions = term.documents.evictions();
+        Some((keys, Loading { reads, position: term.reached.position, evictions }))
     }
 
     /// Answers the reads of a load that has ended.
     pub(super) fn end_load(
         &mut self,
         loading: Loading<M>,
-        bodies: Result<Vec<(String, String)>, StoreError>,
-        documents: &mut Documents<M>,
-        reached: GlobalPosition,
+        stored: Result<Stored, StoreError>,
+        term: &mut Term<M>,
     ) {
         self.is_loading = false;
-        let bodies: HashMap<_, _> = match bodies {
-            Ok(bodies) => bodies.into_iter().collect(),
+        let (bodies, parked): (HashMap<_, _>, HashMap<_, _>) = match stored {
+            Ok(Stored { documents, parked }) => {
+                let parked = parked.into_iter().map(|parked| (parked.key.clone(), parked));
+                (documents.into_iter().collect(), parked.collect())
+            }
             Err(error) => {
                 let refuse = |read: Read<M>| read.answer(Err(error.clone().into()));
                 return loading.reads.into_iter().for_each(refuse);
             }
         };
         for read in loading.reads {
+            let parked = parked.get(&read.key).map(|key| (key.position, &*key.reason));
+            if let Some((position, reason)) = parked.or_else(|| term.parking.standing(&read.key)) {
+                read.parked(position, reason.to_owned());
+                continue;
+            }
             // Folded meanwhile: memory is newer than what was loaded.
-            if let Lookup::Hot(body) = documents.lookup(&read.key) {
-                read.found(body, reached);
+            if let Lookup::Hot(body) = term.documents.lookup(&read.key) {
+                read.found(body, term.reached.position);
                 continue;
             }
             let Some(body) = bodies.get(&read.key) else {
@@ -152,8 +169,8 @@ impl<M: ReadModel> Reads<M> {
                     let key = read.key.clone();
                     read.found(&body, loading.position);
                     // If a document has left memory since, it may have been this one, and newer.
-                    if documents.evictions() == loading.evictions {
-                        documents.warm(key, body);
+                    if term.documents.evictions() == loading.evictions {
+                        term.documents.warm(key, body);
                     }
                 }
                 Err(error) => read.answer(Err(error.into())),

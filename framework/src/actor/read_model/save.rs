@@ -5,21 +5,20 @@ use std::sync::Arc;
 
 use actix::Context;
 
-use tracing::warn;
-
 use super::actor::ReadModelActor;
 use super::answers::ahead_of;
 use super::fold::Reached;
 use super::handle::State;
 use super::resume::event_at;
+use super::retry::Retry;
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::crash;
 use crate::document::{DocumentBatch, Store};
 use crate::error::StoreError;
 use crate::lease::Lease;
+use crate::parking::ParkedChange;
 use crate::read_model::ReadModel;
 use crate::stream::GlobalPosition;
-use crate::subscription::Pause;
 
 /// What is to be stored.
 struct Save {
@@ -27,6 +26,7 @@ struct Save {
     documents: Vec<(String, String)>,
     from: GlobalPosition,
     step: u64,
+    parked: Vec<ParkedChange>,
     lease: Lease,
     to: Reached,
 }
@@ -37,8 +37,8 @@ struct Save {
 /// # Errors
 /// The checkpoint was moved by somebody else, or the log is not the one that was folded. Nothing
 /// may be stored any more.
-async fn store_all(store: &dyn Store, save: Save, mut pause: Pause) -> Result<(), StoreError> {
-    let Save { partition, documents, from, step, lease, to } = save;
+async fn store_all(store: &dyn Store, save: Save, mut retry: Retry) -> Result<(), StoreError> {
+    let Save { partition, documents, from, step, parked, lease, to } = save;
     let event_id = loop {
         match to.event_id {
             Some(event_id) => break event_id,
@@ -49,19 +49,18 @@ async fn store_all(store: &dyn Store, save: Save, mut pause: Pause) -> Result<()
                         format!("the log has no event at position {} any more", to.position);
                     return Err(StoreError::Checkpoint { name: partition.to_string(), reason });
                 }
-                Err(error) => retry(&partition, error, &mut pause).await?,
+                Err(error) => retry.after(error).await?,
             },
         }
     };
     let checkpoint =
         Checkpoint { log_id: store.identity().log_id, position: to.position, event_id };
-    let parked = Vec::new();
     let id = PartitionId::clone(&partition);
     let advance = Advance { partition: id, from, step, checkpoint, parked, lease };
     let batch = DocumentBatch { documents, advance };
     crash::point("read_model.before_save");
     while let Err(error) = store.save_documents(batch.clone()).await {
-        retry(&partition, error, &mut pause).await?;
+        retry.after(error).await?;
     }
     crash::point("read_model.after_save");
     Ok(())
@@ -77,7 +76,7 @@ pub(super) async fn load(
     partition: &PartitionId,
     keys: &[String],
     reached: GlobalPosition,
-    mut pause: Pause,
+    mut retry: Retry,
 ) -> Result<Vec<(String, String)>, StoreError> {
     loop {
         // In this order: the checkpoint is not older than the documents.
@@ -93,27 +92,8 @@ pub(super) async fn load(
                 None => return Ok(documents),
                 Some(ahead) => return Err(ahead_of(partition, ahead)),
             },
-            Err(error) => retry(partition, error, &mut pause).await?,
+            Err(error) => retry.after(error).await?,
         }
-    }
-}
-
-/// Rests if the store may answer later; gives the error back if not.
-async fn retry(
-    partition: &PartitionId,
-    error: StoreError,
-    pause: &mut Pause,
-) -> Result<(), StoreError> {
-    match error {
-        StoreError::Unavailable(_) | StoreError::Unknown(_) => {
-            warn!(model = %partition, %error, "the store did not answer a read model; trying again");
-            pause.rest().await;
-            Ok(())
-        }
-        StoreError::Hole { .. }
-        | StoreError::Corrupt { .. }
-        | StoreError::Checkpoint { .. }
-        | StoreError::LeaseLost { .. } => Err(error),
     }
 }
 
@@ -128,7 +108,8 @@ impl<M: ReadModel> ReadModelActor<M> {
             true => (settings.save_after_shared, settings.save_after_shared * 4),
             false => (settings.save_after * factor, settings.checkpoint_after),
         };
-        let (changed, age) = (self.term.documents.changed(), since.elapsed());
+        let (changed, age) =
+            (self.term.documents.changed() + self.term.parking.unsaved(), since.elapsed());
         let is_due = changed >= self.settings.save_at * factor as usize
             || (changed > 0 && age >= save_after)
             || age >= checkpoint_after;
@@ -140,7 +121,10 @@ impl<M: ReadModel> ReadModelActor<M> {
     /// Saves what is unsaved, unless a save is under way or there is nothing that may be saved.
     pub(super) fn save(&mut self, ctx: &mut Context<Self>) {
         let term = &mut self.term;
-        if term.is_saving || term.is_in_doubt || term.reached.position == term.saved {
+        if term.is_saving || term.is_in_doubt {
+            return;
+        }
+        if term.reached.position == term.saved && term.parking.unsaved() == 0 {
             return;
         }
         let Some(lease) = term.lease.clone() else { return };
@@ -156,9 +140,10 @@ impl<M: ReadModel> ReadModelActor<M> {
         term.saves += 1;
         let (from, step, to) = (term.saved, term.saves, term.reached);
         let partition = Arc::clone(&self.partition);
-        let save = Save { partition, documents, from, step, lease, to };
-        let (store, pause) = (Arc::clone(&self.store), self.pause());
-        let saving = async move { store_all(&*store, save, pause).await };
+        let parked = term.parking.hand_out();
+        let save = Save { partition, documents, from, step, parked, lease, to };
+        let (store, retry) = (Arc::clone(&self.store), self.retry());
+        let saving = async move { store_all(&*store, save, retry).await };
         self.beside(ctx, saving, move |result, act, ctx| {
             act.term.is_saving = false;
             match result {
@@ -177,6 +162,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.progress.work.saved();
         self.progress.saved(position);
         self.term.documents.saved();
+        self.term.parking.saved();
         if !self.term.is_loading {
             self.term.documents.evict();
         }

@@ -14,6 +14,7 @@ use crate::lease::Lease;
 use crate::read_model::ReadModel;
 use crate::stream::GlobalPosition;
 use crate::subscription::Subscription;
+use crate::subscription::parking::Parking;
 
 pub(super) struct Term<M> {
     /// `None` on a standby.
@@ -22,6 +23,9 @@ pub(super) struct Term<M> {
     /// Reads are answered up to here: what is folded, or, on a standby, what the owner has saved.
     pub(super) reached: Reached,
     pub(super) saved: GlobalPosition,
+    pub(super) parking: Parking,
+    /// When the store was last asked for requests.
+    pub(super) asked_at: Instant,
     /// How many saves were begun under the lease.
     pub(super) saves: u64,
     /// When the oldest step that no save has taken up was folded.
@@ -55,6 +59,8 @@ impl<M: ReadModel> Term<M> {
             documents: Documents::none(),
             reached: Reached { position: seen, event_id: None },
             saved: seen,
+            parking: Parking::none(),
+            asked_at: Instant::now(),
             saves: 0,
             unsaved_since: None,
             is_saving: false,
@@ -76,11 +82,13 @@ impl<M: ReadModel> Term<M> {
         checkpoint: Option<Checkpoint>,
         hot_documents: usize,
         subscription: Subscription,
+        parking: Parking,
     ) -> Self {
         Self {
             lease: Some(lease),
             documents: Documents::new(hot_documents, checkpoint.is_none()),
             subscription: Some(subscription),
+            parking,
             ..Self::standby(position(checkpoint))
         }
     }

@@ -124,6 +124,18 @@ impl CheckpointStore for MemoryStore {
         Ok(skipped.cloned().collect())
     }
 
+    async fn load_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
+        let read_side = self.read_side();
+        let parked = read_side.parked.get(model).into_iter().flat_map(BTreeMap::values);
+        let asked = |parked: &ParkedKey| {
+            parked.request.clone().map(|request| (parked.key.clone(), parked.position, request))
+        };
+        Ok(parked.filter_map(asked).collect())
+    }
+
     async fn request_parked(
         &self,
         model: &str,

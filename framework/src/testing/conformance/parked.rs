@@ -195,6 +195,9 @@ pub async fn a_request_is_for_the_event_that_the_key_stands_at(store: impl Store
     }
     assert!(ask("a", 10, skip()).await && ask("a", 10, ParkedRequest::Retry).await);
     assert_eq!(parked(&store).await[0].request, Some(ParkedRequest::Retry));
+    let asked = [("a".to_owned(), GlobalPosition(10), ParkedRequest::Retry)];
+    assert_eq!(store.load_requests(MODEL).await.unwrap(), asked);
+    assert_eq!(store.load_requests("balance@2").await.unwrap(), []);
     // It was tried again.
     store.save_documents(step(&lease, 100, 3, &[park("a", 10, 2)])).await.unwrap();
     assert_eq!(parked(&store).await[0].request, None);
@@ -202,9 +205,12 @@ pub async fn a_request_is_for_the_event_that_the_key_stands_at(store: impl Store
     assert!(ask("a", 10, skip()).await);
     store.save_documents(step(&lease, 100, 4, &[park("a", 10, 3)])).await.unwrap();
     let kept = ParkedRequest::Skip { reason: "never\u{fffd} booked".into() };
-    assert_eq!(parked(&store).await[0].request, Some(kept));
+    assert_eq!(parked(&store).await[0].request, Some(kept.clone()));
+    let asked = [("a".to_owned(), GlobalPosition(10), kept)];
+    assert_eq!(store.load_requests(MODEL).await.unwrap(), asked);
     store.save_documents(step(&lease, 100, 5, &[park("a", 20, 1)])).await.unwrap();
     assert_eq!(parked(&store).await[0].request, None);
+    assert_eq!(store.load_requests(MODEL).await.unwrap(), []);
 }
 
 /// A panic's message can be anything.

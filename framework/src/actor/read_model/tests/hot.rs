@@ -4,7 +4,7 @@ use super::super::documents::{Documents, Lookup};
 use super::*;
 
 fn bump(documents: &mut Documents<Sums>, key: &str) {
-    documents.change(key.to_owned(), |sums| sums.events += 1).unwrap();
+    documents.change(key, |sums| sums.events += 1).unwrap();
 }
 
 fn events(documents: &mut Documents<Sums>, key: &str) -> Option<u64> {

@@ -109,6 +109,26 @@ impl PostgresStore {
         Ok(rows.iter().map(parked_key).collect())
     }
 
+    pub(super) async fn read_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
+        let model = model.to_owned();
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(
+                "SELECT key, position, request, request_reason FROM actum.parked
+                 WHERE model = $1 AND request IS NOT NULL ORDER BY key",
+            )
+            .bind(model.clone())
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        let requests = rows.iter().filter_map(|row| {
+            let position = GlobalPosition(row.get::<i64, _>("position") as u64);
+            Some((row.get("key"), position, request(row)?))
+        });
+        Ok(requests.collect())
+    }
+
     pub(super) async fn read_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
         let asked = model.to_owned();
         let rows = self.connections.rows(Purpose::Documents, move || {
@@ -158,7 +178,6 @@ impl PostgresStore {
 }
 
 fn parked_key(row: &PgRow) -> ParkedKey {
-    let request: Option<&str> = row.get("request");
     let queue: Vec<i64> = row.get("queue");
     ParkedKey {
         key: row.get("key"),
@@ -169,11 +188,14 @@ fn parked_key(row: &PgRow) -> ParkedKey {
         attempts: row.get::<i64, _>("attempts") as u32,
         since: row.get::<OffsetDateTime, _>("since"),
         queue: queue.into_iter().map(|position| GlobalPosition(position as u64)).collect(),
-        request: request.map(|request| match request {
-            "retry" => ParkedRequest::Retry,
-            _ => ParkedRequest::Skip {
-                reason: row.get::<Option<_>, _>("request_reason").unwrap_or_default(),
-            },
-        }),
+        request: request(row),
     }
+}
+
+fn request(row: &PgRow) -> Option<ParkedRequest> {
+    let reason = || row.get::<Option<_>, _>("request_reason").unwrap_or_default();
+    row.get::<Option<&str>, _>("request").map(|request| match request {
+        "retry" => ParkedRequest::Retry,
+        _ => ParkedRequest::Skip { reason: reason() },
+    })
 }

@@ -173,6 +173,13 @@ impl CheckpointStore for PostgresStore {
         self.read_skipped(model).await
     }
 
+    async fn load_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
+        self.read_requests(model).await
+    }
+
     async fn request_parked(
         &self,
         model: &str,

@@ -192,6 +192,25 @@ impl SqliteStore {
         parked.map_err(|e| self.corrupt(format!("the parked keys of {model}"), e))
     }
 
+    pub(super) async fn read_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
+        let mut reader = self.reader().await?;
+        let rows: Result<Vec<(String, i64, String, Option<String>)>, Error> = sqlx::query_as(
+            "SELECT key, position, request, request_reason FROM parked
+             WHERE model = ? AND request IS NOT NULL ORDER BY key",
+        )
+        .bind(model.to_owned())
+        .fetch_all(&mut *reader)
+        .await;
+        let rows = rows.map_err(|e| self.unavailable(&e))?.into_iter();
+        let requests = rows.map(|(key, position, request, reason)| {
+            (key, GlobalPosition(position as u64), asked(&request, reason))
+        });
+        Ok(requests.collect())
+    }
+
     pub(super) async fn read_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
         let mut reader = self.reader().await?;
         let rows = sqlx::query(
@@ -219,7 +238,7 @@ fn skipped_event(row: &SqliteRow) -> Result<SkippedEvent, Error> {
 
 fn parked_key(row: &SqliteRow) -> Result<ParkedKey, Error> {
     let request: Option<&str> = row.try_get("request")?;
-    let reason = row.try_get::<Option<String>, _>("request_reason")?.unwrap_or_default();
+    let reason: Option<String> = row.try_get("request_reason")?;
     Ok(ParkedKey {
         key: row.try_get("key")?,
         partition: row.try_get("partition")?,
@@ -229,11 +248,15 @@ fn parked_key(row: &SqliteRow) -> Result<ParkedKey, Error> {
         attempts: row.try_get("attempts")?,
         since: time(row.try_get("since")?),
         queue: from_json::<Vec<u64>>(row.try_get(9)?)?.into_iter().map(GlobalPosition).collect(),
-        request: request.map(|request| match request {
-            "retry" => ParkedRequest::Retry,
-            _ => ParkedRequest::Skip { reason },
-        }),
+        request: request.map(|request| asked(request, reason)),
     })
+}
+
+fn asked(request: &str, reason: Option<String>) -> ParkedRequest {
+    match request {
+        "retry" => ParkedRequest::Retry,
+        _ => ParkedRequest::Skip { reason: reason.unwrap_or_default() },
+    }
 }
 
 fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, Error> {

@@ -164,6 +164,13 @@ impl CheckpointStore for SqliteStore {
         self.read_skipped(model).await
     }
 
+    async fn load_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
+        self.read_requests(model).await
+    }
+
     async fn request_parked(
         &self,
         model: &str,

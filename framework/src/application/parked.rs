@@ -1,0 +1,103 @@
+//! Parked keys of the read models: what stands still and why, and what can be done about it.
+//!
+//! A request is left in the store, so it can be made in any process; whoever owns the key carries it
+//! out, at once if that is this process, else within about a second.
+
+use super::Application;
+use crate::actor::read_model::ReadModelControl;
+use crate::error::ParkingError;
+use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::stream::GlobalPosition;
+
+impl Application {
+    /// The parked keys of a read model, by key. It is named by its `NAME`, or by `NAME@VERSION`; so it
+    /// is everywhere below.
+    ///
+    /// # Errors
+    /// [`ParkingError`]
+    pub async fn parked(&self, name: &str) -> Result<Vec<ParkedKey>, ParkingError> {
+        let model = self.control(name)?.versioned_name();
+        Ok(self.inner.store.load_parked(&model, None).await?)
+    }
+
+    /// The events that were left out of a read model, by position.
+    ///
+    /// # Errors
+    /// [`ParkingError`]
+    pub async fn skipped(&self, name: &str) -> Result<Vec<SkippedEvent>, ParkingError> {
+        let model = self.control(name)?.versioned_name();
+        Ok(self.inner.store.load_skipped(&model).await?)
+    }
+
+    /// Asks to try a parked key again. After a fix of the code that is not needed: whoever starts
+    /// with it tries all parked keys by itself.
+    ///
+    /// # Errors
+    /// [`ParkingError`]
+    pub async fn retry_parked(&self, name: &str, key: &str) -> Result<(), ParkingError> {
+        let model = self.control(name)?.versioned_name();
+        let parked = self.inner.store.load_parked(&model, Some(&[key.to_owned()])).await?;
+        let position = parked.first().map(|parked| parked.position);
+        let not_parked = || ParkingError::NotParked { model: model.clone(), key: key.to_owned() };
+        let position = position.ok_or_else(not_parked)?;
+        self.request(name, key, position, ParkedRequest::Retry).await
+    }
+
+    /// Asks to try all parked keys again; answers how many there are.
+    ///
+    /// # Errors
+    /// [`ParkingError`]
+    pub async fn retry_all_parked(&self, name: &str) -> Result<usize, ParkingError> {
+        let mut asked = 0;
+        for parked in self.parked(name).await? {
+            match self.request(name, &parked.key, parked.position, ParkedRequest::Retry).await {
+                Ok(()) => asked += 1,
+                Err(ParkingError::NotParked { .. }) => {} // it has just moved
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Asks to leave the event at which a key is parked out of its document, for good, and to go on
+    /// with those behind it. The reason is kept, see [`Application::skipped`].
+    ///
+    /// # Errors
+    /// [`ParkingError`]
+    pub async fn skip_parked(
+        &self,
+        name: &str,
+        key: &str,
+        position: GlobalPosition,
+        reason: &str,
+    ) -> Result<(), ParkingError> {
+        if reason.trim().is_empty() {
+            return Err(ParkingError::NoReason);
+        }
+        let skip = ParkedRequest::Skip { reason: reason.to_owned() };
+        self.request(name, key, position, skip).await
+    }
+
+    async fn request(
+        &self,
+        name: &str,
+        key: &str,
+        position: GlobalPosition,
+        request: ParkedRequest,
+    ) -> Result<(), ParkingError> {
+        let control = self.control(name)?;
+        let model = control.versioned_name();
+        if !self.inner.store.request_parked(&model, key, position, request).await? {
+            return Err(ParkingError::NotParked { model, key: key.to_owned() });
+        }
+        control.requested();
+        Ok(())
+    }
+
+    fn control(&self, name: &str) -> Result<&dyn ReadModelControl, ParkingError> {
+        // Of several versions the last one is this program's own.
+        let mut controls = self.inner.read_side.iter().rev().map(|control| &**control);
+        let named = controls.find(|c| c.name() == name || c.versioned_name() == name);
+        named.ok_or_else(|| ParkingError::NotRegistered(name.to_owned()))
+    }
+}
