@@ -26,7 +26,8 @@ impl ReadModel for Sum {
     const NAME: &'static str = "sum";
 
     fn sources() -> Sources<Self> {
-        Sources::of::<Counter>()
+        // By content, so that the document of an event that cannot be read is not known.
+        Sources::by::<Counter>(|event| Some(event.stream.id().to_owned()))
     }
 }
 

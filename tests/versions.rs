@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actum::{
-    Advance, Checkpoint, CheckpointStore, DocumentBatch, DocumentStore, GlobalPosition, LeaseStore,
-    PartitionId, PostgresStore, SqliteStore, Store, VersionStore,
+    Advance, Checkpoint, DocumentBatch, GlobalPosition, PartitionId, PostgresStore, SqliteStore,
+    Store,
 };
 use sqlx::Executor;
 use uuid::Uuid;

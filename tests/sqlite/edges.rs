@@ -141,6 +141,23 @@ async fn keys_with_odd_characters_are_found_again() {
     }
 }
 
+/// The leases are in memory, and the token of the last step is in the file.
+#[tokio::test]
+async fn a_store_that_is_opened_again_writes_under_a_greater_token() {
+    let directory = Directory::new();
+    let path = directory.file("bank.db");
+    let mut last = 0;
+    for step in 1..4 {
+        let store = SqliteStore::open(&path).await.unwrap();
+        let mut batch = batch(&store, "sums@1", &[("1".into(), "{}".into())]).await;
+        let token = batch.advance.lease.token;
+        assert!(token > last, "{token} follows {last}");
+        (last, batch.advance.from) = (token, GlobalPosition(u64::from(step > 1)));
+        store.save_documents(batch).await.unwrap();
+        drop(store);
+    }
+}
+
 /// Only a batch whose first commit was in doubt has to be made durable by a checkpoint, and that
 /// waits for readers; a doubled id alone must not.
 #[tokio::test]

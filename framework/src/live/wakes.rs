@@ -97,7 +97,7 @@ impl Wakes {
         let from = waiting.seen;
         drop(waiting); // a task that is not run any more takes the lock when it is dropped
         if begins {
-            let running = Running(Arc::clone(shared));
+            let running = Running { shared: Arc::clone(shared), has_rested: false };
             let subscription = shared.tail.subscribe(shared.name, shared.filter.clone(), from);
             shared.tail.spawn(Box::pin(run(running, subscription)));
             if self.has_ended()? {
@@ -199,19 +199,22 @@ fn raise(mark: &watch::Sender<u64>, reached: u64) {
 }
 
 /// However the subscription's task goes, nobody waits for it for ever.
-struct Running(Arc<Shared>);
+struct Running {
+    shared: Arc<Shared>,
+    /// It went because nobody waited. Who has come since has a task of its own.
+    has_rested: bool,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let mut waiting = self.0.waiting();
-        if waiting.is_running {
-            waiting.end(End::Stopped);
+        if !self.has_rested {
+            self.shared.waiting().end(End::Stopped);
         }
     }
 }
 
-async fn run(running: Running, mut subscription: Subscription) {
-    let shared = &running.0;
+async fn run(mut running: Running, mut subscription: Subscription) {
+    let shared = Arc::clone(&running.shared);
     loop {
         tokio::select! {
             page = subscription.next() => match page {
@@ -219,7 +222,10 @@ async fn run(running: Running, mut subscription: Subscription) {
                 Ok(None) => return,
                 Err(fault) => return shared.waiting().end(End::Fault(fault)),
             },
-            () = shared.left.notified() => if shared.rests() { return },
+            () = shared.left.notified() => if shared.rests() {
+                running.has_rested = true;
+                return;
+            },
         }
     }
 }

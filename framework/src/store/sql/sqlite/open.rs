@@ -138,7 +138,11 @@ pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartErr
     prepare(&opening).await?;
     let mut connection = opening.connect().await?;
     let (head, identity) = identify(&mut connection).await.map_err(|e| opening.cannot_open(&e))?;
-    let leases = Leases::default();
+    let past: i64 = sqlx::query_scalar("SELECT coalesce(max(token), 0) FROM checkpoints")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|e| opening.cannot_open(&e))?;
+    let leases = Leases::after(past as u64);
     let writer = SqliteWriter::new(Arc::clone(&opening), connection, leases.clone());
     let (raised, head) = watch::channel(head);
     let committer = Committer::start(Arc::new(raised), move || writer)?;
