@@ -10,6 +10,8 @@ mod log;
 mod nemesis;
 mod order;
 mod owners;
+mod partitions;
+mod saves;
 
 /// How many times the normal number of faults: `ACTUM_CHAOS_ROUNDS`, or 1.
 fn rounds() -> usize {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use actum::testing::FaultyStore;
 use actum::{
     Aggregate, Append, AppendOutcome, Application, EventEnvelope, EventStore, ExpectedVersion,
-    Fold, GlobalPosition, MemoryStore, NewEvent, ParkedKey, ParkingError, PostgresStore, ReadError,
-    ReadModel, Settings, Sources, SqliteStore, Store, StreamId, Upcaster,
+    Fold, GlobalPosition, MemoryStore, NewEvent, OperationError, ParkedKey, PostgresStore,
+    ReadError, ReadModel, Settings, Sources, SqliteStore, Store, StreamId, Upcaster,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -240,11 +240,11 @@ async fn a_request_is_carried_out_by_the_owner_and_a_skip_is_listed(store: impl 
     assert_eq!((skipped.position.0, &*skipped.reason), (2, "Ada: it is a typo"));
     assert!(skipped.event.starts_with("Noted 2 of book-a"), "{skipped:?}");
     let none = owner.retry_parked("pages", "a").await;
-    assert!(matches!(none, Err(ParkingError::NotParked { .. })), "{none:?}");
+    assert!(matches!(none, Err(OperationError::NotParked { .. })), "{none:?}");
     let none = owner.parked("page").await;
-    assert!(matches!(none, Err(ParkingError::NotRegistered(_))), "{none:?}");
+    assert!(matches!(none, Err(OperationError::Unknown { .. })), "{none:?}");
     let none = owner.skip_parked("pages", "a", GlobalPosition(2), " ").await;
-    assert!(matches!(none, Err(ParkingError::NoReason)), "{none:?}");
+    assert!(matches!(none, Err(OperationError::NoReason)), "{none:?}");
     ended(owner).await;
     ended(standby).await;
 }

@@ -40,3 +40,6 @@ impl Fold<Account> for Balance {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

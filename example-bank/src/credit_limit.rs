@@ -46,3 +46,6 @@ impl Fold<Account> for CreditLimit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

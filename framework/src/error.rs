@@ -224,21 +224,10 @@ pub enum OperationError {
         /// The version.
         name: String,
     },
-    /// The store did not answer. Retry after a pause (503).
-    #[error(transparent)]
-    Unavailable(#[from] StoreError),
-}
-
-/// Nothing could be asked for a parked key.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ParkingError {
-    /// No read model has this name, alone or with its version. A mistake (404).
-    #[error("no read model named {0:?} is registered")]
-    NotRegistered(String),
     /// The key is not parked, or not at the event that was meant. Look again (404).
     #[error("{model} has not parked {key:?}, or not at this event")]
     NotParked {
-        /// The read model's versioned name.
+        /// The versioned name.
         model: String,
         /// The key.
         key: String,

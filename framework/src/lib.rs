@@ -55,9 +55,7 @@ pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, Encoded, EventCodec, Upcaster};
 pub use command::{CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_COMMAND_ID_BYTES};
 pub use document::{DocumentBatch, DocumentStore, Store};
-pub use error::{
-    BoxError, CommandError, OperationError, ParkingError, ReadError, StartError, StoreError,
-};
+pub use error::{BoxError, CommandError, OperationError, ReadError, StartError, StoreError};
 pub use event::{EventEnvelope, Metadata, NewEvent, RecordedEvent};
 pub use event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_APPEND_BYTES,

@@ -93,7 +93,7 @@ pub fn deposits(account: &str, count: usize) -> Outcome<Append> {
     };
     Ok(Append {
         stream: StreamId::new("account", account)?,
-        expected: ExpectedVersion::StreamExists,
+        expected: ExpectedVersion::Any,
         events: (0..count).map(|_| event()).collect(),
         command: None,
         chained: false,

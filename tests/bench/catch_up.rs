@@ -1,33 +1,126 @@
-//! Read models that begin at nothing: how fast a log that is there already is folded.
+//! Read models that begin at nothing: how fast a log that is there already is folded and kept,
+//! beside the two limits of it: reading and decoding the log, and writing the same rows with sqlx.
+//!
+//! Each run is a process of its own on a copy of the same log, so that its memory is its own too.
 
-use std::time::Instant;
+mod follower;
+mod log;
+mod reading;
+mod writing;
 
 use crate::Outcome;
-use crate::accounts::{self, ACCOUNTS, ReadModels};
 use crate::database::Store;
 use crate::options::Options;
+use follower::Follower;
+use writing::Rows;
 
-/// Deposits into each account, which take turns: no run of one account's events is folded as one.
-const DEPOSITS: u64 = 299;
+pub use follower::{FOLLOWER, follow};
+
+/// Over how many accounts the events are spread, which take turns. With few, a save writes one
+/// document for many events; with more than are kept in memory, every event changes another one.
+const SPREADS: [u64; 2] = [1_000, 200_000];
 
 pub async fn run(options: &Options, store: Store) -> Outcome {
-    println!("\n{}: read models catching up from zero", store.name());
-    let database = store.fresh(options).await?;
-    let app = accounts::bank(&database, ReadModels::None).await?;
-    accounts::open_all(&app).await?;
-    for _ in 0..DEPOSITS {
-        let all = (0..ACCOUNTS).map(|account| accounts::deposits(&accounts::id(account), 1));
-        accounts::append(app.store(), all.collect::<Outcome<Vec<_>>>()?).await?;
+    for accounts in SPREADS {
+        run_spread(options, store, accounts).await?;
     }
-    let head = app.store().head().await?;
-    app.shutdown().await;
-    drop(app);
-    let began = Instant::now();
-    let app = accounts::bank(&database, ReadModels::Both).await?;
-    accounts::wait_for(&app, head).await?;
-    let seconds = began.elapsed().as_secs_f64();
-    let rate = head.0 as f64 / seconds;
-    println!("{} events into both read models in {seconds:.2} s: {rate:.0} events/s", head.0);
-    app.shutdown().await;
     Ok(())
+}
+
+async fn run_spread(options: &Options, store: Store, accounts: u64) -> Outcome {
+    let Options { events, times, .. } = *options;
+    println!("\n{}: {events} events of {accounts} accounts from zero, {times} times", store.name());
+    println!(
+        "{:<34} {:>9} {:>17} {:>8} {:>8} {:>8} {:>8}",
+        "", "/s", "least to most", "of read", "of write", "MiB most", "at rest"
+    );
+    let database = store.fresh(options).await?;
+    log::write(&database, accounts, events).await?;
+    let mut table = Table { events, times, reading: None };
+    let raw = table.line("limit: read and decode, sqlx alone", None, async || {
+        Ok(reading::with_sqlx(&database, events).await?.into())
+    });
+    let raw = raw.await?;
+    let store_reads = table.line("limit: the same through the store", None, async || {
+        Ok(reading::through_the_store(&database, events).await?.into())
+    });
+    table.reading = Some(store_reads.await?.max(raw));
+    let mut limits = Vec::new();
+    for rows in Rows::ALL {
+        let written = table.line(rows.name(), None, async || {
+            let scratch = database.scratch().await?;
+            let seconds = writing::run(&scratch, rows, accounts, events).await?;
+            scratch.remove()?;
+            Ok(seconds.into())
+        });
+        limits.push((rows, written.await?));
+    }
+    for follower in Follower::ALL {
+        let writing = limits.iter().find(|(rows, _)| *rows == follower.rows());
+        // Of few accounts, a document is written once for many events.
+        let writing = writing.filter(|_| accounts > 100_000 || follower.rows() == Rows::Bookings);
+        table
+            .line(follower.name(), writing.map(|(_, rate)| *rate), async || {
+                let copy = database.copy().await?;
+                let run = follower.run(&copy, events).await?;
+                copy.remove()?;
+                Ok(run)
+            })
+            .await?;
+    }
+    database.remove()
+}
+
+/// What one run came to.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Run {
+    seconds: f64,
+    /// Resident at most, and a second after the end, in MiB.
+    memory: Option<(u64, u64)>,
+}
+
+impl From<f64> for Run {
+    fn from(seconds: f64) -> Self {
+        Self { seconds, memory: None }
+    }
+}
+
+struct Table {
+    events: u64,
+    times: usize,
+    /// The limit, in events/s.
+    reading: Option<f64>,
+}
+
+impl Table {
+    /// Runs it several times, prints the median run and answers its rate.
+    async fn line(
+        &self,
+        name: &str,
+        writing: Option<f64>,
+        mut run: impl AsyncFnMut() -> Outcome<Run>,
+    ) -> Outcome<f64> {
+        let mut runs = Vec::new();
+        for _ in 0..self.times {
+            runs.push(run().await?);
+        }
+        runs.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
+        let rate = |run: &Run| self.events as f64 / run.seconds;
+        let (least, most) = (rate(&runs[0]), rate(&runs[runs.len() - 1]));
+        let median = &runs[runs.len() / 2];
+        let part = |limit: Option<f64>| match limit {
+            Some(limit) => format!("{:.2}", rate(median) / limit),
+            None => "-".to_owned(),
+        };
+        let (of_read, of_write) = (part(self.reading), part(writing));
+        let [mib, at_rest] = match median.memory {
+            Some((most, at_rest)) => [most, at_rest].map(|mib| mib.to_string()),
+            None => ["-", "-"].map(str::to_owned),
+        };
+        let (rate, spread) = (rate(median), format!("{least:.0}–{most:.0}"));
+        println!(
+            "{name:<34} {rate:>9.0} {spread:>17} {of_read:>8} {of_write:>8} {mib:>8} {at_rest:>8}"
+        );
+        Ok(rate)
+    }
 }

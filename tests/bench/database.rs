@@ -1,5 +1,6 @@
 //! The databases that are measured: each round begins with a fresh one.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -40,14 +41,9 @@ impl Store {
                 options.folder.join(format!("{count}.db")).display().to_string()
             }
             Self::Postgres => {
-                let mut server = server().await?;
-                for sql in ["DROP DATABASE IF EXISTS bench WITH (FORCE)", "CREATE DATABASE bench"] {
-                    sqlx::query(sql).execute(&mut server).await?;
-                }
-                server.close().await?;
-                let url = std::env::var(SERVER)?;
-                let (server, _) = url.rsplit_once('/').ok_or("a URL ends with a database")?;
-                format!("{server}/bench")
+                on_server(["DROP DATABASE IF EXISTS bench WITH (FORCE)", "CREATE DATABASE bench"])
+                    .await?;
+                on_the_same_server("bench")?
             }
         };
         Ok(Database { store: self, url })
@@ -76,12 +72,90 @@ impl Database {
         Self { store, url: url.to_owned() }
     }
 
+    /// An empty one beside it, without tables. There is one at a time.
+    pub async fn scratch(&self) -> Outcome<Self> {
+        let url = match self.store {
+            Store::Sqlite => format!("{}.scratch", self.url),
+            Store::Postgres => {
+                let sql = [
+                    "DROP DATABASE IF EXISTS bench_scratch WITH (FORCE)",
+                    "CREATE DATABASE bench_scratch",
+                ];
+                on_server(sql).await?;
+                on_the_same_server("bench_scratch")?
+            }
+        };
+        Ok(Self { store: self.store, url })
+    }
+
+    /// A copy of it, while nobody has it open. There is one at a time.
+    pub async fn copy(&self) -> Outcome<Self> {
+        let url = match self.store {
+            Store::Sqlite => {
+                let folder = format!("{}.copy", self.url);
+                if Path::new(&folder).exists() {
+                    std::fs::remove_dir_all(&folder)?;
+                }
+                std::fs::create_dir(&folder)?;
+                let url = format!("{folder}/copy.db");
+                std::fs::copy(&self.url, &url)?;
+                // Or its way to the disk would be measured.
+                std::fs::File::open(&url)?.sync_all()?;
+                url
+            }
+            Store::Postgres => {
+                let sql = [
+                    "DROP DATABASE IF EXISTS bench_copy WITH (FORCE)",
+                    "CREATE DATABASE bench_copy TEMPLATE bench STRATEGY file_copy",
+                    "CHECKPOINT",
+                ];
+                on_server(sql).await?;
+                on_the_same_server("bench_copy")?
+            }
+        };
+        Ok(Self { store: self.store, url })
+    }
+
+    /// As it would be some time after its rows were written, while nobody has it open.
+    pub async fn settle(&self) -> Outcome {
+        match self.store {
+            Store::Sqlite => {
+                let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+                sqlx::query(checkpoint).execute(&mut self.sqlite().await?).await?;
+            }
+            Store::Postgres => {
+                let mut connection = self.postgres().await?;
+                for sql in ["VACUUM ANALYZE", "CHECKPOINT"] {
+                    sqlx::query(sql).execute(&mut connection).await?;
+                }
+                connection.close().await?;
+            }
+        }
+        Ok(())
+    }
+
     /// An application on it, with the default settings.
     pub async fn application(&self) -> Outcome<ApplicationBuilder> {
         Ok(match self.store {
             Store::Sqlite => Application::builder(SqliteStore::open(&self.url).await?),
             Store::Postgres => Application::builder(PostgresStore::open(&self.url).await?),
         })
+    }
+
+    /// Makes room; on a server the next one does.
+    pub fn remove(&self) -> Outcome {
+        if self.store == Store::Sqlite {
+            for entry in Path::new(&self.url).parent().ok_or("a file has a folder")?.read_dir()? {
+                let path = entry?.path();
+                if path.to_string_lossy().starts_with(&self.url) {
+                    match path.is_dir() {
+                        true => std::fs::remove_dir_all(path)?,
+                        false => std::fs::remove_file(path)?,
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     pub async fn sqlite(&self) -> Outcome<SqliteConnection> {
@@ -131,6 +205,20 @@ pub async fn delay_commits(longer: Option<Duration>) -> Outcome {
         sqlx::query(AssertSqlSafe(sql)).execute(&mut server).await?;
     }
     Ok(server.close().await?)
+}
+
+async fn on_server<const N: usize>(statements: [&'static str; N]) -> Outcome {
+    let mut server = server().await?;
+    for sql in statements {
+        sqlx::query(sql).execute(&mut server).await?;
+    }
+    Ok(server.close().await?)
+}
+
+fn on_the_same_server(database: &str) -> Outcome<String> {
+    let url = std::env::var(SERVER)?;
+    let (server, _) = url.rsplit_once('/').ok_or("a URL ends with a database")?;
+    Ok(format!("{server}/{database}"))
 }
 
 async fn server() -> Outcome<PgConnection> {

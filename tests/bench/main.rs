@@ -7,6 +7,7 @@
 mod accounts;
 mod catch_up;
 mod database;
+mod freshness;
 mod http;
 mod in_process;
 mod load;
@@ -28,6 +29,12 @@ async fn main() -> Outcome {
     let mut words = std::env::args().skip(1).peekable();
     if words.next_if_eq(processes::CALLERS).is_some() {
         return processes::call(words).await;
+    }
+    if words.next_if_eq(catch_up::FOLLOWER).is_some() {
+        return catch_up::follow(words).await;
+    }
+    if words.next_if_eq(freshness::PROBE).is_some() {
+        return freshness::probe(words).await;
     }
     let options = Options::parse(words)?;
     std::fs::create_dir_all(&options.folder)?;
@@ -51,6 +58,7 @@ async fn run(options: &Options) -> Outcome {
                 Section::Processes => processes::run(options, store, limits).await?,
                 Section::Http => http::run(options, store, limits).await?,
                 Section::CatchUp => catch_up::run(options, store).await?,
+                Section::Freshness => freshness::run(options, store).await?,
                 Section::Load => load::run(options, store).await?,
                 Section::Million => million::run(options, store).await?,
             }

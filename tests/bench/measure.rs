@@ -96,8 +96,17 @@ pub fn cpu_time(process: &str) -> Outcome<Duration> {
 
 /// Resident memory of this process in MiB.
 pub fn resident_mib() -> Outcome<u64> {
+    memory("VmRSS:")
+}
+
+/// The most it ever was.
+pub fn most_resident_mib() -> Outcome<u64> {
+    memory("VmHWM:")
+}
+
+fn memory(name: &str) -> Outcome<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::Outcome;
 use crate::database::{STORES, Store};
 
-const USAGE: &str = "bench [--only raw,actum,processes,http,catchup,load,million] [--store sqlite,postgres] \
-     [--seconds 3] [--folder target/bench]";
+const USAGE: &str = "bench [--only raw,actum,processes,http,catchup,freshness,load,million] [--store sqlite,postgres] \
+     [--seconds 3] [--events 1000000] [--times 3] [--folder target/bench]";
 
 /// A part of the benchmark that can run alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,18 +22,21 @@ pub enum Section {
     Http,
     /// Read models from nothing to the head.
     CatchUp,
+    /// From a command to a read that sees it.
+    Freshness,
     /// One long aggregate into memory.
     Load,
     /// A million aggregates touched once each.
     Million,
 }
 
-pub const SECTIONS: [(&str, Section); 7] = [
+pub const SECTIONS: [(&str, Section); 8] = [
     ("raw", Section::Raw),
     ("actum", Section::Actum),
     ("processes", Section::Processes),
     ("http", Section::Http),
     ("catchup", Section::CatchUp),
+    ("freshness", Section::Freshness),
     ("load", Section::Load),
     ("million", Section::Million),
 ];
@@ -44,6 +47,10 @@ pub struct Options {
     pub stores: Vec<Store>,
     /// How long each round is measured.
     pub round: Duration,
+    /// How many events there are to catch up with.
+    pub events: u64,
+    /// How often that is repeated.
+    pub times: usize,
     /// Made for the databases, and removed at the end. On a memory disk nothing would be durable.
     pub folder: PathBuf,
 }
@@ -54,6 +61,8 @@ impl Options {
             sections: SECTIONS.map(|(_, section)| section).to_vec(),
             stores: STORES.map(|(_, store)| store).to_vec(),
             round: Duration::from_secs(3),
+            events: 1_000_000,
+            times: 3,
             folder: Path::new("target/bench").join(std::process::id().to_string()),
         };
         while let Some(word) = words.next() {
@@ -62,6 +71,8 @@ impl Options {
                 "--only" => options.sections = named(&value, &SECTIONS)?,
                 "--store" => options.stores = named(&value, &STORES)?,
                 "--seconds" => options.round = Duration::try_from_secs_f32(value.parse()?)?,
+                "--events" => options.events = value.parse::<u64>()?.max(1),
+                "--times" => options.times = value.parse::<usize>()?.max(1),
                 "--folder" => {
                     options.folder = Path::new(&value).join(std::process::id().to_string())
                 }

@@ -5,11 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sqlx::Executor;
-use sqlx::postgres::PgConnection;
 use tokio::time::sleep;
 
-use super::{documents, rounds};
+use super::{documents, rounds, saves};
 use crate::child::Bank;
 use crate::http::Client;
 use crate::postgres::server::{Database, database};
@@ -20,26 +18,6 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
 /// More than twice as long as a lease holds.
 const STOPPED_FOR: Duration = Duration::from_secs(7);
-
-/// Notes each save: under which token, by which bank, how far, and whether it was let through.
-const NOTE_SAVES: &str = r#"
-CREATE SCHEMA noted;
-CREATE TABLE noted.saves (n bigint GENERATED ALWAYS AS IDENTITY, model text, token bigint, bank text,
-                    "position" bigint, is_owner boolean);
-ALTER FUNCTION actum.save_documents SET SCHEMA noted;
-CREATE FUNCTION actum.save_documents(
-    model text, partition integer, token bigint, step bigint, from_position bigint,
-    log_id uuid, "position" bigint, event_id uuid, changes text, keys text[], bodies text[],
-    OUT is_owner boolean, OUT is_taken boolean, OUT stored_token bigint, OUT stored_step bigint,
-    OUT stored_log_id uuid, OUT stored_position bigint, OUT stored_event_id uuid
-) LANGUAGE plpgsql AS $$
-BEGIN
-    SELECT * INTO is_owner, is_taken, stored_token, stored_step, stored_log_id, stored_position,
-                  stored_event_id
-    FROM noted.save_documents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
-    INSERT INTO noted.saves (model, token, bank, "position", is_owner)
-    VALUES ($1, $3, current_setting('application_name'), $7, is_owner);
-END $$;"#;
 
 /// Two banks; the first to start owns both read models.
 struct Banks {
@@ -52,7 +30,7 @@ impl Banks {
         let database = database().await;
         let mut banks = Self { banks: [None, None], database };
         banks.start(0, banks.database.port());
-        banks.database.connect().await.execute(NOTE_SAVES).await.unwrap();
+        saves::note(&mut banks.database.connect().await).await;
         banks.start(1, banks.database.port());
         let opening = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
         assert_eq!(banks.client(0).post("/accounts", opening, None).unwrap().status, 201);
@@ -226,7 +204,12 @@ async fn an_owner_that_sleeps_through_its_lease_writes_nothing_when_it_wakes() {
         let read = [0, 1].map(|bank| read_after(&mut banks.client(bank), position));
         assert_eq!(read[0], read[1]);
         documents::check(&mut banks.database.connect().await).await;
-        refused = check_saves(&mut banks.database.connect().await).await;
+        let noted = saves::check(&mut banks.database.connect().await).await;
+        assert!(
+            noted.saved.len() == 2 && noted.saved.values().all(|saves| *saves > 10),
+            "{noted:?}"
+        );
+        refused = noted.refused;
         stops = n + 1;
         if stops >= rounds() && refused > 0 {
             break;
@@ -234,25 +217,4 @@ async fn an_owner_that_sleeps_through_its_lease_writes_nothing_when_it_wakes() {
     }
     assert!(refused > 0, "no save came too late: nothing was proved");
     println!("survived {stops} stopped owners of read models: {refused} late saves were refused");
-}
-
-/// Each token was one bank's, no older token was let through after a newer one, and no checkpoint
-/// went back; how many saves were refused.
-async fn check_saves(connection: &mut PgConnection) -> usize {
-    let saves: Vec<(String, i64, String, i64, bool)> =
-        sqlx::query_as("SELECT model, token, bank, position, is_owner FROM noted.saves ORDER BY n")
-            .fetch_all(connection)
-            .await
-            .unwrap();
-    let is_late = |save: &&(_, _, _, _, bool)| !save.4;
-    for model in ["balance@1", "credit_limit@1"] {
-        let stored: Vec<_> = saves.iter().filter(|save| save.0 == model && save.4).collect();
-        assert!(stored.len() > 10, "{model} was hardly saved: {stored:?}");
-        for pair in stored.windows(2) {
-            let ((_, token, bank, position, _), (_, next, by, to, _)) = (pair[0], pair[1]);
-            assert!(token < next || token == next && bank == by, "a late save: {pair:?}");
-            assert!(position <= to, "a checkpoint went back: {pair:?}");
-        }
-    }
-    saves.iter().filter(is_late).count()
 }

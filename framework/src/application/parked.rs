@@ -5,7 +5,7 @@
 
 use super::Application;
 use crate::actor::read_model::ReadModelControl;
-use crate::error::ParkingError;
+use crate::error::OperationError;
 use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
 use crate::stream::GlobalPosition;
 
@@ -14,8 +14,8 @@ impl Application {
     /// is everywhere below.
     ///
     /// # Errors
-    /// [`ParkingError`]
-    pub async fn parked(&self, name: &str) -> Result<Vec<ParkedKey>, ParkingError> {
+    /// [`OperationError`]
+    pub async fn parked(&self, name: &str) -> Result<Vec<ParkedKey>, OperationError> {
         let model = self.control(name)?.versioned_name();
         Ok(self.inner.store.load_parked(&model, None).await?)
     }
@@ -23,8 +23,8 @@ impl Application {
     /// The events that were left out of a read model, by position.
     ///
     /// # Errors
-    /// [`ParkingError`]
-    pub async fn skipped(&self, name: &str) -> Result<Vec<SkippedEvent>, ParkingError> {
+    /// [`OperationError`]
+    pub async fn skipped(&self, name: &str) -> Result<Vec<SkippedEvent>, OperationError> {
         let model = self.control(name)?.versioned_name();
         Ok(self.inner.store.load_skipped(&model).await?)
     }
@@ -33,12 +33,12 @@ impl Application {
     /// with it tries all parked keys by itself.
     ///
     /// # Errors
-    /// [`ParkingError`]
-    pub async fn retry_parked(&self, name: &str, key: &str) -> Result<(), ParkingError> {
+    /// [`OperationError`]
+    pub async fn retry_parked(&self, name: &str, key: &str) -> Result<(), OperationError> {
         let model = self.control(name)?.versioned_name();
         let parked = self.inner.store.load_parked(&model, Some(&[key.to_owned()])).await?;
         let position = parked.first().map(|parked| parked.position);
-        let not_parked = || ParkingError::NotParked { model: model.clone(), key: key.to_owned() };
+        let not_parked = || OperationError::NotParked { model: model.clone(), key: key.to_owned() };
         let position = position.ok_or_else(not_parked)?;
         self.request(name, key, position, ParkedRequest::Retry).await
     }
@@ -46,13 +46,13 @@ impl Application {
     /// Asks to try all parked keys again; answers how many there are.
     ///
     /// # Errors
-    /// [`ParkingError`]
-    pub async fn retry_all_parked(&self, name: &str) -> Result<usize, ParkingError> {
+    /// [`OperationError`]
+    pub async fn retry_all_parked(&self, name: &str) -> Result<usize, OperationError> {
         let mut asked = 0;
         for parked in self.parked(name).await? {
             match self.request(name, &parked.key, parked.position, ParkedRequest::Retry).await {
                 Ok(()) => asked += 1,
-                Err(ParkingError::NotParked { .. }) => {} // it has just moved
+                Err(OperationError::NotParked { .. }) => {} // it has just moved
                 Err(error) => return Err(error),
             }
         }
@@ -63,16 +63,16 @@ impl Application {
     /// with those behind it. The reason is kept, see [`Application::skipped`].
     ///
     /// # Errors
-    /// [`ParkingError`]
+    /// [`OperationError`]
     pub async fn skip_parked(
         &self,
         name: &str,
         key: &str,
         position: GlobalPosition,
         reason: &str,
-    ) -> Result<(), ParkingError> {
+    ) -> Result<(), OperationError> {
         if reason.trim().is_empty() {
-            return Err(ParkingError::NoReason);
+            return Err(OperationError::NoReason);
         }
         let skip = ParkedRequest::Skip { reason: reason.to_owned() };
         self.request(name, key, position, skip).await
@@ -84,20 +84,20 @@ impl Application {
         key: &str,
         position: GlobalPosition,
         request: ParkedRequest,
-    ) -> Result<(), ParkingError> {
+    ) -> Result<(), OperationError> {
         let control = self.control(name)?;
         let model = control.versioned_name();
         if !self.inner.store.request_parked(&model, key, position, request).await? {
-            return Err(ParkingError::NotParked { model, key: key.to_owned() });
+            return Err(OperationError::NotParked { model, key: key.to_owned() });
         }
         control.requested();
         Ok(())
     }
 
-    fn control(&self, name: &str) -> Result<&dyn ReadModelControl, ParkingError> {
+    fn control(&self, name: &str) -> Result<&dyn ReadModelControl, OperationError> {
         // Of several versions the last one is this program's own.
         let mut controls = self.inner.read_side.iter().rev().map(|control| &**control);
         let named = controls.find(|c| c.name() == name || c.versioned_name() == name);
-        named.ok_or_else(|| ParkingError::NotRegistered(name.to_owned()))
+        named.ok_or_else(|| OperationError::Unknown { name: name.to_owned() })
     }
 }

@@ -112,6 +112,18 @@ impl Default for ReadModelSettings {
     }
 }
 
+impl ReadModelSettings {
+    /// Those of each of so many partitions: what bounds memory bounds that of all together.
+    fn divided(&self, partitions: usize) -> Self {
+        Self {
+            hot_documents: self.hot_documents.div_ceil(partitions),
+            save_at: self.save_at.div_ceil(partitions),
+            most_unsaved: self.most_unsaved.div_ceil(partitions),
+            ..self.clone()
+        }
+    }
+}
+
 /// `balance@1`: what documents and checkpoint are stored under.
 fn versioned_name<M: ReadModel>() -> String {
     format!("{}@{}", M::NAME, M::VERSION)
@@ -139,11 +151,7 @@ pub(crate) async fn start<M: ReadModel>(
     let spawn = |task| arbiters.spawn(first, task);
     let (assignment, duties) =
         Assignment::start(Arc::clone(&store), &name, M::PARTITIONS, owner, looks, spawn).await?;
-    // One page for many changes is worth more than few documents: only what is saved is divided.
-    let each = ReadModelSettings {
-        hot_documents: settings.hot_documents.div_ceil(duties.len()),
-        ..settings.clone()
-    };
+    let each = settings.divided(duties.len());
     let filter = owner::filter(&M::sources());
     let mut partitions = Vec::new();
     for (number, duty) in (0..M::PARTITIONS).zip(duties) {

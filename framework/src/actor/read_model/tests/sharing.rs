@@ -167,6 +167,41 @@ async fn while_partitions_move_reads_are_answered_and_none_is_older_than_one_bef
     read(&first, "0", book.head).await;
 }
 
+/// As `Sums`, by a program that has learnt to do without transfers.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+struct Newer {
+    events: u64,
+}
+
+impl ReadModel for Newer {
+    const NAME: &'static str = Sums::NAME;
+
+    fn sources() -> Sources<Self> {
+        Sources::of::<Book>()
+    }
+}
+
+impl Fold<Book> for Newer {
+    fn apply(&mut self, _: &EventEnvelope<Noted>) {
+        self.events += 1;
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_halted_leaves_its_partition_to_a_newer_program() {
+    let memory = MemoryStore::new();
+    let process = || Watched::default().process(&memory, small());
+    let (one, two) = (process(), process());
+    let old = one.sums().await;
+    append(&memory, ("transfer", "1"), &[("Shredded", "{}".to_owned())]).await;
+    until(|| matches!(old.progress().state, State::Halted { .. })).await;
+    let newer = two.start::<Newer>(0).await.unwrap();
+    until(|| newer.progress().is_owner).await;
+    note(&memory, "a", 1).await;
+    assert_eq!(read(&newer, "a", 2).await.body, Newer { events: 1 });
+    assert!(matches!(old.progress().state, State::Halted { .. }));
+}
+
 async fn refused<M: ReadModel>(memory: &MemoryStore) -> String {
     match Process::new(memory.clone(), small()).start::<M>(0).await {
         Ok(_) => "accepted".to_owned(),

@@ -217,7 +217,7 @@ impl LeaseStore for SqliteStore {
         duration: Duration,
     ) -> Result<Option<Lease>, StoreError> {
         let granted = self.leases.acquire(name, owner, duration);
-        if granted.as_ref().is_some_and(|lease| lease.token > 1) {
+        if granted.is_some() {
             // What was queued under an older token is stored or refused before this is answered.
             self.committer.append(Vec::new()).await;
         }

@@ -1,0 +1,32 @@
+//! What the credit limit promises: given these events, then this document.
+
+use actum::testing::ReadModelScenario;
+
+use super::CreditLimit;
+use crate::account::Account;
+use crate::account::AccountEvent::*;
+
+#[test]
+fn a_limit_is_used_as_far_as_the_balance_is_below_zero() {
+    let credit_limit = ReadModelScenario::<CreditLimit>::given::<Account>([
+        ("ada", Opened { owner: "Ada".into(), currency: "EUR".into() }),
+        ("ada", CreditLimitGranted { limit: 500 }),
+        ("ada", Credited { amount: 100 }),
+        ("ada", Withdrawn { amount: 300 }),
+        ("bob", Credited { amount: 100 }),
+    ])
+    .then("ada", CreditLimit { granted: 500, balance: -200 })
+    .then("bob", CreditLimit { granted: 0, balance: 100 });
+    credit_limit
+        .then_document("ada", |ada| assert_eq!((ada.used(), ada.available()), (200, 300)))
+        .then_document("bob", |bob| assert_eq!((bob.used(), bob.available()), (0, 0)));
+}
+
+#[test]
+fn the_last_limit_granted_counts() {
+    ReadModelScenario::<CreditLimit>::given::<Account>([
+        ("ada", CreditLimitGranted { limit: 500 }),
+        ("ada", CreditLimitGranted { limit: 200 }),
+    ])
+    .then("ada", CreditLimit { granted: 200, balance: 0 });
+}

@@ -1,0 +1,222 @@
+//! Given events, then documents: a read model tested with values only.
+//!
+//! Every event and every document is written and read back, and the events are folded again in
+//! other batches, delivered twice, and with a crash at every place: a read model whose documents are
+//! not stored whole, or not made of its events alone, fails in its first test.
+
+mod delivery;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Debug;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use self::delivery::Saved;
+use super::stored::{encoded, is_same};
+use crate::aggregate::Aggregate;
+use crate::codec::{Encoded, EventCodec};
+use crate::event::RecordedEvent;
+use crate::read_model::{Fold, ReadModel};
+use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+
+/// Events that a read model follows, each with the id of its aggregate, in the order of the log.
+///
+/// ```
+/// # use actum::{Aggregate, EventEnvelope, Fold, ReadModel, Sources, testing::ReadModelScenario};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Default, Clone)] struct Account;
+/// # #[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// # enum Event { Credited { amount: i64 }, Withdrawn { amount: i64 } }
+/// # use Event::*;
+/// # #[derive(Debug, thiserror::Error)] #[error("")] struct Refusal;
+/// # impl Aggregate for Account {
+/// #     const TYPE: &'static str = "account";
+/// #     type Command = (); type Event = Event; type Error = Refusal;
+/// #     fn handle(&self, _: ()) -> Result<Vec<Event>, Refusal> { Ok(vec![]) }
+/// #     fn apply(&mut self, _: &Event) {}
+/// # }
+/// # #[derive(Default, Clone, Serialize, Deserialize)] struct Balance { cents: i64 }
+/// # impl ReadModel for Balance {
+/// #     const NAME: &'static str = "balance";
+/// #     fn sources() -> Sources<Self> { Sources::of::<Account>() }
+/// # }
+/// # impl Fold<Account> for Balance {
+/// #     fn apply(&mut self, event: &EventEnvelope<Event>) {
+/// #         match event.event {
+/// #             Credited { amount } => self.cents += amount,
+/// #             Withdrawn { amount } => self.cents -= amount,
+/// #         }
+/// #     }
+/// # }
+/// ReadModelScenario::<Balance>::given::<Account>([
+///     ("42", Credited { amount: 100 }),
+///     ("42", Withdrawn { amount: 30 }),
+/// ])
+/// .then("42", Balance { cents: 70 })
+/// .then_no_document("7");
+/// ```
+///
+/// The events are recorded a second apart, the first one at the beginning of 2000. Folding takes
+/// time with the square of their number: hundreds are fine.
+#[must_use = "say what is expected: .then(key, document), .then_no_document(key), …"]
+pub struct ReadModelScenario<M> {
+    events: Vec<Arc<RecordedEvent>>,
+    shown: Vec<String>,
+    model: PhantomData<fn() -> M>,
+}
+
+/// The documents that came of the events, some of them asserted; more can be.
+pub struct Documents<M> {
+    saved: Saved,
+    given: Vec<String>,
+    model: PhantomData<fn() -> M>,
+}
+
+impl<M: ReadModel> ReadModelScenario<M> {
+    /// These events of aggregates of one type have happened.
+    #[track_caller]
+    pub fn given<A: Aggregate>(
+        events: impl IntoIterator<Item = (impl AsRef<str>, A::Event)>,
+    ) -> Self
+    where
+        M: Fold<A>,
+        A::Event: Debug + PartialEq,
+    {
+        Self { events: Vec::new(), shown: Vec::new(), model: PhantomData }.and::<A>(events)
+    }
+
+    /// After them, these have.
+    #[track_caller]
+    pub fn and<A: Aggregate>(
+        mut self,
+        events: impl IntoIterator<Item = (impl AsRef<str>, A::Event)>,
+    ) -> Self
+    where
+        M: Fold<A>,
+        A::Event: Debug + PartialEq,
+    {
+        let follows = M::sources().routes.aggregate_types().any(|followed| followed == A::TYPE);
+        assert!(follows, "{} does not follow {}: its sources leave it out", M::NAME, A::TYPE);
+        let codec = EventCodec::new(A::upcasters());
+        for (id, event) in events {
+            let id = id.as_ref();
+            self.shown.push(format!("{}-{id}: {event:?}", A::TYPE));
+            let stream = match StreamId::new(A::TYPE, id) {
+                Ok(stream) => stream,
+                Err(error) => panic!("{error}"),
+            };
+            self.record(stream, encoded(&codec, &event));
+        }
+        self
+    }
+
+    fn record(&mut self, stream: StreamId, encoded: Encoded) {
+        let before = self.events.iter().filter(|event| event.stream == stream).count() as u64;
+        let position = self.events.len() as u64 + 1;
+        let first = OffsetDateTime::UNIX_EPOCH + Duration::days(10_957);
+        self.events.push(Arc::new(RecordedEvent {
+            position: GlobalPosition(position),
+            stream,
+            version: StreamVersion(before + 1),
+            event_id: Uuid::from_u128(u128::from(position)),
+            event_type: encoded.event_type.to_owned(),
+            schema_version: encoded.schema_version,
+            payload: encoded.payload,
+            metadata: "{}".to_owned(),
+            recorded_at: first + Duration::seconds(position as i64 - 1),
+        }));
+    }
+
+    #[track_caller]
+    fn fold(self) -> Documents<M> {
+        match delivery::fold::<M>(&M::sources().routes, &self.events) {
+            Ok(saved) => Documents { saved, given: self.shown, model: PhantomData },
+            Err(fault) => panic!("given {:#?}\n  {fault}", self.shown),
+        }
+    }
+
+    /// The document of this key is this one.
+    #[track_caller]
+    pub fn then(self, key: &str, document: M) -> Documents<M> {
+        self.fold().then(key, document)
+    }
+
+    /// The document of this key is as `assert` asserts.
+    #[track_caller]
+    pub fn then_document(self, key: &str, assert: impl FnOnce(&M)) -> Documents<M> {
+        self.fold().then_document(key, assert)
+    }
+
+    /// This key has no document.
+    #[track_caller]
+    pub fn then_no_document(self, key: &str) -> Documents<M> {
+        self.fold().then_no_document(key)
+    }
+
+    /// This key is parked, because one of its events cannot be taken in; `reason` is part of why.
+    #[track_caller]
+    pub fn then_parked(self, key: &str, reason: &str) -> Documents<M> {
+        self.fold().then_parked(key, reason)
+    }
+}
+
+impl<M: ReadModel> Documents<M> {
+    /// The document of this key is this one.
+    #[track_caller]
+    pub fn then(self, key: &str, document: M) -> Self {
+        let expected = match delivery::written(key, &document) {
+            Ok(expected) => expected,
+            Err(fault) => panic!("{fault}"),
+        };
+        match self.document(key) {
+            Some(json) if is_same(json, &expected) => self,
+            _ => self.is_not(key, &expected),
+        }
+    }
+
+    /// The document of this key is as `assert` asserts.
+    #[track_caller]
+    pub fn then_document(self, key: &str, assert: impl FnOnce(&M)) -> Self {
+        let Some(json) = self.document(key) else { self.is_not(key, "a document") };
+        match delivery::read(key, json) {
+            Ok(document) => assert(&document),
+            Err(fault) => panic!("{fault}"),
+        }
+        self
+    }
+
+    /// This key has no document.
+    #[track_caller]
+    pub fn then_no_document(self, key: &str) -> Self {
+        match self.saved.documents.contains_key(key) || self.saved.parked.contains_key(key) {
+            false => self,
+            true => self.is_not(key, "no document"),
+        }
+    }
+
+    /// This key is parked, because one of its events cannot be taken in; `reason` is part of why.
+    #[track_caller]
+    pub fn then_parked(self, key: &str, reason: &str) -> Self {
+        match self.saved.parked.get(key) {
+            Some(found) if found.contains(reason) => self,
+            _ => self.is_not(key, &format!("parked ({reason})")),
+        }
+    }
+
+    /// Of a key that is not parked.
+    fn document(&self, key: &str) -> Option<&str> {
+        let is_parked = self.saved.parked.contains_key(key);
+        self.saved.documents.get(key).filter(|_| !is_parked).map(String::as_str)
+    }
+
+    #[track_caller]
+    fn is_not(&self, key: &str, expected: &str) -> ! {
+        let Self { saved, given, .. } = self;
+        let folded = saved.shown(key);
+        panic!("given {given:#?}\n  {key:?} expected {expected}\n  {key:?} folded   {folded}")
+    }
+}

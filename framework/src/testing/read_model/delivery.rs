@@ -1,0 +1,223 @@
+//! The same events delivered in other batches, twice, and with a crash at every place.
+//!
+//! Folded as the runtime folds: documents in memory, saved as JSON when a batch ends, and after a
+//! crash only what is saved. What comes out may not depend on any of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::iter::successors;
+use std::sync::Arc;
+
+use crate::event::RecordedEvent;
+use crate::guard::guarded;
+use crate::read_model::{Change, ReadModel};
+use crate::sources::{Routed, Routes};
+use crate::testing::stored::is_same;
+
+/// What is stored at the end.
+#[derive(Default, Clone)]
+pub(super) struct Saved {
+    /// JSON by key.
+    pub(super) documents: BTreeMap<String, String>,
+    /// Why, by key. The document is as it was before.
+    pub(super) parked: BTreeMap<String, String>,
+}
+
+/// How the events arrive.
+#[derive(Clone, Copy)]
+struct Delivery {
+    batch: usize,
+    /// In or behind which batch.
+    crash: Option<(usize, Crash)>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Crash {
+    /// The batch is folded and not saved: it is delivered again.
+    BeforeSaving,
+    AfterSaving,
+}
+
+impl fmt::Display for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "delivered in batches of {}", self.batch)?;
+        match self.crash {
+            None => Ok(()),
+            Some((index, Crash::BeforeSaving)) => {
+                write!(f, ", batch {} twice because of a crash before it was saved", index + 1)
+            }
+            Some((index, Crash::AfterSaving)) => {
+                write!(f, ", with a crash after batch {} was saved", index + 1)
+            }
+        }
+    }
+}
+
+/// Folds the events in every way.
+///
+/// # Errors
+/// A document cannot be stored, or is another one if the events are delivered otherwise.
+pub(super) fn fold<M: ReadModel>(
+    routes: &Routes<Change<M>>,
+    events: &[Arc<RecordedEvent>],
+) -> Result<Saved, String> {
+    let expected = deliver(routes, events, Delivery { batch: 1, crash: None })?;
+    for delivery in deliveries(events.len()) {
+        let saved = deliver(routes, events, delivery)?;
+        let difference = difference(&expected, &saved);
+        let Some((key, expected, otherwise)) = difference else { continue };
+        return Err(format!(
+            "the document {key:?} is not a function of its events: once it is {expected}, then, \
+             {delivery}, {otherwise}. What its JSON leaves out is lost in a crash; time, chance and \
+             the order of a HashMap are no part of an event"
+        ));
+    }
+    Ok(expected)
+}
+
+/// Batches of 1, 2, 3, 5, 8 … events and of all, each size with a crash at each place.
+fn deliveries(events: usize) -> impl Iterator<Item = Delivery> {
+    let all = events.max(1);
+    let sizes = successors(Some((1, 2)), |(size, next)| Some((*next, size + next)));
+    let sizes = sizes.map(|(size, _)| size).take_while(move |size| *size < all).chain([all]);
+    sizes.flat_map(move |batch| {
+        let crashes = (0..events.div_ceil(batch)).flat_map(|index| {
+            [Crash::BeforeSaving, Crash::AfterSaving].map(|crash| Some((index, crash)))
+        });
+        [None].into_iter().chain(crashes).map(move |crash| Delivery { batch, crash })
+    })
+}
+
+fn deliver<M: ReadModel>(
+    routes: &Routes<Change<M>>,
+    events: &[Arc<RecordedEvent>],
+    delivery: Delivery,
+) -> Result<Saved, String> {
+    let mut process = Process::<M> { hot: BTreeMap::new(), parked: BTreeMap::new() };
+    let mut saved = Saved::default();
+    for (index, batch) in events.chunks(delivery.batch).enumerate() {
+        process.take_in(routes, batch, &saved)?;
+        if delivery.crash == Some((index, Crash::BeforeSaving)) {
+            process = Process::resumed(&saved);
+            process.take_in(routes, batch, &saved)?;
+        }
+        process.save(&mut saved).map_err(|error| match batch.last() {
+            Some(event) => format!("after {} {}: {error}", event.event_type, event.payload),
+            None => error,
+        })?;
+        if delivery.crash == Some((index, Crash::AfterSaving)) {
+            process = Process::resumed(&saved);
+        }
+    }
+    Ok(saved)
+}
+
+/// The first key that differs, what it is in `one` and what in the `other`.
+fn difference(one: &Saved, other: &Saved) -> Option<(String, String, String)> {
+    let keys = [one, other].map(|saved| saved.documents.keys().chain(saved.parked.keys()));
+    let mut keys = keys.into_iter().flatten();
+    let key = keys.find(|key| {
+        let [one_json, other_json] = [one, other].map(|saved| saved.documents.get(*key));
+        let is_same_document = match (one_json, other_json) {
+            (Some(one), Some(other)) => is_same(one, other),
+            (one, other) => one == other,
+        };
+        !is_same_document || one.parked.contains_key(*key) != other.parked.contains_key(*key)
+    })?;
+    Some((key.clone(), one.shown(key), other.shown(key)))
+}
+
+impl Saved {
+    /// What there is of a key, for a message.
+    pub(super) fn shown(&self, key: &str) -> String {
+        let document = self.documents.get(key).map_or("no document", String::as_str);
+        match self.parked.get(key) {
+            Some(reason) => format!("parked ({reason}) with {document}"),
+            None => document.to_owned(),
+        }
+    }
+}
+
+/// What a process has in memory.
+struct Process<M> {
+    hot: BTreeMap<String, M>,
+    parked: BTreeMap<String, String>,
+}
+
+impl<M: ReadModel> Process<M> {
+    fn resumed(saved: &Saved) -> Self {
+        Self { hot: BTreeMap::new(), parked: saved.parked.clone() }
+    }
+
+    fn take_in(
+        &mut self,
+        routes: &Routes<Change<M>>,
+        events: &[Arc<RecordedEvent>],
+        saved: &Saved,
+    ) -> Result<(), String> {
+        for event in events {
+            let (key, change) = match routes.route(event, |_| true) {
+                Routed::Nothing => continue,
+                Routed::Item { key, item } => (key, item),
+                Routed::Unreadable { key: Some(key), reason } => {
+                    self.parked.entry(key).or_insert(reason);
+                    continue;
+                }
+                Routed::Unreadable { key: None, reason } => {
+                    let RecordedEvent { event_type, payload, .. } = &**event;
+                    return Err(format!(
+                        "{event_type} {payload} stops all of {}: {reason}",
+                        M::NAME
+                    ));
+                }
+            };
+            if self.parked.contains_key(&key) {
+                continue; // it queues
+            }
+            // A copy, because a panic may leave it half changed.
+            let document = match self.hot.get(&key) {
+                Some(hot) => Some(hot.clone()),
+                None => saved.documents.get(&key).map(|json| read(&key, json)).transpose()?,
+            };
+            let applied = guarded(|| {
+                let mut document = document.unwrap_or_default();
+                (change.apply)(&mut document);
+                document
+            });
+            match applied {
+                Ok(document) => drop(self.hot.insert(key, document)),
+                Err(panic) => drop(self.parked.insert(key, format!("panicked: {panic}"))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes every document, and reads it back.
+    fn save(&self, saved: &mut Saved) -> Result<(), String> {
+        for (key, document) in &self.hot {
+            let json = written(key, document)?;
+            let again = written(key, &read::<M>(key, &json)?)?;
+            if !is_same(&json, &again) {
+                return Err(format!(
+                    "the document {key:?}, {json}, is read back as {again}; \
+                     a HashSet would do that, a BTreeSet has an order"
+                ));
+            }
+            saved.documents.insert(key.clone(), json);
+        }
+        saved.parked = self.parked.clone();
+        Ok(())
+    }
+}
+
+/// The document as JSON.
+pub(super) fn written<M: ReadModel>(key: &str, document: &M) -> Result<String, String> {
+    let json = serde_json::to_string(document);
+    json.map_err(|error| format!("the document {key:?} cannot be stored: {error}"))
+}
+
+/// The document from its JSON.
+pub(super) fn read<M: ReadModel>(key: &str, json: &str) -> Result<M, String> {
+    let document = serde_json::from_str(json);
+    document.map_err(|error| format!("the document {key:?}, {json}, cannot be read: {error}"))
+}

@@ -1,0 +1,106 @@
+//! The limit of whoever follows the log: all of it read and decoded, the next page read while the
+//! last is decoded, and nothing done with it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actum::{EventCodec, Filter, GlobalPosition};
+use example_bank::account::AccountEvent;
+use sqlx::Row;
+use tokio::task::JoinHandle;
+
+use crate::Outcome;
+use crate::accounts::{self, ReadModels};
+use crate::database::{Database, Store};
+
+const PAGE: usize = 4096;
+
+/// A page of what is decoded: event type, schema version and payload.
+struct Page {
+    rows: Vec<(String, u32, String)>,
+    last: i64,
+}
+
+/// Seconds for as much of each row as a read model needs, in plain SQL.
+pub(super) async fn with_sqlx(database: &Database, events: u64) -> Outcome<f64> {
+    const SQLITE: &str = "SELECT position, stream_type, stream_id, version, event_id, event_type,
+        schema_version, payload, metadata, recorded_at
+        FROM events WHERE position > ?1 ORDER BY position LIMIT ?2";
+    const POSTGRES: &str = "SELECT position, stream_type, stream_id, version, event_id, event_type,
+        schema_version, payload::text AS payload, metadata::text AS metadata, recorded_at
+        FROM events WHERE position > $1 ORDER BY position LIMIT $2";
+    macro_rules! page {
+        ($sql:expr, $connection:expr, $version:ty) => {{
+            let connection = Arc::new(tokio::sync::Mutex::new($connection));
+            move |after: i64| {
+                let connection = Arc::clone(&connection);
+                async move {
+                    let mut connection = connection.lock().await;
+                    let query = sqlx::query($sql).bind(after).bind(PAGE as i64);
+                    let rows = query.fetch_all(&mut *connection).await?;
+                    let mut page = Page { rows: Vec::with_capacity(rows.len()), last: after };
+                    for row in rows {
+                        page.last = row.try_get(0)?;
+                        let schema_version: $version = row.try_get(6)?;
+                        let version = schema_version as u32;
+                        page.rows.push((row.try_get(5)?, version, row.try_get(7)?));
+                    }
+                    Outcome::Ok(page)
+                }
+            }
+        }};
+    }
+    match database.store {
+        Store::Sqlite => pages(events, page!(SQLITE, database.sqlite().await?, i64)).await,
+        Store::Postgres => pages(events, page!(POSTGRES, database.postgres().await?, i32)).await,
+    }
+}
+
+async fn pages<P>(events: u64, page: impl Fn(i64) -> P) -> Outcome<f64>
+where
+    P: Future<Output = Outcome<Page>> + Send + 'static,
+{
+    let codec = EventCodec::<AccountEvent>::new(Vec::new());
+    let began = Instant::now();
+    let mut decoded = 0;
+    let mut next: JoinHandle<Outcome<Page>> = tokio::spawn(page(0));
+    while decoded < events {
+        let Page { rows, last } = next.await??;
+        next = tokio::spawn(page(last));
+        for (event_type, schema_version, payload) in &rows {
+            std::hint::black_box(codec.decode_parts(event_type, *schema_version, payload)?);
+            decoded += 1;
+        }
+    }
+    next.await??;
+    Ok(began.elapsed().as_secs_f64())
+}
+
+/// Seconds by the pages that subscriptions get.
+pub(super) async fn through_the_store(database: &Database, events: u64) -> Outcome<f64> {
+    let app = accounts::bank(database, ReadModels::None).await?;
+    let page = |after| {
+        let app = app.clone();
+        tokio::spawn(async move {
+            let filter = Filter { aggregate_types: vec!["account".into()] };
+            app.store().read_all(after, &filter, PAGE).await
+        })
+    };
+    let codec = EventCodec::<AccountEvent>::new(Vec::new());
+    let began = Instant::now();
+    let mut decoded = 0;
+    let mut next = page(GlobalPosition::ZERO);
+    while decoded < events {
+        let read = next.await??;
+        next = page(read.scanned_to);
+        for event in &read.events {
+            std::hint::black_box(codec.decode(event)?);
+            decoded += 1;
+        }
+    }
+    next.await??;
+    let seconds = began.elapsed().as_secs_f64();
+    app.shutdown().await;
+    Ok(seconds)
+}

@@ -1,0 +1,69 @@
+//! What was saved of read models, in which order, under which token and by whom.
+
+use std::collections::BTreeMap;
+
+use sqlx::Executor;
+use sqlx::postgres::PgConnection;
+
+/// Notes each save: under which token, by which process, how far, and whether it was let through.
+const NOTE: &str = r#"
+CREATE SCHEMA noted;
+CREATE TABLE noted.saves (n bigint GENERATED ALWAYS AS IDENTITY, name text, token bigint, by text,
+                    "position" bigint, is_owner boolean);
+ALTER FUNCTION actum.save_documents SET SCHEMA noted;
+CREATE FUNCTION actum.save_documents(
+    model text, partition integer, token bigint, step bigint, from_position bigint,
+    log_id uuid, "position" bigint, event_id uuid, changes text, keys text[], bodies text[],
+    OUT is_owner boolean, OUT is_taken boolean, OUT stored_token bigint, OUT stored_step bigint,
+    OUT stored_log_id uuid, OUT stored_position bigint, OUT stored_event_id uuid
+) LANGUAGE plpgsql AS $$
+BEGIN
+    SELECT * INTO is_owner, is_taken, stored_token, stored_step, stored_log_id, stored_position,
+                  stored_event_id
+    FROM noted.save_documents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+    INSERT INTO noted.saves (name, token, by, "position", is_owner)
+    VALUES ($1 || '/' || $2, $3, current_setting('application_name'), $7, is_owner);
+END $$;"#;
+
+/// Notes all saves from here on; who saves is told by the name of its sessions.
+pub async fn note(connection: &mut PgConnection) {
+    connection.execute(NOTE).await.unwrap();
+}
+
+/// What was noted.
+#[derive(Debug, Default)]
+pub struct Noted {
+    /// The partitions that were saved, and how often.
+    pub saved: BTreeMap<String, usize>,
+    /// How often a partition's owner was another one than before.
+    pub moves: usize,
+    /// How many saves were refused because they came too late.
+    pub refused: usize,
+}
+
+/// Of each partition: each token was one process's, no older token was let through after a newer
+/// one, and no checkpoint went back.
+pub async fn check(connection: &mut PgConnection) -> Noted {
+    let saves: Vec<(String, i64, String, i64, bool)> =
+        sqlx::query_as("SELECT name, token, by, position, is_owner FROM noted.saves ORDER BY n")
+            .fetch_all(connection)
+            .await
+            .unwrap();
+    let mut noted = Noted::default();
+    let mut last = BTreeMap::new();
+    for save in &saves {
+        let (name, token, by, position, is_owner) = save;
+        if !is_owner {
+            noted.refused += 1;
+            continue;
+        }
+        *noted.saved.entry(name.clone()).or_default() += 1;
+        if let Some(before) = last.insert(name, save) {
+            let (_, held, whose, from, _) = before;
+            assert!(held < token || held == token && whose == by, "late: {before:?} {save:?}");
+            assert!(from <= position, "a checkpoint went back: {before:?} {save:?}");
+            noted.moves += usize::from(whose != by);
+        }
+    }
+    noted
+}
