@@ -22,6 +22,7 @@ mod signals;
 mod versions;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,7 @@ pub struct PostgresStore {
     identity: LogIdentity,
     head: watch::Receiver<GlobalPosition>,
     trouble: watch::Receiver<Option<String>>,
+    settings: BTreeMap<&'static str, String>,
     place: Arc<str>,
     opening: Arc<Opening>,
 }
@@ -131,6 +133,10 @@ impl EventStore for PostgresStore {
 
     fn is_sole_writer(&self) -> bool {
         false
+    }
+
+    fn settings(&self) -> BTreeMap<&'static str, String> {
+        self.settings.clone()
     }
 
     fn trouble(&self) -> Option<String> {

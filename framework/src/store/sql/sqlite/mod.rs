@@ -16,6 +16,7 @@ mod schema;
 mod versions;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,7 @@ pub struct SqliteStore {
     identity: LogIdentity,
     place: Arc<str>,
     opening: Arc<Opening>,
+    settings: BTreeMap<&'static str, String>,
 }
 
 impl SqliteStore {
@@ -122,6 +124,10 @@ impl EventStore for SqliteStore {
 
     fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
         self.head.clone()
+    }
+
+    fn settings(&self) -> BTreeMap<&'static str, String> {
+        self.settings.clone()
     }
 
     fn is_sole_writer(&self) -> bool {
