@@ -1,18 +1,51 @@
 //! The bank's wire format, as its clients see it: every route, every status, every promise of a
-//! retry. The routes are driven without a socket, on a store in memory.
+//! retry. The routes are driven without a socket, on a file.
 //!
 //! What malformed and hostile input gets is in `bank_input.rs`.
+
+use std::ops::Deref;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::{App, rt};
-use actum::{Application, MemoryStore};
+use actum::{Application, ApplicationBuilder, SqliteStore};
 use serde_json::{Value, json};
 
+use crate::directory::Directory;
+
+/// A running bank and the folder of its database.
+pub struct Bank {
+    app: Application,
+    _directory: Directory,
+}
+
+impl Bank {
+    /// Starts it on a store in this folder.
+    pub async fn start(builder: ApplicationBuilder, directory: Directory) -> Self {
+        Self { app: builder.start().await.unwrap(), _directory: directory }
+    }
+}
+
+impl Deref for Bank {
+    type Target = Application;
+
+    fn deref(&self) -> &Application {
+        &self.app
+    }
+}
+
 /// A bank nobody has used.
-pub async fn new_bank() -> Application {
-    example_bank::application(MemoryStore::new()).start().await.unwrap()
+pub async fn new_bank() -> Bank {
+    let (directory, store) = fresh_store().await;
+    Bank::start(example_bank::application(store), directory).await
+}
+
+/// An empty log and its folder.
+pub async fn fresh_store() -> (Directory, SqliteStore) {
+    let directory = Directory::new();
+    let store = SqliteStore::open(&directory.file("bank.db")).await.unwrap();
+    (directory, store)
 }
 
 /// What came back.
@@ -81,7 +114,7 @@ async fn put(bank: &Application, path: &str, body: Value) -> Answer {
 }
 
 /// A bank with the open account 42.
-pub async fn bank_with_account() -> Application {
+pub async fn bank_with_account() -> Bank {
     let bank = new_bank().await;
     let opening = json!({ "id": "42", "owner": "Ada", "currency": "EUR" });
     assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
@@ -147,10 +180,10 @@ async fn a_read_says_so_when_its_position_does_not_come() {
         read_within: std::time::Duration::from_millis(20),
         ..actum::Settings::default()
     };
-    let bank = example_bank::application(MemoryStore::new()).settings(settings);
-    let bank = bank.start().await.unwrap();
+    let (directory, store) = fresh_store().await;
+    let bank = Bank::start(example_bank::application(store).settings(settings), directory).await;
     post(&bank, "/accounts", json!({ "id": "42", "owner": "Ada", "currency": "EUR" })).await;
-    for path in ["balance", "credit-limit"] {
+    for path in ["balance", "credit-limit", "statement"] {
         let late = get(&bank, &format!("/accounts/42/{path}?after=1000")).await;
         late.is_problem(504, "not_yet");
         assert_eq!((&late.json()["wanted"], &late.json()["reached"]), (&json!(1000), &json!(1)));

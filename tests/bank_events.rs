@@ -14,6 +14,8 @@ use actum::{
     Append, Application, EventStore, ExpectedVersion, MemoryStore, NewEvent, Settings, Store,
     StreamId,
 };
+use example_bank::account::Account;
+use example_bank::balance::Balance;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -34,7 +36,9 @@ struct Served {
 }
 
 async fn serve(store: impl Store, settings: Settings, heartbeat: Duration) -> Served {
-    let bank = example_bank::application(store).settings(settings).start().await.unwrap();
+    // Of the bank, what these stores can keep: a statement needs a database.
+    let builder = Application::builder(store).aggregate::<Account>().read_model::<Balance>();
+    let bank = builder.settings(settings).start().await.unwrap();
     let opening = json!({ "id": "42", "owner": "Ada", "currency": "EUR" });
     assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
     let config = SseConfig { heartbeat, ..SseConfig::default() };

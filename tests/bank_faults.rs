@@ -1,17 +1,18 @@
 //! What the bank's clients are told when the store fails, the bank is full, or others are faster.
 
 use actum::testing::{Fault, FaultyStore};
-use actum::{Append, Application, EventStore, ExpectedVersion, MemoryStore, NewEvent, Settings};
+use actum::{Append, Application, EventStore, ExpectedVersion, NewEvent, Settings, SqliteStore};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::bank::{Answer, get, post, post_keyed};
+use crate::bank::{Answer, Bank, fresh_store, get, post, post_keyed};
 
 /// A bank with the open account 42 on a store that fails on demand.
-async fn faulty(settings: Settings) -> (FaultyStore<MemoryStore>, Application) {
-    let store = FaultyStore::new(MemoryStore::new());
-    let builder = example_bank::application(store.clone()).settings(settings);
-    let bank = builder.start().await.unwrap();
+async fn faulty(settings: Settings) -> (FaultyStore<SqliteStore>, Bank) {
+    let (directory, file) = fresh_store().await;
+    let store = FaultyStore::new(file);
+    let bank = Bank::start(example_bank::application(store.clone()).settings(settings), directory);
+    let bank = bank.await;
     let opening = json!({ "id": "42", "owner": "Ada", "currency": "EUR" });
     assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
     (store, bank)

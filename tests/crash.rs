@@ -113,8 +113,36 @@ async fn check(bank: &Bank, store: &str, history: &[Sent]) {
         let path = format!("/accounts/{account}/balance?after={}", log.len());
         let answer = client.get(&path).unwrap();
         let balance = answer.body["balance"].as_u64();
-        assert_eq!(balance, Some(sums.get(&account).copied().unwrap_or(0)), "{answer:?}");
+        let sum = sums.get(&account).copied().unwrap_or(0);
+        assert_eq!(balance, Some(sum), "{answer:?}");
+        let bookings = statement(&mut client, account, log.len());
+        let credits: Vec<u64> = history_of(&log, account);
+        assert_eq!(bookings.iter().map(|booking| booking.0).collect::<Vec<_>>(), credits);
+        assert_eq!(bookings.last().map_or(0, |booking| booking.1), sum);
     }
+}
+
+/// What was credited to an account, in order, as the log has it.
+fn history_of(log: &[(String, String, String)], account: usize) -> Vec<u64> {
+    let stream = format!("account-{account}");
+    let credits = log.iter().filter(|(of, name, _)| *of == stream && name == "Credited");
+    let amount = |payload: &str| payload.trim_matches(|c: char| !c.is_ascii_digit()).parse();
+    credits.map(|(_, _, payload)| amount(payload).unwrap()).collect()
+}
+
+/// Amount and balance of each booking of an account, in order.
+fn statement(client: &mut Client, account: usize, after: usize) -> Vec<(u64, u64)> {
+    let (mut bookings, mut next) = (Vec::new(), serde_json::json!(0));
+    while !next.is_null() {
+        let path =
+            format!("/accounts/{account}/statement?after={after}&after_booking={next}&limit=500");
+        let page = client.get(&path).unwrap().body;
+        let number = |booking: &serde_json::Value, name: &str| booking[name].as_u64().unwrap();
+        let found = page["bookings"].as_array().unwrap_or_else(|| panic!("{page}")).iter();
+        bookings.extend(found.map(|found| (number(found, "amount"), number(found, "balance"))));
+        next = page["next"].clone();
+    }
+    bookings
 }
 
 /// Promises 1, 2, 3 and 5, fifty times.
@@ -181,7 +209,7 @@ async fn a_crash_at_each_step_beside_a_server_loses_and_doubles_nothing() {
     }
 }
 
-const POINTS: [&str; 9] = [
+const POINTS: [&str; 11] = [
     "command.accepted",
     "append.before_commit",
     "append.after_commit",
@@ -189,6 +217,8 @@ const POINTS: [&str; 9] = [
     "snapshot.before_commit",
     "read_model.before_save",
     "read_model.after_save",
+    "projection.before_commit",
+    "projection.after_commit",
     "migrate",
     "shutdown",
 ];

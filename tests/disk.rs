@@ -124,3 +124,36 @@ async fn a_failed_sync_is_neither_answered_as_success_nor_as_failure() {
         assert_eq!((read_log(&store).await.len(), read_commands(&store).await.len()), (31, 31));
     }
 }
+
+/// C7, F8: there is no room for the statement's own file for a while. Commands are carried out and
+/// balances read meanwhile; the statement catches up alone.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs strace: run scripts/test"]
+async fn a_disk_that_is_full_for_a_projection_holds_up_no_command() {
+    let directory = Directory::new();
+    let (store, trace) = (directory.file("bank.db"), directory.file("trace"));
+    let wal = format!("{store}.statement@1-wal");
+    let inject = "inject=pwrite64:error=ENOSPC:when=40..80";
+    let bank = Traced::start(&store, &trace, &["-P", &wal, "-e", "trace=pwrite64", "-e", inject]);
+    let mut client = bank.client();
+    open_account(&mut client);
+    for n in 0..100 {
+        let body = r#"{"amount":1}"#;
+        let answer = client.post("/accounts/1/credit", body, Some(&n.to_string())).unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let path = format!("/accounts/1/balance?after={}", answer.body["position"]);
+        assert_eq!(client.get(&path).unwrap().body["balance"], n + 1);
+    }
+    let statement = loop {
+        let answer = client.get("/accounts/1/statement?after=101&limit=500").unwrap();
+        match answer.status {
+            503 | 504 => continue,
+            200 => break answer.body,
+            other => panic!("{other}: {answer:?}"),
+        }
+    };
+    let bookings = statement["bookings"].as_array().unwrap();
+    assert_eq!((bookings.len(), &bookings[99]["balance"]), (100, &serde_json::json!(100)));
+    let injected = std::fs::read_to_string(&trace).unwrap().matches("INJECTED").count();
+    assert!(injected > 0, "nothing failed: nothing was proved");
+}

@@ -11,8 +11,8 @@ use std::time::Duration;
 use actum::{
     Append, AppendOutcome, Checkpoint, CheckpointStore, CommandKey, Confirmation, DocumentBatch,
     DocumentStore, EventStore, Filter, GlobalPosition, Lease, LeaseStore, LogIdentity, MemoryStore,
-    Page, ParkedKey, ParkedRequest, PartitionId, RecordedEvent, SkippedEvent, Snapshot,
-    SnapshotStore, StoreError, StreamId, StreamVersion, Version, VersionStore,
+    Page, ParkedKey, ParkedRequest, PartitionId, ProjectionStore, RecordedEvent, SkippedEvent,
+    Snapshot, SnapshotStore, StoreError, StreamId, StreamVersion, Version, VersionStore,
 };
 use async_trait::async_trait;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, watch};
@@ -261,3 +261,5 @@ impl VersionStore for WatchedStore {
         self.memory.drop_version(name, version).await
     }
 }
+
+impl ProjectionStore for WatchedStore {}

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::account::{Account, AccountCommand, Refusal};
 use crate::balance::Balance;
 use crate::credit_limit::CreditLimit;
-use crate::{events, health, history, status};
+use crate::{events, health, history, statement_page, status};
 
 /// The bank's routes on this application, for `App::configure`.
 pub fn routes(app: Application) -> impl FnOnce(&mut ServiceConfig) + Clone {
@@ -37,6 +37,10 @@ pub fn routes(app: Application) -> impl FnOnce(&mut ServiceConfig) + Clone {
             )
             .service(resource("/accounts/{id}/balance", "GET").route(get().to(balance)))
             .service(resource("/accounts/{id}/history", "GET").route(get().to(history::history)))
+            .service(
+                resource("/accounts/{id}/statement", "GET")
+                    .route(get().to(statement_page::statement)),
+            )
             .service(resource("/accounts/{id}/events", "GET").route(get().to(events::events)))
             .service(resource("/status", "GET").route(get().to(status::status)))
             .service(resource("/health/live", "GET").route(get().to(health::live)))

@@ -1,7 +1,7 @@
 //! A bank built on Actum: accounts, balances and credit limits over HTTP. Copy it to start.
 //!
-//! Read `account.rs` first: the rules about money. `balance.rs` and `credit_limit.rs` answer
-//! questions, `http.rs` is the wire format, `cli.rs` the command line.
+//! Read `account.rs` first: the rules about money. `balance.rs`, `credit_limit.rs` and
+//! `statement.rs` answer questions, `http.rs` is the wire format, `cli.rs` the command line.
 
 #[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
 pub mod account;
@@ -13,6 +13,8 @@ mod health;
 mod history;
 mod http;
 mod metrics;
+pub mod statement;
+mod statement_page;
 mod status;
 
 use actum::{Application, ApplicationBuilder, Store};
@@ -26,4 +28,5 @@ pub fn application(store: impl Store) -> ApplicationBuilder {
         .aggregate::<account::Account>()
         .read_model::<balance::Balance>()
         .read_model::<credit_limit::CreditLimit>()
+        .projection::<statement::Statement>()
 }

@@ -7,6 +7,7 @@ mod builder;
 mod live;
 mod observer;
 mod parked;
+mod projections;
 mod readiness;
 mod running;
 mod status;

@@ -4,7 +4,8 @@
 //! passes the point `name` for the n-th time; an abort runs no destructor and flushes nothing. The
 //! points: `command.accepted`, `append.before_commit`, `append.after_commit`,
 //! `entity.before_reply`, `snapshot.before_commit`, `read_model.before_save`,
-//! `read_model.after_save`, `migrate`, `shutdown`.
+//! `read_model.after_save`, `read_model.drained`, `projection.before_commit`,
+//! `projection.after_commit`, `migrate`, `shutdown`.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -9,6 +9,7 @@ use crate::checkpoint::{Advance, CheckpointStore};
 use crate::error::StoreError;
 use crate::event_store::EventStore;
 use crate::lease::LeaseStore;
+use crate::projection_store::ProjectionStore;
 use crate::snapshot::SnapshotStore;
 use crate::version::VersionStore;
 
@@ -56,6 +57,12 @@ pub trait DocumentStore: CheckpointStore {
 }
 
 /// All that an application needs of its database.
-pub trait Store: EventStore + SnapshotStore + DocumentStore + LeaseStore + VersionStore {}
+pub trait Store:
+    EventStore + SnapshotStore + DocumentStore + LeaseStore + VersionStore + ProjectionStore
+{
+}
 
-impl<S: EventStore + SnapshotStore + DocumentStore + LeaseStore + VersionStore> Store for S {}
+impl<S> Store for S where
+    S: EventStore + SnapshotStore + DocumentStore + LeaseStore + VersionStore + ProjectionStore
+{
+}

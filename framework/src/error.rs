@@ -174,14 +174,23 @@ pub enum ReadError {
         /// Why.
         reason: String,
     },
+    /// The code of the query did not come to an answer: fix it (500).
+    #[error("a query of {model} failed: {reason}")]
+    Failed {
+        /// The projection.
+        model: &'static str,
+        /// What it said.
+        reason: String,
+    },
     /// The store did not answer. Retry after a pause (503).
     #[error(transparent)]
     Unavailable(#[from] StoreError),
     /// Too many reads wait, or too many live streams are open. Retry after a pause (503).
     #[error("overloaded: too many read or follow {0}")]
     Overloaded(&'static str),
-    /// The read model was not registered with the application. A programmer's mistake (500).
-    #[error("the read model {0} is not registered: add .read_model::<…>() to the builder")]
+    /// The read model or projection was not registered with the application. A programmer's mistake
+    /// (500).
+    #[error("{0} is not registered: add .read_model::<…>() or .projection::<…>() to the builder")]
     NotRegistered(&'static str),
     /// The id cannot name an aggregate (400).
     #[error(transparent)]

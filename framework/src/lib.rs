@@ -1,8 +1,9 @@
 //! Actum: applications whose state is a log of events.
 //!
-//! Write an [`Aggregate`] that decides and folds, a [`ReadModel`] that answers, and start an
-//! [`Application`] on a store: commands become durable events in one global order, read models
-//! follow them and resume after any crash. `framework/docs/architecture.md` tells how.
+//! Write an [`Aggregate`] that decides and folds, a [`ReadModel`] that answers or a [`Projection`] with
+//! tables of your own, and start an [`Application`] on a store: commands become durable events in one
+//! global order, read models and projections follow them and resume after any crash.
+//! `framework/docs/architecture.md` tells how.
 //!
 //! Everything public is listed here. Cargo features only add items:
 //! * `sqlite` (default): `SqliteStore`, the embedded database.
@@ -33,10 +34,14 @@ mod lease;
 mod live;
 pub mod metrics;
 mod parking;
+mod projection;
+mod projection_store;
+mod projector;
 mod read_model;
 mod settings;
 mod snapshot;
 mod sources;
+mod sql;
 mod status;
 mod store;
 mod stream;
@@ -64,10 +69,13 @@ pub use event_store::{
 pub use lease::{Lease, LeaseStore};
 pub use live::{Changed, LiveChanges, LiveDocument, LiveEvents};
 pub use parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
+pub use projection::{MAX_PROJECTION_NAME_BYTES, Projection};
+pub use projection_store::{ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction};
 pub use read_model::{Document, Fold, MAX_KEY_BYTES, ReadModel, Sources};
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
 pub use sources::EventSources;
+pub use sql::{FromSql, SqlConnection, SqlError, SqlExecutor, SqlRow, SqlValue};
 pub use status::{
     LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
     SubscriptionState, SubscriptionStatus,

@@ -8,8 +8,11 @@ mod log;
 mod reading;
 mod writing;
 
+use std::time::{Duration, Instant};
+
 use crate::Outcome;
 use crate::database::Store;
+use crate::measure::cpu_time;
 use crate::options::Options;
 use follower::Follower;
 use writing::Rows;
@@ -31,30 +34,28 @@ async fn run_spread(options: &Options, store: Store, accounts: u64) -> Outcome {
     let Options { events, times, .. } = *options;
     println!("\n{}: {events} events of {accounts} accounts from zero, {times} times", store.name());
     println!(
-        "{:<34} {:>9} {:>17} {:>8} {:>8} {:>8} {:>8}",
-        "", "/s", "least to most", "of read", "of write", "MiB most", "at rest"
+        "{:<34} {:>9} {:>17} {:>8} {:>8} {:>8} {:>8} {:>8}",
+        "", "/s", "least to most", "CPU µs", "of read", "of write", "MiB most", "at rest"
     );
     let database = store.fresh(options).await?;
     log::write(&database, accounts, events).await?;
     let mut table = Table { events, times, reading: None };
-    let raw = table.line("limit: read and decode, sqlx alone", None, async || {
-        Ok(reading::with_sqlx(&database, events).await?.into())
-    });
-    let raw = raw.await?;
-    let store_reads = table.line("limit: the same through the store", None, async || {
-        Ok(reading::through_the_store(&database, events).await?.into())
-    });
-    table.reading = Some(store_reads.await?.max(raw));
+    let with_sqlx = async || reading::with_sqlx(&database, events).await;
+    let with_sqlx = table.line("limit: read and decode, sqlx alone", None, with_sqlx).await?;
+    let through_the_store = async || reading::through_the_store(&database, events).await;
+    let through_the_store =
+        table.line("limit: the same through the store", None, through_the_store).await?;
     let mut limits = Vec::new();
     for rows in Rows::ALL {
         let written = table.line(rows.name(), None, async || {
             let scratch = database.scratch().await?;
-            let seconds = writing::run(&scratch, rows, accounts, events).await?;
+            let run = writing::run(&scratch, rows, accounts, events).await?;
             scratch.remove()?;
-            Ok(seconds.into())
+            Ok(run)
         });
         limits.push((rows, written.await?));
     }
+    table.reading = Some(with_sqlx.max(through_the_store));
     for follower in Follower::ALL {
         let writing = limits.iter().find(|(rows, _)| *rows == follower.rows());
         // Of few accounts, a document is written once for many events.
@@ -75,13 +76,26 @@ async fn run_spread(options: &Options, store: Store, accounts: u64) -> Outcome {
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Run {
     seconds: f64,
+    /// Processor time of the process, in seconds: what does not wait for others.
+    cpu: f64,
     /// Resident at most, and a second after the end, in MiB.
     memory: Option<(u64, u64)>,
 }
 
-impl From<f64> for Run {
-    fn from(seconds: f64) -> Self {
-        Self { seconds, memory: None }
+/// Measures a run of this process.
+struct Stopwatch {
+    began: Instant,
+    cpu: Duration,
+}
+
+impl Stopwatch {
+    fn start() -> Outcome<Self> {
+        Ok(Self { began: Instant::now(), cpu: cpu_time("self")? })
+    }
+
+    fn stop(self) -> Outcome<Run> {
+        let cpu = cpu_time("self")?.saturating_sub(self.cpu).as_secs_f64();
+        Ok(Run { seconds: self.began.elapsed().as_secs_f64(), cpu, memory: None })
     }
 }
 
@@ -117,9 +131,11 @@ impl Table {
             Some((most, at_rest)) => [most, at_rest].map(|mib| mib.to_string()),
             None => ["-", "-"].map(str::to_owned),
         };
+        let cpu = median.cpu * 1e6 / self.events as f64;
         let (rate, spread) = (rate(median), format!("{least:.0}–{most:.0}"));
         println!(
-            "{name:<34} {rate:>9.0} {spread:>17} {of_read:>8} {of_write:>8} {mib:>8} {at_rest:>8}"
+            "{name:<34} {rate:>9.0} {spread:>17} {cpu:>8.2} {of_read:>8} {of_write:>8} {mib:>8} \
+             {at_rest:>8}"
         );
         Ok(rate)
     }

@@ -9,12 +9,12 @@ use tokio::time::sleep;
 
 use super::log;
 
-const MODELS: [&str; 2] = ["balance@1", "credit_limit@1"];
+const MODELS: [&str; 3] = ["balance@1", "credit_limit@1", "statement@1"];
 
 /// How long the read models may take to reach the end of a log that nobody writes to.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(30);
 
-/// Once both read models have reached the end of the log, their documents are its fold, byte for
+/// Once the read models and the statement have reached the end of the log, the documents are its fold, byte for
 /// byte, and their checkpoints name its last event. Of the events it knows those of these tests.
 pub async fn check(connection: &mut PgConnection) {
     let log = log::read(connection).await;

@@ -26,6 +26,7 @@ const LAYERS: [&[&str]; 5] = [
         "parking",
         "version",
         "projection",
+        "projection_store",
         "sql",
     ],
     &["store", "publishers"],

@@ -21,8 +21,8 @@ pub struct ApplicationBuilder {
     parts: Vec<Part>,
 }
 
-type Starting<'a> = Pin<Box<dyn Future<Output = Result<(), StartError>> + Send + 'a>>;
-type Part = Box<dyn for<'a> FnOnce(&'a mut Running) -> Starting<'a> + Send>;
+pub(super) type Starting<'a> = Pin<Box<dyn Future<Output = Result<(), StartError>> + Send + 'a>>;
+pub(super) type Part = Box<dyn for<'a> FnOnce(&'a mut Running) -> Starting<'a> + Send>;
 
 impl ApplicationBuilder {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
@@ -51,6 +51,11 @@ impl ApplicationBuilder {
     #[must_use]
     pub fn read_model_replacing<M: ReadModel + From<Old>, Old: ReadModel>(mut self) -> Self {
         self.parts.push(Box::new(|parts| Box::pin(parts.add_replacing::<M, Old>())));
+        self
+    }
+
+    pub(super) fn part(mut self, part: Part) -> Self {
+        self.parts.push(part);
         self
     }
 

@@ -1,23 +1,24 @@
-//! Parked keys of the read models: what stands still and why, and what can be done about it.
+//! Parked keys of read models and projections: what stands still and why, and what can be done about it.
 //!
 //! A request is left in the store, so it can be made in any process; whoever owns the key carries it
 //! out, at once if that is this process, else within about a second.
 
 use super::Application;
 use crate::actor::read_model::ReadModelControl;
+use crate::checkpoint::CheckpointStore;
 use crate::error::OperationError;
 use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
 use crate::stream::GlobalPosition;
 
 impl Application {
-    /// The parked keys of a read model, by key. It is named by its `NAME`, or by `NAME@VERSION`; so it
+    /// The parked keys of a read model or projection, by key. It is named by its `NAME`, or by `NAME@VERSION`; so it
     /// is everywhere below.
     ///
     /// # Errors
     /// [`OperationError`]
     pub async fn parked(&self, name: &str) -> Result<Vec<ParkedKey>, OperationError> {
-        let model = self.control(name)?.versioned_name();
-        Ok(self.inner.store.load_parked(&model, None).await?)
+        let (control, store) = self.control(name)?;
+        Ok(store.load_parked(&control.versioned_name(), None).await?)
     }
 
     /// The events that were left out of a read model, by position.
@@ -25,8 +26,8 @@ impl Application {
     /// # Errors
     /// [`OperationError`]
     pub async fn skipped(&self, name: &str) -> Result<Vec<SkippedEvent>, OperationError> {
-        let model = self.control(name)?.versioned_name();
-        Ok(self.inner.store.load_skipped(&model).await?)
+        let (control, store) = self.control(name)?;
+        Ok(store.load_skipped(&control.versioned_name()).await?)
     }
 
     /// Asks to try a parked key again. After a fix of the code that is not needed: whoever starts
@@ -35,8 +36,9 @@ impl Application {
     /// # Errors
     /// [`OperationError`]
     pub async fn retry_parked(&self, name: &str, key: &str) -> Result<(), OperationError> {
-        let model = self.control(name)?.versioned_name();
-        let parked = self.inner.store.load_parked(&model, Some(&[key.to_owned()])).await?;
+        let (control, store) = self.control(name)?;
+        let model = control.versioned_name();
+        let parked = store.load_parked(&model, Some(&[key.to_owned()])).await?;
         let position = parked.first().map(|parked| parked.position);
         let not_parked = || OperationError::NotParked { model: model.clone(), key: key.to_owned() };
         let position = position.ok_or_else(not_parked)?;
@@ -85,19 +87,23 @@ impl Application {
         position: GlobalPosition,
         request: ParkedRequest,
     ) -> Result<(), OperationError> {
-        let control = self.control(name)?;
+        let (control, store) = self.control(name)?;
         let model = control.versioned_name();
-        if !self.inner.store.request_parked(&model, key, position, request).await? {
+        if !store.request_parked(&model, key, position, request).await? {
             return Err(OperationError::NotParked { model, key: key.to_owned() });
         }
         control.requested();
         Ok(())
     }
 
-    fn control(&self, name: &str) -> Result<&dyn ReadModelControl, OperationError> {
-        // Of several versions the last one is this program's own.
+    /// What is meant, of several versions this program's own, and where it keeps what is parked.
+    fn control(
+        &self,
+        name: &str,
+    ) -> Result<(&dyn ReadModelControl, &dyn CheckpointStore), OperationError> {
         let mut controls = self.inner.read_side.iter().rev().map(|control| &**control);
         let named = controls.find(|c| c.name() == name || c.versioned_name() == name);
-        named.ok_or_else(|| OperationError::Unknown { name: name.to_owned() })
+        let named = named.ok_or_else(|| OperationError::Unknown { name: name.to_owned() })?;
+        Ok((named, self.inner.checkpoints(named)))
     }
 }

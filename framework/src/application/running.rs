@@ -14,6 +14,7 @@ use crate::actor::read_model::{
 };
 use crate::actor::{Admission, Arbiters, Deciding, Router, RouterControl};
 use crate::aggregate::Aggregate;
+use crate::checkpoint::CheckpointStore;
 use crate::clock::Clock;
 use crate::document::Store;
 use crate::error::StartError;
@@ -189,6 +190,16 @@ impl Running {
         });
         self.switches.insert(name, Arc::clone(&switch));
         Ok(switch)
+    }
+}
+
+impl Running {
+    /// Where the checkpoints of a read model or projection are, and what it has parked.
+    pub(super) fn checkpoints<'a>(
+        &'a self,
+        control: &'a dyn ReadModelControl,
+    ) -> &'a dyn CheckpointStore {
+        control.checkpoints().unwrap_or(&*self.store)
     }
 }
 

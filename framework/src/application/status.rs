@@ -9,9 +9,8 @@ use super::Application;
 use super::observer::{age, partitions, state, waiting_since};
 use super::running::Running;
 use crate::actor::read_model::Progress;
-use crate::checkpoint::PartitionId;
+use crate::checkpoint::{CheckpointStore, PartitionId};
 use crate::error::StoreError;
-use crate::event_store::Filter;
 use crate::parking::ParkedKey;
 use crate::status::{
     LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
@@ -134,13 +133,16 @@ impl Running {
         let id = |partition: &PartitionStatus| PartitionId::new(&*model, partition.partition);
         let names: Vec<_> = subscription.partitions.iter().map(|p| id(p).to_string()).collect();
         let owners = self.store.holders(&names).await?;
-        let filter = self.filter(&model);
+        let control = self.read_side.iter().find(|control| control.versioned_name() == model);
+        let checkpoints = control
+            .map_or(&*self.store as &dyn CheckpointStore, |control| self.checkpoints(&**control));
+        let filter = control.map(|control| control.filter());
         for (partition, owner) in subscription.partitions.iter_mut().zip(owners) {
             partition.owner = owner;
             if partition.is_owned_here {
                 continue;
             }
-            let saved = self.store.load_checkpoint(&id(partition)).await?;
+            let saved = checkpoints.load_checkpoint(&id(partition)).await?;
             let position = saved.map(|saved| saved.position).unwrap_or_default();
             partition.position = Some(position);
             if let Some(filter) = filter.filter(|_| position < head) {
@@ -148,16 +150,10 @@ impl Running {
                 partition.lag_seconds = Some(since.map_or(0.0, |since| age(since, now)));
             }
         }
-        let parked = self.store.load_parked(&model, None).await?;
+        let parked = checkpoints.load_parked(&model, None).await?;
         subscription.parked_keys = Some(parked.len());
         subscription.parked = parked.into_iter().take(MAX_LISTED_PARKED).map(listed).collect();
         Ok(())
-    }
-
-    /// What a model of this program follows.
-    fn filter(&self, model: &str) -> Option<&Filter> {
-        let control = self.read_side.iter().find(|control| control.versioned_name() == model);
-        control.map(|control| control.filter())
     }
 }
 

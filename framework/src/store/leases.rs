@@ -4,6 +4,7 @@
 //! enough, costs no sync, and no start waits until the lease of a dead process expires.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,9 @@ use crate::lease::Lease;
 /// The leases of one store; clones are the same.
 #[derive(Clone, Default)]
 pub(crate) struct Leases {
+    /// The greatest token that anything was stored under by a process before: ours are greater.
+    before: Arc<AtomicU64>,
     grants: Arc<Mutex<HashMap<String, Grant>>>,
-    /// The last token under which an earlier process has written: tokens go on from it.
-    past: u64,
     /// By model, the processes that could own partitions of it, and until when they are known.
     members: Arc<Mutex<HashMap<String, BTreeMap<Uuid, Instant>>>>,
 }
@@ -35,7 +36,7 @@ impl Leases {
     /// For a database in which something is written under tokens up to this one.
     #[allow(dead_code, reason = "not every store outlives its leases")]
     pub(crate) fn after(past: u64) -> Self {
-        Self { past, ..Self::default() }
+        Self { before: Arc::new(AtomicU64::new(past)), ..Self::default() }
     }
 
     fn grants(&self) -> MutexGuard<'_, HashMap<String, Grant>> {
@@ -46,6 +47,11 @@ impl Leases {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// From here on all tokens are greater than this one.
+    pub(crate) fn grant_above(&self, token: u64) {
+        self.before.fetch_max(token, Ordering::Relaxed);
+    }
+
     pub(crate) fn acquire(&self, name: &str, owner: Uuid, duration: Duration) -> Option<Lease> {
         let (now, mut grants) = (Instant::now(), self.grants());
         let last = grants.get(name);
@@ -54,7 +60,8 @@ impl Leases {
         if last.is_some_and(is_held) {
             return None;
         }
-        let token = last.map_or(self.past, |last| last.token) + 1;
+        let before = self.before.load(Ordering::Relaxed);
+        let token = last.map_or(0, |last| last.token).max(before) + 1;
         grants.insert(name.to_owned(), Grant { owner: Some(owner), token, until: now + duration });
         Some(Lease { name: name.to_owned(), owner, token })
     }
@@ -67,11 +74,16 @@ impl Leases {
         self.with(lease, |grant| grant.owner = None);
     }
 
+    /// Whether something may still be written under it.
+    pub(crate) fn is_held(&self, lease: &Lease) -> bool {
+        self.with(lease, |_| {})
+    }
+
     /// # Errors
     /// [`StoreError::LeaseLost`]: nothing may be written under this lease any more.
     pub(crate) fn check(&self, advance: &Advance) -> Result<(), StoreError> {
         let name = advance.partition.to_string();
-        match advance.lease.name == name && self.with(&advance.lease, |_| {}) {
+        match advance.lease.name == name && self.is_held(&advance.lease) {
             true => Ok(()),
             false => Err(StoreError::LeaseLost { name }),
         }

@@ -13,6 +13,7 @@ mod pages;
 pub(crate) mod parking;
 mod pause;
 mod reader;
+mod resume;
 mod tail;
 #[cfg(test)]
 pub(crate) mod test_store;
@@ -27,6 +28,7 @@ use std::time::Duration;
 pub(crate) use assignment::{Assignment, AssignmentSettings, Duty, register_version};
 pub(crate) use pause::Pause;
 pub(crate) use reader::Subscription;
+pub(crate) use resume::{event_at, same_log, verify};
 pub(crate) use tail::Tail;
 pub(crate) use work::Work;
 

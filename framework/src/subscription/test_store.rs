@@ -23,6 +23,7 @@ use crate::event_store::{
 };
 use crate::lease::{Lease, LeaseStore};
 use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::projection_store::ProjectionStore;
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{ExpectedVersion, GlobalPosition, StreamId, StreamVersion};
 use crate::version::{Version, VersionStore};
@@ -304,3 +305,5 @@ impl VersionStore for TestStore {
         self.memory.drop_version(name, version).await
     }
 }
+
+impl ProjectionStore for TestStore {}

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::test_store::{Call, TestStore, append};
-use super::{Subscription, Tail, TailSettings};
+use super::{Assignment, AssignmentSettings, Subscription, Tail, TailSettings};
 use crate::MemoryStore;
 use crate::error::StoreError;
 use crate::event_store::{Filter, Page};
+use crate::lease::LeaseStore;
 use crate::stream::GlobalPosition;
 
 /// A small generator with a fixed seed: a failing run fails again.
@@ -271,4 +272,21 @@ async fn a_stopped_tail_ends_its_subscriptions() {
     assert!(waiter.await.unwrap());
     let mut late = tail.subscribe("late", Filter::all(), GlobalPosition::ZERO);
     assert!(late.next().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn who_withdraws_from_one_partition_is_no_member_any_more() {
+    let store = TestStore::new(|_| Box::pin(async { Ok(()) })).shared();
+    let (memory, [me, other]) = (store.memory.clone(), [1, 2].map(uuid::Uuid::from_u128));
+    let lasts = Duration::from_secs(3600);
+    let looks = AssignmentSettings { every: Duration::from_millis(1), lasts };
+    let spawn = |task| _ = tokio::spawn(task);
+    let started = Assignment::start(Arc::new(store), "m@1", 2, me, looks, spawn).await;
+    let (_assignment, mut duties) = started.unwrap();
+    assert!(duties.iter().all(|duty| duty.owns()));
+    assert_eq!(memory.join("m@1", other, lasts).await.unwrap(), [me, other]);
+    while duties[1].next().await.unwrap() {} // one for each
+    duties[0].withdraw();
+    while duties[1].next().await.is_some() {}
+    assert_eq!(memory.join("m@1", other, lasts).await.unwrap(), [other]);
 }

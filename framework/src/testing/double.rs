@@ -13,13 +13,14 @@ use uuid::Uuid;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
 use crate::document::{DocumentBatch, DocumentStore};
-use crate::error::StoreError;
+use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
 };
 use crate::lease::{Lease, LeaseStore};
 use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::projection_store::{ProjectionDatabase, ProjectionStore};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 use crate::version::{Version, VersionStore};
@@ -311,6 +312,16 @@ mockall::mock! {
         async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError>;
         async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError>;
         async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError>;
+    }
+
+    #[async_trait]
+    impl ProjectionStore for Store {
+        async fn open_projection(
+            &self,
+            name: &str,
+            version: u32,
+        ) -> Result<Arc<dyn ProjectionDatabase>, StartError>;
+        async fn drop_projection(&self, name: &str, version: u32) -> Result<(), StoreError>;
     }
 }
 

@@ -11,13 +11,14 @@ use uuid::Uuid;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
 use crate::document::{DocumentBatch, DocumentStore, Store};
-use crate::error::StoreError;
+use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, NotCommitted, Page,
 };
 use crate::lease::{Lease, LeaseStore};
 use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::projection_store::{ProjectionDatabase, ProjectionStore};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 use crate::version::{Version, VersionStore};
@@ -281,5 +282,21 @@ impl<S: Store> VersionStore for FaultyStore<S> {
 
     async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError> {
         self.inner.drop_version(name, version).await
+    }
+}
+
+/// Their connections are their own: what is scripted here does not reach them.
+#[async_trait]
+impl<S: Store> ProjectionStore for FaultyStore<S> {
+    async fn open_projection(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> Result<Arc<dyn ProjectionDatabase>, StartError> {
+        self.inner.open_projection(name, version).await
+    }
+
+    async fn drop_projection(&self, name: &str, version: u32) -> Result<(), StoreError> {
+        self.inner.drop_projection(name, version).await
     }
 }

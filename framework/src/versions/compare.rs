@@ -26,12 +26,15 @@ const REST: Duration = Duration::from_millis(100);
 /// How many differences are shown.
 const SHOWN: usize = 10;
 
+/// Shows a body as a version sees it.
+pub(crate) type Shown = fn(&str) -> Result<Value, String>;
+
 /// The documents of one version.
 pub(crate) struct Side {
     /// Such as `balance@1`.
     pub(crate) model: String,
     /// What is compared of a body: the document as the new version shows it.
-    pub(crate) shown: fn(&str) -> Result<Value, String>,
+    pub(crate) shown: Shown,
 }
 
 /// One document on both sides, as far as it is there.

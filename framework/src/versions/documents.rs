@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::Candidates;
-use super::compare::{Side, compare};
+use super::compare::{Shown, Side, compare};
 use crate::checkpoint::PartitionId;
 use crate::document::Store;
 use crate::error::StoreError;
@@ -20,9 +20,9 @@ pub(crate) struct DocumentVersions {
     store: Arc<dyn Store>,
     name: &'static str,
     own: u32,
-    shown: fn(&str) -> Result<Value, String>,
+    shown: Shown,
     /// What the own version shows of a document of the version before, and which one that is.
-    before: Option<(u32, fn(&str) -> Result<Value, String>)>,
+    before: Option<(u32, Shown)>,
 }
 
 impl DocumentVersions {
@@ -58,7 +58,7 @@ impl Candidates for DocumentVersions {
 
     async fn compare(&self, old: &Version) -> Result<Comparison, StoreError> {
         let before = self.before.filter(|(number, _)| *number == old.number);
-        let shown_old = before.map_or(shown::<Value> as fn(&str) -> _, |(_, shown)| shown);
+        let shown_old = before.map_or(shown::<Value> as Shown, |(_, shown)| shown);
         let old = Side { model: self.model(old.number), shown: shown_old };
         let new = Side { model: self.model(self.own), shown: self.shown };
         compare(&*self.store, &old, &new).await

@@ -104,7 +104,7 @@ impl From<ReadError> for Problem {
             ReadError::Unavailable(store) => Self::of_store(store),
             ReadError::Overloaded(_) => Self::overloaded(),
             ReadError::Lost { .. } => Self::for_now("lost", &error.to_string()),
-            ReadError::NotRegistered(_) => Self::internal(&error),
+            ReadError::NotRegistered(_) | ReadError::Failed { .. } => Self::internal(&error),
             ReadError::InvalidId(invalid) => Self::new(400, "invalid_id", invalid.to_string()),
             ReadError::Stopping => Self::stopping(),
         }

@@ -1,14 +1,15 @@
 //! What catches up, in a process of its own: this program, started as `bench follow …`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use actum::{GlobalPosition, ReadError, ReadModel};
+use actum::{Application, EventEnvelope, Fold, GlobalPosition, ReadError, ReadModel, Sources};
+use example_bank::account::{Account, AccountEvent};
 use example_bank::balance::Balance;
 use example_bank::credit_limit::CreditLimit;
 use tokio::process::Command;
 
-use super::Run;
 use super::writing::Rows;
+use super::{Run, Stopwatch};
 use crate::Outcome;
 use crate::accounts::id;
 use crate::database::Database;
@@ -17,19 +18,41 @@ use crate::measure::{most_resident_mib, resident_mib};
 /// The first argument of a process that only follows.
 pub const FOLLOWER: &str = "follow";
 
+/// `Balance` in four partitions.
+#[derive(Default, Clone, serde::Serialize, serde::Deserialize)]
+struct Parted(Balance);
+
+impl ReadModel for Parted {
+    const NAME: &'static str = "parted";
+    const PARTITIONS: u32 = 4;
+
+    fn sources() -> Sources<Self> {
+        Sources::of::<Account>()
+    }
+}
+
+impl Fold<Account> for Parted {
+    fn apply(&mut self, event: &EventEnvelope<AccountEvent>) {
+        self.0.apply(event);
+    }
+}
+
 /// What follows the log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Follower {
     OneReadModel,
+    FourPartitions,
     BothReadModels,
 }
 
 impl Follower {
-    pub(super) const ALL: [Self; 2] = [Self::OneReadModel, Self::BothReadModels];
+    pub(super) const ALL: [Self; 3] =
+        [Self::OneReadModel, Self::FourPartitions, Self::BothReadModels];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::OneReadModel => "a read model",
+            Self::FourPartitions => "a read model in four partitions",
             Self::BothReadModels => "two read models, each",
         }
     }
@@ -37,7 +60,7 @@ impl Follower {
     /// What it writes.
     pub(super) fn rows(self) -> Rows {
         match self {
-            Self::OneReadModel | Self::BothReadModels => Rows::Documents,
+            Self::OneReadModel | Self::FourPartitions | Self::BothReadModels => Rows::Documents,
         }
     }
 
@@ -63,32 +86,48 @@ pub async fn follow(mut words: impl Iterator<Item = String>) -> Outcome {
     let head = GlobalPosition(word()?.parse()?);
     let follower = Follower::ALL.into_iter().find(|follower| follower.name() == name);
     let builder = database.application().await?;
-    let began = Instant::now();
+    let stopwatch = Stopwatch::start()?;
     let app = match follower.ok_or("no such follower")? {
-        Follower::OneReadModel => builder.read_model::<Balance>(),
-        Follower::BothReadModels => builder.read_model::<Balance>().read_model::<CreditLimit>(),
+        Follower::OneReadModel => {
+            let app = builder.read_model::<Balance>().start().await?;
+            reach::<Balance>(&app, head).await?;
+            app
+        }
+        Follower::FourPartitions => {
+            let app = builder.read_model::<Parted>().start().await?;
+            reach::<Parted>(&app, head).await?;
+            app
+        }
+        Follower::BothReadModels => {
+            let both = builder.read_model::<Balance>().read_model::<CreditLimit>();
+            let app = both.start().await?;
+            reach::<Balance>(&app, head).await?;
+            reach::<CreditLimit>(&app, head).await?;
+            app
+        }
     };
-    let app = app.start().await?;
-    reach::<Balance>(&app, head).await?;
-    if follower == Some(Follower::BothReadModels) {
-        reach::<CreditLimit>(&app, head).await?;
-    }
-    let seconds = began.elapsed().as_secs_f64();
+    let run = stopwatch.stop()?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let memory = Some((most_resident_mib()?, resident_mib()?));
-    println!("{}", serde_json::to_string(&Run { seconds, memory })?);
+    println!("{}", serde_json::to_string(&Run { memory, ..run })?);
     app.shutdown().await;
     Ok(())
 }
 
+/// So many keys are in each of four partitions.
+const KEYS: u64 = 64;
+
 /// Waits until the read model has seen this position.
-async fn reach<M: ReadModel>(app: &actum::Application, head: GlobalPosition) -> Outcome {
-    loop {
-        match app.read_after::<M>(&id(0), head).await {
-            Ok(document) if document.position >= head => return Ok(()),
-            Ok(_) => return Err("it answered before it had seen the position".into()),
-            Err(ReadError::NotYet { .. }) => {}
-            Err(error) => return Err(error.into()),
+async fn reach<M: ReadModel>(app: &Application, head: GlobalPosition) -> Outcome {
+    for key in (0..KEYS).map(id) {
+        loop {
+            match app.read_after::<M>(&key, head).await {
+                Ok(document) if document.position >= head => break,
+                Ok(_) => return Err("it answered before it had seen the position".into()),
+                Err(ReadError::NotYet { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
+    Ok(())
 }

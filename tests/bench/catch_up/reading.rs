@@ -3,13 +3,13 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
 
 use actum::{EventCodec, Filter, GlobalPosition};
 use example_bank::account::AccountEvent;
 use sqlx::Row;
 use tokio::task::JoinHandle;
 
+use super::{Run, Stopwatch};
 use crate::Outcome;
 use crate::accounts::{self, ReadModels};
 use crate::database::{Database, Store};
@@ -22,8 +22,8 @@ struct Page {
     last: i64,
 }
 
-/// Seconds for as much of each row as a read model needs, in plain SQL.
-pub(super) async fn with_sqlx(database: &Database, events: u64) -> Outcome<f64> {
+/// In plain SQL.
+pub(super) async fn with_sqlx(database: &Database, events: u64) -> Outcome<Run> {
     const SQLITE: &str = "SELECT position, stream_type, stream_id, version, event_id, event_type,
         schema_version, payload, metadata, recorded_at
         FROM events WHERE position > ?1 ORDER BY position LIMIT ?2";
@@ -57,12 +57,12 @@ pub(super) async fn with_sqlx(database: &Database, events: u64) -> Outcome<f64> 
     }
 }
 
-async fn pages<P>(events: u64, page: impl Fn(i64) -> P) -> Outcome<f64>
+async fn pages<P>(events: u64, page: impl Fn(i64) -> P) -> Outcome<Run>
 where
     P: Future<Output = Outcome<Page>> + Send + 'static,
 {
     let codec = EventCodec::<AccountEvent>::new(Vec::new());
-    let began = Instant::now();
+    let stopwatch = Stopwatch::start()?;
     let mut decoded = 0;
     let mut next: JoinHandle<Outcome<Page>> = tokio::spawn(page(0));
     while decoded < events {
@@ -74,11 +74,11 @@ where
         }
     }
     next.await??;
-    Ok(began.elapsed().as_secs_f64())
+    stopwatch.stop()
 }
 
-/// Seconds by the pages that subscriptions get.
-pub(super) async fn through_the_store(database: &Database, events: u64) -> Outcome<f64> {
+/// By the pages that subscriptions get.
+pub(super) async fn through_the_store(database: &Database, events: u64) -> Outcome<Run> {
     let app = accounts::bank(database, ReadModels::None).await?;
     let page = |after| {
         let app = app.clone();
@@ -88,7 +88,7 @@ pub(super) async fn through_the_store(database: &Database, events: u64) -> Outco
         })
     };
     let codec = EventCodec::<AccountEvent>::new(Vec::new());
-    let began = Instant::now();
+    let stopwatch = Stopwatch::start()?;
     let mut decoded = 0;
     let mut next = page(GlobalPosition::ZERO);
     while decoded < events {
@@ -100,7 +100,7 @@ pub(super) async fn through_the_store(database: &Database, events: u64) -> Outco
         }
     }
     next.await??;
-    let seconds = began.elapsed().as_secs_f64();
+    let run = stopwatch.stop()?;
     app.shutdown().await;
-    Ok(seconds)
+    Ok(run)
 }

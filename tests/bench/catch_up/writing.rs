@@ -2,12 +2,12 @@
 //! transaction, at the log's durability, into tables as wide as those of the bank.
 
 use std::ops::Range;
-use std::time::Instant;
 
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 
+use super::{Run, Stopwatch};
 use crate::Outcome;
 use crate::accounts::id;
 use crate::database::{Database, Store};
@@ -32,7 +32,7 @@ const BOOKED_AT: i64 = 1_700_000_000_000_000;
 /// What is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rows {
-    /// One for each event, keyed by its account.
+    /// One for each event, keyed by its account; at most one of each account in a batch.
     Documents,
     /// One for each event, keyed by account and number, and the account's document.
     Bookings,
@@ -49,18 +49,21 @@ impl Rows {
     }
 }
 
-/// Seconds for one row for each event.
+/// One row for each event.
 pub(super) async fn run(
     database: &Database,
     rows: Rows,
     accounts: u64,
     events: u64,
-) -> Outcome<f64> {
+) -> Outcome<Run> {
     let mut connection = Connection::open(database).await?;
+    if database.store == Store::Postgres {
+        connection.execute("CREATE SCHEMA actum").await?;
+    }
     connection.execute(DOCUMENTS_TABLE).await?;
     connection.execute(BOOKINGS_TABLE).await?;
-    let began = Instant::now();
-    let batch = if rows == Rows::Documents { DOCUMENTS } else { BOOKINGS };
+    let stopwatch = Stopwatch::start()?;
+    let batch = if rows == Rows::Documents { DOCUMENTS.min(accounts) } else { BOOKINGS };
     for first in (0..events).step_by(batch as usize) {
         let batch = first..events.min(first + batch);
         connection.execute("BEGIN").await?;
@@ -71,7 +74,7 @@ pub(super) async fn run(
         connection.documents(distinct, accounts).await?;
         connection.execute("COMMIT").await?;
     }
-    Ok(began.elapsed().as_secs_f64())
+    stopwatch.stop()
 }
 
 enum Connection {
@@ -100,8 +103,12 @@ impl Connection {
 
     async fn execute(&mut self, sql: &'static str) -> Outcome {
         match self {
-            Self::Sqlite(connection) => drop(sqlx::query(sql).execute(connection).await?),
-            Self::Postgres(connection) => drop(sqlx::query(sql).execute(connection).await?),
+            Self::Sqlite(connection) => {
+                sqlx::query(sql).execute(connection).await?;
+            }
+            Self::Postgres(connection) => {
+                sqlx::query(sql).execute(connection).await?;
+            }
         }
         Ok(())
     }

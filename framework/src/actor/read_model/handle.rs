@@ -18,7 +18,7 @@ use tracing::warn;
 use super::ReadModelSettings;
 use super::actor::{ReadModelActor, Requested, Stop};
 use super::read::Read;
-use crate::checkpoint::{PartitionId, partition_of};
+use crate::checkpoint::{CheckpointStore, PartitionId, partition_of};
 use crate::error::{ReadError, StoreError};
 use crate::event_store::Filter;
 use crate::metrics::ReadMetrics;
@@ -287,8 +287,13 @@ pub(crate) trait ReadModelControl: Any + Send + Sync {
     /// How far each partition has come, and how it is doing, by number.
     fn partitions(&self) -> Vec<Progress>;
 
-    /// There are requests for parked keys in the store.
-    fn requested(&self);
+    /// Where its checkpoints are and what it has parked, if not in the application's store.
+    fn checkpoints(&self) -> Option<&dyn CheckpointStore> {
+        None
+    }
+
+    /// There are requests for parked keys: who looks seldom looks now.
+    fn requested(&self) {}
 
     /// Stops folding, saves what is not saved, and ends the actors. What could not be saved in time
     /// is folded again at the next start.

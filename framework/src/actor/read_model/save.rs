@@ -9,7 +9,6 @@ use super::actor::ReadModelActor;
 use super::answers::ahead_of;
 use super::fold::Reached;
 use super::handle::State;
-use super::resume::event_at;
 use super::retry::Retry;
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::crash;
@@ -19,6 +18,7 @@ use crate::lease::Lease;
 use crate::parking::ParkedChange;
 use crate::read_model::ReadModel;
 use crate::stream::GlobalPosition;
+use crate::subscription::event_at;
 
 /// What is to be stored.
 struct Save {

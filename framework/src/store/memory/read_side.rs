@@ -10,6 +10,7 @@ use crate::checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId};
 use crate::document::{DocumentBatch, DocumentStore};
 use crate::error::StoreError;
 use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::projection_store::ProjectionStore;
 use crate::store::advance::{Stored, continues};
 use crate::store::parked::{Parking, text, time};
 use crate::stream::GlobalPosition;
@@ -245,3 +246,6 @@ impl VersionStore for MemoryStore {
         Ok(true)
     }
 }
+
+/// It has no database to give.
+impl ProjectionStore for MemoryStore {}

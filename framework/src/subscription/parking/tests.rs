@@ -207,94 +207,123 @@ impl Chance {
     }
 }
 
+/// A partition that folds a log: what it has in memory, and what of that is saved.
+struct Partition {
+    settings: ParkingSettings,
+    log: Vec<(String, u64)>,
+    bad: BTreeSet<u64>,
+    parking: Parking,
+    applied: Vec<(String, u64)>,
+    begun: Option<Drain>,
+    store: Store,
+    /// How much of the log is saved.
+    saved: usize,
+    now: Instant,
+}
+
+impl Partition {
+    fn new(chunk: usize) -> Self {
+        let settings = ParkingSettings { chunk, ..<_>::default() };
+        Self {
+            parking: Parking::new(0, settings.clone()),
+            settings,
+            log: Vec::new(),
+            bad: BTreeSet::new(),
+            applied: Vec::new(),
+            begun: None,
+            store: Store::default(),
+            saved: 0,
+            now: Instant::now(),
+        }
+    }
+
+    fn append(&mut self, key: &str, is_bad: bool) {
+        let event = (key.to_owned(), self.log.len() as u64 + 1);
+        self.bad.extend(is_bad.then_some(event.1));
+        self.log.push(event.clone());
+        self.fold(event);
+    }
+
+    fn fold(&mut self, (key, position): (String, u64)) {
+        if self.parking.is_parked(&key) {
+            queue(&mut self.parking, &key, &[position]).unwrap();
+        } else if self.bad.contains(&position) {
+            park(&mut self.parking, &key, position, self.now).unwrap();
+        } else {
+            self.applied.push((key, position));
+        }
+    }
+
+    fn begin(&mut self) {
+        self.begun = self.begun.take().or_else(|| self.parking.begin(self.now));
+    }
+
+    fn end(&mut self) {
+        let Some(drain) = self.begun.take() else { return };
+        let (positions, may) = (numbers(&drain), self.parking.may_apply(&drain));
+        let good = positions[..may].iter().take_while(|p| !self.bad.contains(p)).count();
+        self.applied.extend(positions[..good].iter().map(|p| (drain.key.clone(), *p)));
+        let stopped = positions
+            .get(good)
+            .map(|_| Stopped { event: "Noted".into(), reason: (good < may).then(|| "bad".into()) });
+        self.parking.end(drain, good, stopped, self.now, AT);
+    }
+
+    fn save(&mut self) {
+        self.store.save(&mut self.parking, &self.applied);
+        self.saved = self.log.len();
+    }
+
+    fn ask(&mut self, number: usize, request: ParkedRequest) {
+        let Some(parked) = self.store.parked.get(number) else { return };
+        let asked = (&*parked.key, parked.position);
+        self.parking.request(asked, request, self.parking.saved_so_far(), self.now);
+    }
+
+    /// What it had folded since it saved comes again.
+    fn die(&mut self) {
+        let (settings, parked) = (self.settings.clone(), self.store.parked.clone());
+        self.parking = Parking::resume(0, settings, parked, self.now);
+        (self.applied, self.begun) = (self.store.applied.clone(), None);
+        let again = self.log[self.saved..].to_vec();
+        again.into_iter().for_each(|event| self.fold(event));
+    }
+}
+
 /// Events arrive, fail, are drained, asked for, skipped, saved; processes die. In the end each key's
 /// events are applied once and in order, but for those that were skipped.
 fn by_chance(seed: u64) {
     let mut chance = Chance(seed * 2 + 1);
-    let settings = ParkingSettings { chunk: 1 + chance.below(5) as usize, ..<_>::default() };
-    let (mut now, mut head) = (Instant::now(), 0_u64);
-    let (mut log, mut bad) = (Vec::<(String, u64)>::new(), BTreeSet::new());
-    let (mut store, mut saved_head) = (Store::default(), 0_usize);
-    let mut parking = Parking::new(0, settings.clone());
-    let (mut applied, mut begun) = (Vec::new(), None::<Drain>);
-    for step in 0..600 {
-        let is_last = step == 599;
-        now += Duration::from_millis(chance.below(500));
-        if is_last {
-            bad.clear();
-        }
-        match if is_last { 9 } else { chance.below(10) } {
+    let mut partition = Partition::new(1 + chance.below(5) as usize);
+    for _ in 0..600 {
+        partition.now += Duration::from_millis(chance.below(500));
+        match chance.below(10) {
             0..=4 => {
-                log.push((
-                    ["a", "b", "c"][chance.below(3) as usize].to_owned(),
-                    log.len() as u64 + 1,
-                ));
-                if chance.below(8) == 0 {
-                    bad.insert(log.len() as u64);
-                }
-                let (key, position) = log[head as usize].clone();
-                head += 1;
-                if parking.is_parked(&key) {
-                    queue(&mut parking, &key, &[position]).unwrap();
-                } else if bad.contains(&position) {
-                    park(&mut parking, &key, position, now).unwrap();
-                } else {
-                    applied.push((key, position));
-                }
+                let key = ["a", "b", "c"][chance.below(3) as usize];
+                partition.append(key, chance.below(8) == 0);
             }
-            5 => begun = begun.or_else(|| parking.begin(now)),
-            6 => {
-                let Some(drain) = begun.take() else { continue };
-                let (positions, may) = (numbers(&drain), parking.may_apply(&drain));
-                let good = positions[..may].iter().take_while(|p| !bad.contains(p)).count();
-                applied.extend(positions[..good].iter().map(|p| (drain.key.clone(), *p)));
-                let stopped = positions.get(good).map(|_| Stopped {
-                    event: "Noted".into(),
-                    reason: (good < may).then(|| "bad".into()),
-                });
-                parking.end(drain, good, stopped, now, AT);
-            }
-            7 => {
-                store.save(&mut parking, &applied);
-                saved_head = head as usize;
-            }
+            5 => partition.begin(),
+            6 => partition.end(),
+            7 => partition.save(),
             8 => {
                 let request = match chance.below(3) {
                     0 => ParkedRequest::Skip { reason: "chance".into() },
                     _ => ParkedRequest::Retry,
                 };
-                let asked = parking.saved_so_far();
-                let parked = store.parked.get(chance.below(3) as usize);
-                let parked = parked.map(|parked| (parked.key.clone(), parked.position));
-                if let Some((key, position)) = parked {
-                    parking.request((&key, position), request, asked, now);
-                }
+                partition.ask(chance.below(3) as usize, request);
             }
-            _ if is_last || chance.below(4) == 0 => {
-                // The process dies; what it had folded since it saved comes again.
-                parking = Parking::resume(0, settings.clone(), store.parked.clone(), now);
-                (applied, begun) = (store.applied.clone(), None);
-                for (key, position) in &log[saved_head..] {
-                    match parking.is_parked(key) {
-                        true => queue(&mut parking, key, &[*position]).unwrap(),
-                        false if bad.contains(position) => {
-                            park(&mut parking, key, *position, now).unwrap();
-                        }
-                        false => applied.push((key.clone(), *position)),
-                    }
-                }
-                head = log.len() as u64;
-            }
-            _ => _ = bad.pop_first(),
+            _ if chance.below(4) == 0 => partition.die(),
+            _ => _ = partition.bad.pop_first(),
         }
     }
-    while let Some(drain) = parking.begin(now + Duration::from_secs(1)) {
-        let (positions, may) = (numbers(&drain), parking.may_apply(&drain));
-        applied.extend(positions[..may].iter().map(|p| (drain.key.clone(), *p)));
-        let stopped = positions.get(may).map(|_| Stopped { event: "Noted".into(), reason: None });
-        parking.end(drain, may, stopped, now, AT);
+    partition.bad.clear();
+    partition.die();
+    for _ in 0..2_000 {
+        partition.begin();
+        partition.end();
     }
-    store.save(&mut parking, &applied);
+    partition.save();
+    let Partition { log, parking, applied, store, .. } = partition;
     assert!(parking.is_empty() && store.parked.is_empty() && parking.queued == 0, "seed {seed}");
     for name in ["a", "b", "c"] {
         let of = |all: &[(String, u64)]| -> Vec<u64> {

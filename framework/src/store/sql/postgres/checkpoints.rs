@@ -5,8 +5,8 @@ use sqlx::postgres::PgRow;
 use time::OffsetDateTime;
 
 use super::PostgresStore;
-use super::connections::Purpose;
-use crate::checkpoint::{Checkpoint, PartitionId};
+use super::connections::{Purpose, Statement};
+use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::document::DocumentBatch;
 use crate::error::StoreError;
 use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
@@ -14,55 +14,74 @@ use crate::store::advance::{Stored, continues};
 use crate::store::parked::{Parking, text};
 use crate::stream::GlobalPosition;
 
+/// The statement that takes a step, to be one in a transaction. The lease is locked from there to the
+/// end, so a client that is silent behind it must not stay.
+pub(super) fn advance(advance: &Advance) -> Result<Statement, StoreError> {
+    let call = "SELECT *, set_config('idle_in_transaction_session_timeout', '5000', true)
+                FROM actum.advance($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    Ok(bound(call, advance, changes(advance)?))
+}
+
+/// What becomes of parked keys, as JSON; `None` if nothing does.
+fn changes(advance: &Advance) -> Result<Option<String>, StoreError> {
+    let name = advance.partition.to_string();
+    if advance.lease.name != name {
+        return Err(StoreError::LeaseLost { name });
+    }
+    let parking = Parking::of(&advance.parked);
+    let changes = (!parking.is_empty()).then(|| serde_json::to_string(&parking)).transpose();
+    changes.map_err(|error| StoreError::Corrupt {
+        place: format!("parked keys of {name}"),
+        reason: error.to_string(),
+    })
+}
+
+/// The parameters that both functions begin with.
+fn bound(call: &'static str, advance: &Advance, changes: Option<String>) -> Statement {
+    let Stored { checkpoint, token, step } = Stored::after(advance);
+    sqlx::query(call)
+        .bind(advance.partition.model.clone())
+        .bind(advance.partition.number as i32)
+        .bind(token as i64)
+        .bind(step as i64)
+        .bind(advance.from.0 as i64)
+        .bind(checkpoint.log_id)
+        .bind(checkpoint.position.0 as i64)
+        .bind(checkpoint.event_id)
+        .bind(changes)
+}
+
+/// Whether the step was taken now; `false` if it had been before.
+pub(super) fn is_taken(row: &PgRow, advance: &Advance) -> Result<bool, StoreError> {
+    if !row.get::<bool, _>("is_owner") {
+        return Err(StoreError::LeaseLost { name: advance.lease.name.clone() });
+    }
+    let stored = row.get::<Option<_>, _>("stored_log_id").map(|log_id| Stored {
+        checkpoint: Checkpoint {
+            log_id,
+            position: GlobalPosition(row.get::<i64, _>("stored_position") as u64),
+            event_id: row.get("stored_event_id"),
+        },
+        token: row.get::<i64, _>("stored_token") as u64,
+        step: row.get::<i64, _>("stored_step") as u64,
+    });
+    // The function has judged by the same rule, and written if it holds.
+    continues(advance, stored)
+}
+
 impl PostgresStore {
     pub(super) async fn upsert_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
         let DocumentBatch { documents, advance } = batch;
-        let (name, parking) = (advance.partition.to_string(), Parking::of(&advance.parked));
-        if advance.lease.name != name {
-            return Err(StoreError::LeaseLost { name });
-        }
-        let parking = match parking.is_empty() {
-            true => None,
-            false => {
-                Some(serde_json::to_string(&parking).map_err(|error| StoreError::Corrupt {
-                    place: format!("parked keys of {name}"),
-                    reason: error.to_string(),
-                })?)
-            }
-        };
-        let asked = advance.clone();
+        let (asked, parking) = (advance.clone(), changes(&advance)?);
         let row = self.connections.row(Purpose::Documents, move || {
-            let Stored { checkpoint, token, step } = Stored::after(&asked);
-            sqlx::query(
-                "SELECT * FROM actum.save_documents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-            )
-            .bind(asked.partition.model.clone())
-            .bind(asked.partition.number as i32)
-            .bind(token as i64)
-            .bind(step as i64)
-            .bind(asked.from.0 as i64)
-            .bind(checkpoint.log_id)
-            .bind(checkpoint.position.0 as i64)
-            .bind(checkpoint.event_id)
-            .bind(parking.clone())
-            .bind(documents.iter().map(|(key, _)| &**key).collect::<Vec<_>>())
-            .bind(documents.iter().map(|(_, body)| &**body).collect::<Vec<_>>())
+            let call =
+                "SELECT * FROM actum.save_documents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+            bound(call, &asked, parking.clone())
+                .bind(documents.iter().map(|(key, _)| &**key).collect::<Vec<_>>())
+                .bind(documents.iter().map(|(_, body)| &**body).collect::<Vec<_>>())
         });
         let row = row.await.map_err(|fault| fault.not_written(&self.place))?;
-        if !row.get::<bool, _>("is_owner") {
-            return Err(StoreError::LeaseLost { name });
-        }
-        let stored = row.get::<Option<_>, _>("stored_log_id").map(|log_id| Stored {
-            checkpoint: Checkpoint {
-                log_id,
-                position: GlobalPosition(row.get::<i64, _>("stored_position") as u64),
-                event_id: row.get("stored_event_id"),
-            },
-            token: row.get::<i64, _>("stored_token") as u64,
-            step: row.get::<i64, _>("stored_step") as u64,
-        });
-        // The function has judged by the same rule, and written if it holds.
-        continues(&advance, stored).map(drop)
+        is_taken(&row, &advance).map(drop)
     }
 
     pub(super) async fn read_checkpoint(

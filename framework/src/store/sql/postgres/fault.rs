@@ -103,6 +103,18 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
     }
 }
 
+/// Whether the server, and not the statement, is to blame: done again it may succeed. A statement
+/// that took too long is none, because it would again.
+pub(super) fn is_trouble(error: &sqlx::Error) -> bool {
+    let code = database_error(error).map(PgDatabaseError::code);
+    is_lost(error)
+        || code.is_some_and(|code| {
+            // Rolled back for another's sake, out of resources, stopping, broken, locked.
+            ["40", "53", "57P", "58", "XX"].iter().any(|class| code.starts_with(class))
+                || matches!(code, "55P03" | "25006")
+        })
+}
+
 /// The server's message, and what to do about it.
 pub(super) fn describe(error: &sqlx::Error) -> String {
     let advice = match database_error(error).map(PgDatabaseError::code) {

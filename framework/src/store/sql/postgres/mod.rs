@@ -14,6 +14,7 @@ mod lane;
 mod leases;
 mod open;
 mod options;
+mod projection;
 mod read;
 mod rows;
 mod schema;
@@ -33,6 +34,7 @@ use uuid::Uuid;
 pub use self::options::PostgresOptions;
 
 use self::connections::Connections;
+use self::open::Opening;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
 use crate::document::{DocumentBatch, DocumentStore};
@@ -59,8 +61,8 @@ pub struct PostgresStore {
     identity: LogIdentity,
     head: watch::Receiver<GlobalPosition>,
     trouble: watch::Receiver<Option<String>>,
-    settings: BTreeMap<&'static str, String>,
     place: Arc<str>,
+    opening: Arc<Opening>,
 }
 
 impl PostgresStore {
@@ -133,7 +135,7 @@ impl EventStore for PostgresStore {
     }
 
     fn settings(&self) -> BTreeMap<&'static str, String> {
-        self.settings.clone()
+        self.opening.settings.all()
     }
 
     fn trouble(&self) -> Option<String> {

@@ -24,6 +24,9 @@ pub(super) struct Request {
     pub(super) request: ParkedRequest,
 }
 
+/// A row of a request: key, position, what is asked and why.
+type Asked = (String, i64, String, Option<String>);
+
 /// Takes a step, if it is the lease's owner's and continues from what is stored; `false` if it was
 /// taken already. An outer error fails the transaction, an inner one has changed nothing.
 pub(super) async fn advance(
@@ -58,6 +61,12 @@ pub(super) async fn advance(
     .execute(connection)
     .await?;
     Ok(Ok(true))
+}
+
+/// The greatest token that a step was ever stored under.
+pub(super) async fn last_token(connection: &mut SqliteConnection) -> Result<u64, Error> {
+    let token = sqlx::query_scalar("SELECT coalesce(max(token), 0) FROM checkpoints");
+    token.fetch_one(connection).await.map(|token: i64| token as u64)
 }
 
 /// The last step of a partition, as this connection sees it.
@@ -156,14 +165,59 @@ pub(super) async fn request(
     Ok(updated.rows_affected() > 0)
 }
 
+/// How far a partition has come, as this connection sees it.
+pub(super) async fn checkpoint(
+    connection: &mut SqliteConnection,
+    partition: &PartitionId,
+) -> Result<Option<Checkpoint>, Error> {
+    Ok(stored(connection, partition).await?.map(|stored| stored.checkpoint))
+}
+
+/// The parked keys of a model, or of these keys those that are.
+pub(super) async fn parked(
+    connection: &mut SqliteConnection,
+    model: &str,
+    of: Option<&[String]>,
+) -> Result<Vec<ParkedKey>, Error> {
+    let of = of.map(serde_json::to_string).transpose().map_err(|e| Error::Encode(Box::new(e)))?;
+    let rows = sqlx::query(
+        "SELECT key, partition, position, event, reason, attempts, since, request,
+                request_reason,
+                (SELECT json_group_array(queued.position ORDER BY queued.position)
+                 FROM parked_events AS queued
+                 WHERE queued.model = parked.model AND queued.key = parked.key)
+         FROM parked WHERE model = ?1
+         AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2))) ORDER BY key",
+    )
+    .bind(model.to_owned())
+    .bind(of)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(parked_key).collect()
+}
+
+/// What was skipped of a model.
+pub(super) async fn skipped(
+    connection: &mut SqliteConnection,
+    model: &str,
+) -> Result<Vec<SkippedEvent>, Error> {
+    let rows = sqlx::query(
+        "SELECT key, position, event, reason, skipped_at FROM skipped
+         WHERE model = ? ORDER BY position, key",
+    )
+    .bind(model.to_owned())
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(skipped_event).collect()
+}
+
 impl SqliteStore {
     pub(super) async fn read_checkpoint(
         &self,
         partition: &PartitionId,
     ) -> Result<Option<Checkpoint>, StoreError> {
         let mut reader = self.reader().await?;
-        let stored = stored(&mut reader, partition).await.map_err(|e| self.unavailable(&e))?;
-        Ok(stored.map(|stored| stored.checkpoint))
+        checkpoint(&mut reader, partition).await.map_err(|e| self.unavailable(&e))
     }
 
     pub(super) async fn read_parked(
@@ -171,25 +225,9 @@ impl SqliteStore {
         model: &str,
         of: Option<&[String]>,
     ) -> Result<Vec<ParkedKey>, StoreError> {
-        let of = of.map(serde_json::to_string).transpose();
-        let of = of.map_err(|e| self.corrupt("a list of keys", e))?;
         let mut reader = self.reader().await?;
-        let rows = sqlx::query(
-            "SELECT key, partition, position, event, reason, attempts, since, request,
-                    request_reason,
-                    (SELECT json_group_array(queued.position ORDER BY queued.position)
-                     FROM parked_events AS queued
-                     WHERE queued.model = parked.model AND queued.key = parked.key)
-             FROM parked WHERE model = ?1
-             AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2))) ORDER BY key",
-        )
-        .bind(model.to_owned())
-        .bind(of)
-        .fetch_all(&mut *reader)
-        .await;
-        let rows = rows.map_err(|e| self.unavailable(&e))?;
-        let parked = rows.iter().map(parked_key).collect::<Result<_, _>>();
-        parked.map_err(|e| self.corrupt(format!("the parked keys of {model}"), e))
+        let parked = parked(&mut reader, model, of).await;
+        parked.map_err(|error| self.unreadable(format!("the parked keys of {model}"), error))
     }
 
     pub(super) async fn read_requests(
@@ -197,33 +235,39 @@ impl SqliteStore {
         model: &str,
     ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
         let mut reader = self.reader().await?;
-        let rows: Result<Vec<(String, i64, String, Option<String>)>, Error> = sqlx::query_as(
-            "SELECT key, position, request, request_reason FROM parked
-             WHERE model = ? AND request IS NOT NULL ORDER BY key",
-        )
-        .bind(model.to_owned())
-        .fetch_all(&mut *reader)
-        .await;
-        let rows = rows.map_err(|e| self.unavailable(&e))?.into_iter();
-        let requests = rows.map(|(key, position, request, reason)| {
-            (key, GlobalPosition(position as u64), asked(&request, reason))
-        });
-        Ok(requests.collect())
+        requests(&mut reader, model).await.map_err(|e| self.unavailable(&e))
     }
 
     pub(super) async fn read_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
         let mut reader = self.reader().await?;
-        let rows = sqlx::query(
-            "SELECT key, position, event, reason, skipped_at FROM skipped
-             WHERE model = ? ORDER BY position, key",
-        )
-        .bind(model.to_owned())
-        .fetch_all(&mut *reader)
-        .await;
-        let rows = rows.map_err(|e| self.unavailable(&e))?;
-        let skipped = rows.iter().map(skipped_event).collect::<Result<_, _>>();
-        skipped.map_err(|e| self.corrupt(format!("the skipped events of {model}"), e))
+        let skipped = skipped(&mut reader, model).await;
+        skipped.map_err(|error| self.unreadable(format!("the skipped events of {model}"), error))
     }
+
+    fn unreadable(&self, what: String, error: Error) -> StoreError {
+        match error {
+            Error::Database(_) => self.unavailable(&error),
+            unreadable => self.corrupt(what, unreadable),
+        }
+    }
+}
+
+/// The requests of a model that were not carried out yet.
+pub(super) async fn requests(
+    connection: &mut SqliteConnection,
+    model: &str,
+) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, Error> {
+    let rows: Vec<Asked> = sqlx::query_as(
+        "SELECT key, position, request, request_reason FROM parked
+         WHERE model = ? AND request IS NOT NULL ORDER BY key",
+    )
+    .bind(model.to_owned())
+    .fetch_all(connection)
+    .await?;
+    let requests = rows.into_iter().map(|(key, position, request, reason)| {
+        (key, GlobalPosition(position as u64), asked(&request, reason))
+    });
+    Ok(requests.collect())
 }
 
 fn skipped_event(row: &SqliteRow) -> Result<SkippedEvent, Error> {

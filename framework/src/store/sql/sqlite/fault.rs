@@ -6,8 +6,13 @@ use crate::error::StoreError;
 
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
+const NO_MEMORY: i32 = 7;
+const READ_ONLY: i32 = 8;
+const INTERRUPTED: i32 = 9;
 const IO_ERROR: i32 = 10;
+const CORRUPT: i32 = 11;
 pub(super) const FULL: i32 = 13;
+const CANNOT_OPEN: i32 = 14;
 pub(super) const TOO_BIG: i32 = 18;
 pub(super) const CONSTRAINT: i32 = 19;
 pub(super) const NOT_A_DATABASE: i32 = 26;
@@ -31,6 +36,16 @@ pub(super) fn is_unknown(error: &sqlx::Error, committing: bool) -> bool {
         Some(IO_ERROR) => true,
         Some(BUSY) => false,
         Some(_) => committing,
+    }
+}
+
+/// Whether the database, and not the statement, is to blame: done again it may succeed.
+pub(super) fn is_trouble(error: &sqlx::Error) -> bool {
+    const TROUBLE: [i32; 9] =
+        [BUSY, LOCKED, NO_MEMORY, READ_ONLY, INTERRUPTED, IO_ERROR, CORRUPT, FULL, CANNOT_OPEN];
+    match primary_code(error) {
+        Some(code) => TROUBLE.contains(&code),
+        None => matches!(error, sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed),
     }
 }
 

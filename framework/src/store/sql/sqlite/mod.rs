@@ -9,6 +9,7 @@ mod fault;
 mod lock;
 mod open;
 mod options;
+mod projection;
 mod read;
 mod rows;
 mod schema;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::checkpoints::Request;
+use self::open::Opening;
 pub use self::options::SqliteOptions;
 use self::writer::SideWrite;
 
@@ -54,7 +56,7 @@ pub struct SqliteStore {
     leases: Leases,
     identity: LogIdentity,
     place: Arc<str>,
-    settings: BTreeMap<&'static str, String>,
+    opening: Arc<Opening>,
 }
 
 impl SqliteStore {
@@ -124,7 +126,7 @@ impl EventStore for SqliteStore {
     }
 
     fn settings(&self) -> BTreeMap<&'static str, String> {
-        self.settings.clone()
+        self.opening.settings.all()
     }
 
     fn is_sole_writer(&self) -> bool {
@@ -217,7 +219,7 @@ impl LeaseStore for SqliteStore {
         duration: Duration,
     ) -> Result<Option<Lease>, StoreError> {
         let granted = self.leases.acquire(name, owner, duration);
-        if granted.is_some() {
+        if granted.as_ref().is_some_and(|lease| lease.token > 1) {
             // What was queued under an older token is stored or refused before this is answered.
             self.committer.append(Vec::new()).await;
         }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::lock::{self, HeldFile};
 use super::writer::SqliteWriter;
-use super::{SqliteOptions, SqliteStore, fault, schema};
+use super::{SqliteOptions, SqliteStore, checkpoints, fault, schema};
 use crate::error::StartError;
 use crate::event_store::LogIdentity;
 use crate::store::committer::Committer;
@@ -29,7 +29,7 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 pub(super) struct Opening {
     pub(super) options: SqliteOptions,
     file: HeldFile,
-    settings: FoundSettings,
+    pub(super) settings: FoundSettings,
 }
 
 impl Opening {
@@ -37,10 +37,16 @@ impl Opening {
         &self.options.path
     }
 
-    fn connect_options(&self) -> SqliteConnectOptions {
+    /// The log's file, whatever it was called when it was opened.
+    pub(super) fn file(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// How every connection begins, to the log or to a file beside it.
+    pub(super) fn connect_options(&self, file: &Path) -> SqliteConnectOptions {
         let options = &self.options;
         let mut connect = SqliteConnectOptions::new()
-            .filename(&self.file.path)
+            .filename(file)
             .foreign_keys(true)
             .busy_timeout(options.busy_timeout)
             .statement_cache_capacity(256)
@@ -58,7 +64,7 @@ impl Opening {
 
     /// A connection whose settings are safe.
     pub(super) async fn connect(&self) -> Result<SqliteConnection, StartError> {
-        let connecting = self.connect_options().connect().await;
+        let connecting = self.connect_options(self.file()).connect().await;
         let mut connection = connecting.map_err(|e| self.cannot_open(&e))?;
         self.check(&mut connection).await?;
         Ok(connection)
@@ -138,18 +144,14 @@ pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartErr
     prepare(&opening).await?;
     let mut connection = opening.connect().await?;
     let (head, identity) = identify(&mut connection).await.map_err(|e| opening.cannot_open(&e))?;
-    let past: i64 = sqlx::query_scalar("SELECT coalesce(max(token), 0) FROM checkpoints")
-        .fetch_one(&mut connection)
-        .await
-        .map_err(|e| opening.cannot_open(&e))?;
-    let leases = Leases::after(past as u64);
+    let token = checkpoints::last_token(&mut connection).await;
+    let leases = Leases::after(token.map_err(|e| opening.cannot_open(&e))?);
     let writer = SqliteWriter::new(Arc::clone(&opening), connection, leases.clone());
     let (raised, head) = watch::channel(head);
     let committer = Committer::start(Arc::new(raised), move || writer)?;
     let readers = open_readers(&opening).await?;
     let place = opening.path().display().to_string().into();
-    let settings = opening.settings.all();
-    Ok(SqliteStore { committer, head, readers, leases, identity, place, settings })
+    Ok(SqliteStore { committer, head, readers, leases, identity, place, opening })
 }
 
 /// The journal mode is the file's, and setting it changes the file: so it is judged by its name.
@@ -177,14 +179,15 @@ async fn open_readers(opening: &Arc<Opening>) -> Result<sqlx::SqlitePool, StartE
                 checked.map_err(|error| sqlx::Error::Configuration(Box::new(error)))
             })
         })
-        .connect_with(opening.connect_options().pragma("query_only", "1"))
+        .connect_with(opening.connect_options(opening.file()).pragma("query_only", "1"))
         .await
         .map_err(|e| opening.cannot_open(&e))
 }
 
 /// Looks into the database, then migrates it.
 async fn prepare(opening: &Opening) -> Result<(), StartError> {
-    let connecting = opening.connect_options().create_if_missing(true).connect().await;
+    let connecting =
+        opening.connect_options(opening.file()).create_if_missing(true).connect().await;
     let mut connection = connecting.map_err(|e| opening.cannot_open(&e))?;
     check_version(opening, &mut connection).await?;
     opening.check_connection(&mut connection).await?;

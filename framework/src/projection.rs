@@ -1,0 +1,78 @@
+//! The contract of a projection: tables of your own, filled by your own SQL.
+//!
+//! Rows and checkpoint commit in one transaction, so each event is taken in exactly once, however
+//! often the process dies. Each version has a place of its own, a file beside the log on SQLite, a
+//! schema on PostgreSQL, and connections of its own: table names need no version, and a slow
+//! projection holds up nobody. For one document per key a read model is less work.
+
+use async_trait::async_trait;
+
+use crate::error::{BoxError, StartError};
+use crate::sources::EventSources;
+use crate::sql::SqlConnection;
+
+/// The longest name of a projection in bytes: with the version it becomes the name of a schema.
+pub const MAX_PROJECTION_NAME_BYTES: usize = 40;
+
+/// Rows made from events, such as the statement of an account.
+///
+/// Raise `VERSION` when the tables or what they mean change: they are then built again from the
+/// first event, in a place of their own beside the old ones.
+#[async_trait]
+pub trait Projection: Send + Sync + 'static {
+    /// Its name in the database, in logs and in errors: lower-case letters, digits and `_`, a letter
+    /// first.
+    const NAME: &'static str;
+
+    /// The version of its tables and of what they mean.
+    const VERSION: u32 = 1;
+
+    /// In how many partitions the keys are taken in, each by one process at a time. Fixed for ever.
+    /// On SQLite one writes at a time, so more than one wins nothing there.
+    const PARTITIONS: u32 = 1;
+
+    /// What it takes in: the envelope `EventEnvelope<AccountEvent>`, or an enum with a `From` for
+    /// the envelope of each aggregate it follows.
+    type Event: Send + Sync + 'static;
+
+    /// What it follows: `EventSources::of::<Account>()`, and `.and::<Transfer>()` for more.
+    fn sources() -> EventSources<Self::Event>;
+
+    /// Makes its tables. Run once, in the transaction that makes its place.
+    ///
+    /// # Errors
+    /// The application does not start.
+    async fn create(db: &mut SqlConnection<'_>) -> Result<(), BoxError>;
+
+    /// Takes in events, in the order of the log: of one partition, and never the same twice. How
+    /// many come at once is not its concern, so the rows may not depend on it. The result may depend
+    /// on nothing but the events and the tables.
+    ///
+    /// If it fails or panics, what it did is undone and the events are tried apart: the one that
+    /// fails alone parks its key, and the others flow. If the database is what failed, all of it is
+    /// done again.
+    ///
+    /// # Errors
+    /// An event cannot be taken in; the message is shown with the parked key.
+    async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError>;
+}
+
+/// Whether this can be part of the name of a file and a schema.
+///
+/// # Errors
+/// [`StartError::Open`]
+pub(crate) fn check_name(name: &str) -> Result<(), StartError> {
+    let is_word = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'_';
+    let is_valid = name.len() <= MAX_PROJECTION_NAME_BYTES
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(is_word);
+    match is_valid {
+        true => Ok(()),
+        false => Err(StartError::Open {
+            place: format!("the projection {name:?}"),
+            reason: format!(
+                "a projection's name is 1 to {MAX_PROJECTION_NAME_BYTES} lower-case letters, digits and _, a letter first"
+            ),
+        }),
+    }
+}

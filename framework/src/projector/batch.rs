@@ -1,0 +1,102 @@
+//! What a page of the log holds for one partition.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::partition::Partition;
+use super::term::Reached;
+use crate::checkpoint::partition_of;
+use crate::event::RecordedEvent;
+use crate::event_store::Page;
+use crate::projection::Projection;
+use crate::sources::Routed;
+use crate::stream::GlobalPosition;
+use crate::subscription::parking::Parking;
+
+/// Decoded events and, beside each, what it came from: the user's code is given a slice of events.
+pub(super) struct Batch<E> {
+    pub(super) events: Vec<E>,
+    pub(super) of: Vec<Origin>,
+    /// What is not taken in, in any order.
+    pub(super) left: Vec<Left>,
+    pub(super) reached: Reached,
+    /// An event whose key nobody knows: everything has to stop before it.
+    pub(super) halt: Option<(GlobalPosition, String)>,
+}
+
+/// Where an event came from.
+pub(super) struct Origin {
+    pub(super) key: String,
+    pub(super) recorded: Arc<RecordedEvent>,
+}
+
+/// An event that parks its key, or, without a reason, waits behind one that does.
+pub(super) struct Left {
+    pub(super) origin: Origin,
+    pub(super) reason: Option<String>,
+}
+
+impl<E> Batch<E> {
+    /// Decodes what is for this partition.
+    pub(super) fn of<P: Projection<Event = E>>(
+        partition: &Partition<P>,
+        parking: &Parking,
+        page: &Page,
+    ) -> Self {
+        let last = page.events.last().filter(|last| last.position == page.scanned_to);
+        let reached =
+            Reached { position: page.scanned_to, event_id: last.map(|last| last.event_id) };
+        let mut batch =
+            Self { events: Vec::new(), of: Vec::new(), left: Vec::new(), reached, halt: None };
+        // Keys of which no more is taken in.
+        let mut stopped = HashSet::new();
+        let is_ours = |key: &str| partition_of(key, P::PARTITIONS) == partition.id.number;
+        for recorded in &page.events {
+            let origin = |key| Origin { key, recorded: Arc::clone(recorded) };
+            match partition.sources.routes.route(recorded, is_ours) {
+                Routed::Nothing => {}
+                Routed::Item { key, .. } | Routed::Unreadable { key: Some(key), .. }
+                    if parking.is_parked(&key) || stopped.contains(&key) =>
+                {
+                    batch.left.push(Left { origin: origin(key), reason: None });
+                }
+                Routed::Item { key, item } => {
+                    batch.events.push(item);
+                    batch.of.push(origin(key));
+                }
+                Routed::Unreadable { key: Some(key), reason } => {
+                    stopped.insert(key.clone());
+                    batch.left.push(Left { origin: origin(key), reason: Some(reason) });
+                }
+                Routed::Unreadable { key: None, reason } => {
+                    let position = GlobalPosition(recorded.position.0.saturating_sub(1));
+                    batch.reached = Reached { position, event_id: None };
+                    batch.halt = Some((recorded.position, reason));
+                    break;
+                }
+            }
+        }
+        batch
+    }
+
+    /// Whether there is nothing to do but to move on.
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.left.is_empty()
+    }
+
+    /// The event at this place cannot be taken in, nor what follows of its key.
+    pub(super) fn leave(&mut self, place: usize, reason: String) {
+        self.events.remove(place);
+        let origin = self.of.remove(place);
+        let mut next = place;
+        while next < self.of.len() {
+            if self.of[next].key == origin.key {
+                self.events.remove(next);
+                self.left.push(Left { origin: self.of.remove(next), reason: None });
+            } else {
+                next += 1;
+            }
+        }
+        self.left.push(Left { origin, reason: Some(reason) });
+    }
+}

@@ -1,0 +1,94 @@
+//! Parked keys: parking them in the order of the log, and trying them again.
+
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+
+use super::batch::{Batch, Left};
+use super::term::{Reached, Term};
+use crate::error::StoreError;
+use crate::projection::Projection;
+use crate::sources::Routed;
+use crate::subscription::parking::{Drain, Full, Stopped, in_words};
+
+/// How long keys are tried before the log is followed again.
+const AT_A_TIME: Duration = Duration::from_millis(200);
+
+impl<P: Projection> Term<'_, P> {
+    /// Parks the keys of what was left of a batch, and has the rest of it wait.
+    ///
+    /// # Errors
+    /// Too much stands still.
+    pub(super) fn park(&mut self, batch: &mut Batch<P::Event>) -> Result<(), Full> {
+        let (now, since) = (Instant::now(), OffsetDateTime::now_utc());
+        batch.left.sort_unstable_by_key(|left| left.origin.recorded.position);
+        for Left { origin, reason } in batch.left.drain(..) {
+            match reason {
+                Some(reason) if !self.parking.is_parked(&origin.key) => {
+                    let at = origin.recorded.position;
+                    tracing::error!(partition = %self.partition.id, key = %origin.key, position = %at, %reason, "a key is parked");
+                    self.parking.park(origin.key, &origin.recorded, reason, now, since)?;
+                }
+                _ => self.parking.queue(&origin.key, origin.recorded.position)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up what was asked for, and tries keys whose time has come.
+    pub(super) async fn look_at_parked(&mut self) -> Result<(), StoreError> {
+        if self.parking.is_empty() {
+            return Ok(());
+        }
+        let (database, model) = (&self.partition.database, &self.partition.id.model);
+        let saved_so_far = self.parking.saved_so_far();
+        for (key, position, request) in database.load_requests(model).await? {
+            self.parking.request((&*key, position), request, saved_so_far, Instant::now());
+        }
+        let began = Instant::now();
+        while let Some(drain) = self.parking.begin(Instant::now()) {
+            self.try_again(drain).await?;
+            if began.elapsed() >= AT_A_TIME && !self.parking.is_crowded() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn try_again(&mut self, drain: Drain) -> Result<(), StoreError> {
+        let found = self.partition.store.read_positions(&drain.positions).await?;
+        if found.len() != drain.positions.len() {
+            let missing = drain.positions.len() - found.len();
+            let place = format!("the queue of the parked key {:?}", drain.key);
+            let reason = format!("{missing} of its events are not in the log");
+            return Err(StoreError::Corrupt { place, reason });
+        }
+        let may = self.parking.may_apply(&drain);
+        // An event that belongs nowhere any more is as good as applied.
+        let (mut events, mut places, mut unreadable) = (Vec::new(), Vec::new(), None);
+        for (place, recorded) in found[..may].iter().enumerate() {
+            match self.partition.sources.routes.route(recorded, |key| key == drain.key) {
+                Routed::Nothing => {}
+                Routed::Item { item, .. } => {
+                    events.push(item);
+                    places.push(place);
+                }
+                Routed::Unreadable { reason, .. } => {
+                    unreadable = Some((place, reason));
+                    break;
+                }
+            }
+        }
+        let (transaction, taken, reason) = self.project_in_order(&events).await?;
+        let (applied, reason) = match (reason, unreadable) {
+            (Some(reason), _) => (places[taken], Some(reason)),
+            (None, Some((place, reason))) => (place, Some(reason)),
+            (None, None) => (may, None),
+        };
+        let next = found.get(applied).map(|next| Stopped { event: in_words(next), reason });
+        self.parking.end(drain, applied, next, Instant::now(), OffsetDateTime::now_utc());
+        let stands = self.checkpoint.map(|at| (at.position, at.event_id));
+        let (position, event_id) = stands.unwrap_or_default();
+        self.commit(transaction, Reached { position, event_id: Some(event_id) }).await
+    }
+}

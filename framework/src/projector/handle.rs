@@ -1,0 +1,87 @@
+//! What others hold of a running projection: ask it, watch it, stop it.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tracing::warn;
+
+use super::ProjectorSettings;
+use super::standing::Standings;
+use crate::actor::read_model::{Progress, ReadModelControl, State};
+use crate::checkpoint::{CheckpointStore, PartitionId};
+use crate::event_store::Filter;
+use crate::projection::Projection;
+use crate::projection_store::ProjectionDatabase;
+use crate::subscription::Assignment;
+
+/// A running projection.
+pub(crate) struct ProjectorHandle<P> {
+    pub(super) ids: Vec<PartitionId>,
+    pub(super) database: Arc<dyn ProjectionDatabase>,
+    pub(super) standings: Arc<Standings>,
+    /// Its partitions stop when it goes.
+    stop: watch::Sender<bool>,
+    assignment: Assignment,
+    filter: Filter,
+    pub(super) settings: ProjectorSettings,
+    projection: PhantomData<fn() -> P>,
+}
+
+impl<P: Projection> ProjectorHandle<P> {
+    pub(super) fn new(
+        ids: Vec<PartitionId>,
+        database: Arc<dyn ProjectionDatabase>,
+        standings: Arc<Standings>,
+        (stop, assignment): (watch::Sender<bool>, Assignment),
+        settings: ProjectorSettings,
+    ) -> Self {
+        let types = P::sources().routes.aggregate_types().map(str::to_owned).collect();
+        let filter = Filter { aggregate_types: types };
+        let projection = PhantomData;
+        Self { ids, database, standings, stop, assignment, filter, settings, projection }
+    }
+
+    async fn stopped(&self) {
+        for mut standing in self.standings.watch() {
+            let has_ended = |state: &State| matches!(state, State::Stopped | State::Halted { .. });
+            // An error says that it is gone, which is as good.
+            let _ = standing.wait_for(|standing| has_ended(&standing.state)).await;
+        }
+    }
+}
+
+#[async_trait]
+impl<P: Projection> ReadModelControl for ProjectorHandle<P> {
+    fn name(&self) -> &'static str {
+        P::NAME
+    }
+
+    fn version(&self) -> u32 {
+        P::VERSION
+    }
+
+    fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    fn checkpoints(&self) -> Option<&dyn CheckpointStore> {
+        Some(&*self.database)
+    }
+
+    fn partitions(&self) -> Vec<Progress> {
+        self.standings.each()
+    }
+
+    async fn flush_and_stop(&self) {
+        self.stop.send_replace(true);
+        let deadline = Instant::now() + self.settings.stop_within;
+        let _ = timeout_at(deadline, self.assignment.leave()).await; // else the others learn of it later
+        if timeout_at(deadline, self.stopped()).await.is_err() {
+            let saved = self.standings.overall().saved;
+            warn!(projection = P::NAME, %saved, "its code still runs; what is under way comes to nothing");
+        }
+    }
+}

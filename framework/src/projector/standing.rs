@@ -1,0 +1,163 @@
+//! How the partitions of a projection stand: written by each, watched by whoever asks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use tokio::sync::{Notify, watch};
+
+use crate::actor::read_model::{Progress, State};
+use crate::stream::GlobalPosition;
+
+/// One partition.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    /// The checkpoint, as this process knows it.
+    pub(super) saved: GlobalPosition,
+    pub(super) is_owner: bool,
+    pub(super) parked_keys: usize,
+    pub(super) last_error: Option<(Instant, String)>,
+    pub(super) state: State,
+}
+
+/// What holds of all partitions.
+pub(super) struct Overall {
+    pub(super) saved: GlobalPosition,
+    pub(super) is_owner: bool,
+    pub(super) state: State,
+}
+
+/// All partitions.
+pub(super) struct Standings {
+    head_at_start: GlobalPosition,
+    all: Vec<watch::Sender<Standing>>,
+    /// Somebody waits until this is in the checkpoint, though there may be nothing to take in.
+    wanted: AtomicU64,
+    pub(super) is_wanted: Vec<Notify>,
+}
+
+/// A partition whose thread has not ended.
+pub(super) struct Running {
+    standings: Arc<Standings>,
+    number: u32,
+}
+
+impl Standings {
+    pub(super) fn new(partitions: usize, head_at_start: GlobalPosition) -> Self {
+        let state = match head_at_start {
+            GlobalPosition::ZERO => State::Live,
+            _ => State::CatchingUp,
+        };
+        let standing = Standing {
+            saved: GlobalPosition::ZERO,
+            is_owner: false,
+            parked_keys: 0,
+            last_error: None,
+            state,
+        };
+        let all = (0..partitions).map(|_| watch::Sender::new(standing.clone())).collect();
+        let is_wanted = (0..partitions).map(|_| Notify::new()).collect();
+        Self { head_at_start, all, wanted: AtomicU64::new(0), is_wanted }
+    }
+
+    fn change(&self, number: u32, change: impl FnOnce(&mut Standing)) {
+        self.all[number as usize].send_modify(change);
+    }
+
+    pub(super) fn saved(&self, number: u32, position: GlobalPosition) {
+        let head_at_start = self.head_at_start;
+        self.change(number, |standing| {
+            standing.saved = position;
+            if position >= head_at_start && standing.state == State::CatchingUp {
+                standing.state = State::Live;
+            }
+        });
+    }
+
+    pub(super) fn owns(&self, number: u32, is_owner: bool) {
+        self.change(number, |standing| standing.is_owner = is_owner);
+    }
+
+    /// So many keys stand still.
+    pub(super) fn parked(&self, number: u32, keys: usize) {
+        self.change(number, |standing| standing.parked_keys = keys);
+    }
+
+    /// Something went wrong just now.
+    pub(super) fn failed(&self, number: u32, error: &str) {
+        let last = Some((Instant::now(), error.to_owned()));
+        self.change(number, |standing| standing.last_error = last);
+    }
+
+    pub(super) fn turn(&self, number: u32, state: State) {
+        self.change(number, |standing| standing.state = state);
+    }
+
+    /// Until the partition is dropped it runs.
+    pub(super) fn running(self: &Arc<Self>, number: u32) -> Running {
+        Running { standings: Arc::clone(self), number }
+    }
+
+    /// Nothing older is answered.
+    pub(super) fn head_at_start(&self) -> GlobalPosition {
+        self.head_at_start
+    }
+
+    pub(super) fn want(&self, position: GlobalPosition) {
+        self.wanted.fetch_max(position.0, Ordering::AcqRel);
+        self.is_wanted.iter().for_each(Notify::notify_one);
+    }
+
+    pub(super) fn wanted(&self) -> GlobalPosition {
+        GlobalPosition(self.wanted.load(Ordering::Acquire))
+    }
+
+    pub(super) fn watch(&self) -> Vec<watch::Receiver<Standing>> {
+        self.all.iter().map(watch::Sender::subscribe).collect()
+    }
+
+    pub(super) fn each(&self) -> Vec<Progress> {
+        let head_at_start = self.head_at_start;
+        let progress = |standing: Standing| {
+            let Standing { saved, is_owner, parked_keys, last_error, state } = standing;
+            let applied = saved;
+            Progress { applied, saved, head_at_start, is_owner, parked_keys, last_error, state }
+        };
+        self.all.iter().map(|standing| progress(standing.borrow().clone())).collect()
+    }
+
+    /// All of it as one: the least of them, and the worst.
+    pub(super) fn overall(&self) -> Overall {
+        let worst = |progress: &Progress| match progress.state {
+            State::Halted { .. } => 3,
+            State::Stopped => 2,
+            State::CatchingUp => 1,
+            State::Live => 0,
+        };
+        let each = self.each();
+        let state = each.iter().max_by_key(|one| worst(one)).map(|one| one.state.clone());
+        Overall {
+            saved: each.iter().map(|one| one.saved).min().unwrap_or_default(),
+            is_owner: each.iter().all(|one| one.is_owner),
+            state: state.unwrap_or(State::Live),
+        }
+    }
+}
+
+impl Drop for Running {
+    /// However the thread ends, whoever waits learns of it.
+    fn drop(&mut self) {
+        let is_panic = std::thread::panicking();
+        self.standings.change(self.number, |standing| {
+            standing.is_owner = false;
+            if !matches!(standing.state, State::Halted { .. }) {
+                let position = standing.saved.next();
+                let reason = "its task panicked".to_owned();
+                standing.state = match is_panic {
+                    true => State::Halted { position, reason },
+                    false => State::Stopped,
+                };
+            }
+        });
+    }
+}

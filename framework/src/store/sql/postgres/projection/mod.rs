@@ -1,0 +1,227 @@
+//! Projections on PostgreSQL: each version in a schema of its own.
+//!
+//! `statement@1` has the schema `actum_statement_1`, which is the `search_path` of its connections;
+//! checkpoints and what is parked are in the schema `actum`, with those of all others. Its
+//! connections are its own: one that writes for each partition this process owns, some that read.
+
+mod executor;
+mod session;
+mod transaction;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection};
+
+use self::executor::PgExecutor;
+use self::transaction::{PgSnapshot, PgTransaction};
+use super::PostgresStore;
+use super::fault::Fault;
+use super::open::Opening;
+use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
+use crate::error::{StartError, StoreError};
+use crate::lease::Lease;
+use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::projection_store::{ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction};
+use crate::store::sql::lent::{Lender, Lent};
+use crate::stream::GlobalPosition;
+
+/// The schema of one version.
+struct PgProjection {
+    store: PostgresStore,
+    /// `statement@1`.
+    model: String,
+    schema: String,
+    /// By the number of the partition.
+    writers: Mutex<HashMap<u32, Lender<PgConnection>>>,
+    readers: Lender<PgConnection>,
+}
+
+#[async_trait]
+impl ProjectionStore for PostgresStore {
+    async fn open_projection(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> Result<Arc<dyn ProjectionDatabase>, StartError> {
+        Ok(Arc::new(PgProjection {
+            model: format!("{name}@{version}"),
+            schema: schema(name, version),
+            writers: Mutex::default(),
+            readers: Lender::new(self.opening.options.readers as usize),
+            store: self.clone(),
+        }))
+    }
+
+    async fn drop_projection(&self, name: &str, version: u32) -> Result<(), StoreError> {
+        let unavailable = |error: sqlx::Error| Fault::from(error).not_written(&self.place);
+        let connection = self.opening.connect().await;
+        let mut connection = connection.map_err(|e| StoreError::Unavailable(e.to_string()))?;
+        // The names are ours: letters, digits and _. Several statements at once are one transaction.
+        let drop = AssertSqlSafe(format!(
+            "DROP SCHEMA IF EXISTS {} CASCADE; {}",
+            schema(name, version),
+            forget(&format!("{name}@{version}"))
+        ));
+        sqlx::raw_sql(drop).execute(&mut connection).await.map_err(unavailable)?;
+        connection.close().await.map_err(unavailable)
+    }
+}
+
+/// Letters, digits and `_`, and no longer than a name may be: no quotes are needed.
+fn schema(name: &str, version: u32) -> String {
+    format!("actum_{name}_{version}")
+}
+
+/// Deletes what stands beside the rows of a model, whose name holds no quote.
+fn forget(model: &str) -> String {
+    ["checkpoints", "parked", "skipped"]
+        .map(|table| format!("DELETE FROM actum.{table} WHERE model = '{model}'"))
+        .join("; ")
+}
+
+impl PgProjection {
+    fn opening(&self) -> &Arc<Opening> {
+        &self.store.opening
+    }
+
+    fn unavailable(&self, error: sqlx::Error) -> StoreError {
+        Fault::from(error).unavailable(&self.store.place)
+    }
+
+    /// The session that writes for a partition.
+    async fn writer(
+        &self,
+        partition: &PartitionId,
+        lease: &Lease,
+    ) -> Result<Lent<PgConnection>, StoreError> {
+        let lender = {
+            // Nothing under the lock can panic, so a poisoned one is whole.
+            let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
+            writers.entry(partition.number).or_insert_with(|| Lender::new(1)).clone()
+        };
+        match lender.permit().await.idle() {
+            Ok(idle) => Ok(idle),
+            Err(permit) => {
+                let mut connection = session::open(self.opening(), &self.schema).await?;
+                session::take_over(&mut connection, lease, &self.store.place).await?;
+                Ok(permit.lend(connection))
+            }
+        }
+    }
+
+    /// A session that reads. It lives on the store's own thread, whoever's runtime asks.
+    async fn reader(&self) -> Result<Lent<PgConnection>, StoreError> {
+        let permit = match self.readers.permit().await.idle() {
+            Ok(idle) => return Ok(idle),
+            Err(permit) => permit,
+        };
+        let (opening, schema) = (Arc::clone(self.opening()), self.schema.clone());
+        let opened = async move { session::open(&opening, &schema).await };
+        let closed = |_| Err(StoreError::Unavailable("the store is closed".into()));
+        let opened = self.store.connections.runtime().spawn(opened).await.unwrap_or_else(closed);
+        Ok(permit.lend(opened?))
+    }
+
+    async fn begin_with(
+        &self,
+        begin: &'static str,
+        mut connection: Lent<PgConnection>,
+    ) -> Result<PgExecutor, sqlx::Error> {
+        sqlx::raw_sql(begin).execute(&mut *connection).await?;
+        Ok(PgExecutor::new(connection, &self.store.place))
+    }
+}
+
+#[async_trait]
+impl ProjectionDatabase for PgProjection {
+    async fn begin_making(&self) -> Result<Option<Box<dyn SqlTransaction>>, StoreError> {
+        let connection = session::open(self.opening(), &self.schema).await?;
+        let connection = Lender::new(1).permit().await.lend(connection);
+        let executor = self.begin_with("BEGIN", connection).await;
+        let executor = executor.map_err(|error| self.unavailable(error))?;
+        let mut transaction = PgTransaction::new(executor);
+        let made = transaction.make(&self.model, &self.schema).await?;
+        Ok(made.then(|| Box::new(transaction) as Box<_>))
+    }
+
+    async fn resume(
+        &self,
+        partition: &PartitionId,
+        lease: &Lease,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        self.writer(partition, lease).await?.give_back();
+        self.store.load_checkpoint(partition).await
+    }
+
+    async fn begin(
+        &self,
+        partition: &PartitionId,
+        lease: &Lease,
+    ) -> Result<Box<dyn SqlTransaction>, StoreError> {
+        let executor = loop {
+            let connection = self.writer(partition, lease).await?;
+            let is_fresh = connection.is_fresh();
+            match self.begin_with("BEGIN", connection).await {
+                Ok(executor) => break executor,
+                Err(error) if is_fresh => return Err(self.unavailable(error)),
+                Err(_) => {} // it was lost while it was idle
+            }
+        };
+        Ok(Box::new(PgTransaction::new(executor)))
+    }
+
+    async fn read(&self) -> Result<Box<dyn SqlSnapshot>, StoreError> {
+        const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+        loop {
+            let connection = self.reader().await?;
+            let is_fresh = connection.is_fresh();
+            match self.begin_with(BEGIN, connection).await {
+                Ok(executor) => return Ok(Box::new(PgSnapshot::new(executor))),
+                Err(error) if is_fresh => return Err(self.unavailable(error)),
+                Err(_) => {} // it was lost while it was idle
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl CheckpointStore for PgProjection {
+    async fn load_checkpoint(
+        &self,
+        partition: &PartitionId,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        self.store.load_checkpoint(partition).await
+    }
+
+    async fn load_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+    ) -> Result<Vec<ParkedKey>, StoreError> {
+        self.store.load_parked(model, of).await
+    }
+
+    async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
+        self.store.load_skipped(model).await
+    }
+
+    async fn load_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
+        self.store.load_requests(model).await
+    }
+
+    async fn request_parked(
+        &self,
+        model: &str,
+        key: &str,
+        position: GlobalPosition,
+        request: ParkedRequest,
+    ) -> Result<bool, StoreError> {
+        self.store.request_parked(model, key, position, request).await
+    }
+}

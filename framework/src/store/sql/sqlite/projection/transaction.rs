@@ -1,0 +1,159 @@
+//! Transactions on the file of a projection.
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use sqlx::AssertSqlSafe;
+use sqlx::sqlite::SqliteConnection;
+
+use super::executor::SqliteExecutor;
+use crate::checkpoint::{Advance, Checkpoint, PartitionId};
+use crate::crash;
+use crate::error::StoreError;
+use crate::projection_store::{SqlSnapshot, SqlTransaction};
+use crate::sql::SqlConnection;
+use crate::store::leases::Leases;
+use crate::store::sql::sqlite::checkpoints;
+use crate::store::sql::sqlite::fault::{explain, is_unknown};
+
+/// The one transaction that writes.
+pub(super) struct SqliteTransaction {
+    executor: SqliteExecutor,
+    leases: Leases,
+    path: PathBuf,
+}
+
+impl SqliteTransaction {
+    pub(super) fn new(executor: SqliteExecutor, leases: Leases, path: &Path) -> Self {
+        Self { executor, leases, path: path.to_owned() }
+    }
+
+    fn database(&mut self) -> &mut SqliteConnection {
+        &mut self.executor.connection
+    }
+
+    fn unavailable(&self, error: &sqlx::Error) -> StoreError {
+        StoreError::Unavailable(explain(&self.path, error))
+    }
+
+    async fn statement(&mut self, sql: &'static str) -> Result<(), StoreError> {
+        let done = sqlx::query(sql).execute(self.database()).await;
+        done.map(drop).map_err(|error| self.unavailable(&error))
+    }
+
+    /// Makes the bookkeeping; `false` if it is there.
+    pub(super) async fn make(&mut self, bookkeeping: &str) -> Result<bool, StoreError> {
+        let made = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'checkpoints')";
+        let made = sqlx::query_scalar(made).fetch_one(self.database()).await;
+        if made.map_err(|error| self.unavailable(&error))? {
+            return Ok(false);
+        }
+        // It is the log's own schema.
+        let done = sqlx::raw_sql(AssertSqlSafe(bookkeeping)).execute(self.database()).await;
+        done.map(|_| true).map_err(|error| self.unavailable(&error))
+    }
+
+    /// It is made already: what stands in it is of leases that are no more.
+    pub(super) async fn go_on(mut self) -> Result<(), StoreError> {
+        let token = checkpoints::last_token(&mut self.executor.connection).await;
+        self.leases.grant_above(token.map_err(|error| self.unavailable(&error))?);
+        self.roll_back().await
+    }
+
+    pub(super) async fn roll_back(mut self) -> Result<(), StoreError> {
+        self.statement("ROLLBACK").await?;
+        self.executor.connection.give_back();
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl SqlTransaction for SqliteTransaction {
+    fn connection(&mut self) -> SqlConnection<'_> {
+        SqlConnection::new(&mut self.executor)
+    }
+
+    async fn savepoint(&mut self) -> Result<(), StoreError> {
+        self.statement("SAVEPOINT part").await
+    }
+
+    async fn release(&mut self, keep: bool) -> Result<(), StoreError> {
+        if !keep {
+            self.statement("ROLLBACK TO part").await?;
+        }
+        self.statement("RELEASE part").await
+    }
+
+    async fn check(&mut self) -> Result<(), String> {
+        Ok(()) // a refused statement undoes itself and nothing else
+    }
+
+    fn trouble(&self) -> Option<StoreError> {
+        self.executor.trouble.clone()
+    }
+
+    async fn commit(mut self: Box<Self>, advance: Option<&Advance>) -> Result<(), StoreError> {
+        if let Some(advance) = advance {
+            let taken =
+                checkpoints::advance(&mut self.executor.connection, &self.leases, advance).await;
+            if !taken.map_err(|error| self.unavailable(&error))?? {
+                return self.roll_back().await; // it is stored already, and so are its rows
+            }
+            crash::point("projection.before_commit");
+        }
+        if let Err(error) = sqlx::query("COMMIT").execute(self.database()).await {
+            return Err(match is_unknown(&error, true) {
+                true => StoreError::Unknown(explain(&self.path, &error)),
+                false => self.unavailable(&error),
+            });
+        }
+        if advance.is_some() {
+            crash::point("projection.after_commit");
+        }
+        self.executor.connection.give_back();
+        Ok(())
+    }
+}
+
+/// A transaction that reads.
+pub(super) struct SqliteSnapshot {
+    executor: SqliteExecutor,
+    path: PathBuf,
+}
+
+impl SqliteSnapshot {
+    pub(super) fn new(executor: SqliteExecutor, path: &Path) -> Self {
+        Self { executor, path: path.to_owned() }
+    }
+
+    fn unavailable(&self, error: &sqlx::Error) -> StoreError {
+        StoreError::Unavailable(explain(&self.path, error))
+    }
+}
+
+#[async_trait]
+impl SqlSnapshot for SqliteSnapshot {
+    fn connection(&mut self) -> SqlConnection<'_> {
+        SqlConnection::new(&mut self.executor)
+    }
+
+    async fn checkpoints(
+        &mut self,
+        partitions: &[PartitionId],
+    ) -> Result<Vec<Option<Checkpoint>>, StoreError> {
+        let mut found = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let read = checkpoints::checkpoint(&mut self.executor.connection, partition);
+            let read = read.await.map_err(|error| self.unavailable(&error))?;
+            found.push(read);
+        }
+        Ok(found)
+    }
+
+    async fn end(mut self: Box<Self>) {
+        let ended = sqlx::query("ROLLBACK").execute(&mut *self.executor.connection).await;
+        if ended.is_ok() {
+            self.executor.connection.give_back();
+        }
+    }
+}
