@@ -61,7 +61,6 @@ pub struct PostgresStore {
     identity: LogIdentity,
     head: watch::Receiver<GlobalPosition>,
     trouble: watch::Receiver<Option<String>>,
-    settings: BTreeMap<&'static str, String>,
     place: Arc<str>,
     opening: Arc<Opening>,
 }
@@ -136,7 +135,7 @@ impl EventStore for PostgresStore {
     }
 
     fn settings(&self) -> BTreeMap<&'static str, String> {
-        self.settings.clone()
+        self.opening.settings.all()
     }
 
     fn trouble(&self) -> Option<String> {

@@ -40,7 +40,7 @@ pub(super) struct Opening {
     /// Why the database cannot be reached, if it cannot.
     pub(super) trouble: watch::Sender<Option<String>>,
     /// The settings as they were found last.
-    settings: FoundSettings,
+    pub(super) settings: FoundSettings,
 }
 
 impl Opening {
@@ -225,8 +225,7 @@ pub(super) async fn open(options: PostgresOptions) -> Result<PostgresStore, Star
     signals::start(&opening, &connections);
     let (place, head) = (Arc::clone(&opening.place), opening.head.subscribe());
     let trouble = opening.trouble.subscribe();
-    let settings = opening.settings.all();
-    Ok(PostgresStore { committer, connections, identity, head, trouble, place, opening, settings })
+    Ok(PostgresStore { committer, connections, identity, head, trouble, place, opening })
 }
 
 /// Refuses a pooler that gives one session to several clients: what one of them set or prepared,

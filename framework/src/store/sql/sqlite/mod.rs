@@ -57,7 +57,6 @@ pub struct SqliteStore {
     identity: LogIdentity,
     place: Arc<str>,
     opening: Arc<Opening>,
-    settings: BTreeMap<&'static str, String>,
 }
 
 impl SqliteStore {
@@ -127,7 +126,7 @@ impl EventStore for SqliteStore {
     }
 
     fn settings(&self) -> BTreeMap<&'static str, String> {
-        self.settings.clone()
+        self.opening.settings.all()
     }
 
     fn is_sole_writer(&self) -> bool {

@@ -29,7 +29,7 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 pub(super) struct Opening {
     pub(super) options: SqliteOptions,
     file: HeldFile,
-    settings: FoundSettings,
+    pub(super) settings: FoundSettings,
 }
 
 impl Opening {
@@ -151,8 +151,7 @@ pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartErr
     let committer = Committer::start(Arc::new(raised), move || writer)?;
     let readers = open_readers(&opening).await?;
     let place = opening.path().display().to_string().into();
-    let settings = opening.settings.all();
-    Ok(SqliteStore { committer, head, readers, leases, identity, place, opening, settings })
+    Ok(SqliteStore { committer, head, readers, leases, identity, place, opening })
 }
 
 /// The journal mode is the file's, and setting it changes the file: so it is judged by its name.
