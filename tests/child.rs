@@ -128,7 +128,7 @@ pub async fn read_commands(store: &str) -> HashMap<String, i64> {
 }
 
 /// The rows of a question to a file, or to the database at a URL.
-async fn rows<T>(store: &str, sqlite: &'static str, postgres: &'static str) -> Vec<T>
+pub async fn rows<T>(store: &str, sqlite: &'static str, postgres: &'static str) -> Vec<T>
 where
     T: Send + Unpin + for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow>,
 {

@@ -28,6 +28,7 @@ mod process;
 mod projections;
 mod proxy;
 mod read_models;
+mod rebuild;
 mod sqlite;
 mod sse;
 mod status;
