@@ -6,6 +6,7 @@ use actum::{Application, EventEnvelope, Fold, GlobalPosition, ReadError, ReadMod
 use example_bank::account::{Account, AccountEvent};
 use example_bank::balance::Balance;
 use example_bank::credit_limit::CreditLimit;
+use example_bank::statement::Statement;
 use tokio::process::Command;
 
 use super::writing::Rows;
@@ -43,17 +44,19 @@ pub(super) enum Follower {
     OneReadModel,
     FourPartitions,
     BothReadModels,
+    Projection,
 }
 
 impl Follower {
-    pub(super) const ALL: [Self; 3] =
-        [Self::OneReadModel, Self::FourPartitions, Self::BothReadModels];
+    pub(super) const ALL: [Self; 4] =
+        [Self::OneReadModel, Self::FourPartitions, Self::BothReadModels, Self::Projection];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::OneReadModel => "a read model",
             Self::FourPartitions => "a read model in four partitions",
             Self::BothReadModels => "two read models, each",
+            Self::Projection => "a projection: the statement",
         }
     }
 
@@ -61,6 +64,7 @@ impl Follower {
     pub(super) fn rows(self) -> Rows {
         match self {
             Self::OneReadModel | Self::FourPartitions | Self::BothReadModels => Rows::Documents,
+            Self::Projection => Rows::Bookings,
         }
     }
 
@@ -105,6 +109,12 @@ pub async fn follow(mut words: impl Iterator<Item = String>) -> Outcome {
             reach::<CreditLimit>(&app, head).await?;
             app
         }
+        Follower::Projection => {
+            let builder = builder.aggregate::<Account>().projection::<Statement>();
+            let app = builder.start().await?;
+            reach_rows(&app, head).await?;
+            app
+        }
     };
     let run = stopwatch.stop()?;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -130,4 +140,20 @@ async fn reach<M: ReadModel>(app: &Application, head: GlobalPosition) -> Outcome
         }
     }
     Ok(())
+}
+
+/// Waits until the statement has seen this position.
+async fn reach_rows(app: &Application, head: GlobalPosition) -> Outcome {
+    loop {
+        let counted = app.query::<Statement, i64>(head, async |db, _| {
+            let rows = db.rows("SELECT count(*) FROM bookings", &[]).await?;
+            Ok(rows[0].get(0)?)
+        });
+        match counted.await {
+            Ok(1..) => return Ok(()),
+            Ok(_) => return Err("it has no bookings".into()),
+            Err(ReadError::NotYet { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
