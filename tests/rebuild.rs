@@ -22,8 +22,8 @@ const SILENT: Duration = Duration::from_secs(60);
 /// How many documents there are.
 const BOOKS: usize = 10_000;
 
-/// How often it is switched back and forth by hand.
-const SWITCHES: usize = 5;
+/// How often it is switched back and forth by hand: a switch that went back would not show each time.
+const SWITCHES: usize = 15;
 
 /// How far it has come, as it says.
 #[derive(Debug, Default, Clone, Copy)]

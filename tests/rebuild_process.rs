@@ -35,8 +35,8 @@ const LIVE: u64 = 1_000;
 
 /// How long version 2 stands still at some of those, while version 1 goes on: a switch that does not
 /// mind what was answered before goes back in time.
-const SLOW: Duration = Duration::from_millis(100);
-const SELDOM: u64 = 64;
+const SLOW: Duration = Duration::from_millis(50);
+const SELDOM: u64 = 20;
 
 #[derive(Default, Clone)]
 struct Book;
