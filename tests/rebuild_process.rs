@@ -30,6 +30,14 @@ const IN_ONE_CALL: u64 = 500;
 
 const WRITERS: u64 = 4;
 
+/// The commands note numbers from here on; those that were there before are smaller.
+const LIVE: u64 = 1_000;
+
+/// How long version 2 stands still at some of those, while version 1 goes on: a switch that does not
+/// mind what was answered before goes back in time.
+const SLOW: Duration = Duration::from_millis(50);
+const SELDOM: u64 = 20;
+
 #[derive(Default, Clone)]
 struct Book;
 
@@ -100,6 +108,9 @@ impl ReadModel for Seal {
 impl Fold<Book> for Seal {
     fn apply(&mut self, event: &EventEnvelope<Noted>) {
         let Noted::Noted { n } = &event.event;
+        if *n >= LIVE && n % SELDOM == 0 {
+            std::thread::sleep(SLOW);
+        }
         let sum = self.checksum.parse().unwrap_or(0_u64);
         self.checksum = ((sum * 31 + n + 1) % 1_000_000_007).to_string();
         self.entries += 1;
@@ -123,8 +134,9 @@ async fn builder(store: &str) -> ApplicationBuilder {
         true => Application::builder(PostgresStore::open(store).await.unwrap()),
         false => Application::builder(SqliteStore::open(store).await.unwrap()),
     };
-    // A machine with much to do is slow, not wrong.
-    let settings = Settings { read_within: Duration::from_secs(60), ..Settings::default() };
+    // A machine with much to do is slow, not wrong; and who is slow has a thread for itself.
+    let settings =
+        Settings { read_within: Duration::from_secs(60), arbiters: 4, ..Settings::default() };
     builder.settings(settings).aggregate::<Book>()
 }
 
@@ -151,7 +163,7 @@ fn entries(number: u64) -> Append {
         event_id: Uuid::now_v7(),
         event_type: "Noted".into(),
         schema_version: 1,
-        payload: format!(r#"{{"n":{}}}"#, (number * TOGETHER + n) * 7_919 % 1_000).into(),
+        payload: format!(r#"{{"n":{}}}"#, (number * TOGETHER + n) * 7_919 % LIVE).into(),
         metadata: "{}".into(),
     };
     Append {
@@ -294,7 +306,7 @@ async fn write(app: Application, seen: Arc<Seen>, number: u64) {
     let mut random = number;
     while !seen.quiet.load(SeqCst) {
         let book = below(&mut random, BOOKS / WRITERS) * WRITERS + number;
-        let n = below(&mut random, 1_000);
+        let n = LIVE + below(&mut random, 1_000);
         let stored = match app.execute::<Book>(&book.to_string(), n).await {
             Ok(stored) => stored,
             Err(error) => fail(&format!("a command failed: {error}")),
