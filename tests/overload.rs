@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::sync::OnceLock;
 use std::task::Poll;
 
-use actum::{Aggregate, Application, MemoryStore, Settings, SqliteStore};
+use actum::{Aggregate, Application, Settings, SqliteStore};
 use example_bank::account::{Account, AccountCommand};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -46,7 +46,9 @@ impl Aggregate for Gate {
 async fn a_flood_is_turned_away_until_there_is_room_again() {
     const LIMIT: usize = 8;
     let settings = Settings { commands_in_flight: LIMIT, ..Settings::default() };
-    let bank = example_bank::application(MemoryStore::new()).aggregate::<Gate>();
+    let directory = Directory::new();
+    let store = SqliteStore::open(&directory.file("bank.db")).await.unwrap();
+    let bank = example_bank::application(store).aggregate::<Gate>();
     let bank = bank.settings(settings).start().await.unwrap();
     let opening = json!({ "id": "1", "owner": "Ada", "currency": "EUR" });
     assert_eq!(post(&bank, "/accounts", opening).await.status, 201);

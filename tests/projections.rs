@@ -5,6 +5,7 @@ mod faults;
 mod owning;
 mod parking;
 mod rows;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;

@@ -5,10 +5,12 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use actum::{
-    Application, EventEnvelope, Fold, PartitionStatus, PostgresStore, ReadModel, Settings, Sources,
-    SqliteStore, Status, Store, SubscriptionState, SubscriptionStatus,
+    Append, Application, EventEnvelope, ExpectedVersion, Fold, NewEvent, PartitionStatus,
+    PostgresStore, ReadModel, Settings, Sources, SqliteStore, Status, Store, StreamId,
+    SubscriptionState, SubscriptionStatus,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::child::Bank;
 use crate::counter::{Ask, Counted, Counter};
@@ -67,6 +69,25 @@ impl Fold<Counter> for Gated {
     }
 }
 
+/// Cannot take in a 13, nor anything that cannot be decoded: its keys are in its events.
+#[derive(Default, Clone, Serialize, Deserialize)]
+struct Unlucky(u64);
+
+impl ReadModel for Unlucky {
+    const NAME: &'static str = "unlucky";
+
+    fn sources() -> Sources<Self> {
+        Sources::by::<Counter>(|event| Some(event.stream.id().to_owned()))
+    }
+}
+
+impl Fold<Counter> for Unlucky {
+    fn apply(&mut self, event: &EventEnvelope<Counted>) {
+        assert_ne!(event.event, Counted::Added(13), "bad luck");
+        self.0 += 1;
+    }
+}
+
 fn builder(store: impl Store) -> actum::ApplicationBuilder {
     // One arbiter more than there are models: a gate that is closed stops the one it is on.
     let settings = Settings { arbiters: 3, ..Settings::default() };
@@ -115,13 +136,15 @@ async fn what_follows_the_log_is_live(store: impl Store) {
     assert_eq!((status.log.log_id, status.log.epoch), (identity.log_id, identity.epoch));
     assert_eq!((status.log.head.0, &status.log.trouble), (5, &None));
     let events = subscription(&status, "events");
-    assert_eq!((events.version, events.is_in_this_program), (1, true));
+    assert_eq!((events.version, events.serves, events.is_in_this_program), (1, Some(true), true));
     assert_eq!((events.parked_keys, events.parked.len()), (Some(0), 0));
     for partition in &events.partitions {
         assert_eq!((partition.owner, partition.is_owned_here), (Some(status.process), true));
         assert_eq!(partition.position, Some(status.log.head));
         assert_eq!((&partition.seconds_left, &partition.last_error), (&None, &None));
     }
+    let safe = [("synchronous", "2"), ("synchronous_commit", "on")];
+    assert!(safe.iter().any(|(name, value)| status.settings.get(name).is_some_and(|v| v == value)));
     let json = serde_json::to_value(&status).unwrap();
     assert_eq!(json["subscriptions"][0]["partitions"][0]["state"], "live");
     assert!(json["at"].as_str().unwrap().ends_with('Z'), "{json}");
@@ -154,6 +177,55 @@ async fn what_is_behind_tells_how_far(store: impl Store + Clone, gate: i64) {
     app.shutdown().await;
 }
 
+async fn what_cannot_be_applied_is_parked_or_halts(store: impl Store) {
+    let app = builder(store).read_model::<Unlucky>().start().await.unwrap();
+    add(&app, 2, 1).await;
+    add(&app, 1, 13).await;
+    add(&app, 2, 1).await;
+    let is_parked = |partition: &PartitionStatus| {
+        partition.state == Some(SubscriptionState::Parked) && partition.lag_events == Some(0)
+    };
+    let has_one = |status: &Status| {
+        let unlucky = subscription(status, "unlucky");
+        unlucky.parked_keys == Some(1) && unlucky.partitions.iter().any(is_parked)
+    };
+    let status = until(&app, |status| {
+        has_one(status) && subscription(status, "unlucky").parked[0].queued == 2
+    });
+    let status = status.await;
+    let parked = &subscription(&status, "unlucky").parked[0];
+    assert_eq!((&*parked.key, parked.position.0), ("1", 3));
+    assert_eq!(parked.event, "Added 3 of counter-1");
+    assert!(parked.reason.contains("bad luck") && parked.attempts >= 1, "{parked:?}");
+    assert!(parked.since <= status.at);
+    let errors = subscription(&status, "unlucky").partitions.iter();
+    let mut errors = errors.filter_map(|partition| partition.last_error.as_ref());
+    assert!(errors.any(|last| last.error.contains("parked") && last.at <= status.at));
+
+    let unreadable = Append {
+        stream: StreamId::new("counter", "2").unwrap(),
+        expected: ExpectedVersion::Any,
+        events: vec![NewEvent {
+            event_id: Uuid::now_v7(),
+            event_type: "Subtracted".into(),
+            schema_version: 1,
+            payload: "1".into(),
+            metadata: "{}".into(),
+        }],
+        command: None,
+        chained: false,
+    };
+    app.store().append(vec![unreadable]).await;
+    let is_halted = |partition: &PartitionStatus| {
+        let why = partition.last_error.as_ref().map(|last| &*last.error).unwrap_or_default();
+        partition.state == Some(SubscriptionState::Halted)
+            && (partition.position.map(|p| p.0), partition.lag_events) == (Some(5), Some(1))
+            && why.contains("halted at position 6: Subtracted")
+    };
+    until(&app, |status| each(status, "unlucky", is_halted)).await;
+    app.shutdown().await;
+}
+
 macro_rules! on_both_databases {
     ($($name:ident($($more:expr),*)),*) => {
         mod sqlite {
@@ -181,7 +253,11 @@ macro_rules! on_both_databases {
     };
 }
 
-on_both_databases!(what_follows_the_log_is_live(), what_is_behind_tells_how_far(1));
+on_both_databases!(
+    what_follows_the_log_is_live(),
+    what_is_behind_tells_how_far(1),
+    what_cannot_be_applied_is_parked_or_halts()
+);
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
@@ -223,7 +299,7 @@ async fn without_its_database_it_tells_what_is_known_here() {
     assert!(status.log.trouble.is_some(), "{status:?}");
     assert_eq!(status.log.head.0, 3);
     let events = subscription(&status, "events");
-    assert_eq!((events.serves, events.parked_keys), (None, None));
+    assert_eq!((events.serves, events.parked_keys), (Some(true), None));
     assert!(each(&status, "events", |p| p.is_owned_here && p.position.map(|p| p.0) == Some(3)));
     server.start().await;
     until(&app, |status| status.log.trouble.is_none()).await;

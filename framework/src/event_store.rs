@@ -3,6 +3,7 @@
 //! A stranger can write a store from this page; `testing::conformance` then tells whether it holds.
 //! There is one append path: whatever must be atomic with the events is a field of [`Append`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -199,6 +200,11 @@ pub trait EventStore: Send + Sync + 'static {
     /// Why the store cannot be reached at the moment, as far as it knows.
     fn trouble(&self) -> Option<String> {
         None
+    }
+
+    /// The settings that its promises depend on, as they were read back from the database, by name.
+    fn settings(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::new()
     }
 
     /// Whether nobody else can append while this store is open. If so, a decision on the state

@@ -124,6 +124,9 @@ pub trait SqlSnapshot: Send {
     /// Its connection.
     fn connection(&mut self) -> SqlConnection<'_>;
 
+    /// The query that lists the tables of the projection, by name.
+    fn tables(&self) -> &'static str;
+
     /// The checkpoints of these partitions at that moment, in their order.
     ///
     /// # Errors

@@ -3,6 +3,8 @@
 //! It is a picture of one moment as one process sees it: what it owns it knows best, the rest it
 //! looks up in the store. What could not be found out is absent, never guessed; no secret is in it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::serde::rfc3339;
@@ -23,6 +25,8 @@ pub struct Status {
     pub at: OffsetDateTime,
     /// The log.
     pub log: LogStatus,
+    /// What the database's promises depend on, as read back when the store was opened.
+    pub settings: BTreeMap<&'static str, String>,
     /// Each version of each read model and projection, by name and version.
     pub subscriptions: Vec<SubscriptionStatus>,
 }

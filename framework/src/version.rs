@@ -22,14 +22,15 @@ pub struct Version {
     pub has_served: bool,
 }
 
-/// What a rebuild changed: the documents, or rows, of the version that serves beside the new ones.
+/// What a rebuild changed: the version that serves beside the new one. The documents of read models
+/// are compared; of the tables of projections the rows are counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Comparison {
-    /// How many the old version has.
+    /// How many documents or rows the old version has.
     pub old_documents: u64,
     /// How many the new version has.
     pub new_documents: u64,
-    /// How many are equal in both.
+    /// How many documents are equal in both, or tables have as many rows.
     pub equal: u64,
     /// How many are not, or are only in one, or changed all the time while they were looked at.
     pub different: u64,
@@ -37,10 +38,10 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
 }
 
-/// What two versions make of one key.
+/// What two versions make of one key, or table.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Difference {
-    /// The key.
+    /// The key, or the table.
     pub key: String,
     /// In the old version, if it is there, as the new one shows it.
     pub old: Option<String>,

@@ -96,7 +96,7 @@ async fn a_document_that_cannot_be_read_ends_with_the_reason() {
     assert_eq!(in_time(document.next()).await.unwrap().unwrap().sum, 5);
     store.append(vec![foreign("1", "Poisoned", ["null".to_owned()].into_iter())]).await;
     let error = in_time(document.next()).await.map(|_| ()).unwrap_err();
-    assert!(matches!(error, ReadError::Halted { .. }), "{error:?}");
+    assert!(matches!(error, ReadError::Parked { .. }), "{error:?}");
 }
 
 #[tokio::test]

@@ -82,7 +82,8 @@ impl Observer {
                     true => timeout(ASK_WITHIN, asked).await.ok().and_then(Result::ok),
                     false => Some(None),
                 };
-                observed.look(&progress, head, since, inner.clock.now());
+                let state = state(&progress, inner.serves(&**control));
+                observed.look(&progress, state, head, since, inner.clock.now());
             }
         }
     }
@@ -93,17 +94,17 @@ impl Observed {
     fn look(
         &self,
         progress: &Progress,
+        state: SubscriptionState,
         head: GlobalPosition,
         since: Option<Option<OffsetDateTime>>,
         now: OffsetDateTime,
     ) {
-        let state = state(progress, None);
         let mut movement = self.movement();
         if !progress.is_owner {
             *movement = Movement::default();
             return self.metrics.observe(0, 0, 0.0, 0, state.name());
         }
-        movement.look(progress.applied);
+        movement.look(Instant::now(), progress.applied);
         movement.waiting_since = since.unwrap_or(movement.waiting_since);
         let (position, lag) = (progress.applied.0, head.0.saturating_sub(progress.applied.0));
         let lag_seconds = movement.lag_seconds(now);
@@ -132,8 +133,15 @@ pub(super) fn partitions(
     numbered.map(move |(number, progress)| (PartitionId::new(model.clone(), number), progress))
 }
 
-/// How a partition is doing in this process. `serves` says whether reads are answered from its
-/// version, if that is known.
+impl Running {
+    /// Whether reads are answered from its version, as far as this process knows.
+    pub(super) fn serves(&self, control: &dyn ReadModelControl) -> Option<bool> {
+        let switch = self.switches.get(control.name())?;
+        Some(*switch.serving().borrow() == control.version())
+    }
+}
+
+/// How a partition is doing in this process, whose version serves or not.
 pub(super) fn state(progress: &Progress, serves: Option<bool>) -> SubscriptionState {
     match progress.state {
         State::Halted { .. } => SubscriptionState::Halted,
@@ -166,11 +174,11 @@ impl Movement {
         self.waiting_since.map_or(0.0, |since| age(since, now))
     }
 
-    fn look(&mut self, position: GlobalPosition) {
+    fn look(&mut self, at: Instant, position: GlobalPosition) {
         if self.positions.len() == WINDOW {
             self.positions.pop_front();
         }
-        self.positions.push_back((Instant::now(), position));
+        self.positions.push_back((at, position));
     }
 }
 
@@ -197,5 +205,35 @@ pub(super) async fn waiting_since(
             return Ok(None);
         }
         after = page.scanned_to;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moved(positions: impl IntoIterator<Item = u64>) -> Movement {
+        let (mut movement, began) = (Movement::default(), Instant::now());
+        for (second, position) in (0..).zip(positions) {
+            movement.look(began + Duration::from_secs(second), GlobalPosition(position));
+        }
+        movement
+    }
+
+    #[test]
+    fn a_rate_is_that_of_the_last_looks_alone() {
+        assert_eq!(moved([]).rate(), None);
+        assert_eq!(moved([7]).rate(), None);
+        assert_eq!(moved([10, 30, 40]).rate(), Some(15.0));
+        let slower = (0..20).map(|second| 1_000 * second);
+        let stood = std::iter::repeat_n(19_000, WINDOW);
+        assert_eq!(moved(slower.chain(stood)).rate(), Some(0.0));
+    }
+
+    #[test]
+    fn an_event_from_the_future_is_no_lag() {
+        let now = OffsetDateTime::UNIX_EPOCH;
+        assert_eq!(age(now, now + Duration::from_millis(1_500)), 1.5);
+        assert_eq!(age(now + Duration::from_secs(1), now), 0.0);
     }
 }

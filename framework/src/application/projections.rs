@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use super::Application;
 use super::builder::ApplicationBuilder;
-use super::running::Running;
+use super::running::{Running, check_successor};
 use crate::actor::read_model::ReadModelControl;
 use crate::error::{BoxError, ReadError, StartError};
 use crate::projection::Projection;
-use crate::projector::{self, ProjectorHandle, ProjectorSettings};
+use crate::projector::{self, ProjectorHandle, ProjectorSettings, RowVersions, ServedProjection};
 use crate::sql::SqlConnection;
 use crate::stream::GlobalPosition;
 
@@ -18,6 +18,14 @@ impl ApplicationBuilder {
     #[must_use]
     pub fn projection<P: Projection>(self) -> Self {
         self.part(Box::new(|parts| Box::pin(parts.add_projection::<P>())))
+    }
+
+    /// Runs the projection `P` and, beside it, the version before, `Old`, as
+    /// [`ApplicationBuilder::read_model_replacing`] does. As long as `Old` serves, queries of `P` run
+    /// on its tables, so they have to fit both. Before the switch the rows of both are counted.
+    #[must_use]
+    pub fn projection_replacing<P: Projection, Old: Projection>(self) -> Self {
+        self.part(Box::new(|parts| Box::pin(parts.add_replacing_projection::<P, Old>())))
     }
 }
 
@@ -40,18 +48,43 @@ impl Application {
         position: GlobalPosition,
         query: impl AsyncFnOnce(&mut SqlConnection<'_>, GlobalPosition) -> Result<T, BoxError>,
     ) -> Result<T, ReadError> {
-        let handle = self.inner.read_models.get(&TypeId::of::<P>());
-        let handle = handle.and_then(|any| any.downcast_ref::<Arc<ProjectorHandle<P>>>());
-        let handle = handle.ok_or(ReadError::NotRegistered(P::NAME))?;
-        handle.query(position, self.inner.settings.read_within, query).await
+        let served = self.inner.read_models.get(&TypeId::of::<P>());
+        let served = served.and_then(|any| any.downcast_ref::<ServedProjection>());
+        let served = served.ok_or(ReadError::NotRegistered(P::NAME))?;
+        served.query(position, self.inner.settings.read_within, query).await
     }
 }
 
 impl Running {
     async fn add_projection<P: Projection>(&mut self) -> Result<(), StartError> {
-        if self.read_side.iter().any(|known| known.name() == P::NAME) {
-            return Err(StartError::Twice(P::NAME));
-        }
+        let own = self.start_projection::<P>().await?;
+        let versions = RowVersions { own: Arc::clone(&own), old: None };
+        self.add_switch((P::NAME, P::VERSION), versions, None).await?;
+        let served = ServedProjection::alone(own);
+        self.read_models.insert(TypeId::of::<P>(), Arc::new(served));
+        Ok(())
+    }
+
+    async fn add_replacing_projection<P: Projection, Old: Projection>(
+        &mut self,
+    ) -> Result<(), StartError> {
+        check_successor((P::NAME, P::VERSION), (Old::NAME, Old::VERSION))?;
+        // The older first: on a new database it is the one that serves.
+        let old = self.start_projection::<Old>().await?;
+        let own = self.start_projection::<P>().await?;
+        let versions = RowVersions { own: Arc::clone(&own), old: Some(Arc::clone(&old)) };
+        let beside: Arc<dyn ReadModelControl> = Arc::clone(&old) as Arc<_>;
+        let beside = Some((Old::VERSION, beside));
+        let switch = self.add_switch((P::NAME, P::VERSION), versions, beside).await?;
+        let served = ServedProjection::beside(own, old, switch.serving());
+        self.read_models.insert(TypeId::of::<P>(), Arc::new(served));
+        Ok(())
+    }
+
+    async fn start_projection<P: Projection>(
+        &mut self,
+    ) -> Result<Arc<ProjectorHandle>, StartError> {
+        self.check_new(P::NAME, P::VERSION)?;
         let spawning = Arc::clone(&self.arbiters);
         let handle = projector::start::<P>(projector::Start {
             store: Arc::clone(&self.store),
@@ -61,9 +94,7 @@ impl Running {
             spawn: Arc::new(move |task| spawning.spawn(0, task)),
         });
         let handle = Arc::new(handle.await?);
-        let control: Arc<dyn ReadModelControl> = Arc::clone(&handle) as Arc<_>;
-        self.read_side.push(control);
-        self.read_models.insert(TypeId::of::<P>(), Arc::new(handle));
-        Ok(())
+        self.read_side.push(Arc::clone(&handle) as Arc<_>);
+        Ok(handle)
     }
 }

@@ -62,7 +62,11 @@ impl Running {
         settings: Settings,
     ) -> Result<Self, StartError> {
         let arbiters = Arc::new(Arbiters::start(settings.arbiters)?);
-        let head = store.head().await?;
+        let (head, identity) = (store.head().await?, store.identity());
+        for (setting, value) in store.settings() {
+            tracing::info!(setting, value, "the store's setting");
+        }
+        tracing::info!(log_id = %identity.log_id, epoch = identity.epoch, %head, "the log");
         let tailing = Arc::clone(&arbiters);
         let spawn = move |task| tailing.spawn(0, task);
         let tail = Tail::start(Arc::clone(&store), head, TailSettings::default(), spawn);
@@ -118,13 +122,7 @@ impl Running {
     pub(super) async fn add_replacing<M: ReadModel + From<Old>, Old: ReadModel>(
         &mut self,
     ) -> Result<(), StartError> {
-        if M::NAME != Old::NAME || M::VERSION <= Old::VERSION {
-            return Err(StartError::NoSuccessor {
-                name: M::NAME,
-                version: M::VERSION,
-                old: format!("{}@{}", Old::NAME, Old::VERSION),
-            });
-        }
+        check_successor((M::NAME, M::VERSION), (Old::NAME, Old::VERSION))?;
         // The older first: on a new database it is the one that serves.
         let old = self.start_read_model::<Old>().await?;
         let own = self.start_read_model::<M>().await?;
@@ -137,12 +135,7 @@ impl Running {
     }
 
     async fn start_read_model<M: ReadModel>(&mut self) -> Result<ReadModelHandle<M>, StartError> {
-        let is_known = |known: &Arc<dyn ReadModelControl>| {
-            (known.name(), known.version()) == (M::NAME, M::VERSION)
-        };
-        if self.read_side.iter().any(is_known) {
-            return Err(StartError::Twice(M::NAME));
-        }
+        self.check_new(M::NAME, M::VERSION)?;
         // Each partition of each on the next arbiter.
         let first = self.partitions;
         self.partitions += u64::from(M::PARTITIONS);
@@ -160,8 +153,17 @@ impl Running {
         self.watchers.insert(TypeId::of::<M>(), Wakes::of_documents::<M>(self.tail.clone()));
     }
 
+    pub(super) fn check_new(&self, name: &'static str, version: u32) -> Result<(), StartError> {
+        let is_it =
+            |known: &Arc<dyn ReadModelControl>| (known.name(), known.version()) == (name, version);
+        match self.read_side.iter().any(is_it) {
+            true => Err(StartError::Twice(name)),
+            false => Ok(()),
+        }
+    }
+
     /// Lets a version serve when that is due, and stops the one beside it when that was dropped.
-    async fn add_switch(
+    pub(super) async fn add_switch(
         &mut self,
         (name, own): (&'static str, u32),
         candidates: impl Candidates,
@@ -196,6 +198,20 @@ impl Running {
         control: &'a dyn ReadModelControl,
     ) -> &'a dyn CheckpointStore {
         control.checkpoints().unwrap_or(&*self.store)
+    }
+}
+
+/// Whether the one can replace the other: of the same name, and later.
+pub(super) fn check_successor(
+    (name, version): (&'static str, u32),
+    (old_name, old_version): (&'static str, u32),
+) -> Result<(), StartError> {
+    match name == old_name && version > old_version {
+        true => Ok(()),
+        false => {
+            let old = format!("{old_name}@{old_version}");
+            Err(StartError::NoSuccessor { name, version, old })
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::error::StoreError;
 use crate::parking::ParkedKey;
 use crate::status::{
     LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
-    SubscriptionState, SubscriptionStatus,
+    SubscriptionStatus,
 };
 use crate::stream::GlobalPosition;
 
@@ -41,7 +41,8 @@ impl Application {
         }
         let identity = inner.store.identity();
         let log = LogStatus { log_id: identity.log_id, epoch: identity.epoch, head, trouble };
-        Status { process: inner.process, at: now, log, subscriptions }
+        let settings = inner.store.settings();
+        Status { process: inner.process, at: now, log, settings, subscriptions }
     }
 }
 
@@ -50,18 +51,27 @@ impl Running {
     fn here(&self, now: OffsetDateTime) -> Vec<SubscriptionStatus> {
         let told = self.read_side.iter().map(|control| {
             let partitions = partitions(&**control);
+            let serves = self.serves(&**control);
+            let told = partitions.map(|(id, here)| self.partition(&id, here, serves, now));
             SubscriptionStatus {
+                serves,
                 is_in_this_program: true,
-                partitions: partitions.map(|(id, here)| self.partition(&id, here, now)).collect(),
+                partitions: told.collect(),
                 ..unknown(control.name(), control.version())
             }
         });
         told.collect()
     }
 
-    fn partition(&self, id: &PartitionId, here: Progress, now: OffsetDateTime) -> PartitionStatus {
+    fn partition(
+        &self,
+        id: &PartitionId,
+        here: Progress,
+        serves: Option<bool>,
+        now: OffsetDateTime,
+    ) -> PartitionStatus {
         let movement = self.observer.movement(id);
-        let state = state(&here, None);
+        let state = state(&here, serves);
         let last_error = here.last_error.map(|(at, error)| LastError {
             at: now - Instant::now().saturating_duration_since(at),
             error,
@@ -129,11 +139,6 @@ impl Running {
         let filter = control.map(|control| control.filter());
         for (partition, owner) in subscription.partitions.iter_mut().zip(owners) {
             partition.owner = owner;
-            if subscription.serves == Some(false)
-                && partition.state == Some(SubscriptionState::CatchingUp)
-            {
-                partition.state = Some(SubscriptionState::Rebuilding);
-            }
             if partition.is_owned_here {
                 continue;
             }

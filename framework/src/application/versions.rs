@@ -55,7 +55,8 @@ impl Application {
             }
         }
         match self.inner.store.drop_version(name, version).await? {
-            true => Ok(()),
+            // Of a projection the tables are in a place of their own.
+            true => Ok(self.inner.store.drop_projection(name, version).await?),
             false => Err(OperationError::Serves { name: versioned() }),
         }
     }

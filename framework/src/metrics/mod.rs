@@ -8,6 +8,7 @@
 //! No label is an id, a key or a text of a user, so there are few series, and no secret is in them.
 
 mod commands;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod commits;
 mod reads;
 mod subscriptions;
@@ -16,6 +17,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub(crate) use self::commands::CommandMetrics;
 pub use self::commands::OUTCOMES as COMMAND_OUTCOMES;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use self::commits::CommitMetrics;
 pub use self::reads::OUTCOMES as READ_OUTCOMES;
 pub(crate) use self::reads::ReadMetrics;
@@ -201,7 +203,7 @@ pub const SUBSCRIPTION_EVENTS: Metric = Metric {
     kind: Kind::Counter,
     labels: &["subscription", "partition"],
     unit: "events",
-    meaning: "Events that this process applied.",
+    meaning: "Events that this process took in: applied, or queued behind a parked key.",
 };
 
 /// By this process.

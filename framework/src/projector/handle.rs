@@ -1,6 +1,5 @@
 //! What others hold of a running projection: ask it, watch it, stop it.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,7 +17,9 @@ use crate::projection_store::ProjectionDatabase;
 use crate::subscription::Assignment;
 
 /// A running projection.
-pub(crate) struct ProjectorHandle<P> {
+pub(crate) struct ProjectorHandle {
+    pub(super) name: &'static str,
+    version: u32,
     pub(super) ids: Vec<PartitionId>,
     pub(super) database: Arc<dyn ProjectionDatabase>,
     pub(super) standings: Arc<Standings>,
@@ -27,11 +28,10 @@ pub(crate) struct ProjectorHandle<P> {
     assignment: Assignment,
     filter: Filter,
     pub(super) settings: ProjectorSettings,
-    projection: PhantomData<fn() -> P>,
 }
 
-impl<P: Projection> ProjectorHandle<P> {
-    pub(super) fn new(
+impl ProjectorHandle {
+    pub(super) fn new<P: Projection>(
         ids: Vec<PartitionId>,
         database: Arc<dyn ProjectionDatabase>,
         standings: Arc<Standings>,
@@ -40,8 +40,8 @@ impl<P: Projection> ProjectorHandle<P> {
     ) -> Self {
         let types = P::sources().routes.aggregate_types().map(str::to_owned).collect();
         let filter = Filter { aggregate_types: types };
-        let projection = PhantomData;
-        Self { ids, database, standings, stop, assignment, filter, settings, projection }
+        let (name, version) = (P::NAME, P::VERSION);
+        Self { name, version, ids, database, standings, stop, assignment, filter, settings }
     }
 
     async fn stopped(&self) {
@@ -54,13 +54,13 @@ impl<P: Projection> ProjectorHandle<P> {
 }
 
 #[async_trait]
-impl<P: Projection> ReadModelControl for ProjectorHandle<P> {
+impl ReadModelControl for ProjectorHandle {
     fn name(&self) -> &'static str {
-        P::NAME
+        self.name
     }
 
     fn version(&self) -> u32 {
-        P::VERSION
+        self.version
     }
 
     fn filter(&self) -> &Filter {
@@ -81,7 +81,7 @@ impl<P: Projection> ReadModelControl for ProjectorHandle<P> {
         let _ = timeout_at(deadline, self.assignment.leave()).await; // else the others learn of it later
         if timeout_at(deadline, self.stopped()).await.is_err() {
             let saved = self.standings.overall().saved;
-            warn!(projection = P::NAME, %saved, "its code still runs; what is under way comes to nothing");
+            warn!(projection = self.name, %saved, "its code still runs; what is under way comes to nothing");
         }
     }
 }

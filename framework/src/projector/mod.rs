@@ -11,6 +11,7 @@ mod handle;
 mod partition;
 mod project;
 mod query;
+mod served;
 mod standing;
 mod term;
 
@@ -25,6 +26,7 @@ use uuid::Uuid;
 
 pub(crate) use self::handle::ProjectorHandle;
 use self::partition::{Partition, Renewals};
+pub(crate) use self::served::{RowVersions, ServedProjection};
 use self::standing::Standings;
 use crate::checkpoint::PartitionId;
 use crate::document::Store;
@@ -94,7 +96,7 @@ pub(crate) struct Start {
 ///
 /// # Errors
 /// Its place cannot be opened or made, or a checkpoint does not belong to this log.
-pub(crate) async fn start<P: Projection>(start: Start) -> Result<ProjectorHandle<P>, StartError> {
+pub(crate) async fn start<P: Projection>(start: Start) -> Result<ProjectorHandle, StartError> {
     check_name(P::NAME)?;
     let model = format!("{}@{}", P::NAME, P::VERSION);
     register_version(&*start.store, P::NAME, P::VERSION, P::PARTITIONS).await?;
@@ -142,7 +144,7 @@ pub(crate) async fn start<P: Projection>(start: Start) -> Result<ProjectorHandle
         };
         run(partition, duty)?;
     }
-    Ok(ProjectorHandle::new(ids, database, standings, (stop, assignment), settings))
+    Ok(ProjectorHandle::new::<P>(ids, database, standings, (stop, assignment), settings))
 }
 
 /// Makes the place and the user's tables in it, unless they are made.

@@ -12,14 +12,13 @@ use super::ProjectorHandle;
 use super::standing::{Overall, Standing};
 use crate::actor::read_model::State;
 use crate::error::{BoxError, ReadError, StoreError};
-use crate::projection::Projection;
 use crate::projection_store::SqlSnapshot;
 use crate::sql::SqlConnection;
 use crate::stream::GlobalPosition;
 
-impl<P: Projection> ProjectorHandle<P> {
+impl ProjectorHandle {
     /// Runs a read of the rows as soon as they reflect a position, and never before the head that
-    /// the log had at start; waits at most `within` for that.
+    /// the log had at start; waits at most `within` for that. Answers what they reflected too.
     ///
     /// # Errors
     /// [`ReadError`]
@@ -28,12 +27,13 @@ impl<P: Projection> ProjectorHandle<P> {
         after: GlobalPosition,
         within: Duration,
         read: impl AsyncFnOnce(&mut SqlConnection<'_>, GlobalPosition) -> Result<T, BoxError>,
-    ) -> Result<T, ReadError> {
+    ) -> Result<(T, GlobalPosition), ReadError> {
         let wanted = max(after, self.standings.head_at_start());
         let (mut snapshot, reflects) = self.reached(wanted, within).await?;
         let answer = read(&mut snapshot.connection(), reflects).await;
         snapshot.end().await;
-        answer.map_err(|error| ReadError::Failed { model: P::NAME, reason: error.to_string() })
+        let answer = answer.map(|answer| (answer, reflects));
+        answer.map_err(|error| ReadError::Failed { model: self.name, reason: error.to_string() })
     }
 
     /// A snapshot that reflects at least `wanted`, and what it does reflect.
@@ -59,7 +59,7 @@ impl<P: Projection> ProjectorHandle<P> {
             }
             match state {
                 State::Halted { position, reason } => {
-                    return Err(ReadError::Halted { model: P::NAME, position, reason });
+                    return Err(ReadError::Halted { model: self.name, position, reason });
                 }
                 State::Stopped => return Err(ReadError::Stopping),
                 State::CatchingUp | State::Live => {}
@@ -67,7 +67,7 @@ impl<P: Projection> ProjectorHandle<P> {
             if Instant::now() >= deadline {
                 let reached = max(reached, self.standings.overall().saved);
                 let waited = within;
-                return Err(ReadError::NotYet { model: P::NAME, wanted, reached, waited });
+                return Err(ReadError::NotYet { model: self.name, wanted, reached, waited });
             }
             self.standings.want(wanted);
             let _ = timeout_at(deadline, self.moved(&mut watched)).await; // whatever came, it looks again

@@ -5,6 +5,7 @@
 //! store makes the new one serve, in every process. The old one goes on until it is dropped, so that
 //! a switch back loses nothing.
 
+mod answered;
 mod compare;
 mod documents;
 mod switch;
@@ -13,6 +14,7 @@ mod tests;
 
 use async_trait::async_trait;
 
+pub(crate) use answered::Answered;
 pub(crate) use documents::DocumentVersions;
 pub(crate) use switch::{Switch, SwitchSettings};
 

@@ -162,6 +162,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         if !ctx.connected() {
             return ctx.stop(); // nobody has a handle any more
         }
+        self.progress.work.parked(self.term.parking.len());
         self.reads.forget_abandoned();
         self.drain_if_due(ctx);
         if self.term.asked_at.elapsed() >= self.settings.look_for_requests_every {

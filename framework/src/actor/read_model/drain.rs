@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::actor::ReadModelActor;
 use super::fold::apply;
+use super::retry::Retry;
 use super::save;
 use crate::checkpoint::PartitionId;
 use crate::crash;
@@ -20,7 +21,6 @@ use crate::event::RecordedEvent;
 use crate::read_model::ReadModel;
 use crate::sources::Routed;
 use crate::stream::GlobalPosition;
-use crate::subscription::Pause;
 use crate::subscription::parking::{Drain, Stopped, in_words};
 
 /// The document, if it was to be loaded, and the events.
@@ -49,14 +49,14 @@ impl<M: ReadModel> ReadModelActor<M> {
             false => Vec::new(),
         };
         let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
-        let (reached, pause, positions) =
-            (self.term.reached.position, self.pause(), drain.positions.clone());
+        let (reached, retry, positions) =
+            (self.term.reached.position, self.retry(), drain.positions.clone());
         let load = async move {
             let documents = match cold.is_empty() {
                 true => Vec::new(),
-                false => save::load(&*store, &partition, &cold, reached, pause.clone()).await?,
+                false => save::load(&*store, &partition, &cold, reached, retry.clone()).await?,
             };
-            let events = events_at(&*store, &partition, &positions, pause).await?;
+            let events = events_at(&*store, &partition, &positions, retry).await?;
             Ok((documents, events))
         };
         self.beside(ctx, load, move |loaded, act, ctx| act.drain(drain, loaded, ctx));
@@ -85,6 +85,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             }
             Some(Stopped { event: in_words(event), reason })
         });
+        self.progress.work.applied(applied);
         self.term.parking.end(drain, applied, stopped, Instant::now(), self.clock.now());
         self.term.unsaved_since.get_or_insert_with(Instant::now);
         crash::point("read_model.drained");
@@ -137,12 +138,12 @@ async fn events_at(
     store: &dyn Store,
     partition: &PartitionId,
     positions: &[GlobalPosition],
-    mut pause: Pause,
+    mut retry: Retry,
 ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
     let events = loop {
         match store.read_positions(positions).await {
             Ok(events) => break events,
-            Err(error) => save::retry(partition, error, &mut pause).await?,
+            Err(error) => retry.after(error).await?,
         }
     };
     let are_all = events.iter().map(|event| event.position).eq(positions.iter().copied());

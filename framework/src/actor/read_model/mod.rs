@@ -21,6 +21,7 @@ mod owner;
 mod ownership;
 mod read;
 mod resume;
+mod retry;
 mod save;
 mod served;
 mod standby;

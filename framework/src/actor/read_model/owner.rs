@@ -72,8 +72,8 @@ impl<M: ReadModel> ReadModelActor<M> {
         }
         self.term.is_loading = true;
         let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
-        let (reached, pause) = (self.term.reached.position, self.pause());
-        let load = async move { save::load(&*store, &partition, &cold, reached, pause).await };
+        let (reached, retry) = (self.term.reached.position, self.retry());
+        let load = async move { save::load(&*store, &partition, &cold, reached, retry).await };
         self.beside(ctx, load, move |loaded, act, ctx| {
             act.term.is_loading = false;
             match loaded.and_then(|loaded| act.warm(loaded)) {
@@ -98,9 +98,12 @@ impl<M: ReadModel> ReadModelActor<M> {
         let events = decoded.events();
         let (now, at) = (Instant::now(), self.clock.now());
         let term = &mut self.term;
+        let parked_before = term.parking.len();
         let (reached, poison) = decoded.fold(&mut term.documents, &mut term.parking, now, at);
+        if term.parking.len() > parked_before {
+            self.progress.work.failed("an event cannot be applied: its key is parked");
+        }
         self.progress.work.applied(events);
-        self.progress.work.parked(self.term.parking.len());
         self.term.reached = reached;
         self.term.unsaved_since.get_or_insert_with(Instant::now);
         if let Some(Poison { position, reason }) = poison {

@@ -139,6 +139,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             match tried {
                 Ok(attempt) => act.begin(attempt, ctx),
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
+                    act.progress.work.failed(&error);
                     warn!(model = %act.partition, %error, "a standby cannot ask the store");
                 }
                 Err(fault) => act.halt(act.term.reached.position, fault.to_string(), ctx),
@@ -172,6 +173,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             Ok(true) => act.renew_later(ctx),
             Ok(false) => act.lose(ctx),
             Err(error) => {
+                act.progress.work.failed(&error);
                 warn!(model = %act.partition, %error, "a lease cannot be renewed; trying again");
                 act.renew_later(ctx);
             }

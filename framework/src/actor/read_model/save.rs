@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use actix::Context;
 
-use tracing::warn;
-
 use super::actor::ReadModelActor;
 use super::answers::ahead_of;
 use super::fold::Reached;
 use super::handle::State;
+use super::retry::Retry;
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::crash;
 use crate::document::{DocumentBatch, Store};
@@ -19,7 +18,7 @@ use crate::lease::Lease;
 use crate::parking::ParkedChange;
 use crate::read_model::ReadModel;
 use crate::stream::GlobalPosition;
-use crate::subscription::{Pause, event_at};
+use crate::subscription::event_at;
 
 /// What is to be stored.
 struct Save {
@@ -38,7 +37,7 @@ struct Save {
 /// # Errors
 /// The checkpoint was moved by somebody else, or the log is not the one that was folded. Nothing
 /// may be stored any more.
-async fn store_all(store: &dyn Store, save: Save, mut pause: Pause) -> Result<(), StoreError> {
+async fn store_all(store: &dyn Store, save: Save, mut retry: Retry) -> Result<(), StoreError> {
     let Save { partition, documents, from, step, parked, lease, to } = save;
     let event_id = loop {
         match to.event_id {
@@ -50,7 +49,7 @@ async fn store_all(store: &dyn Store, save: Save, mut pause: Pause) -> Result<()
                         format!("the log has no event at position {} any more", to.position);
                     return Err(StoreError::Checkpoint { name: partition.to_string(), reason });
                 }
-                Err(error) => retry(&partition, error, &mut pause).await?,
+                Err(error) => retry.after(error).await?,
             },
         }
     };
@@ -61,7 +60,7 @@ async fn store_all(store: &dyn Store, save: Save, mut pause: Pause) -> Result<()
     let batch = DocumentBatch { documents, advance };
     crash::point("read_model.before_save");
     while let Err(error) = store.save_documents(batch.clone()).await {
-        retry(&partition, error, &mut pause).await?;
+        retry.after(error).await?;
     }
     crash::point("read_model.after_save");
     Ok(())
@@ -77,7 +76,7 @@ pub(super) async fn load(
     partition: &PartitionId,
     keys: &[String],
     reached: GlobalPosition,
-    mut pause: Pause,
+    mut retry: Retry,
 ) -> Result<Vec<(String, String)>, StoreError> {
     loop {
         // In this order: the checkpoint is not older than the documents.
@@ -93,27 +92,8 @@ pub(super) async fn load(
                 None => return Ok(documents),
                 Some(ahead) => return Err(ahead_of(partition, ahead)),
             },
-            Err(error) => retry(partition, error, &mut pause).await?,
+            Err(error) => retry.after(error).await?,
         }
-    }
-}
-
-/// Rests if the store may answer later; gives the error back if not.
-pub(super) async fn retry(
-    partition: &PartitionId,
-    error: StoreError,
-    pause: &mut Pause,
-) -> Result<(), StoreError> {
-    match error {
-        StoreError::Unavailable(_) | StoreError::Unknown(_) => {
-            warn!(model = %partition, %error, "the store did not answer a read model; trying again");
-            pause.rest().await;
-            Ok(())
-        }
-        StoreError::Hole { .. }
-        | StoreError::Corrupt { .. }
-        | StoreError::Checkpoint { .. }
-        | StoreError::LeaseLost { .. } => Err(error),
     }
 }
 
@@ -162,8 +142,8 @@ impl<M: ReadModel> ReadModelActor<M> {
         let partition = Arc::clone(&self.partition);
         let parked = term.parking.hand_out();
         let save = Save { partition, documents, from, step, parked, lease, to };
-        let (store, pause) = (Arc::clone(&self.store), self.pause());
-        let saving = async move { store_all(&*store, save, pause).await };
+        let (store, retry) = (Arc::clone(&self.store), self.retry());
+        let saving = async move { store_all(&*store, save, retry).await };
         self.beside(ctx, saving, move |result, act, ctx| {
             act.term.is_saving = false;
             match result {

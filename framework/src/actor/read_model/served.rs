@@ -1,10 +1,6 @@
 //! Reading a name of which two versions run: the one that serves answers.
-//!
-//! Across a switch, in either direction, no answer is older than one that was given before: what the
-//! one version has answered is the least that the other will.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +10,7 @@ use super::ReadModelHandle;
 use crate::error::ReadError;
 use crate::read_model::{Document, ReadModel};
 use crate::stream::GlobalPosition;
+use crate::versions::Answered;
 
 /// A read model as reads see it. Clones for a counter.
 pub(crate) struct Served<M: ReadModel> {
@@ -29,13 +26,8 @@ impl<M: ReadModel> Clone for Served<M> {
 
 /// The version before, which goes on.
 struct Beside<M> {
-    version: u32,
     reads: Box<dyn Reads<M>>,
-    serving: watch::Receiver<u32>,
-    /// The greatest position that the version before has answered.
-    old_answered: AtomicU64,
-    /// The greatest that the own one has.
-    own_answered: AtomicU64,
+    answered: Answered,
 }
 
 #[async_trait]
@@ -76,14 +68,8 @@ impl<M: ReadModel> Served<M> {
     where
         M: From<Old>,
     {
-        let beside = Beside {
-            version: Old::VERSION,
-            reads: Box::new(old),
-            serving,
-            old_answered: AtomicU64::new(0),
-            own_answered: AtomicU64::new(0),
-        };
-        Self { own, beside: Some(Arc::new(beside)) }
+        let answered = Answered::new(Old::VERSION, serving);
+        Self { own, beside: Some(Arc::new(Beside { reads: Box::new(old), answered })) }
     }
 
     /// See [`ReadModelHandle::read`].
@@ -94,17 +80,12 @@ impl<M: ReadModel> Served<M> {
         within: Duration,
     ) -> Result<Document<M>, ReadError> {
         let Some(beside) = &self.beside else { return self.own.read(key, after, within).await };
-        let serves_old = *beside.serving.borrow() == beside.version;
-        let (answered, by_the_other) = match serves_old {
-            true => (&beside.old_answered, &beside.own_answered),
-            false => (&beside.own_answered, &beside.old_answered),
-        };
-        let after = after.max(GlobalPosition(by_the_other.load(Ordering::Acquire)));
+        let (serves_old, after) = beside.answered.turn(after);
         let document = match serves_old {
             true => beside.reads.read(key, after, within).await?,
             false => self.own.read(key, after, within).await?,
         };
-        answered.fetch_max(document.position.0, Ordering::AcqRel);
+        beside.answered.answered(serves_old, document.position);
         Ok(document)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! What is equal for all databases stands here; a database's own folder spells what differs.
 
+mod found;
 mod lent;
 mod numbers;
 #[cfg(feature = "sqlite")]

@@ -22,6 +22,7 @@ mod signals;
 mod versions;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,6 +132,10 @@ impl EventStore for PostgresStore {
 
     fn is_sole_writer(&self) -> bool {
         false
+    }
+
+    fn settings(&self) -> BTreeMap<&'static str, String> {
+        self.opening.settings.all()
     }
 
     fn trouble(&self) -> Option<String> {

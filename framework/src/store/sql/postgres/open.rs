@@ -20,6 +20,7 @@ use super::{PostgresOptions, PostgresStore, schema, signals};
 use crate::error::StartError;
 use crate::event_store::LogIdentity;
 use crate::store::committer::Committer;
+use crate::store::sql::found::FoundSettings;
 use crate::stream::GlobalPosition;
 
 /// The oldest release whose `pg_terminate_backend` can wait.
@@ -38,6 +39,8 @@ pub(super) struct Opening {
     pub(super) head: Arc<watch::Sender<GlobalPosition>>,
     /// Why the database cannot be reached, if it cannot.
     pub(super) trouble: watch::Sender<Option<String>>,
+    /// The settings as they were found last.
+    pub(super) settings: FoundSettings,
 }
 
 impl Opening {
@@ -59,7 +62,8 @@ impl Opening {
         let connect = with_session_settings(connect, &options);
         let head = Arc::new(watch::channel(GlobalPosition::ZERO).0);
         let (identity, trouble) = (OnceLock::new(), watch::Sender::new(None));
-        Ok(Self { options, connect, place, identity, head, trouble })
+        let settings = FoundSettings::default();
+        Ok(Self { options, connect, place, identity, head, trouble, settings })
     }
 
     /// How long a statement may be without an answer before its connection is given up.
@@ -133,10 +137,12 @@ impl Opening {
         ];
         for (column, (setting, accepted, needed)) in rules.into_iter().enumerate() {
             let value: String = found.get(column);
+            self.settings.note(setting, &value);
             if !accepted.contains(&&*value) {
                 return Err(self.refuse_setting(setting, value, needed));
             }
         }
+        self.settings.note("server_version", found.get("version"));
         if found.get::<i32, _>("number") < OLDEST_POSTGRES {
             return Err(self.refuse_setting("server_version", found.get("version"), "14 or later"));
         }

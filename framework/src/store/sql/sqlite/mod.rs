@@ -16,6 +16,7 @@ mod schema;
 mod versions;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,6 +123,10 @@ impl EventStore for SqliteStore {
 
     fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
         self.head.clone()
+    }
+
+    fn settings(&self) -> BTreeMap<&'static str, String> {
+        self.opening.settings.all()
     }
 
     fn is_sole_writer(&self) -> bool {

@@ -19,6 +19,7 @@ use crate::error::StartError;
 use crate::event_store::LogIdentity;
 use crate::store::committer::Committer;
 use crate::store::leases::Leases;
+use crate::store::sql::found::FoundSettings;
 use crate::stream::GlobalPosition;
 
 /// Older releases have a bug that can corrupt a WAL when it is reset.
@@ -28,6 +29,7 @@ const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 pub(super) struct Opening {
     pub(super) options: SqliteOptions,
     file: HeldFile,
+    pub(super) settings: FoundSettings,
 }
 
 impl Opening {
@@ -109,13 +111,15 @@ impl Opening {
     async fn setting(
         &self,
         connection: &mut SqliteConnection,
-        setting: &str,
+        setting: &'static str,
         column: &str,
     ) -> Result<String, StartError> {
         // The settings and columns are those this file names.
         let pragma = AssertSqlSafe(format!("SELECT CAST({column} AS TEXT) FROM pragma_{setting}"));
-        let found = sqlx::query_scalar(pragma).fetch_one(connection).await;
-        found.map_err(|e| self.cannot_open(&e))
+        let found: Result<String, _> = sqlx::query_scalar(pragma).fetch_one(connection).await;
+        let found = found.map_err(|e| self.cannot_open(&e))?;
+        self.settings.note(setting, &found);
+        Ok(found)
     }
 
     fn refuse_setting(
@@ -136,7 +140,7 @@ pub(super) fn refuse(path: &Path, reason: impl Into<String>) -> StartError {
 pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartError> {
     refuse_other_journals(&options)?;
     let file = lock::hold(&options.path, options.wait_for_lock).await?;
-    let opening = Arc::new(Opening { options, file });
+    let opening = Arc::new(Opening { options, file, settings: FoundSettings::default() });
     prepare(&opening).await?;
     let mut connection = opening.connect().await?;
     let (head, identity) = identify(&mut connection).await.map_err(|e| opening.cannot_open(&e))?;
@@ -225,6 +229,7 @@ async fn check_version(
 ) -> Result<(), StartError> {
     let version = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(connection).await;
     let version: String = version.map_err(|e| opening.cannot_open(&e))?;
+    opening.settings.note("sqlite_version", &version);
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let mut part = || parts.next().unwrap_or(0);
     if (part(), part(), part()) < OLDEST_SQLITE {

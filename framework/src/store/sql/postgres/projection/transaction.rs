@@ -148,6 +148,10 @@ impl SqlSnapshot for PgSnapshot {
         SqlConnection::new(&mut self.executor)
     }
 
+    fn tables(&self) -> &'static str {
+        "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
+    }
+
     async fn checkpoints(
         &mut self,
         partitions: &[PartitionId],

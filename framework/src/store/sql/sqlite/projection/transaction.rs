@@ -137,6 +137,11 @@ impl SqlSnapshot for SqliteSnapshot {
         SqlConnection::new(&mut self.executor)
     }
 
+    fn tables(&self) -> &'static str {
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
+         AND name NOT IN ('checkpoints', 'parked', 'parked_events', 'skipped') ORDER BY name"
+    }
+
     async fn checkpoints(
         &mut self,
         partitions: &[PartitionId],

@@ -1,0 +1,19 @@
+//! The settings of a database as they were read back, for whoever wants to see them.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+/// By name, as found last.
+#[derive(Default)]
+pub(super) struct FoundSettings(Mutex<BTreeMap<&'static str, String>>);
+
+impl FoundSettings {
+    pub(super) fn note(&self, setting: &'static str, value: &str) {
+        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        found.insert(setting, value.to_owned());
+    }
+
+    pub(super) fn all(&self) -> BTreeMap<&'static str, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
