@@ -64,11 +64,12 @@ impl Banks {
         self.bank(bank).client()
     }
 
-    /// The least token of the leases, and whether both are free or somebody else's than they were.
+    /// Of the read models, which [`read_after`] waits for: the least token of the leases, and whether
+    /// both are free or somebody else's than they were.
     async fn leases(&self, were: &[String]) -> (i64, bool) {
         let leases: (i64, bool) = sqlx::query_as(
             "SELECT min(token), bool_and(expires_at <= clock_timestamp() OR owner::text <> ALL ($1))
-             FROM actum.leases",
+             FROM actum.leases WHERE name NOT LIKE 'statement@%'",
         )
         .bind(were)
         .fetch_one(&mut self.database.connect().await)
@@ -78,7 +79,9 @@ impl Banks {
     }
 
     async fn owners(&self) -> Vec<String> {
-        let owners = sqlx::query_scalar("SELECT owner::text FROM actum.leases ORDER BY name");
+        let owners = sqlx::query_scalar(
+            "SELECT owner::text FROM actum.leases WHERE name NOT LIKE 'statement@%' ORDER BY name",
+        );
         owners.fetch_all(&mut self.database.connect().await).await.unwrap()
     }
 }

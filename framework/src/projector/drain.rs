@@ -89,6 +89,8 @@ impl<P: Projection> Term<'_, P> {
         self.parking.end(drain, applied, next, Instant::now(), OffsetDateTime::now_utc());
         let stands = self.checkpoint.map(|at| (at.position, at.event_id));
         let (position, event_id) = stands.unwrap_or_default();
-        self.commit(transaction, Reached { position, event_id: Some(event_id) }).await
+        self.commit(transaction, Reached { position, event_id: Some(event_id) }).await?;
+        self.partition.standings.work(self.partition.id.number).applied(applied);
+        Ok(())
     }
 }

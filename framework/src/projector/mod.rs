@@ -105,7 +105,7 @@ pub(crate) async fn start<P: Projection>(start: Start) -> Result<ProjectorHandle
     let ids: Vec<_> = (0..P::PARTITIONS).map(|n| PartitionId::new(&*model, n)).collect();
     let head = start.store.head().await?;
     let (stop, stopping) = watch::channel(false);
-    let standings = Arc::new(Standings::new(ids.len(), head));
+    let standings = Arc::new(Standings::new(&ids, head));
     for id in &ids {
         let checkpoint = database.load_checkpoint(id).await?;
         let position = verify(&*start.store, &id.to_string(), checkpoint).await?;

@@ -106,7 +106,7 @@ impl<P: Projection> Partition<P> {
                         End::Halted { position, reason } => {
                             error!(partition = %name, %position, %reason, "a projection halts");
                             duty.withdraw();
-                            self.standings.failed(number, &reason);
+                            self.standings.work(number).failed(&reason);
                             return self.standings.turn(number, State::Halted { position, reason });
                         }
                         End::Lost => warn!(partition = %name, "lost its lease"),
@@ -165,7 +165,7 @@ impl<P: Projection> Partition<P> {
             match end {
                 End::Again(error) => {
                     warn!(partition = %self.id, %error, "a batch is not stored; trying again");
-                    self.standings.failed(self.id.number, &error.to_string());
+                    self.standings.work(self.id.number).failed(&error);
                     let mut stopping = self.stopping.clone();
                     tokio::select! {
                         _ = stopping.wait_for(|stop| *stop) => return End::Stopped,

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use tokio::sync::{Notify, watch};
 
 use crate::actor::read_model::{Progress, State};
+use crate::checkpoint::PartitionId;
 use crate::stream::GlobalPosition;
+use crate::subscription::Work;
 
 /// One partition.
 #[derive(Debug, Clone)]
@@ -15,8 +16,6 @@ pub(super) struct Standing {
     /// The checkpoint, as this process knows it.
     pub(super) saved: GlobalPosition,
     pub(super) is_owner: bool,
-    pub(super) parked_keys: usize,
-    pub(super) last_error: Option<(Instant, String)>,
     pub(super) state: State,
 }
 
@@ -31,6 +30,7 @@ pub(super) struct Overall {
 pub(super) struct Standings {
     head_at_start: GlobalPosition,
     all: Vec<watch::Sender<Standing>>,
+    work: Vec<Work>,
     /// Somebody waits until this is in the checkpoint, though there may be nothing to take in.
     wanted: AtomicU64,
     pub(super) is_wanted: Vec<Notify>,
@@ -43,21 +43,16 @@ pub(super) struct Running {
 }
 
 impl Standings {
-    pub(super) fn new(partitions: usize, head_at_start: GlobalPosition) -> Self {
+    pub(super) fn new(ids: &[PartitionId], head_at_start: GlobalPosition) -> Self {
         let state = match head_at_start {
             GlobalPosition::ZERO => State::Live,
             _ => State::CatchingUp,
         };
-        let standing = Standing {
-            saved: GlobalPosition::ZERO,
-            is_owner: false,
-            parked_keys: 0,
-            last_error: None,
-            state,
-        };
-        let all = (0..partitions).map(|_| watch::Sender::new(standing.clone())).collect();
-        let is_wanted = (0..partitions).map(|_| Notify::new()).collect();
-        Self { head_at_start, all, wanted: AtomicU64::new(0), is_wanted }
+        let standing = Standing { saved: GlobalPosition::ZERO, is_owner: false, state };
+        let all = ids.iter().map(|_| watch::Sender::new(standing.clone())).collect();
+        let is_wanted = ids.iter().map(|_| Notify::new()).collect();
+        let work = ids.iter().map(Work::new).collect();
+        Self { head_at_start, all, work, wanted: AtomicU64::new(0), is_wanted }
     }
 
     fn change(&self, number: u32, change: impl FnOnce(&mut Standing)) {
@@ -78,15 +73,9 @@ impl Standings {
         self.change(number, |standing| standing.is_owner = is_owner);
     }
 
-    /// So many keys stand still.
-    pub(super) fn parked(&self, number: u32, keys: usize) {
-        self.change(number, |standing| standing.parked_keys = keys);
-    }
-
-    /// Something went wrong just now.
-    pub(super) fn failed(&self, number: u32, error: &str) {
-        let last = Some((Instant::now(), error.to_owned()));
-        self.change(number, |standing| standing.last_error = last);
+    /// What a partition tells of its work.
+    pub(super) fn work(&self, number: u32) -> &Work {
+        &self.work[number as usize]
     }
 
     pub(super) fn turn(&self, number: u32, state: State) {
@@ -118,12 +107,13 @@ impl Standings {
 
     pub(super) fn each(&self) -> Vec<Progress> {
         let head_at_start = self.head_at_start;
-        let progress = |standing: Standing| {
-            let Standing { saved, is_owner, parked_keys, last_error, state } = standing;
+        let progress = |(standing, work): (&watch::Sender<Standing>, &Work)| {
+            let Standing { saved, is_owner, state } = standing.borrow().clone();
+            let (parked_keys, last_error) = (work.parked_keys(), work.last_error());
             let applied = saved;
             Progress { applied, saved, head_at_start, is_owner, parked_keys, last_error, state }
         };
-        self.all.iter().map(|standing| progress(standing.borrow().clone())).collect()
+        self.all.iter().zip(&self.work).map(progress).collect()
     }
 
     /// All of it as one: the least of them, and the worst.

@@ -179,6 +179,7 @@ impl<'a, P: Projection> Term<'a, P> {
                 return Ok(Some(self.halt(full.to_string())));
             }
             self.commit(transaction, reached).await?;
+            self.partition.standings.work(self.number()).applied(batch.events.len());
         } else if reached.position > self.reached.position {
             self.reached = reached;
             self.ahead_since.get_or_insert_with(Instant::now);
@@ -230,7 +231,9 @@ impl<'a, P: Projection> Term<'a, P> {
         self.reached = Reached { position, event_id: Some(event_id) };
         self.ahead_since = None;
         self.partition.standings.saved(self.number(), position);
-        self.partition.standings.parked(self.number(), self.parking.len());
+        let work = self.partition.standings.work(self.number());
+        work.saved();
+        work.parked(self.parking.len());
         Ok(())
     }
 }
