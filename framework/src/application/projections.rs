@@ -34,13 +34,6 @@ impl Application {
     /// never from before the application started. The query is given the connection, which cannot
     /// write, and the position that the rows reflect. Works in every process.
     ///
-    /// ```ignore
-    /// let sum = app.query::<Statement, _>(committed.position, async |db, _| {
-    ///     let rows = db.rows("SELECT count(*) FROM bookings", &[]).await?;
-    ///     Ok(rows[0].get::<i64>(0)?)
-    /// });
-    /// ```
-    ///
     /// # Errors
     /// [`ReadError`]; `NotYet` if the wait of `Settings::read_within` ends first.
     pub async fn query<P: Projection, T>(
