@@ -21,7 +21,7 @@ pub(crate) struct Request<A: Aggregate> {
     pub(crate) options: CommandOptions,
     pub(crate) reply: oneshot::Sender<Answer<A>>,
     /// Held until the request is answered or dropped.
-    pub(crate) _permit: OwnedSemaphorePermit,
+    pub(crate) permit: OwnedSemaphorePermit,
     /// How often it lost the race for its stream.
     pub(crate) conflicts: u32,
 }
@@ -29,6 +29,8 @@ pub(crate) struct Request<A: Aggregate> {
 impl<A: Aggregate> Request<A> {
     /// Answers the caller. One who no longer listens has left; the outcome stands all the same.
     pub(crate) fn answer(self, answer: Answer<A>) {
+        // First: who has an answer finds the place free for the next command.
+        drop(self.permit);
         let _ = self.reply.send(answer);
     }
 }

@@ -97,7 +97,7 @@ impl<A: Aggregate> Router<A> {
         })?;
         crate::crash::point("command.accepted");
         let (reply, answer) = oneshot::channel();
-        self.enqueue(stream, Request { command, options, reply, _permit: permit, conflicts: 0 })?;
+        self.enqueue(stream, Request { command, options, reply, permit, conflicts: 0 })?;
         match tokio::time::timeout(self.deciding.settings.answer_within, answer).await {
             Ok(Ok(answer)) => answer,
             // No answer in time, or the actor ended with the question in its hands.
