@@ -8,14 +8,8 @@ pub mod account;
 pub mod balance;
 mod cli;
 pub mod credit_limit;
-mod events;
-mod health;
-mod history;
 mod http;
-mod metrics;
 pub mod statement;
-mod statement_page;
-mod status;
 
 use actum::{Application, ApplicationBuilder, Store};
 

@@ -4,10 +4,10 @@
 //! `curl localhost:8080/accounts/42/credit -H 'Content-Type: application/json' -d '{"amount": 1250}'`
 //! and `curl localhost:8080/accounts/42`. Test it: the same with `cargo test`.
 
-use actix_web::web::{Data, Json, Path, get, post};
+use actix_web::web::{Data, Json, Path};
 use actix_web::{App, HttpServer};
 use actum::web::{CommandAnswer, DocumentAnswer, Freshness, IdempotencyKey, Problem, RefusalCode};
-use actum::web::{resource, strict_input};
+use actum::web::{Routes, strict_input};
 use actum::{Aggregate, Application, EventEnvelope, Fold, ReadModel, Sources};
 use serde::{Deserialize, Serialize};
 
@@ -122,14 +122,14 @@ async fn main() -> Result<(), actum::BoxError> {
     let store = actum::SqliteStore::open("account.db").await?;
     let builder = Application::builder(store).aggregate::<Account>().read_model::<Balance>();
     let app = builder.start().await?;
+    let routes = Routes::default()
+        .post("/accounts/{id}/credit", "anyone", credit)
+        .post("/accounts/{id}/withdraw", "anyone", withdraw)
+        .get("/accounts/{id}", "anyone", balance);
     let served = Data::new(app.clone());
     let server = HttpServer::new(move || {
-        App::new()
-            .configure(strict_input)
-            .app_data(served.clone())
-            .service(resource("/accounts/{id}/credit", "POST").route(post().to(credit)))
-            .service(resource("/accounts/{id}/withdraw", "POST").route(post().to(withdraw)))
-            .service(resource("/accounts/{id}", "GET").route(get().to(balance)))
+        let app = App::new().configure(strict_input).app_data(served.clone());
+        app.configure(|config| routes.configure(config))
     });
     server.bind("127.0.0.1:8080")?.run().await?;
     app.shutdown().await;

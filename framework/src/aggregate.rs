@@ -42,6 +42,17 @@ pub trait Aggregate: Default + Clone + 'static {
     /// The refusal, handed to the caller as `CommandError::Refused`.
     fn handle(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
 
+    /// Whether `actor` (the one in the command's metadata, such as `user:ada`) may give this command:
+    /// asked before [`Aggregate::handle`], on the same state, so that ownership holds on every way
+    /// a command can come. A command without an actor is the program's own and is not asked about.
+    ///
+    /// # Errors
+    /// The refusal. Who may not know that the aggregate exists is refused as if it did not.
+    fn authorise(&self, actor: &str, command: &Self::Command) -> Result<(), Self::Error> {
+        let _ = (actor, command);
+        Ok(())
+    }
+
     /// Folds one event into the state. It has happened: there is nothing to refuse here, and the
     /// result may depend on nothing but the state and the event. A panic here fails the command
     /// that decided the event; for an event that is stored it quarantines the aggregate.

@@ -116,7 +116,11 @@ fn decide_one<A: Aggregate>(
         return Err(Decision::NotExpected);
     }
     let command = request.command.clone();
-    let events = guarded(|| state.handle(command))
+    let permitted = |command: &A::Command| match &options.metadata.actor {
+        Some(actor) => state.authorise(actor, command),
+        None => Ok(()),
+    };
+    let events = guarded(|| permitted(&command).and_then(|()| state.handle(command)))
         .map_err(Decision::Panicked)?
         .map_err(Decision::Refused)?;
     if events.is_empty() && options.key.is_none() {

@@ -69,8 +69,21 @@ where
 
     /// A command arrives.
     #[track_caller]
-    pub fn when(mut self, command: A::Command) -> When<A> {
+    pub fn when(self, command: A::Command) -> When<A> {
         let decided = self.aggregate.handle(command);
+        self.decided(decided)
+    }
+
+    /// A command arrives on behalf of `actor`, who may have to be authorised.
+    #[track_caller]
+    pub fn when_by(self, actor: &str, command: A::Command) -> When<A> {
+        let permitted = self.aggregate.authorise(actor, &command);
+        let decided = permitted.and_then(|()| self.aggregate.handle(command));
+        self.decided(decided)
+    }
+
+    #[track_caller]
+    fn decided(mut self, decided: Result<Vec<A::Event>, A::Error>) -> When<A> {
         let given = self.given.clone();
         for event in decided.iter().flatten() {
             self.happen(event);

@@ -1,8 +1,8 @@
 //! Input that does not fit is refused with a problem document: bodies, queries, paths and methods.
 
+use actix_web::HttpRequest;
 use actix_web::error::JsonPayloadError;
 use actix_web::web::{self, JsonConfig, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
-use actix_web::{HttpRequest, Resource};
 
 use crate::web::Problem;
 
@@ -27,13 +27,6 @@ pub fn strict_input(config: &mut ServiceConfig) {
         .default_service(web::to(|| async {
             Problem::new(404, "no_such_path", "nothing is here")
         }));
-}
-
-/// A resource that answers other methods than `methods` (such as `"GET, PUT"`) with a [`Problem`].
-pub fn resource(path: &str, methods: &'static str) -> Resource {
-    web::resource(path).default_service(web::to(move || async move {
-        Problem::new(405, "method_not_allowed", format!("allowed here: {methods}")).allow(methods)
-    }))
 }
 
 fn refuse_body(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {

@@ -18,7 +18,7 @@ pub struct Problem {
     code: &'static str,
     detail: String,
     retry_after_s: Option<u32>,
-    allow: Option<&'static str>,
+    allow: Option<String>,
     members: Map<String, Value>,
 }
 
@@ -67,8 +67,8 @@ impl Problem {
 
     /// Tells the client which methods the resource has.
     #[must_use]
-    pub(super) fn allow(mut self, methods: &'static str) -> Self {
-        self.allow = Some(methods);
+    pub(super) fn allow(mut self, methods: &str) -> Self {
+        self.allow = Some(methods.to_owned());
         self
     }
 
@@ -104,8 +104,8 @@ impl ResponseError for Problem {
         if let Some(seconds) = self.retry_after_s {
             response.insert_header((header::RETRY_AFTER, seconds.to_string()));
         }
-        if let Some(methods) = self.allow {
-            response.insert_header((header::ALLOW, methods));
+        if let Some(methods) = &self.allow {
+            response.insert_header((header::ALLOW, methods.as_str()));
         }
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
         response.json(document)

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use actix_web::web::{Data, ServiceConfig, get};
+use actix_web::web::{Data, ServiceConfig};
 use actix_web::{HttpResponse, Responder, rt};
 use actum::BoxError;
 use actum::metrics::{ALL, Kind};
-use actum::web::resource;
+use actum::web::Routes;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use super::Policy;
 
 /// Times are kept one by one until they are sorted into buckets: so often, also when nobody asks.
 const SORT_EVERY: Duration = Duration::from_secs(5);
@@ -35,7 +37,7 @@ pub(crate) fn record() -> Result<PrometheusHandle, BoxError> {
 pub(crate) fn routes(recorded: PrometheusHandle) -> impl FnOnce(&mut ServiceConfig) + Clone {
     move |config| {
         config.app_data(Data::new(recorded));
-        config.service(resource("/metrics", "GET").route(get().to(metrics)));
+        Routes::default().get("/metrics", Policy::Operate, metrics).configure(config);
     }
 }
 

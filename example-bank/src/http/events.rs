@@ -8,11 +8,11 @@ use actix_web::{Responder, Result};
 use actum::StreamVersion;
 use actum::web::{Problem, ResumeAfter, ServerSentEvents, SseMessage};
 
+use super::App;
+use super::history::{Entry, read};
 use crate::account::{Account, Refusal};
-use crate::history::{Entry, read};
-use crate::http::App;
 
-pub(crate) async fn events(
+pub(super) async fn events(
     app: App,
     id: Path<String>,
     ResumeAfter(after): ResumeAfter,

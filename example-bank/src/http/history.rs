@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::format_description::well_known::Rfc3339;
 
+use super::{App, unknown_account};
 use crate::account::{Account, AccountEvent, Refusal};
-use crate::http::{App, unknown_account};
 
 const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
@@ -16,14 +16,14 @@ const MAX_LIMIT: usize = 500;
 /// `?after=<version>&limit=`: at most `limit` events after that version.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Range {
+pub(super) struct Range {
     #[serde(default)]
     after: StreamVersion,
     limit: Option<usize>,
 }
 
 #[derive(Serialize)]
-pub(crate) struct HistoryPage {
+pub(super) struct HistoryPage {
     events: Vec<Entry>,
     /// The version to continue after; `null` when this page reaches the end.
     next: Option<StreamVersion>,
@@ -31,7 +31,7 @@ pub(crate) struct HistoryPage {
 
 /// One event, as its stream shows it too.
 #[derive(Serialize)]
-pub(crate) struct Entry {
+pub(super) struct Entry {
     version: StreamVersion,
     position: GlobalPosition,
     r#type: String,
@@ -40,7 +40,7 @@ pub(crate) struct Entry {
     recorded_at: String,
 }
 
-pub(crate) async fn history(
+pub(super) async fn history(
     app: App,
     id: Path<String>,
     range: Query<Range>,
@@ -63,9 +63,9 @@ pub(crate) async fn history(
     Ok(Json(HistoryPage { events, next }))
 }
 
-pub(crate) type Envelope = EventEnvelope<AccountEvent>;
+pub(super) type Envelope = EventEnvelope<AccountEvent>;
 
-pub(crate) async fn read(
+pub(super) async fn read(
     app: &App,
     id: &str,
     after: StreamVersion,
@@ -75,7 +75,7 @@ pub(crate) async fn read(
 }
 
 impl Entry {
-    pub(crate) fn of(envelope: &Envelope) -> Result<Self, Problem> {
+    pub(super) fn of(envelope: &Envelope) -> Result<Self, Problem> {
         let data = RawValue::from_string(envelope.payload.clone());
         let recorded_at = envelope.recorded_at.format(&Rfc3339);
         Ok(Self {

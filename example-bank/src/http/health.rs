@@ -4,15 +4,15 @@ use actix_web::web::Json;
 use actum::web::Problem;
 use serde_json::{Value, json};
 
-use crate::http::App;
+use super::App;
 
 /// The process runs and answers.
-pub(crate) async fn live() -> Json<Value> {
+pub(super) async fn live() -> Json<Value> {
     Json(json!({ "status": "live" }))
 }
 
 /// Every read model has caught up with the log as it was at start, and nobody is stopping it.
-pub(crate) async fn ready(app: App) -> Result<Json<Value>, Problem> {
+pub(super) async fn ready(app: App) -> Result<Json<Value>, Problem> {
     let readiness = app.readiness();
     if readiness.ready {
         return Ok(Json(json!({ "status": "ready" })));

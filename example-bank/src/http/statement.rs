@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use time::format_description::well_known::{Iso8601, Rfc3339};
 use time::{Date, OffsetDateTime};
 
+use super::App;
 use crate::account::{Account, Refusal};
-use crate::http::App;
 use crate::statement::{Booking, Period, Statement};
 
 const DEFAULT_LIMIT: usize = 50;
@@ -19,7 +19,7 @@ const MAX_LIMIT: usize = 500;
 /// what reflects the log up to a position.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Asked {
+pub(super) struct Asked {
     from: Option<String>,
     to: Option<String>,
     limit: Option<usize>,
@@ -30,7 +30,7 @@ pub(crate) struct Asked {
 }
 
 #[derive(Serialize)]
-pub(crate) struct StatementPage {
+pub(super) struct StatementPage {
     id: String,
     bookings: Vec<Booking>,
     /// The booking to continue after; `null` when this page reaches the end of the period.
@@ -39,7 +39,7 @@ pub(crate) struct StatementPage {
     position: GlobalPosition,
 }
 
-pub(crate) async fn statement(
+pub(super) async fn statement(
     app: App,
     id: Path<String>,
     asked: Query<Asked>,

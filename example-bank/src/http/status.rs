@@ -3,9 +3,9 @@
 use actix_web::web::Json;
 use actum::Status;
 
-use crate::http::App;
+use super::App;
 
 /// Answered also when the database is not there: then the log's trouble says so.
-pub(crate) async fn status(app: App) -> Json<Status> {
+pub(super) async fn status(app: App) -> Json<Status> {
     Json(app.status().await)
 }

@@ -1,0 +1,139 @@
+//! The routes of an application, each with the policy it declares: no route without one.
+//!
+//! [`Routes`] is a table that can be read back, so that who enforces policies, the document that
+//! describes the API and the tests all speak of the same routes. What a policy is and how it is
+//! enforced is the application's own.
+
+use std::sync::Arc;
+
+use actix_web::http::Method;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{FromRequest, Handler, Resource, Responder};
+
+use crate::web::Problem;
+
+/// Makes a route of a resource, in each worker anew.
+type Register = Arc<dyn Fn(Resource) -> Resource + Send + Sync>;
+
+/// A table of routes with policies of type `P`.
+#[derive(Clone)]
+pub struct Routes<P> {
+    routes: Vec<Route<P>>,
+}
+
+#[derive(Clone)]
+struct Route<P> {
+    method: Method,
+    path: &'static str,
+    policy: P,
+    register: Register,
+}
+
+impl<P> Default for Routes<P> {
+    fn default() -> Self {
+        Self { routes: Vec::new() }
+    }
+}
+
+impl<P> Routes<P> {
+    /// Answers `GET` and, without the body, `HEAD`.
+    #[must_use]
+    pub fn get<F, Args>(self, path: &'static str, policy: P, handler: F) -> Self
+    where
+        P: Clone,
+        F: Handler<Args> + Send + Sync,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        let also = handler.clone();
+        self.route(Method::GET, path, policy.clone(), handler).route(
+            Method::HEAD,
+            path,
+            policy,
+            also,
+        )
+    }
+
+    /// Answers `POST`.
+    #[must_use]
+    pub fn post<F, Args>(self, path: &'static str, policy: P, handler: F) -> Self
+    where
+        F: Handler<Args> + Send + Sync,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.route(Method::POST, path, policy, handler)
+    }
+
+    /// Answers `PUT`.
+    #[must_use]
+    pub fn put<F, Args>(self, path: &'static str, policy: P, handler: F) -> Self
+    where
+        F: Handler<Args> + Send + Sync,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.route(Method::PUT, path, policy, handler)
+    }
+
+    /// Answers this method.
+    #[must_use]
+    pub fn route<F, Args>(
+        mut self,
+        method: Method,
+        path: &'static str,
+        policy: P,
+        handler: F,
+    ) -> Self
+    where
+        F: Handler<Args> + Send + Sync,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        let answered = method.clone();
+        let register: Register = Arc::new(move |resource| {
+            resource.route(web::method(answered.clone()).to(handler.clone()))
+        });
+        self.routes.push(Route { method, path, policy, register });
+        self
+    }
+
+    /// The policy of the route, if there is one.
+    pub fn policy(&self, method: &Method, path: &str) -> Option<&P> {
+        let mut routes = self.routes.iter();
+        routes
+            .find(|route| route.method == *method && route.path == path)
+            .map(|route| &route.policy)
+    }
+
+    /// All of them, in the order in which they were added.
+    pub fn list(&self) -> impl Iterator<Item = (&Method, &'static str, &P)> {
+        self.routes.iter().map(|route| (&route.method, route.path, &route.policy))
+    }
+
+    /// Serves them; another method on one of the paths is answered with a [`Problem`].
+    pub fn configure(&self, config: &mut ServiceConfig) {
+        let mut paths: Vec<&'static str> = Vec::new();
+        for route in &self.routes {
+            if !paths.contains(&route.path) {
+                paths.push(route.path);
+            }
+        }
+        for path in paths {
+            let routes: Vec<&Route<P>> = self.routes.iter().filter(|r| r.path == path).collect();
+            let methods: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
+            let allowed = methods.join(", ");
+            let resource =
+                routes.iter().fold(web::resource(path), |to, route| (route.register)(to));
+            config.service(resource.default_service(web::to(move || {
+                let problem = method_not_allowed(&allowed);
+                async { problem }
+            })));
+        }
+    }
+}
+
+fn method_not_allowed(allowed: &str) -> Problem {
+    let detail = format!("allowed here: {allowed}");
+    Problem::new(405, "method_not_allowed", detail).allow(allowed)
+}
