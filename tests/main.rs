@@ -18,6 +18,7 @@ mod disk;
 mod document_keys;
 mod faults;
 mod http;
+mod later;
 mod live;
 mod metrics;
 mod oracle;

@@ -27,7 +27,7 @@ use uuid::Uuid;
 pub(crate) use self::handle::ProjectorHandle;
 use self::partition::{Partition, Renewals};
 pub(crate) use self::served::{RowVersions, ServedProjection};
-use self::standing::Standings;
+pub(crate) use self::standing::Standings;
 use crate::checkpoint::PartitionId;
 use crate::document::Store;
 use crate::error::{StartError, StoreError};

@@ -26,7 +26,7 @@ pub use input::{MAX_BODY_BYTES, strict_input};
 pub use object::{NoBody, Object};
 pub use principal::Principal;
 pub use problem::Problem;
-pub use refusal::RefusalCode;
+pub use crate::refusal::RefusalCode;
 pub use resume::ResumeAfter;
 pub use routes::Routes;
 pub use sse::{ServerSentEvents, SseConfig, SseMessage};
