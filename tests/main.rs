@@ -21,6 +21,7 @@ mod http;
 mod later;
 mod live;
 mod metrics;
+mod operators;
 mod oracle;
 mod overload;
 mod parking;
