@@ -155,7 +155,9 @@ async fn what_was_accepted_is_carried_out_by_the_next_start(place: Place) {
     for round in 0..5_u64 {
         let app = place.start().await;
         for n in 0..20 {
-            ids.push(later(&app, &format!("{}", n % 3), Ask::Add(1), &format!("{round}-{n}")).await);
+            ids.push(
+                later(&app, &format!("{}", n % 3), Ask::Add(1), &format!("{round}-{n}")).await,
+            );
         }
         tokio::time::sleep(Duration::from_millis(round * 7)).await;
         if round % 2 == 0 {
@@ -178,14 +180,11 @@ async fn what_was_accepted_is_carried_out_by_the_next_start(place: Place) {
 async fn its_history_can_be_followed_to_its_end(place: Place) {
     let app = place.start().await;
     let id = later(&app, "a", Ask::Add(1), "k").await;
-    let mut events =
-        app.follow::<AcceptedCommand>(&id.to_string(), StreamVersion::ZERO).unwrap();
+    let mut events = app.follow::<AcceptedCommand>(&id.to_string(), StreamVersion::ZERO).unwrap();
     let first = events.next().await.unwrap().unwrap();
     assert!(matches!(first.event, CommandEvent::Accepted(_)), "{first:?}");
     let second = events.next().await.unwrap().unwrap();
-    let CommandEvent::Committed { version, position } = second.event else {
-        panic!("{second:?}")
-    };
+    let CommandEvent::Committed { version, position } = second.event else { panic!("{second:?}") };
     assert_eq!(version, StreamVersion(1));
     assert!(position > GlobalPosition::ZERO && position < second.position);
     app.shutdown().await;

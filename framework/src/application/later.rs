@@ -15,7 +15,7 @@ use crate::aggregate::Aggregate;
 use crate::command::{CommandKey, CommandOptions};
 use crate::error::{CommandError, ReadError, StartError};
 use crate::later::{
-    self, AcceptedCommand, Acceptance, CarriesOut, Change, CommandStatus, Executor, Key,
+    self, Acceptance, AcceptedCommand, CarriesOut, Change, CommandStatus, Executor, Key,
     NotAccepted,
 };
 use crate::refusal::RefusalCode;
@@ -101,8 +101,7 @@ impl Application {
     /// [`ReadError`]; `NotFound` if nothing was accepted under this id.
     pub async fn command(&self, id: &str) -> Result<CommandStatus, ReadError> {
         let events = self.history::<AcceptedCommand>(id, StreamVersion::ZERO, MOST_EVENTS).await?;
-        let not_found =
-            || ReadError::NotFound { model: AcceptedCommand::TYPE, key: id.to_owned() };
+        let not_found = || ReadError::NotFound { model: AcceptedCommand::TYPE, key: id.to_owned() };
         CommandStatus::of(&events).ok_or_else(not_found)
     }
 }

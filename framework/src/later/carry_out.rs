@@ -31,8 +31,12 @@ pub(crate) enum Carried {
 /// Carries out stored commands of one aggregate type.
 #[async_trait]
 pub(crate) trait CarryOut: Send + Sync {
-    async fn carry_out(&self, stream: StreamId, command: &Value, options: CommandOptions)
-    -> Carried;
+    async fn carry_out(
+        &self,
+        stream: StreamId,
+        command: &Value,
+        options: CommandOptions,
+    ) -> Carried;
 }
 
 /// Of the aggregate `A`.

@@ -39,7 +39,8 @@ impl Reaction for Executor {
             "Accepted" => {
                 // One that cannot be decoded is a lane of its own: `work` tells.
                 let acceptance = acceptance(event);
-                let lane = acceptance.map(|it| format!("{}-{}", it.aggregate_type, it.aggregate_id));
+                let lane =
+                    acceptance.map(|it| format!("{}-{}", it.aggregate_type, it.aggregate_id));
                 Meaning::Opens { lane: lane.unwrap_or_else(|_| event.stream.id().to_owned()) }
             }
             "Committed" | "Refused" | "Failed" => Meaning::Closes,

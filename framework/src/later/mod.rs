@@ -15,8 +15,8 @@ mod reaction;
 mod status;
 mod term;
 
-pub use accepted::{AcceptedCommand, CommandEvent};
 pub(crate) use accepted::{Acceptance, Change, Key, NotAccepted};
+pub use accepted::{AcceptedCommand, CommandEvent};
 pub(crate) use carry_out::{CarriesOut, CarryOut};
 pub(crate) use executor::Executor;
 pub(crate) use owner::{Start, start};

@@ -78,7 +78,7 @@ pub(crate) async fn start<R: Reaction>(
     let checkpoint = start.store.load_checkpoint(&id).await?;
     let position = verify(&*start.store, &id.to_string(), checkpoint).await?;
     // Nobody reads from it, so nobody waits for it to catch up.
-    let standings = Arc::new(Standings::new(&[id.clone()], GlobalPosition::ZERO));
+    let standings = Arc::new(Standings::new(std::slice::from_ref(&id), GlobalPosition::ZERO));
     standings.saved(0, position);
     let looks = AssignmentSettings { every: LOOK_EVERY, lasts: LEASE_FOR };
     let (store, tail) = (Arc::clone(&start.store), start.tail.clone());

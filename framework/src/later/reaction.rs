@@ -26,7 +26,9 @@ pub(crate) trait Reaction: Send + Sync + 'static {
 pub(crate) enum Meaning {
     Nothing,
     /// There is something to do, after what is open in the same lane.
-    Opens { lane: String },
+    Opens {
+        lane: String,
+    },
     /// There is nothing more to do.
     Closes,
 }

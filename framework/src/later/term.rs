@@ -101,9 +101,7 @@ impl<'a, R: Reaction> Term<'a, R> {
                 tracing::warn!(error = %fault, "another owner goes on");
                 End::Lost
             }
-            Err(fault) => {
-                End::Halted { position: self.reached.next(), reason: fault.to_string() }
-            }
+            Err(fault) => End::Halted { position: self.reached.next(), reason: fault.to_string() },
         }
     }
 
@@ -180,8 +178,7 @@ impl<'a, R: Reaction> Term<'a, R> {
     fn take_in(&mut self, page: &Page) {
         let now = Instant::now();
         let followed = page.events.iter().filter(|event| {
-            event.position > self.reached
-                && self.owner.filter.admits(event.stream.aggregate_type())
+            event.position > self.reached && self.owner.filter.admits(event.stream.aggregate_type())
         });
         for event in followed {
             let id = event.stream.id();

@@ -20,6 +20,7 @@ mod resume;
 mod routes;
 mod sse;
 
+pub use crate::refusal::RefusalCode;
 pub use answer::CommandAnswer;
 pub use freshness::{DocumentAnswer, Freshness, POSITION_HEADER};
 pub use idempotency_key::IdempotencyKey;
@@ -27,7 +28,6 @@ pub use input::{MAX_BODY_BYTES, strict_input};
 pub use object::{NoBody, Object};
 pub use principal::Principal;
 pub use problem::Problem;
-pub use crate::refusal::RefusalCode;
 pub use resume::ResumeAfter;
 pub use routes::Routes;
 pub use sse::{ServerSentEvents, SseConfig, SseMessage};
