@@ -12,6 +12,7 @@ mod command_headers;
 mod freshness;
 mod input;
 mod object;
+mod operation;
 mod precondition;
 mod principal;
 mod problem;
