@@ -17,7 +17,7 @@ use crate::aggregate::Aggregate;
 use crate::command::{CommandOptions, Committed};
 use crate::error::CommandError;
 use crate::refusal::RefusalCode;
-use crate::stream::{ExpectedVersion, StreamId};
+use crate::stream::StreamId;
 
 /// What became of a command.
 #[derive(Debug, PartialEq)]
@@ -62,7 +62,6 @@ where
         command: &Value,
         options: CommandOptions,
     ) -> Carried {
-        let expected = options.expected;
         let command = match A::Command::deserialize(command) {
             Ok(command) => command,
             Err(error) => {
@@ -70,15 +69,12 @@ where
                 return failed("it cannot be read by this release of the program");
             }
         };
-        concluded(self.router.execute(stream, command, options).await, expected)
+        concluded(self.router.execute(stream, command, options).await)
     }
 }
 
 /// What an answer means for whoever asks later.
-fn concluded<E: RefusalCode>(
-    answer: Result<Committed, CommandError<E>>,
-    expected: ExpectedVersion,
-) -> Carried {
+fn concluded<E: RefusalCode>(answer: Result<Committed, CommandError<E>>) -> Carried {
     let error = match answer {
         Ok(Committed { version, position, .. }) => {
             return Carried::Concluded(CommandEvent::Committed { version, position });
@@ -87,13 +83,14 @@ fn concluded<E: RefusalCode>(
     };
     match &error {
         CommandError::Refused(refusal) => refused(refusal.code(), refusal.to_string()),
-        // Others kept being faster.
-        CommandError::Conflict { .. } if expected == ExpectedVersion::Any => Carried::NotYet,
-        CommandError::Conflict { .. } => refused("conflict", error.to_string()),
+        CommandError::NotExpected { .. } => refused("precondition_failed", error.to_string()),
         CommandError::KeyReused { .. } => {
             refused("idempotency_key_reused", "the key was used before for another request")
         }
-        CommandError::Overloaded(_)
+        // Others kept being faster, or its client sends it at this moment as well.
+        CommandError::Conflict { .. }
+        | CommandError::StillRunning
+        | CommandError::Overloaded(_)
         | CommandError::Unavailable(_)
         | CommandError::Unknown
         | CommandError::Stopping => Carried::NotYet,
