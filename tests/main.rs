@@ -35,3 +35,4 @@ mod status;
 mod tidy;
 mod versions;
 mod watched;
+mod webhook;
