@@ -65,7 +65,7 @@ mod tests {
         let text = secret.reveal();
         assert_eq!(text.parse::<Secret>().unwrap().reveal(), text);
         assert_ne!(Secret::generate().unwrap().reveal(), text);
-        assert_eq!(format!("{secret:?} {:#?}", [secret.clone()]).matches("Secret(…)").count(), 2);
+        assert_eq!(format!("{secret:?} {:#?}", Some(&secret)).matches("Secret(…)").count(), 2);
     }
 
     #[test]
