@@ -15,6 +15,7 @@ use crate::http::Client;
 pub struct Bank {
     child: Child,
     address: String,
+    operators: String,
 }
 
 impl Bank {
@@ -35,10 +36,12 @@ impl Bank {
         let command = command.envs(environment.iter().copied()).env("RUST_LOG", "error");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines
-            .find_map(|line| line.ok()?.strip_prefix("listening on http://").map(str::to_owned));
-        match address {
-            Some(address) => Some(Self { child, address }),
+        let mut told = |beginning: &str| {
+            lines.find_map(|line| line.ok()?.strip_prefix(beginning).map(str::to_owned))
+        };
+        let addresses = told("listening on http://").zip(told("operators on http://"));
+        match addresses {
+            Some((address, operators)) => Some(Self { child, address, operators }),
             None => {
                 child.wait().unwrap();
                 None
@@ -54,6 +57,11 @@ impl Bank {
     /// A connection to it.
     pub fn client(&self) -> Client {
         Client::connect(&self.address).unwrap()
+    }
+
+    /// A connection to its operators' address.
+    pub fn operator(&self) -> Client {
+        Client::connect(&self.operators).unwrap()
     }
 
     /// Its process id.

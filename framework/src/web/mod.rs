@@ -12,6 +12,7 @@ mod freshness;
 mod idempotency_key;
 mod input;
 mod object;
+mod operation;
 mod principal;
 mod problem;
 mod refusal;

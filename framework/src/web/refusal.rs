@@ -27,7 +27,7 @@ impl Problem {
         Self::new(503, code, detail).retry_after(RETRY_AFTER_S)
     }
 
-    fn of_store(error: &StoreError) -> Self {
+    pub(super) fn of_store(error: &StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => {
                 tracing::warn!(%error, "a request was turned away");
