@@ -153,7 +153,7 @@ fn events_of_several_aggregates_become_rows_in_the_order_given() {
 }
 
 #[tokio::test]
-async fn it_can_be_asked_with_queries_of_ones_own_also_in_an_async_test() {
+async fn queries_of_ones_own_are_asked_also_in_an_async_test() {
     let sum = async |db: &mut SqlConnection<'_>, id: &str| -> Result<i64, BoxError> {
         let rows = db.rows("SELECT sum FROM sums WHERE id = $1", &[id.into()]).await?;
         Ok(rows.first().ok_or("no such sum")?.get(0)?)
