@@ -4,11 +4,13 @@
 //! `account.rs`, and how errors look on the wire in `actum::web`.
 
 mod commands;
+mod docs;
 mod documents;
 mod events;
 mod health;
 mod history;
 pub(crate) mod metrics;
+pub(crate) mod openapi;
 mod policy;
 mod statement;
 mod status;
@@ -18,6 +20,7 @@ use actum::web::{Problem, RefusalCode, Routes, strict_input};
 use actum::{Application, ReadError};
 
 use crate::account::Refusal;
+pub use openapi::document;
 pub use policy::Policy;
 
 /// All routes of the bank.
@@ -26,7 +29,7 @@ pub fn table() -> Routes<Policy> {
     Routes::default()
         .post("/accounts", Write, commands::open)
         // Where the `Location` of a new account leads.
-        .get("/accounts/{id}", Read, documents::balance)
+        .get("/accounts/{id}", Read, documents::account)
         .post("/accounts/{id}/credit", Write, commands::credit)
         .post("/accounts/{id}/withdraw", Write, commands::withdraw)
         .post("/accounts/{id}/freeze", Write, commands::freeze)
@@ -41,6 +44,9 @@ pub fn table() -> Routes<Policy> {
         .get("/status", Operate, status::status)
         .get("/health/live", Public, health::live)
         .get("/health/ready", Public, health::ready)
+        .get("/openapi.json", Public, openapi::openapi)
+        .get("/docs", Public, docs::index)
+        .get("/docs/{file:.*}", Public, docs::file)
 }
 
 /// The bank's routes on this application, for `App::configure`.

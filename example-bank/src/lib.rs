@@ -14,7 +14,7 @@ pub mod statement;
 use actum::{Application, ApplicationBuilder, Store};
 
 pub use cli::run;
-pub use http::routes;
+pub use http::{Policy, document, routes, table};
 
 /// What the bank is made of, on this store; `.start()` runs it.
 pub fn application(store: impl Store) -> ApplicationBuilder {

@@ -4,34 +4,48 @@ use actix_web::web::{Json, Path};
 use actum::Application;
 use actum::web::{CommandAnswer, IdempotencyKey, NoBody, Object, Problem};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::App;
+use super::openapi::{AccountId, CommandHeaders, Committed, Nothing};
 use crate::account::{Account, AccountCommand};
 
 type Body<T> = Json<Object<T>>;
 type Answer = Result<CommandAnswer, Problem>;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Opening {
+    /// Made up if there is none.
+    #[schema(schema_with = super::openapi::made_up_id, required = false)]
     id: Option<String>,
+    /// Not blank, without control characters.
+    #[schema(schema_with = super::openapi::owner)]
     owner: String,
+    /// Such as `EUR`.
+    #[schema(pattern = "^[A-Z]{3}$")]
     currency: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Amount {
+    #[schema(schema_with = super::openapi::amount)]
     amount: i64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limit {
+    #[schema(schema_with = super::openapi::limit)]
     limit: i64,
 }
 
+/// Opens an account.
+#[utoipa::path(post, path = "/accounts", tag = "accounts", params(CommandHeaders),
+    request_body = Opening, responses((status = 201, description = "Opened", body = Committed,
+    headers(("Location" = String, description = "Where the account is.")))))]
 pub(super) async fn open(app: App, key: IdempotencyKey, opening: Body<Opening>) -> Answer {
     let options = key.options(&opening)?;
     let Opening { id, owner, currency } = opening.into_inner().0;
@@ -53,6 +67,9 @@ fn new_id(key: &IdempotencyKey) -> String {
     id.to_string()
 }
 
+/// Puts money in.
+#[utoipa::path(post, path = "/accounts/{id}/credit", tag = "accounts", params(AccountId, CommandHeaders),
+    request_body = Amount, responses((status = 200, description = "Done", body = Committed)))]
 pub(super) async fn credit(
     app: App,
     id: Path<String>,
@@ -63,6 +80,9 @@ pub(super) async fn credit(
     carry_out(&app, id, command, &key, &body.0).await
 }
 
+/// Takes money out: first what is there, then what the credit limit allows.
+#[utoipa::path(post, path = "/accounts/{id}/withdraw", tag = "accounts", params(AccountId, CommandHeaders),
+    request_body = Amount, responses((status = 200, description = "Done", body = Committed)))]
 pub(super) async fn withdraw(
     app: App,
     id: Path<String>,
@@ -73,6 +93,9 @@ pub(super) async fn withdraw(
     carry_out(&app, id, command, &key, &body.0).await
 }
 
+/// Allows the balance to go down to `-limit`.
+#[utoipa::path(put, path = "/accounts/{id}/credit-limit", tag = "accounts", params(AccountId, CommandHeaders),
+    request_body = Limit, responses((status = 200, description = "Done", body = Committed)))]
 pub(super) async fn grant_credit_limit(
     app: App,
     id: Path<String>,
@@ -83,14 +106,23 @@ pub(super) async fn grant_credit_limit(
     carry_out(&app, id, command, &key, &body.0).await
 }
 
+/// Lets no money out until it is unfrozen.
+#[utoipa::path(post, path = "/accounts/{id}/freeze", tag = "accounts", params(AccountId, CommandHeaders),
+    request_body = Nothing, responses((status = 200, description = "Done", body = Committed)))]
 pub(super) async fn freeze(app: App, id: Path<String>, key: IdempotencyKey, _: NoBody) -> Answer {
     carry_out(&app, id, AccountCommand::Freeze, &key, &()).await
 }
 
+/// Lets money out again.
+#[utoipa::path(post, path = "/accounts/{id}/unfreeze", tag = "accounts", params(AccountId, CommandHeaders),
+    request_body = Nothing, responses((status = 200, description = "Done", body = Committed)))]
 pub(super) async fn unfreeze(app: App, id: Path<String>, key: IdempotencyKey, _: NoBody) -> Answer {
     carry_out(&app, id, AccountCommand::Unfreeze, &key, &()).await
 }
 
+/// Ends the account; its balance must be zero.
+#[utoipa::path(post, path = "/accounts/{id}/close", tag = "accounts", params(AccountId, CommandHeaders),
+    request_body = Nothing, responses((status = 200, description = "Done", body = Committed)))]
 pub(super) async fn close(app: App, id: Path<String>, key: IdempotencyKey, _: NoBody) -> Answer {
     carry_out(&app, id, AccountCommand::Close, &key, &()).await
 }
