@@ -4,10 +4,10 @@
 //! can go wrong is the same for all commands and for all reads, so it is added here, by the table of
 //! routes: no handler can forget it.
 
+mod answers;
 mod links;
 mod parameters;
 mod problems;
-mod schemas;
 mod values;
 
 use actix_web::http::Method;
@@ -15,11 +15,11 @@ use actix_web::web::Json;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{Components, OpenApi};
 
-use super::{Policy, commands, documents, events, health, history, statement, status, table};
-pub(super) use parameters::{AccountId, AsFreshAs, CommandHeaders, ResumeHeaders, ResumeQuery};
-pub(super) use schemas::{Committed, Nothing, Read};
+use super::{Policy, commands, documents, events, health, history, statement, table};
+pub(super) use answers::{Done, Nothing, Opened, Read};
+pub(super) use parameters::{AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery};
 pub(crate) use values::{
-    account_status, amount, id, limit, made_up_id, moment, owner, position, version,
+    account_status, amount, currency, limit, made_up_id, moment, owner, position, version,
 };
 
 /// What is read from the attributes of the handlers.
@@ -30,6 +30,7 @@ pub(crate) use values::{
         description = "Accounts, balances and credit limits. Amounts are \
         integers in the currency's minor unit, such as cents."
     ),
+    components(schemas(answers::Committed)),
     paths(
         commands::open,
         commands::credit,
@@ -44,7 +45,6 @@ pub(crate) use values::{
         history::history,
         statement::statement,
         events::events,
-        status::status,
         health::live,
         health::ready,
         openapi,
@@ -66,12 +66,11 @@ pub fn document() -> OpenApi {
         let operation = document.paths.paths.get_mut(path).and_then(|item| of(item, method));
         let Some(operation) = operation else { continue };
         problems::add(operation, path, *policy);
-        links::add(operation);
-        schemas::allow_no_body(operation);
+        answers::allow_no_body(operation);
     }
     let components = document.components.get_or_insert_with(Components::new);
     problems::describe(components);
-    schemas::close_all(components);
+    answers::close_all(components);
     document
 }
 

@@ -2,13 +2,15 @@
 
 use utoipa::IntoParams;
 
+use super::values;
+
 /// The account in the path.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "it describes a part of the path")]
 pub struct AccountId {
     /// The account's id.
-    #[param(schema_with = super::id)]
+    #[param(schema_with = values::id)]
     id: String,
 }
 
@@ -16,11 +18,19 @@ pub struct AccountId {
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "it describes headers")]
-pub struct CommandHeaders {
-    /// The client's name for this request. Sent again with the same key, it is answered as the first
-    /// time and not done again.
-    #[param(rename = "Idempotency-Key", schema_with = super::values::key, required = false)]
+pub struct InItsHeaders {
+    #[param(rename = "Idempotency-Key", schema_with = values::key, required = false)]
     idempotency_key: String,
+    #[param(rename = "If-Match", schema_with = values::if_match, required = false)]
+    if_match: String,
+    #[param(rename = "If-None-Match", schema_with = values::if_none_match, required = false)]
+    if_none_match: String,
+    #[param(rename = "X-Correlation-Id", schema_with = values::correlation_id, required = false)]
+    correlation_id: String,
+    #[param(schema_with = values::trace_context, required = false)]
+    traceparent: String,
+    #[param(schema_with = values::trace_context, required = false)]
+    tracestate: String,
 }
 
 /// How fresh an answer must be.
@@ -29,10 +39,10 @@ pub struct CommandHeaders {
 #[expect(dead_code, reason = "it describes a query")]
 pub struct AsFreshAs {
     /// Answer only what reflects the log up to this position, such as a command answered it.
-    #[param(schema_with = super::values::position)]
+    #[param(schema_with = values::position)]
     after: Option<u64>,
     /// Wait for it no longer than so many milliseconds; the bank itself waits for 5 seconds.
-    #[param(schema_with = super::values::wait)]
+    #[param(schema_with = values::wait)]
     within: Option<u64>,
 }
 
@@ -41,7 +51,7 @@ pub struct AsFreshAs {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it describes a query")]
 pub struct ResumeQuery {
-    #[param(schema_with = super::version)]
+    #[param(schema_with = values::version)]
     after: Option<u64>,
 }
 
@@ -50,6 +60,6 @@ pub struct ResumeQuery {
 #[into_params(parameter_in = Header)]
 #[expect(dead_code, reason = "it describes a header")]
 pub struct ResumeHeaders {
-    #[param(rename = "Last-Event-ID", schema_with = super::version)]
+    #[param(rename = "Last-Event-ID", schema_with = values::version)]
     last_event_id: Option<u64>,
 }

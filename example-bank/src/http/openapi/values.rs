@@ -1,6 +1,7 @@
 //! What single values look like, exactly as they are checked where they are used.
 
-use actum::{MAX_COMMAND_ID_BYTES, MAX_ID_BYTES};
+use actum::MAX_ID_BYTES;
+use actum::web::MAX_IDEMPOTENCY_KEY_BYTES;
 use utoipa::openapi::schema::{AnyOfBuilder, SchemaFormat, SchemaType};
 use utoipa::openapi::{KnownFormat, Object, ObjectBuilder, Schema, Type};
 
@@ -32,12 +33,46 @@ pub fn owner() -> Object {
     owner.max_length(Some(MAX_OWNER_CHARS)).description(Some(told)).build()
 }
 
+/// A currency, as the account takes it.
+pub fn currency() -> Object {
+    text().pattern(Some("^[A-Z]{3}$")).description(Some("Such as `EUR`.")).build()
+}
+
 /// A client's name for a request.
 pub fn key() -> Object {
-    let key = text().pattern(Some("^[!-~]([ -~]*[!-~])?$")).max_length(Some(MAX_COMMAND_ID_BYTES));
-    let told = "The client's name for this request: sent again with the same key, it is answered \
-                as the first time and not done again.";
-    key.description(Some(told)).build()
+    printable(
+        "The client's name for this request: sent again with the same key, it is answered as the \
+         first time and not done again.",
+    )
+}
+
+/// What the client calls all that belongs together.
+pub fn correlation_id() -> Object {
+    printable("The client's name for all that belongs together; it is kept beside the events.")
+}
+
+fn printable(told: &str) -> Object {
+    let text = text().pattern(Some("^[!-~]([ -~]*[!-~])?$")).description(Some(told));
+    text.min_length(Some(1)).max_length(Some(MAX_IDEMPOTENCY_KEY_BYTES)).build()
+}
+
+/// The version that a command expects.
+pub fn if_match() -> Object {
+    let told = "Do it only at this version of the account, an `ETag` as it was given; `*`: only if \
+                there is such an account. Not together with `If-None-Match`.";
+    text().pattern(Some(r#"^("[1-9][0-9]{0,18}"|\*)$"#)).description(Some(told)).build()
+}
+
+/// That a command expects no version.
+pub fn if_none_match() -> Object {
+    let told = "Do it only if there is no such account yet. Not together with `If-Match`.";
+    text().enum_values(Some(["*"])).description(Some(told)).build()
+}
+
+/// Where a request belongs in a trace.
+pub fn trace_context() -> Object {
+    let told = "W3C Trace Context, kept beside the events; ignored if it is not valid.";
+    text().description(Some(told)).build()
 }
 
 /// An amount of money.
