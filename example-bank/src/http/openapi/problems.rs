@@ -83,7 +83,12 @@ const COMMAND: &[Known] = &[
         &["precondition_failed"],
     ),
     known("BodyTooLarge", 413, "A body has at most 64 KiB", &["body_too_large"]),
-    known("NotJson", 415, "The body does not say that it is JSON", &["unsupported_media_type"]),
+    known(
+        "NotJson",
+        415,
+        "The body does not say that it is JSON, or is packed",
+        &["unsupported_media_type"],
+    ),
     known(
         "Refused",
         422,
