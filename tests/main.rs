@@ -7,6 +7,7 @@ mod bank_faults;
 mod bank_input;
 mod bank_program;
 mod bank_statement;
+mod certificate;
 mod chaos;
 mod child;
 mod competing;
