@@ -42,11 +42,6 @@ async fn on_sqlite() -> Bank {
     bank_with_account(store, directory).await
 }
 
-async fn on_postgresql() -> Bank {
-    let store = PostgresStore::open(&database().await.url()).await.unwrap();
-    bank_with_account(store, Directory::new()).await
-}
-
 /// Account 42 is as it was.
 async fn is_untouched(bank: &Application) {
     let balance = get(bank, "/accounts/42/balance?after=2").await.json();
@@ -137,7 +132,9 @@ macro_rules! on_both_databases {
             $(#[actix_web::test]
             #[ignore = "needs PostgreSQL: run scripts/test"]
             async fn $test() {
-                super::$test(super::on_postgresql().await).await;
+                let database = super::database().await;
+                let store = super::PostgresStore::open(&database.url()).await.unwrap();
+                super::$test(super::bank_with_account(store, super::Directory::new()).await).await;
             })*
         }
     };

@@ -44,9 +44,10 @@ pub(super) async fn refuse_packed_bodies(
     if !is_read && codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         let detail = "a body comes as it is, without a Content-Encoding";
         let problem = Problem::new(415, "unsupported_media_type", detail);
-        return Err(problem.header(header::ACCEPT_ENCODING, "identity").into());
+        let problem = problem.header(header::ACCEPT_ENCODING, "identity");
+        return Ok(request.error_response(problem).map_into_right_body());
     }
-    next.call(request).await
+    Ok(next.call(request).await?.map_into_left_body())
 }
 
 fn refuse_body(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
