@@ -80,7 +80,7 @@ fn call(chance: &mut Chance, versions: &[u64]) -> Vec<Append> {
         });
         let stream = StreamId::new("ledger", &stream.to_string()).unwrap();
         let chained = appends.last().is_some_and(|last| last.stream == stream) && chance.of(2);
-        appends.push(Append { stream, expected, events, command, chained });
+        appends.push(Append { stream, expected, events, command, claims: vec![], chained });
         if chance.of(6) {
             let again = appends[chance.below(appends.len() as u64) as usize].clone();
             appends.push(Append { chained: false, ..again });

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::claim::Claim;
 use crate::command::InvalidCommandId;
 use crate::stream::{GlobalPosition, InvalidStreamId, StreamId, StreamVersion};
 
@@ -77,6 +78,15 @@ pub enum CommandError<E> {
     KeyReused {
         /// The id.
         id: String,
+    },
+    /// Another aggregate holds what the command's events claim. Nothing was stored. Ask for
+    /// another value (409), and tell `holder` only to those who may know it.
+    #[error("{claim} is taken")]
+    Claimed {
+        /// What was to be taken.
+        claim: Claim,
+        /// The aggregate that holds it.
+        holder: StreamId,
     },
     /// Too much is queued. Nothing was stored. Retry after a pause (503).
     #[error("overloaded: {0}")]

@@ -126,6 +126,8 @@ fn decide_one<A: Aggregate>(
     if events.is_empty() && options.key.is_none() {
         return Err(Decision::Nothing);
     }
+    let claims = guarded(|| events.iter().flat_map(A::claims).collect());
+    let claims = claims.map_err(Decision::Panicked)?;
     let metadata = metadata(deciding, options)?;
     let mut written = Vec::with_capacity(events.len());
     for event in &events {
@@ -144,6 +146,7 @@ fn decide_one<A: Aggregate>(
         expected: ExpectedVersion::Exact(at),
         events: written,
         command: options.key.clone(),
+        claims,
         chained: false,
     };
     Ok((append, events))

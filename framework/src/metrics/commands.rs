@@ -10,12 +10,13 @@ use crate::error::CommandError;
 
 /// What can become of a command: the values of the label `outcome`. `replayed` was carried out
 /// before; of an `abandoned` one the caller left before the answer.
-pub const OUTCOMES: [&str; 13] = [
+pub const OUTCOMES: [&str; 14] = [
     "committed",
     "replayed",
     "refused",
     "conflict",
     "key_reused",
+    "claimed",
     "overloaded",
     "unavailable",
     "unknown",
@@ -90,6 +91,7 @@ fn outcome<E>(answer: &Result<Committed, CommandError<E>>) -> &'static str {
         Err(CommandError::Refused(_)) => "refused",
         Err(CommandError::Conflict { .. }) => "conflict",
         Err(CommandError::KeyReused { .. }) => "key_reused",
+        Err(CommandError::Claimed { .. }) => "claimed",
         Err(CommandError::Overloaded(_)) => "overloaded",
         Err(CommandError::Unavailable(_)) => "unavailable",
         Err(CommandError::Unknown) => "unknown",

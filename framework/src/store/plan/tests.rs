@@ -27,7 +27,7 @@ fn event(id: u128) -> NewEvent {
 /// An append of the events with these ids.
 fn append(id: &str, expected: ExpectedVersion, events: std::ops::Range<u128>) -> Append {
     let events = events.map(event).collect();
-    Append { stream: stream(id), expected, events, command: None, chained: false }
+    Append { stream: stream(id), expected, events, command: None, claims: vec![], chained: false }
 }
 
 fn key(id: &str, request: &str) -> CommandKey {

@@ -153,7 +153,7 @@ impl PostgresWriter {
                 }
             }
             let assumed = Assumed::of(&appends, &found);
-            let planned = plan(&appends, assumed.current(&found));
+            let planned = plan(&appends, assumed.current(&appends, &found));
             let care = Care {
                 find_events: again || planned.has_conflicts(&appends),
                 all_or_none: Assumed::is_one(&planned, &found, &appends),
