@@ -103,7 +103,7 @@ CREATE FUNCTION actum.append(
     OUT known_positions bigint[],
     OUT stored_ids uuid[], OUT stored_types text[], OUT stored_streams text[],
     OUT stored_versions bigint[], OUT stored_positions bigint[],
-    OUT other_kinds text[], OUT other_values text[], OUT other_types text[], OUT other_ids text[]
+    OUT claimed_kinds text[], OUT claimed_values text[], OUT claimed_types text[], OUT claimed_ids text[]
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -158,12 +158,13 @@ BEGIN
 
     IF cardinality(claim_kinds) > 0 THEN
         SELECT array_agg(asked.kind), array_agg(asked.value), array_agg(c.stream_type),
-               array_agg(c.stream_id), array_agg(asked.stream)
-        INTO other_kinds, other_values, other_types, other_ids, contested
+               array_agg(c.stream_id), array_agg(asked.stream) FILTER (
+                   WHERE (c.stream_type, c.stream_id)
+                   IS DISTINCT FROM (asked.holder_type, asked.holder_id))
+        INTO claimed_kinds, claimed_values, claimed_types, claimed_ids, contested
         FROM unnest(claim_streams, claim_kinds, claim_values, claim_holder_types, claim_holder_ids)
              AS asked (stream, kind, value, holder_type, holder_id)
-        LEFT JOIN actum.claims AS c ON c.kind = asked.kind AND c.value = asked.value
-        WHERE (c.stream_type, c.stream_id) IS DISTINCT FROM (asked.holder_type, asked.holder_id);
+        LEFT JOIN actum.claims AS c ON c.kind = asked.kind AND c.value = asked.value;
         FOREACH stream IN ARRAY coalesce(contested, '{}') LOOP
             held[stream] := false;
         END LOOP;

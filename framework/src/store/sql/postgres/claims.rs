@@ -1,7 +1,7 @@
 //! Claims in a call of `actum.append`: what is assumed of them, and what was found instead.
 //!
 //! Who holds a claim is assumed like a stream's version. A stream whose appends counted on a claim
-//! that another holds does not hold, and is planned again on what was found.
+//! that another holds is not stored, and is planned again on what was found.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -46,8 +46,8 @@ pub(super) fn assumed(appends: &[Append], found: &Holders) -> Holders {
     assumed
 }
 
-/// Every claim that a stored append names, and those that an append was refused for on nothing but
-/// an assumption.
+/// Every claim that a stored append names, or one that is refused for a claim; of those only what the
+/// server has not told before.
 pub(super) fn asked<'a>(
     appends: &'a [Append],
     assumed: &Assumed<'a>,
@@ -65,15 +65,33 @@ pub(super) fn asked<'a>(
             asked.becomes = Some(holder.map_or(0, |_| rank(touched.position)));
         }
     }
-    for (append, outcome) in appends.iter().zip(&planned.outcomes) {
-        if let AppendOutcome::NotCommitted(NotCommitted::Claimed { claim, holder }) = outcome
-            && !found.contains_key(&claim.name)
-        {
-            let (name, holder, place) = (&claim.name, Some(holder), place(&append.stream));
+    for (append, name) in refused(appends, planned) {
+        if !found.contains_key(name) {
+            // No stored append names it, or it is there: so it is as it was assumed.
+            let holder = planned.after.claims.get(name).and_then(Option::as_ref);
+            let place = place(&append.stream);
             asked.entry(name).or_insert(Asked { name, holder, place, becomes: None });
         }
     }
     asked.into_values().collect()
+}
+
+/// Whether the server has told of all that decides which claim an append is refused for.
+pub(super) fn are_known(appends: &[Append], planned: &Plan<'_>, found: &Holders) -> bool {
+    refused(appends, planned).all(|(_, name)| found.contains_key(name))
+}
+
+/// The claims of the appends that are refused for one of them.
+fn refused<'a>(
+    appends: &'a [Append],
+    planned: &'a Plan<'_>,
+) -> impl Iterator<Item = (&'a Append, &'a ClaimName)> {
+    let is_claimed =
+        |outcome: &_| matches!(outcome, AppendOutcome::NotCommitted(NotCommitted::Claimed { .. }));
+    let outcomes = appends.iter().zip(&planned.outcomes);
+    let refused =
+        outcomes.filter(move |(_, outcome)| is_claimed(outcome)).map(|(append, _)| append);
+    refused.flat_map(|append| append.claims.iter().map(move |claim| (append, &claim.name)))
 }
 
 /// Whether appends to different streams name one claim: then one depends on the other, in the order
@@ -84,13 +102,13 @@ pub(super) fn are_shared(appends: &[Append]) -> bool {
     claims.any(|(name, stream)| *named.entry(name).or_insert(stream) != stream)
 }
 
-/// The claims that are not as assumed, and who holds them.
-pub(super) fn others(row: &PgRow) -> Result<Holders, sqlx::Error> {
-    let kinds: Option<Vec<String>> = row.try_get("other_kinds")?;
+/// Who holds what was asked for.
+pub(super) fn holders(row: &PgRow) -> Result<Holders, sqlx::Error> {
+    let kinds: Option<Vec<String>> = row.try_get("claimed_kinds")?;
     let Some(kinds) = kinds else { return Ok(Holders::new()) };
-    let values: Vec<String> = row.try_get("other_values")?;
-    let types: Vec<Option<String>> = row.try_get("other_types")?;
-    let ids: Vec<Option<String>> = row.try_get("other_ids")?;
+    let values: Vec<String> = row.try_get("claimed_values")?;
+    let types: Vec<Option<String>> = row.try_get("claimed_types")?;
+    let ids: Vec<Option<String>> = row.try_get("claimed_ids")?;
     let names = kinds.into_iter().zip(values);
     let holders = types.into_iter().zip(ids).map(|(stream_type, id)| stream(stream_type, id));
     names

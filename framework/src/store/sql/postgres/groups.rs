@@ -144,7 +144,7 @@ impl Answer {
         let stored = stored.collect();
         found.commands.extend(known_commands(row)?);
         found.stored.extend(stored_events(row)?);
-        found.claims.extend(claims::others(row)?);
+        found.claims.extend(claims::holders(row)?);
         let streams = assumed.streams.iter().map(|stream| (*stream).clone());
         let tips_of_all = streams.zip(tips.iter().copied()).zip(&held);
         found.tips.extend(tips_of_all.filter(|(_, held)| !**held).map(|(tip, _)| tip));
