@@ -32,6 +32,7 @@ const LAYERS: [&[&str]; 5] = [
         "lease",
         "settings",
         "status",
+        "refusal",
         "sources",
         "checkpoint",
         "parking",
@@ -41,7 +42,7 @@ const LAYERS: [&[&str]; 5] = [
         "sql",
     ],
     &["store", "publishers", "webhook"],
-    &["actor", "subscription", "projector", "versions", "live"],
+    &["actor", "subscription", "projector", "versions", "live", "later"],
     &["application", "web", "testing", "lib"],
 ];
 const STORES: usize = 2;
