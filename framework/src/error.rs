@@ -161,6 +161,7 @@ impl<E> CommandError<E> {
             Self::Conflict { stream, actual } => CommandError::Conflict { stream, actual },
             Self::StillRunning => CommandError::StillRunning,
             Self::KeyReused { id } => CommandError::KeyReused { id },
+            Self::Claimed { claim, holder } => CommandError::Claimed { claim, holder },
             Self::Overloaded(what) => CommandError::Overloaded(what),
             Self::Unavailable(error) => CommandError::Unavailable(error),
             Self::Unknown => CommandError::Unknown,
