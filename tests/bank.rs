@@ -10,6 +10,7 @@ use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::{App, rt};
 use actum::{Application, ApplicationBuilder, SqliteStore};
+use example_bank::Access;
 use serde_json::{Value, json};
 
 use crate::directory::Directory;
@@ -88,8 +89,15 @@ impl Answer {
     }
 }
 
+/// Sends it to a bank that is open to all.
 pub async fn send(bank: &Application, request: TestRequest) -> Answer {
-    let service = init_service(App::new().configure(example_bank::routes(bank.clone()))).await;
+    send_by(bank, &Access::dev(), request).await
+}
+
+/// Sends it to a bank that is open to whom `access` knows.
+pub async fn send_by(bank: &Application, access: &Access, request: TestRequest) -> Answer {
+    let routes = example_bank::routes(bank.clone(), access.clone());
+    let service = init_service(App::new().configure(routes)).await;
     let response = call_service(&service, request.to_request()).await;
     let (status, headers) = (response.status(), response.headers().clone());
     let text = String::from_utf8(read_body(response).await.to_vec()).unwrap();

@@ -6,10 +6,12 @@
 mod commands;
 mod documents;
 mod events;
+mod guard;
 mod health;
 mod history;
 pub(crate) mod metrics;
 mod policy;
+mod reading;
 mod statement;
 mod status;
 
@@ -17,6 +19,7 @@ use actix_web::web::{Data, ServiceConfig};
 use actum::web::{Problem, RefusalCode, Routes, strict_input};
 use actum::{Application, ReadError};
 
+use crate::access::Access;
 use crate::account::Refusal;
 pub use policy::Policy;
 
@@ -39,16 +42,17 @@ pub fn table() -> Routes<Policy> {
         .get("/accounts/{id}/statement", Read, statement::statement)
         .get("/accounts/{id}/events", Read, events::events)
         .get("/status", Operate, status::status)
+        .get("/metrics", Operate, metrics::metrics)
         .get("/health/live", Public, health::live)
         .get("/health/ready", Public, health::ready)
 }
 
-/// The bank's routes on this application, for `App::configure`.
-pub fn routes(app: Application) -> impl FnOnce(&mut ServiceConfig) + Clone {
+/// The bank's routes on this application, open to whom `access` knows; for `App::configure`.
+pub fn routes(app: Application, access: Access) -> impl FnOnce(&mut ServiceConfig) + Clone {
     let app = Data::new(app);
     move |config| {
         config.configure(strict_input).app_data(app);
-        table().configure(config);
+        config.service(guard::guarded(table(), access));
     }
 }
 
@@ -60,7 +64,11 @@ impl RefusalCode for Refusal {
     }
 
     fn status(&self) -> u16 {
-        if *self == Self::UnknownAccount { 404 } else { 422 }
+        match self {
+            Self::UnknownAccount => 404,
+            Self::NotForOthers => 403,
+            _ => 422,
+        }
     }
 }
 

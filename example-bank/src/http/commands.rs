@@ -1,8 +1,12 @@
 //! What can be asked of an account over HTTP: the bodies, and the command each becomes.
 
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
 use actix_web::web::{Json, Path};
-use actum::Application;
-use actum::web::{CommandAnswer, IdempotencyKey, NoBody, Object, Problem};
+use actix_web::{FromRequest, HttpRequest};
+use actum::web::{CommandAnswer, IdempotencyKey, NoBody, Object, Principal, Problem};
+use actum::{Application, CommandOptions};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -32,10 +36,35 @@ pub(super) struct Limit {
     limit: i64,
 }
 
-pub(super) async fn open(app: App, key: IdempotencyKey, opening: Body<Opening>) -> Answer {
-    let options = key.options(&opening)?;
+/// Who commands, and under which key.
+pub(super) struct Asked {
+    key: IdempotencyKey,
+    by: Principal,
+}
+
+impl Asked {
+    fn options(&self, body: &impl Serialize) -> Result<CommandOptions, Problem> {
+        let mut options = self.key.options(body)?;
+        options.metadata.actor = Some(self.by.id.clone());
+        Ok(options)
+    }
+}
+
+impl FromRequest for Asked {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let key = IdempotencyKey::from_request(request, payload).into_inner();
+        let by = Principal::from_request(request, payload).into_inner();
+        ready(key.and_then(|key| Ok(Self { key, by: by? })))
+    }
+}
+
+pub(super) async fn open(app: App, asked: Asked, opening: Body<Opening>) -> Answer {
+    let options = asked.options(&opening)?;
     let Opening { id, owner, currency } = opening.into_inner().0;
-    let id = id.unwrap_or_else(|| new_id(&key));
+    let id = id.unwrap_or_else(|| new_id(&asked.key));
     let command = AccountCommand::Open { owner, currency };
     let committed = app.execute_with::<Account>(&id, command, options).await?;
     let location = format!("/accounts/{id}");
@@ -53,55 +82,50 @@ fn new_id(key: &IdempotencyKey) -> String {
     id.to_string()
 }
 
-pub(super) async fn credit(
-    app: App,
-    id: Path<String>,
-    key: IdempotencyKey,
-    body: Body<Amount>,
-) -> Answer {
+pub(super) async fn credit(app: App, id: Path<String>, asked: Asked, body: Body<Amount>) -> Answer {
     let command = AccountCommand::Credit { amount: body.amount };
-    carry_out(&app, id, command, &key, &body.0).await
+    carry_out(&app, id, command, &asked, &body.0).await
 }
 
 pub(super) async fn withdraw(
     app: App,
     id: Path<String>,
-    key: IdempotencyKey,
+    asked: Asked,
     body: Body<Amount>,
 ) -> Answer {
     let command = AccountCommand::Withdraw { amount: body.amount };
-    carry_out(&app, id, command, &key, &body.0).await
+    carry_out(&app, id, command, &asked, &body.0).await
 }
 
 pub(super) async fn grant_credit_limit(
     app: App,
     id: Path<String>,
-    key: IdempotencyKey,
+    asked: Asked,
     body: Body<Limit>,
 ) -> Answer {
     let command = AccountCommand::GrantCreditLimit { limit: body.limit };
-    carry_out(&app, id, command, &key, &body.0).await
+    carry_out(&app, id, command, &asked, &body.0).await
 }
 
-pub(super) async fn freeze(app: App, id: Path<String>, key: IdempotencyKey, _: NoBody) -> Answer {
-    carry_out(&app, id, AccountCommand::Freeze, &key, &()).await
+pub(super) async fn freeze(app: App, id: Path<String>, asked: Asked, _: NoBody) -> Answer {
+    carry_out(&app, id, AccountCommand::Freeze, &asked, &()).await
 }
 
-pub(super) async fn unfreeze(app: App, id: Path<String>, key: IdempotencyKey, _: NoBody) -> Answer {
-    carry_out(&app, id, AccountCommand::Unfreeze, &key, &()).await
+pub(super) async fn unfreeze(app: App, id: Path<String>, asked: Asked, _: NoBody) -> Answer {
+    carry_out(&app, id, AccountCommand::Unfreeze, &asked, &()).await
 }
 
-pub(super) async fn close(app: App, id: Path<String>, key: IdempotencyKey, _: NoBody) -> Answer {
-    carry_out(&app, id, AccountCommand::Close, &key, &()).await
+pub(super) async fn close(app: App, id: Path<String>, asked: Asked, _: NoBody) -> Answer {
+    carry_out(&app, id, AccountCommand::Close, &asked, &()).await
 }
 
 async fn carry_out(
     app: &Application,
     id: Path<String>,
     command: AccountCommand,
-    key: &IdempotencyKey,
+    asked: &Asked,
     body: &impl Serialize,
 ) -> Answer {
-    let committed = app.execute_with::<Account>(&id, command, key.options(body)?).await?;
+    let committed = app.execute_with::<Account>(&id, command, asked.options(body)?).await?;
     Ok(CommandAnswer::done(id.into_inner(), committed))
 }

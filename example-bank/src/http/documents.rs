@@ -1,10 +1,10 @@
 //! `GET /accounts/{id}/balance` and `/credit-limit`: the documents of the read models.
 
-use actix_web::web::Path;
 use actum::Document;
 use actum::web::{DocumentAnswer, Freshness, Problem};
 use serde::Serialize;
 
+use super::reading::Reading;
 use super::{App, unknown_account};
 use crate::balance::Balance;
 use crate::credit_limit::CreditLimit;
@@ -18,20 +18,22 @@ pub(super) struct Limits {
 
 pub(super) async fn balance(
     app: App,
-    id: Path<String>,
+    reading: Reading,
     freshness: Freshness,
 ) -> Result<DocumentAnswer<Balance>, Problem> {
+    let id = reading.allowed(&app).await?;
     let document = freshness.read(&app, &id).await.map_err(unknown_account)?;
-    Ok(DocumentAnswer::of(id.into_inner(), document))
+    Ok(DocumentAnswer::of(id, document))
 }
 
 pub(super) async fn credit_limit(
     app: App,
-    id: Path<String>,
+    reading: Reading,
     freshness: Freshness,
 ) -> Result<DocumentAnswer<Limits>, Problem> {
+    let id = reading.allowed(&app).await?;
     let limit = freshness.read::<CreditLimit>(&app, &id).await.map_err(unknown_account)?;
     let (granted, used, available) = (limit.granted, limit.used(), limit.available());
     let body = Limits { granted, used, available };
-    Ok(DocumentAnswer::of(id.into_inner(), Document { body, position: limit.position }))
+    Ok(DocumentAnswer::of(id, Document { body, position: limit.position }))
 }

@@ -3,20 +3,21 @@
 //! A message for each event, its version as `id`; a client that was cut off sends the last one as
 //! `Last-Event-ID` (or `?after=`) and goes on after it, from the log.
 
-use actix_web::web::Path;
 use actix_web::{Responder, Result};
 use actum::StreamVersion;
 use actum::web::{Problem, ResumeAfter, ServerSentEvents, SseMessage};
 
 use super::App;
 use super::history::{Entry, read};
+use super::reading::Reading;
 use crate::account::{Account, Refusal};
 
 pub(super) async fn events(
     app: App,
-    id: Path<String>,
+    reading: Reading,
     ResumeAfter(after): ResumeAfter,
 ) -> Result<impl Responder, Problem> {
+    let id = reading.allowed(&app).await?;
     let mut events = app.follow::<Account>(&id, StreamVersion(after))?;
     // What the client has must be there, or it would wait for events it believes to have.
     let last = StreamVersion(after.saturating_sub(1));

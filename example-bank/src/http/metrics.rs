@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use actix_web::web::{Data, ServiceConfig};
+use actix_web::web::Data;
 use actix_web::{HttpResponse, Responder, rt};
 use actum::BoxError;
 use actum::metrics::{ALL, Kind};
-use actum::web::Routes;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-
-use super::Policy;
 
 /// Times are kept one by one until they are sorted into buckets: so often, also when nobody asks.
 const SORT_EVERY: Duration = Duration::from_secs(5);
@@ -33,14 +30,6 @@ pub(crate) fn record() -> Result<PrometheusHandle, BoxError> {
     Ok(recorded)
 }
 
-/// The route that shows what was recorded.
-pub(crate) fn routes(recorded: PrometheusHandle) -> impl FnOnce(&mut ServiceConfig) + Clone {
-    move |config| {
-        config.app_data(Data::new(recorded));
-        Routes::default().get("/metrics", Policy::Operate, metrics).configure(config);
-    }
-}
-
-async fn metrics(recorded: Data<PrometheusHandle>) -> impl Responder {
+pub(super) async fn metrics(recorded: Data<PrometheusHandle>) -> impl Responder {
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(recorded.render())
 }

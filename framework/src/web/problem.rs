@@ -19,6 +19,7 @@ pub struct Problem {
     detail: String,
     retry_after_s: Option<u32>,
     allow: Option<String>,
+    challenge: bool,
     members: Map<String, Value>,
 }
 
@@ -42,13 +43,28 @@ impl Problem {
     pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let detail = detail.into().chars().take(MAX_DETAIL_CHARS).collect();
-        Self { status, code, detail, retry_after_s: None, allow: None, members: Map::new() }
+        Self {
+            status,
+            code,
+            detail,
+            retry_after_s: None,
+            allow: None,
+            challenge: false,
+            members: Map::new(),
+        }
     }
 
     /// Our mistake or the data's: logged in full, told without internals (500).
     pub fn internal(error: &dyn fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
         Self::new(500, "internal", "the server could not do this; its log says why")
+    }
+
+    /// Nobody has proven who they are (401); told alike whatever was wrong, with the challenge to
+    /// send a bearer credential.
+    pub fn unauthenticated() -> Self {
+        let detail = "this needs a credential: Authorization: Bearer …";
+        Self { challenge: true, ..Self::new(401, "unauthenticated", detail) }
     }
 
     /// Tells the client when to try again, in seconds.
@@ -106,6 +122,9 @@ impl ResponseError for Problem {
         }
         if let Some(methods) = &self.allow {
             response.insert_header((header::ALLOW, methods.as_str()));
+        }
+        if self.challenge {
+            response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
         }
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
         response.json(document)
