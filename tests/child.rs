@@ -15,6 +15,7 @@ use crate::http::Client;
 pub struct Bank {
     child: Child,
     address: String,
+    operators: String,
 }
 
 impl Bank {
@@ -35,10 +36,12 @@ impl Bank {
         let command = command.envs(environment.iter().copied()).env("RUST_LOG", "error");
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let address = lines
-            .find_map(|line| line.ok()?.strip_prefix("listening on http://").map(str::to_owned));
-        match address {
-            Some(address) => Some(Self { child, address }),
+        let mut told = |beginning: &str| {
+            lines.find_map(|line| line.ok()?.strip_prefix(beginning).map(str::to_owned))
+        };
+        let addresses = told("listening on http://").zip(told("operators on http://"));
+        match addresses {
+            Some((address, operators)) => Some(Self { child, address, operators }),
             None => {
                 child.wait().unwrap();
                 None
@@ -54,6 +57,11 @@ impl Bank {
     /// A connection to it.
     pub fn client(&self) -> Client {
         Client::connect(&self.address).unwrap()
+    }
+
+    /// A connection to its operators' address.
+    pub fn operator(&self) -> Client {
+        Client::connect(&self.operators).unwrap()
     }
 
     /// Its process id.
@@ -116,7 +124,8 @@ pub async fn read_log(store: &str) -> Vec<(String, String, String)> {
     rows.into_iter().map(|(_, stream, _, _, name, payload)| (stream, name, payload)).collect()
 }
 
-/// The position at which each command id of the log took effect.
+/// The position at which each command of the log took effect, by its client's key. Stored is
+/// `LENGTH:PRINCIPAL,KEY`; no principal of a test holds a comma.
 pub async fn read_commands(store: &str) -> HashMap<String, i64> {
     let rows: Vec<(String, i64)> = rows(
         store,
@@ -124,7 +133,8 @@ pub async fn read_commands(store: &str) -> HashMap<String, i64> {
         "SELECT command_id, position FROM actum.commands",
     )
     .await;
-    rows.into_iter().collect()
+    let key = |id: String| id.split_once(',').map(|(_, key)| key.to_owned());
+    rows.into_iter().filter_map(|(id, position)| Some((key(id)?, position))).collect()
 }
 
 /// The rows of a question to a file, or to the database at a URL.

@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod matrix;
+mod start;
 mod tokens;
 
 use std::path::PathBuf;

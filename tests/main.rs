@@ -21,6 +21,7 @@ mod faults;
 mod http;
 mod live;
 mod metrics;
+mod operators;
 mod oracle;
 mod overload;
 mod parking;

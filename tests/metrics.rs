@@ -55,8 +55,9 @@ fn use_it(client: &mut Client) {
     }
 }
 
-fn counts_what_happened(client: &mut Client) {
-    use_it(client);
+fn counts_what_happened(bank: &Bank) {
+    use_it(&mut bank.client());
+    let client = &mut bank.operator();
     let scraped = until(client, "actum_log_head", &[], 4.0);
     for (outcome, count) in [
         ("committed", 4.0),
@@ -94,7 +95,7 @@ fn counts_what_happened(client: &mut Client) {
 fn commands_reads_and_read_models_are_counted_on_sqlite() {
     let directory = Directory::new();
     let bank = Bank::start(&directory.file("bank.db"), &[]).unwrap();
-    counts_what_happened(&mut bank.client());
+    counts_what_happened(&bank);
 }
 
 #[tokio::test]
@@ -102,15 +103,15 @@ fn commands_reads_and_read_models_are_counted_on_sqlite() {
 async fn commands_reads_and_read_models_are_counted_on_postgresql() {
     let database = database().await;
     let bank = Bank::start(&database.url(), &[]).unwrap();
-    counts_what_happened(&mut bank.client());
+    counts_what_happened(&bank);
 }
 
 #[test]
 fn every_metric_is_shown_as_it_is_described() {
     let directory = Directory::new();
     let bank = Bank::start(&directory.file("bank.db"), &[]).unwrap();
-    let mut client = bank.client();
-    use_it(&mut client);
+    use_it(&mut bank.client());
+    let mut client = bank.operator();
     let scraped = until(&mut client, "actum_log_head", &[], 4.0);
     for metric in ALL {
         let family = scraped.family(metric.name);

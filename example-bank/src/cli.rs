@@ -1,25 +1,22 @@
-//! The bank's command line: from its arguments to a server, and from a signal to its end.
+//! The bank's command line: its arguments, its log, its exit code. `server.rs` does the rest.
 //!
-//! Standard output carries the address and a first request to try; everything else goes to
+//! Standard output carries the addresses and a first request to try; everything else goes to
 //! standard error. Exit codes: 0 stopped as asked, 1 could not start, 2 wrong arguments.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use actix_web::web::Data;
-use actix_web::{App, HttpServer, rt};
-use actum::{ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
+use actix_web::rt;
+use actum::BoxError;
 use clap::{Args, Parser, Subcommand};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::access::{Access, ApiKey, Credentials, Secret};
-use crate::http::metrics;
-use crate::{application, routes};
+use crate::access::{ApiKey, Credentials, Secret};
+use crate::server::serve;
 
 /// A bank over HTTP, its accounts in one file or in PostgreSQL.
 #[derive(Parser)]
@@ -40,7 +37,7 @@ enum Command {
 
 #[derive(Subcommand)]
 enum KeyCommand {
-    /// Makes a key: prints it, this once, and then the line for the file of --api-keys.
+    /// Makes a key: prints it, this once, and then its line for the file of --api-keys.
     New {
         /// Whose it is; to change a key, make a second one of the same name.
         #[arg(long)]
@@ -55,23 +52,24 @@ enum KeyCommand {
 }
 
 #[derive(Args)]
-struct Serve {
+pub(crate) struct Serve {
     /// The database: sqlite:FILE, made if it is not there, or postgres://USER@HOST/DATABASE, where
     /// any number of banks may share it.
     #[arg(long, env = "BANK_STORE", hide_env_values = true, default_value = "sqlite:bank.db")]
-    store: Secret,
+    pub(crate) store: Secret,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, env = "BANK_LISTEN", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
+    /// Where operators ask for /status, /metrics, parked keys and versions; a loopback address.
+    /// 127.0.0.1 with a port a thousand above that of --listen, or a free one, unless told otherwise.
+    #[arg(long, env = "BANK_OPERATE")]
+    pub(crate) operate: Option<SocketAddr>,
     /// Threads that speak HTTP; one for each core unless told otherwise.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    workers: Option<u16>,
+    pub(crate) workers: Option<u16>,
     #[command(flatten, next_help_heading = "Who may enter")]
-    credentials: Credentials,
+    pub(crate) credentials: Credentials,
 }
-
-/// How long answers that are ready may take to reach their clients when the bank stops.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Runs the bank until it is told to stop.
 pub fn run() -> ExitCode {
@@ -96,68 +94,6 @@ fn ended(result: Result<(), BoxError>) -> ExitCode {
     }
 }
 
-async fn serve(options: Serve) -> Result<(), BoxError> {
-    // Before all else: a bank that would be open to the world does not even listen.
-    let access = options.credentials.open(options.listen)?;
-    // The address first: a port in use must not leave a new database behind.
-    let listener = TcpListener::bind(options.listen)
-        .map_err(|error| format!("cannot listen on {}: {error}", options.listen))?;
-    let address = listener.local_addr()?;
-    let told_to_stop = told_to_stop()?;
-    let recorded = metrics::record()?;
-    let app = open(options.store.expose()).await?.start().await?;
-
-    let served = app.clone();
-    let (recorded, entered) = (Data::new(recorded), access.clone());
-    let make = move || {
-        let app = App::new().app_data(recorded.clone());
-        app.configure(routes(served.clone(), entered.clone()))
-    };
-    let mut server = HttpServer::new(make).disable_signals().listen(listener)?;
-    if let Some(workers) = options.workers {
-        server = server.workers(workers.into());
-    }
-    let server = server.run();
-    let handle = server.handle();
-    let mut serving = rt::spawn(server);
-    greet(address, &access);
-
-    tokio::select! {
-        () = told_to_stop => {}
-        ended = &mut serving => return Ok(ended??),
-    }
-    tracing::info!("stopping: no more connections, finishing what was asked");
-    let closed = handle.stop(true);
-    app.shutdown().await;
-    // A client that keeps its connection open must not keep the bank from ending.
-    let _ = tokio::time::timeout(LAST_ANSWERS, closed).await;
-    serving.abort();
-    tracing::info!("stopped");
-    Ok(())
-}
-
-/// The bank on the store that the URL names.
-async fn open(store: &str) -> Result<ApplicationBuilder, StartError> {
-    if store.starts_with("postgres://") || store.starts_with("postgresql://") {
-        return Ok(application(PostgresStore::open(store).await?));
-    }
-    Ok(application(SqliteStore::open(store).await?))
-}
-
-fn greet(address: SocketAddr, access: &Access) {
-    let (mode, credential) = match access.is_dev() {
-        true => ("dev mode: nobody is asked who they are; see --help for credentials\n", ""),
-        false => ("", "-H \"Authorization: Bearer $KEY\" "),
-    };
-    // A closed standard output is no reason to stop.
-    let _ = writeln!(
-        std::io::stdout(),
-        "listening on http://{address}\n{mode}\
-         try: curl -i http://{address}/accounts {credential}-H 'Content-Type: application/json' \
-         -d '{{\"id\": \"42\", \"owner\": \"Ada\", \"currency\": \"EUR\"}}'"
-    );
-}
-
 /// Prints a new key and its line, each on a line of its own.
 fn new_key(
     name: String,
@@ -176,7 +112,7 @@ fn moment(text: &str) -> Result<OffsetDateTime, time::error::Parse> {
 /// Completes when the process is told to stop. From this call on, not from the first poll: a
 /// signal that comes while the bank starts is not lost.
 #[cfg(unix)]
-fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+pub(crate) fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -189,7 +125,7 @@ fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
 }
 
 #[cfg(not(unix))]
-fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+pub(crate) fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     Ok(async {
         let _ = tokio::signal::ctrl_c().await;
     })

@@ -1,7 +1,8 @@
 //! The bank's wire format: its routes, and who may take them.
 //!
 //! A handler reads its input, asks the application and answers; rules about money stand in
-//! `account.rs`, and how errors look on the wire in `actum::web`.
+//! `account.rs`, and how errors look on the wire in `actum::web`. What operators ask is not among the
+//! bank's routes: `operations.rs` has a table of its own.
 
 mod commands;
 mod documents;
@@ -9,11 +10,10 @@ mod events;
 mod guard;
 mod health;
 mod history;
-pub(crate) mod metrics;
+pub(crate) mod operations;
 mod policy;
 mod reading;
 mod statement;
-mod status;
 
 use actix_web::web::{Data, ServiceConfig};
 use actum::web::{Problem, RefusalCode, Routes, strict_input};
@@ -21,11 +21,12 @@ use actum::{Application, ReadError};
 
 use crate::access::Access;
 use crate::account::Refusal;
+pub use operations::{operations, table as operations_table};
 pub use policy::Policy;
 
-/// All routes of the bank.
+/// All routes of the bank but those for operators.
 pub fn table() -> Routes<Policy> {
-    use Policy::{Operate, Public, Read, Write};
+    use Policy::{Public, Read, Write};
     Routes::default()
         .post("/accounts", Write, commands::open)
         // Where the `Location` of a new account leads.
@@ -41,8 +42,6 @@ pub fn table() -> Routes<Policy> {
         .get("/accounts/{id}/history", Read, history::history)
         .get("/accounts/{id}/statement", Read, statement::statement)
         .get("/accounts/{id}/events", Read, events::events)
-        .get("/status", Operate, status::status)
-        .get("/metrics", Operate, metrics::metrics)
         .get("/health/live", Public, health::live)
         .get("/health/ready", Public, health::ready)
 }

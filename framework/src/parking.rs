@@ -4,12 +4,14 @@
 //! order, while every other key flows. The key is tried again by itself, and when somebody asks for
 //! it. What the store keeps of it stands here; the owner of the partition decides.
 
+use serde::Serialize;
 use time::OffsetDateTime;
+use time::serde::rfc3339;
 
 use crate::stream::GlobalPosition;
 
 /// A key that stands still, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ParkedKey {
     /// The key.
     pub key: String,
@@ -24,6 +26,7 @@ pub struct ParkedKey {
     /// How often it was tried.
     pub attempts: u32,
     /// When it was parked, in UTC.
+    #[serde(with = "rfc3339")]
     pub since: OffsetDateTime,
     /// The positions of the events that wait behind it, in order.
     pub queue: Vec<GlobalPosition>,
@@ -32,7 +35,8 @@ pub struct ParkedKey {
 }
 
 /// What can be asked for a parked key.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ParkedRequest {
     /// Try it again, after a fix.
     Retry,
@@ -68,7 +72,7 @@ pub enum ParkedChange {
 }
 
 /// An event that was left out of a document or of rows, because somebody said so.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SkippedEvent {
     /// The key it would have changed.
     pub key: String,
@@ -79,5 +83,6 @@ pub struct SkippedEvent {
     /// Why it was left out.
     pub reason: String,
     /// When, in UTC.
+    #[serde(with = "rfc3339")]
     pub skipped_at: OffsetDateTime,
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use crate::error::StoreError;
 
 /// A version of a read model or projection, as the store knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Version {
     /// Its number.
     pub number: u32,

@@ -9,11 +9,21 @@ use actix_web::App;
 use actix_web::http::Method;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actum::Application;
-use example_bank::{Access, table};
+use actum::web::Routes;
+use example_bank::{Access, Policy};
 use serde_json::{Value, json};
 
 use super::{Doorkeeper, claims, lines, new_key, signed};
-use crate::bank::{Bank, new_bank, post};
+use crate::bank::{Bank, get, new_bank, post};
+
+/// Where it is asked: the bank's listener, or the operators'.
+#[derive(Clone, Copy)]
+enum Door {
+    Bank,
+    Operators,
+}
+
+type Row = (&'static str, &'static str, [Got; 9]);
 
 /// What somebody gets: in, or a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +58,8 @@ const WRITING: [Got; 9] = [Who, Who, Who, No, In, No, In, No, Nil];
 const READING: [Got; 9] = [Who, Who, Who, In, No, No, In, In, Nil];
 const OPERATING: [Got; 9] = [Who, Who, Who, No, No, In, No, No, No];
 
-const MATRIX: [(&str, &str, [Got; 9]); 17] = [
+/// The routes of the bank.
+const BANK: [Row; 15] = [
     // The body names Ada as the owner.
     ("POST", "/accounts", OPENING),
     ("GET", "/accounts/{id}", READING),
@@ -63,8 +74,22 @@ const MATRIX: [(&str, &str, [Got; 9]); 17] = [
     ("GET", "/accounts/{id}/history", READING),
     ("GET", "/accounts/{id}/statement", READING),
     ("GET", "/accounts/{id}/events", READING),
+    ("GET", "/health/live", PUBLIC),
+    ("GET", "/health/ready", PUBLIC),
+];
+
+/// The routes of the operators' own listener.
+const OPERATIONS: [Row; 12] = [
     ("GET", "/status", OPERATING),
     ("GET", "/metrics", OPERATING),
+    ("GET", "/subscriptions/{name}/parked", OPERATING),
+    ("GET", "/subscriptions/{name}/skipped", OPERATING),
+    ("POST", "/subscriptions/{name}/parked/retry", OPERATING),
+    ("POST", "/subscriptions/{name}/parked/skip", OPERATING),
+    ("GET", "/subscriptions/{name}/versions", OPERATING),
+    ("GET", "/subscriptions/{name}/comparison", OPERATING),
+    ("POST", "/subscriptions/{name}/versions/{number}/serve", OPERATING),
+    ("DELETE", "/subscriptions/{name}/versions/{number}", OPERATING),
     ("GET", "/health/live", PUBLIC),
     ("GET", "/health/ready", PUBLIC),
 ];
@@ -103,7 +128,14 @@ impl Doors {
 
     /// What the principal of this column is answered: its status and, if they were not let in, the
     /// whole problem.
-    async fn ask(&self, bank: &Bank, column: usize, method: &str, path: &str) -> (u16, Value) {
+    async fn ask(
+        &self,
+        bank: &Bank,
+        door: Door,
+        column: usize,
+        method: &str,
+        path: &str,
+    ) -> (u16, Value) {
         let method: Method = method.parse().unwrap();
         let mut request = TestRequest::default().method(method).uri(path);
         if let Some(credential) = &self.credentials[column] {
@@ -112,8 +144,12 @@ impl Doors {
         if let Some(body) = body(path) {
             request = request.set_json(body);
         }
-        let routes = example_bank::routes(Application::clone(bank), self.access.clone());
-        let service = init_service(App::new().configure(routes)).await;
+        let (app, access) = (Application::clone(bank), self.access.clone());
+        let service = init_service(App::new().configure(move |config| match door {
+            Door::Bank => example_bank::routes(app, access)(config),
+            Door::Operators => example_bank::operations(app, access)(config),
+        }));
+        let service = service.await;
         let response = call_service(&service, request.to_request()).await;
         let status = response.status().as_u16();
         assert_eq!(response.headers().contains_key("www-authenticate"), status == 401);
@@ -139,7 +175,7 @@ fn got(answer: &(u16, Value)) -> Got {
         (401, Some("unauthenticated")) => Who,
         (403, Some("forbidden")) => No,
         (404, Some("unknown_account")) => Nil,
-        (401 | 403 | 404, _) => panic!("{answer:?}"),
+        (401 | 403, _) | (_, Some("no_such_path")) => panic!("{answer:?}"),
         _ => In,
     }
 }
@@ -147,22 +183,27 @@ fn got(answer: &(u16, Value)) -> Got {
 /// A new account of Ada's in which something can be done.
 async fn account(bank: &Bank, id: &str) {
     let opening = json!({ "id": id, "owner": "ada", "currency": "EUR" });
-    assert_eq!(post(bank, "/accounts", opening).await.status, 201);
+    let opened = post(bank, "/accounts", opening).await;
+    assert_eq!(opened.status, 201);
+    for view in ["balance", "credit-limit", "statement"] {
+        let view = format!("/accounts/{id}/{view}?after={}", opened.json()["position"]);
+        assert_eq!(get(bank, &view).await.status, 200);
+    }
 }
 
 async fn events(bank: &Bank) -> u64 {
     bank.status().await.log.head.0
 }
 
-#[actix_web::test]
-async fn each_principal_gets_on_each_route_what_is_theirs_and_no_more() {
+async fn check(door: Door, matrix: &[Row]) {
     let (doors, bank) = (Doors::new(), new_bank().await);
-    for (row, (method, pattern, expected)) in MATRIX.iter().enumerate() {
+    for (row, (method, pattern, expected)) in matrix.iter().enumerate() {
         for (column, expected) in expected.iter().enumerate() {
             let id = format!("{row}-{column}");
             account(&bank, &id).await;
             let before = events(&bank).await;
-            let answer = doors.ask(&bank, column, method, &pattern.replace("{id}", &id)).await;
+            let path = pattern.replace("{id}", &id).replace("{number}", "9");
+            let answer = doors.ask(&bank, door, column, method, &path).await;
             let who = PRINCIPALS[column];
             assert_eq!(got(&answer), *expected, "{who} on {method} {pattern}: {answer:?}");
             if *expected != In {
@@ -172,10 +213,19 @@ async fn each_principal_gets_on_each_route_what_is_theirs_and_no_more() {
     }
 }
 
-#[test]
-fn the_matrix_has_every_route_of_the_bank() {
-    let here: BTreeSet<_> = MATRIX.iter().map(|(m, p, _)| ((*m).to_owned(), *p)).collect();
-    let routes = table();
+#[actix_web::test]
+async fn each_principal_gets_on_each_route_what_is_theirs_and_no_more() {
+    check(Door::Bank, &BANK).await;
+}
+
+#[actix_web::test]
+async fn operators_routes_are_for_operators() {
+    check(Door::Operators, &OPERATIONS).await;
+}
+
+#[track_caller]
+fn is_complete(matrix: &[Row], routes: &Routes<Policy>) {
+    let here: BTreeSet<_> = matrix.iter().map(|(m, p, _)| ((*m).to_owned(), *p)).collect();
     let there = routes.list().map(|(method, path, _)| (method.to_string(), path));
     // What answers GET answers HEAD, by the same policy.
     let there: BTreeSet<_> = there.filter(|(method, _)| method != "HEAD").collect();
@@ -185,11 +235,17 @@ fn the_matrix_has_every_route_of_the_bank() {
     }
 }
 
+#[test]
+fn the_matrix_has_every_route_there_is() {
+    is_complete(&BANK, &example_bank::table());
+    is_complete(&OPERATIONS, &example_bank::operations_table());
+}
+
 #[actix_web::test]
 async fn to_others_an_account_is_one_that_does_not_exist() {
     let (doors, bank) = (Doors::new(), new_bank().await);
     let bob = PRINCIPALS.len() - 1;
-    for (row, (method, pattern, _)) in MATRIX.iter().enumerate() {
+    for (row, (method, pattern, _)) in BANK.iter().enumerate() {
         if !pattern.contains("{id}") {
             continue;
         }
@@ -197,8 +253,8 @@ async fn to_others_an_account_is_one_that_does_not_exist() {
         // A position that is not there yet must not tell them apart either.
         for query in ["", "?after=1000000&within=1", "?limit=1"] {
             let path = |id: String| format!("{}{query}", pattern.replace("{id}", &id));
-            let theirs = doors.ask(&bank, bob, method, &path(format!("a{row}"))).await;
-            let none = doors.ask(&bank, bob, method, &path(format!("b{row}"))).await;
+            let theirs = doors.ask(&bank, Door::Bank, bob, method, &path(format!("a{row}"))).await;
+            let none = doors.ask(&bank, Door::Bank, bob, method, &path(format!("b{row}"))).await;
             assert_eq!(theirs, none, "{method} {pattern}{query}");
         }
     }
@@ -224,7 +280,7 @@ async fn what_was_registered_beside_the_table_leads_nowhere() {
         ("TRACE", "/accounts/1"),
         ("get", "/status"),
     ] {
-        let (status, problem) = doors.ask(&bank, 0, method, path).await;
+        let (status, problem) = doors.ask(&bank, Door::Bank, 0, method, path).await;
         assert!(matches!(status, 404 | 405), "{method} {path}: {status} {problem}");
     }
 }

@@ -38,7 +38,7 @@ impl FromRequest for Reading {
     type Future = Ready<Result<Self, Self::Error>>;
 
     fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
-        let id = Path::from_request(request, payload).into_inner();
+        let id = Path::<String>::from_request(request, payload).into_inner();
         let by = Principal::from_request(request, payload).into_inner();
         ready(id.and_then(|id| Ok(Self { id: id.into_inner(), by: by? })))
     }

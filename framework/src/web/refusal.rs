@@ -27,7 +27,7 @@ impl Problem {
         Self::new(503, code, detail).retry_after(RETRY_AFTER_S)
     }
 
-    fn of_store(error: &StoreError) -> Self {
+    pub(super) fn of_store(error: &StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => {
                 tracing::warn!(%error, "a request was turned away");
@@ -60,6 +60,13 @@ impl<E: RefusalCode> From<CommandError<E>> for Problem {
     fn from(error: CommandError<E>) -> Self {
         match &error {
             CommandError::Refused(refusal) => Self::refused(refusal),
+            CommandError::NotExpected { actual, .. } => {
+                Self::new(412, "precondition_failed", error.to_string()).version(*actual)
+            }
+            CommandError::StillRunning => {
+                let detail = "a request with this Idempotency-Key is still under way";
+                Self::new(409, "still_running", detail).retry_after(RETRY_AFTER_S)
+            }
             CommandError::Conflict { .. } => Self::new(409, "conflict", error.to_string()),
             CommandError::KeyReused { .. } => {
                 let detail = "this Idempotency-Key was used before for another request";

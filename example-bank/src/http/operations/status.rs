@@ -3,7 +3,7 @@
 use actix_web::web::Json;
 use actum::Status;
 
-use super::App;
+use crate::http::App;
 
 /// Answered also when the database is not there: then the log's trouble says so.
 pub(super) async fn status(app: App) -> Json<Status> {

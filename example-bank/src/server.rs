@@ -1,0 +1,118 @@
+//! The bank as a server: two listeners on one application, from its start to its end.
+//!
+//! The public one serves the bank. Operators have their own, on a loopback address, which answers
+//! also while the public one is full.
+
+use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::Duration;
+
+use actix_web::web::Data;
+use actix_web::{App, HttpServer, rt};
+use actum::{ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
+
+use crate::access::Access;
+use crate::cli::{Serve, told_to_stop};
+use crate::http::operations::metrics;
+use crate::{application, operations, routes};
+
+/// How long answers that are ready may take to reach their clients when the bank stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// So far above the bank's own port operators ask unless told otherwise: not the next one, for
+/// there the next bank listens.
+const OPERATORS_ABOVE: u16 = 1000;
+
+/// Serves until the process is told to stop.
+pub(crate) async fn serve(options: Serve) -> Result<(), BoxError> {
+    // Before all else: a bank that would be open to the world does not even listen.
+    let access = options.credentials.open(options.listen)?;
+    // The addresses first: a port in use must not leave a new database behind.
+    let listener = bind(options.listen)?;
+    let operators = operators(&options)?;
+    let addresses = (listener.local_addr()?, operators.local_addr()?);
+    let told_to_stop = told_to_stop()?;
+    let recorded = metrics::record()?;
+    let app = open(options.store.expose()).await?.start().await?;
+
+    let (served, entered) = (app.clone(), access.clone());
+    let make = move || App::new().configure(routes(served.clone(), entered.clone()));
+    let mut public = HttpServer::new(make).disable_signals().listen(listener)?;
+    if let Some(workers) = options.workers {
+        public = public.workers(workers.into());
+    }
+    let (served, entered) = (app.clone(), access.clone());
+    let make = move || {
+        let app = App::new().app_data(Data::new(recorded.clone()));
+        app.configure(operations(served.clone(), entered.clone()))
+    };
+    let operated = HttpServer::new(make).disable_signals().workers(1).listen(operators)?.run();
+    let public = public.run();
+    let handles = [public.handle(), operated.handle()];
+    let (mut public, mut operated) = (rt::spawn(public), rt::spawn(operated));
+    greet(addresses, &access);
+
+    tokio::select! {
+        () = told_to_stop => {}
+        ended = &mut public => return Ok(ended??),
+        ended = &mut operated => return Ok(ended??),
+    }
+    tracing::info!("stopping: no more connections, finishing what was asked");
+    let [closed, also] = handles.map(|handle| handle.stop(true));
+    app.shutdown().await;
+    // A client that keeps its connection open must not keep the bank from ending.
+    let _ = tokio::time::timeout(LAST_ANSWERS, async { tokio::join!(closed, also) }).await;
+    public.abort();
+    operated.abort();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, BoxError> {
+    let bound = TcpListener::bind(address);
+    Ok(bound.map_err(|error| format!("cannot listen on {address}: {error}"))?)
+}
+
+/// Where operators ask: nowhere that another machine reaches.
+fn operators(options: &Serve) -> Result<TcpListener, BoxError> {
+    if let Some(address) = options.operate {
+        if !address.ip().is_loopback() {
+            let what = "operators ask on a loopback address only";
+            return Err(format!("cannot serve operators on {address}: {what}").into());
+        }
+        return bind(address);
+    }
+    let port = match options.listen.port() {
+        0 => 0,
+        port => port.checked_add(OPERATORS_ABOVE).unwrap_or(0),
+    };
+    let local = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    // Nobody has asked for this port, so another one will do; the greeting tells which.
+    match local(port) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(local(0)?),
+        bound => Ok(bound?),
+    }
+}
+
+/// The bank on the store that the URL names.
+async fn open(store: &str) -> Result<ApplicationBuilder, StartError> {
+    if store.starts_with("postgres://") || store.starts_with("postgresql://") {
+        return Ok(application(PostgresStore::open(store).await?));
+    }
+    Ok(application(SqliteStore::open(store).await?))
+}
+
+fn greet((public, operators): (SocketAddr, SocketAddr), access: &Access) {
+    let (mode, credential) = match access.is_dev() {
+        true => ("dev mode: nobody is asked who they are; --help tells of credentials\n", ""),
+        false => ("", "-H \"Authorization: Bearer $KEY\" "),
+    };
+    // A closed standard output is no reason to stop.
+    let _ = writeln!(
+        std::io::stdout(),
+        "listening on http://{public}\n\
+         operators on http://{operators}\n{mode}\
+         try: curl -i http://{public}/accounts {credential}-H 'Content-Type: application/json' \
+         -d '{{\"id\": \"42\", \"owner\": \"Ada\", \"currency\": \"EUR\"}}'"
+    );
+}

@@ -1,0 +1,18 @@
+//! From the errors of operators' requests to problem documents.
+
+use crate::error::OperationError;
+use crate::web::Problem;
+
+impl From<OperationError> for Problem {
+    fn from(error: OperationError) -> Self {
+        let (status, code) = match &error {
+            OperationError::Unknown { .. } => (404, "no_such_subscription"),
+            OperationError::NotParked { .. } => (404, "not_parked"),
+            OperationError::Behind { .. } => (409, "behind"),
+            OperationError::Serves { .. } => (409, "serves"),
+            OperationError::NoReason => (422, "no_reason"),
+            OperationError::Unavailable(store) => return Self::of_store(store),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
