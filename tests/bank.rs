@@ -90,14 +90,8 @@ impl Answer {
     }
 }
 
-/// Sends it to a bank that is open to all.
 pub async fn send(bank: &Application, request: TestRequest) -> Answer {
-    send_by(bank, &Access::dev(), request).await
-}
-
-/// Sends it to a bank that is open to whom `access` knows.
-pub async fn send_by(bank: &Application, access: &Access, request: TestRequest) -> Answer {
-    let routes = example_bank::routes(bank.clone(), access.clone());
+    let routes = example_bank::routes(bank.clone(), Access::dev());
     let service = init_service(App::new().configure(routes)).await;
     let response = call_service(&service, request.to_request()).await;
     let (status, headers) = (response.status(), response.headers().clone());

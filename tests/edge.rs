@@ -7,13 +7,17 @@ mod tokens;
 
 use std::path::PathBuf;
 
+use actix_web::App;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actum::Application;
 use actum::web::Principal;
 use example_bank::Access;
 use example_bank::access::{ApiKey, Credentials, NewKey};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
 use serde_json::{Value, json};
 
+use crate::bank::Answer;
 use crate::directory::Directory;
 
 const SECRET: &str = "thirty-two bytes are a secret, no less";
@@ -86,6 +90,16 @@ fn headers(authorization: &str) -> HeaderMap {
 /// Who is let in with this bearer credential.
 fn enter(access: &Access, bearer: &str) -> Option<Principal> {
     access.principal(&headers(&format!("Bearer {bearer}")))
+}
+
+/// Sends it to a bank that is open to whom `access` knows.
+async fn send_by(bank: &Application, access: &Access, request: TestRequest) -> Answer {
+    let routes = example_bank::routes(bank.clone(), access.clone());
+    let service = init_service(App::new().configure(routes)).await;
+    let response = call_service(&service, request.to_request()).await;
+    let (status, headers) = (response.status(), response.headers().clone());
+    let text = String::from_utf8(read_body(response).await.to_vec()).unwrap();
+    Answer { status, headers, text }
 }
 
 /// What the issuer says of Ada, for an hour.

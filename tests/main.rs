@@ -37,3 +37,4 @@ mod status;
 mod tidy;
 mod versions;
 mod watched;
+mod webhook;
