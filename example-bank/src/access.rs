@@ -35,42 +35,37 @@ const SCOPES: [&str; 3] = [READ, WRITE, OPERATE];
 /// How the bank learns who asks. A clone is the same one.
 #[derive(Clone)]
 pub struct Access {
-    way: Arc<Way>,
+    /// Whose credentials are good; with none, everybody is `dev`.
+    known: Option<Arc<Known>>,
 }
 
-enum Way {
-    /// Everybody is `dev`.
-    Dev,
-    Credentials {
-        keys: Option<ApiKeys>,
-        tokens: Option<Tokens>,
-    },
+struct Known {
+    keys: Option<ApiKeys>,
+    tokens: Option<Tokens>,
 }
 
 impl Access {
     /// Open to all: whoever asks is `dev`, and may do everything. For tests and a machine of one's own.
     pub fn dev() -> Self {
-        Self { way: Arc::new(Way::Dev) }
+        Self { known: None }
     }
 
     fn by(keys: Option<ApiKeys>, tokens: Option<Tokens>) -> Self {
-        Self { way: Arc::new(Way::Credentials { keys, tokens }) }
+        Self { known: Some(Arc::new(Known { keys, tokens })) }
     }
 
     /// Whether it is open to all.
     pub(crate) fn is_dev(&self) -> bool {
-        matches!(*self.way, Way::Dev)
+        self.known.is_none()
     }
 
     /// Who sends these headers; `None` if that is not proven.
     pub fn principal(&self, headers: &HeaderMap) -> Option<Principal> {
-        let Way::Credentials { keys, tokens } = &*self.way else {
-            return Some(Principal::new("dev", SCOPES));
-        };
+        let Some(known) = &self.known else { return Some(Principal::new("dev", SCOPES)) };
         let bearer = bearer(headers)?;
         match bearer.strip_prefix(api_key::MARK) {
-            Some(key) => keys.as_ref()?.principal(key),
-            None => tokens.as_ref()?.principal(bearer),
+            Some(key) => known.keys.as_ref()?.principal(key),
+            None => known.tokens.as_ref()?.principal(bearer),
         }
     }
 }

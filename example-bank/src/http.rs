@@ -5,11 +5,13 @@
 //! bank's routes: `operations.rs` has a table of its own.
 
 mod commands;
+mod docs;
 mod documents;
 mod events;
 mod guard;
 mod health;
 mod history;
+pub(crate) mod openapi;
 pub(crate) mod operations;
 mod policy;
 mod reading;
@@ -21,6 +23,7 @@ use actum::{Application, ReadError};
 
 use crate::access::Access;
 use crate::account::Refusal;
+pub use openapi::document;
 pub use operations::{operations, table as operations_table};
 pub use policy::Policy;
 
@@ -30,7 +33,7 @@ pub fn table() -> Routes<Policy> {
     Routes::default()
         .post("/accounts", Write, commands::open)
         // Where the `Location` of a new account leads.
-        .get("/accounts/{id}", Read, documents::balance)
+        .get("/accounts/{id}", Read, documents::account)
         .post("/accounts/{id}/credit", Write, commands::credit)
         .post("/accounts/{id}/withdraw", Write, commands::withdraw)
         .post("/accounts/{id}/freeze", Write, commands::freeze)
@@ -44,6 +47,9 @@ pub fn table() -> Routes<Policy> {
         .get("/accounts/{id}/events", Read, events::events)
         .get("/health/live", Public, health::live)
         .get("/health/ready", Public, health::ready)
+        .get("/openapi.json", Public, openapi::openapi)
+        .get("/docs", Public, docs::index)
+        .get("/docs/{file:.*}", Public, docs::file)
 }
 
 /// The bank's routes on this application, open to whom `access` knows; for `App::configure`.

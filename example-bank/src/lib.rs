@@ -18,7 +18,7 @@ use actum::{Application, ApplicationBuilder, Store};
 
 pub use access::Access;
 pub use cli::run;
-pub use http::{Policy, operations, operations_table, routes, table};
+pub use http::{Policy, document, operations, operations_table, routes, table};
 
 /// What the bank is made of, on this store; `.start()` runs it.
 pub fn application(store: impl Store) -> ApplicationBuilder {

@@ -3,19 +3,35 @@
 use actum::Document;
 use actum::web::{DocumentAnswer, Freshness, Problem};
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::openapi::{AccountId, AsFreshAs, Read};
 use super::reading::Reading;
 use super::{App, unknown_account};
 use crate::balance::Balance;
 use crate::credit_limit::CreditLimit;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Limits {
     granted: i64,
     used: i64,
     available: i64,
 }
 
+/// The account: where the `Location` of a new one leads.
+#[utoipa::path(get, path = "/accounts/{id}", tag = "accounts", params(AccountId, AsFreshAs),
+    responses(Read<Balance>))]
+pub(super) async fn account(
+    app: App,
+    reading: Reading,
+    freshness: Freshness,
+) -> Result<DocumentAnswer<Balance>, Problem> {
+    balance(app, reading, freshness).await
+}
+
+/// What the account holds, and whether it is usable.
+#[utoipa::path(get, path = "/accounts/{id}/balance", tag = "accounts", params(AccountId, AsFreshAs),
+    responses(Read<Balance>))]
 pub(super) async fn balance(
     app: App,
     reading: Reading,
@@ -26,6 +42,9 @@ pub(super) async fn balance(
     Ok(DocumentAnswer::of(id, document))
 }
 
+/// How far below zero the balance may go, and how much of that is left.
+#[utoipa::path(get, path = "/accounts/{id}/credit-limit", tag = "accounts",
+    params(AccountId, AsFreshAs), responses(Read<Limits>))]
 pub(super) async fn credit_limit(
     app: App,
     reading: Reading,

@@ -7,7 +7,7 @@
 use std::rc::Rc;
 
 use actix_web::body::BoxBody;
-use actix_web::dev::{HttpServiceFactory, ServiceRequest, ServiceResponse};
+use actix_web::dev::{HttpServiceFactory, ServiceRequest};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{HttpMessage, ResponseError, Scope, web};
 use actum::web::{Principal, Problem, Routes};
@@ -32,9 +32,7 @@ fn behind(access: Access, table: Rc<Routes<Policy>>, scope: Scope) -> impl HttpS
                     }
                     next.call(request).await
                 }
-                Err(problem) => {
-                    Ok(ServiceResponse::from(request.into_response(problem.error_response())))
-                }
+                Err(problem) => Ok(request.into_response(problem.error_response())),
             }
         }
     }))
@@ -52,5 +50,34 @@ fn admit(
     match principal.may(scope) {
         true => Ok(Some(principal)),
         false => Err(Problem::new(403, "forbidden", format!("this needs the scope {scope}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::{TestRequest, call_service, init_service};
+    use actix_web::{App, web};
+    use actum::web::Routes;
+
+    use super::{Rc, behind};
+    use crate::access::Access;
+    use crate::http::Policy;
+
+    #[actix_web::test]
+    async fn a_route_that_is_served_beside_the_table_is_not_reached() {
+        let table = Routes::default().get("/here", Policy::Public, async || "in");
+        let served = web::scope("").configure(|config| table.configure(config));
+        let served = served.route("/beside", web::get().to(async || "in"));
+        let app = App::new().service(behind(Access::dev(), Rc::new(table), served));
+        let service = init_service(app).await;
+        for (request, status) in [
+            (TestRequest::get().uri("/here"), 200),
+            (TestRequest::get().uri("/beside"), 404),
+            (TestRequest::post().uri("/here"), 405),
+            (TestRequest::get().uri("/nowhere"), 404),
+        ] {
+            let response = call_service(&service, request.to_request()).await;
+            assert_eq!(response.status().as_u16(), status);
+        }
     }
 }
