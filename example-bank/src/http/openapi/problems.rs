@@ -147,6 +147,16 @@ const UNKNOWN: Known =
 const FAILED: Known =
     known("Failed", 500, "A mistake of the bank's, which its log tells of", &["internal"]);
 
+const KNOWN_PRINCIPAL: &[Known] = &[
+    known("Unauthenticated", 401, "Nobody who is known asks", &["unauthenticated"]),
+    known(
+        "Forbidden",
+        403,
+        "Who asks has not the scope for it, or would open an account for somebody else",
+        &["forbidden"],
+    ),
+];
+
 /// Adds what can go wrong to an operation, unless it says more about a status itself.
 pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
     let input: &[Known] = match policy {
@@ -154,8 +164,9 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
         Policy::Read => READ,
         Policy::Public | Policy::Operate => &[],
     };
+    let principal = if policy == Policy::Public { &[] } else { KNOWN_PRINCIPAL };
     let unknown = (path.contains("{id}")).then_some(&UNKNOWN);
-    for problem in input.iter().chain(unknown) {
+    for problem in input.iter().chain(unknown).chain(principal) {
         let responses = &mut operation.responses.responses;
         responses
             .entry(problem.status.to_string())
@@ -166,7 +177,7 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
 /// Describes all of them, once.
 pub fn describe(components: &mut Components) {
     components.schemas.insert("Problem".to_owned(), Problem::schema());
-    for problem in COMMAND.iter().chain(READ).chain([&UNKNOWN]) {
+    for problem in COMMAND.iter().chain(READ).chain([&UNKNOWN]).chain(KNOWN_PRINCIPAL) {
         components.responses.insert(problem.name.to_owned(), response(problem).into());
     }
 }
