@@ -2,7 +2,7 @@
 
 mod addresses;
 mod delivery;
-mod receiver;
+pub mod receiver;
 
 use std::time::Duration;
 

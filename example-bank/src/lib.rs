@@ -7,6 +7,9 @@
 #[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
 pub mod account;
 pub mod balance;
+#[expect(missing_docs, reason = "an address is an address")]
+pub mod callback;
+mod calling;
 mod cli;
 pub mod credit_limit;
 mod http;
@@ -22,6 +25,8 @@ pub use http::{Policy, document, operations, routes, table};
 pub fn application(store: impl Store) -> ApplicationBuilder {
     Application::builder(store)
         .aggregate::<account::Account>()
+        .answers_later::<account::Account>()
+        .aggregate::<callback::Callback>()
         .read_model::<balance::Balance>()
         .read_model::<credit_limit::CreditLimit>()
         .projection::<statement::Statement>()

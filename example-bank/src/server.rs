@@ -11,6 +11,7 @@ use actix_web::web::Data;
 use actix_web::{App, HttpServer, rt};
 use actum::{ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
 
+use crate::calling::Calling;
 use crate::cli::{Options, told_to_stop};
 use crate::http::operations::metrics;
 use crate::{application, operations, routes};
@@ -30,10 +31,12 @@ pub(crate) async fn serve(options: Options) -> Result<(), BoxError> {
     let addresses = (listener.local_addr()?, operators.local_addr()?);
     let told_to_stop = told_to_stop()?;
     let recorded = metrics::record()?;
-    let app = open(&options.store).await?.start().await?;
+    let calling = Calling::new(options.calling)?;
+    let app = calling.clone().by(open(&options.store).await?).start().await?;
 
     let served = app.clone();
-    let make = move || App::new().configure(routes(served.clone()));
+    let calling = Data::new(calling);
+    let make = move || App::new().app_data(calling.clone()).configure(routes(served.clone()));
     let mut public = HttpServer::new(make).disable_signals().listen(listener)?;
     if let Some(workers) = options.workers {
         public = public.workers(workers.into());

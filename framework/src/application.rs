@@ -4,6 +4,8 @@
 //! router or read model. What is not registered is a typed error, not a panic.
 
 mod builder;
+#[cfg(feature = "webhooks")]
+mod callbacks;
 mod later;
 mod live;
 mod observer;

@@ -22,6 +22,7 @@ const LAYERS: [&[&str]; 5] = [
         "settings",
         "status",
         "refusal",
+        "callback",
         "sources",
         "checkpoint",
         "parking",

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit};
+use hmac::{Hmac, KeyInit, Mac};
 use rustls::crypto::ring;
 use sha2::Sha256;
 
@@ -27,6 +27,12 @@ impl Secret {
         let mut key = vec![0; 32];
         ring::default_provider().secure_random.fill(&mut key).ok()?;
         Some(Self(key))
+    }
+
+    /// Another one for each of what is named, and for the same the same: from one that is kept, as
+    /// many as are needed, and none of them tells of it.
+    pub fn derive(&self, of: &[u8]) -> Self {
+        Self(self.hmac().chain_update(of).finalize().into_bytes().to_vec())
     }
 
     /// The text it is read from: to be stored, and shown to its owner once.
@@ -66,6 +72,17 @@ mod tests {
         assert_eq!(text.parse::<Secret>().unwrap().reveal(), text);
         assert_ne!(Secret::generate().unwrap().reveal(), text);
         assert_eq!(format!("{secret:?} {:#?}", Some(&secret)).matches("Secret(…)").count(), 2);
+    }
+
+    #[test]
+    fn a_derived_secret_is_the_same_for_the_same_and_another_one_for_others() {
+        let one = format!("{PREFIX}{}", STANDARD.encode([1; 32])).parse::<Secret>().unwrap();
+        let other = format!("{PREFIX}{}", STANDARD.encode([2; 32])).parse::<Secret>().unwrap();
+        assert_eq!(one.derive(b"ada").reveal(), one.derive(b"ada").reveal());
+        assert!(one.derive(b"ada").reveal().parse::<Secret>().is_ok());
+        let all = [one.reveal(), one.derive(b"ada").reveal(), one.derive(b"bob").reveal()];
+        let all = [&all[..], &[other.derive(b"ada").reveal()]].concat();
+        assert_eq!(all.iter().collect::<std::collections::HashSet<_>>().len(), 4);
     }
 
     #[test]
