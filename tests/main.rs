@@ -9,6 +9,7 @@ mod bank_later;
 mod bank_openapi;
 mod bank_program;
 mod bank_statement;
+mod certificate;
 mod chaos;
 mod child;
 mod competing;
