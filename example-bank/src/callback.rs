@@ -6,9 +6,6 @@ use actum::webhook::Secret;
 use actum::{Aggregate, Application, ReadError, StreamVersion};
 use serde::{Deserialize, Serialize};
 
-/// Who asks when nobody is asked who they are.
-pub(crate) const NOBODY: &str = "dev";
-
 /// The address of one principal; the id is the principal's.
 #[derive(Debug, Default, Clone)]
 pub struct Callback {

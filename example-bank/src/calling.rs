@@ -7,14 +7,14 @@ use actum::webhook::{InvalidOptions, RetrySchedule, Secret, WebhookClient, Webho
 use actum::{ApplicationBuilder, BoxError};
 use clap::Args;
 
-use crate::callback::{NOBODY, secret_of};
+use crate::callback::secret_of;
 
 /// How clients are called back.
 #[derive(Args)]
 pub(crate) struct CallingOptions {
     /// The key that the secrets of callbacks are derived from, `whsec_` and the base64 of 24 to 64
-    /// bytes: the same for all banks on one database, and kept. Without it a new one is made at each
-    /// start, and clients must ask for their secrets again.
+    /// bytes: the same for all banks on one database, and kept. Without it nobody is called back, but
+    /// in dev mode, where a new one is made at each start.
     #[arg(long, env = "BANK_CALLBACK_KEY", hide_env_values = true)]
     callback_key: Option<Secret>,
     /// An address and port that may be called though it is not public, and by http: for tests.
@@ -35,29 +35,26 @@ pub struct Calling {
 }
 
 impl Calling {
-    pub(crate) fn new(options: CallingOptions) -> Result<Self, BoxError> {
+    /// `None` without a key, but in dev mode.
+    pub(crate) fn open(options: CallingOptions, is_dev: bool) -> Result<Option<Self>, BoxError> {
         let key = match options.callback_key {
             Some(key) => key,
-            None => {
-                tracing::warn!(
-                    "without --callback-key, secrets of callbacks end with this process"
-                );
-                Secret::generate().ok_or("the system has no randomness to give")?
-            }
+            None if is_dev => Secret::generate().ok_or("the system has no randomness to give")?,
+            None => return Ok(None),
         };
         let mut schedule = RetrySchedule::standard();
         if let Some(pauses) = options.callback_pauses {
             let pauses = pauses.into_iter().map(Duration::try_from_secs_f64);
             schedule.pauses = pauses.collect::<Result<_, _>>()?;
         }
-        Ok(Self { client: client(&options.callback_allow)?, schedule, key })
+        Ok(Some(Self { client: client(&options.callback_allow)?, schedule, key }))
     }
 
     /// The application, calling back.
     pub(crate) fn by(self, builder: ApplicationBuilder) -> ApplicationBuilder {
         let Self { client, schedule, key } = self;
         builder.calls_back(client, schedule, move |who, url| {
-            secret_of(&key, who.unwrap_or(NOBODY), url)
+            secret_of(&key, who.unwrap_or_default(), url)
         })
     }
 }

@@ -144,6 +144,19 @@ impl Application {
         events.into_iter().map(|recorded| streams::decode(&codec, recorded)).collect()
     }
 
+    /// The aggregate that holds the claim of this kind and value, if one does: as the log says it
+    /// now, so by the time you act on it, it may be another.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn claim_holder(
+        &self,
+        kind: &str,
+        value: &str,
+    ) -> Result<Option<StreamId>, ReadError> {
+        Ok(self.inner.store.claim_holder(kind, value).await?)
+    }
+
     /// The log itself.
     pub fn store(&self) -> &dyn EventStore {
         &*self.inner.store
@@ -153,10 +166,15 @@ impl Application {
     pub async fn shutdown(&self) {
         let inner = &self.inner;
         crate::crash::point("shutdown");
+        let (first, then): (Vec<_>, Vec<_>) =
+            inner.read_side.iter().partition(|control| control.sends_commands());
+        for control in first {
+            control.flush_and_stop().await;
+        }
         if !inner.admission.close_and_drain(inner.settings.drain_within).await {
             tracing::warn!("commands were still under way when the time to drain was over");
         }
-        for control in &inner.read_side {
+        for control in then {
             control.flush_and_stop().await;
         }
         inner.tail.stop();

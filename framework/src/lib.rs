@@ -20,6 +20,7 @@ mod application;
 #[cfg(feature = "webhooks")]
 mod callback;
 mod checkpoint;
+mod claim;
 mod clock;
 mod codec;
 mod command;
@@ -63,6 +64,7 @@ pub mod webhook;
 pub use aggregate::Aggregate;
 pub use application::{Application, ApplicationBuilder, Readiness};
 pub use checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId, partition_of};
+pub use claim::{Claim, MAX_CLAIM_BYTES};
 pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, Encoded, EventCodec, Upcaster};
 pub use command::{CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_COMMAND_ID_BYTES};

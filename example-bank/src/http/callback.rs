@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::App;
 use super::openapi::InItsHeaders;
-use crate::callback::{Callback, CallbackCommand, NOBODY, address_of, secret_of};
+use crate::callback::{Callback, CallbackCommand, address_of, secret_of};
 use crate::calling::Calling;
 
 /// Where to be told.
@@ -41,7 +41,7 @@ pub(super) struct Address {
 pub(super) async fn register(
     app: App,
     calling: Option<Data<Calling>>,
-    who: Option<Principal>,
+    who: Principal,
     headers: CommandHeaders,
     body: Json<Object<Registration>>,
 ) -> Result<Json<Registered>, Problem> {
@@ -53,17 +53,17 @@ pub(super) async fn register(
         .await
         .map_err(|forbidden| Problem::new(422, "forbidden_address", forbidden.to_string()))?;
     let url = endpoint.as_str().to_owned();
-    let secret = secret_of(&calling.key, id(&who), &url).reveal();
+    let secret = secret_of(&calling.key, &who.id, &url).reveal();
     let command = CallbackCommand::Register { url: url.clone() };
-    app.execute_with::<Callback>(id(&who), command, options).await?;
+    app.execute_with::<Callback>(&who.id, command, options).await?;
     Ok(Json(Registered { url, secret }))
 }
 
 /// Where the caller is told.
 #[utoipa::path(get, path = "/callback", tag = "callback", operation_id = "callback",
     responses((status = 200, description = "The address", body = Address)))]
-pub(super) async fn registered(app: App, who: Option<Principal>) -> Result<Json<Address>, Problem> {
-    match address_of(&app, id(&who)).await? {
+pub(super) async fn registered(app: App, who: Principal) -> Result<Json<Address>, Problem> {
+    match address_of(&app, &who.id).await? {
         Some(url) => Ok(Json(Address { url })),
         None => Err(Problem::new(404, "no_callback", "no callback is registered")),
     }
@@ -74,23 +74,23 @@ pub(super) async fn registered(app: App, who: Option<Principal>) -> Result<Json<
     params(InItsHeaders), responses((status = 204, description = "There is no address any more")))]
 pub(super) async fn remove(
     app: App,
-    who: Option<Principal>,
+    who: Principal,
     headers: CommandHeaders,
 ) -> Result<HttpResponse, Problem> {
     let (command, options) = (CallbackCommand::Remove, headers.options(&())?);
-    app.execute_with::<Callback>(id(&who), command, options).await?;
+    app.execute_with::<Callback>(&who.id, command, options).await?;
     Ok(HttpResponse::NoContent().finish())
 }
 
 /// Where a command's outcome shall be told.
 pub(super) async fn address(app: &Application, who: Option<&str>) -> Result<String, Problem> {
-    address_of(app, who.unwrap_or(NOBODY)).await?.ok_or_else(|| {
+    let address = match who {
+        Some(who) => address_of(app, who).await?,
+        None => None,
+    };
+    address.ok_or_else(|| {
         Problem::new(422, "no_callback", "register where to be called first: PUT /callback")
     })
-}
-
-fn id(who: &Option<Principal>) -> &str {
-    who.as_ref().map_or(NOBODY, |who| &who.id)
 }
 
 fn off() -> Problem {

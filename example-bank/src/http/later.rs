@@ -25,9 +25,9 @@ const MOST_EVENTS: usize = 1_000;
 pub(super) async fn status(
     app: App,
     id: Path<String>,
-    who: Option<Principal>,
+    who: Principal,
 ) -> Result<Json<CommandStatus>, Problem> {
-    Ok(Json(visible(&app, &id, who.as_ref()).await?))
+    Ok(Json(visible(&app, &id, &who).await?))
 }
 
 /// A message for each event of the command, with its status after it. The stream ends with the last
@@ -41,10 +41,10 @@ pub(super) async fn events(
     app: App,
     id: Path<String>,
     ResumeAfter(after): ResumeAfter,
-    who: Option<Principal>,
+    who: Principal,
 ) -> Result<impl Responder, Problem> {
     let mut events = app.follow::<AcceptedCommand>(&id, StreamVersion(after)).map_err(unknown)?;
-    visible(&app, &id, who.as_ref()).await?;
+    visible(&app, &id, &who).await?;
     let read = app.history::<AcceptedCommand>(&id, StreamVersion::ZERO, MOST_EVENTS).await?;
     if (read.len() as u64) < after {
         let detail = format!("the command has no event {after} yet");
@@ -68,10 +68,9 @@ pub(super) async fn events(
     })))
 }
 
-async fn visible(app: &App, id: &str, who: Option<&Principal>) -> Result<CommandStatus, Problem> {
+async fn visible(app: &App, id: &str, who: &Principal) -> Result<CommandStatus, Problem> {
     let status = app.command(id).await.map_err(unknown)?;
-    let is_theirs = status.actor.as_deref() == who.map(|who| &*who.id);
-    match is_theirs || who.is_some_and(|who| who.may("bank:operate")) {
+    match status.actor.as_ref() == Some(&who.id) || who.may("bank:operate") {
         true => Ok(status),
         false => Err(unknown_command()),
     }
