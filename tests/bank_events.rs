@@ -201,7 +201,8 @@ async fn a_client_that_does_not_read_costs_little_and_holds_up_nobody() {
     for _ in 0..MANY / 16 {
         let (stream, events) = (StreamId::new("account", "42").unwrap(), (0..16).map(large));
         let (expected, events) = (ExpectedVersion::Any, events.collect());
-        let append = Append { stream, expected, events, command: None, chained: false };
+        let append =
+            Append { stream, expected, events, command: None, claims: vec![], chained: false };
         store.memory.append(vec![append]).await;
     }
     store.events_read();
