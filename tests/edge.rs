@@ -3,6 +3,7 @@
 mod api_keys;
 mod later;
 mod matrix;
+mod secrets;
 mod start;
 mod tokens;
 
