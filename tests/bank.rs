@@ -140,13 +140,17 @@ async fn an_account_lives_through_all_its_routes() {
         .is(200, json!({ "id": "42", "version": 4, "position": 4 }));
 
     let balance = json!({
-        "id": "42", "balance": -750, "currency": "EUR", "status": "open", "position": 4
+        "id": "42", "balance": -750, "currency": "EUR", "status": "open", "version": 4,
+        "position": 4
     });
     get(&bank, "/accounts/42/balance?after=4").await.is(200, balance.clone());
     get(&bank, "/accounts/42?after=4").await.is(200, balance);
     get(&bank, "/accounts/42/credit-limit?after=4").await.is(
         200,
-        json!({ "id": "42", "granted": 50000, "used": 750, "available": 49250, "position": 4 }),
+        json!({
+            "id": "42", "granted": 50000, "used": 750, "available": 49250, "version": 4,
+            "position": 4
+        }),
     );
 
     for (path, status, position) in

@@ -1,6 +1,6 @@
 //! The read model `Balance`: what an account holds, and whether it is usable.
 
-use actum::{EventEnvelope, Fold, ReadModel, Sources};
+use actum::{EventEnvelope, Fold, ReadModel, Sources, StreamVersion};
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, AccountEvent, Status};
@@ -14,10 +14,13 @@ pub struct Balance {
     pub currency: String,
     /// `open`, `frozen` or `closed`.
     pub status: Status,
+    /// The account's: a command may expect it.
+    pub version: StreamVersion,
 }
 
 impl ReadModel for Balance {
     const NAME: &'static str = "balance";
+    const VERSION: u32 = 2;
 
     fn sources() -> Sources<Self> {
         Sources::of::<Account>()
@@ -26,6 +29,7 @@ impl ReadModel for Balance {
 
 impl Fold<Account> for Balance {
     fn apply(&mut self, envelope: &EventEnvelope<AccountEvent>) {
+        self.version = envelope.version;
         match &envelope.event {
             AccountEvent::Opened { currency, .. } => {
                 self.currency = currency.clone();

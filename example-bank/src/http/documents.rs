@@ -1,8 +1,8 @@
 //! `GET /accounts/{id}/balance` and `/credit-limit`: the documents of the read models.
 
 use actix_web::web::Path;
-use actum::Document;
 use actum::web::{DocumentAnswer, Freshness, Problem};
+use actum::{Document, StreamVersion};
 use serde::Serialize;
 
 use super::{App, unknown_account};
@@ -14,6 +14,7 @@ pub(super) struct Limits {
     granted: i64,
     used: i64,
     available: i64,
+    version: StreamVersion,
 }
 
 pub(super) async fn balance(
@@ -21,8 +22,9 @@ pub(super) async fn balance(
     id: Path<String>,
     freshness: Freshness,
 ) -> Result<DocumentAnswer<Balance>, Problem> {
-    let document = freshness.read(&app, &id).await.map_err(unknown_account)?;
-    Ok(DocumentAnswer::of(id.into_inner(), document))
+    let document = freshness.read::<Balance>(&app, &id).await.map_err(unknown_account)?;
+    let version = document.version;
+    Ok(DocumentAnswer::of(id.into_inner(), document).at_version(version))
 }
 
 pub(super) async fn credit_limit(
@@ -32,6 +34,7 @@ pub(super) async fn credit_limit(
 ) -> Result<DocumentAnswer<Limits>, Problem> {
     let limit = freshness.read::<CreditLimit>(&app, &id).await.map_err(unknown_account)?;
     let (granted, used, available) = (limit.granted, limit.used(), limit.available());
-    let body = Limits { granted, used, available };
-    Ok(DocumentAnswer::of(id.into_inner(), Document { body, position: limit.position }))
+    let (version, position) = (limit.version, limit.position);
+    let document = Document { body: Limits { granted, used, available, version }, position };
+    Ok(DocumentAnswer::of(id.into_inner(), document).at_version(version))
 }
