@@ -7,6 +7,7 @@
 mod duplicates;
 mod headers;
 mod processes;
+mod readme;
 mod waiting;
 
 use actix_web::dev::Service;

@@ -66,8 +66,9 @@ async fn after_a_crash(store: &str, point: &str) {
     assert_eq!(read_log(store).await.len(), 1);
 }
 
-const POINTS: [&str; 4] =
-    ["command.accepted", "append.before_commit", "append.after_commit", "entity.before_reply"];
+/// Those between a command and its answer that a bank does not pass when it starts; on a file its
+/// first commits do, and `crash.rs` has them.
+const POINTS: [&str; 2] = ["command.accepted", "entity.before_reply"];
 
 #[tokio::test]
 async fn a_retry_is_answered_as_before_by_the_next_process_on_sqlite() {
@@ -92,7 +93,7 @@ async fn a_retry_after_a_crash_before_the_answer_acts_once_on_sqlite() {
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_retry_after_a_crash_before_the_answer_acts_once_on_postgresql() {
-    for point in POINTS {
+    for point in POINTS.into_iter().chain(["append.before_commit", "append.after_commit"]) {
         after_a_crash(&database().await.url(), point).await;
     }
 }
