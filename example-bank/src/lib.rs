@@ -16,7 +16,7 @@ pub mod statement;
 use actum::{Application, ApplicationBuilder, Store};
 
 pub use cli::run;
-pub use http::{operations, routes};
+pub use http::{Policy, document, operations, routes, table};
 
 /// What the bank is made of, on this store; `.start()` runs it.
 pub fn application(store: impl Store) -> ApplicationBuilder {

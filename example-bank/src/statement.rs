@@ -17,11 +17,13 @@ use crate::account::{Account, AccountEvent};
 pub struct Statement;
 
 /// Money in, or money out.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Booking {
     /// The number of the booking: the version of the account that it made.
+    #[schema(value_type = u64)]
     pub booking: StreamVersion,
     /// Where it is in the log.
+    #[schema(value_type = u64)]
     pub position: GlobalPosition,
     /// `credited` or `withdrawn`.
     pub kind: String,

@@ -31,7 +31,7 @@ pub(crate) use self::delivery::{Delivery, deliver};
 pub(crate) use self::handle::ProjectorHandle;
 use self::partition::{Partition, Renewals};
 pub(crate) use self::served::{RowVersions, ServedProjection};
-use self::standing::Standings;
+pub(crate) use self::standing::Standings;
 use crate::checkpoint::PartitionId;
 use crate::document::Store;
 use crate::error::{StartError, StoreError};

@@ -22,6 +22,7 @@ mod routes;
 mod sse;
 mod trace_context;
 
+pub use crate::refusal::RefusalCode;
 pub use answer::{CommandAnswer, REPLAYED_HEADER};
 pub use command_headers::{CommandHeaders, MAX_IDEMPOTENCY_KEY_BYTES};
 pub use freshness::{DocumentAnswer, Freshness, POSITION_HEADER};
@@ -29,7 +30,6 @@ pub use input::{MAX_BODY_BYTES, strict_input};
 pub use object::{NoBody, Object};
 pub use principal::Principal;
 pub use problem::Problem;
-pub use refusal::RefusalCode;
 pub use resume::ResumeAfter;
 pub use routes::Routes;
 pub use sse::{ServerSentEvents, SseConfig, SseMessage};
