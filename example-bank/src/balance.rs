@@ -17,6 +17,7 @@ pub struct Balance {
     #[schema(schema_with = crate::http::openapi::account_status)]
     pub status: Status,
     /// The account's: a command may expect it.
+    #[schema(value_type = u64)]
     pub version: StreamVersion,
 }
 

@@ -6,7 +6,7 @@ use actum::{Document, StreamVersion};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::openapi::{AccountId, AsFreshAs, Read};
+use super::openapi::{AccountId, AsFreshAs, Read, UnlessKnown};
 use super::{App, unknown_account};
 use crate::balance::Balance;
 use crate::credit_limit::CreditLimit;
@@ -16,12 +16,14 @@ pub(super) struct Limits {
     granted: i64,
     used: i64,
     available: i64,
+    /// The account's: a command may expect it.
+    #[schema(value_type = u64)]
     version: StreamVersion,
 }
 
 /// The account: where the `Location` of a new one leads.
-#[utoipa::path(get, path = "/accounts/{id}", tag = "accounts", params(AccountId, AsFreshAs),
-    responses(Read<Balance>))]
+#[utoipa::path(get, path = "/accounts/{id}", tag = "accounts",
+    params(AccountId, AsFreshAs, UnlessKnown), responses(Read<Balance>))]
 pub(super) async fn account(
     app: App,
     id: Path<String>,
@@ -31,8 +33,8 @@ pub(super) async fn account(
 }
 
 /// What the account holds, and whether it is usable.
-#[utoipa::path(get, path = "/accounts/{id}/balance", tag = "accounts", params(AccountId, AsFreshAs),
-    responses(Read<Balance>))]
+#[utoipa::path(get, path = "/accounts/{id}/balance", tag = "accounts",
+    params(AccountId, AsFreshAs, UnlessKnown), responses(Read<Balance>))]
 pub(super) async fn balance(
     app: App,
     id: Path<String>,
@@ -45,7 +47,7 @@ pub(super) async fn balance(
 
 /// How far below zero the balance may go, and how much of that is left.
 #[utoipa::path(get, path = "/accounts/{id}/credit-limit", tag = "accounts",
-    params(AccountId, AsFreshAs), responses(Read<Limits>))]
+    params(AccountId, AsFreshAs, UnlessKnown), responses(Read<Limits>))]
 pub(super) async fn credit_limit(
     app: App,
     id: Path<String>,
