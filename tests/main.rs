@@ -8,6 +8,7 @@ mod bank_input;
 mod bank_openapi;
 mod bank_program;
 mod bank_statement;
+mod certificate;
 mod chaos;
 mod child;
 mod competing;

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use actum::{
-    BoxError, EventEnvelope, EventSources, GlobalPosition, Projection, SqlConnection, SqlError,
-    SqlRow, SqlValue, StreamVersion,
+    BoxError, ComparedRows, EventEnvelope, EventSources, GlobalPosition, Projection, SqlConnection,
+    SqlError, SqlRow, SqlValue, StreamVersion,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -82,6 +82,17 @@ impl Projection for Statement {
         )
         .await?;
         Ok(())
+    }
+
+    fn compared() -> &'static [ComparedRows] {
+        &[
+            ComparedRows { table: "accounts", key: &["account"], columns: &["balance"] },
+            ComparedRows {
+                table: "bookings",
+                key: &["account", "booking"],
+                columns: &["position", "kind", "amount", "balance", "booked_at"],
+            },
+        ]
     }
 
     async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError> {

@@ -75,7 +75,7 @@ pub use later::{AcceptedCommand, CommandEvent, CommandState, CommandStatus};
 pub use lease::{Lease, LeaseStore};
 pub use live::{Changed, LiveChanges, LiveDocument, LiveEvents};
 pub use parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
-pub use projection::{MAX_PROJECTION_NAME_BYTES, Projection};
+pub use projection::{ComparedRows, MAX_PROJECTION_NAME_BYTES, Projection};
 pub use projection_store::{ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction};
 pub use read_model::{Document, Fold, MAX_KEY_BYTES, ReadModel, Sources};
 pub use refusal::RefusalCode;

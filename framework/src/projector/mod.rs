@@ -6,6 +6,7 @@
 //! which answers queries from the database itself, so in every process.
 
 mod batch;
+mod compare;
 #[cfg(feature = "testing")]
 mod delivery;
 mod drain;
