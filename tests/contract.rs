@@ -10,14 +10,14 @@ mod processes;
 mod readme;
 mod waiting;
 
-use actix_web::dev::Service;
+use actix_web::App;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
-use actix_web::{App, HttpMessage};
-use actum::web::Principal;
 use actum::{Application, PostgresStore, SqliteStore};
+use example_bank::access::{ApiKey, Credentials};
 use serde_json::{Value, json};
 
-use crate::bank::Answer;
+use crate::bank::{Answer, send};
+use crate::directory::Directory;
 
 /// A request with these headers.
 fn request(path: &str, body: &Value, headers: &[(&str, &str)]) -> TestRequest {
@@ -25,23 +25,25 @@ fn request(path: &str, body: &Value, headers: &[(&str, &str)]) -> TestRequest {
     headers.iter().fold(request, |request, header| request.insert_header(*header))
 }
 
-/// Sends it on behalf of somebody whom another layer has authenticated, or of nobody.
+/// Sends it by who has an API key of this name, or by anybody to a bank that is open to all.
 async fn send_as(bank: &Application, who: Option<&str>, request: TestRequest) -> Answer {
-    let who = who.map(|id| Principal::new(id, ["accounts:read", "accounts:write"]));
-    let app = App::new().configure(example_bank::routes(bank.clone()));
-    let app = app.wrap_fn(move |request, service| {
-        if let Some(who) = &who {
-            request.extensions_mut().insert(who.clone());
-        }
-        service.call(request)
-    });
+    let Some(who) = who else { return send(bank, request).await };
+    let scopes = ["accounts:read", "accounts:write"].map(str::to_owned).into_iter().collect();
+    let key = ApiKey::generate(who.into(), scopes, None).unwrap();
+    let folder = Directory::new();
+    std::fs::write(folder.file("keys"), serde_json::to_string(&key.line).unwrap() + "\n").unwrap();
+    let known = Credentials { api_keys: Some(folder.file("keys").into()), ..Default::default() };
+    let access = known.open("192.0.2.1:80".parse().unwrap());
+    let access = access.unwrap_or_else(|error| panic!("{error}"));
+    let app = App::new().configure(example_bank::routes(bank.clone(), access));
+    let request = request.insert_header(("authorization", format!("Bearer {}", key.key.expose())));
     let response = call_service(&init_service(app).await, request.to_request()).await;
     let (status, headers) = (response.status(), response.headers().clone());
     let text = String::from_utf8(read_body(response).await.to_vec()).unwrap();
     Answer { status, headers, text }
 }
 
-/// Posts it with a key and no principal.
+/// Posts it with a key, on behalf of `dev`.
 async fn post_keyed(bank: &Application, path: &str, key: &str, body: Value) -> Answer {
     send_as(bank, None, request(path, &body, &[("idempotency-key", key)])).await
 }

@@ -19,6 +19,7 @@ mod crash;
 mod directory;
 mod disk;
 mod document_keys;
+mod edge;
 mod faults;
 mod http;
 mod later;

@@ -78,17 +78,7 @@ async fn for_another_request([first, second]: &[Application; 2]) {
 
 async fn by_another_principal([first, second]: &[Application; 2]) {
     open_account(first, "42").await;
-    // Written one after the other some of these would be the same text.
-    let keys = [
-        (None, "c"),
-        (None, "2:ab,c"),
-        (None, "1:a,b,c"),
-        (Some("ab"), "c"),
-        (Some("a"), "b,c"),
-        (Some("a"), "c"),
-        (Some("ab,c"), "c"),
-        (Some("2:ab"), "c"),
-    ];
+    let keys = [(None, "c"), (Some("ab"), "c"), (Some("a"), "c"), (Some("a"), "b,c")];
     let ask = async |bank: &Application, who: Option<&str>, key: &str, amount: u32| {
         let body = json!({ "amount": amount });
         send_as(bank, who, request(CREDIT, &body, &[("idempotency-key", key)])).await

@@ -7,11 +7,14 @@ use crate::bank::new_bank;
 
 const README: &str = include_str!("../../README.md");
 
-/// Its lines that ask the bank at its public address for one answer, continued ones as one.
+/// Its lines that ask the bank at its public address for one answer and need no
+/// credential, continued ones as one.
 fn lines() -> Vec<String> {
     let joined = README.replace("\\\n", "");
     let lines = joined.lines().filter_map(|line| line.strip_prefix("$ curl "));
-    let asking = lines.filter(|line| line.contains("localhost:8080/") && !line.contains("-N "));
+    let asking = lines.filter(|line| {
+        line.contains("localhost:8080/") && !line.contains("-N ") && !line.contains("$(")
+    });
     asking.map(str::to_owned).collect()
 }
 

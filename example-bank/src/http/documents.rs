@@ -1,12 +1,12 @@
 //! `GET /accounts/{id}/balance` and `/credit-limit`: the documents of the read models.
 
-use actix_web::web::Path;
 use actum::web::{DocumentAnswer, Freshness, Problem};
 use actum::{Document, StreamVersion};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::openapi::{AccountId, AsFreshAs, Read, UnlessKnown};
+use super::reading::Reading;
 use super::{App, unknown_account};
 use crate::balance::Balance;
 use crate::credit_limit::CreditLimit;
@@ -26,10 +26,10 @@ pub(super) struct Limits {
     params(AccountId, AsFreshAs, UnlessKnown), responses(Read<Balance>))]
 pub(super) async fn account(
     app: App,
-    id: Path<String>,
+    reading: Reading,
     freshness: Freshness,
 ) -> Result<DocumentAnswer<Balance>, Problem> {
-    balance(app, id, freshness).await
+    balance(app, reading, freshness).await
 }
 
 /// What the account holds, and whether it is usable.
@@ -37,12 +37,13 @@ pub(super) async fn account(
     params(AccountId, AsFreshAs, UnlessKnown), responses(Read<Balance>))]
 pub(super) async fn balance(
     app: App,
-    id: Path<String>,
+    reading: Reading,
     freshness: Freshness,
 ) -> Result<DocumentAnswer<Balance>, Problem> {
+    let id = reading.allowed(&app).await?;
     let document = freshness.read::<Balance>(&app, &id).await.map_err(unknown_account)?;
     let version = document.version;
-    Ok(DocumentAnswer::of(id.into_inner(), document).at_version(version))
+    Ok(DocumentAnswer::of(id, document).at_version(version))
 }
 
 /// How far below zero the balance may go, and how much of that is left.
@@ -50,12 +51,13 @@ pub(super) async fn balance(
     params(AccountId, AsFreshAs, UnlessKnown), responses(Read<Limits>))]
 pub(super) async fn credit_limit(
     app: App,
-    id: Path<String>,
+    reading: Reading,
     freshness: Freshness,
 ) -> Result<DocumentAnswer<Limits>, Problem> {
+    let id = reading.allowed(&app).await?;
     let limit = freshness.read::<CreditLimit>(&app, &id).await.map_err(unknown_account)?;
     let (granted, used, available) = (limit.granted, limit.used(), limit.available());
     let (version, position) = (limit.version, limit.position);
     let document = Document { body: Limits { granted, used, available, version }, position };
-    Ok(DocumentAnswer::of(id.into_inner(), document).at_version(version))
+    Ok(DocumentAnswer::of(id, document).at_version(version))
 }
