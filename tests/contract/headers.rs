@@ -1,7 +1,9 @@
 //! Preconditions and what else a request says of its command; what the answer's headers say.
 
 use actix_web::test::TestRequest;
-use actum::{EventEnvelope, Metadata, StreamVersion};
+use actum::{
+    CommandError, CommandOptions, EventEnvelope, ExpectedVersion, Metadata, StreamVersion,
+};
 use example_bank::account::Account;
 use serde_json::json;
 
@@ -134,6 +136,25 @@ async fn a_document_has_the_version_that_a_command_may_expect() {
         }
         assert_eq!(credit(&bank, &[("if-match", &etag)]).await.status, 200);
     }
+}
+
+#[actix_web::test]
+async fn who_may_not_act_on_an_account_is_not_told_its_version() {
+    use example_bank::account::{AccountCommand, Refusal};
+    let bank = bank_with_account().await;
+    let ask = async |command: AccountCommand, expected: ExpectedVersion| {
+        let metadata = Metadata { actor: Some("user:Bob".into()), ..Metadata::default() };
+        let options = CommandOptions { expected, metadata, ..CommandOptions::default() };
+        match bank.execute_with::<Account>("42", command, options).await {
+            Err(CommandError::Refused(refusal)) => refusal,
+            other => panic!("{other:?}"),
+        }
+    };
+    let stale = ExpectedVersion::Exact(StreamVersion(9));
+    let credit = AccountCommand::Credit { amount: 1 };
+    assert_eq!(ask(credit, stale).await, Refusal::UnknownAccount);
+    let opening = AccountCommand::Open { owner: "Bob".into(), currency: "EUR".into() };
+    assert_eq!(ask(opening, ExpectedVersion::NoStream).await, Refusal::AlreadyOpen);
 }
 
 async fn metadata(bank: &Bank, version: u64) -> Metadata {
