@@ -11,6 +11,7 @@ mod open;
 mod options;
 mod projection;
 mod read;
+mod reader;
 mod rows;
 mod schema;
 mod versions;
