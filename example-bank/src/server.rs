@@ -11,7 +11,8 @@ use actix_web::web::Data;
 use actix_web::{App, HttpServer, rt};
 use actum::{ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
 
-use crate::cli::{Options, told_to_stop};
+use crate::access::Access;
+use crate::cli::{Serve, told_to_stop};
 use crate::http::operations::metrics;
 use crate::{application, operations, routes};
 
@@ -23,30 +24,33 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 const OPERATORS_ABOVE: u16 = 1000;
 
 /// Serves until the process is told to stop.
-pub(crate) async fn serve(options: Options) -> Result<(), BoxError> {
+pub(crate) async fn serve(options: Serve) -> Result<(), BoxError> {
+    // Before all else: a bank that would be open to the world does not even listen.
+    let access = options.credentials.open(options.listen)?;
     // The addresses first: a port in use must not leave a new database behind.
     let listener = bind(options.listen)?;
     let operators = operators(&options)?;
     let addresses = (listener.local_addr()?, operators.local_addr()?);
     let told_to_stop = told_to_stop()?;
     let recorded = metrics::record()?;
-    let app = open(&options.store).await?.start().await?;
+    let app = open(options.store.expose()).await?.start().await?;
 
-    let served = app.clone();
-    let make = move || App::new().configure(routes(served.clone()));
+    let (served, entered) = (app.clone(), access.clone());
+    let make = move || App::new().configure(routes(served.clone(), entered.clone()));
     let mut public = HttpServer::new(make).disable_signals().listen(listener)?;
     if let Some(workers) = options.workers {
         public = public.workers(workers.into());
     }
-    let served = app.clone();
+    let (served, entered) = (app.clone(), access.clone());
     let make = move || {
-        App::new().app_data(Data::new(recorded.clone())).configure(operations(served.clone()))
+        let app = App::new().app_data(Data::new(recorded.clone()));
+        app.configure(operations(served.clone(), entered.clone()))
     };
     let operated = HttpServer::new(make).disable_signals().workers(1).listen(operators)?.run();
     let public = public.run();
     let handles = [public.handle(), operated.handle()];
     let (mut public, mut operated) = (rt::spawn(public), rt::spawn(operated));
-    greet(addresses);
+    greet(addresses, &access);
 
     tokio::select! {
         () = told_to_stop => {}
@@ -70,10 +74,10 @@ fn bind(address: SocketAddr) -> Result<TcpListener, BoxError> {
 }
 
 /// Where operators ask: nowhere that another machine reaches.
-fn operators(options: &Options) -> Result<TcpListener, BoxError> {
+fn operators(options: &Serve) -> Result<TcpListener, BoxError> {
     if let Some(address) = options.operate {
         if !address.ip().is_loopback() {
-            let what = "operators need no credentials, so they ask on a loopback address only";
+            let what = "operators ask on a loopback address only";
             return Err(format!("cannot serve operators on {address}: {what}").into());
         }
         return bind(address);
@@ -98,13 +102,17 @@ async fn open(store: &str) -> Result<ApplicationBuilder, StartError> {
     Ok(application(SqliteStore::open(store).await?))
 }
 
-fn greet((public, operators): (SocketAddr, SocketAddr)) {
+fn greet((public, operators): (SocketAddr, SocketAddr), access: &Access) {
+    let (mode, credential) = match access.is_dev() {
+        true => ("dev mode: nobody is asked who they are; --help tells of credentials\n", ""),
+        false => ("", "-H \"Authorization: Bearer $KEY\" "),
+    };
     // A closed standard output is no reason to stop.
     let _ = writeln!(
         std::io::stdout(),
         "listening on http://{public}\n\
-         operators on http://{operators}\n\
-         try: curl -i http://{public}/accounts -H 'Content-Type: application/json' \
+         operators on http://{operators}\n{mode}\
+         try: curl -i http://{public}/accounts {credential}-H 'Content-Type: application/json' \
          -d '{{\"id\": \"42\", \"owner\": \"Ada\", \"currency\": \"EUR\"}}'"
     );
 }
