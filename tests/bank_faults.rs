@@ -99,6 +99,7 @@ async fn an_account_that_cannot_be_read_is_a_503_and_the_others_are_not() {
         events: vec![of_the_future],
         command: None,
         chained: false,
+        claims: vec![],
     }]);
     assert!(matches!(stored.await[0], actum::AppendOutcome::Committed(_)));
     let parked = get(&bank, "/accounts/42/balance?after=3").await;
