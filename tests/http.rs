@@ -13,6 +13,16 @@ pub struct Answer {
     pub body: serde_json::Value,
     /// The body as it came.
     pub text: String,
+    /// Status line and headers, in small letters.
+    pub head: String,
+}
+
+impl Answer {
+    /// A header by its name in small letters.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
 }
 
 /// One connection.
@@ -61,7 +71,7 @@ impl Client {
     fn ask(&mut self, request: &str) -> Result<Answer> {
         self.stream.get_mut().write_all(request.as_bytes())?;
         let bad = |what: &str| Error::new(ErrorKind::InvalidData, what.to_owned());
-        let mut headers = String::new();
+        let mut head = String::new();
         loop {
             let mut line = String::new();
             if self.stream.read_line(&mut line)? == 0 {
@@ -70,15 +80,15 @@ impl Client {
             if line == "\r\n" {
                 break;
             }
-            headers.push_str(&line.to_ascii_lowercase());
+            head.push_str(&line.to_ascii_lowercase());
         }
-        let status = headers.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or_else(|| bad("no status line"))?;
-        let length = headers.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let length: usize = length.and_then(|length| length.trim().parse().ok()).unwrap_or(0);
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
         let text = String::from_utf8(body).map_err(|_| bad("no text"))?;
-        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or_default(), text })
+        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or_default(), text, head })
     }
 }

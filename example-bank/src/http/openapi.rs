@@ -17,7 +17,9 @@ use utoipa::openapi::{Components, OpenApi};
 
 use super::{Policy, commands, documents, events, health, history, statement, table};
 pub(super) use answers::{Done, Nothing, Opened, Read};
-pub(super) use parameters::{AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery};
+pub(super) use parameters::{
+    AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery, UnlessKnown,
+};
 pub(crate) use values::{
     account_status, amount, currency, limit, made_up_id, moment, owner, position, version,
 };
