@@ -12,6 +12,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::limits::Limits;
 use crate::server::serve;
 
 /// A bank over HTTP, its accounts in one file or in PostgreSQL.
@@ -32,6 +33,8 @@ pub(crate) struct Options {
     /// Threads that speak HTTP; one for each core unless told otherwise.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
 }
 
 /// Runs the bank until it is told to stop.

@@ -10,6 +10,7 @@ pub mod balance;
 mod cli;
 pub mod credit_limit;
 mod http;
+mod limits;
 mod server;
 pub mod statement;
 

@@ -7,8 +7,10 @@ use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer, rt};
+use actum::web::deadlines;
 use actum::{ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
 
 use crate::cli::{Options, told_to_stop};
@@ -33,14 +35,19 @@ pub(crate) async fn serve(options: Options) -> Result<(), BoxError> {
     let app = open(&options.store).await?.start().await?;
 
     let served = app.clone();
-    let make = move || App::new().configure(routes(served.clone()));
+    let within = options.limits.deadlines();
+    let make = move || {
+        let app = App::new().app_data(within).wrap(from_fn(deadlines));
+        app.configure(routes(served.clone()))
+    };
     let mut public = HttpServer::new(make).disable_signals().listen(listener)?;
     if let Some(workers) = options.workers {
         public = public.workers(workers.into());
     }
     let served = app.clone();
     let make = move || {
-        App::new().app_data(Data::new(recorded.clone())).configure(operations(served.clone()))
+        let app = App::new().app_data(within).wrap(from_fn(deadlines));
+        app.app_data(Data::new(recorded.clone())).configure(operations(served.clone()))
     };
     let operated = HttpServer::new(make).disable_signals().workers(1).listen(operators)?.run();
     let public = public.run();

@@ -4,10 +4,11 @@
 //! [`Problem`] turns errors into RFC 9457 documents, [`IdempotencyKey`] names a command,
 //! [`CommandAnswer`] is what a command answers, and [`strict_input`] refuses what is malformed.
 //! [`Freshness`] is how fresh a [`DocumentAnswer`] must be; [`ServerSentEvents`] is a live stream.
-//! [`Routes`] is a table of routes and their policies, [`Principal`] who asks. Bodies and their
-//! meaning are the application's own.
+//! [`Routes`] is a table of routes and their policies, [`Principal`] who asks. [`deadlines`] bounds
+//! how long a request may take. Bodies and their meaning are the application's own.
 
 mod answer;
+mod deadlines;
 mod freshness;
 mod idempotency_key;
 mod input;
@@ -21,6 +22,7 @@ mod routes;
 mod sse;
 
 pub use answer::CommandAnswer;
+pub use deadlines::{Deadlines, deadlines};
 pub use freshness::{DocumentAnswer, Freshness, POSITION_HEADER};
 pub use idempotency_key::IdempotencyKey;
 pub use input::{MAX_BODY_BYTES, strict_input};
