@@ -126,13 +126,13 @@ async fn a_stale_actor_reads_what_it_missed_and_decides_again() {
 }
 
 #[tokio::test]
-async fn an_expected_version_that_does_not_hold_is_a_conflict() {
+async fn a_version_that_is_not_as_expected_is_told_and_nothing_stored() {
     let (store, app) = default_application().await;
     let options =
         CommandOptions { expected: ExpectedVersion::NoStream, ..CommandOptions::default() };
     app.execute_with::<Counter>("1", Ask::Add(1), options.clone()).await.unwrap();
     let conflict = app.execute_with::<Counter>("1", Ask::Add(1), options).await;
-    let Err(CommandError::Conflict { actual, .. }) = conflict else { panic!("{conflict:?}") };
+    let Err(CommandError::NotExpected { actual, .. }) = conflict else { panic!("{conflict:?}") };
     assert_eq!((actual, store.head().await.unwrap().0), (StreamVersion(1), 1));
 }
 

@@ -124,7 +124,8 @@ pub async fn read_log(store: &str) -> Vec<(String, String, String)> {
     rows.into_iter().map(|(_, stream, _, _, name, payload)| (stream, name, payload)).collect()
 }
 
-/// The position at which each command id of the log took effect.
+/// The position at which each command of the log took effect, by its client's key. Stored is
+/// `LENGTH:PRINCIPAL,KEY`; no principal of a test holds a comma.
 pub async fn read_commands(store: &str) -> HashMap<String, i64> {
     let rows: Vec<(String, i64)> = rows(
         store,
@@ -132,7 +133,8 @@ pub async fn read_commands(store: &str) -> HashMap<String, i64> {
         "SELECT command_id, position FROM actum.commands",
     )
     .await;
-    rows.into_iter().collect()
+    let key = |id: String| id.split_once(',').map(|(_, key)| key.to_owned());
+    rows.into_iter().filter_map(|(id, position)| Some((key(id)?, position))).collect()
 }
 
 /// The rows of a question to a file, or to the database at a URL.

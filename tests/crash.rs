@@ -44,6 +44,7 @@ fn credit(client: &mut Client, sent: &mut Sent) -> std::io::Result<()> {
     match answer.status {
         200 => sent.position = Some(answer.body["position"].as_i64().unwrap()),
         503 => {}
+        409 if answer.body["code"] == "still_running" => {}
         other => panic!("{other}: {answer:?}"),
     }
     Ok(())

@@ -6,7 +6,7 @@
 
 use actix_web::web::{Data, Json, Path};
 use actix_web::{App, HttpServer};
-use actum::web::{CommandAnswer, DocumentAnswer, Freshness, IdempotencyKey, Problem, RefusalCode};
+use actum::web::{CommandAnswer, CommandHeaders, DocumentAnswer, Freshness, Problem, RefusalCode};
 use actum::web::{Routes, strict_input};
 use actum::{Aggregate, Application, EventEnvelope, Fold, ReadModel, Sources};
 use serde::{Deserialize, Serialize};
@@ -99,20 +99,21 @@ struct Amount {
 
 type Answer<T = CommandAnswer> = Result<T, Problem>;
 type Bank = Data<Application>;
+type Id = Path<String>;
 
-async fn credit(app: Bank, id: Path<String>, key: IdempotencyKey, body: Json<Amount>) -> Answer {
+async fn credit(app: Bank, id: Id, headers: CommandHeaders, body: Json<Amount>) -> Answer {
     let command = AccountCommand::Credit { amount: body.amount };
-    let committed = app.execute_with::<Account>(&id, command, key.options(&body)?).await?;
+    let committed = app.execute_with::<Account>(&id, command, headers.options(&body)?).await?;
     Ok(CommandAnswer::done(id.into_inner(), committed))
 }
 
-async fn withdraw(app: Bank, id: Path<String>, key: IdempotencyKey, body: Json<Amount>) -> Answer {
+async fn withdraw(app: Bank, id: Id, headers: CommandHeaders, body: Json<Amount>) -> Answer {
     let command = AccountCommand::Withdraw { amount: body.amount };
-    let committed = app.execute_with::<Account>(&id, command, key.options(&body)?).await?;
+    let committed = app.execute_with::<Account>(&id, command, headers.options(&body)?).await?;
     Ok(CommandAnswer::done(id.into_inner(), committed))
 }
 
-async fn balance(app: Bank, id: Path<String>, how: Freshness) -> Answer<DocumentAnswer<Balance>> {
+async fn balance(app: Bank, id: Id, how: Freshness) -> Answer<DocumentAnswer<Balance>> {
     let document = how.read(&app, &id).await?;
     Ok(DocumentAnswer::of(id.into_inner(), document))
 }

@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use crate::event::Metadata;
 use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
 
-/// The longest command id in bytes.
-pub const MAX_COMMAND_ID_BYTES: usize = 255;
+/// The longest command id in bytes: room for a client's key and for whose key it is.
+pub const MAX_COMMAND_ID_BYTES: usize = 512;
 
 /// What a command that was carried out answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

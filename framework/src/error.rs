@@ -63,15 +63,27 @@ pub enum CommandError<E> {
     /// The aggregate refused. Nothing was stored. Tell the user (HTTP 422).
     #[error("refused: {0}")]
     Refused(E),
-    /// The aggregate is not at the version the caller expected, or others kept winning the race
-    /// for it. Nothing was stored. Read again and decide again (409).
+    /// The aggregate is not at the version the caller expected. Nothing was stored. Read again and
+    /// decide again (412).
     #[error("{stream} is at version {actual}, not as expected")]
+    NotExpected {
+        /// The aggregate.
+        stream: StreamId,
+        /// Its version now.
+        actual: StreamVersion,
+    },
+    /// Others kept winning the race for the aggregate, and the caller expected nothing of its
+    /// version. Nothing was stored. Try again (409).
+    #[error("others were faster: {stream} is at version {actual} now")]
     Conflict {
         /// The aggregate.
         stream: StreamId,
         /// Its version now.
         actual: StreamVersion,
     },
+    /// A command with this key is still under way in this process. Ask again after a pause (409).
+    #[error("a command with this id is still under way")]
+    StillRunning,
     /// The key was used before for another request. Nothing was stored. A client's mistake (422).
     #[error("the command id {id:?} was used before for another request")]
     KeyReused {

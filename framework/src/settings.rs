@@ -18,7 +18,8 @@ pub struct Settings {
     /// Commands in the whole application that may wait for an answer; beyond it `Overloaded`.
     /// Default 16,384.
     pub commands_in_flight: usize,
-    /// How long a command may take before its caller is told `Unknown`. It goes on. Default 30 s.
+    /// How long a command may take before its caller is told `Unknown`, and who waits behind it
+    /// with the same key `StillRunning`. It goes on. Default 10 s.
     pub answer_within: Duration,
     /// How often a command is decided again because another process was faster; beyond it
     /// `Conflict`. Default 16.
@@ -43,7 +44,7 @@ impl Default for Settings {
             idle_after: Duration::from_secs(600),
             queue_per_aggregate: 4096,
             commands_in_flight: 16_384,
-            answer_within: Duration::from_secs(30),
+            answer_within: Duration::from_secs(10),
             conflict_retries: 16,
             read_within: Duration::from_secs(5),
             live_streams: 1024,

@@ -203,7 +203,7 @@ impl<'a> Worker<'a> {
             (200, _) => Answer::Committed(answer.body["position"].as_i64().unwrap()),
             (422, Some("insufficient_funds")) => Answer::Refused,
             (503, Some("unavailable")) | (409, Some("conflict")) => Answer::NotStored,
-            (503, Some("outcome_unknown")) => Answer::Unknown,
+            (503, Some("outcome_unknown")) | (409, Some("still_running")) => Answer::Unknown,
             _ => panic!("{sent:?}: {answer:?}"),
         })
     }

@@ -13,7 +13,7 @@ pub struct Row {
     pub event_id: String,
     pub name: String,
     pub amount: Option<i64>,
-    /// The command that ends with it.
+    /// The key of the command that ends with it: stored is `LENGTH:PRINCIPAL,KEY`.
     pub command: Option<String>,
 }
 
@@ -22,7 +22,8 @@ pub async fn read(connection: &mut PgConnection) -> Vec<Row> {
     type Columns = (i64, String, i64, String, String, Option<i64>, Option<String>);
     let rows: Vec<Columns> = sqlx::query_as(
         "SELECT e.position, e.stream_type || '-' || e.stream_id, e.version, e.event_id::text,
-                e.event_type, (e.payload->>'amount')::bigint, c.command_id
+                e.event_type, (e.payload->>'amount')::bigint,
+                substr(c.command_id, strpos(c.command_id, ',') + 1)
          FROM actum.events AS e LEFT JOIN actum.commands AS c
          ON c.position = e.position AND c.stream_type = e.stream_type AND c.stream_id = e.stream_id
             AND c.version = e.version

@@ -2,13 +2,13 @@
 
 use actix_web::web::{Json, Path};
 use actum::Application;
-use actum::web::{CommandAnswer, IdempotencyKey, NoBody, Object, Problem};
+use actum::web::{CommandAnswer, CommandHeaders, NoBody, Object, Problem};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::App;
 use crate::account::{Account, AccountCommand};
 
+type Id = Path<String>;
 type Body<T> = Json<Object<T>>;
 type Answer = Result<CommandAnswer, Problem>;
 
@@ -32,76 +32,65 @@ pub(super) struct Limit {
     limit: i64,
 }
 
-pub(super) async fn open(app: App, key: IdempotencyKey, opening: Body<Opening>) -> Answer {
-    let options = key.options(&opening)?;
+pub(super) async fn open(app: App, headers: CommandHeaders, opening: Body<Opening>) -> Answer {
+    let options = headers.options(&opening)?;
     let Opening { id, owner, currency } = opening.into_inner().0;
-    let id = id.unwrap_or_else(|| new_id(&key));
+    let id = id.unwrap_or_else(|| headers.new_id());
     let command = AccountCommand::Open { owner, currency };
     let committed = app.execute_with::<Account>(&id, command, options).await?;
     let location = format!("/accounts/{id}");
     Ok(CommandAnswer::created(id, location, committed))
 }
 
-/// An id nobody has, and for the same `Idempotency-Key` the same one: a retry that got no answer
-/// must not open a second account.
-fn new_id(key: &IdempotencyKey) -> String {
-    const NAMESPACE: Uuid = Uuid::from_u128(0x6f7c_2b9e_54a1_4d0f_8e35_1d7a_90c4_6b12);
-    let id = match key.as_str() {
-        Some(key) => Uuid::new_v5(&NAMESPACE, key.as_bytes()),
-        None => Uuid::now_v7(),
-    };
-    id.to_string()
-}
-
 pub(super) async fn credit(
     app: App,
-    id: Path<String>,
-    key: IdempotencyKey,
+    id: Id,
+    headers: CommandHeaders,
     body: Body<Amount>,
 ) -> Answer {
     let command = AccountCommand::Credit { amount: body.amount };
-    carry_out(&app, id, command, &key, &body.0).await
+    carry_out(&app, id, command, &headers, &body.0).await
 }
 
 pub(super) async fn withdraw(
     app: App,
-    id: Path<String>,
-    key: IdempotencyKey,
+    id: Id,
+    headers: CommandHeaders,
     body: Body<Amount>,
 ) -> Answer {
     let command = AccountCommand::Withdraw { amount: body.amount };
-    carry_out(&app, id, command, &key, &body.0).await
+    carry_out(&app, id, command, &headers, &body.0).await
 }
 
 pub(super) async fn grant_credit_limit(
     app: App,
-    id: Path<String>,
-    key: IdempotencyKey,
+    id: Id,
+    headers: CommandHeaders,
     body: Body<Limit>,
 ) -> Answer {
     let command = AccountCommand::GrantCreditLimit { limit: body.limit };
-    carry_out(&app, id, command, &key, &body.0).await
+    carry_out(&app, id, command, &headers, &body.0).await
 }
 
-pub(super) async fn freeze(app: App, id: Path<String>, key: IdempotencyKey, _: NoBody) -> Answer {
-    carry_out(&app, id, AccountCommand::Freeze, &key, &()).await
+pub(super) async fn freeze(app: App, id: Id, headers: CommandHeaders, _: NoBody) -> Answer {
+    carry_out(&app, id, AccountCommand::Freeze, &headers, &()).await
 }
 
-pub(super) async fn unfreeze(app: App, id: Path<String>, key: IdempotencyKey, _: NoBody) -> Answer {
-    carry_out(&app, id, AccountCommand::Unfreeze, &key, &()).await
+pub(super) async fn unfreeze(app: App, id: Id, headers: CommandHeaders, _: NoBody) -> Answer {
+    carry_out(&app, id, AccountCommand::Unfreeze, &headers, &()).await
 }
 
-pub(super) async fn close(app: App, id: Path<String>, key: IdempotencyKey, _: NoBody) -> Answer {
-    carry_out(&app, id, AccountCommand::Close, &key, &()).await
+pub(super) async fn close(app: App, id: Id, headers: CommandHeaders, _: NoBody) -> Answer {
+    carry_out(&app, id, AccountCommand::Close, &headers, &()).await
 }
 
 async fn carry_out(
     app: &Application,
-    id: Path<String>,
+    id: Id,
     command: AccountCommand,
-    key: &IdempotencyKey,
+    headers: &CommandHeaders,
     body: &impl Serialize,
 ) -> Answer {
-    let committed = app.execute_with::<Account>(&id, command, key.options(body)?).await?;
+    let committed = app.execute_with::<Account>(&id, command, headers.options(body)?).await?;
     Ok(CommandAnswer::done(id.into_inner(), committed))
 }

@@ -112,15 +112,17 @@ fn decide_one<A: Aggregate>(
     request: &Request<A>,
 ) -> OneDecision<A> {
     let options = &request.options;
+    let command = request.command.clone();
+    // First: who may not act on it is not told its version either.
+    if let Some(actor) = &options.metadata.actor {
+        guarded(|| state.authorise(actor, &command))
+            .map_err(Decision::Panicked)?
+            .map_err(Decision::Refused)?;
+    }
     if !options.expected.admits(at) {
         return Err(Decision::NotExpected);
     }
-    let command = request.command.clone();
-    let permitted = |command: &A::Command| match &options.metadata.actor {
-        Some(actor) => state.authorise(actor, command),
-        None => Ok(()),
-    };
-    let events = guarded(|| permitted(&command).and_then(|()| state.handle(command)))
+    let events = guarded(|| state.handle(command))
         .map_err(Decision::Panicked)?
         .map_err(Decision::Refused)?;
     if events.is_empty() && options.key.is_none() {

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use super::running_keys::RunningKey;
 use crate::aggregate::Aggregate;
 use crate::command::{CommandOptions, Committed};
 use crate::error::CommandError;
@@ -22,6 +23,8 @@ pub(crate) struct Request<A: Aggregate> {
     pub(crate) reply: oneshot::Sender<Answer<A>>,
     /// Held until the request is answered or dropped.
     pub(crate) permit: OwnedSemaphorePermit,
+    /// Its key, under way until the request is answered or dropped.
+    pub(crate) running: Option<RunningKey>,
     /// How often it lost the race for its stream.
     pub(crate) conflicts: u32,
 }
@@ -31,6 +34,9 @@ impl<A: Aggregate> Request<A> {
     pub(crate) fn answer(self, answer: Answer<A>) {
         // First: who has an answer finds the place free for the next command.
         drop(self.permit);
+        if let (Some(running), Ok(committed)) = (self.running, &answer) {
+            running.carried_out(*committed);
+        }
         let _ = self.reply.send(answer);
     }
 }

@@ -9,9 +9,11 @@ mod load;
 mod mailbox;
 pub(crate) mod read_model;
 mod router;
+mod running_keys;
 mod settle;
 
 pub(crate) use admission::Admission;
 pub(crate) use arbiters::Arbiters;
 pub(crate) use deciding::Deciding;
 pub(crate) use router::{Router, RouterControl};
+pub(crate) use running_keys::RunningKeys;

@@ -11,12 +11,14 @@ use std::time::Instant;
 use actix::{Actor, Addr, Context};
 use lru::LruCache;
 use tokio::sync::oneshot;
+use tokio::time::timeout_at;
 
 use super::admission::{Admission, Refused};
 use super::arbiters::Arbiters;
 use super::deciding::Deciding;
 use super::entity::{EntityActor, Wake};
 use super::mailbox::{Answer, Mailbox, Offered, Request};
+use super::running_keys::RunningKeys;
 use crate::aggregate::Aggregate;
 use crate::command::CommandOptions;
 use crate::error::CommandError;
@@ -44,6 +46,7 @@ pub(crate) struct Router<A: Aggregate> {
     deciding: Arc<Deciding<A>>,
     arbiters: Arc<Arbiters>,
     admission: Admission,
+    running: RunningKeys,
     metrics: CommandMetrics,
 }
 
@@ -64,11 +67,12 @@ impl<A: Aggregate> Router<A> {
         deciding: Arc<Deciding<A>>,
         arbiters: Arc<Arbiters>,
         admission: Admission,
+        running: RunningKeys,
     ) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::new(LruCache::unbounded())).collect();
         let live_per_shard = (deciding.settings.live_aggregates / SHARDS).max(1);
         let metrics = CommandMetrics::new(A::TYPE);
-        Self { shards, live_per_shard, deciding, arbiters, admission, metrics }
+        Self { shards, live_per_shard, deciding, arbiters, admission, running, metrics }
     }
 
     /// Hands a command to its aggregate and waits for the answer. The command is carried out also
@@ -96,9 +100,18 @@ impl<A: Aggregate> Router<A> {
             Refused::Stopping => CommandError::Stopping,
         })?;
         crate::crash::point("command.accepted");
+        let until = tokio::time::Instant::now() + self.deciding.settings.answer_within;
+        let running = match &options.key {
+            None => None,
+            Some(key) => match timeout_at(until, self.running.enter(key)).await {
+                Ok(Ok(running)) => Some(running),
+                Ok(Err(committed)) => return Ok(committed),
+                Err(_) => return Err(CommandError::StillRunning),
+            },
+        };
         let (reply, answer) = oneshot::channel();
-        self.enqueue(stream, Request { command, options, reply, permit, conflicts: 0 })?;
-        match tokio::time::timeout(self.deciding.settings.answer_within, answer).await {
+        self.enqueue(stream, Request { command, options, reply, permit, running, conflicts: 0 })?;
+        match timeout_at(until, answer).await {
             Ok(Ok(answer)) => answer,
             // No answer in time, or the actor ended with the question in its hands.
             Ok(Err(_)) | Err(_) => Err(CommandError::Unknown),

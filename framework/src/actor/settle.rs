@@ -85,7 +85,7 @@ impl<A: Aggregate> Settling<'_, A> {
             Decision::Panicked(message) => Err(CommandError::Panicked { stream, message }),
             Decision::Unstorable(reason) => Err(CommandError::Unstorable { stream, reason }),
             Decision::Refused(refusal) => Err(CommandError::Refused(refusal)),
-            Decision::NotExpected => Err(CommandError::Conflict { stream, actual: at }),
+            Decision::NotExpected => Err(CommandError::NotExpected { stream, actual: at }),
             Decision::Nothing => {
                 let Tip { version, position } = self.settled.tip;
                 Ok(Committed { version, position, replayed: false })
@@ -189,6 +189,10 @@ impl<A: Aggregate> Settling<'_, A> {
             return self.settled.again.push(request);
         }
         let stream = self.stream.clone();
-        request.answer(Err(CommandError::Conflict { stream, actual }));
+        let error = match request.options.expected.admits(actual) {
+            true => CommandError::Conflict { stream, actual },
+            false => CommandError::NotExpected { stream, actual },
+        };
+        request.answer(Err(error));
     }
 }

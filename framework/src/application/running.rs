@@ -12,7 +12,7 @@ use super::observer::Observer;
 use crate::actor::read_model::{
     self, ReadModelControl, ReadModelHandle, ReadModelSettings, Served,
 };
-use crate::actor::{Admission, Arbiters, Deciding, Router, RouterControl};
+use crate::actor::{Admission, Arbiters, Deciding, Router, RouterControl, RunningKeys};
 use crate::aggregate::Aggregate;
 use crate::checkpoint::CheckpointStore;
 use crate::clock::Clock;
@@ -32,6 +32,8 @@ pub(super) struct Running {
     pub(super) settings: Settings,
     pub(super) arbiters: Arc<Arbiters>,
     pub(super) admission: Admission,
+    /// Of the commands of all routers: a key is one key whatever it is used for.
+    running_keys: RunningKeys,
     pub(super) tail: Tail,
     /// `Router<A>` by the type `A`.
     pub(super) routers: HashMap<TypeId, Arc<dyn RouterControl>>,
@@ -73,6 +75,7 @@ impl Running {
         Ok(Self {
             process: clock.new_id(),
             admission: Admission::new(settings.commands_in_flight),
+            running_keys: RunningKeys::default(),
             followers: Wakes::of_streams(tail.clone()),
             live_streams: Arc::new(Semaphore::new(settings.live_streams)),
             store,
@@ -93,8 +96,9 @@ impl Running {
     pub(super) fn add_aggregate<A: Aggregate>(&mut self) -> Result<(), StartError> {
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
         let deciding = Arc::new(Deciding::<A>::new(store, clock, self.settings.clone()));
-        let router =
-            Arc::new(Router::new(deciding, Arc::clone(&self.arbiters), self.admission.clone()));
+        let (admission, running_keys) = (self.admission.clone(), self.running_keys.clone());
+        let arbiters = Arc::clone(&self.arbiters);
+        let router = Arc::new(Router::new(deciding, arbiters, admission, running_keys));
         let (passivating, idle_after) = (Arc::downgrade(&router), self.settings.idle_after);
         self.arbiters.spawn(0, async move {
             loop {

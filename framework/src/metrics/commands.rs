@@ -10,11 +10,13 @@ use crate::error::CommandError;
 
 /// What can become of a command: the values of the label `outcome`. `replayed` was carried out
 /// before; of an `abandoned` one the caller left before the answer.
-pub const OUTCOMES: [&str; 13] = [
+pub const OUTCOMES: [&str; 15] = [
     "committed",
     "replayed",
     "refused",
+    "not_expected",
     "conflict",
+    "still_running",
     "key_reused",
     "overloaded",
     "unavailable",
@@ -88,7 +90,9 @@ fn outcome<E>(answer: &Result<Committed, CommandError<E>>) -> &'static str {
         Ok(Committed { replayed: false, .. }) => "committed",
         Ok(Committed { replayed: true, .. }) => "replayed",
         Err(CommandError::Refused(_)) => "refused",
+        Err(CommandError::NotExpected { .. }) => "not_expected",
         Err(CommandError::Conflict { .. }) => "conflict",
+        Err(CommandError::StillRunning) => "still_running",
         Err(CommandError::KeyReused { .. }) => "key_reused",
         Err(CommandError::Overloaded(_)) => "overloaded",
         Err(CommandError::Unavailable(_)) => "unavailable",

@@ -8,6 +8,7 @@ use std::future::{Ready, ready};
 use std::time::Duration;
 
 use actix_web::dev::Payload;
+use actix_web::http::header;
 use actix_web::web::Query;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder};
 use serde::{Deserialize, Serialize};
@@ -15,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::application::Application;
 use crate::error::ReadError;
 use crate::read_model::{Document, ReadModel};
-use crate::stream::GlobalPosition;
+use crate::stream::{GlobalPosition, StreamVersion};
 use crate::web::Problem;
+use crate::web::precondition::{etag, is_known};
 
 /// The response header with the position an answer reflects.
 pub const POSITION_HEADER: &str = "Actum-Position";
@@ -68,19 +70,43 @@ pub struct DocumentAnswer<T> {
     #[serde(flatten)]
     body: T,
     position: GlobalPosition,
+    #[serde(skip)]
+    version: Option<StreamVersion>,
 }
 
 impl<T: Serialize> DocumentAnswer<T> {
     /// 200: what the document `id` shows.
     pub fn of(id: impl Into<String>, document: Document<T>) -> Self {
-        Self { id: id.into(), body: document.body, position: document.position }
+        let Document { body, position } = document;
+        Self { id: id.into(), body, position, version: None }
+    }
+
+    /// The document shows an aggregate at this version: its `ETag`, which a command may expect with
+    /// `If-Match`. Who has it already (`If-None-Match`) is answered 304. A version covers what the
+    /// document shows, not its `position`, which moves with the log.
+    #[must_use]
+    pub fn at_version(self, version: StreamVersion) -> Self {
+        Self { version: Some(version), ..self }
     }
 }
 
 impl<T: Serialize> Responder for DocumentAnswer<T> {
     type Body = actix_web::body::BoxBody;
 
-    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
-        HttpResponse::Ok().insert_header((POSITION_HEADER, self.position.to_string())).json(self)
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        let version = self.version.unwrap_or_default();
+        let is_known = is_known(request.headers(), version);
+        let mut response = match is_known {
+            true => HttpResponse::NotModified(),
+            false => HttpResponse::Ok(),
+        };
+        response.insert_header((POSITION_HEADER, self.position.to_string()));
+        if let Some(etag) = etag(version) {
+            response.insert_header((header::ETAG, etag));
+        }
+        match is_known {
+            true => response.finish(),
+            false => response.json(self),
+        }
     }
 }

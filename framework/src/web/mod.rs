@@ -1,30 +1,32 @@
 //! The HTTP edge for actix-web: what every route of an application needs, so that a handler is
 //! three lines.
 //!
-//! [`Problem`] turns errors into RFC 9457 documents, [`IdempotencyKey`] names a command,
-//! [`CommandAnswer`] is what a command answers, and [`strict_input`] refuses what is malformed.
+//! [`Problem`] turns errors into RFC 9457 documents, [`CommandHeaders`] is what a
+//! request says of its command, [`CommandAnswer`] what it answers, and [`strict_input`] refuses what is malformed.
 //! [`Freshness`] is how fresh a [`DocumentAnswer`] must be; [`ServerSentEvents`] is a live stream.
 //! [`Routes`] is a table of routes and their policies, [`Principal`] who asks. [`deadlines`] bounds
 //! how long a request may take. Bodies and their meaning are the application's own.
 
 mod answer;
+mod command_headers;
 mod deadlines;
 mod freshness;
-mod idempotency_key;
 mod input;
 mod object;
 mod operation;
+mod precondition;
 mod principal;
 mod problem;
 mod refusal;
 mod resume;
 mod routes;
 mod sse;
+mod trace_context;
 
-pub use answer::CommandAnswer;
+pub use answer::{CommandAnswer, REPLAYED_HEADER};
+pub use command_headers::{CommandHeaders, MAX_IDEMPOTENCY_KEY_BYTES};
 pub use deadlines::{Deadlines, deadlines};
 pub use freshness::{DocumentAnswer, Freshness, POSITION_HEADER};
-pub use idempotency_key::IdempotencyKey;
 pub use input::{MAX_BODY_BYTES, strict_input};
 pub use object::{NoBody, Object};
 pub use principal::Principal;

@@ -6,10 +6,14 @@
 use std::fmt;
 
 use actix_web::body::BoxBody;
-use actix_web::http::{StatusCode, header};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use crate::stream::StreamVersion;
+use crate::web::precondition::etag;
 
 /// An error on its way to the client, as `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +21,7 @@ pub struct Problem {
     status: StatusCode,
     code: &'static str,
     detail: String,
-    retry_after_s: Option<u32>,
-    allow: Option<String>,
+    headers: Vec<(HeaderName, String)>,
     members: Map<String, Value>,
 }
 
@@ -42,7 +45,7 @@ impl Problem {
     pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let detail = detail.into().chars().take(MAX_DETAIL_CHARS).collect();
-        Self { status, code, detail, retry_after_s: None, allow: None, members: Map::new() }
+        Self { status, code, detail, headers: Vec::new(), members: Map::new() }
     }
 
     /// Our mistake or the data's: logged in full, told without internals (500).
@@ -53,9 +56,25 @@ impl Problem {
 
     /// Tells the client when to try again, in seconds.
     #[must_use]
-    pub fn retry_after(mut self, seconds: u32) -> Self {
-        self.retry_after_s = Some(seconds);
+    pub fn retry_after(self, seconds: u32) -> Self {
+        self.header(header::RETRY_AFTER, seconds.to_string())
+    }
+
+    /// Goes out with this header, too. A value that cannot be one makes a 500 of it.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
         self
+    }
+
+    /// Tells the version that an aggregate has, as a member and as `ETag`.
+    #[must_use]
+    pub(super) fn version(self, version: StreamVersion) -> Self {
+        let problem = self.member("version", version.0);
+        match etag(version) {
+            Some(etag) => problem.header(header::ETAG, etag),
+            None => problem,
+        }
     }
 
     /// Tells programs more: a member of the document besides the standard ones.
@@ -67,9 +86,8 @@ impl Problem {
 
     /// Tells the client which methods the resource has.
     #[must_use]
-    pub(super) fn allow(mut self, methods: &str) -> Self {
-        self.allow = Some(methods.to_owned());
-        self
+    pub(super) fn allow(self, methods: &str) -> Self {
+        self.header(header::ALLOW, methods)
     }
 
     /// The code for programs.
@@ -101,11 +119,8 @@ impl ResponseError for Problem {
             members: &self.members,
         };
         let mut response = HttpResponse::build(self.status);
-        if let Some(seconds) = self.retry_after_s {
-            response.insert_header((header::RETRY_AFTER, seconds.to_string()));
-        }
-        if let Some(methods) = &self.allow {
-            response.insert_header((header::ALLOW, methods.as_str()));
+        for (name, value) in &self.headers {
+            response.append_header((name.clone(), value.as_str()));
         }
         response.insert_header((header::CONTENT_TYPE, "application/problem+json"));
         response.json(document)

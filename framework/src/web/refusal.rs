@@ -60,6 +60,13 @@ impl<E: RefusalCode> From<CommandError<E>> for Problem {
     fn from(error: CommandError<E>) -> Self {
         match &error {
             CommandError::Refused(refusal) => Self::refused(refusal),
+            CommandError::NotExpected { actual, .. } => {
+                Self::new(412, "precondition_failed", error.to_string()).version(*actual)
+            }
+            CommandError::StillRunning => {
+                let detail = "a request with this Idempotency-Key is still under way";
+                Self::new(409, "still_running", detail).retry_after(RETRY_AFTER_S)
+            }
             CommandError::Conflict { .. } => Self::new(409, "conflict", error.to_string()),
             CommandError::KeyReused { .. } => {
                 let detail = "this Idempotency-Key was used before for another request";

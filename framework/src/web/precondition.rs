@@ -1,0 +1,135 @@
+//! Conditional requests (RFC 9110): the `ETag` of an aggregate is its version.
+//!
+//! A command may expect one version, that there is one, or that there is none. What could mean
+//! several versions, or none at all, is refused rather than guessed.
+
+use actix_web::http::header::{self, HeaderMap, HeaderName};
+
+use crate::stream::{ExpectedVersion, StreamVersion};
+use crate::web::Problem;
+
+/// The tag of a version; what has no event yet has none.
+pub(super) fn etag(version: StreamVersion) -> Option<String> {
+    (version > StreamVersion::ZERO).then(|| format!("\"{version}\""))
+}
+
+/// What a command expects.
+pub(super) fn of(headers: &HeaderMap) -> Result<ExpectedVersion, Problem> {
+    match (one(headers, header::IF_MATCH)?, one(headers, header::IF_NONE_MATCH)?) {
+        (None, None) => Ok(ExpectedVersion::Any),
+        (Some("*"), None) => Ok(ExpectedVersion::StreamExists),
+        (Some(tag), None) => match version(tag) {
+            Some(version) => Ok(ExpectedVersion::Exact(version)),
+            None => Err(invalid(
+                "an If-Match of a command is one ETag as it was given, such as \"3\", or *",
+            )),
+        },
+        (None, Some("*")) => Ok(ExpectedVersion::NoStream),
+        (None, Some(_)) => {
+            Err(invalid("an If-None-Match of a command is *: there must be nothing yet"))
+        }
+        (Some(_), Some(_)) => Err(invalid("a command has either If-Match or If-None-Match")),
+    }
+}
+
+/// Whether the client has this version already: one of the tags it names, weak or not.
+pub(super) fn is_known(headers: &HeaderMap, version: StreamVersion) -> bool {
+    let Some(etag) = etag(version) else { return false };
+    let values = headers.get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Problem> {
+    let mut given = headers.get_all(&name);
+    let Some(value) = given.next() else { return Ok(None) };
+    let text = value.to_str().ok().filter(|_| given.next().is_none());
+    text.map(|text| Some(text.trim()))
+        .ok_or_else(|| invalid(&format!("a command has one {name}, of ASCII")))
+}
+
+/// Only as [`etag`] writes it.
+fn version(tag: &str) -> Option<StreamVersion> {
+    let number = tag.strip_prefix('"')?.strip_suffix('"')?;
+    let version = StreamVersion(number.parse().ok()?);
+    (etag(version).as_deref() == Some(tag)).then_some(version)
+}
+
+fn invalid(detail: &str) -> Problem {
+    Problem::new(400, "invalid_precondition", detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::HeaderValue;
+
+    use super::*;
+
+    fn headers(given: &[(HeaderName, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in given {
+            headers.append(name.clone(), HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn each_precondition_is_an_expected_version() {
+        use ExpectedVersion::{Any, Exact, NoStream, StreamExists};
+        let largest = "\"18446744073709551615\"";
+        for (given, expected) in [
+            (vec![], Any),
+            (vec![(header::IF_MATCH, "*")], StreamExists),
+            (vec![(header::IF_MATCH, "\"7\"")], Exact(StreamVersion(7))),
+            (vec![(header::IF_MATCH, largest)], Exact(StreamVersion(u64::MAX))),
+            (vec![(header::IF_NONE_MATCH, "*")], NoStream),
+        ] {
+            assert_eq!(of(&headers(&given)).unwrap(), expected, "{given:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_version_or_could_be_several_is_refused() {
+        let tags = [
+            "",
+            "7",
+            "\"7",
+            "W/\"7\"",
+            "\"7\", \"8\"",
+            "\"0\"",
+            "\"007\"",
+            "\"+7\"",
+            "\"-7\"",
+            "\"x\"",
+            "\"\"",
+            "\" 7\"",
+            "\"7\" \"8\"",
+            "\"18446744073709551616\"",
+            "**",
+        ];
+        for tag in tags {
+            let refused = of(&headers(&[(header::IF_MATCH, tag)])).unwrap_err();
+            assert_eq!(refused.code(), "invalid_precondition", "{tag}");
+        }
+        for given in [
+            vec![(header::IF_NONE_MATCH, "\"7\"")],
+            vec![(header::IF_MATCH, "*"), (header::IF_NONE_MATCH, "*")],
+            vec![(header::IF_MATCH, "\"7\""), (header::IF_MATCH, "\"7\"")],
+        ] {
+            assert_eq!(of(&headers(&given)).unwrap_err().code(), "invalid_precondition");
+        }
+    }
+
+    #[test]
+    fn a_client_has_a_version_that_is_among_its_tags() {
+        for given in ["\"7\"", "W/\"7\"", "\"6\", \"7\"", "*"] {
+            assert!(is_known(&headers(&[(header::IF_NONE_MATCH, given)]), StreamVersion(7)));
+        }
+        for given in ["\"6\"", "7", "", "\"77\""] {
+            assert!(!is_known(&headers(&[(header::IF_NONE_MATCH, given)]), StreamVersion(7)));
+        }
+        assert!(!is_known(&headers(&[(header::IF_NONE_MATCH, "*")]), StreamVersion::ZERO));
+    }
+}
