@@ -1,8 +1,6 @@
 //! H9, J1, J20: clients that are slow, lie about their bodies or speak HTTP two ways at once, as raw
 //! bytes to the real bank.
 
-use std::time::Duration;
-
 use sqlx::Executor;
 
 use crate::child::Bank;
@@ -57,7 +55,7 @@ fn a_body_that_never_begins_is_answered_408_whatever_route_it_is_for() {
         let mut raw = Raw::connect(bank.address());
         let head = HEAD.replace("/accounts", path);
         assert!(raw.send(format!("{head}content-length: 10\r\n\r\n")));
-        let reply = raw.to_the_end();
+        let reply = raw.whole_reply();
         assert_eq!((reply.status, reply.header("connection")), (Some(408), Some("close")));
     }
 }
@@ -87,7 +85,7 @@ fn a_body_without_end_is_refused_early_and_kept_nowhere() {
     }
     let mut raw = Raw::connect(bank.address());
     raw.send(format!("{HEAD}transfer-encoding: chunked\r\n\r\n{chunk}{chunk}"));
-    let reply = raw.to_the_end();
+    let reply = raw.whole_reply();
     assert_eq!((reply.status, reply.answers()), (Some(413), 1), "{reply:?}");
     assert_eq!(reply.header("connection"), Some("close"), "{reply:?}");
     let grown = resident_kib(&bank).saturating_sub(before);
@@ -101,7 +99,7 @@ fn a_length_that_is_too_great_is_refused_before_the_body_comes() {
     for length in ["65537", "9000000000", "18446744073709551615"] {
         let mut raw = Raw::connect(bank.address());
         assert!(raw.send(format!("{HEAD}content-length: {length}\r\n\r\n{{")));
-        let reply = raw.to_the_end();
+        let reply = raw.whole_reply();
         assert_eq!(reply.status, Some(413), "{length}: {reply:?}");
     }
 }
@@ -131,12 +129,12 @@ fn a_length_that_is_none_or_stands_beside_another_framing_is_refused() {
     ] {
         let mut raw = Raw::connect(bank.address());
         raw.send(format!("{HEAD}{headers}\r\n{smuggled}"));
-        let reply = raw.to_the_end();
+        let reply = raw.whole_reply();
         assert_eq!((reply.status, reply.answers()), (Some(status), 1), "{headers:?}: {reply:?}");
     }
     let mut raw = Raw::connect(bank.address());
     raw.send(format!("{HEAD}x: {long}\r\n{}", "y: z\r\n".repeat(200)));
-    let reply = raw.to_the_end();
+    let reply = raw.whole_reply();
     assert!(matches!(reply.status, Some(400 | 431)), "{reply:?}");
 }
 
@@ -146,7 +144,7 @@ fn a_body_that_is_shorter_than_it_says_does_nothing() {
     let bank = strict(&directory);
     let mut raw = Raw::connect(bank.address());
     raw.send(format!("{HEAD}content-length: {}\r\n\r\n{OPEN}", OPEN.len() + 1));
-    assert_eq!(raw.to_the_end().status, Some(408));
+    assert_eq!(raw.whole_reply().status, Some(408));
     assert_eq!(bank.client().get("/accounts/1/history").unwrap().status, 404);
 }
 

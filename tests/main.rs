@@ -38,3 +38,4 @@ mod status;
 mod tidy;
 mod versions;
 mod watched;
+mod webhook;

@@ -52,13 +52,13 @@ impl Raw {
                 std::thread::sleep(Duration::from_millis(20));
             }
         });
-        let reply = self.to_the_end();
+        let reply = self.whole_reply();
         trickling.join().unwrap();
         reply
     }
 
     /// All that comes until the other end hangs up, which it has to.
-    pub fn to_the_end(mut self) -> Reply {
+    pub fn whole_reply(mut self) -> Reply {
         let mut bytes = Vec::new();
         let mut part = [0; 4096];
         loop {

@@ -180,3 +180,6 @@ fn booking(row: &SqlRow) -> Result<Booking, SqlError> {
         booked_at: row.get(5)?,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@
 //! * `postgres-tls`: the same over TLS, with `?sslmode=require` or stricter in its URL.
 //! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header, answers that
 //!   say how fresh they are, server-sent events.
-//! * `webhooks`: signed calls to addresses that strangers chose.
+//! * `webhooks`: the module `webhook`: signed calls to addresses that strangers chose.
 //! * `testing`: the module `testing`: `Scenario`, the conformance suite for stores, mocks and faults.
 
 mod actor;
@@ -53,6 +53,8 @@ mod version;
 mod versions;
 #[cfg(feature = "actix-web")]
 pub mod web;
+#[cfg(feature = "webhooks")]
+pub mod webhook;
 
 pub use aggregate::Aggregate;
 pub use application::{Application, ApplicationBuilder, Readiness};

@@ -3,10 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actum::{BoxError, GlobalPosition, MemoryStore, ReadError, Settings, StartError};
+use actum::testing::ProjectionScenario;
+use actum::{
+    Application, BoxError, GlobalPosition, MemoryStore, PostgresStore, ReadError, Settings,
+    StartError,
+};
 
 use super::{Mixes, Place, add, mixed, on_both, read_mixes};
-use crate::counter::Counter;
+use crate::counter::{Counted, Counter};
+use crate::postgres::server::database;
 
 async fn dropped_at_any_moment_the_rows_equal_the_fold(place: Place) {
     let mut expected: BTreeMap<String, (i64, i64)> = BTreeMap::new();
@@ -114,4 +119,31 @@ async fn a_store_without_a_database_refuses_projections_by_name() {
     let refused = builder.projection::<Mixes>().start().await.map(drop);
     let Err(StartError::Open { place, reason }) = refused else { panic!("{refused:?}") };
     assert!(place.contains("mixes") && reason.contains("need a database"), "{place}: {reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+async fn a_scenario_runs_on_postgres_and_leaves_nothing_behind() {
+    let database = database().await;
+    let store = PostgresStore::open(&database.url()).await.unwrap();
+    let added = |id: &'static str, n: i64| (id, Counted::Added(n));
+    for _ in 0..2 {
+        let given = [added("1", 1), added("2", 1), added("1", 2), ("3", Counted::Poisoned)];
+        ProjectionScenario::<Mixes>::given::<Counter>(given)
+            .on(store.clone())
+            .then_parked("3", "not for me")
+            .then("SELECT id, mix FROM mixes ORDER BY id", [("1", 33), ("2", 1)])
+            .then("SELECT taken FROM steps WHERE id = '2'", [(true,)]);
+    }
+    let left = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'actum_%'";
+    let left: i64 =
+        sqlx::query_scalar(left).fetch_one(&mut database.connect().await).await.unwrap();
+    assert_eq!(left, 0);
+    let app = Application::builder(store.clone()).aggregate::<Counter>().start().await.unwrap();
+    add(&app, "1", 1).await;
+    app.shutdown().await;
+    let scenario = ProjectionScenario::<Mixes>::given::<Counter>([added("1", 1)]);
+    let refused = std::thread::spawn(|| drop(scenario.on(store).then_no_rows("SELECT 1"))).join();
+    let message = *refused.unwrap_err().downcast::<String>().unwrap();
+    assert!(message.contains("1 events: it is not for tests"), "{message}");
 }

@@ -6,6 +6,8 @@
 //! which answers queries from the database itself, so in every process.
 
 mod batch;
+#[cfg(feature = "testing")]
+mod delivery;
 mod drain;
 mod handle;
 mod partition;
@@ -24,6 +26,8 @@ use tokio::sync::watch;
 use tracing::info;
 use uuid::Uuid;
 
+#[cfg(feature = "testing")]
+pub(crate) use self::delivery::{Delivery, deliver};
 pub(crate) use self::handle::ProjectorHandle;
 use self::partition::{Partition, Renewals};
 pub(crate) use self::served::{RowVersions, ServedProjection};

@@ -3,7 +3,6 @@
 //! What is in memory is thrown away with the term, so whatever the database answered or did not, the
 //! next one goes on from what is stored.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -90,17 +89,24 @@ impl<'a, P: Projection> Term<'a, P> {
         self.partition.id.number
     }
 
+    /// Goes on from what is stored.
+    pub(super) async fn resume(&mut self) -> Result<(), StoreError> {
+        let Partition { id, database, settings, .. } = self.partition;
+        self.checkpoint = database.resume(id, self.lease).await?;
+        self.reached.position = self.saved();
+        let parked = database.load_parked(&id.model, None).await?;
+        let (settings, now) = (settings.parking.clone(), std::time::Instant::now());
+        self.parking = Parking::resume(id.number, settings, parked, now);
+        Ok(())
+    }
+
     /// # Errors
     /// Anything that ends the term.
     async fn follow(&mut self, duty: &mut Duty) -> Result<End, StoreError> {
-        let Partition { id, store, database, tail, sources, .. } = self.partition;
-        self.checkpoint = database.resume(id, self.lease).await?;
+        let Partition { id, store, tail, sources, .. } = self.partition;
+        self.resume().await?;
         let position = verify(&**store, &id.to_string(), self.checkpoint).await?;
-        self.reached.position = position;
         self.partition.standings.saved(self.number(), position);
-        let parked = database.load_parked(&id.model, None).await?;
-        let settings = self.partition.settings.parking.clone();
-        self.parking = Parking::resume(id.number, settings, parked, std::time::Instant::now());
         if self.parking.is_crowded() {
             self.look_at_parked().await?;
         }
@@ -133,7 +139,7 @@ impl<'a, P: Projection> Term<'a, P> {
                 }
                 page = subscription.next() => match page? {
                     Some(page) => {
-                        if let Some(end) = self.take_in(page).await? {
+                        if let Some(end) = self.take_in(&page).await? {
                             return Ok(end);
                         }
                     }
@@ -170,8 +176,8 @@ impl<'a, P: Projection> Term<'a, P> {
     }
 
     /// Takes a page in. `Some` if the term ends with it.
-    async fn take_in(&mut self, page: Arc<Page>) -> Result<Option<End>, StoreError> {
-        let mut batch = Batch::of(self.partition, &self.parking, &page);
+    pub(super) async fn take_in(&mut self, page: &Page) -> Result<Option<End>, StoreError> {
+        let mut batch = Batch::of(self.partition, &self.parking, page);
         let (reached, halt) = (batch.reached, batch.halt.take());
         if !batch.is_empty() {
             let transaction = self.project(&mut batch).await?;

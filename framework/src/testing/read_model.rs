@@ -10,18 +10,12 @@ mod tests;
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
-use std::sync::Arc;
-
-use time::{Duration, OffsetDateTime};
-use uuid::Uuid;
 
 use self::delivery::Saved;
-use super::stored::{encoded, is_same};
+use super::given::Given;
+use super::stored::is_same;
 use crate::aggregate::Aggregate;
-use crate::codec::{Encoded, EventCodec};
-use crate::event::RecordedEvent;
 use crate::read_model::{Fold, ReadModel};
-use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
 /// Events that a read model follows, each with the id of its aggregate, in the order of the log.
 ///
@@ -64,8 +58,7 @@ use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 /// time with the square of their number: hundreds are fine.
 #[must_use = "say what is expected: .then(key, document), .then_no_document(key), …"]
 pub struct ReadModelScenario<M> {
-    events: Vec<Arc<RecordedEvent>>,
-    shown: Vec<String>,
+    given: Given,
     model: PhantomData<fn() -> M>,
 }
 
@@ -86,7 +79,7 @@ impl<M: ReadModel> ReadModelScenario<M> {
         M: Fold<A>,
         A::Event: Debug + PartialEq,
     {
-        Self { events: Vec::new(), shown: Vec::new(), model: PhantomData }.and::<A>(events)
+        Self { given: Given::default(), model: PhantomData }.and::<A>(events)
     }
 
     /// After them, these have.
@@ -99,43 +92,16 @@ impl<M: ReadModel> ReadModelScenario<M> {
         M: Fold<A>,
         A::Event: Debug + PartialEq,
     {
-        let follows = M::sources().routes.aggregate_types().any(|followed| followed == A::TYPE);
-        assert!(follows, "{} does not follow {}: its sources leave it out", M::NAME, A::TYPE);
-        let codec = EventCodec::new(A::upcasters());
-        for (id, event) in events {
-            let id = id.as_ref();
-            self.shown.push(format!("{}-{id}: {event:?}", A::TYPE));
-            let stream = match StreamId::new(A::TYPE, id) {
-                Ok(stream) => stream,
-                Err(error) => panic!("{error}"),
-            };
-            self.record(stream, encoded(&codec, &event));
-        }
+        self.given.happen::<A>(M::NAME, M::sources().routes.aggregate_types(), events);
         self
-    }
-
-    fn record(&mut self, stream: StreamId, encoded: Encoded) {
-        let before = self.events.iter().filter(|event| event.stream == stream).count() as u64;
-        let position = self.events.len() as u64 + 1;
-        let first = OffsetDateTime::UNIX_EPOCH + Duration::days(10_957);
-        self.events.push(Arc::new(RecordedEvent {
-            position: GlobalPosition(position),
-            stream,
-            version: StreamVersion(before + 1),
-            event_id: Uuid::from_u128(u128::from(position)),
-            event_type: encoded.event_type.to_owned(),
-            schema_version: encoded.schema_version,
-            payload: encoded.payload,
-            metadata: "{}".to_owned(),
-            recorded_at: first + Duration::seconds(position as i64 - 1),
-        }));
     }
 
     #[track_caller]
     fn fold(self) -> Documents<M> {
-        match delivery::fold::<M>(&M::sources().routes, &self.events) {
-            Ok(saved) => Documents { saved, given: self.shown, model: PhantomData },
-            Err(fault) => panic!("given {:#?}\n  {fault}", self.shown),
+        let Given { events, shown } = self.given;
+        match delivery::fold::<M>(&M::sources().routes, &events) {
+            Ok(saved) => Documents { saved, given: shown, model: PhantomData },
+            Err(fault) => panic!("given {shown:#?}\n  {fault}"),
         }
     }
 

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::iter::successors;
 use std::sync::Arc;
 
 use crate::event::RecordedEvent;
 use crate::guard::guarded;
 use crate::read_model::{Change, ReadModel};
 use crate::sources::{Routed, Routes};
+use crate::testing::given::batch_sizes;
 use crate::testing::stored::is_same;
 
 /// What is stored at the end.
@@ -77,10 +77,7 @@ pub(super) fn fold<M: ReadModel>(
 
 /// Batches of 1, 2, 3, 5, 8 … events and of all, each size with a crash at each place.
 fn deliveries(events: usize) -> impl Iterator<Item = Delivery> {
-    let all = events.max(1);
-    let sizes = successors(Some((1, 2)), |(size, next)| Some((*next, size + next)));
-    let sizes = sizes.map(|(size, _)| size).take_while(move |size| *size < all).chain([all]);
-    sizes.flat_map(move |batch| {
+    batch_sizes(events).flat_map(move |batch| {
         let crashes = (0..events.div_ceil(batch)).flat_map(|index| {
             [Crash::BeforeSaving, Crash::AfterSaving].map(|crash| Some((index, crash)))
         });

@@ -1,0 +1,72 @@
+//! What happened before: events of several aggregates, written, read back and recorded one by one.
+
+use std::fmt::Debug;
+use std::iter::successors;
+use std::sync::Arc;
+
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::stored::encoded;
+use crate::aggregate::Aggregate;
+use crate::codec::{Encoded, EventCodec};
+use crate::event::RecordedEvent;
+use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+
+/// Events in the order of the log.
+#[derive(Default)]
+pub(super) struct Given {
+    pub(super) events: Vec<Arc<RecordedEvent>>,
+    /// The same in words.
+    pub(super) shown: Vec<String>,
+}
+
+impl Given {
+    /// Records events, each with the id of its aggregate, for `follower`, which follows these types.
+    #[track_caller]
+    pub(super) fn happen<A: Aggregate>(
+        &mut self,
+        follower: &str,
+        mut follows: impl Iterator<Item = &'static str>,
+        events: impl IntoIterator<Item = (impl AsRef<str>, A::Event)>,
+    ) where
+        A::Event: Debug + PartialEq,
+    {
+        let follows = follows.any(|followed| followed == A::TYPE);
+        assert!(follows, "{follower} does not follow {}: its sources leave it out", A::TYPE);
+        let codec = EventCodec::new(A::upcasters());
+        for (id, event) in events {
+            let id = id.as_ref();
+            self.shown.push(format!("{}-{id}: {event:?}", A::TYPE));
+            let stream = match StreamId::new(A::TYPE, id) {
+                Ok(stream) => stream,
+                Err(error) => panic!("{error}"),
+            };
+            self.record(stream, encoded(&codec, &event));
+        }
+    }
+
+    fn record(&mut self, stream: StreamId, encoded: Encoded) {
+        let before = self.events.iter().filter(|event| event.stream == stream).count() as u64;
+        let position = self.events.len() as u64 + 1;
+        let first = OffsetDateTime::UNIX_EPOCH + Duration::days(10_957);
+        self.events.push(Arc::new(RecordedEvent {
+            position: GlobalPosition(position),
+            stream,
+            version: StreamVersion(before + 1),
+            event_id: Uuid::from_u128(u128::from(position)),
+            event_type: encoded.event_type.to_owned(),
+            schema_version: encoded.schema_version,
+            payload: encoded.payload,
+            metadata: "{}".to_owned(),
+            recorded_at: first + Duration::seconds(position as i64 - 1),
+        }));
+    }
+}
+
+/// Batches of 1, 2, 3, 5, 8 … events and of all.
+pub(super) fn batch_sizes(events: usize) -> impl Iterator<Item = usize> {
+    let all = events.max(1);
+    let sizes = successors(Some((1, 2)), |(size, next)| Some((*next, size + next)));
+    sizes.map(|(size, _)| size).take_while(move |size| *size < all).chain([all])
+}

@@ -1,0 +1,147 @@
+//! The same events delivered in other batches, twice, and with a crash at every place. What stands in
+//! the tables, and which keys are parked, may not depend on any of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::row::shown_row;
+use crate::document::Store;
+use crate::event::RecordedEvent;
+use crate::event_store::Page;
+use crate::parking::ParkedKey;
+use crate::projection::Projection;
+use crate::projection_store::{ProjectionDatabase, SqlSnapshot};
+use crate::projector::{Delivery, deliver};
+use crate::sql::SqlError;
+use crate::stream::GlobalPosition;
+use crate::testing::given::batch_sizes;
+
+/// One way of delivering all events.
+#[derive(Clone, Copy)]
+struct Way {
+    batch: usize,
+    delivery: Delivery,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "delivered in batches of {}", self.batch)?;
+        match self.delivery {
+            Delivery::Once => Ok(()),
+            Delivery::Twice => write!(f, ", each of them twice"),
+            Delivery::Crash => {
+                write!(f, ", with a crash between the rows and the checkpoint of each")
+            }
+        }
+    }
+}
+
+/// What came of one way.
+pub(super) struct Outcome {
+    pub(super) database: Arc<dyn ProjectionDatabase>,
+    /// The rows of each table, in words and in order.
+    tables: BTreeMap<String, Vec<String>>,
+    /// What is told of each parked key.
+    pub(super) parked: BTreeMap<String, String>,
+}
+
+/// Takes the events in in every way, in places of their own, and answers what the last one left and
+/// the number of its place.
+///
+/// # Errors
+/// What cannot be done, or is otherwise if the events are delivered otherwise.
+pub(super) async fn take_in<P: Projection>(
+    store: &Arc<dyn Store>,
+    events: &[Arc<RecordedEvent>],
+) -> Result<(Outcome, u32), String> {
+    let first = Way { batch: 1, delivery: Delivery::Once };
+    let mut outcome = take_in_one_way::<P>(store, 1, events, first).await?;
+    let mut number = 1;
+    for way in ways(events.len()) {
+        let otherwise = take_in_one_way::<P>(store, number + 1, events, way).await;
+        let dropped = store.drop_projection(P::NAME, number).await;
+        dropped.map_err(|error| error.to_string())?;
+        number += 1;
+        let otherwise = otherwise?;
+        if let Some((what, once, then)) = difference(&outcome, &otherwise) {
+            return Err(format!(
+                "{what} depends on how the events arrive: once it is {once}, then, {way}, {then}. \
+                 A batch may hold any number of events of any keys, and what is kept outside the \
+                 tables is lost in a crash"
+            ));
+        }
+        outcome = otherwise;
+    }
+    Ok((outcome, number))
+}
+
+fn ways(events: usize) -> impl Iterator<Item = Way> {
+    batch_sizes(events).flat_map(|batch| {
+        [Delivery::Once, Delivery::Twice, Delivery::Crash].map(|delivery| Way { batch, delivery })
+    })
+}
+
+async fn take_in_one_way<P: Projection>(
+    store: &Arc<dyn Store>,
+    number: u32,
+    events: &[Arc<RecordedEvent>],
+    way: Way,
+) -> Result<Outcome, String> {
+    let page = |events: &[Arc<RecordedEvent>]| Page {
+        events: events.to_vec(),
+        scanned_to: events.last().map(|last| last.position).unwrap_or(GlobalPosition::ZERO),
+    };
+    let pages: Vec<_> = events.chunks(way.batch).map(page).collect();
+    let delivered = deliver::<P>(store, number, &pages, way.delivery).await;
+    let database = delivered.map_err(|error| format!("{way}: {error}"))?;
+    let parked = database.load_parked(&format!("{}@{number}", P::NAME), None).await;
+    let parked = parked.map_err(|error| error.to_string())?.into_iter();
+    let parked = parked.map(|parked| (parked.key.clone(), in_words(parked))).collect();
+    let mut snapshot = database.read().await.map_err(|error| error.to_string())?;
+    let tables = tables(&mut *snapshot).await;
+    snapshot.end().await;
+    Ok(Outcome { database, tables: tables.map_err(|error| error.to_string())?, parked })
+}
+
+fn in_words(parked: ParkedKey) -> String {
+    let ParkedKey { position, event, reason, queue, .. } = parked;
+    format!("parked at {event}, position {position}: {reason} ({} wait behind it)", queue.len())
+}
+
+async fn tables(snapshot: &mut dyn SqlSnapshot) -> Result<BTreeMap<String, Vec<String>>, SqlError> {
+    let list = snapshot.tables();
+    let mut db = snapshot.connection();
+    let mut tables = BTreeMap::new();
+    for row in db.rows(list, &[]).await? {
+        let table: String = row.get(0)?;
+        let all = format!("SELECT * FROM \"{}\"", table.replace('"', "\"\""));
+        let rows = db.rows(&all, &[]).await?;
+        let mut rows: Vec<_> = rows.iter().map(shown_row).collect();
+        rows.sort_unstable();
+        tables.insert(table, rows);
+    }
+    Ok(tables)
+}
+
+/// The first thing that differs, what it is in `one` and what in the `other`.
+fn difference(one: &Outcome, other: &Outcome) -> Option<(String, String, String)> {
+    let mut keys = one.parked.keys().chain(other.parked.keys());
+    if let Some(key) = keys.find(|key| one.parked.get(*key) != other.parked.get(*key)) {
+        let told = |outcome: &Outcome| {
+            outcome.parked.get(key).map_or("taken in", String::as_str).to_owned()
+        };
+        return Some((format!("the key {key:?}"), told(one), told(other)));
+    }
+    let none = Vec::new();
+    let mut tables = one.tables.keys().chain(other.tables.keys());
+    tables.find_map(|table| {
+        let [one, other] = [one, other].map(|outcome| outcome.tables.get(table).unwrap_or(&none));
+        let place = (0..one.len().max(other.len())).find(|row| one.get(*row) != other.get(*row))?;
+        let row = |rows: &Vec<String>| match rows.get(place) {
+            Some(row) => format!("{row} in row {} of {}", place + 1, rows.len()),
+            None => format!("{} rows", rows.len()),
+        };
+        Some((format!("the table {table}"), row(one), row(other)))
+    })
+}

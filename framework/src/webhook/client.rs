@@ -1,0 +1,170 @@
+//! The client: one call at a time to wherever somebody else said, in bounded time and memory.
+//!
+//! It follows no redirect, knows no proxy and no cookie, and reads no more of an answer than its
+//! head. It makes one call for each `send` and never repeats one by itself.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode};
+use time::OffsetDateTime;
+
+use super::attempt::{Attempt, Failure};
+use super::endpoint::{Endpoint, ForbiddenAddress, Rules, ip_of};
+use super::message::Message;
+use super::options::{InvalidOptions, WebhookOptions};
+use super::resolver::{Connecting, Vetted};
+use super::secret::Secret;
+use super::{retry_after, signature, tls};
+
+/// The most of a foreign error's text that is kept.
+const MAX_DETAIL_CHARS: usize = 200;
+
+/// Sends messages to endpoints. Make one and keep it: it holds the connections.
+#[derive(Clone)]
+pub struct WebhookClient {
+    http: Client,
+    rules: Arc<Rules>,
+    vetted: Arc<Vetted>,
+    connect_within: Duration,
+    answer_within: Duration,
+}
+
+impl WebhookClient {
+    /// A client that calls what the options allow.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidOptions`]: the certificates cannot be read, or the system has none to trust.
+    pub fn new(options: WebhookOptions) -> Result<Self, InvalidOptions> {
+        let rules = Arc::new(options.rules);
+        let vetted = Arc::new(Vetted { rules: rules.clone(), resolver: options.resolver });
+        let http = Client::builder()
+            .tls_backend_preconfigured(tls::client_config(options.certificates.as_deref())?)
+            .dns_resolver(Connecting(vetted.clone()))
+            .https_only(!rules.http)
+            .http1_only()
+            .redirect(Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .no_proxy()
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .connect_timeout(options.connect_within)
+            .pool_max_idle_per_host(1)
+            .pool_idle_timeout(Duration::from_secs(30))
+            .user_agent(concat!("actum/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| InvalidOptions(innermost(&error)))?;
+        let (connect_within, answer_within) = (options.connect_within, options.answer_within);
+        Ok(Self { http, rules, vetted, connect_within, answer_within })
+    }
+
+    /// Whether this URL may be registered: what it says is allowed, and its name leads to an
+    /// address that is, now.
+    ///
+    /// # Errors
+    ///
+    /// [`ForbiddenAddress`] names the rule; answer 422.
+    pub async fn check(&self, url: &str) -> Result<Endpoint, ForbiddenAddress> {
+        let endpoint = self.endpoint(url)?;
+        if let (None, Some(name)) = (ip_of(&endpoint.url)?, endpoint.url.host_str()) {
+            let lookup = tokio::time::timeout(self.connect_within, self.vetted.lookup(name));
+            lookup.await.map_err(|_| ForbiddenAddress::Unresolved)??;
+        }
+        Ok(endpoint)
+    }
+
+    /// The endpoint of a URL that was checked and stored. No name is looked up.
+    ///
+    /// # Errors
+    ///
+    /// [`ForbiddenAddress`]: it may not be called, or may no longer be under these options.
+    pub fn endpoint(&self, url: &str) -> Result<Endpoint, ForbiddenAddress> {
+        self.rules.endpoint(url)
+    }
+
+    /// Sends the message once, signed with each of the secrets. It takes no longer than the options
+    /// allow, whatever the server does. Dropping the future ends the call; the message may have
+    /// arrived.
+    pub async fn send(&self, to: &Endpoint, secrets: &[Secret], message: &Message) -> Attempt {
+        let start = Instant::now();
+        let call = tokio::time::timeout(self.answer_within, self.call(to, secrets, message));
+        let answered = call.await.unwrap_or(Err(Failure::TimedOut));
+        let took = start.elapsed();
+        match answered {
+            Ok(response) => {
+                Attempt { result: judge(response.status()), retry_after: wait(&response), took }
+            }
+            Err(failure) => Attempt { result: Err(failure), retry_after: None, took },
+        }
+    }
+
+    async fn call(
+        &self,
+        to: &Endpoint,
+        secrets: &[Secret],
+        message: &Message,
+    ) -> Result<Response, Failure> {
+        // An address without a name passes by the resolver; and another client may have made it.
+        self.rules.judge_url(&to.url)?;
+        let Message { id, timestamp, content_type, body } = message;
+        let timestamp = timestamp.unix_timestamp().to_string();
+        let request = self.http.post(to.url.clone());
+        let request = request
+            .header("webhook-id", id)
+            .header("webhook-timestamp", &timestamp)
+            .header("webhook-signature", signature::sign(secrets, id, &timestamp, body))
+            .header(CONTENT_TYPE, content_type)
+            .body(body.clone());
+        request.send().await.map_err(|error| failure(&error))
+    }
+}
+
+impl fmt::Debug for WebhookClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebhookClient").field("rules", &self.rules).finish_non_exhaustive()
+    }
+}
+
+fn judge(status: StatusCode) -> Result<u16, Failure> {
+    match status {
+        StatusCode::GONE => Err(Failure::Gone),
+        status if status.is_success() => Ok(status.as_u16()),
+        status => Err(Failure::Status(status.as_u16())),
+    }
+}
+
+/// How long the server asks to be left alone; only those that are overloaded may ask.
+fn wait(response: &Response) -> Option<Duration> {
+    let overloaded = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
+    let header = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    overloaded.contains(&response.status()).then_some(())?;
+    retry_after::parse(header.trim(), OffsetDateTime::now_utc())
+}
+
+fn failure(error: &reqwest::Error) -> Failure {
+    let mut causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    if let Some(forbidden) = causes.find_map(|cause| cause.downcast_ref::<ForbiddenAddress>()) {
+        return Failure::Forbidden(forbidden.clone());
+    }
+    match error {
+        error if error.is_timeout() => Failure::TimedOut,
+        error if error.is_connect() => Failure::Unreachable(innermost(error)),
+        error => Failure::Broken(innermost(error)),
+    }
+}
+
+/// What went wrong at last, without the URL. Some of it may be the server's own words.
+fn innermost(error: &reqwest::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    let text = causes.last().map_or_else(|| "the request failed".to_owned(), ToString::to_string);
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars().take(MAX_DETAIL_CHARS).map(printable).collect()
+}

@@ -1,0 +1,80 @@
+//! What sender and receiver share, and nobody else may see.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit};
+use rustls::crypto::ring;
+use sha2::Sha256;
+
+const PREFIX: &str = "whsec_";
+const BYTES: std::ops::RangeInclusive<usize> = 24..=64;
+
+/// A key for signatures, written `whsec_` and base64 of 24 to 64 bytes. It prints nothing.
+#[derive(Clone)]
+pub struct Secret(Vec<u8>);
+
+/// The text is no secret. It is not repeated here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a secret is `whsec_` and the base64 of 24 to 64 bytes")]
+pub struct InvalidSecret;
+
+impl Secret {
+    /// A new one, of 32 random bytes; `None` if the system has no randomness to give.
+    pub fn generate() -> Option<Self> {
+        let mut key = vec![0; 32];
+        ring::default_provider().secure_random.fill(&mut key).ok()?;
+        Some(Self(key))
+    }
+
+    /// The text it is read from: to be stored, and shown to its owner once.
+    pub fn reveal(&self) -> String {
+        format!("{PREFIX}{}", STANDARD.encode(&self.0))
+    }
+
+    pub(super) fn hmac(&self) -> Hmac<Sha256> {
+        // Keys of every length are taken; HMAC hashes those that are longer than a block.
+        Hmac::new_from_slice(&self.0).expect("a key of any length")
+    }
+}
+
+impl FromStr for Secret {
+    type Err = InvalidSecret;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSecret> {
+        let key = text.strip_prefix(PREFIX).and_then(|key| STANDARD.decode(key).ok());
+        key.filter(|key| BYTES.contains(&key.len())).map(Self).ok_or(InvalidSecret)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_read_back_from_what_it_reveals_and_prints_nothing() {
+        let secret = Secret::generate().unwrap();
+        let text = secret.reveal();
+        assert_eq!(text.parse::<Secret>().unwrap().reveal(), text);
+        assert_ne!(Secret::generate().unwrap().reveal(), text);
+        assert_eq!(format!("{secret:?} {:#?}", Some(&secret)).matches("Secret(…)").count(), 2);
+    }
+
+    #[test]
+    fn what_is_no_secret_is_refused_and_not_repeated() {
+        let of = |bytes: usize| format!("{PREFIX}{}", STANDARD.encode(vec![7; bytes]));
+        for text in [of(23), of(65), of(0), STANDARD.encode([7; 32]), "whsec_!".repeat(8)] {
+            let refused = text.parse::<Secret>().unwrap_err();
+            assert!(!format!("{refused} {refused:?}").contains("BwcH"), "{text}");
+        }
+        assert!(of(24).parse::<Secret>().is_ok() && of(64).parse::<Secret>().is_ok());
+    }
+}

@@ -1,0 +1,80 @@
+//! A server on loopback that keeps what it was sent and answers as the test says.
+
+use std::io::{BufRead, BufReader, Read, Result, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// One request.
+#[derive(Debug, Clone)]
+pub struct Received {
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Received {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.into_iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+/// Counts connections and keeps requests until it is dropped with the process.
+pub struct Receiver {
+    pub port: u16,
+    connections: Arc<Mutex<usize>>,
+    requests: Arc<Mutex<Vec<Received>>>,
+}
+
+impl Receiver {
+    /// Does this with each connection after its request was read; then the connection is closed.
+    pub fn start(answer: impl Fn(&mut TcpStream) -> Result<()> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let receiver = Self { port, connections: Arc::default(), requests: Arc::default() };
+        let (connections, requests) = (receiver.connections.clone(), receiver.requests.clone());
+        let answer = Arc::new(answer);
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                *connections.lock().expect("connections") += 1;
+                let (requests, answer) = (requests.clone(), answer.clone());
+                thread::spawn(move || -> Result<()> {
+                    let request = read(&mut stream)?;
+                    requests.lock().expect("requests").push(request);
+                    answer(&mut stream)
+                });
+            }
+        });
+        receiver
+    }
+
+    /// Answers everything with this status line and these headers.
+    pub fn answering(head: &'static str) -> Self {
+        Self::start(move |stream| {
+            write!(stream, "HTTP/1.1 {head}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        })
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/hook?token=hidden", self.port)
+    }
+
+    pub fn connections(&self) -> usize {
+        *self.connections.lock().expect("connections")
+    }
+
+    pub fn requests(&self) -> Vec<Received> {
+        self.requests.lock().expect("requests").clone()
+    }
+}
+
+fn read(stream: &mut TcpStream) -> Result<Received> {
+    let mut reader = BufReader::new(stream);
+    let mut request = Received { head: String::new(), body: Vec::new() };
+    while !request.head.ends_with("\r\n\r\n") && reader.read_line(&mut request.head)? > 0 {}
+    let length = request.header("content-length").and_then(|length| length.parse().ok());
+    request.body = vec![0; length.unwrap_or(0)];
+    reader.read_exact(&mut request.body)?;
+    Ok(request)
+}
