@@ -13,6 +13,11 @@ mod http;
 mod limits;
 mod server;
 pub mod statement;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "tls_off.rs"]
+mod tls;
 
 use actum::{Application, ApplicationBuilder, Store};
 

@@ -5,17 +5,19 @@
 
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer, rt};
-use actum::web::deadlines;
+use actum::web::{deadlines, request_log, security_headers};
 use actum::{ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
 
 use crate::cli::{Options, told_to_stop};
 use crate::http::operations::metrics;
-use crate::{application, operations, routes};
+use crate::limits::{Held, connections, rate};
+use crate::{application, operations, routes, tls};
 
 /// How long answers that are ready may take to reach their clients when the bank stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -29,31 +31,47 @@ pub(crate) async fn serve(options: Options) -> Result<(), BoxError> {
     // The addresses first: a port in use must not leave a new database behind.
     let listener = bind(options.listen)?;
     let operators = operators(&options)?;
-    let addresses = (listener.local_addr()?, operators.local_addr()?);
+    let tls = options.tls()?;
+    let greeting = greeting(tls.is_some(), listener.local_addr()?, operators.local_addr()?);
     let told_to_stop = told_to_stop()?;
     let recorded = metrics::record()?;
     let app = open(&options.store).await?.start().await?;
 
-    let served = app.clone();
-    let within = options.limits.deadlines();
+    let (limits, bank) = (options.limits.shared(), routes(app.clone()));
     let make = move || {
-        let app = App::new().app_data(within).wrap(from_fn(deadlines));
-        app.configure(routes(served.clone()))
+        // The last one is the first that sees a request.
+        let app = App::new()
+            .wrap(from_fn(rate))
+            .wrap(from_fn(deadlines))
+            .wrap(from_fn(connections))
+            .wrap(from_fn(security_headers))
+            .wrap(from_fn(request_log));
+        app.configure(limits.clone()).configure(bank.clone())
     };
-    let mut public = HttpServer::new(make).disable_signals().listen(listener)?;
-    if let Some(workers) = options.workers {
-        public = public.workers(workers.into());
-    }
-    let served = app.clone();
+    let workers = options.workers.map_or_else(cores, usize::from);
+    let public = HttpServer::new(make).disable_signals().workers(workers);
+    let public = public.max_connections(options.limits.connections.div_ceil(workers).max(1));
+    let public = public.on_connect(|_, connection| Held::beside(connection));
+    let public = match tls {
+        None => public.listen(listener),
+        Some(config) => tls::listen!(public, listener, config),
+    };
+    let within = options.limits.deadlines();
+    let operations = operations(app.clone());
     let make = move || {
-        let app = App::new().app_data(within).wrap(from_fn(deadlines));
-        app.app_data(Data::new(recorded.clone())).configure(operations(served.clone()))
+        let app = App::new()
+            .wrap(from_fn(deadlines))
+            .wrap(from_fn(security_headers))
+            .wrap(from_fn(request_log));
+        let app = app.app_data(within).app_data(Data::new(recorded.clone()));
+        app.configure(operations.clone())
     };
     let operated = HttpServer::new(make).disable_signals().workers(1).listen(operators)?.run();
-    let public = public.run();
+    let public = public?.run();
     let handles = [public.handle(), operated.handle()];
     let (mut public, mut operated) = (rt::spawn(public), rt::spawn(operated));
-    greet(addresses);
+    // A closed standard output is no reason to stop.
+    let _ = writeln!(std::io::stdout(), "{greeting}");
 
     tokio::select! {
         () = told_to_stop => {}
@@ -105,13 +123,16 @@ async fn open(store: &str) -> Result<ApplicationBuilder, StartError> {
     Ok(application(SqliteStore::open(store).await?))
 }
 
-fn greet((public, operators): (SocketAddr, SocketAddr)) {
-    // A closed standard output is no reason to stop.
-    let _ = writeln!(
-        std::io::stdout(),
-        "listening on http://{public}\n\
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, NonZeroUsize::get)
+}
+
+fn greeting(is_secure: bool, public: SocketAddr, operators: SocketAddr) -> String {
+    let scheme = if is_secure { "https" } else { "http" };
+    format!(
+        "listening on {scheme}://{public}\n\
          operators on http://{operators}\n\
-         try: curl -i http://{public}/accounts -H 'Content-Type: application/json' \
+         try: curl -i {scheme}://{public}/accounts -H 'Content-Type: application/json' \
          -d '{{\"id\": \"42\", \"owner\": \"Ada\", \"currency\": \"EUR\"}}'"
-    );
+    )
 }

@@ -4,19 +4,22 @@
 //! `Last-Event-ID` (or `?after=`) and goes on after it, from the log.
 
 use actix_web::web::Path;
-use actix_web::{Responder, Result};
+use actix_web::{HttpRequest, Responder, Result};
 use actum::StreamVersion;
 use actum::web::{Problem, ResumeAfter, ServerSentEvents, SseMessage};
 
 use super::App;
 use super::history::{Entry, read};
 use crate::account::{Account, Refusal};
+use crate::limits::Streams;
 
 pub(super) async fn events(
     app: App,
     id: Path<String>,
     ResumeAfter(after): ResumeAfter,
+    request: HttpRequest,
 ) -> Result<impl Responder, Problem> {
+    let place = Streams::enter(&request)?;
     let mut events = app.follow::<Account>(&id, StreamVersion(after))?;
     // What the client has must be there, or it would wait for events it believes to have.
     let last = StreamVersion(after.saturating_sub(1));
@@ -31,6 +34,7 @@ pub(super) async fn events(
         });
     }
     Ok(ServerSentEvents::new(async move || {
+        let _held = &place;
         let Some(event) = events.next().await? else { return Ok(None) };
         let message = SseMessage::new(event.version.0, &event.event_type, &Entry::of(&event)?)?;
         Ok(Some(message))

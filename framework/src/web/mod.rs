@@ -5,7 +5,8 @@
 //! request says of its command, [`CommandAnswer`] what it answers, and [`strict_input`] refuses what is malformed.
 //! [`Freshness`] is how fresh a [`DocumentAnswer`] must be; [`ServerSentEvents`] is a live stream.
 //! [`Routes`] is a table of routes and their policies, [`Principal`] who asks. [`deadlines`] bounds
-//! how long a request may take. Bodies and their meaning are the application's own.
+//! how long a request may take, [`security_headers`] stand on every answer, [`request_log`] tells of
+//! each. Bodies and their meaning are the application's own.
 
 mod answer;
 mod command_headers;
@@ -18,8 +19,10 @@ mod precondition;
 mod principal;
 mod problem;
 mod refusal;
+mod request_log;
 mod resume;
 mod routes;
+mod security_headers;
 mod sse;
 mod trace_context;
 
@@ -32,6 +35,8 @@ pub use object::{NoBody, Object};
 pub use principal::Principal;
 pub use problem::Problem;
 pub use refusal::RefusalCode;
+pub use request_log::request_log;
 pub use resume::ResumeAfter;
 pub use routes::Routes;
+pub use security_headers::security_headers;
 pub use sse::{ServerSentEvents, SseConfig, SseMessage};
