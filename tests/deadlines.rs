@@ -5,6 +5,7 @@ use sqlx::Executor;
 
 use crate::child::Bank;
 use crate::directory::Directory;
+use crate::limits::resident_kib;
 use crate::postgres::server::database;
 use crate::raw::Raw;
 
@@ -25,13 +26,6 @@ fn patient(directory: &Directory) -> Bank {
 
 fn strict(directory: &Directory) -> Bank {
     bank(&directory.file("bank.db"), 200, 60_000)
-}
-
-/// The resident memory of a process in KiB.
-fn resident_kib(bank: &Bank) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", bank.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 #[test]

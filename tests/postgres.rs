@@ -10,5 +10,5 @@ mod readme;
 pub mod server;
 mod servers;
 mod settings;
-mod tls;
+pub mod tls;
 mod values;

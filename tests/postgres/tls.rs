@@ -23,7 +23,7 @@ basicConstraints = critical, CA:FALSE
 ";
 
 /// A certificate that has signed itself for 127.0.0.1, with its key, for the server to read.
-fn certify(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
+pub fn certify(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
     let file = |ending: &str| folder.join(format!("{name}.{ending}"));
     let (certificate, key, wish) = (file("crt"), file("key"), file("conf"));
     std::fs::write(&wish, WISH).unwrap();
