@@ -1,6 +1,6 @@
 //! A small aggregate for tests of the runtime: it counts, refuses, panics and is poisoned on demand.
 
-use actum::Aggregate;
+use actum::{Aggregate, RefusalCode};
 use serde::{Deserialize, Serialize};
 
 /// Adds numbers up.
@@ -11,7 +11,7 @@ pub struct Counter {
 }
 
 /// What can be asked of a [`Counter`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Ask {
     /// Add this much; refused when the sum would go below zero.
     Add(i64),
@@ -38,6 +38,12 @@ pub enum Counted {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{0} is below zero")]
 pub struct BelowZero(pub i64);
+
+impl RefusalCode for BelowZero {
+    fn code(&self) -> &'static str {
+        "below_zero"
+    }
+}
 
 impl Aggregate for Counter {
     const TYPE: &'static str = "counter";

@@ -69,8 +69,10 @@ fn each_line_is_an_object_and_each_request_has_one() {
     let routes = [Some("/accounts"); 5].into_iter();
     let routes =
         routes.chain([Some("/accounts/{id}/balance"), None, Some("/accounts/{id}/history")]);
-    let expected: Vec<_> =
-        routes.map(Value::from).zip([201, 201, 422, 400, 400, 400, 404, 400].map(Value::from)).collect();
+    let expected: Vec<_> = routes
+        .map(Value::from)
+        .zip([201, 201, 422, 400, 400, 400, 404, 400].map(Value::from))
+        .collect();
     assert_eq!(told, expected.iter().map(|(route, status)| (route, status)).collect::<Vec<_>>());
     for line in requests {
         assert_eq!(line["correlation_id"], "order-7 \"quoted\"");

@@ -2,17 +2,19 @@
 
 use actum::{EventEnvelope, Fold, ReadModel, Sources};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::account::{Account, AccountEvent, Status};
 
 /// The balance of one account; its key is the account's id.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Balance {
     /// In minor units; below zero when the credit limit is drawn on.
     pub balance: i64,
     /// Three capital letters.
     pub currency: String,
     /// `open`, `frozen` or `closed`.
+    #[schema(schema_with = crate::http::openapi::account_status)]
     pub status: Status,
 }
 

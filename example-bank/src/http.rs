@@ -5,10 +5,12 @@
 //! bank's routes: `operations.rs` has a table of its own.
 
 mod commands;
+mod docs;
 mod documents;
 mod events;
 mod health;
 mod history;
+pub(crate) mod openapi;
 pub(crate) mod operations;
 mod policy;
 mod statement;
@@ -18,6 +20,7 @@ use actum::web::{Problem, RefusalCode, Routes, strict_input};
 use actum::{Application, ReadError};
 
 use crate::account::Refusal;
+pub use openapi::document;
 pub use operations::operations;
 pub use policy::Policy;
 
@@ -27,7 +30,7 @@ pub fn table() -> Routes<Policy> {
     Routes::default()
         .post("/accounts", Write, commands::open)
         // Where the `Location` of a new account leads.
-        .get("/accounts/{id}", Read, documents::balance)
+        .get("/accounts/{id}", Read, documents::account)
         .post("/accounts/{id}/credit", Write, commands::credit)
         .post("/accounts/{id}/withdraw", Write, commands::withdraw)
         .post("/accounts/{id}/freeze", Write, commands::freeze)
@@ -41,6 +44,9 @@ pub fn table() -> Routes<Policy> {
         .get("/accounts/{id}/events", Read, events::events)
         .get("/health/live", Public, health::live)
         .get("/health/ready", Public, health::ready)
+        .get("/openapi.json", Public, openapi::openapi)
+        .get("/docs", Public, docs::index)
+        .get("/docs/{file:.*}", Public, docs::file)
 }
 
 /// The bank's routes on this application, for `App::configure`.

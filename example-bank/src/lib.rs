@@ -22,7 +22,7 @@ mod tls;
 use actum::{Application, ApplicationBuilder, Store};
 
 pub use cli::run;
-pub use http::{operations, routes};
+pub use http::{Policy, document, operations, routes, table};
 
 /// What the bank is made of, on this store; `.start()` runs it.
 pub fn application(store: impl Store) -> ApplicationBuilder {

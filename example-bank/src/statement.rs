@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use actum::{
-    BoxError, EventEnvelope, EventSources, GlobalPosition, Projection, SqlConnection, SqlError,
-    SqlRow, SqlValue, StreamVersion,
+    BoxError, ComparedRows, EventEnvelope, EventSources, GlobalPosition, Projection, SqlConnection,
+    SqlError, SqlRow, SqlValue, StreamVersion,
 };
 use time::{Duration, OffsetDateTime};
 
@@ -17,11 +17,13 @@ use crate::account::{Account, AccountEvent};
 pub struct Statement;
 
 /// Money in, or money out.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Booking {
     /// The number of the booking: the version of the account that it made.
+    #[schema(value_type = u64)]
     pub booking: StreamVersion,
     /// Where it is in the log.
+    #[schema(value_type = u64)]
     pub position: GlobalPosition,
     /// `credited` or `withdrawn`.
     pub kind: String,
@@ -80,6 +82,17 @@ impl Projection for Statement {
         )
         .await?;
         Ok(())
+    }
+
+    fn compared() -> &'static [ComparedRows] {
+        &[
+            ComparedRows { table: "accounts", key: &["account"], columns: &["balance"] },
+            ComparedRows {
+                table: "bookings",
+                key: &["account", "booking"],
+                columns: &["position", "kind", "amount", "balance", "booked_at"],
+            },
+        ]
     }
 
     async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError> {

@@ -4,6 +4,7 @@
 //! router or read model. What is not registered is a typed error, not a panic.
 
 mod builder;
+mod later;
 mod live;
 mod observer;
 mod parked;

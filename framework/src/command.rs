@@ -3,6 +3,8 @@
 //! A [`CommandKey`] is the client's name for one intent. The store keeps it, with the outcome, in
 //! the transaction of the events, so that a retry learns what happened and never acts twice.
 
+use std::time::Instant;
+
 use sha2::{Digest, Sha256};
 
 use crate::event::Metadata;
@@ -75,6 +77,9 @@ pub struct CommandOptions {
     pub expected: ExpectedVersion,
     /// Written beside each of the command's events.
     pub metadata: Metadata,
+    /// Decided by then or not at all: then it is `Overloaded`, and nothing was stored. What was
+    /// decided may take longer to be stored, but is not stored on any newer state.
+    pub decide_by: Option<Instant>,
 }
 
 impl CommandOptions {

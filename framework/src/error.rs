@@ -139,6 +139,32 @@ pub enum CommandError<E> {
     Stopping,
 }
 
+impl<E> CommandError<E> {
+    /// The same, for a caller to whom the refusal means something else.
+    pub(crate) fn map_refused<T>(
+        self,
+        meaning: impl FnOnce(E) -> CommandError<T>,
+    ) -> CommandError<T> {
+        match self {
+            Self::Refused(refusal) => meaning(refusal),
+            Self::NotExpected { stream, actual } => CommandError::NotExpected { stream, actual },
+            Self::Conflict { stream, actual } => CommandError::Conflict { stream, actual },
+            Self::StillRunning => CommandError::StillRunning,
+            Self::KeyReused { id } => CommandError::KeyReused { id },
+            Self::Overloaded(what) => CommandError::Overloaded(what),
+            Self::Unavailable(error) => CommandError::Unavailable(error),
+            Self::Unknown => CommandError::Unknown,
+            Self::Quarantined { stream, reason } => CommandError::Quarantined { stream, reason },
+            Self::Panicked { stream, message } => CommandError::Panicked { stream, message },
+            Self::Unstorable { stream, reason } => CommandError::Unstorable { stream, reason },
+            Self::InvalidId(error) => CommandError::InvalidId(error),
+            Self::InvalidKey(error) => CommandError::InvalidKey(error),
+            Self::NotRegistered(what) => CommandError::NotRegistered(what),
+            Self::Stopping => CommandError::Stopping,
+        }
+    }
+}
+
 /// A read model did not answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {

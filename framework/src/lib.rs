@@ -31,6 +31,7 @@ mod error;
 mod event;
 mod event_store;
 mod guard;
+mod later;
 mod lease;
 mod live;
 pub mod metrics;
@@ -39,6 +40,7 @@ mod projection;
 mod projection_store;
 mod projector;
 mod read_model;
+mod refusal;
 mod settings;
 mod snapshot;
 mod sources;
@@ -69,12 +71,14 @@ pub use event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_APPEND_BYTES,
     MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
 };
+pub use later::{AcceptedCommand, CommandEvent, CommandState, CommandStatus};
 pub use lease::{Lease, LeaseStore};
 pub use live::{Changed, LiveChanges, LiveDocument, LiveEvents};
 pub use parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
-pub use projection::{MAX_PROJECTION_NAME_BYTES, Projection};
+pub use projection::{ComparedRows, MAX_PROJECTION_NAME_BYTES, Projection};
 pub use projection_store::{ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction};
 pub use read_model::{Document, Fold, MAX_KEY_BYTES, ReadModel, Sources};
+pub use refusal::RefusalCode;
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
 pub use sources::EventSources;

@@ -44,6 +44,12 @@ pub trait Projection: Send + Sync + 'static {
     /// The application does not start.
     async fn create(db: &mut SqlConnection<'_>) -> Result<(), BoxError>;
 
+    /// Which rows are compared, one by one, when a new version stands beside the one that serves. If
+    /// none are named, the rows of each table are counted.
+    fn compared() -> &'static [ComparedRows] {
+        &[]
+    }
+
     /// Takes in events, in the order of the log: of one partition, and never the same twice. How
     /// many come at once is not its concern, so the rows may not depend on it. The result may depend
     /// on nothing but the events and the tables.
@@ -55,6 +61,21 @@ pub trait Projection: Send + Sync + 'static {
     /// # Errors
     /// An event cannot be taken in; the message is shown with the parked key.
     async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError>;
+}
+
+/// Rows that two versions of a projection have in common, if their events mean the same in both.
+///
+/// Both versions name them by the same table, each with columns of its own: those of the old one may be
+/// expressions that make of its row what the new one should have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ComparedRows {
+    /// The table.
+    pub table: &'static str,
+    /// The columns that tell one row from all others, such as those of the primary key: with an index
+    /// on them the comparison reads each row once. None of them is ever NULL.
+    pub key: &'static [&'static str],
+    /// What is compared: columns, or expressions of them.
+    pub columns: &'static [&'static str],
 }
 
 /// Whether this can be part of the name of a file and a schema.

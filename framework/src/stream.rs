@@ -168,7 +168,8 @@ pub(crate) struct Tip {
 }
 
 /// What an append takes for granted about its stream; if it is not so, nothing is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ExpectedVersion {
     /// Nothing: append at the end, wherever that is.
     #[default]

@@ -23,14 +23,14 @@ pub struct Version {
 }
 
 /// What a rebuild changed: the version that serves beside the new one. The documents of read models
-/// are compared; of the tables of projections the rows are counted.
+/// are compared, and the rows that projections name; else the rows of their tables are counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Comparison {
     /// How many documents or rows the old version has.
     pub old_documents: u64,
     /// How many the new version has.
     pub new_documents: u64,
-    /// How many documents are equal in both, or tables have as many rows.
+    /// How many documents or rows are equal in both, or tables have as many rows.
     pub equal: u64,
     /// How many are not, or are only in one, or changed all the time while they were looked at.
     pub different: u64,
@@ -38,10 +38,10 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
 }
 
-/// What two versions make of one key, or table.
+/// What two versions make of one key, row or table.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Difference {
-    /// The key, or the table.
+    /// The key, the table and key of the row, or the table.
     pub key: String,
     /// In the old version, if it is there, as the new one shows it.
     pub old: Option<String>,

@@ -1,11 +1,11 @@
 //! A new version of a projection beside the one that serves: queries go on, and the switch is one row.
 
 use actum::{
-    Application, BoxError, EventEnvelope, EventSources, GlobalPosition, OperationError, Projection,
-    Settings, SqlConnection,
+    Application, BoxError, ComparedRows, Comparison, EventEnvelope, EventSources, GlobalPosition,
+    OperationError, Projection, Settings, SqlConnection,
 };
 
-use super::{Place, add, until};
+use super::{Place, add, on_both, until};
 use crate::counter::{Counted, Counter};
 
 /// What each event of a counter added, as often as the version's number says.
@@ -91,3 +91,99 @@ async fn on_sqlite_a_new_version_is_built_beside_the_old_one() {
 async fn on_postgres_a_new_version_is_built_beside_the_old_one() {
     a_new_version_is_built_beside_the_old_one_and_switched_to(Place::postgres().await).await;
 }
+
+/// For each event as many lines as it adds. Of a thousand lines, the third version changes one,
+/// leaves one out and adds one.
+struct Lines<const V: u32>;
+
+#[async_trait::async_trait]
+impl<const V: u32> Projection for Lines<V> {
+    const NAME: &'static str = "lines";
+    const VERSION: u32 = V;
+    type Event = EventEnvelope<Counted>;
+
+    fn sources() -> EventSources<Self::Event> {
+        EventSources::of::<Counter>()
+    }
+
+    async fn create(db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
+        let lines = "CREATE TABLE lines (id TEXT, position BIGINT, line BIGINT, text TEXT,
+                     PRIMARY KEY (id, position, line))";
+        db.execute(lines, &[]).await?;
+        Ok(())
+    }
+
+    fn compared() -> &'static [ComparedRows] {
+        &[ComparedRows { table: "lines", key: &["id", "position", "line"], columns: &["text"] }]
+    }
+
+    async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
+        let mut rows = Vec::new();
+        for event in events {
+            let Counted::Added(n) = event.event else { continue };
+            for line in 0..n + 1 {
+                let text = match (V, line % 1000) {
+                    (3, 500) => continue,
+                    (3, 7) => format!("another {line}"),
+                    _ if line == n && V < 3 => continue,
+                    _ => format!("line {line}"),
+                };
+                let (id, position) = (event.stream.id().into(), event.position.into());
+                rows.push(vec![id, position, line.into(), text.into()]);
+            }
+        }
+        db.insert("lines", &["id", "position", "line", "text"], rows, "").await?;
+        Ok(())
+    }
+}
+
+/// What `V` makes different from the first version, once it has caught up.
+async fn compared<const V: u32>(place: &Place) -> Comparison {
+    let by_hand = Settings { switch_by_itself: false, ..Settings::default() };
+    let builder = place.builder().await.settings(by_hand);
+    let app = builder.projection_replacing::<Lines<V>, Lines<1>>().start().await.unwrap();
+    let mut compared = Comparison::default();
+    until(async || {
+        compared = app.compare_versions("lines").await.unwrap();
+        compared.new_documents >= 3000
+    })
+    .await;
+    app.shutdown().await;
+    compared
+}
+
+async fn rows_that_a_new_version_changes_are_told_exactly(place: Place) {
+    let app = place.builder().await.projection::<Lines<1>>().start().await.unwrap();
+    for id in ["a", "Z", "_"] {
+        add(&app, id, 1000).await;
+    }
+    let lines = app.query::<Lines<1>, _>(GlobalPosition(3), async |db, _| {
+        Ok(db.rows("SELECT line FROM lines", &[]).await?.len())
+    });
+    assert_eq!(lines.await.unwrap(), 3000);
+    app.shutdown().await;
+    drop(app);
+
+    let same = compared::<2>(&place).await;
+    let equal =
+        Comparison { old_documents: 3000, new_documents: 3000, equal: 3000, ..same.clone() };
+    assert_eq!((same.different, same), (0, equal));
+
+    let changed = compared::<3>(&place).await;
+    let counts = (changed.old_documents, changed.new_documents, changed.equal, changed.different);
+    assert_eq!(counts, (3000, 3000, 3 * 998, 3 * 3), "{changed}");
+    let line = |key: &str| {
+        let mut found = changed.differences.iter().filter(|difference| difference.key == key);
+        let found = found.next().unwrap_or_else(|| panic!("no {key}: {changed}"));
+        (found.old.clone(), found.new.clone())
+    };
+    let text = |text: &str| Some(format!("[{text:?}]"));
+    for (id, position) in [("a", 1), ("Z", 2), ("_", 3)] {
+        let of = |number: i64| line(&format!("lines[{id:?},{position},{number}]"));
+        assert_eq!(of(7), (text("line 7"), text("another 7")));
+        assert_eq!(of(500), (text("line 500"), None));
+        assert_eq!(of(1000), (None, text("line 1000")));
+    }
+}
+
+on_both!(rows_that_a_new_version_changes_are_told_exactly);

@@ -21,6 +21,7 @@ const LAYERS: [&[&str]; 5] = [
         "lease",
         "settings",
         "status",
+        "refusal",
         "sources",
         "checkpoint",
         "parking",
@@ -30,7 +31,7 @@ const LAYERS: [&[&str]; 5] = [
         "sql",
     ],
     &["store", "publishers", "webhook"],
-    &["actor", "subscription", "projector", "versions", "live"],
+    &["actor", "subscription", "projector", "versions", "live", "later"],
     &["application", "web", "testing", "lib"],
 ];
 const STORES: usize = 2;

@@ -4,34 +4,44 @@ use actix_web::web::{Json, Path};
 use actum::Application;
 use actum::web::{CommandAnswer, CommandHeaders, NoBody, Object, Problem};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::App;
+use super::openapi::{self, AccountId, Done, InItsHeaders, Nothing, Opened};
 use crate::account::{Account, AccountCommand};
 
 type Id = Path<String>;
 type Body<T> = Json<Object<T>>;
 type Answer = Result<CommandAnswer, Problem>;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Opening {
+    #[schema(schema_with = openapi::made_up_id, required = false)]
     id: Option<String>,
+    #[schema(schema_with = openapi::owner)]
     owner: String,
+    #[schema(schema_with = openapi::currency)]
     currency: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Amount {
+    #[schema(schema_with = openapi::amount)]
     amount: i64,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Limit {
+    #[schema(schema_with = openapi::limit)]
     limit: i64,
 }
 
+/// Opens an account.
+#[utoipa::path(post, path = "/accounts", tag = "accounts",
+    params(InItsHeaders), request_body = Opening, responses(Opened))]
 pub(super) async fn open(app: App, headers: CommandHeaders, opening: Body<Opening>) -> Answer {
     let options = headers.options(&opening)?;
     let Opening { id, owner, currency } = opening.into_inner().0;
@@ -42,6 +52,9 @@ pub(super) async fn open(app: App, headers: CommandHeaders, opening: Body<Openin
     Ok(CommandAnswer::created(id, location, committed))
 }
 
+/// Puts money in.
+#[utoipa::path(post, path = "/accounts/{id}/credit", tag = "accounts",
+    params(AccountId, InItsHeaders), request_body = Amount, responses(Done))]
 pub(super) async fn credit(
     app: App,
     id: Id,
@@ -52,6 +65,9 @@ pub(super) async fn credit(
     carry_out(&app, id, command, &headers, &body.0).await
 }
 
+/// Takes money out: first what is there, then what the credit limit allows.
+#[utoipa::path(post, path = "/accounts/{id}/withdraw", tag = "accounts",
+    params(AccountId, InItsHeaders), request_body = Amount, responses(Done))]
 pub(super) async fn withdraw(
     app: App,
     id: Id,
@@ -62,6 +78,9 @@ pub(super) async fn withdraw(
     carry_out(&app, id, command, &headers, &body.0).await
 }
 
+/// Allows the balance to go down to `-limit`.
+#[utoipa::path(put, path = "/accounts/{id}/credit-limit", tag = "accounts",
+    params(AccountId, InItsHeaders), request_body = Limit, responses(Done))]
 pub(super) async fn grant_credit_limit(
     app: App,
     id: Id,
@@ -72,14 +91,23 @@ pub(super) async fn grant_credit_limit(
     carry_out(&app, id, command, &headers, &body.0).await
 }
 
+/// Lets no money out until it is unfrozen.
+#[utoipa::path(post, path = "/accounts/{id}/freeze", tag = "accounts",
+    params(AccountId, InItsHeaders), request_body = Nothing, responses(Done))]
 pub(super) async fn freeze(app: App, id: Id, headers: CommandHeaders, _: NoBody) -> Answer {
     carry_out(&app, id, AccountCommand::Freeze, &headers, &()).await
 }
 
+/// Lets money out again.
+#[utoipa::path(post, path = "/accounts/{id}/unfreeze", tag = "accounts",
+    params(AccountId, InItsHeaders), request_body = Nothing, responses(Done))]
 pub(super) async fn unfreeze(app: App, id: Id, headers: CommandHeaders, _: NoBody) -> Answer {
     carry_out(&app, id, AccountCommand::Unfreeze, &headers, &()).await
 }
 
+/// Ends the account; its balance must be zero.
+#[utoipa::path(post, path = "/accounts/{id}/close", tag = "accounts",
+    params(AccountId, InItsHeaders), request_body = Nothing, responses(Done))]
 pub(super) async fn close(app: App, id: Id, headers: CommandHeaders, _: NoBody) -> Answer {
     carry_out(&app, id, AccountCommand::Close, &headers, &()).await
 }

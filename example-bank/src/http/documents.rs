@@ -4,18 +4,34 @@ use actix_web::web::Path;
 use actum::Document;
 use actum::web::{DocumentAnswer, Freshness, Problem};
 use serde::Serialize;
+use utoipa::ToSchema;
 
+use super::openapi::{AccountId, AsFreshAs, Read};
 use super::{App, unknown_account};
 use crate::balance::Balance;
 use crate::credit_limit::CreditLimit;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Limits {
     granted: i64,
     used: i64,
     available: i64,
 }
 
+/// The account: where the `Location` of a new one leads.
+#[utoipa::path(get, path = "/accounts/{id}", tag = "accounts", params(AccountId, AsFreshAs),
+    responses(Read<Balance>))]
+pub(super) async fn account(
+    app: App,
+    id: Path<String>,
+    freshness: Freshness,
+) -> Result<DocumentAnswer<Balance>, Problem> {
+    balance(app, id, freshness).await
+}
+
+/// What the account holds, and whether it is usable.
+#[utoipa::path(get, path = "/accounts/{id}/balance", tag = "accounts", params(AccountId, AsFreshAs),
+    responses(Read<Balance>))]
 pub(super) async fn balance(
     app: App,
     id: Path<String>,
@@ -25,6 +41,9 @@ pub(super) async fn balance(
     Ok(DocumentAnswer::of(id.into_inner(), document))
 }
 
+/// How far below zero the balance may go, and how much of that is left.
+#[utoipa::path(get, path = "/accounts/{id}/credit-limit", tag = "accounts",
+    params(AccountId, AsFreshAs), responses(Read<Limits>))]
 pub(super) async fn credit_limit(
     app: App,
     id: Path<String>,

@@ -6,7 +6,9 @@ use actum::{EventEnvelope, GlobalPosition, StreamVersion};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use time::format_description::well_known::Rfc3339;
+use utoipa::{IntoParams, ToSchema};
 
+use super::openapi::AccountId;
 use super::{App, unknown_account};
 use crate::account::{Account, AccountEvent, Refusal};
 
@@ -14,32 +16,45 @@ const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
 
 /// `?after=<version>&limit=`: at most `limit` events after that version.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Range {
+    /// Continue after this version.
     #[serde(default)]
+    #[param(schema_with = super::openapi::version, required = false)]
     after: StreamVersion,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct HistoryPage {
     events: Vec<Entry>,
     /// The version to continue after; `null` when this page reaches the end.
+    #[schema(value_type = Option<u64>, required)]
     next: Option<StreamVersion>,
 }
 
 /// One event, as its stream shows it too.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Entry {
+    #[schema(value_type = u64)]
     version: StreamVersion,
+    #[schema(value_type = u64)]
     position: GlobalPosition,
     r#type: String,
-    /// As it was stored, byte for byte.
+    /// As it was stored, byte for byte; `null` if the event has nothing to tell.
+    #[schema(value_type = Option<Object>, required)]
     data: Box<RawValue>,
+    #[schema(format = DateTime)]
     recorded_at: String,
 }
 
+/// What happened to the account, page by page, from the log itself.
+#[utoipa::path(get, path = "/accounts/{id}/history", tag = "accounts", params(AccountId, Range),
+    responses((status = 200, description = "A page", body = HistoryPage)))]
 pub(super) async fn history(
     app: App,
     id: Path<String>,

@@ -6,8 +6,10 @@ use actum::{Aggregate, GlobalPosition, ReadError, StreamId, StreamVersion};
 use serde::{Deserialize, Serialize};
 use time::format_description::well_known::{Iso8601, Rfc3339};
 use time::{Date, OffsetDateTime};
+use utoipa::{IntoParams, ToSchema};
 
 use super::App;
+use super::openapi::AccountId;
 use crate::account::{Account, Refusal};
 use crate::statement::{Booking, Period, Statement};
 
@@ -17,28 +19,44 @@ const MAX_LIMIT: usize = 500;
 /// `?from=&to=` are times such as `2026-01-31T12:00:00Z`, or dates, whose first moment (UTC) is meant;
 /// `from` is included, `to` is not. `?after_booking=&limit=` asks for the next page; `?after=` for
 /// what reflects the log up to a position.
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct Asked {
+    /// At this time or later.
+    #[param(schema_with = super::openapi::moment)]
     from: Option<String>,
+    /// Before this time.
+    #[param(schema_with = super::openapi::moment)]
     to: Option<String>,
+    /// How many at most.
+    #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<usize>,
+    /// Continue after this booking.
     #[serde(default)]
+    #[param(schema_with = super::openapi::version, required = false)]
     after_booking: StreamVersion,
+    /// Answer only what reflects the log up to this position.
     #[serde(default)]
+    #[param(schema_with = super::openapi::position, required = false)]
     after: GlobalPosition,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct StatementPage {
     id: String,
     bookings: Vec<Booking>,
     /// The booking to continue after; `null` when this page reaches the end of the period.
+    #[schema(value_type = Option<u64>, required)]
     next: Option<StreamVersion>,
     /// The statement reflects the log up to here.
+    #[schema(value_type = u64)]
     position: GlobalPosition,
 }
 
+/// The bookings of the account in a period, page by page.
+#[utoipa::path(get, path = "/accounts/{id}/statement", tag = "accounts", params(AccountId, Asked),
+    responses((status = 200, description = "A page", body = StatementPage)))]
 pub(super) async fn statement(
     app: App,
     id: Path<String>,

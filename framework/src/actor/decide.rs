@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::deciding::Deciding;
 use super::load::Loaded;
@@ -32,6 +33,8 @@ pub(crate) enum Decision<E> {
     Refused(E),
     /// The aggregate is not at the version the caller expects.
     NotExpected,
+    /// It waited for longer than its caller lets it.
+    TooLate,
     Panicked(String),
     Unstorable(String),
 }
@@ -112,6 +115,10 @@ fn decide_one<A: Aggregate>(
     request: &Request<A>,
 ) -> OneDecision<A> {
     let options = &request.options;
+    // On a state that was loaded before: what was stored later makes its append conflict.
+    if options.decide_by.is_some_and(|by| by <= Instant::now()) {
+        return Err(Decision::TooLate);
+    }
     let command = request.command.clone();
     // First: who may not act on it is not told its version either.
     if let Some(actor) = &options.metadata.actor {

@@ -84,6 +84,7 @@ impl ApplicationBuilder {
         for part in self.parts {
             part(&mut running).await?;
         }
+        running.start_later().await?;
         running.observer = Observer::new(running.read_side.iter());
         let inner = Arc::new(running);
         observer::observe(&inner);

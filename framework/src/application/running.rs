@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::later::Make;
 use super::observer::Observer;
 use crate::actor::read_model::{
     self, ReadModelControl, ReadModelHandle, ReadModelSettings, Served,
@@ -37,6 +38,8 @@ pub(super) struct Running {
     pub(super) tail: Tail,
     /// `Router<A>` by the type `A`.
     pub(super) routers: HashMap<TypeId, Arc<dyn RouterControl>>,
+    /// By the aggregate types whose commands may be answered later.
+    pub(super) answers_later: HashMap<&'static str, Make>,
     /// `Served<M>` by the type `M`.
     pub(super) read_models: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     /// All that follows the log, of every version.
@@ -84,6 +87,7 @@ impl Running {
             arbiters,
             tail,
             routers: HashMap::new(),
+            answers_later: HashMap::new(),
             read_models: HashMap::new(),
             read_side: Vec::new(),
             partitions: 0,

@@ -12,7 +12,7 @@ use super::standing::Standings;
 use crate::actor::read_model::{Progress, ReadModelControl, State};
 use crate::checkpoint::{CheckpointStore, PartitionId};
 use crate::event_store::Filter;
-use crate::projection::Projection;
+use crate::projection::{ComparedRows, Projection};
 use crate::projection_store::ProjectionDatabase;
 use crate::subscription::Assignment;
 
@@ -28,6 +28,7 @@ pub(crate) struct ProjectorHandle {
     assignment: Assignment,
     filter: Filter,
     pub(super) settings: ProjectorSettings,
+    pub(super) compared: &'static [ComparedRows],
 }
 
 impl ProjectorHandle {
@@ -40,8 +41,19 @@ impl ProjectorHandle {
     ) -> Self {
         let types = P::sources().routes.aggregate_types().map(str::to_owned).collect();
         let filter = Filter { aggregate_types: types };
-        let (name, version) = (P::NAME, P::VERSION);
-        Self { name, version, ids, database, standings, stop, assignment, filter, settings }
+        let (name, version, compared) = (P::NAME, P::VERSION, P::compared());
+        Self {
+            name,
+            version,
+            ids,
+            database,
+            standings,
+            stop,
+            assignment,
+            filter,
+            settings,
+            compared,
+        }
     }
 
     async fn stopped(&self) {

@@ -6,6 +6,7 @@
 //! which answers queries from the database itself, so in every process.
 
 mod batch;
+mod compare;
 #[cfg(feature = "testing")]
 mod delivery;
 mod drain;
@@ -31,7 +32,7 @@ pub(crate) use self::delivery::{Delivery, deliver};
 pub(crate) use self::handle::ProjectorHandle;
 use self::partition::{Partition, Renewals};
 pub(crate) use self::served::{RowVersions, ServedProjection};
-use self::standing::Standings;
+pub(crate) use self::standing::Standings;
 use crate::checkpoint::PartitionId;
 use crate::document::Store;
 use crate::error::{StartError, StoreError};

@@ -7,12 +7,12 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::ProjectorHandle;
+use super::compare::compare;
 use crate::actor::read_model::ReadModelControl;
 use crate::error::{BoxError, ReadError, StoreError};
-use crate::projection_store::SqlSnapshot;
-use crate::sql::{SqlConnection, SqlError};
+use crate::sql::SqlConnection;
 use crate::stream::GlobalPosition;
-use crate::version::{Comparison, Difference, Version};
+use crate::version::{Comparison, Version};
 use crate::versions::{Answered, Candidates};
 
 /// A projection as queries see it.
@@ -55,7 +55,7 @@ impl ServedProjection {
     }
 }
 
-/// The versions of a projection: tables, of which the rows are counted.
+/// The versions of a projection.
 pub(crate) struct RowVersions {
     pub(crate) own: Arc<ProjectorHandle>,
     pub(crate) old: Option<Arc<ProjectorHandle>>,
@@ -82,53 +82,9 @@ impl Candidates for RowVersions {
     }
 
     async fn compare(&self, old: &Version) -> Result<Comparison, StoreError> {
-        let Some(old) = self.find(old.number) else { return Ok(Comparison::default()) };
-        let (olds, news) = (count_rows(old).await?, count_rows(&self.own).await?);
-        let mut tables: Vec<_> = olds.iter().chain(&news).map(|(table, _)| table).collect();
-        tables.sort_unstable();
-        tables.dedup();
-        let of = |rows: &[(String, u64)], table: &str| {
-            rows.iter().find(|(known, _)| known == table).map(|(_, count)| *count)
-        };
-        let mut found = Comparison::default();
-        for table in tables {
-            let (old, new) = (of(&olds, table), of(&news, table));
-            found.old_documents += old.unwrap_or(0);
-            found.new_documents += new.unwrap_or(0);
-            if old == new {
-                found.equal += 1;
-                continue;
-            }
-            found.different += 1;
-            let rows = |count: Option<u64>| count.map(|count| format!("{count} rows"));
-            found.differences.push(Difference {
-                key: table.clone(),
-                old: rows(old),
-                new: rows(new),
-            });
+        match self.find(old.number) {
+            Some(old) => compare(old, &self.own).await,
+            None => Ok(Comparison::default()),
         }
-        Ok(found)
     }
-}
-
-/// The user's tables, and how many rows each has.
-async fn count_rows(handle: &ProjectorHandle) -> Result<Vec<(String, u64)>, StoreError> {
-    let mut snapshot = handle.database.read().await?;
-    let counted = count_in(&mut *snapshot).await;
-    snapshot.end().await;
-    counted.map_err(|error| StoreError::Unavailable(error.to_string()))
-}
-
-async fn count_in(snapshot: &mut dyn SqlSnapshot) -> Result<Vec<(String, u64)>, SqlError> {
-    let list = snapshot.tables();
-    let mut db = snapshot.connection();
-    let mut counts = Vec::new();
-    for row in db.rows(list, &[]).await? {
-        let table: String = row.get(0)?;
-        let count = format!("SELECT count(*) FROM \"{}\"", table.replace('"', "\"\""));
-        let rows = db.rows(&count, &[]).await?;
-        let count = rows.first().map_or(Ok(0), |row| row.get::<i64>(0))?;
-        counts.push((table, count as u64));
-    }
-    Ok(counts)
 }

@@ -12,38 +12,38 @@ use crate::subscription::Work;
 
 /// One partition.
 #[derive(Debug, Clone)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     /// The checkpoint, as this process knows it.
-    pub(super) saved: GlobalPosition,
-    pub(super) is_owner: bool,
-    pub(super) state: State,
+    pub(crate) saved: GlobalPosition,
+    pub(crate) is_owner: bool,
+    pub(crate) state: State,
 }
 
 /// What holds of all partitions.
-pub(super) struct Overall {
-    pub(super) saved: GlobalPosition,
-    pub(super) is_owner: bool,
-    pub(super) state: State,
+pub(crate) struct Overall {
+    pub(crate) saved: GlobalPosition,
+    pub(crate) is_owner: bool,
+    pub(crate) state: State,
 }
 
 /// All partitions.
-pub(super) struct Standings {
+pub(crate) struct Standings {
     head_at_start: GlobalPosition,
     all: Vec<watch::Sender<Standing>>,
     work: Vec<Work>,
     /// Somebody waits until this is in the checkpoint, though there may be nothing to take in.
     wanted: AtomicU64,
-    pub(super) is_wanted: Vec<Notify>,
+    pub(crate) is_wanted: Vec<Notify>,
 }
 
 /// A partition whose thread has not ended.
-pub(super) struct Running {
+pub(crate) struct Running {
     standings: Arc<Standings>,
     number: u32,
 }
 
 impl Standings {
-    pub(super) fn new(ids: &[PartitionId], head_at_start: GlobalPosition) -> Self {
+    pub(crate) fn new(ids: &[PartitionId], head_at_start: GlobalPosition) -> Self {
         let state = match head_at_start {
             GlobalPosition::ZERO => State::Live,
             _ => State::CatchingUp,
@@ -59,7 +59,7 @@ impl Standings {
         self.all[number as usize].send_modify(change);
     }
 
-    pub(super) fn saved(&self, number: u32, position: GlobalPosition) {
+    pub(crate) fn saved(&self, number: u32, position: GlobalPosition) {
         let head_at_start = self.head_at_start;
         self.change(number, |standing| {
             standing.saved = position;
@@ -69,43 +69,43 @@ impl Standings {
         });
     }
 
-    pub(super) fn owns(&self, number: u32, is_owner: bool) {
+    pub(crate) fn owns(&self, number: u32, is_owner: bool) {
         self.change(number, |standing| standing.is_owner = is_owner);
     }
 
     /// What a partition tells of its work.
-    pub(super) fn work(&self, number: u32) -> &Work {
+    pub(crate) fn work(&self, number: u32) -> &Work {
         &self.work[number as usize]
     }
 
-    pub(super) fn turn(&self, number: u32, state: State) {
+    pub(crate) fn turn(&self, number: u32, state: State) {
         self.change(number, |standing| standing.state = state);
     }
 
     /// Until the partition is dropped it runs.
-    pub(super) fn running(self: &Arc<Self>, number: u32) -> Running {
+    pub(crate) fn running(self: &Arc<Self>, number: u32) -> Running {
         Running { standings: Arc::clone(self), number }
     }
 
     /// Nothing older is answered.
-    pub(super) fn head_at_start(&self) -> GlobalPosition {
+    pub(crate) fn head_at_start(&self) -> GlobalPosition {
         self.head_at_start
     }
 
-    pub(super) fn want(&self, position: GlobalPosition) {
+    pub(crate) fn want(&self, position: GlobalPosition) {
         self.wanted.fetch_max(position.0, Ordering::AcqRel);
         self.is_wanted.iter().for_each(Notify::notify_one);
     }
 
-    pub(super) fn wanted(&self) -> GlobalPosition {
+    pub(crate) fn wanted(&self) -> GlobalPosition {
         GlobalPosition(self.wanted.load(Ordering::Acquire))
     }
 
-    pub(super) fn watch(&self) -> Vec<watch::Receiver<Standing>> {
+    pub(crate) fn watch(&self) -> Vec<watch::Receiver<Standing>> {
         self.all.iter().map(watch::Sender::subscribe).collect()
     }
 
-    pub(super) fn each(&self) -> Vec<Progress> {
+    pub(crate) fn each(&self) -> Vec<Progress> {
         let head_at_start = self.head_at_start;
         let progress = |(standing, work): (&watch::Sender<Standing>, &Work)| {
             let Standing { saved, is_owner, state } = standing.borrow().clone();
@@ -117,7 +117,7 @@ impl Standings {
     }
 
     /// All of it as one: the least of them, and the worst.
-    pub(super) fn overall(&self) -> Overall {
+    pub(crate) fn overall(&self) -> Overall {
         let worst = |progress: &Progress| match progress.state {
             State::Halted { .. } => 3,
             State::Stopped => 2,

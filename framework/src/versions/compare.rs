@@ -1,20 +1,21 @@
-//! Two versions of a read model, side by side: what a rebuild changed, before it serves.
+//! Two versions side by side: what a rebuild changed, before it serves.
 //!
-//! All documents of both are walked in the order of their keys and compared as the new version shows
+//! Of a read model all documents of both are walked in the order of their keys and compared as the new version shows
 //! them. Both go on folding meanwhile, so what differs is looked at again some times; what then still
 //! differs is different, or changes all the time.
 
 use std::cmp::Ordering;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::document::Store;
 use crate::error::StoreError;
 use crate::version::{Comparison, Difference};
 
-/// How many documents are read at a time.
-const PAGE: usize = 1_000;
+/// How many documents or rows are read at a time.
+pub(crate) const PAGE: usize = 1_000;
 
 /// How many differences are looked at again; more than that are not the work of a late fold.
 const LOOKED_AT_AGAIN: usize = 1_000;
@@ -37,13 +38,74 @@ pub(crate) struct Side {
     pub(crate) shown: Shown,
 }
 
-/// One document on both sides, as far as it is there.
-struct Pair {
-    old: Option<Result<Value, String>>,
-    new: Option<Result<Value, String>>,
+/// A document or row on both sides, as far as it is there.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) old: Option<Result<Value, String>>,
+    pub(crate) new: Option<Result<Value, String>>,
 }
 
-/// Walks through both sides.
+/// Both sides, asked for some keys.
+#[async_trait]
+pub(crate) trait Both: Sync {
+    type Key: ToString + Send + Sync;
+
+    /// What is there of these keys by now, in their order.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn load(&self, keys: &[Self::Key]) -> Result<Vec<Pair>, StoreError>;
+}
+
+/// What was found so far.
+pub(crate) struct Found<K> {
+    comparison: Comparison,
+    /// To be looked at again.
+    differing: Vec<(K, Pair)>,
+}
+
+impl<K: ToString + Send + Sync> Found<K> {
+    pub(crate) fn new() -> Self {
+        Self { comparison: Comparison::default(), differing: Vec::new() }
+    }
+
+    /// Takes in what both have of one key.
+    pub(crate) fn see(&mut self, key: K, pair: Pair) {
+        let found = &mut self.comparison;
+        found.old_documents += u64::from(pair.old.is_some());
+        found.new_documents += u64::from(pair.new.is_some());
+        match pair.is_equal() {
+            true => found.equal += 1,
+            false if self.differing.len() < LOOKED_AT_AGAIN => self.differing.push((key, pair)),
+            false => found.different += 1,
+        }
+    }
+
+    /// Looks again at what differs, some times.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub(crate) async fn end(self, both: &dyn Both<Key = K>) -> Result<Comparison, StoreError> {
+        let Self { comparison: mut found, mut differing } = self;
+        for _ in 0..LOOKS {
+            if differing.is_empty() {
+                break;
+            }
+            tokio::time::sleep(REST).await;
+            let (keys, _): (Vec<K>, Vec<Pair>) = differing.into_iter().unzip();
+            let pairs = both.load(&keys).await?;
+            let all = keys.len();
+            differing = keys.into_iter().zip(pairs).filter(|(_, pair)| !pair.is_equal()).collect();
+            found.equal += (all - differing.len()) as u64;
+        }
+        found.different += differing.len() as u64;
+        let shown = differing.into_iter().take(SHOWN);
+        found.differences = shown.map(|(key, pair)| pair.difference(key.to_string())).collect();
+        Ok(found)
+    }
+}
+
+/// Walks through the documents of both sides.
 ///
 /// # Errors
 /// The store did not answer.
@@ -52,8 +114,7 @@ pub(crate) async fn compare(
     old: &Side,
     new: &Side,
 ) -> Result<Comparison, StoreError> {
-    let mut found = Comparison::default();
-    let mut differing = Vec::new();
+    let mut found = Found::new();
     let (mut olds, mut news) = (Walk::new(old), Walk::new(new));
     loop {
         let order = match (olds.peek(store).await?, news.peek(store).await?) {
@@ -64,48 +125,32 @@ pub(crate) async fn compare(
         };
         let left = if order.is_le() { olds.page.next() } else { None };
         let right = if order.is_ge() { news.page.next() } else { None };
-        found.old_documents += u64::from(left.is_some());
-        found.new_documents += u64::from(right.is_some());
         let key = left.as_ref().or(right.as_ref()).map(|(key, _)| key.clone()).unwrap_or_default();
         let pair = Pair {
             old: left.map(|(_, body)| (old.shown)(&body)),
             new: right.map(|(_, body)| (new.shown)(&body)),
         };
-        match pair.is_equal() {
-            true => found.equal += 1,
-            false if differing.len() < LOOKED_AT_AGAIN => differing.push((key, pair)),
-            false => found.different += 1,
-        }
+        found.see(key, pair);
     }
-    for _ in 0..LOOKS {
-        if differing.is_empty() {
-            break;
-        }
-        tokio::time::sleep(REST).await;
-        found.equal += look_again(store, old, new, &mut differing).await?;
-    }
-    found.different += differing.len() as u64;
-    let shown = differing.into_iter().take(SHOWN).map(|(key, pair)| pair.difference(key));
-    found.differences = shown.collect();
-    Ok(found)
+    found.end(&BothSides { store, old, new }).await
 }
 
-/// Lets go of those that are equal by now, and answers how many those are.
-async fn look_again(
-    store: &dyn Store,
-    old: &Side,
-    new: &Side,
-    differing: &mut Vec<(String, Pair)>,
-) -> Result<u64, StoreError> {
-    let keys: Vec<_> = differing.iter().map(|(key, _)| key.clone()).collect();
-    let mut olds = load(store, old, &keys).await?;
-    let mut news = load(store, new, &keys).await?;
-    let before = differing.len();
-    differing.retain_mut(|(key, pair)| {
-        *pair = Pair { old: olds.remove(key), new: news.remove(key) };
-        !pair.is_equal()
-    });
-    Ok((before - differing.len()) as u64)
+struct BothSides<'a> {
+    store: &'a dyn Store,
+    old: &'a Side,
+    new: &'a Side,
+}
+
+#[async_trait]
+impl Both for BothSides<'_> {
+    type Key = String;
+
+    async fn load(&self, keys: &[String]) -> Result<Vec<Pair>, StoreError> {
+        let mut olds = load(self.store, self.old, keys).await?;
+        let mut news = load(self.store, self.new, keys).await?;
+        let pair = |key| Pair { old: olds.remove(key), new: news.remove(key) };
+        Ok(keys.iter().map(pair).collect())
+    }
 }
 
 type Loaded = std::collections::HashMap<String, Result<Value, String>>;

@@ -15,6 +15,7 @@ mod tests;
 use async_trait::async_trait;
 
 pub(crate) use answered::Answered;
+pub(crate) use compare::{Both, Found, PAGE, Pair};
 pub(crate) use documents::DocumentVersions;
 pub(crate) use switch::{Switch, SwitchSettings};
 

@@ -48,7 +48,8 @@ impl CommandHeaders {
     /// The body cannot be written as JSON.
     pub fn options(&self, body: &impl Serialize) -> Result<CommandOptions, Problem> {
         let key = self.command_id.as_ref().map(|id| self.key(id, body)).transpose()?;
-        Ok(CommandOptions { key, expected: self.expected, metadata: self.metadata.clone() })
+        let (expected, metadata) = (self.expected, self.metadata.clone());
+        Ok(CommandOptions { key, expected, metadata, decide_by: None })
     }
 
     fn key(&self, id: &str, body: &impl Serialize) -> Result<CommandKey, Problem> {

@@ -26,6 +26,7 @@ mod security_headers;
 mod sse;
 mod trace_context;
 
+pub use crate::refusal::RefusalCode;
 pub use answer::{CommandAnswer, REPLAYED_HEADER};
 pub use command_headers::{CommandHeaders, MAX_IDEMPOTENCY_KEY_BYTES};
 pub use deadlines::{Deadlines, deadlines};
@@ -34,7 +35,6 @@ pub use input::{MAX_BODY_BYTES, strict_input};
 pub use object::{NoBody, Object};
 pub use principal::Principal;
 pub use problem::Problem;
-pub use refusal::RefusalCode;
 pub use request_log::request_log;
 pub use resume::ResumeAfter;
 pub use routes::Routes;

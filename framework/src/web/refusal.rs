@@ -1,18 +1,8 @@
 //! From the errors of commands and reads to problem documents: one place for every status.
 
 use crate::error::{CommandError, ReadError, StoreError};
+use crate::refusal::RefusalCode;
 use crate::web::Problem;
-
-/// A refusal that programs can recognise: implement it on an aggregate's `Error`.
-pub trait RefusalCode: std::error::Error {
-    /// The refusal's name for programs, such as `insufficient_funds`; never changes.
-    fn code(&self) -> &'static str;
-
-    /// The HTTP status; 422 unless the refusal means something else, such as 404.
-    fn status(&self) -> u16 {
-        422
-    }
-}
 
 /// Long enough for a burst to pass or a database to come back, short enough for a person.
 const RETRY_AFTER_S: u32 = 1;

@@ -1,0 +1,84 @@
+//! `GET /openapi.json`: the bank's routes as an OpenAPI document, made from the code.
+//!
+//! A handler tells what is its own: its path, what it takes, what it answers when all is well. What
+//! can go wrong is the same for all commands and for all reads, so it is added here, by the table of
+//! routes: no handler can forget it.
+
+mod answers;
+mod links;
+mod parameters;
+mod problems;
+mod values;
+
+use actix_web::http::Method;
+use actix_web::web::Json;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{Components, OpenApi};
+
+use super::{Policy, commands, documents, events, health, history, statement, table};
+pub(super) use answers::{Done, Nothing, Opened, Read};
+pub(super) use parameters::{AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery};
+pub(crate) use values::{
+    account_status, amount, currency, limit, made_up_id, moment, owner, position, version,
+};
+
+/// What is read from the attributes of the handlers.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Bank",
+        description = "Accounts, balances and credit limits. Amounts are \
+        integers in the currency's minor unit, such as cents."
+    ),
+    components(schemas(answers::Committed)),
+    paths(
+        commands::open,
+        commands::credit,
+        commands::withdraw,
+        commands::freeze,
+        commands::unfreeze,
+        commands::close,
+        commands::grant_credit_limit,
+        documents::account,
+        documents::balance,
+        documents::credit_limit,
+        history::history,
+        statement::statement,
+        events::events,
+        health::live,
+        health::ready,
+        openapi,
+    )
+)]
+struct FromHandlers;
+
+/// This document.
+#[utoipa::path(get, path = "/openapi.json", tag = "about",
+    responses((status = 200, description = "An OpenAPI 3.1 document", body = Object)))]
+pub(super) async fn openapi() -> Json<OpenApi> {
+    Json(document())
+}
+
+/// The bank's routes, described.
+pub fn document() -> OpenApi {
+    let mut document = <FromHandlers as utoipa::OpenApi>::openapi();
+    for (method, path, policy) in table().list() {
+        let operation = document.paths.paths.get_mut(path).and_then(|item| of(item, method));
+        let Some(operation) = operation else { continue };
+        problems::add(operation, path, *policy);
+        answers::allow_no_body(operation);
+    }
+    let components = document.components.get_or_insert_with(Components::new);
+    problems::describe(components);
+    answers::close_all(components);
+    document
+}
+
+fn of<'d>(item: &'d mut PathItem, method: &Method) -> Option<&'d mut Operation> {
+    match method.as_str() {
+        "GET" => item.get.as_mut(),
+        "POST" => item.post.as_mut(),
+        "PUT" => item.put.as_mut(),
+        _ => None, // A HEAD goes with its GET.
+    }
+}

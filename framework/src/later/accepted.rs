@@ -1,0 +1,136 @@
+//! The aggregate of a command that is answered later: accepted, then concluded, once.
+//!
+//! Its events are all that is known of it: what was asked, what came of it, each attempt to call back.
+//! It says nothing of how a command is carried out; that is for the executor.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::aggregate::Aggregate;
+use crate::command::CommandKey;
+use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
+
+/// A command that was accepted to be carried out later, as its events have left it. Its id is the
+/// command's, its stream `command-<id>`.
+#[derive(Debug, Default, Clone)]
+pub struct AcceptedCommand {
+    pub(crate) accepted: Option<Acceptance>,
+    pub(crate) is_concluded: bool,
+}
+
+/// What has become of a command that is answered later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum CommandEvent {
+    /// It will be carried out, whatever happens.
+    Accepted(Acceptance),
+    /// It was carried out.
+    Committed {
+        /// The aggregate's version after it.
+        version: StreamVersion,
+        /// What a read passes as `after` to see it.
+        position: GlobalPosition,
+    },
+    /// The aggregate refused, and nothing came of it.
+    Refused {
+        /// The refusal's name for programs.
+        code: String,
+        /// A sentence for people.
+        detail: String,
+    },
+    /// It cannot be carried out, and nothing came of it; the log of the process says why.
+    Failed {
+        /// What kind of fault it was; no internals.
+        reason: String,
+    },
+}
+
+/// What was asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Acceptance {
+    /// The type of the aggregate that shall carry it out.
+    pub(crate) aggregate_type: String,
+    /// Which one.
+    pub(crate) aggregate_id: String,
+    /// As its type is written in JSON.
+    pub(crate) command: Value,
+    /// What it is carried out under.
+    pub(crate) key: Key,
+    #[serde(default, skip_serializing_if = "is_any")]
+    pub(crate) expected: ExpectedVersion,
+}
+
+fn is_any(expected: &ExpectedVersion) -> bool {
+    *expected == ExpectedVersion::Any
+}
+
+/// A [`CommandKey`] as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Key {
+    id: String,
+    /// In hexadecimal digits.
+    fingerprint: String,
+}
+
+impl From<&CommandKey> for Key {
+    fn from(key: &CommandKey) -> Self {
+        let fingerprint = format!("{:032x}", u128::from_be_bytes(key.fingerprint));
+        Self { id: key.id.clone(), fingerprint }
+    }
+}
+
+impl Key {
+    /// `None` if it was not written by this crate.
+    pub(crate) fn read(&self) -> Option<CommandKey> {
+        let fingerprint = u128::from_str_radix(&self.fingerprint, 16).ok()?.to_be_bytes();
+        Some(CommandKey { id: self.id.clone(), fingerprint })
+    }
+}
+
+/// What can be asked of an accepted command.
+#[derive(Debug, Clone)]
+#[doc(hidden)]
+pub enum Change {
+    /// Take it on.
+    Accept(Box<Acceptance>),
+    /// It came to this: `Committed`, `Refused` or `Failed`.
+    Conclude(CommandEvent),
+}
+
+/// Why a command is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[doc(hidden)]
+pub enum NotAccepted {
+    /// Another request came under this key before.
+    #[error("the key was used before for another request")]
+    KeyReused,
+    /// Nothing was accepted under this id.
+    #[error("there is no such command")]
+    Unknown,
+}
+
+impl Aggregate for AcceptedCommand {
+    const TYPE: &'static str = "command";
+    type Command = Change;
+    type Event = CommandEvent;
+    type Error = NotAccepted;
+
+    fn handle(&self, change: Change) -> Result<Vec<CommandEvent>, NotAccepted> {
+        match (&self.accepted, change) {
+            (None, Change::Accept(acceptance)) => Ok(vec![CommandEvent::Accepted(*acceptance)]),
+            (Some(before), Change::Accept(again)) if before.key == again.key => Ok(vec![]),
+            (Some(_), Change::Accept(_)) => Err(NotAccepted::KeyReused),
+            (None, _) => Err(NotAccepted::Unknown),
+            (Some(_), Change::Conclude(_)) if self.is_concluded => Ok(vec![]),
+            (Some(_), Change::Conclude(outcome)) => Ok(vec![outcome]),
+        }
+    }
+
+    fn apply(&mut self, event: &CommandEvent) {
+        match event {
+            CommandEvent::Accepted(acceptance) => self.accepted = Some(acceptance.clone()),
+            CommandEvent::Committed { .. }
+            | CommandEvent::Refused { .. }
+            | CommandEvent::Failed { .. } => self.is_concluded = true,
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! One term of a reaction: from the stored checkpoint on, until something ends it.
+//!
+//! First the log is read up to its end: what a former owner has done is closed by then. Only after
+//! that is anything done, many lanes at a time. The checkpoint stays before the oldest that is open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::agenda::Agenda;
+use super::owner::{Held, Owner};
+use super::reaction::{Meaning, Reaction, Step};
+use crate::checkpoint::{Advance, Checkpoint};
+use crate::document::DocumentBatch;
+use crate::error::StoreError;
+use crate::event_store::Page;
+use crate::guard::{guarded, guarded_async};
+use crate::lease::Lease;
+use crate::stream::GlobalPosition;
+use crate::subscription::{Duty, event_at, verify};
+
+/// How much is done at a time.
+const MOST_AT_ONCE: usize = 128;
+
+/// How long the checkpoint may stay behind.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the end of a term waits for what is under way.
+const FINISH_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a term ended.
+pub(super) enum End {
+    /// The application stops.
+    Stopped,
+    /// Another process owns it now.
+    Lost,
+    /// Another process should.
+    HandsOver,
+    /// The store did not answer, or nobody knows what it did: on from what is stored.
+    Again(StoreError),
+    /// It stands still for good.
+    Halted { position: GlobalPosition, reason: String },
+}
+
+/// The memory of one term.
+pub(super) struct Term<'a, R> {
+    owner: &'a Owner<R>,
+    /// The number of the last step under this lease.
+    step: &'a mut u64,
+    checkpoint: Option<Checkpoint>,
+    /// Read up to here.
+    reached: GlobalPosition,
+    /// Nothing is done before this is reached.
+    begins_at: GlobalPosition,
+    agenda: Agenda,
+    running: JoinSet<(String, Step)>,
+    /// When the checkpoint is to be moved, if it can be.
+    save_at: Option<Instant>,
+    has_moved: bool,
+}
+
+impl<'a, R: Reaction> Term<'a, R> {
+    pub(super) fn new(owner: &'a Owner<R>, step: &'a mut u64) -> Self {
+        Self {
+            owner,
+            step,
+            checkpoint: None,
+            reached: GlobalPosition::ZERO,
+            begins_at: GlobalPosition::ZERO,
+            agenda: Agenda::default(),
+            running: JoinSet::new(),
+            save_at: None,
+            has_moved: false,
+        }
+    }
+
+    /// Whether it stored or did anything.
+    pub(super) fn has_moved(&self) -> bool {
+        self.has_moved
+    }
+
+    pub(super) async fn run(&mut self, held: &mut Held, duty: &mut Duty) -> End {
+        let end = match self.follow(held, duty).await {
+            Ok(end @ (End::Stopped | End::HandsOver)) => {
+                // The next owner would have to find out what became of it.
+                let _ = timeout(FINISH_WITHIN, self.finish()).await;
+                match self.save(&held.lease).await {
+                    Ok(()) => Ok(end),
+                    Err(error) => Err(error),
+                }
+            }
+            other => other,
+        };
+        match end {
+            Ok(end) => end,
+            Err(StoreError::LeaseLost { .. }) => End::Lost,
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => End::Again(error),
+            Err(fault) if held.until().is_none() => {
+                tracing::warn!(error = %fault, "another owner goes on");
+                End::Lost
+            }
+            Err(fault) => End::Halted { position: self.reached.next(), reason: fault.to_string() },
+        }
+    }
+
+    /// # Errors
+    /// Anything that ends the term.
+    async fn follow(&mut self, held: &mut Held, duty: &mut Duty) -> Result<End, StoreError> {
+        let Owner { id, start, filter, stopping, .. } = self.owner;
+        let (store, name) = (&start.store, id.to_string());
+        self.checkpoint = store.load_checkpoint(id).await?;
+        self.reached = verify(&**store, &name, self.checkpoint).await?;
+        self.owner.standings.saved(0, self.reached);
+        self.begins_at = store.head().await?;
+        let mut subscription = start.tail.subscribe(&name, filter.clone(), self.reached);
+        let mut stopping = stopping.clone();
+        let mut is_assigned = true;
+        loop {
+            self.begin(held);
+            let due = self.due();
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => return Ok(End::Stopped),
+                () = held.lost() => return Ok(End::Lost),
+                owns = duty.next(), if is_assigned => match owns {
+                    Some(true) => {}
+                    Some(false) => return Ok(End::HandsOver),
+                    None => is_assigned = false,
+                },
+                Some(done) = self.running.join_next() => self.settle(done.ok()),
+                () = sleep_until(due) => {}
+                page = subscription.next() => match page? {
+                    Some(page) => self.take_in(&page),
+                    None => return Ok(End::Stopped),
+                },
+            }
+            if self.save_at.is_some_and(|at| at <= Instant::now()) {
+                self.save(&held.lease).await?;
+            }
+        }
+    }
+
+    /// Begins what is due, as long as the lease is surely held.
+    fn begin(&mut self, held: &Held) {
+        let now = Instant::now();
+        let Some(until) = held.until().filter(|until| *until > now) else { return };
+        while self.reached >= self.begins_at && self.running.len() < MOST_AT_ONCE {
+            let Some(id) = self.agenda.next(now) else { return };
+            let reaction = Arc::clone(&self.owner.reaction);
+            self.running.spawn(async move {
+                let step = guarded_async(reaction.work(&id, until)).await;
+                let step = step.unwrap_or_else(|panic| {
+                    tracing::error!(command = %id, %panic, "a reaction panicked");
+                    Step::Again(None)
+                });
+                (id, step)
+            });
+        }
+    }
+
+    fn settle(&mut self, done: Option<(String, Step)>) {
+        let now = Instant::now();
+        match done {
+            Some((id, Step::Done)) => {
+                self.agenda.close(&id, now);
+                self.owner.standings.work(0).applied(1);
+                self.has_moved = true;
+                self.save_at.get_or_insert(now + SAVE_EVERY);
+            }
+            Some((id, Step::Again(pause))) => self.agenda.again(&id, pause, now),
+            // Only a runtime that ends drops a task; the next owner goes on.
+            None => {}
+        }
+    }
+
+    fn take_in(&mut self, page: &Page) {
+        let now = Instant::now();
+        let followed = page.events.iter().filter(|event| {
+            event.position > self.reached && self.owner.filter.admits(event.stream.aggregate_type())
+        });
+        for event in followed {
+            let id = event.stream.id();
+            match guarded(|| self.owner.reaction.meaning(event)) {
+                Ok(Meaning::Opens { lane }) => self.agenda.open(id, &lane, event.position, now),
+                Ok(Meaning::Closes) => self.agenda.close(id, now),
+                Ok(Meaning::Nothing) => {}
+                Err(panic) => tracing::error!(command = id, %panic, "a reaction panicked"),
+            }
+        }
+        self.reached = page.scanned_to;
+        self.save_at.get_or_insert(now + SAVE_EVERY);
+    }
+
+    /// When there will be something to do, should nothing come.
+    fn due(&self) -> Instant {
+        let can_begin = self.running.len() < MOST_AT_ONCE && self.reached >= self.begins_at;
+        // Not at once: a lease that is not surely held is renewed or lost soon.
+        let soonest = Instant::now() + Duration::from_millis(10);
+        let next = self.agenda.next_due().filter(|_| can_begin).map(|due| due.max(soonest));
+        let far = Instant::now() + Duration::from_secs(3600);
+        [next, self.save_at].into_iter().flatten().min().unwrap_or(far)
+    }
+
+    async fn finish(&mut self) {
+        while let Some(done) = self.running.join_next().await {
+            self.settle(done.ok());
+        }
+    }
+
+    /// Moves the checkpoint to before the oldest that is open.
+    async fn save(&mut self, lease: &Lease) -> Result<(), StoreError> {
+        self.save_at = None;
+        let before = |open: GlobalPosition| GlobalPosition(open.0.saturating_sub(1));
+        let position = self.agenda.oldest().map_or(self.reached, before);
+        let from = self.checkpoint.map(|checkpoint| checkpoint.position).unwrap_or_default();
+        if position <= from {
+            return Ok(());
+        }
+        let Owner { id, start, standings, .. } = self.owner;
+        let missing = || {
+            let (place, reason) = (format!("position {position}"), "no event is there".to_owned());
+            StoreError::Corrupt { place, reason }
+        };
+        let event_id = event_at(&*start.store, position).await?.ok_or_else(missing)?;
+        let log_id = start.store.identity().log_id;
+        let checkpoint = Checkpoint { log_id, position, event_id };
+        *self.step += 1;
+        let advance = Advance {
+            partition: id.clone(),
+            from,
+            step: *self.step,
+            checkpoint,
+            parked: Vec::new(),
+            lease: lease.clone(),
+        };
+        crate::crash::point("later.before_checkpoint");
+        start.store.save_documents(DocumentBatch { documents: Vec::new(), advance }).await?;
+        self.checkpoint = Some(checkpoint);
+        self.has_moved = true;
+        standings.saved(0, position);
+        standings.work(0).saved();
+        Ok(())
+    }
+}

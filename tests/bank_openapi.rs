@@ -1,0 +1,87 @@
+//! The bank's OpenAPI document: it names every route and no other, and the committed copy is it.
+//!
+//! What it says of the routes is held against the running bank by scripts/fuzz.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::{env, fs};
+
+use serde_json::Value;
+
+use crate::bank::{get, new_bank};
+
+fn document() -> Value {
+    serde_json::to_value(example_bank::document()).unwrap()
+}
+
+/// `METHOD path` of what the document describes.
+fn described() -> BTreeSet<String> {
+    let document = document();
+    let paths = document["paths"].as_object().unwrap();
+    let operations = paths.iter().flat_map(|(path, item)| {
+        item.as_object()
+            .unwrap()
+            .keys()
+            .map(move |method| format!("{} {path}", method.to_uppercase()))
+    });
+    operations.collect()
+}
+
+#[test]
+fn every_route_is_described_and_nothing_else() {
+    let routes = example_bank::table();
+    // A HEAD goes with its GET; the pages for people are no part of the API.
+    let served = routes
+        .list()
+        .filter(|(method, path, _)| method.as_str() != "HEAD" && !path.starts_with("/docs"));
+    let served: BTreeSet<String> =
+        served.map(|(method, path, _)| format!("{method} {path}")).collect();
+    assert_eq!(served, described());
+}
+
+#[test]
+fn the_committed_copy_is_the_document() {
+    let copy = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../example-bank/openapi.json");
+    let document = serde_json::to_string_pretty(&document()).unwrap() + "\n";
+    if env::var_os("ACTUM_RENEW").is_some() {
+        fs::write(&copy, &document).unwrap();
+    }
+    let committed = fs::read_to_string(&copy).unwrap_or_default();
+    let differs = committed.lines().zip(document.lines()).find(|(then, now)| then != now);
+    assert!(
+        committed == document,
+        "example-bank/openapi.json is not what the bank serves, first at {differs:?}; \
+         ACTUM_RENEW=1 cargo test -p actum-tests the_committed_copy_is_the_document renews it"
+    );
+}
+
+#[actix_web::test]
+async fn the_bank_serves_its_document() {
+    let bank = new_bank().await;
+    get(&bank, "/openapi.json").await.is(200, document());
+}
+
+#[actix_web::test]
+async fn the_docs_come_from_the_bank_alone() {
+    let bank = new_bank().await;
+    let moved = get(&bank, "/docs").await;
+    assert_eq!((moved.status.as_u16(), moved.header("location")), (308, Some("/docs/")));
+    let page = get(&bank, "/docs/").await;
+    assert_eq!((page.status.as_u16(), page.header("content-type")), (200, Some("text/html")));
+    assert!(page.header("content-security-policy").unwrap().starts_with("default-src 'none'; "));
+    let links = ["src=\"", "href=\""].into_iter().flat_map(|attribute| {
+        page.text.split(attribute).skip(1).filter_map(|rest| rest.split('"').next())
+    });
+    // The icons are no text.
+    let links: Vec<&str> = links.filter(|link| !link.ends_with(".png")).collect();
+    assert!(links.len() > 3, "{links:?}");
+    for link in links {
+        let file = link.strip_prefix("./").unwrap_or(link);
+        assert_eq!(get(&bank, &format!("/docs/{file}")).await.status, 200, "{link}");
+    }
+    let settings = get(&bank, "/docs/swagger-initializer.js").await;
+    assert!(settings.text.contains("\"/openapi.json\""), "{}", settings.text);
+    for nowhere in ["/docs/nothing.js", "/docs/..%2f..%2fCargo.toml", "/docs/%00"] {
+        get(&bank, nowhere).await.is_problem(404, "no_such_path");
+    }
+}
