@@ -37,6 +37,7 @@ fn foreign(event_type: &'static str, payload: &str) -> Append {
             metadata: "{}".into(),
         }],
         command: None,
+        claims: vec![],
         chained: false,
     }
 }

@@ -10,6 +10,7 @@ use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actix_web::{App, rt};
 use actum::{Application, ApplicationBuilder, SqliteStore};
+use example_bank::Access;
 use serde_json::{Value, json};
 
 use crate::directory::Directory;
@@ -90,7 +91,8 @@ impl Answer {
 }
 
 pub async fn send(bank: &Application, request: TestRequest) -> Answer {
-    let service = init_service(App::new().configure(example_bank::routes(bank.clone()))).await;
+    let routes = example_bank::routes(bank.clone(), Access::dev());
+    let service = init_service(App::new().configure(routes)).await;
     let response = call_service(&service, request.to_request()).await;
     let (status, headers) = (response.status(), response.headers().clone());
     let text = String::from_utf8(read_body(response).await.to_vec()).unwrap();

@@ -14,6 +14,7 @@ use actum::{
     Append, Application, EventStore, ExpectedVersion, MemoryStore, NewEvent, Settings, Store,
     StreamId,
 };
+use example_bank::Access;
 use example_bank::account::Account;
 use example_bank::balance::Balance;
 use serde_json::{Value, json};
@@ -42,7 +43,7 @@ async fn serve(store: impl Store, settings: Settings, heartbeat: Duration) -> Se
     let opening = json!({ "id": "42", "owner": "Ada", "currency": "EUR" });
     assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
     let config = SseConfig { heartbeat, ..SseConfig::default() };
-    let routes = example_bank::routes(bank.clone());
+    let routes = example_bank::routes(bank.clone(), Access::dev());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (started, starting) = mpsc::channel();
@@ -200,7 +201,8 @@ async fn a_client_that_does_not_read_costs_little_and_holds_up_nobody() {
     for _ in 0..MANY / 16 {
         let (stream, events) = (StreamId::new("account", "42").unwrap(), (0..16).map(large));
         let (expected, events) = (ExpectedVersion::Any, events.collect());
-        let append = Append { stream, expected, events, command: None, chained: false };
+        let append =
+            Append { stream, expected, events, command: None, claims: vec![], chained: false };
         store.memory.append(vec![append]).await;
     }
     store.events_read();

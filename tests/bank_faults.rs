@@ -55,7 +55,14 @@ async fn losing_every_race_is_a_409() {
     };
     let stream = actum::StreamId::new("account", "42").unwrap();
     let expected = ExpectedVersion::Any;
-    let foreign = Append { stream, expected, events: vec![event], command: None, chained: false };
+    let foreign = Append {
+        stream,
+        expected,
+        events: vec![event],
+        command: None,
+        claims: vec![],
+        chained: false,
+    };
     store.append(vec![foreign]).await;
     credit(&bank, "k").await.is_problem(409, "conflict");
     // The actor has read what it missed: the same command goes through now.

@@ -37,7 +37,14 @@ fn foreign(added: impl IntoIterator<Item = i64>) -> Append {
     };
     let stream = StreamId::new("counter", "1").unwrap();
     let events = added.into_iter().map(event).collect();
-    Append { stream, expected: ExpectedVersion::Any, events, command: None, chained: false }
+    Append {
+        stream,
+        expected: ExpectedVersion::Any,
+        events,
+        command: None,
+        claims: vec![],
+        chained: false,
+    }
 }
 
 fn keyed(id: &str, request: &str) -> CommandOptions {

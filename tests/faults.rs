@@ -181,7 +181,16 @@ async fn sum_with(snapshot: Snapshot) -> i64 {
         metadata: "{}".into(),
     });
     let (expected, events) = (ExpectedVersion::NoStream, events.collect());
-    store.append(vec![Append { stream, expected, events, command: None, chained: false }]).await;
+    store
+        .append(vec![Append {
+            stream,
+            expected,
+            events,
+            command: None,
+            claims: vec![],
+            chained: false,
+        }])
+        .await;
     assert_eq!(store.head().await.unwrap(), GlobalPosition(4));
     sum(&store).await
 }

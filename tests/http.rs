@@ -18,6 +18,8 @@ pub struct Answer {
 /// One connection.
 pub struct Client {
     stream: BufReader<TcpStream>,
+    /// A header of every request, if it says who asks.
+    authorization: String,
 }
 
 impl Client {
@@ -26,7 +28,7 @@ impl Client {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(stream), authorization: String::new() })
     }
 
     /// Waits only so long for each answer. After one that was late the connection is of no use.
@@ -35,17 +37,24 @@ impl Client {
         Ok(self)
     }
 
+    /// Shows this credential from now on.
+    pub fn by(mut self, bearer: &str) -> Self {
+        self.authorization = format!("authorization: Bearer {bearer}\r\n");
+        self
+    }
+
     /// Asks for something.
     pub fn get(&mut self, path: &str) -> Result<Answer> {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: bank\r\n\r\n"))
+        let who = &self.authorization;
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: bank\r\n{who}\r\n"))
     }
 
     /// Sends a command, named by `key` if there is one.
     pub fn post(&mut self, path: &str, body: &str, key: Option<&str>) -> Result<Answer> {
         let key = key.map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
-        let length = body.len();
+        let (length, who) = (body.len(), &self.authorization);
         self.ask(&format!(
-            "POST {path} HTTP/1.1\r\nhost: bank\r\ncontent-type: application/json\r\n{key}content-length: {length}\r\n\r\n{body}"
+            "POST {path} HTTP/1.1\r\nhost: bank\r\ncontent-type: application/json\r\n{key}{who}content-length: {length}\r\n\r\n{body}"
         ))
     }
 

@@ -70,5 +70,12 @@ fn foreign(id: &str, event_type: &'static str, payloads: impl Iterator<Item = St
     };
     let stream = StreamId::new("counter", id).unwrap();
     let events = payloads.map(event).collect();
-    Append { stream, expected: ExpectedVersion::Any, events, command: None, chained: false }
+    Append {
+        stream,
+        expected: ExpectedVersion::Any,
+        events,
+        command: None,
+        claims: vec![],
+        chained: false,
+    }
 }

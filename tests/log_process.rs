@@ -91,7 +91,7 @@ impl Caller {
         let events = events.collect();
         let key = CommandKey::new(Uuid::now_v7().to_string(), b"").unwrap();
         let command = (self.below(2) == 0).then_some(key);
-        Append { stream, expected, events, command, chained: false }
+        Append { stream, expected, events, command, claims: vec![], chained: false }
     }
 
     /// Notes what came of it; the answer is its place in the counts.

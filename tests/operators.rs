@@ -10,6 +10,7 @@ use actum::{
     Application, EventEnvelope, Fold, GlobalPosition, PostgresStore, ReadModel, Settings, Sources,
     SqliteStore, Store,
 };
+use example_bank::Access;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -67,7 +68,7 @@ impl From<Sum> for NewSum {
 }
 
 async fn ask(app: &Application, request: TestRequest) -> (StatusCode, Value) {
-    let routes = example_bank::operations(app.clone());
+    let routes = example_bank::operations(app.clone(), Access::dev());
     let service = init_service(App::new().configure(routes)).await;
     let response = call_service(&service, request.to_request()).await;
     let status = response.status();

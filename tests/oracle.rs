@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use actum::{
-    Append, AppendOutcome, CommandKey, Committed, EventStore, ExpectedVersion, Filter,
+    Append, AppendOutcome, Claim, CommandKey, Committed, EventStore, ExpectedVersion, Filter,
     GlobalPosition, MemoryStore, NewEvent, NotCommitted, PostgresStore, RecordedEvent, SqliteStore,
     StreamId, StreamVersion,
 };
@@ -36,6 +36,7 @@ enum Seen {
     Committed(u64, bool),
     Conflict(u64),
     KeyReused,
+    Claimed(String, String),
     Invalid,
 }
 
@@ -44,12 +45,15 @@ fn seen(outcome: &AppendOutcome) -> Seen {
         AppendOutcome::Committed(c) => Seen::Committed(c.version.0, c.replayed),
         AppendOutcome::NotCommitted(NotCommitted::Conflict { actual }) => Seen::Conflict(actual.0),
         AppendOutcome::NotCommitted(NotCommitted::KeyReused) => Seen::KeyReused,
+        AppendOutcome::NotCommitted(NotCommitted::Claimed { claim, holder }) => {
+            Seen::Claimed(claim.value().to_owned(), holder.to_string())
+        }
         AppendOutcome::NotCommitted(NotCommitted::Invalid(_)) => Seen::Invalid,
         other => panic!("{other:?}"),
     }
 }
 
-/// A call by chance: few streams, few command ids and few event ids, so that they meet.
+/// A call by chance: few streams, few command ids, event ids and names, so that they meet.
 fn call(chance: &mut Chance, versions: &[u64]) -> Vec<Append> {
     let count = 1 + chance.below(6);
     let mut appends: Vec<Append> = Vec::new();
@@ -73,14 +77,20 @@ fn call(chance: &mut Chance, versions: &[u64]) -> Vec<Append> {
             payload: if chance.of(30) { "no JSON" } else { "{\"n\":1}" }.into(),
             metadata: "{}".into(),
         };
-        let events = (0..chance.below(4)).map(|_| event(chance)).collect();
+        let events: Vec<_> = (0..chance.below(4)).map(|_| event(chance)).collect();
+        let claims = chance.below(4).saturating_sub(1) * u64::from(!events.is_empty());
+        let claim = |chance: &mut Chance| match (chance.of(3), chance.below(8).to_string()) {
+            (true, name) => Claim::release("name", &name),
+            (false, name) => Claim::take("name", &name),
+        };
+        let claims = (0..claims).map(|_| claim(chance)).collect();
         let command = chance.of(3).then(|| {
             let id = format!("command-{}", chance.below(30));
             CommandKey::new(id, if chance.of(4) { b"other" } else { b"usual" }).unwrap()
         });
         let stream = StreamId::new("ledger", &stream.to_string()).unwrap();
         let chained = appends.last().is_some_and(|last| last.stream == stream) && chance.of(2);
-        appends.push(Append { stream, expected, events, command, chained });
+        appends.push(Append { stream, expected, events, command, claims, chained });
         if chance.of(6) {
             let again = appends[chance.below(appends.len() as u64) as usize].clone();
             appends.push(Append { chained: false, ..again });
@@ -91,7 +101,7 @@ fn call(chance: &mut Chance, versions: &[u64]) -> Vec<Append> {
 
 async fn agree(stores: &[impl EventStore], seed: u64) {
     let (specification, mut chance) = (MemoryStore::new(), Chance(seed));
-    let (mut versions, mut kinds, mut places) = ([0; 5], [0_u32; 5], Vec::new());
+    let (mut versions, mut kinds, mut places) = ([0; 5], [0_u32; 6], Vec::new());
     for turn in 0..400 {
         let appends = call(&mut chance, &versions);
         let expected = specification.append(appends.clone()).await;
@@ -112,7 +122,14 @@ async fn agree(stores: &[impl EventStore], seed: u64) {
                 Seen::Conflict(_) => 2,
                 Seen::KeyReused => 3,
                 Seen::Invalid => 4,
+                Seen::Claimed(..) => 5,
             }] += 1;
+        }
+        for name in 0..8 {
+            let name = name.to_string();
+            let expected = specification.claim_holder("name", &name).await.unwrap();
+            let actual = stores[0].claim_holder("name", &name).await.unwrap();
+            assert_eq!(actual, expected, "seed {seed}, call {turn}: {appends:#?}");
         }
         for (stream, version) in versions.iter_mut().enumerate() {
             *version += read(&specification, stream, *version).await.len() as u64;

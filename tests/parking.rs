@@ -124,6 +124,7 @@ async fn write(store: &(impl EventStore + ?Sized), events: &[(&str, &str, u32, u
                     metadata: "{}".into(),
                 }],
                 command: None,
+                claims: vec![],
                 chained: false,
             }
         };

@@ -10,5 +10,5 @@ mod readme;
 pub mod server;
 mod servers;
 mod settings;
-pub mod tls;
+mod tls;
 mod values;

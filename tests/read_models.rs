@@ -135,6 +135,7 @@ async fn a_poisoned_key_is_named_and_leaves_all_else_alone(store: impl Store) {
             metadata: "{}".into(),
         }],
         command: None,
+        claims: vec![],
         chained: false,
     };
     app.store().append(vec![poisoned]).await;

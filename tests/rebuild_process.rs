@@ -171,6 +171,7 @@ fn entries(number: u64) -> Append {
         expected: ExpectedVersion::Any,
         events: (0..TOGETHER).map(entry).collect(),
         command: None,
+        claims: vec![],
         chained: false,
     }
 }

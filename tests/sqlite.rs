@@ -30,6 +30,7 @@ fn append(id: &str, bytes: usize) -> Append {
         expected: ExpectedVersion::Any,
         events: vec![event],
         command: None,
+        claims: vec![],
         chained: false,
     }
 }

@@ -213,6 +213,7 @@ async fn what_cannot_be_applied_is_parked_or_halts(store: impl Store) {
             metadata: "{}".into(),
         }],
         command: None,
+        claims: vec![],
         chained: false,
     };
     app.store().append(vec![unreadable]).await;

@@ -7,6 +7,7 @@ mod cfg;
 mod layers;
 mod panics;
 mod repository;
+mod routes;
 mod shape;
 mod source;
 mod sql;

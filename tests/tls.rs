@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::certificate::certify;
 use crate::child::Bank;
 use crate::directory::Directory;
-use crate::postgres::tls::certify;
 
 struct Secure {
     child: Child,
@@ -46,7 +46,7 @@ fn said(output: &Output) -> String {
 #[ignore = "needs openssl and curl: run scripts/test"]
 fn the_bank_is_reached_over_tls_and_by_nothing_older_than_1_2() {
     let directory = Directory::new();
-    let (certificate, key) = certify(directory.path(), "ours");
+    let (certificate, key) = certify(directory.path(), "ours", "IP:127.0.0.1");
     let bank = start(&mut command(&directory.file("bank.db"), &certificate, &key));
     let url = format!("https://{}/health/live", bank.address);
     let ours = certificate.to_str().unwrap();
@@ -72,8 +72,8 @@ fn the_bank_is_reached_over_tls_and_by_nothing_older_than_1_2() {
 #[ignore = "needs openssl and curl: run scripts/test"]
 fn a_file_that_is_no_certificate_or_not_its_key_is_named() {
     let directory = Directory::new();
-    let (certificate, key) = certify(directory.path(), "ours");
-    let (_, others) = certify(directory.path(), "others");
+    let (certificate, key) = certify(directory.path(), "ours", "IP:127.0.0.1");
+    let (_, others) = certify(directory.path(), "others", "IP:127.0.0.1");
     let letter = directory.path().join("letter.pem");
     std::fs::write(&letter, "Dear Sir or Madam,").unwrap();
     let missing = directory.path().join("missing.pem");

@@ -110,6 +110,10 @@ impl EventStore for WatchedStore {
         self.memory.read_positions(positions).await
     }
 
+    async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
+        self.memory.claim_holder(kind, value).await
+    }
+
     async fn head(&self) -> Result<GlobalPosition, StoreError> {
         self.memory.head().await
     }

@@ -2,7 +2,9 @@
 
 mod addresses;
 mod delivery;
+mod hostile;
 mod receiver;
+mod tls;
 
 use std::time::Duration;
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Account {
     status: Status,
+    owner: String,
     /// Below zero: the part of the credit limit that is used.
     balance: i64,
     credit_limit: i64,
@@ -75,6 +76,9 @@ pub enum Refusal {
     /// No account of this id was ever opened.
     #[error("there is no such account")]
     UnknownAccount,
+    /// People open accounts for themselves.
+    #[error("an account is opened by its owner")]
+    NotForOthers,
     /// The id is taken.
     #[error("the account is open already")]
     AlreadyOpen,
@@ -113,6 +117,12 @@ pub enum Refusal {
 /// The longest owner's name.
 pub const MAX_OWNER_CHARS: usize = 200;
 
+/// The name of the person who acts, if it is one and not a machine: `ada` of `user:ada`. People have
+/// to do with the accounts they own and with no other.
+pub fn person(actor: &str) -> Option<&str> {
+    actor.strip_prefix("user:")
+}
+
 impl Aggregate for Account {
     const TYPE: &'static str = "account";
     type Command = AccountCommand;
@@ -144,9 +154,23 @@ impl Aggregate for Account {
         }
     }
 
+    fn authorise(&self, actor: &str, command: &AccountCommand) -> Result<(), Refusal> {
+        let Some(name) = person(actor) else { return Ok(()) };
+        match command {
+            AccountCommand::Open { owner, .. } if owner == name => Ok(()),
+            AccountCommand::Open { .. } => Err(Refusal::NotForOthers),
+            _ if self.owner == name => Ok(()),
+            _ => Err(Refusal::UnknownAccount),
+        }
+    }
+
     fn apply(&mut self, event: &AccountEvent) {
         match event {
-            AccountEvent::Opened { .. } | AccountEvent::Unfrozen => self.status = Status::Open,
+            AccountEvent::Opened { owner, .. } => {
+                self.owner.clone_from(owner);
+                self.status = Status::Open;
+            }
+            AccountEvent::Unfrozen => self.status = Status::Open,
             AccountEvent::Credited { amount } => self.balance += amount,
             AccountEvent::Withdrawn { amount } => self.balance -= amount,
             AccountEvent::CreditLimitGranted { limit } => self.credit_limit = *limit,
@@ -156,7 +180,7 @@ impl Aggregate for Account {
     }
 
     fn snapshots() -> Option<Snapshots<Self>> {
-        Some(Snapshots::every(100, 1))
+        Some(Snapshots::every(100, 2))
     }
 }
 
@@ -214,6 +238,7 @@ impl Refusal {
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnknownAccount => "unknown_account",
+            Self::NotForOthers => "forbidden",
             Self::AlreadyOpen => "already_open",
             Self::InvalidOwner => "invalid_owner",
             Self::InvalidCurrency => "invalid_currency",

@@ -10,22 +10,56 @@ use std::process::ExitCode;
 
 use actix_web::rt;
 use actum::BoxError;
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::access::{ApiKey, Credentials, Secret};
 use crate::limits::Limits;
 use crate::server::serve;
 use crate::tls;
 
 /// A bank over HTTP, its accounts in one file or in PostgreSQL.
 #[derive(Parser)]
-#[command(version)]
-pub(crate) struct Options {
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Options {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The API keys of machines.
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Makes a key: prints it, this once, and then its line for the file of --api-keys.
+    New {
+        /// Whose it is; to change a key, make a second one of the same name.
+        #[arg(long)]
+        name: String,
+        /// What it may: accounts:read, accounts:write, bank:operate.
+        #[arg(long, value_delimiter = ',', required = true)]
+        scopes: Vec<String>,
+        /// When it ends, such as 2027-01-31T12:00:00Z; never unless told.
+        #[arg(long, value_parser = moment)]
+        expires: Option<OffsetDateTime>,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Serve {
     /// The database: sqlite:FILE, made if it is not there, or postgres://USER@HOST/DATABASE, where
     /// any number of banks may share it.
     #[arg(long, env = "BANK_STORE", hide_env_values = true, default_value = "sqlite:bank.db")]
-    pub(crate) store: String,
+    pub(crate) store: Secret,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, env = "BANK_LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
@@ -48,6 +82,8 @@ pub(crate) struct Options {
     log: Log,
     #[command(flatten)]
     pub(crate) limits: Limits,
+    #[command(flatten, next_help_heading = "Who may enter")]
+    pub(crate) credentials: Credentials,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -58,7 +94,7 @@ enum Log {
     Json,
 }
 
-impl Options {
+impl Serve {
     /// What TLS needs, if it is asked for.
     pub(crate) fn tls(&self) -> Result<Option<tls::Config>, BoxError> {
         let files = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
@@ -69,14 +105,21 @@ impl Options {
 /// Runs the bank until it is told to stop.
 pub fn run() -> ExitCode {
     let options = Options::parse();
+    if let Some(Command::Key(KeyCommand::New { name, scopes, expires })) = options.command {
+        return ended(new_key(name, scopes, expires));
+    }
     let filter =
         EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match options.log {
+    match options.serve.log {
         Log::Text => log.init(),
         Log::Json => log.json().flatten_event(true).init(),
     }
-    match rt::System::new().block_on(serve(options)) {
+    ended(rt::System::new().block_on(serve(options.serve)))
+}
+
+fn ended(result: Result<(), BoxError>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody is left to tell when standard error is closed as well.
@@ -84,6 +127,21 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints a new key and its line, each on a line of its own.
+fn new_key(
+    name: String,
+    scopes: Vec<String>,
+    expires: Option<OffsetDateTime>,
+) -> Result<(), BoxError> {
+    let new = ApiKey::generate(name, scopes, expires)?;
+    let line = serde_json::to_string(&new.line)?;
+    Ok(writeln!(std::io::stdout(), "{}\n{line}", new.key.expose())?)
+}
+
+fn moment(text: &str) -> Result<OffsetDateTime, time::error::Parse> {
+    OffsetDateTime::parse(text, &Rfc3339)
 }
 
 /// Completes when the process is told to stop. From this call on, not from the first poll: a

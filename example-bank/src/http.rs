@@ -8,20 +8,23 @@ mod commands;
 mod docs;
 mod documents;
 mod events;
+mod guard;
 mod health;
 mod history;
 pub(crate) mod openapi;
 pub(crate) mod operations;
 mod policy;
+mod reading;
 mod statement;
 
 use actix_web::web::{Data, ServiceConfig};
 use actum::web::{Problem, RefusalCode, Routes, strict_input};
 use actum::{Application, ReadError};
 
+use crate::access::Access;
 use crate::account::Refusal;
 pub use openapi::document;
-pub use operations::operations;
+pub use operations::{operations, table as operations_table};
 pub use policy::Policy;
 
 /// All routes of the bank but those for operators.
@@ -49,12 +52,12 @@ pub fn table() -> Routes<Policy> {
         .get("/docs/{file:.*}", Public, docs::file)
 }
 
-/// The bank's routes on this application, for `App::configure`.
-pub fn routes(app: Application) -> impl FnOnce(&mut ServiceConfig) + Clone {
+/// The bank's routes on this application, open to whom `access` knows; for `App::configure`.
+pub fn routes(app: Application, access: Access) -> impl FnOnce(&mut ServiceConfig) + Clone {
     let app = Data::new(app);
     move |config| {
         config.configure(strict_input).app_data(app);
-        table().configure(config);
+        config.service(guard::guarded(table(), access));
     }
 }
 
@@ -66,7 +69,11 @@ impl RefusalCode for Refusal {
     }
 
     fn status(&self) -> u16 {
-        if *self == Self::UnknownAccount { 404 } else { 422 }
+        match self {
+            Self::UnknownAccount => 404,
+            Self::NotForOthers => 403,
+            _ => 422,
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! A bank built on Actum: accounts, balances and credit limits over HTTP. Copy it to start.
 //!
 //! Read `account.rs` first: the rules about money. `balance.rs`, `credit_limit.rs` and
-//! `statement.rs` answer questions, `http.rs` is the wire format, `cli.rs` the command line,
-//! `server.rs` what listens.
+//! `statement.rs` answer questions, `http.rs` is the wire format, `access.rs` who may
+//! enter, `cli.rs` the command line, `server.rs` what listens.
 
+pub mod access;
 #[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
 pub mod account;
 pub mod balance;
@@ -21,8 +22,9 @@ mod tls;
 
 use actum::{Application, ApplicationBuilder, Store};
 
+pub use access::Access;
 pub use cli::run;
-pub use http::{Policy, document, operations, routes, table};
+pub use http::{Policy, document, operations, operations_table, routes, table};
 
 /// What the bank is made of, on this store; `.start()` runs it.
 pub fn application(store: impl Store) -> ApplicationBuilder {

@@ -14,8 +14,8 @@ use clap::Args;
 use asker::Asker;
 use places::{Connections, Places};
 pub(crate) use places::{Held, Streams, connections};
-pub(crate) use rate::rate;
-use rate::{Buckets, Rate};
+pub(crate) use rate::Buckets;
+use rate::Rate;
 
 /// The limits of one request, of one asker, of all.
 #[derive(Args)]

@@ -8,15 +8,18 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer, rt};
 use actum::web::{deadlines, request_log, security_headers};
-use actum::{ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
+use actum::{Application, ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
+use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::cli::{Options, told_to_stop};
+use crate::access::Access;
+use crate::cli::{Serve, told_to_stop};
 use crate::http::operations::metrics;
-use crate::limits::{Held, connections, rate};
+use crate::limits::{Held, connections};
 use crate::{application, operations, routes, tls};
 
 /// How long answers that are ready may take to reach their clients when the bank stops.
@@ -27,47 +30,21 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 const OPERATORS_ABOVE: u16 = 1000;
 
 /// Serves until the process is told to stop.
-pub(crate) async fn serve(options: Options) -> Result<(), BoxError> {
+pub(crate) async fn serve(options: Serve) -> Result<(), BoxError> {
+    // Before all else: a bank that would be open to the world does not even listen.
+    let access = options.credentials.open(options.listen)?;
     // The addresses first: a port in use must not leave a new database behind.
     let listener = bind(options.listen)?;
     let operators = operators(&options)?;
     let tls = options.tls()?;
-    let greeting = greeting(tls.is_some(), listener.local_addr()?, operators.local_addr()?);
+    let addresses = (listener.local_addr()?, operators.local_addr()?);
     let told_to_stop = told_to_stop()?;
     let recorded = metrics::record()?;
-    let app = open(&options.store).await?.start().await?;
+    let app = open(options.store.expose()).await?.start().await?;
 
-    let (limits, bank) = (options.limits.shared(), routes(app.clone()));
-    let make = move || {
-        // The last one is the first that sees a request.
-        let app = App::new()
-            .wrap(from_fn(rate))
-            .wrap(from_fn(deadlines))
-            .wrap(from_fn(connections))
-            .wrap(from_fn(security_headers))
-            .wrap(from_fn(request_log));
-        app.configure(limits.clone()).configure(bank.clone())
-    };
-    let workers = options.workers.map_or_else(cores, usize::from);
-    let public = HttpServer::new(make).disable_signals().workers(workers);
-    let public = public.max_connections(options.limits.connections.div_ceil(workers).max(1));
-    let public = public.on_connect(|_, connection| Held::beside(connection));
-    let public = match tls {
-        None => public.listen(listener),
-        Some(config) => tls::listen!(public, listener, config),
-    };
-    let within = options.limits.deadlines();
-    let operations = operations(app.clone());
-    let make = move || {
-        let app = App::new()
-            .wrap(from_fn(deadlines))
-            .wrap(from_fn(security_headers))
-            .wrap(from_fn(request_log));
-        let app = app.app_data(within).app_data(Data::new(recorded.clone()));
-        app.configure(operations.clone())
-    };
-    let operated = HttpServer::new(make).disable_signals().workers(1).listen(operators)?.run();
-    let public = public?.run();
+    let operated = operated(operators, &options, &app, &access, recorded)?;
+    let greeting = greeting(tls.is_some(), addresses, &access);
+    let public = public(listener, &options, &app, &access, tls)?;
     let handles = [public.handle(), operated.handle()];
     let (mut public, mut operated) = (rt::spawn(public), rt::spawn(operated));
     // A closed standard output is no reason to stop.
@@ -89,16 +66,66 @@ pub(crate) async fn serve(options: Options) -> Result<(), BoxError> {
     Ok(())
 }
 
+/// The bank, for all who may enter.
+fn public(
+    listener: TcpListener,
+    options: &Serve,
+    app: &Application,
+    access: &Access,
+    tls: Option<tls::Config>,
+) -> std::io::Result<Server> {
+    let (limits, bank) = (options.limits.shared(), routes(app.clone(), access.clone()));
+    let make = move || {
+        // The last one is the first that sees a request.
+        let app = App::new()
+            .wrap(from_fn(deadlines))
+            .wrap(from_fn(connections))
+            .wrap(from_fn(security_headers))
+            .wrap(from_fn(request_log));
+        app.configure(limits.clone()).configure(bank.clone())
+    };
+    let workers = options.workers.map_or_else(cores, usize::from);
+    let server = HttpServer::new(make).disable_signals().workers(workers);
+    let server = server.max_connections(options.limits.connections.div_ceil(workers).max(1));
+    let server = server.on_connect(|_, connection| Held::beside(connection));
+    let server = match tls {
+        None => server.listen(listener),
+        Some(config) => tls::listen!(server, listener, config),
+    };
+    Ok(server?.run())
+}
+
+/// What operators ask; without the limits of the bank, so that they are answered also then.
+fn operated(
+    listener: TcpListener,
+    options: &Serve,
+    app: &Application,
+    access: &Access,
+    recorded: PrometheusHandle,
+) -> std::io::Result<Server> {
+    let within = options.limits.deadlines();
+    let operations = operations(app.clone(), access.clone());
+    let make = move || {
+        let app = App::new()
+            .wrap(from_fn(deadlines))
+            .wrap(from_fn(security_headers))
+            .wrap(from_fn(request_log));
+        let app = app.app_data(within).app_data(Data::new(recorded.clone()));
+        app.configure(operations.clone())
+    };
+    Ok(HttpServer::new(make).disable_signals().workers(1).listen(listener)?.run())
+}
+
 fn bind(address: SocketAddr) -> Result<TcpListener, BoxError> {
     let bound = TcpListener::bind(address);
     Ok(bound.map_err(|error| format!("cannot listen on {address}: {error}"))?)
 }
 
 /// Where operators ask: nowhere that another machine reaches.
-fn operators(options: &Options) -> Result<TcpListener, BoxError> {
+fn operators(options: &Serve) -> Result<TcpListener, BoxError> {
     if let Some(address) = options.operate {
         if !address.ip().is_loopback() {
-            let what = "operators need no credentials, so they ask on a loopback address only";
+            let what = "operators ask on a loopback address only";
             return Err(format!("cannot serve operators on {address}: {what}").into());
         }
         return bind(address);
@@ -127,12 +154,20 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, NonZeroUsize::get)
 }
 
-fn greeting(is_secure: bool, public: SocketAddr, operators: SocketAddr) -> String {
+fn greeting(
+    is_secure: bool,
+    (public, operators): (SocketAddr, SocketAddr),
+    access: &Access,
+) -> String {
     let scheme = if is_secure { "https" } else { "http" };
+    let (mode, credential) = match access.is_dev() {
+        true => ("dev mode: nobody is asked who they are; --help tells of credentials\n", ""),
+        false => ("", "-H \"Authorization: Bearer $KEY\" "),
+    };
     format!(
         "listening on {scheme}://{public}\n\
-         operators on http://{operators}\n\
-         try: curl -i {scheme}://{public}/accounts -H 'Content-Type: application/json' \
+         operators on http://{operators}\n{mode}\
+         try: curl -i {scheme}://{public}/accounts {credential}-H 'Content-Type: application/json' \
          -d '{{\"id\": \"42\", \"owner\": \"Ada\", \"currency\": \"EUR\"}}'"
     )
 }

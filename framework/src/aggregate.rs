@@ -7,6 +7,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::claim::Claim;
 use crate::codec::Upcaster;
 use crate::snapshot::Snapshots;
 
@@ -57,6 +58,35 @@ pub trait Aggregate: Default + Clone + 'static {
     /// result may depend on nothing but the state and the event. A panic here fails the command
     /// that decided the event; for an event that is stored it quarantines the aggregate.
     fn apply(&mut self, event: &Self::Event);
+
+    /// What this event takes or releases of which there may be one in the whole log: a user's name,
+    /// an account's number. None by default.
+    ///
+    /// ```
+    /// # use actum::Claim;
+    /// # enum UserEvent { Registered { name: String }, Renamed { from: String, to: String }, Greeted }
+    /// fn claims(event: &UserEvent) -> Vec<Claim> {
+    ///     match event {
+    ///         UserEvent::Registered { name } => vec![Claim::take("user_name", name)],
+    ///         UserEvent::Renamed { from, to } => {
+    ///             vec![Claim::release("user_name", from), Claim::take("user_name", to)]
+    ///         }
+    ///         UserEvent::Greeted => vec![],
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// Asked once, when the event is about to be stored, and carried out in the same transaction, in
+    /// the order given. If another aggregate holds what is taken, nothing of the command is stored and
+    /// its caller is told `CommandError::Claimed`, also across processes and however many ask at once.
+    /// A release says what was held, so an event has to carry it: `Renamed` has the old name too.
+    ///
+    /// Events that are stored already are not asked again: one that claims since a later release has
+    /// to be stored for each of the older aggregates.
+    fn claims(event: &Self::Event) -> Vec<Claim> {
+        let _ = event;
+        Vec::new()
+    }
 
     /// Keep snapshots, to load long streams faster. Off by default; deleting all snapshots changes
     /// nothing but speed.

@@ -142,6 +142,19 @@ impl Application {
         events.into_iter().map(|recorded| streams::decode(&codec, recorded)).collect()
     }
 
+    /// The aggregate that holds the claim of this kind and value, if one does: as the log says it
+    /// now, so by the time you act on it, it may be another.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn claim_holder(
+        &self,
+        kind: &str,
+        value: &str,
+    ) -> Result<Option<StreamId>, ReadError> {
+        Ok(self.inner.store.claim_holder(kind, value).await?)
+    }
+
     /// The log itself.
     pub fn store(&self) -> &dyn EventStore {
         &*self.inner.store

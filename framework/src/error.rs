@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::claim::Claim;
 use crate::command::InvalidCommandId;
 use crate::stream::{GlobalPosition, InvalidStreamId, StreamId, StreamVersion};
 
@@ -90,6 +91,15 @@ pub enum CommandError<E> {
         /// The id.
         id: String,
     },
+    /// Another aggregate holds what the command's events claim. Nothing was stored. Ask for
+    /// another value (409), and tell `holder` only to those who may know it.
+    #[error("{claim} is taken")]
+    Claimed {
+        /// What was to be taken.
+        claim: Claim,
+        /// The aggregate that holds it.
+        holder: StreamId,
+    },
     /// Too much is queued. Nothing was stored. Retry after a pause (503).
     #[error("overloaded: {0}")]
     Overloaded(&'static str),
@@ -151,6 +161,7 @@ impl<E> CommandError<E> {
             Self::Conflict { stream, actual } => CommandError::Conflict { stream, actual },
             Self::StillRunning => CommandError::StillRunning,
             Self::KeyReused { id } => CommandError::KeyReused { id },
+            Self::Claimed { claim, holder } => CommandError::Claimed { claim, holder },
             Self::Overloaded(what) => CommandError::Overloaded(what),
             Self::Unavailable(error) => CommandError::Unavailable(error),
             Self::Unknown => CommandError::Unknown,

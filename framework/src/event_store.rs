@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::claim::Claim;
 use crate::command::{CommandKey, Committed};
 use crate::error::StoreError;
 use crate::event::{NewEvent, RecordedEvent};
@@ -39,6 +40,10 @@ pub struct Append {
     /// The command's key: kept with the outcome, in the same transaction. A second append with
     /// the same id stores nothing and answers that outcome, whatever it expected.
     pub command: Option<CommandKey>,
+    /// Taken and released with the events, in this order, in the same transaction: if another
+    /// stream holds one that is taken, nothing is stored. They belong to events; without any there
+    /// may be none.
+    pub claims: Vec<Claim>,
     /// Decided on what the append before it to the same stream in the same call does: refused with
     /// a conflict unless the append directly before it in the call is to the same stream and was
     /// stored just now; so the first of a call always is. (A version alone cannot tell: others may
@@ -67,6 +72,13 @@ pub enum NotCommitted {
     },
     /// The command id stands in the log with another fingerprint.
     KeyReused,
+    /// Another stream holds a claim that the append takes. The stream is at the expected version.
+    Claimed {
+        /// What it takes.
+        claim: Claim,
+        /// The stream that holds it.
+        holder: StreamId,
+    },
     /// The append can never be stored: the reason names the event and the limit.
     Invalid(String),
     /// The store could not take it now: busy, full or out of reach.
@@ -135,8 +147,8 @@ pub struct Page {
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
     /// Stores each append or not, independently of its neighbours; one outcome each, in the order
-    /// given. Several appends to one stream see one another and keep their order; those to different
-    /// streams may come in any. An append whose very events (by id) stand already is answered as it
+    /// given. Several appends to one stream see one another and keep their order; so do those that
+    /// name one claim. Others to different streams may come in any. An append whose very events (by id) stand already is answered as it
     /// was, marked as replayed: sending again is safe.
     ///
     /// The write goes on when the caller stops waiting.
@@ -184,6 +196,12 @@ pub trait EventStore: Send + Sync + 'static {
         &self,
         positions: &[GlobalPosition],
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
+
+    /// The stream that holds the claim of this kind and value, if one does.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError>;
 
     /// The last position of the log, asked of the store itself.
     ///

@@ -96,6 +96,7 @@ pub fn deposits(account: &str, count: usize) -> Outcome<Append> {
         expected: ExpectedVersion::Any,
         events: (0..count).map(|_| event()).collect(),
         command: None,
+        claims: vec![],
         chained: false,
     })
 }

@@ -50,7 +50,14 @@ pub fn event(payload: &str) -> NewEvent {
 /// One event for the stream `ledger-{id}`.
 pub fn append(id: &str, expected: ExpectedVersion) -> Append {
     let stream = StreamId::new("ledger", id).unwrap();
-    Append { stream, expected, events: vec![event("1")], command: None, chained: false }
+    Append {
+        stream,
+        expected,
+        events: vec![event("1")],
+        command: None,
+        claims: vec![],
+        chained: false,
+    }
 }
 
 /// The same with a command id.

@@ -1,45 +1,14 @@
 //! PostgreSQL over TLS: encrypted, verified, and refused by name when it cannot be.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use actum::EventStore;
 use sqlx::AssertSqlSafe;
 
 use super::ledger::{append, committed, no_answer, one, open, quick, refusal, until};
 use super::server::Server;
+use crate::certificate::certify;
 use actum::ExpectedVersion::Any;
-
-/// What openssl is asked for.
-const WISH: &str = "[req]
-prompt = no
-distinguished_name = name
-x509_extensions = uses
-[name]
-CN = test
-[uses]
-subjectAltName = IP:127.0.0.1
-basicConstraints = critical, CA:FALSE
-";
-
-/// A certificate that has signed itself for 127.0.0.1, with its key, for the server to read.
-pub fn certify(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
-    let file = |ending: &str| folder.join(format!("{name}.{ending}"));
-    let (certificate, key, wish) = (file("crt"), file("key"), file("conf"));
-    std::fs::write(&wish, WISH).unwrap();
-    let made = Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-        .args(["-nodes", "-days", "2", "-config"])
-        .arg(&wish)
-        .arg("-out")
-        .arg(&certificate)
-        .arg("-keyout")
-        .arg(&key)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    (certificate, key)
-}
 
 /// Has the server show this certificate from now on.
 async fn show(server: &Server, (certificate, key): &(PathBuf, PathBuf)) {
@@ -55,7 +24,8 @@ async fn a_server_is_reached_over_tls_and_another_certificate_is_refused() {
     let server = Server::private().await;
     let directory = crate::directory::Directory::new();
     let folder = PathBuf::from(directory.file(""));
-    let (ours, others) = (certify(&folder, "ours"), certify(&folder, "others"));
+    let of = |name| certify(&folder, name, "IP:127.0.0.1");
+    let (ours, others) = (of("ours"), of("others"));
     let url = server.url();
     let plain = url.split_once('?').map_or(&*url, |(plain, _)| plain);
     let verified = format!("{plain}?sslmode=verify-full&sslrootcert={}", ours.0.display());

@@ -22,6 +22,7 @@ async fn poison(app: &Application, id: &str, (name, payload): (&str, &str)) -> G
             metadata: "{}".into(),
         }],
         command: None,
+        claims: vec![],
         chained: false,
     };
     app.store().append(vec![append]).await;

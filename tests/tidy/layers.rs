@@ -8,7 +8,18 @@ use super::source::{Source, is_word};
 use super::{assert_allowed, assert_caught, assert_kept};
 
 const LAYERS: [&[&str]; 5] = [
-    &["stream", "event", "command", "error", "clock", "crash", "crash_off", "guard", "metrics"],
+    &[
+        "stream",
+        "event",
+        "command",
+        "claim",
+        "error",
+        "clock",
+        "crash",
+        "crash_off",
+        "guard",
+        "metrics",
+    ],
     &[
         "aggregate",
         "codec",

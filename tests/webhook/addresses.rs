@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use actum::webhook::{Failure, ForbiddenAddress, Resolver, WebhookClient, WebhookOptions};
@@ -55,6 +56,72 @@ async fn an_endpoint_of_a_laxer_client_is_judged_again() {
     let attempt = client.send(&endpoint, &[secret()], &message()).await;
     let loopback = ForbiddenAddress::NotPublic("loopback");
     assert_eq!(attempt.result, Err(Failure::Forbidden(loopback)));
+    assert_eq!(canary.connections(), 0);
+}
+
+/// This machine, written in every way that something between here and the socket might understand.
+const LOOPBACK: [&str; 22] = [
+    "127.0.0.1",
+    "127.1",
+    "127.255.255.254",
+    "0x7f.1",
+    "0x7F000001",
+    "2130706433",
+    "017700000001",
+    "0177.0.0.1",
+    "127.0.0.1.",
+    "%31%32%37.0.0.1",
+    "１２７.０.０.１",
+    "①②⑦.⓪.⓪.①",
+    "127。0。0。1",
+    "0",
+    "0.0.0.0",
+    "[::1]",
+    "[::]",
+    "[0:0:0:0:0:0:0:1]",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[::127.0.0.1]",
+    "[64:ff9b::127.0.0.1]",
+];
+
+#[tokio::test]
+async fn no_spelling_of_this_machine_reaches_it() {
+    let canary = Receiver::answering("200 OK");
+    let strict = WebhookClient::new(strict(&canary)).unwrap();
+    let anywhere = |network: &str| network.parse().expect("a network");
+    let lax = local(canary.port).allow_private_network(anywhere("0.0.0.0/0"));
+    let lax = WebhookClient::new(lax.allow_private_network(anywhere("::/0"))).unwrap();
+    let mut reached = 0;
+    for host in LOOPBACK {
+        let url = format!("http://{host}:{}/", canary.port);
+        let refused = strict.check(&url).await;
+        assert!(matches!(refused, Err(ForbiddenAddress::NotPublic(_))), "{url}: {refused:?}");
+        let endpoint = lax.endpoint(&url).expect(&url);
+        let attempt = strict.send(&endpoint, &[secret()], &message()).await;
+        assert!(matches!(attempt.result, Err(Failure::Forbidden(_))), "{url}: {attempt:?}");
+        assert_eq!(canary.connections(), reached, "{url}");
+        // The canary does hear whoever is allowed to call, so its silence means something.
+        lax.send(&endpoint, &[secret()], &message()).await;
+        reached = canary.connections();
+    }
+    assert!(reached >= 13, "only {reached} of them lead here at all");
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_not_asked() {
+    let canary = Receiver::answering("200 OK");
+    let proxy = format!("http://127.0.0.1:{}", canary.port);
+    let names =
+        ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    let again = "webhook::delivery::a_message_arrives_once_and_its_signature_verifies";
+    let output = Command::new(std::env::current_exe().expect("this program"))
+        .args(["--exact", again])
+        .envs(names.map(|name| (name, &proxy)))
+        .output()
+        .expect("the same tests again");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("1 passed"), "{text}");
     assert_eq!(canary.connections(), 0);
 }
 

@@ -1,5 +1,7 @@
 //! What a receiver gets, and what its answers mean.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use actum::webhook::{Failure, Outcome, RetrySchedule, Signed, WebhookClient};
@@ -7,6 +9,23 @@ use time::OffsetDateTime;
 
 use super::receiver::Receiver;
 use super::{local, message, secret, send_to};
+
+/// The HMAC of this text as another implementation has it.
+fn by_openssl(content: &str) -> String {
+    let key = "31f290f6bf06298aab4f08d43c3f082cf648a362da2da4b0";
+    let command = format!("openssl dgst -sha256 -mac HMAC -macopt hexkey:{key} -binary | base64");
+    let mut openssl = Command::new("sh")
+        .args(["-c", &command])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("openssl");
+    let mut stdin = openssl.stdin.take().expect("its input");
+    stdin.write_all(content.as_bytes()).expect("written");
+    drop(stdin);
+    let output = openssl.wait_with_output().expect("its output");
+    String::from_utf8(output.stdout).expect("base64").trim().to_owned()
+}
 
 #[tokio::test]
 async fn a_message_arrives_once_and_its_signature_verifies() {
@@ -27,6 +46,8 @@ async fn a_message_arrives_once_and_its_signature_verifies() {
     assert_eq!(signed.id, "msg_1");
     let now = OffsetDateTime::now_utc();
     assert_eq!(signed.verify(&[secret()], now, Signed::TOLERANCE), Ok(()));
+    let content = [signed.id, signed.timestamp, r#"{"hello":"world"}"#].join(".");
+    assert_eq!(signed.signature, format!("v1,{}", by_openssl(&content)));
     for absent in ["cookie", "authorization", "referer", "accept-encoding"] {
         assert_eq!(request.header(absent), None);
     }

@@ -30,20 +30,29 @@ pub struct Receiver {
 impl Receiver {
     /// Does this with each connection after its request was read; then the connection is closed.
     pub fn start(answer: impl Fn(&mut TcpStream) -> Result<()> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let requests: Arc<Mutex<Vec<Received>>> = Arc::default();
+        let kept = requests.clone();
+        let receiver = Self::raw(move |stream| {
+            let request = read(stream)?;
+            kept.lock().expect("requests").push(request);
+            answer(stream)
+        });
+        Self { requests, ..receiver }
+    }
+
+    /// Does this with each connection, of which nothing was read; then the connection is closed.
+    pub fn raw(conduct: impl Fn(&mut TcpStream) -> Result<()> + Send + Sync + 'static) -> Self {
+        // Of both families where there are two: a canary hears every spelling of loopback.
+        let listener = TcpListener::bind("[::]:0").or_else(|_| TcpListener::bind("0.0.0.0:0"));
+        let listener = listener.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let receiver = Self { port, connections: Arc::default(), requests: Arc::default() };
-        let (connections, requests) = (receiver.connections.clone(), receiver.requests.clone());
-        let answer = Arc::new(answer);
+        let (connections, conduct) = (receiver.connections.clone(), Arc::new(conduct));
         thread::spawn(move || {
             for mut stream in listener.incoming().map_while(Result::ok) {
                 *connections.lock().expect("connections") += 1;
-                let (requests, answer) = (requests.clone(), answer.clone());
-                thread::spawn(move || -> Result<()> {
-                    let request = read(&mut stream)?;
-                    requests.lock().expect("requests").push(request);
-                    answer(&mut stream)
-                });
+                let conduct = conduct.clone();
+                thread::spawn(move || conduct(&mut stream));
             }
         });
         receiver

@@ -176,3 +176,45 @@ fn a_closed_account_stays_closed() {
         .when(opening("Ada", "EUR"))
         .then_refused(Refusal::AlreadyOpen);
 }
+
+#[test]
+fn people_have_to_do_with_their_own_accounts_only() {
+    let asked = [
+        Credit { amount: 1 },
+        Withdraw { amount: 1 },
+        GrantCreditLimit { limit: 1 },
+        Freeze,
+        Unfreeze,
+        Close,
+    ];
+    for command in asked {
+        for actor in ["user:Bob", "user:ada", "user:", "user:Ada ", "user:user:Ada"] {
+            Scenario::<Account>::given([opened()])
+                .when_by(actor, command.clone())
+                .then_refused(Refusal::UnknownAccount);
+            // As if there were none.
+            Scenario::<Account>::given([])
+                .when_by(actor, command.clone())
+                .then_refused(Refusal::UnknownAccount);
+        }
+    }
+    for actor in ["user:Ada", "key:shop", "key:Ada", "dev"] {
+        Scenario::<Account>::given([opened()])
+            .when_by(actor, Credit { amount: 1 })
+            .then([Credited { amount: 1 }]);
+    }
+}
+
+#[test]
+fn people_open_accounts_for_themselves() {
+    Scenario::<Account>::given([]).when_by("user:Ada", opening("Ada", "EUR")).then([opened()]);
+    Scenario::<Account>::given([]).when_by("key:shop", opening("Ada", "EUR")).then([opened()]);
+    for given in [vec![], vec![opened()]] {
+        Scenario::<Account>::given(given)
+            .when_by("user:Bob", opening("Ada", "EUR"))
+            .then_refused(Refusal::NotForOthers);
+    }
+    Scenario::<Account>::given([])
+        .when_by("user:", opening("", "EUR"))
+        .then_refused(Refusal::InvalidOwner);
+}

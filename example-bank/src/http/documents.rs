@@ -1,12 +1,12 @@
 //! `GET /accounts/{id}/balance` and `/credit-limit`: the documents of the read models.
 
-use actix_web::web::Path;
 use actum::Document;
 use actum::web::{DocumentAnswer, Freshness, Problem};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::openapi::{AccountId, AsFreshAs, Read};
+use super::reading::Reading;
 use super::{App, unknown_account};
 use crate::balance::Balance;
 use crate::credit_limit::CreditLimit;
@@ -23,10 +23,10 @@ pub(super) struct Limits {
     responses(Read<Balance>))]
 pub(super) async fn account(
     app: App,
-    id: Path<String>,
+    reading: Reading,
     freshness: Freshness,
 ) -> Result<DocumentAnswer<Balance>, Problem> {
-    balance(app, id, freshness).await
+    balance(app, reading, freshness).await
 }
 
 /// What the account holds, and whether it is usable.
@@ -34,11 +34,12 @@ pub(super) async fn account(
     responses(Read<Balance>))]
 pub(super) async fn balance(
     app: App,
-    id: Path<String>,
+    reading: Reading,
     freshness: Freshness,
 ) -> Result<DocumentAnswer<Balance>, Problem> {
+    let id = reading.allowed(&app).await?;
     let document = freshness.read(&app, &id).await.map_err(unknown_account)?;
-    Ok(DocumentAnswer::of(id.into_inner(), document))
+    Ok(DocumentAnswer::of(id, document))
 }
 
 /// How far below zero the balance may go, and how much of that is left.
@@ -46,11 +47,12 @@ pub(super) async fn balance(
     params(AccountId, AsFreshAs), responses(Read<Limits>))]
 pub(super) async fn credit_limit(
     app: App,
-    id: Path<String>,
+    reading: Reading,
     freshness: Freshness,
 ) -> Result<DocumentAnswer<Limits>, Problem> {
+    let id = reading.allowed(&app).await?;
     let limit = freshness.read::<CreditLimit>(&app, &id).await.map_err(unknown_account)?;
     let (granted, used, available) = (limit.granted, limit.used(), limit.available());
     let body = Limits { granted, used, available };
-    Ok(DocumentAnswer::of(id.into_inner(), Document { body, position: limit.position }))
+    Ok(DocumentAnswer::of(id, Document { body, position: limit.position }))
 }

@@ -3,7 +3,6 @@
 //! A message for each event, its version as `id`; a client that was cut off sends the last one as
 //! `Last-Event-ID` (or `?after=`) and goes on after it, from the log.
 
-use actix_web::web::Path;
 use actix_web::{HttpRequest, Responder, Result};
 use actum::StreamVersion;
 use actum::web::{Problem, ResumeAfter, ServerSentEvents, SseMessage};
@@ -11,6 +10,7 @@ use actum::web::{Problem, ResumeAfter, ServerSentEvents, SseMessage};
 use super::App;
 use super::history::{Entry, read};
 use super::openapi::{AccountId, ResumeHeaders, ResumeQuery};
+use super::reading::Reading;
 use crate::account::{Account, Refusal};
 use crate::limits::Streams;
 
@@ -20,11 +20,12 @@ use crate::limits::Streams;
     description = "A stream without end", body = String, content_type = "text/event-stream")))]
 pub(super) async fn events(
     app: App,
-    id: Path<String>,
+    reading: Reading,
     ResumeAfter(after): ResumeAfter,
     request: HttpRequest,
 ) -> Result<impl Responder, Problem> {
     let place = Streams::enter(&request)?;
+    let id = reading.allowed(&app).await?;
     let mut events = app.follow::<Account>(&id, StreamVersion(after))?;
     // What the client has must be there, or it would wait for events it believes to have.
     let last = StreamVersion(after.saturating_sub(1));

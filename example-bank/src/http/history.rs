@@ -1,6 +1,6 @@
 //! `GET /accounts/{id}/history`: what happened to an account, page by page, from the log itself.
 
-use actix_web::web::{Json, Path, Query};
+use actix_web::web::{Json, Query};
 use actum::web::Problem;
 use actum::{EventEnvelope, GlobalPosition, StreamVersion};
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use utoipa::{IntoParams, ToSchema};
 
 use super::openapi::AccountId;
+use super::reading::Reading;
 use super::{App, unknown_account};
 use crate::account::{Account, AccountEvent, Refusal};
 
@@ -57,7 +58,7 @@ pub(super) struct Entry {
     responses((status = 200, description = "A page", body = HistoryPage)))]
 pub(super) async fn history(
     app: App,
-    id: Path<String>,
+    reading: Reading,
     range: Query<Range>,
 ) -> Result<Json<HistoryPage>, Problem> {
     let limit = range.limit.unwrap_or(DEFAULT_LIMIT);
@@ -65,6 +66,7 @@ pub(super) async fn history(
         let detail = format!("a limit is 1 to {MAX_LIMIT}");
         return Err(Problem::new(400, "invalid_query", detail));
     }
+    let id = reading.allowed(&app).await?;
     // One more than asked for tells whether the page is the last one.
     let mut found = read(&app, &id, range.after, limit + 1).await?;
     let exists = !found.is_empty() || !read(&app, &id, StreamVersion::ZERO, 1).await?.is_empty();

@@ -13,7 +13,9 @@ use actix_web::web::{Data, ServiceConfig};
 use actum::Application;
 use actum::web::{Routes, strict_input};
 
+use super::guard::guarded;
 use super::{Policy, health};
+use crate::access::Access;
 
 /// All routes for operators. `{name}` is a read model or projection, as the status names it.
 pub fn table() -> Routes<Policy> {
@@ -38,11 +40,11 @@ pub fn table() -> Routes<Policy> {
         .get("/health/ready", Public, health::ready)
 }
 
-/// The operators' routes on this application, for `App::configure`.
-pub fn operations(app: Application) -> impl FnOnce(&mut ServiceConfig) + Clone {
+/// The operators' routes on this application, open to whom `access` knows; for `App::configure`.
+pub fn operations(app: Application, access: Access) -> impl FnOnce(&mut ServiceConfig) + Clone {
     let app = Data::new(app);
     move |config| {
         config.configure(strict_input).app_data(app);
-        table().configure(config);
+        config.service(guarded(table(), access));
     }
 }

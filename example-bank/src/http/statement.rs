@@ -1,6 +1,6 @@
 //! `GET /accounts/{id}/statement`: the bookings of an account in a period, page by page.
 
-use actix_web::web::{Json, Path, Query};
+use actix_web::web::{Json, Query};
 use actum::web::Problem;
 use actum::{Aggregate, GlobalPosition, ReadError, StreamId, StreamVersion};
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::App;
 use super::openapi::AccountId;
+use super::reading::Reading;
 use crate::account::{Account, Refusal};
 use crate::statement::{Booking, Period, Statement};
 
@@ -59,16 +60,16 @@ pub(super) struct StatementPage {
     responses((status = 200, description = "A page", body = StatementPage)))]
 pub(super) async fn statement(
     app: App,
-    id: Path<String>,
+    reading: Reading,
     asked: Query<Asked>,
 ) -> Result<Json<StatementPage>, Problem> {
-    let id = id.into_inner();
-    StreamId::new(Account::TYPE, &id).map_err(ReadError::from)?;
     let limit = asked.limit.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(invalid(format!("a limit is 1 to {MAX_LIMIT}")));
     }
     let (from, to) = (moment("from", &asked.from)?, moment("to", &asked.to)?);
+    let id = reading.allowed(&app).await?;
+    StreamId::new(Account::TYPE, &id).map_err(ReadError::from)?;
     // One more than asked for tells whether the page is the last one.
     let period = Period { from, to, after: asked.after_booking, limit: limit + 1 };
     let found = app.query::<Statement, _>(asked.after, async |db, position| {

@@ -4,12 +4,8 @@ use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
 
-use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::middleware::Next;
-use actix_web::rt;
 use actix_web::web::Data;
-use actix_web::{Error, ResponseError};
+use actix_web::{HttpRequest, rt};
 use actum::web::Problem;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota};
@@ -66,27 +62,21 @@ impl Buckets {
         buckets
     }
 
+    /// Turns away who asks too often, if there are buckets.
+    pub(crate) fn enter(request: &HttpRequest) -> Result<(), Problem> {
+        let Some(buckets) = request.app_data::<Data<Self>>() else { return Ok(()) };
+        buckets.take(&Asker::of(request)).map_err(|wait| {
+            let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+            let detail = "you ask more often than you may; nothing was done";
+            Problem::new(429, "rate_limited", detail).retry_after(seconds)
+        })
+    }
+
     /// Takes a request out of the asker's bucket, or tells how long until there is one.
     fn take(&self, asker: &Asker) -> Result<(), Duration> {
         let taken = self.0.check_key(asker);
         taken.map_err(|until| until.wait_time_from(DefaultClock::default().now()))
     }
-}
-
-/// Turns away who asks too often, if there are [`Buckets`].
-pub(crate) async fn rate(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    if let Some(buckets) = request.app_data::<Data<Buckets>>()
-        && let Err(wait) = buckets.take(&Asker::of(request.request()))
-    {
-        let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-        let detail = "you ask more often than you may; nothing was done";
-        let problem = Problem::new(429, "rate_limited", detail).retry_after(seconds);
-        return Ok(request.into_response(problem.error_response()));
-    }
-    Ok(next.call(request).await?.map_into_boxed_body())
 }
 
 #[cfg(test)]

@@ -54,6 +54,16 @@ CREATE TABLE actum.commands (
     position    bigint NOT NULL
 );
 
+-- Who holds what there may be one of; written with the events that take and release it.
+CREATE TABLE actum.claims (
+    kind        text   COLLATE "C" NOT NULL,
+    value       text   COLLATE "C" NOT NULL,
+    stream_type text   COLLATE "C" NOT NULL,
+    stream_id   text   COLLATE "C" NOT NULL,
+    position    bigint NOT NULL,  -- of the last event that was stored with it
+    PRIMARY KEY (kind, value)
+);
+
 CREATE TABLE actum.snapshots (
     stream_type   text    COLLATE "C" NOT NULL,
     stream_id     text    COLLATE "C" NOT NULL,
@@ -69,12 +79,13 @@ CREATE TABLE actum.snapshots (
 -- other (with `all_or_none`, of none if one is not); answers the state it found. Called as one
 -- statement of its own, so that no client, however it dies, ever sits on the writer lock.
 --
--- A stream holds if it is at the expected version (NULL: at any) and none of its commands is known;
--- with `find_events`, also none of its events. (Those of one that does not hold may stand where it
+-- A stream holds if it is at the expected version (NULL: at any), none of its commands is known and
+-- each of its claims has the holder assumed (NULL: nobody); with `find_events`, also none of its events. (Those of one that does not hold may stand where it
 -- moved to: they were sent before.) Events and commands name their stream by its place in
 -- `stream_types`, events in the order of their positions. `event_offsets` count within a stream from
 -- its version; `command_events` are the places of each command's last event, 0 for none. What was
--- `refused` on the assumptions is not stored, but looked for.
+-- `refused` on the assumptions is not stored, but looked for. `claim_events` are the places of the
+-- events that take each claim; 0: it is released, NULL: it stays as it is.
 CREATE FUNCTION actum.append(
     stream_types text[], stream_ids text[], expected bigint[],
     event_streams integer[], event_offsets bigint[], event_stream_types text[],
@@ -85,16 +96,20 @@ CREATE FUNCTION actum.append(
     find_events boolean, all_or_none boolean,
     refused_event_streams integer[], refused_event_ids uuid[],
     refused_command_streams integer[], refused_command_ids text[],
+    claim_streams integer[], claim_kinds text[], claim_values text[],
+    claim_holder_types text[], claim_holder_ids text[], claim_events integer[],
     OUT head bigint, OUT versions bigint[], OUT positions bigint[], OUT held boolean[],
     OUT known_ids text[], OUT known_fingerprints bytea[], OUT known_versions bigint[],
     OUT known_positions bigint[],
     OUT stored_ids uuid[], OUT stored_types text[], OUT stored_streams text[],
-    OUT stored_versions bigint[], OUT stored_positions bigint[]
+    OUT stored_versions bigint[], OUT stored_positions bigint[],
+    OUT claimed_kinds text[], OUT claimed_values text[], OUT claimed_types text[], OUT claimed_ids text[]
 ) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
     places bigint[];  -- of the events, once those of streams that do not hold are left out
     stream integer;
+    contested integer[];  -- streams that counted on claims which others hold
 BEGIN
     -- A statement of its own: the ones after it see what the writer before committed.
     PERFORM pg_advisory_xact_lock(1633907821, 1);
@@ -137,6 +152,20 @@ BEGIN
                         command_ids || refused_command_ids) AS asked (stream, id)
             WHERE asked.id = ANY (known_ids)
         LOOP
+            held[stream] := false;
+        END LOOP;
+    END IF;
+
+    IF cardinality(claim_kinds) > 0 THEN
+        SELECT array_agg(asked.kind), array_agg(asked.value), array_agg(c.stream_type),
+               array_agg(c.stream_id), array_agg(asked.stream) FILTER (
+                   WHERE (c.stream_type, c.stream_id)
+                   IS DISTINCT FROM (asked.holder_type, asked.holder_id))
+        INTO claimed_kinds, claimed_values, claimed_types, claimed_ids, contested
+        FROM unnest(claim_streams, claim_kinds, claim_values, claim_holder_types, claim_holder_ids)
+             AS asked (stream, kind, value, holder_type, holder_id)
+        LEFT JOIN actum.claims AS c ON c.kind = asked.kind AND c.value = asked.value;
+        FOREACH stream IN ARRAY coalesce(contested, '{}') LOOP
             held[stream] := false;
         END LOOP;
     END IF;
@@ -201,5 +230,19 @@ BEGIN
         FROM unnest(command_streams, command_ids, fingerprints, command_offsets, command_events)
              AS c (stream, id, fingerprint, version, event)
         WHERE held[c.stream];
+    END IF;
+
+    IF cardinality(claim_kinds) > 0 THEN
+        DELETE FROM actum.claims AS c
+        USING unnest(claim_streams, claim_kinds, claim_values, claim_holder_types, claim_events)
+              AS asked (stream, kind, value, holder, event)
+        WHERE c.kind = asked.kind AND c.value = asked.value AND held[asked.stream]
+        AND asked.holder IS NOT NULL AND asked.event IS NOT NULL;
+        INSERT INTO actum.claims
+        SELECT asked.kind, asked.value, stream_types[asked.stream], stream_ids[asked.stream],
+               head + coalesce(places[asked.event], asked.event)
+        FROM unnest(claim_streams, claim_kinds, claim_values, claim_events)
+             AS asked (stream, kind, value, event)
+        WHERE held[asked.stream] AND asked.event > 0;
     END IF;
 END $$;

@@ -38,6 +38,16 @@ CREATE TABLE commands (
     position    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Who holds what there may be one of; written with the events that take and release it.
+CREATE TABLE claims (
+    kind        TEXT    NOT NULL,
+    value       TEXT    NOT NULL,
+    stream_type TEXT    NOT NULL,
+    stream_id   TEXT    NOT NULL,
+    position    INTEGER NOT NULL,  -- of the last event that was stored with it
+    PRIMARY KEY (kind, value)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE snapshots (
     stream_type   TEXT    NOT NULL,
     stream_id     TEXT    NOT NULL,

@@ -135,6 +135,8 @@ fn decide_one<A: Aggregate>(
     if events.is_empty() && options.key.is_none() {
         return Err(Decision::Nothing);
     }
+    let claims = guarded(|| events.iter().flat_map(A::claims).collect());
+    let claims = claims.map_err(Decision::Panicked)?;
     let metadata = metadata(deciding, options)?;
     let mut written = Vec::with_capacity(events.len());
     for event in &events {
@@ -153,6 +155,7 @@ fn decide_one<A: Aggregate>(
         expected: ExpectedVersion::Exact(at),
         events: written,
         command: options.key.clone(),
+        claims,
         chained: false,
     };
     Ok((append, events))

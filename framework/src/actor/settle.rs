@@ -154,6 +154,11 @@ impl<A: Aggregate> Settling<'_, A> {
                 self.is(Standing::Behind);
                 self.key_reused(request);
             }
+            // The log said so under its lock, of the version that was decided on: it is final.
+            Some(AppendOutcome::NotCommitted(NotCommitted::Claimed { claim, holder })) => {
+                self.is(Standing::Behind);
+                request.answer(Err(CommandError::Claimed { claim, holder }));
+            }
             Some(AppendOutcome::NotCommitted(NotCommitted::Invalid(reason))) => {
                 self.is(Standing::Behind);
                 request.answer(Err(CommandError::Unstorable { stream, reason }));

@@ -10,7 +10,7 @@ use crate::error::CommandError;
 
 /// What can become of a command: the values of the label `outcome`. `replayed` was carried out
 /// before; of an `abandoned` one the caller left before the answer.
-pub const OUTCOMES: [&str; 15] = [
+pub const OUTCOMES: [&str; 16] = [
     "committed",
     "replayed",
     "refused",
@@ -18,6 +18,7 @@ pub const OUTCOMES: [&str; 15] = [
     "conflict",
     "still_running",
     "key_reused",
+    "claimed",
     "overloaded",
     "unavailable",
     "unknown",
@@ -94,6 +95,7 @@ fn outcome<E>(answer: &Result<Committed, CommandError<E>>) -> &'static str {
         Err(CommandError::Conflict { .. }) => "conflict",
         Err(CommandError::StillRunning) => "still_running",
         Err(CommandError::KeyReused { .. }) => "key_reused",
+        Err(CommandError::Claimed { .. }) => "claimed",
         Err(CommandError::Overloaded(_)) => "overloaded",
         Err(CommandError::Unavailable(_)) => "unavailable",
         Err(CommandError::Unknown) => "unknown",

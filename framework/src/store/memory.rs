@@ -16,6 +16,7 @@ use uuid::Uuid;
 use self::read_side::ReadSide;
 use super::leases::Leases;
 use super::plan::{Current, PastCommand, Row, plan};
+use crate::claim::{Claim, ClaimName};
 use crate::clock::{Clock, SystemClock};
 use crate::command::CommandKey;
 use crate::error::StoreError;
@@ -44,6 +45,7 @@ struct Log {
     streams: HashMap<StreamId, Vec<usize>>,
     ids: HashMap<Uuid, (StreamId, Tip)>,
     commands: HashMap<String, PastCommand>,
+    claims: HashMap<ClaimName, StreamId>,
     snapshots: HashMap<StreamId, Snapshot>,
 }
 
@@ -93,17 +95,25 @@ impl Log {
 
     fn current(&self, appends: &[Append]) -> Current {
         let events = appends.iter().flat_map(|append| &append.events);
+        let held = |claim: &Claim| (claim.name.clone(), self.claims.get(&claim.name).cloned());
         let stored = |id: &Uuid| self.ids.get(id).map(|place| (*id, place.clone()));
         Current {
             head: self.head(),
             tips: appends.iter().map(|a| (a.stream.clone(), self.tip(&a.stream))).collect(),
             commands: appends.iter().filter_map(|a| self.past(a.command.as_ref()?)).collect(),
+            claims: appends.iter().flat_map(|a| &a.claims).map(held).collect(),
             stored: events.filter_map(|event| stored(&event.event_id)).collect(),
         }
     }
 
     fn append(&mut self, appends: &[Append], clock: &dyn Clock) -> Vec<AppendOutcome> {
         let planned = plan(appends, self.current(appends));
+        for (name, _, holder) in planned.changed_claims() {
+            match holder {
+                Some(holder) => drop(self.claims.insert(name.clone(), holder.clone())),
+                None => drop(self.claims.remove(name)),
+            }
+        }
         for Row { position, stream, version, event } in planned.rows {
             self.ids.insert(event.event_id, (stream.clone(), Tip { version, position }));
             self.streams.entry(stream.clone()).or_default().push(self.events.len());
@@ -191,6 +201,10 @@ impl EventStore for MemoryStore {
         let asked: BTreeSet<_> = positions.iter().filter(|position| position.0 > 0).collect();
         let event = |position: &GlobalPosition| log.events.get(position.0 as usize - 1).cloned();
         Ok(asked.into_iter().filter_map(event).collect())
+    }
+
+    async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
+        Ok(self.log().claims.get(&(kind.into(), value.into())).cloned())
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {

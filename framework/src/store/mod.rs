@@ -1,6 +1,7 @@
 //! The stores: adapters of the log's contract to memory and to databases.
 
 pub(crate) mod advance;
+pub(crate) mod claims;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) mod committer;
 pub(crate) mod leases;

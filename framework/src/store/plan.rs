@@ -6,10 +6,12 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use uuid::Uuid;
 
+use super::claims::{self, Holders, Touched};
+use crate::claim::{Claim, ClaimName};
 use crate::command::{CommandKey, Committed, InvalidCommandId};
 use crate::event::NewEvent;
 use crate::event_store::{
@@ -29,12 +31,13 @@ pub(crate) struct PastCommand {
 }
 
 /// What the log says, read under its writer lock, of all that a batch touches. A stream or command
-/// id that is absent does not exist yet.
+/// id that is absent does not exist yet; a claim that is absent is free.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Current {
     pub(crate) head: GlobalPosition,
     pub(crate) tips: HashMap<StreamId, Tip>,
     pub(crate) commands: HashMap<String, PastCommand>,
+    pub(crate) claims: Holders,
     /// Where events of these ids stand already. Looked up only when there is reason to believe it:
     /// the batch is sent again, the database refused an id, or a version is not as expected.
     pub(crate) stored: HashMap<Uuid, (StreamId, Tip)>,
@@ -62,6 +65,8 @@ pub(crate) struct KeptCommand<'a> {
 pub(crate) struct Plan<'a> {
     pub(crate) rows: Vec<Row<'a>>,
     pub(crate) commands: Vec<KeptCommand<'a>>,
+    /// Every claim that a stored append names; who holds it now is told by `after`.
+    pub(crate) claims: BTreeMap<&'a ClaimName, Touched<'a>>,
     /// One for each append, in order; true once the rows are committed.
     pub(crate) outcomes: Vec<AppendOutcome>,
     /// The log and the touched streams after the rows.
@@ -69,12 +74,26 @@ pub(crate) struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// Whether events were refused with a conflict. If nobody looked for their ids, they may be
-    /// the ones that stand there.
+    /// The claims that changed hands, and who holds them now.
+    pub(crate) fn changed_claims(
+        &self,
+    ) -> impl Iterator<Item = (&ClaimName, &Touched<'_>, Option<&StreamId>)> {
+        let holder = |name: &ClaimName| self.after.claims.get(name)?.as_ref();
+        let claims = self.claims.iter().map(move |(name, touched)| (*name, touched, holder(name)));
+        claims.filter(|(_, touched, holder)| touched.before.as_ref() != *holder)
+    }
+
+    /// Whether events were refused for what others did to their stream or to a claim. If nobody
+    /// looked for their ids, they may be the ones that stand there.
     pub(crate) fn has_conflicts(&self, appends: &[Append]) -> bool {
         appends.iter().zip(&self.outcomes).any(|(append, outcome)| {
-            matches!(outcome, AppendOutcome::NotCommitted(NotCommitted::Conflict { .. }))
-                && !append.events.is_empty()
+            let by_others = matches!(
+                outcome,
+                AppendOutcome::NotCommitted(
+                    NotCommitted::Conflict { .. } | NotCommitted::Claimed { .. }
+                )
+            );
+            by_others && !append.events.is_empty()
         })
     }
 }
@@ -133,7 +152,10 @@ fn judge(append: &Append, current: &Current, follows: bool) -> Verdict {
             return Verdict::Refuse(NotCommitted::Invalid(reason));
         }
     }
-    Verdict::Write(tip)
+    match claims::refuse(&append.claims, &append.stream, &current.claims) {
+        Some(reason) => Verdict::Refuse(reason),
+        None => Verdict::Write(tip),
+    }
 }
 
 /// Where the append's last event stands, if all of them stand in a row in its stream.
@@ -158,6 +180,9 @@ fn write<'a>(append: &'a Append, mut tip: Tip, plan: &mut Plan<'a>) -> Committed
     if !append.events.is_empty() {
         plan.after.tips.insert(append.stream.clone(), tip);
     }
+    let Append { stream, claims, .. } = append;
+    let (holders, touched) = (&mut plan.after.claims, &mut plan.claims);
+    claims::carry_out(claims, stream, tip.position, holders, touched);
     if let Some(key) = &append.command {
         plan.commands.push(KeptCommand { key, stream: &append.stream, tip });
         let past = PastCommand { fingerprint: key.fingerprint, tip };
@@ -173,6 +198,12 @@ fn committed(tip: Tip, replayed: bool) -> Committed {
 fn storable(append: &Append) -> Result<(), String> {
     if let Some(key) = append.command.as_ref().filter(|key| !key.is_valid()) {
         return Err(InvalidCommandId { bytes: key.id.len() }.to_string());
+    }
+    if let Some(reason) = append.claims.iter().find_map(Claim::invalid) {
+        return Err(reason);
+    }
+    if append.events.is_empty() && !append.claims.is_empty() {
+        return Err("claims are taken and released by events; here are none".to_owned());
     }
     let limit = |what: &str, bytes: usize, most: usize| match bytes > most {
         true => Err(format!("{what} has {bytes} bytes; at most {most} are allowed")),

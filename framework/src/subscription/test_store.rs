@@ -92,6 +92,7 @@ pub(crate) async fn append(store: &MemoryStore, stream: (&str, &str), events: &[
         expected: ExpectedVersion::Any,
         events: events.iter().map(event).collect(),
         command: None,
+        claims: vec![],
         chained: false,
     };
     let outcomes = store.append(vec![append]).await;
@@ -137,6 +138,10 @@ impl EventStore for TestStore {
         positions: &[GlobalPosition],
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
         self.memory.read_positions(positions).await
+    }
+
+    async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
+        self.memory.claim_holder(kind, value).await
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {

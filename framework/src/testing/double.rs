@@ -51,6 +51,7 @@ pub trait Calls {
         &self,
         positions: &[GlobalPosition],
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
+    fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError>;
     fn head(&self) -> Result<GlobalPosition, StoreError>;
     fn identity(&self) -> LogIdentity;
     fn watch_head(&self) -> watch::Receiver<GlobalPosition>;
@@ -125,6 +126,10 @@ impl EventStore for MockStore {
         positions: &[GlobalPosition],
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
         Calls::read_positions(self, positions)
+    }
+
+    async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
+        Calls::claim_holder(self, kind, value)
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {
@@ -236,6 +241,7 @@ mockall::mock! {
             &self,
             positions: &[GlobalPosition],
         ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
+        fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError>;
         fn head(&self) -> Result<GlobalPosition, StoreError>;
         fn identity(&self) -> LogIdentity;
         fn watch_head(&self) -> watch::Receiver<GlobalPosition>;

@@ -128,6 +128,10 @@ impl<S: Store> EventStore for FaultyStore<S> {
         self.inner.read_positions(positions).await
     }
 
+    async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
+        self.inner.claim_holder(kind, value).await
+    }
+
     async fn head(&self) -> Result<GlobalPosition, StoreError> {
         self.inner.head().await
     }

@@ -104,6 +104,7 @@ async fn two_versions() -> MemoryStore {
         expected: ExpectedVersion::Any,
         events: events.collect(),
         command: None,
+        claims: vec![],
         chained: false,
     };
     store.append(vec![append]).await;

@@ -24,9 +24,7 @@ pub fn strict_input(config: &mut ServiceConfig) {
                 Problem::new(400, "invalid_path", error.to_string()).into()
             }),
         )
-        .default_service(web::to(|| async {
-            Problem::new(404, "no_such_path", "nothing is here")
-        }));
+        .default_service(web::to(async || Problem::no_such_path()));
 }
 
 fn refuse_body(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
@@ -48,6 +46,10 @@ fn refuse_body(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
 }
 
 impl Problem {
+    pub(super) fn no_such_path() -> Self {
+        Self::new(404, "no_such_path", "nothing is here")
+    }
+
     pub(super) fn body_too_large() -> Self {
         Self::new(413, "body_too_large", format!("a body has at most {MAX_BODY_BYTES} bytes"))
     }

@@ -42,7 +42,6 @@ impl FromRequest for Principal {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let unknown = || Problem::new(401, "unauthenticated", "this needs to know who asks");
-        ready(Self::of(request).ok_or_else(unknown))
+        ready(Self::of(request).ok_or_else(Problem::unauthenticated))
     }
 }

@@ -54,6 +54,13 @@ impl Problem {
         Self::new(500, "internal", "the server could not do this; its log says why")
     }
 
+    /// Nobody has proven who they are (401); told alike whatever was wrong, with the challenge to
+    /// send a bearer credential.
+    pub fn unauthenticated() -> Self {
+        let detail = "this needs a credential: Authorization: Bearer …";
+        Self::new(401, "unauthenticated", detail).header(header::WWW_AUTHENTICATE, "Bearer")
+    }
+
     /// Tells the client when to try again, in seconds.
     #[must_use]
     pub fn retry_after(self, seconds: u32) -> Self {

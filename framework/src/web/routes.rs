@@ -106,6 +106,26 @@ impl<P> Routes<P> {
             .map(|route| &route.policy)
     }
 
+    /// The policy of the route that a request takes, by the pattern its path matches; or what it is
+    /// answered: nothing is there (404), or another method is wanted (405).
+    ///
+    /// # Errors
+    /// The request takes no route of the table.
+    pub fn find(&self, method: &Method, pattern: Option<&str>) -> Result<&P, Problem> {
+        let path = pattern.unwrap_or_default();
+        let allowed = self.methods(path);
+        if allowed.is_empty() {
+            return Err(Problem::no_such_path());
+        }
+        self.policy(method, path).ok_or_else(|| method_not_allowed(&allowed))
+    }
+
+    /// The methods of a path, as `Allow` lists them; nothing if it is not in the table.
+    fn methods(&self, path: &str) -> String {
+        let routes = self.routes.iter().filter(|route| route.path == path);
+        routes.map(|route| route.method.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
     /// All of them, in the order in which they were added.
     pub fn list(&self) -> impl Iterator<Item = (&Method, &'static str, &P)> {
         self.routes.iter().map(|route| (&route.method, route.path, &route.policy))
@@ -120,11 +140,9 @@ impl<P> Routes<P> {
             }
         }
         for path in paths {
-            let routes: Vec<&Route<P>> = self.routes.iter().filter(|r| r.path == path).collect();
-            let methods: Vec<&str> = routes.iter().map(|route| route.method.as_str()).collect();
-            let allowed = methods.join(", ");
-            let resource =
-                routes.iter().fold(web::resource(path), |to, route| (route.register)(to));
+            let allowed = self.methods(path);
+            let routes = self.routes.iter().filter(|route| route.path == path);
+            let resource = routes.fold(web::resource(path), |to, route| (route.register)(to));
             config.service(resource.default_service(web::to(move || {
                 let problem = method_not_allowed(&allowed);
                 async { problem }

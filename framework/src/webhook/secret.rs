@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit};
+use hmac::{Hmac, KeyInit, Mac};
 use rustls::crypto::ring;
 use sha2::Sha256;
 
@@ -27,6 +27,13 @@ impl Secret {
         let mut key = vec![0; 32];
         ring::default_provider().secure_random.fill(&mut key).ok()?;
         Some(Self(key))
+    }
+
+    /// Another one that belongs to this label, the same each time: so one key serves all endpoints,
+    /// none of which can forge messages to another, and no secret of theirs is stored.
+    #[must_use]
+    pub fn derive(&self, label: &[u8]) -> Self {
+        Self(self.hmac().chain_update(label).finalize().into_bytes().to_vec())
     }
 
     /// The text it is read from: to be stored, and shown to its owner once.
@@ -66,6 +73,16 @@ mod tests {
         assert_eq!(text.parse::<Secret>().unwrap().reveal(), text);
         assert_ne!(Secret::generate().unwrap().reveal(), text);
         assert_eq!(format!("{secret:?} {:#?}", Some(&secret)).matches("Secret(…)").count(), 2);
+    }
+
+    #[test]
+    fn a_derived_secret_is_the_same_for_the_same_label_and_of_no_other_key() {
+        let (one, other) = (Secret(vec![1; 32]), Secret(vec![2; 32]));
+        assert_eq!(one.derive(b"a").reveal(), one.derive(b"a").reveal());
+        let apart = [&one, &one.derive(b"a"), &one.derive(b"b"), &other.derive(b"a")];
+        let apart: std::collections::HashSet<_> = apart.map(Secret::reveal).into();
+        assert_eq!(apart.len(), 4);
+        assert!(one.derive(b"").reveal().parse::<Secret>().is_ok());
     }
 
     #[test]

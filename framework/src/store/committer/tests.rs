@@ -130,7 +130,7 @@ fn append(ids: std::ops::RangeInclusive<u64>) -> Append {
     };
     let stream = StreamId::new("ledger", "1").unwrap();
     let (expected, events) = (ExpectedVersion::Any, ids.map(event).collect());
-    Append { stream, expected, events, command: None, chained: false }
+    Append { stream, expected, events, command: None, claims: vec![], chained: false }
 }
 
 fn positions(outcomes: &[AppendOutcome]) -> Vec<Option<u64>> {

@@ -3,6 +3,7 @@
 //! The conformance suite puts the same rules to whole stores; here they need none.
 
 use super::{Current, PastCommand, Plan, confirmation, plan};
+use crate::claim::{Claim, ClaimName};
 use crate::command::CommandKey;
 use crate::event::NewEvent;
 use crate::event_store::{Append, AppendOutcome, Confirmation, NotCommitted};
@@ -27,7 +28,7 @@ fn event(id: u128) -> NewEvent {
 /// An append of the events with these ids.
 fn append(id: &str, expected: ExpectedVersion, events: std::ops::Range<u128>) -> Append {
     let events = events.map(event).collect();
-    Append { stream: stream(id), expected, events, command: None, chained: false }
+    Append { stream: stream(id), expected, events, command: None, claims: vec![], chained: false }
 }
 
 fn key(id: &str, request: &str) -> CommandKey {
@@ -57,6 +58,9 @@ fn verdicts(plan: &Plan<'_>) -> Vec<String> {
         }
         AppendOutcome::NotCommitted(NotCommitted::Conflict { actual }) => {
             format!("conflict {actual}")
+        }
+        AppendOutcome::NotCommitted(NotCommitted::Claimed { claim, holder }) => {
+            format!("{claim} of {}", holder.id())
         }
         AppendOutcome::NotCommitted(NotCommitted::KeyReused) => "key reused".into(),
         AppendOutcome::NotCommitted(NotCommitted::Invalid(_)) => "invalid".into(),
@@ -229,4 +233,90 @@ fn a_confirmation_looks_for_the_command_before_the_version() {
     assert_eq!(at(Some((&key, &other)), 5), Confirmation::KeyReused);
     let Confirmation::Replayed(past) = at(Some((&key, &same)), 6) else { panic!("not replayed") };
     assert_eq!((past.version.0, past.position.0, past.replayed), (1, 1, true));
+}
+
+/// `n` takes it, `-n` releases it.
+fn claims(named: &[i32]) -> Vec<Claim> {
+    let claim = |n: &i32| match n {
+        1.. => Claim::take("name", &n.to_string()),
+        _ => Claim::release("name", &(-n).to_string()),
+    };
+    named.iter().map(claim).collect()
+}
+
+fn name(n: i32) -> ClaimName {
+    ("name".into(), n.to_string().into())
+}
+
+/// What there is to write: the claim, who held it, who does now and since when.
+fn changes(plan: &Plan<'_>) -> Vec<(String, Option<String>, Option<String>, u64)> {
+    let id = |stream: &StreamId| stream.id().to_owned();
+    let changed = plan.changed_claims().map(|(name, touched, holder)| {
+        assert!(holder.is_none_or(|holder| holder == touched.by));
+        let before = touched.before.as_ref().map(id);
+        (name.1.to_string(), before, holder.map(id), touched.position.0)
+    });
+    changed.collect()
+}
+
+#[test]
+fn a_claim_is_judged_on_what_the_batch_did_before() {
+    let claiming = |id: &str, event: u128, named: &[i32]| {
+        let append = append(id, Any, event..event + 1);
+        Append { claims: claims(named), ..append }
+    };
+    let held = [(name(1), Some(stream("two"))), (name(5), Some(stream("two"))), (name(2), None)];
+    let batch = [
+        claiming("a", 1, &[2, 1]),
+        claiming("two", 2, &[-1, 1, -1]),
+        claiming("a", 3, &[1, 2, -2]),
+        claiming("two", 4, &[3, 3, -3, -2]),
+        claiming("two", 5, &[1]),
+        claiming("b", 6, &[-1, 4]),
+        claiming("two", 7, &[-5]),
+        claiming("two", 8, &[5]),
+    ];
+    let plan = plan(&batch, Current { claims: held.into(), ..ten() });
+    let told = ["name \"1\" of two", "stored 3@11", "stored 1@12", "stored 4@13"];
+    let rest = ["name \"1\" of a", "stored 1@14", "stored 5@15", "stored 6@16"];
+    assert_eq!(verdicts(&plan), [&told[..], &rest[..]].concat());
+    // Neither what was taken and released again is written, nor what came back.
+    let (two, a, b) = (Some("two".to_owned()), Some("a".to_owned()), Some("b".to_owned()));
+    assert_eq!(changes(&plan), [("1".to_owned(), two, a, 12), ("4".to_owned(), None, b, 14)]);
+}
+
+#[test]
+fn a_version_is_judged_before_a_claim_and_a_stored_append_before_both() {
+    let held = [(name(1), Some(stream("two")))].into();
+    let stored = [(Uuid::from_u128(1), (stream("a"), tip(1, 4)))].into();
+    let tips = [(stream("a"), tip(1, 4))].into();
+    let log = Current { head: GlobalPosition(10), tips, claims: held, stored, ..ten() };
+    let taking = |append| Append { claims: claims(&[1]), ..append };
+    let known = PastCommand { fingerprint: key("k", "x").fingerprint, tip: tip(1, 4) };
+    let log = Current { commands: [("k".to_owned(), known)].into(), ..log };
+    let batch = [
+        taking(append("a", Any, 1..2)),
+        taking(keyed(append("a", Any, 2..3), "k", "x")),
+        taking(append("a", NoStream, 3..4)),
+        taking(append("a", Any, 4..5)),
+        Append { chained: true, ..append("a", Any, 5..6) },
+        Append { claims: claims(&[0]), ..append("a", Any, 6..7) },
+        taking(append("a", Any, 0..0)),
+    ];
+    let plan = plan(&batch, log.clone());
+    assert_eq!(
+        verdicts(&plan),
+        [
+            "replayed 1@4",
+            "replayed 1@4",
+            "conflict 1",
+            "name \"1\" of two",
+            "conflict 1",
+            "stored 2@11",
+            "invalid"
+        ]
+    );
+    assert_eq!(changes(&plan), []);
+    // It may be one that was stored before the claim went to another: its events are looked for.
+    assert!(super::plan(&batch[3..4], log).has_conflicts(&batch[3..4]));
 }

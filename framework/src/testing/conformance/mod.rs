@@ -19,6 +19,7 @@
 //! the executable specification.
 
 pub mod appends;
+pub mod claims;
 pub mod commands;
 pub mod documents;
 pub mod isolation;
@@ -52,6 +53,14 @@ macro_rules! conformance {
             appends: an_append_of_nothing_answers_where_its_stream_is,
             appends: a_version_that_no_stream_can_have_is_a_conflict,
             appends: the_same_events_sent_again_are_answered_as_they_were,
+            claims: a_claim_has_one_holder,
+            claims: a_release_by_its_holder_frees_a_claim,
+            claims: claims_of_one_append_are_carried_out_in_order,
+            claims: appends_of_one_call_see_one_anothers_claims,
+            claims: claims_stand_and_fall_with_their_events,
+            claims: an_append_that_took_a_claim_is_recognised_when_sent_again,
+            claims: of_concurrent_takers_one_gets_the_claim,
+            claims: claims_are_kept_byte_by_byte_or_not_at_all,
             commands: a_command_id_acts_once,
             commands: a_command_id_acts_once_within_one_call,
             commands: a_command_id_acts_once_among_concurrent_callers,
@@ -139,7 +148,7 @@ fn event(payload: &str) -> NewEvent {
 /// An append of `count` events to `ledger-{id}`.
 fn append(id: &str, expected: ExpectedVersion, count: usize) -> Append {
     let events = (0..count).map(|n| event(&n.to_string())).collect();
-    Append { stream: stream(id), expected, events, command: None, chained: false }
+    Append { stream: stream(id), expected, events, command: None, claims: vec![], chained: false }
 }
 
 /// The same with a command id.

@@ -10,6 +10,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
+use super::claims;
 use crate::command::Committed;
 use crate::event_store::{Append, AppendOutcome, NotCommitted};
 use crate::store::plan::{Current, PastCommand, Plan};
@@ -65,7 +66,7 @@ impl<'a> Assumed<'a> {
     }
 
     /// What the plan is made on.
-    pub(super) fn current(&self, found: &Current) -> Current {
+    pub(super) fn current(&self, appends: &[Append], found: &Current) -> Current {
         let tips = self.streams.iter().zip(&self.versions).enumerate();
         let tips = tips.map(|(place, (stream, version))| {
             let position = GlobalPosition(ENDS + place as u64);
@@ -75,6 +76,7 @@ impl<'a> Assumed<'a> {
             head: GlobalPosition(PLANNED),
             tips: tips.collect(),
             commands: found.commands.clone(),
+            claims: claims::assumed(appends, &found.claims),
             stored: found.stored.clone(),
         }
     }
@@ -85,12 +87,13 @@ impl<'a> Assumed<'a> {
         let known = |append: &Append| {
             append.command.as_ref().is_some_and(|key| found.commands.contains_key(&key.id))
         };
-        appends.iter().zip(&planned.outcomes).any(|(append, outcome)| match outcome {
+        let within = appends.iter().zip(&planned.outcomes).any(|(append, outcome)| match outcome {
             AppendOutcome::Committed(c) => c.replayed && c.position.0 > PLANNED,
             AppendOutcome::NotCommitted(NotCommitted::KeyReused) => !known(append),
             AppendOutcome::NotCommitted(NotCommitted::Invalid(_)) => true,
             _ => false,
-        })
+        });
+        within || claims::are_shared(appends)
     }
 
     pub(super) fn place(&self, stream: &StreamId) -> usize {
@@ -141,6 +144,7 @@ impl Answer {
         let stored = stored.collect();
         found.commands.extend(known_commands(row)?);
         found.stored.extend(stored_events(row)?);
+        found.claims.extend(claims::holders(row)?);
         let streams = assumed.streams.iter().map(|stream| (*stream).clone());
         let tips_of_all = streams.zip(tips.iter().copied()).zip(&held);
         found.tips.extend(tips_of_all.filter(|(_, held)| !**held).map(|(tip, _)| tip));

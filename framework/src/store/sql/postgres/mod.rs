@@ -2,11 +2,12 @@
 //!
 //! [`PostgresStore`] is the face; opening and its refusals are in `open` and `schema`, the one
 //! writing connection in `writer`, pages in `read`, side tables in `rows`, checkpoints and parked keys
-//! in `checkpoints`, `versions`, `leases`, the other connections in `connections`, hints between
+//! in `checkpoints`, claims in `claims`, `versions`, `leases`, the other connections in `connections`, hints between
 //! processes in `signals`, what an error of the database means in `fault`. The migration holds the
 //! functions that write.
 
 mod checkpoints;
+mod claims;
 mod connections;
 mod fault;
 mod groups;
@@ -36,6 +37,7 @@ pub use self::options::PostgresOptions;
 use self::connections::Connections;
 use self::open::Opening;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
+use crate::claim::Claim;
 use crate::command::CommandKey;
 use crate::document::{DocumentBatch, DocumentStore};
 use crate::error::{StartError, StoreError};
@@ -116,6 +118,10 @@ impl EventStore for PostgresStore {
         positions: &[GlobalPosition],
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
         self.read_picked(positions).await
+    }
+
+    async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
+        self.read_claim_holder(Claim::take(kind, value)).await
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {

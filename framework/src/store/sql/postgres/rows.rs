@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 
 use super::PostgresStore;
+use super::claims;
 use super::connections::{Purpose, Statement};
 use super::groups::{Assumed, rank};
 use crate::command::Committed;
@@ -10,6 +11,7 @@ use crate::error::StoreError;
 use crate::event_store::{Append, AppendOutcome};
 use crate::snapshot::Snapshot;
 use crate::store::plan::{Current, Plan};
+use crate::stream::StreamId;
 
 /// What a call looks out for besides versions and command ids.
 #[derive(Clone, Copy)]
@@ -44,10 +46,12 @@ pub(super) fn append(
     let events = || events().filter(|(_, id)| !found.stored.contains_key(id));
     let keys = || refused().filter_map(|a| Some((place(&a.stream), a.command.as_ref()?)));
     let keys = || keys().filter(|(_, key)| key.is_valid() && !found.commands.contains_key(&key.id));
+    let claims = claims::asked(appends, assumed, planned, &found.claims);
+    let claims = || claims.iter();
     sqlx::query(
         "SELECT * FROM actum.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
                                     $15, $16, $17, $18, $19, $20, $21, $22, $23,
-                                    $24)",
+                                    $24, $25, $26, $27, $28, $29, $30)",
     )
     .bind(streams().map(|s| s.aggregate_type()).collect::<Vec<_>>())
     .bind(streams().map(|s| s.id()).collect::<Vec<_>>())
@@ -73,6 +77,12 @@ pub(super) fn append(
     .bind(events().map(|(_, id)| id).collect::<Vec<_>>())
     .bind(keys().map(|(place, _)| number(place)).collect::<Vec<_>>())
     .bind(keys().map(|(_, key)| &*key.id).collect::<Vec<_>>())
+    .bind(claims().map(|c| number(c.place)).collect::<Vec<_>>())
+    .bind(claims().map(|c| &*c.name.0).collect::<Vec<_>>())
+    .bind(claims().map(|c| &*c.name.1).collect::<Vec<_>>())
+    .bind(claims().map(|c| c.holder.map(StreamId::aggregate_type)).collect::<Vec<_>>())
+    .bind(claims().map(|c| c.holder.map(StreamId::id)).collect::<Vec<_>>())
+    .bind(claims().map(|c| c.becomes.map(|rank| rank as i32)).collect::<Vec<_>>())
 }
 
 /// Whether the plan has it stored now.

@@ -16,6 +16,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
+use super::claims;
 use super::connections::Statement;
 use super::fault::{Fault, UNIQUE_VIOLATION};
 use super::groups::{Answer, Assumed};
@@ -144,7 +145,8 @@ impl PostgresWriter {
             };
             if head.is_some() {
                 let planned = plan(&appends, found.clone());
-                if planned.rows.is_empty() && planned.commands.is_empty() {
+                let nothing = planned.rows.is_empty() && planned.commands.is_empty();
+                if nothing && claims::are_known(&appends, &planned, &found.claims) {
                     // What the last call found settles it.
                     for (index, outcome) in open.into_iter().zip(planned.outcomes) {
                         outcomes[index] = Some(outcome);
@@ -153,7 +155,7 @@ impl PostgresWriter {
                 }
             }
             let assumed = Assumed::of(&appends, &found);
-            let planned = plan(&appends, assumed.current(&found));
+            let planned = plan(&appends, assumed.current(&appends, &found));
             let care = Care {
                 find_events: again || planned.has_conflicts(&appends),
                 all_or_none: Assumed::is_one(&planned, &found, &appends),

@@ -2,9 +2,10 @@
 //!
 //! [`SqliteStore`] is the face; opening and its refusals are in `lock`, `open` and `schema`, the one
 //! writing connection in `writer`, pages in `read`, checkpoints and parked keys in `checkpoints`,
-//! versions in `versions`, what an error of the database means in `fault`.
+//! claims in `claims`, //! versions in `versions`, what an error of the database means in `fault`.
 
 mod checkpoints;
+mod claims;
 mod fault;
 mod lock;
 mod open;
@@ -31,6 +32,7 @@ pub use self::options::SqliteOptions;
 use self::writer::SideWrite;
 
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
+use crate::claim::Claim;
 use crate::command::CommandKey;
 use crate::document::{DocumentBatch, DocumentStore};
 use crate::error::{StartError, StoreError};
@@ -111,6 +113,10 @@ impl EventStore for SqliteStore {
         positions: &[GlobalPosition],
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
         self.read_picked(positions).await
+    }
+
+    async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
+        self.read_claim_holder(Claim::take(kind, value)).await
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {

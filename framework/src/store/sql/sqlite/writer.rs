@@ -15,6 +15,7 @@ use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
 use super::checkpoints::{self, Request};
+use super::claims;
 use super::fault::{self, explain, is_unknown};
 use super::open::Opening;
 use super::rows;
@@ -90,6 +91,7 @@ impl SqliteWriter {
         }
         rows::insert_events(connection, &planned.rows, self.opening.options.clock.now()).await?;
         rows::insert_commands(connection, &planned.commands).await?;
+        claims::write(connection, &planned).await?;
         let mut side_writes = Vec::with_capacity(batch.side_writes.len());
         for side_write in &batch.side_writes {
             side_writes.push(match care {
@@ -154,6 +156,7 @@ impl SqliteWriter {
         if !keys.is_empty() {
             current.commands = find_commands(connection, &keys).await?;
         }
+        current.claims = claims::find(connection, appends).await?;
         if find_ids {
             current.stored = find_events(connection, appends).await?;
         }

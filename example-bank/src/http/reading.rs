@@ -1,0 +1,45 @@
+//! The account that a query is about: the one place where it is decided who may read which.
+
+use std::future::{Ready, ready};
+
+use actix_web::dev::Payload;
+use actix_web::web::Path;
+use actix_web::{FromRequest, HttpRequest};
+use actum::StreamVersion;
+use actum::web::{Principal, Problem};
+
+use super::App;
+use super::history::read;
+use crate::account::{AccountEvent, Refusal, person};
+
+/// Somebody asks about the account in the path. Its id is to be had only by [`Reading::allowed`], so
+/// that no query can forget to ask.
+pub(super) struct Reading {
+    id: String,
+    by: Principal,
+}
+
+impl Reading {
+    /// The account's id, if they may read it. People read their own; to them an account of somebody
+    /// else and one that does not exist are the same.
+    pub(super) async fn allowed(self, app: &App) -> Result<String, Problem> {
+        let Some(name) = person(&self.by.id) else { return Ok(self.id) };
+        // The log says it: an account's first event names its owner, who stays the same for ever.
+        let first = read(app, &self.id, StreamVersion::ZERO, 1).await?;
+        match first.first().map(|envelope| &envelope.event) {
+            Some(AccountEvent::Opened { owner, .. }) if owner == name => Ok(self.id),
+            _ => Err(Problem::refused(&Refusal::UnknownAccount)),
+        }
+    }
+}
+
+impl FromRequest for Reading {
+    type Error = actix_web::Error;
+    type Future = Ready<Result<Self, Self::Error>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let id = Path::<String>::from_request(request, payload).into_inner();
+        let by = Principal::from_request(request, payload).into_inner();
+        ready(id.and_then(|id| Ok(Self { id: id.into_inner(), by: by? })))
+    }
+}
