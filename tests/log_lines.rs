@@ -63,7 +63,7 @@ fn log_of(format: &str, level: &str) -> String {
 fn each_line_is_an_object_and_each_request_has_one() {
     let log = log_of("json", "info");
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(lines.iter().all(|line| line["timestamp"].is_string() && line["level"] != "ERROR"));
+    assert!(lines.iter().all(|line| line["timestamp"].is_string() && line["level"].is_string()));
     let of_request = |line: &&Value| line["target"] == "actum::requests";
     let requests: Vec<&Value> = lines.iter().filter(of_request).collect();
     let told = |route: Option<&str>, status: u16| {
@@ -86,7 +86,8 @@ fn each_line_is_an_object_and_each_request_has_one() {
 #[test]
 fn text_is_a_line_for_each_thing_said_and_none_is_forged() {
     let log = log_of("text", "info");
-    assert!(log.lines().all(|line| line.starts_with("20") && !line.contains("ERROR")), "{log}");
+    assert!(log.lines().all(|line| line.starts_with("20")), "{log}");
+    assert!(!log.lines().any(|line| line.starts_with("2026-01-01")), "{log}");
     let requests = log.lines().filter(|line| line.contains("actum::requests")).count();
     assert_eq!(requests, 8, "{log}");
 }
