@@ -2,6 +2,7 @@
 
 mod api_keys;
 mod matrix;
+mod secrets;
 mod start;
 mod tokens;
 
