@@ -31,7 +31,7 @@ fn who_asks_more_often_than_the_rate_is_told_when_to_come_again() {
     for _ in 0..4 {
         assert_eq!(client.get("/accounts/1/history").unwrap().status, 200);
     }
-    for path in ["/accounts/1/history", "/health/live"] {
+    for path in ["/accounts/1/history", "/accounts/1/balance"] {
         let mut raw = Raw::connect(bank.address());
         raw.send(get(path));
         let reply = raw.whole_reply();

@@ -38,7 +38,7 @@ fn is_protected(reply: &Reply) {
 fn every_answer_is_protected_errors_too() {
     let directory = Directory::new();
     let mut command = Bank::command(&directory.file("bank.db"));
-    command.args(["--rate", "1/h", "--burst", "12", "--body-deadline-ms", "100"]);
+    command.args(["--rate", "1/h", "--burst", "9", "--body-deadline-ms", "100"]);
     command.args(["--request-deadline-ms", "800"]);
     let bank = Bank::spawn(&mut command, &[]).unwrap();
     let public = bank.address();
