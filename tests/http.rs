@@ -13,6 +13,10 @@ pub struct Answer {
     pub body: serde_json::Value,
     /// The body as it came.
     pub text: String,
+    /// The head in small letters.
+    pub head: String,
+    /// Where it says to go.
+    pub location: Option<String>,
 }
 
 /// One connection.
@@ -58,6 +62,14 @@ impl Client {
         ))
     }
 
+    /// Sends anything; each of the headers ends its line.
+    pub fn send(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Result<Answer> {
+        let length = body.len();
+        self.ask(&format!(
+            "{method} {path} HTTP/1.1\r\nhost: bank\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{body}"
+        ))
+    }
+
     fn ask(&mut self, request: &str) -> Result<Answer> {
         self.stream.get_mut().write_all(request.as_bytes())?;
         let bad = |what: &str| Error::new(ErrorKind::InvalidData, what.to_owned());
@@ -79,6 +91,9 @@ impl Client {
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
         let text = String::from_utf8(body).map_err(|_| bad("no text"))?;
-        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or_default(), text })
+        let body = serde_json::from_str(&text).unwrap_or_default();
+        let location = headers.lines().find_map(|line| line.strip_prefix("location: "));
+        let location = location.map(|location| location.trim().to_owned());
+        Ok(Answer { status, body, text, head: headers, location })
     }
 }

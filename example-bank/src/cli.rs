@@ -17,6 +17,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::access::{ApiKey, Credentials, Secret};
+use crate::calling::CallingOptions;
 use crate::limits::Limits;
 use crate::server::serve;
 use crate::tls;
@@ -84,6 +85,8 @@ pub(crate) struct Serve {
     pub(crate) limits: Limits,
     #[command(flatten, next_help_heading = "Who may enter")]
     pub(crate) credentials: Credentials,
+    #[command(flatten, next_help_heading = "Calling clients back")]
+    pub(crate) calling: CallingOptions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -10,16 +10,17 @@ use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::web::Data;
+use actix_web::web::{Data, ServiceConfig};
 use actix_web::{App, HttpServer, rt};
-use actum::web::{deadlines, request_log, security_headers};
-use actum::{Application, ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
+use actum::web::{Deadlines, deadlines, request_log, security_headers};
+use actum::{ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::access::Access;
+use crate::calling::Calling;
 use crate::cli::{Serve, told_to_stop};
 use crate::http::operations::metrics;
-use crate::limits::{Held, connections};
+use crate::limits::{Held, Limits, connections};
 use crate::{application, operations, routes, tls};
 
 /// How long answers that are ready may take to reach their clients when the bank stops.
@@ -40,11 +41,26 @@ pub(crate) async fn serve(options: Serve) -> Result<(), BoxError> {
     let addresses = (listener.local_addr()?, operators.local_addr()?);
     let told_to_stop = told_to_stop()?;
     let recorded = metrics::record()?;
-    let app = open(options.store.expose()).await?.start().await?;
+    let calling = Calling::open(options.calling, access.is_dev())?;
+    let builder = open(options.store.expose()).await?;
+    let builder = match calling.clone() {
+        Some(calling) => calling.by(builder),
+        None => builder,
+    };
+    let app = builder.start().await?;
 
-    let operated = operated(operators, &options, &app, &access, recorded)?;
+    let within = options.limits.deadlines();
+    let operations = operations(app.clone(), access.clone());
+    let operated = operated(operators, within, operations, recorded)?;
+    let (bank, calling) = (routes(app.clone(), access.clone()), calling.map(Data::new));
+    let bank = move |config: &mut ServiceConfig| {
+        config.configure(bank);
+        if let Some(calling) = calling {
+            config.app_data(calling);
+        }
+    };
     let greeting = greeting(tls.is_some(), addresses, &access);
-    let public = public(listener, &options, &app, &access, tls)?;
+    let public = public(listener, &options.limits, options.workers, bank, tls)?;
     let handles = [public.handle(), operated.handle()];
     let (mut public, mut operated) = (rt::spawn(public), rt::spawn(operated));
     // A closed standard output is no reason to stop.
@@ -69,12 +85,12 @@ pub(crate) async fn serve(options: Serve) -> Result<(), BoxError> {
 /// The bank, for all who may enter.
 fn public(
     listener: TcpListener,
-    options: &Serve,
-    app: &Application,
-    access: &Access,
+    limits: &Limits,
+    workers: Option<u16>,
+    bank: impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static,
     tls: Option<tls::Config>,
 ) -> std::io::Result<Server> {
-    let (limits, bank) = (options.limits.shared(), routes(app.clone(), access.clone()));
+    let shared = limits.shared();
     let make = move || {
         // The last one is the first that sees a request.
         let app = App::new()
@@ -82,11 +98,11 @@ fn public(
             .wrap(from_fn(connections))
             .wrap(from_fn(security_headers))
             .wrap(from_fn(request_log));
-        app.configure(limits.clone()).configure(bank.clone())
+        app.configure(shared.clone()).configure(bank.clone())
     };
-    let workers = options.workers.map_or_else(cores, usize::from);
+    let workers = workers.map_or_else(cores, usize::from);
     let server = HttpServer::new(make).disable_signals().workers(workers);
-    let server = server.max_connections(options.limits.connections.div_ceil(workers).max(1));
+    let server = server.max_connections(limits.connections.div_ceil(workers).max(1));
     let server = server.on_connect(|_, connection| Held::beside(connection));
     let server = match tls {
         None => server.listen(listener),
@@ -98,13 +114,10 @@ fn public(
 /// What operators ask; without the limits of the bank, so that they are answered also then.
 fn operated(
     listener: TcpListener,
-    options: &Serve,
-    app: &Application,
-    access: &Access,
+    within: Deadlines,
+    operations: impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static,
     recorded: PrometheusHandle,
 ) -> std::io::Result<Server> {
-    let within = options.limits.deadlines();
-    let operations = operations(app.clone(), access.clone());
     let make = move || {
         let app = App::new()
             .wrap(from_fn(deadlines))

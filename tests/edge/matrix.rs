@@ -57,10 +57,13 @@ const PUBLIC: [Got; 9] = [In, In, In, In, In, In, In, In, In];
 const OPENING: [Got; 9] = [Who, Who, Who, No, In, No, In, No, No];
 const WRITING: [Got; 9] = [Who, Who, Who, No, In, No, In, No, Nil];
 const READING: [Got; 9] = [Who, Who, Who, In, No, No, In, In, Nil];
+/// What everybody has of their own.
+const MY_WRITING: [Got; 9] = [Who, Who, Who, No, In, No, In, No, In];
+const MY_READING: [Got; 9] = [Who, Who, Who, In, No, No, In, In, In];
 const OPERATING: [Got; 9] = [Who, Who, Who, No, No, In, No, No, No];
 
 /// The routes of the bank.
-const BANK: [Row; 18] = [
+const BANK: [Row; 23] = [
     // The body names Ada as the owner.
     ("POST", "/accounts", OPENING),
     ("GET", "/accounts/{id}", READING),
@@ -75,6 +78,12 @@ const BANK: [Row; 18] = [
     ("GET", "/accounts/{id}/history", READING),
     ("GET", "/accounts/{id}/statement", READING),
     ("GET", "/accounts/{id}/events", READING),
+    // No command has the account's id; whose it would be is told in `later.rs`.
+    ("GET", "/commands/{id}", MY_READING),
+    ("GET", "/commands/{id}/events", MY_READING),
+    ("PUT", "/callback", MY_WRITING),
+    ("GET", "/callback", MY_READING),
+    ("DELETE", "/callback", MY_WRITING),
     ("GET", "/health/live", PUBLIC),
     ("GET", "/health/ready", PUBLIC),
     ("GET", "/openapi.json", PUBLIC),

@@ -1,18 +1,19 @@
 //! What can be asked of an account over HTTP: the bodies, and the command each becomes.
 
+use actix_web::Either;
 use actix_web::web::{Json, Path};
-use actum::Application;
-use actum::web::{CommandAnswer, CommandHeaders, NoBody, Object, Problem};
+use actum::web::{AcceptedAnswer, CommandAnswer, CommandHeaders, NoBody, Object, Problem};
+use actum::{Application, CommandOptions, Committed};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::App;
 use super::openapi::{self, AccountId, Done, InItsHeaders, Nothing, Opened};
+use super::{App, callback};
 use crate::account::{Account, AccountCommand};
 
 type Id = Path<String>;
 type Body<T> = Json<Object<T>>;
-type Answer = Result<CommandAnswer, Problem>;
+type Answer = Result<Either<CommandAnswer, AcceptedAnswer>, Problem>;
 
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -47,9 +48,9 @@ pub(super) async fn open(app: App, headers: CommandHeaders, opening: Body<Openin
     let Opening { id, owner, currency } = opening.into_inner().0;
     let id = id.unwrap_or_else(|| headers.new_id());
     let command = AccountCommand::Open { owner, currency };
-    let committed = app.execute_with::<Account>(&id, command, options).await?;
     let location = format!("/accounts/{id}");
-    Ok(CommandAnswer::created(id, location, committed))
+    let created = |committed| CommandAnswer::created(&*id, location, committed);
+    send(&app, &id, command, &headers, options, created).await
 }
 
 /// Puts money in.
@@ -119,6 +120,28 @@ async fn carry_out(
     headers: &CommandHeaders,
     body: &impl Serialize,
 ) -> Answer {
-    let committed = app.execute_with::<Account>(&id, command, headers.options(body)?).await?;
-    Ok(CommandAnswer::done(id.into_inner(), committed))
+    let done = |committed| CommandAnswer::done(&*id, committed);
+    send(app, &id, command, headers, headers.options(body)?, done).await
+}
+
+/// Every command goes by here: carried out now, or accepted if its client prefers that.
+async fn send(
+    app: &Application,
+    id: &str,
+    command: AccountCommand,
+    headers: &CommandHeaders,
+    options: CommandOptions,
+    done: impl FnOnce(Committed) -> CommandAnswer,
+) -> Answer {
+    let Some(prefers) = headers.respond_async() else {
+        let committed = app.execute_with::<Account>(id, command, options).await?;
+        return Ok(Either::Left(done(committed)));
+    };
+    let callback = match prefers.callback {
+        true => Some(callback::address(app, options.metadata.actor.as_deref()).await?),
+        false => None,
+    };
+    let accepted = app.execute_later::<Account>(id, &command, options, callback).await?;
+    let location = format!("/commands/{accepted}");
+    Ok(Either::Right(AcceptedAnswer::at(location, accepted, prefers)))
 }

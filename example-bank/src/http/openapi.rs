@@ -5,6 +5,7 @@
 //! routes: no handler can forget it.
 
 mod answers;
+mod later;
 mod links;
 mod parameters;
 mod problems;
@@ -15,8 +16,12 @@ use actix_web::web::Json;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{Components, OpenApi};
 
-use super::{Policy, commands, documents, events, health, history, statement, table};
+use super::{
+    Policy, callback, commands, documents, events, health, history, later as commands_later,
+    statement, table,
+};
 pub(super) use answers::{Done, Nothing, Opened, Read};
+pub(super) use later::{CommandId, Status};
 pub(super) use parameters::{AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery};
 pub(crate) use values::{
     account_status, amount, currency, limit, made_up_id, moment, owner, position, version,
@@ -30,7 +35,7 @@ pub(crate) use values::{
         description = "Accounts, balances and credit limits. Amounts are \
         integers in the currency's minor unit, such as cents."
     ),
-    components(schemas(answers::Committed)),
+    components(schemas(answers::Committed, later::Accepted, later::CommandStatus)),
     paths(
         commands::open,
         commands::credit,
@@ -45,6 +50,11 @@ pub(crate) use values::{
         history::history,
         statement::statement,
         events::events,
+        commands_later::status,
+        commands_later::events,
+        callback::register,
+        callback::registered,
+        callback::remove,
         health::live,
         health::ready,
         openapi,
@@ -79,6 +89,7 @@ fn of<'d>(item: &'d mut PathItem, method: &Method) -> Option<&'d mut Operation> 
         "GET" => item.get.as_mut(),
         "POST" => item.post.as_mut(),
         "PUT" => item.put.as_mut(),
+        "DELETE" => item.delete.as_mut(),
         _ => None, // A HEAD goes with its GET.
     }
 }

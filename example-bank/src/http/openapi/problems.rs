@@ -102,6 +102,7 @@ const COMMAND: &[Known] = &[
             "invalid_limit",
             "invalid_owner",
             "limit_in_use",
+            "no_callback",
         ],
     ),
     FAILED,
@@ -140,6 +141,28 @@ const READ: &[Known] = &[
 const UNKNOWN: Known =
     known("UnknownAccount", 404, "There is no such account", &["unknown_account"]);
 
+const UNKNOWN_COMMAND: Known =
+    known("UnknownCommand", 404, "There is no such command", &["unknown_command"]);
+
+/// Of an address to be called back at.
+const CALLBACK: &[Known] = &[
+    known("NoCallback", 404, "No address is registered", &["no_callback"]),
+    Known {
+        name: "CallbacksOff",
+        status: 409,
+        description: "This bank calls nobody back, or a request with this `Idempotency-Key` is \
+                      still under way",
+        codes: &["callbacks_off", "conflict", "still_running"],
+        retry_after: false,
+    },
+    known(
+        "ForbiddenAddress",
+        422,
+        "The address may not be called, or the key is another request's",
+        &["forbidden_address", "idempotency_key_reused"],
+    ),
+];
+
 const FAILED: Known =
     known("Failed", 500, "A mistake of the bank's, which its log tells of", &["internal"]);
 
@@ -158,8 +181,13 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
         Policy::Read => READ,
         Policy::Public | Policy::Operate => &[],
     };
-    let unknown = (path.contains("{id}")).then_some(&UNKNOWN);
-    for problem in input.iter().chain(unknown).chain([&TOO_MUCH]) {
+    let first: &[Known] = match path {
+        "/callback" => CALLBACK,
+        _ if path.starts_with("/commands/") => &[UNKNOWN_COMMAND],
+        _ if path.contains("{id}") => &[UNKNOWN],
+        _ => &[],
+    };
+    for problem in first.iter().chain(input).chain([&TOO_MUCH]) {
         let responses = &mut operation.responses.responses;
         responses
             .entry(problem.status.to_string())
@@ -170,7 +198,8 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
 /// Describes all of them, once.
 pub fn describe(components: &mut Components) {
     components.schemas.insert("Problem".to_owned(), Problem::schema());
-    for problem in COMMAND.iter().chain(READ).chain([&UNKNOWN, &TOO_MUCH]) {
+    let all = COMMAND.iter().chain(READ).chain(CALLBACK);
+    for problem in all.chain([&UNKNOWN, &UNKNOWN_COMMAND, &TOO_MUCH]) {
         components.responses.insert(problem.name.to_owned(), response(problem).into());
     }
 }
