@@ -22,7 +22,9 @@ use super::{
 };
 pub(super) use answers::{Done, Nothing, Opened, Read};
 pub(super) use later::{CommandId, Status};
-pub(super) use parameters::{AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery};
+pub(super) use parameters::{
+    AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery, UnlessKnown,
+};
 pub(crate) use values::{
     account_status, amount, currency, limit, made_up_id, moment, owner, position, version,
 };
