@@ -71,9 +71,9 @@ const COMMAND: &[Known] = &[
     Known {
         name: "Conflict",
         status: 409,
-        description: "Others were faster again and again, or a request with this `Idempotency-Key` \
+        description: "What it would claim is taken, others were faster again and again, or a request with this `Idempotency-Key` \
                       is still under way; nothing was done by this one",
-        codes: &["conflict", "still_running"],
+        codes: &["claimed", "conflict", "still_running"],
         retry_after: false,
     },
     known(
@@ -82,6 +82,7 @@ const COMMAND: &[Known] = &[
         "The account is not as `If-Match` or `If-None-Match` expects; nothing was done",
         &["precondition_failed"],
     ),
+    known("BodyTooSlow", 408, "The body took too long to arrive", &["body_too_slow"]),
     known("BodyTooLarge", 413, "A body has at most 64 KiB", &["body_too_large"]),
     known(
         "NotJson",
@@ -131,7 +132,7 @@ const READ: &[Known] = &[
         name: "ReadUnavailable",
         status: 503,
         description: "Not now; `parked` and `halted` need somebody's repair",
-        codes: &["halted", "lost", "overloaded", "parked", "stopping", "unavailable"],
+        codes: &["halted", "lost", "overloaded", "parked", "stopping", "too_slow", "unavailable"],
         retry_after: false,
     },
     for_now(
@@ -180,6 +181,14 @@ const KNOWN_PRINCIPAL: &[Known] = &[
     ),
 ];
 
+/// Whatever is asked for.
+const TOO_MUCH: Known = for_now(
+    "TooMuch",
+    429,
+    "More than whoever asks may; nothing was done",
+    &["rate_limited", "too_many_connections", "too_many_streams"],
+);
+
 /// Adds what can go wrong to an operation, unless it says more about a status itself.
 pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
     let input: &[Known] = match policy {
@@ -194,7 +203,7 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
         _ => &[],
     };
     let principal = if policy == Policy::Public { &[] } else { KNOWN_PRINCIPAL };
-    for problem in first.iter().chain(input).chain(principal) {
+    for problem in first.iter().chain(input).chain(principal).chain([&TOO_MUCH]) {
         let responses = &mut operation.responses.responses;
         responses
             .entry(problem.status.to_string())
@@ -205,9 +214,8 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
 /// Describes all of them, once.
 pub fn describe(components: &mut Components) {
     components.schemas.insert("Problem".to_owned(), Problem::schema());
-    let unknown = [&UNKNOWN, &UNKNOWN_COMMAND];
-    let reads = READ.iter().chain(KNOWN_PRINCIPAL);
-    for problem in COMMAND.iter().chain(reads).chain(CALLBACK).chain(unknown) {
+    let all = COMMAND.iter().chain(READ).chain(CALLBACK).chain(KNOWN_PRINCIPAL);
+    for problem in all.chain([&UNKNOWN, &UNKNOWN_COMMAND, &TOO_MUCH]) {
         components.responses.insert(problem.name.to_owned(), response(problem).into());
     }
 }
