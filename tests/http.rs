@@ -51,10 +51,19 @@ impl Client {
 
     /// Sends a command, named by `key` if there is one.
     pub fn post(&mut self, path: &str, body: &str, key: Option<&str>) -> Result<Answer> {
+        self.send("POST", path, body, key)
+    }
+
+    /// The same, where what is sent takes the place of what was.
+    pub fn put(&mut self, path: &str, body: &str, key: Option<&str>) -> Result<Answer> {
+        self.send("PUT", path, body, key)
+    }
+
+    fn send(&mut self, how: &str, path: &str, body: &str, key: Option<&str>) -> Result<Answer> {
         let key = key.map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
         let (length, who) = (body.len(), &self.authorization);
         self.ask(&format!(
-            "POST {path} HTTP/1.1\r\nhost: bank\r\ncontent-type: application/json\r\n{key}{who}content-length: {length}\r\n\r\n{body}"
+            "{how} {path} HTTP/1.1\r\nhost: bank\r\ncontent-type: application/json\r\n{key}{who}content-length: {length}\r\n\r\n{body}"
         ))
     }
 

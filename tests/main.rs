@@ -24,6 +24,7 @@ mod http;
 mod later;
 mod live;
 mod metrics;
+mod names;
 mod operators;
 mod oracle;
 mod overload;

@@ -16,6 +16,7 @@ pub(crate) mod operations;
 mod policy;
 mod reading;
 mod statement;
+mod users;
 
 use actix_web::web::{Data, ServiceConfig};
 use actum::web::{Problem, RefusalCode, Routes, strict_input};
@@ -45,6 +46,8 @@ pub fn table() -> Routes<Policy> {
         .get("/accounts/{id}/history", Read, history::history)
         .get("/accounts/{id}/statement", Read, statement::statement)
         .get("/accounts/{id}/events", Read, events::events)
+        .post("/users", Write, users::register)
+        .put("/users/{id}/name", Write, users::rename)
         .get("/health/live", Public, health::live)
         .get("/health/ready", Public, health::ready)
         .get("/openapi.json", Public, openapi::openapi)

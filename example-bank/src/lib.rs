@@ -1,7 +1,7 @@
 //! A bank built on Actum: accounts, balances and credit limits over HTTP. Copy it to start.
 //!
 //! Read `account.rs` first: the rules about money. `balance.rs`, `credit_limit.rs` and
-//! `statement.rs` answer questions, `http.rs` is the wire format, `access.rs` who may
+//! `statement.rs` answer questions, `user.rs` has names that are unique, `http.rs` is the wire format, `access.rs` who may
 //! enter, `cli.rs` the command line, `server.rs` what listens.
 
 pub mod access;
@@ -13,6 +13,7 @@ pub mod credit_limit;
 mod http;
 mod server;
 pub mod statement;
+pub mod user;
 
 use actum::{Application, ApplicationBuilder, Store};
 
@@ -24,6 +25,7 @@ pub use http::{Policy, document, operations, operations_table, routes, table};
 pub fn application(store: impl Store) -> ApplicationBuilder {
     Application::builder(store)
         .aggregate::<account::Account>()
+        .aggregate::<user::User>()
         .read_model::<balance::Balance>()
         .read_model::<credit_limit::CreditLimit>()
         .projection::<statement::Statement>()

@@ -2,12 +2,13 @@
 
 use actix_web::web::{Json, Path};
 use actum::Application;
-use actum::web::{CommandAnswer, CommandHeaders, NoBody, Object, Problem};
+use actum::web::{CommandAnswer, CommandHeaders, NoBody, Object, Principal, Problem};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::App;
 use super::openapi::{self, AccountId, Done, InItsHeaders, Nothing, Opened};
+use super::users::taken;
 use crate::account::{Account, AccountCommand};
 
 type Id = Path<String>;
@@ -23,6 +24,9 @@ pub(super) struct Opening {
     owner: String,
     #[schema(schema_with = openapi::currency)]
     currency: String,
+    #[schema(schema_with = openapi::account_number, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<String>,
 }
 
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -42,12 +46,18 @@ pub(super) struct Limit {
 /// Opens an account.
 #[utoipa::path(post, path = "/accounts", tag = "accounts",
     params(InItsHeaders), request_body = Opening, responses(Opened))]
-pub(super) async fn open(app: App, headers: CommandHeaders, opening: Body<Opening>) -> Answer {
+pub(super) async fn open(
+    app: App,
+    by: Principal,
+    headers: CommandHeaders,
+    opening: Body<Opening>,
+) -> Answer {
     let options = headers.options(&opening)?;
-    let Opening { id, owner, currency } = opening.into_inner().0;
+    let Opening { id, owner, currency, number } = opening.into_inner().0;
     let id = id.unwrap_or_else(|| headers.new_id());
-    let command = AccountCommand::Open { owner, currency };
-    let committed = app.execute_with::<Account>(&id, command, options).await?;
+    let command = AccountCommand::Open { owner, currency, number };
+    let answer = app.execute_with::<Account>(&id, command, options).await;
+    let committed = answer.map_err(|error| taken(error, "number_taken", &by))?;
     let location = format!("/accounts/{id}");
     Ok(CommandAnswer::created(id, location, committed))
 }

@@ -15,11 +15,14 @@ use actix_web::web::Json;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{Components, OpenApi};
 
-use super::{Policy, commands, documents, events, health, history, statement, table};
-pub(super) use answers::{Done, Nothing, Opened, Read};
-pub(super) use parameters::{AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery};
+use super::{Policy, commands, documents, events, health, history, statement, table, users};
+pub(super) use answers::{Done, Nothing, Opened, Read, Registered, Renamed};
+pub(super) use parameters::{
+    AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery, UserId,
+};
 pub(crate) use values::{
-    account_status, amount, currency, limit, made_up_id, moment, owner, position, version,
+    account_number, account_status, amount, currency, limit, made_up_id, moment, owner, position,
+    user_name, version,
 };
 
 /// What is read from the attributes of the handlers.
@@ -45,6 +48,8 @@ pub(crate) use values::{
         history::history,
         statement::statement,
         events::events,
+        users::register,
+        users::rename,
         health::live,
         health::ready,
         openapi,

@@ -71,9 +71,10 @@ const COMMAND: &[Known] = &[
     Known {
         name: "Conflict",
         status: 409,
-        description: "Others were faster again and again, or a request with this `Idempotency-Key` \
-                      is still under way; nothing was done by this one",
-        codes: &["conflict", "still_running"],
+        description: "The number or name is somebody else's, others were faster again and again, or \
+                      a request with this `Idempotency-Key` is still under way; nothing was done \
+                      by this one",
+        codes: &["conflict", "name_taken", "number_taken", "still_running"],
         retry_after: false,
     },
     known(
@@ -87,9 +88,10 @@ const COMMAND: &[Known] = &[
     known(
         "Refused",
         422,
-        "The account refuses, or the key is another request's; nothing was done",
+        "The account or user refuses, or the key is another request's; nothing was done",
         &[
             "already_open",
+            "already_registered",
             "balance_not_zero",
             "balance_too_large",
             "closed",
@@ -99,6 +101,8 @@ const COMMAND: &[Known] = &[
             "invalid_amount",
             "invalid_currency",
             "invalid_limit",
+            "invalid_name",
+            "invalid_number",
             "invalid_owner",
             "limit_in_use",
         ],
@@ -139,6 +143,8 @@ const READ: &[Known] = &[
 const UNKNOWN: Known =
     known("UnknownAccount", 404, "There is no such account", &["unknown_account"]);
 
+const UNKNOWN_USER: Known = known("UnknownUser", 404, "There is no such user", &["unknown_user"]);
+
 const FAILED: Known =
     known("Failed", 500, "A mistake of the bank's, which its log tells of", &["internal"]);
 
@@ -149,7 +155,10 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
         Policy::Read => READ,
         Policy::Public | Policy::Operate => &[],
     };
-    let unknown = (path.contains("{id}")).then_some(&UNKNOWN);
+    let unknown = path.contains("{id}").then_some(match path.starts_with("/users") {
+        true => &UNKNOWN_USER,
+        false => &UNKNOWN,
+    });
     for problem in input.iter().chain(unknown) {
         let responses = &mut operation.responses.responses;
         responses
@@ -161,7 +170,7 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
 /// Describes all of them, once.
 pub fn describe(components: &mut Components) {
     components.schemas.insert("Problem".to_owned(), Problem::schema());
-    for problem in COMMAND.iter().chain(READ).chain([&UNKNOWN]) {
+    for problem in COMMAND.iter().chain(READ).chain([&UNKNOWN, &UNKNOWN_USER]) {
         components.responses.insert(problem.name.to_owned(), response(problem).into());
     }
 }
