@@ -2,7 +2,9 @@
 
 mod api_keys;
 mod holders;
+mod later;
 mod matrix;
+mod secrets;
 mod start;
 mod tokens;
 

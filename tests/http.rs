@@ -13,6 +13,18 @@ pub struct Answer {
     pub body: serde_json::Value,
     /// The body as it came.
     pub text: String,
+    /// Status line and headers, in small letters.
+    pub head: String,
+    /// Where it says to go.
+    pub location: Option<String>,
+}
+
+impl Answer {
+    /// A header by its name in small letters.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
 }
 
 /// One connection.
@@ -51,26 +63,25 @@ impl Client {
 
     /// Sends a command, named by `key` if there is one.
     pub fn post(&mut self, path: &str, body: &str, key: Option<&str>) -> Result<Answer> {
-        self.send("POST", path, body, key)
-    }
-
-    /// The same, where what is sent takes the place of what was.
-    pub fn put(&mut self, path: &str, body: &str, key: Option<&str>) -> Result<Answer> {
-        self.send("PUT", path, body, key)
-    }
-
-    fn send(&mut self, how: &str, path: &str, body: &str, key: Option<&str>) -> Result<Answer> {
         let key = key.map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
         let (length, who) = (body.len(), &self.authorization);
         self.ask(&format!(
-            "{how} {path} HTTP/1.1\r\nhost: bank\r\ncontent-type: application/json\r\n{key}{who}content-length: {length}\r\n\r\n{body}"
+            "POST {path} HTTP/1.1\r\nhost: bank\r\ncontent-type: application/json\r\n{key}{who}content-length: {length}\r\n\r\n{body}"
+        ))
+    }
+
+    /// Sends anything; each of the headers ends its line.
+    pub fn send(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Result<Answer> {
+        let length = body.len();
+        self.ask(&format!(
+            "{method} {path} HTTP/1.1\r\nhost: bank\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{body}"
         ))
     }
 
     fn ask(&mut self, request: &str) -> Result<Answer> {
         self.stream.get_mut().write_all(request.as_bytes())?;
         let bad = |what: &str| Error::new(ErrorKind::InvalidData, what.to_owned());
-        let mut headers = String::new();
+        let mut head = String::new();
         loop {
             let mut line = String::new();
             if self.stream.read_line(&mut line)? == 0 {
@@ -79,15 +90,18 @@ impl Client {
             if line == "\r\n" {
                 break;
             }
-            headers.push_str(&line.to_ascii_lowercase());
+            head.push_str(&line.to_ascii_lowercase());
         }
-        let status = headers.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
         let status = status.ok_or_else(|| bad("no status line"))?;
-        let length = headers.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
         let length: usize = length.and_then(|length| length.trim().parse().ok()).unwrap_or(0);
         let mut body = vec![0; length];
         self.stream.read_exact(&mut body)?;
         let text = String::from_utf8(body).map_err(|_| bad("no text"))?;
-        Ok(Answer { status, body: serde_json::from_str(&text).unwrap_or_default(), text })
+        let body = serde_json::from_str(&text).unwrap_or_default();
+        let location = head.lines().find_map(|line| line.strip_prefix("location: "));
+        let location = location.map(|location| location.trim().to_owned());
+        Ok(Answer { status, body, text, head, location })
     }
 }

@@ -52,7 +52,7 @@ fn keyed(id: &str, ask: &Ask) -> CommandOptions {
 }
 
 async fn later(app: &Application, counter: &str, ask: Ask, key: &str) -> Uuid {
-    app.execute_later::<Counter>(counter, &ask, keyed(key, &ask)).await.unwrap()
+    app.execute_later::<Counter>(counter, &ask, keyed(key, &ask), None).await.unwrap()
 }
 
 /// What became of it, once something has.
@@ -83,7 +83,7 @@ async fn it_is_carried_out_once_and_its_status_tells_what_came_of_it(place: Plac
     assert_eq!(counted(&app, "a").await, [Counted::Added(5)]);
     assert_eq!(later(&app, "a", Ask::Add(5), "k1").await, id, "the same key is the same command");
     let ask = Ask::Add(6);
-    let reused = app.execute_later::<Counter>("a", &ask, keyed("k1", &ask)).await;
+    let reused = app.execute_later::<Counter>("a", &ask, keyed("k1", &ask), None).await;
     assert!(matches!(reused, Err(CommandError::KeyReused { ref id }) if id == "k1"), "{reused:?}");
     // Whoever waits for the answer is given the same one.
     let options = keyed("k1", &Ask::Add(5));
@@ -122,7 +122,7 @@ async fn what_is_refused_or_fails_says_so_and_holds_up_nothing(place: Place) {
     assert!(matches!(concluded(&app, after).await, CommandState::Committed { .. }));
     let expected = ExpectedVersion::Exact(StreamVersion(7));
     let options = CommandOptions { expected, ..CommandOptions::default() };
-    let conflict = app.execute_later::<Counter>("a", &Ask::Add(1), options).await.unwrap();
+    let conflict = app.execute_later::<Counter>("a", &Ask::Add(1), options, None).await.unwrap();
     let CommandState::Refused { code, .. } = concluded(&app, conflict).await else {
         panic!("not refused")
     };
@@ -195,11 +195,11 @@ async fn what_cannot_be_accepted_is_told_at_once(place: Place) {
     let none = app.command(&Uuid::nil().to_string()).await;
     assert!(matches!(none, Err(ReadError::NotFound { .. })), "{none:?}");
     let options = CommandOptions::default();
-    let invalid = app.execute_later::<Counter>("a b", &Ask::Nothing, options).await;
+    let invalid = app.execute_later::<Counter>("a b", &Ask::Nothing, options, None).await;
     assert!(matches!(invalid, Err(CommandError::InvalidId(_))), "{invalid:?}");
     app.shutdown().await;
     let options = CommandOptions::default();
-    let stopping = app.execute_later::<Counter>("a", &Ask::Nothing, options).await;
+    let stopping = app.execute_later::<Counter>("a", &Ask::Nothing, options, None).await;
     assert!(matches!(stopping, Err(CommandError::Stopping)), "{stopping:?}");
 }
 

@@ -5,6 +5,7 @@ mod bank;
 mod bank_events;
 mod bank_faults;
 mod bank_input;
+mod bank_later;
 mod bank_openapi;
 mod bank_program;
 mod bank_statement;

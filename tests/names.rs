@@ -120,7 +120,8 @@ const DEATHS: usize = 4;
 fn rename(banks: &[String], user: usize, name: usize, key: &str) -> Option<u16> {
     let body = json!({"name": format!("name-{name}")}).to_string();
     let mut client = Client::connect(&banks[user % banks.len()]).ok()?;
-    let answer = client.put(&format!("/users/{user}/name"), &body, Some(key)).ok()?;
+    let key = format!("idempotency-key: {key}\r\n");
+    let answer = client.send("PUT", &format!("/users/{user}/name"), &key, &body).ok()?;
     match (answer.status, answer.body["code"].as_str()) {
         (200, _) | (409, Some("name_taken")) => Some(answer.status),
         (429 | 503, _) | (409, Some("still_running" | "conflict")) => None,

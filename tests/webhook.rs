@@ -3,7 +3,7 @@
 mod addresses;
 mod delivery;
 mod hostile;
-mod receiver;
+pub mod receiver;
 mod tls;
 
 use std::time::Duration;

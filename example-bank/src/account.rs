@@ -34,8 +34,8 @@ pub enum Status {
     Closed,
 }
 
-/// What can be asked of an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What can be asked of an account. Stored while a client waits to be answered later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountCommand {
     /// Open it for `owner`, in `currency` (three capital letters, such as `EUR`), under a number that
     /// no other account has, if it shall have one.

@@ -16,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::access::{ApiKey, Credentials, Secret};
+use crate::calling::CallingOptions;
 use crate::server::serve;
 
 /// A bank over HTTP, its accounts in one file or in PostgreSQL.
@@ -69,6 +70,8 @@ pub(crate) struct Serve {
     pub(crate) workers: Option<u16>,
     #[command(flatten, next_help_heading = "Who may enter")]
     pub(crate) credentials: Credentials,
+    #[command(flatten, next_help_heading = "Calling clients back")]
+    pub(crate) calling: CallingOptions,
 }
 
 /// Runs the bank until it is told to stop.

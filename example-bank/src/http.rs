@@ -4,6 +4,7 @@
 //! `account.rs`, and how errors look on the wire in `actum::web`. What operators ask is not among the
 //! bank's routes: `operations.rs` has a table of its own.
 
+mod callback;
 mod commands;
 mod docs;
 mod documents;
@@ -11,6 +12,7 @@ mod events;
 mod guard;
 mod health;
 mod history;
+mod later;
 pub(crate) mod openapi;
 pub(crate) mod operations;
 mod policy;
@@ -18,6 +20,7 @@ mod reading;
 mod statement;
 mod users;
 
+use actix_web::http::Method;
 use actix_web::web::{Data, ServiceConfig};
 use actum::web::{Problem, RefusalCode, Routes, strict_input};
 use actum::{Application, ReadError};
@@ -46,6 +49,11 @@ pub fn table() -> Routes<Policy> {
         .get("/accounts/{id}/history", Read, history::history)
         .get("/accounts/{id}/statement", Read, statement::statement)
         .get("/accounts/{id}/events", Read, events::events)
+        .get("/commands/{id}", Read, later::status)
+        .get("/commands/{id}/events", Read, later::events)
+        .put("/callback", Write, callback::register)
+        .get("/callback", Read, callback::registered)
+        .route(Method::DELETE, "/callback", Write, callback::remove)
         .post("/users", Write, users::register)
         .put("/users/{id}/name", Write, users::rename)
         .get("/health/live", Public, health::live)

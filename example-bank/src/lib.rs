@@ -8,6 +8,9 @@ pub mod access;
 #[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
 pub mod account;
 pub mod balance;
+#[expect(missing_docs, reason = "an address is an address")]
+pub mod callback;
+mod calling;
 mod cli;
 pub mod credit_limit;
 mod http;
@@ -25,6 +28,8 @@ pub use http::{Policy, document, operations, operations_table, routes, table};
 pub fn application(store: impl Store) -> ApplicationBuilder {
     Application::builder(store)
         .aggregate::<account::Account>()
+        .answers_later::<account::Account>()
+        .aggregate::<callback::Callback>()
         .aggregate::<user::User>()
         .read_model::<balance::Balance>()
         .read_model::<credit_limit::CreditLimit>()

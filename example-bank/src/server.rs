@@ -12,6 +12,7 @@ use actix_web::{App, HttpServer, rt};
 use actum::{ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
 
 use crate::access::Access;
+use crate::calling::Calling;
 use crate::cli::{Serve, told_to_stop};
 use crate::http::operations::metrics;
 use crate::{application, operations, routes};
@@ -33,10 +34,22 @@ pub(crate) async fn serve(options: Serve) -> Result<(), BoxError> {
     let addresses = (listener.local_addr()?, operators.local_addr()?);
     let told_to_stop = told_to_stop()?;
     let recorded = metrics::record()?;
-    let app = open(options.store.expose()).await?.start().await?;
+    let calling = Calling::open(options.calling, access.is_dev())?;
+    let builder = open(options.store.expose()).await?;
+    let builder = match calling.clone() {
+        Some(calling) => calling.by(builder),
+        None => builder,
+    };
+    let app = builder.start().await?;
 
-    let (served, entered) = (app.clone(), access.clone());
-    let make = move || App::new().configure(routes(served.clone(), entered.clone()));
+    let (served, entered, calling) = (app.clone(), access.clone(), calling.map(Data::new));
+    let make = move || {
+        let app = App::new().configure(routes(served.clone(), entered.clone()));
+        match &calling {
+            Some(calling) => app.app_data(calling.clone()),
+            None => app,
+        }
+    };
     let mut public = HttpServer::new(make).disable_signals().listen(listener)?;
     if let Some(workers) = options.workers {
         public = public.workers(workers.into());

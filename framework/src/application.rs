@@ -4,6 +4,8 @@
 //! router or read model. What is not registered is a typed error, not a panic.
 
 mod builder;
+#[cfg(feature = "webhooks")]
+mod callbacks;
 mod later;
 mod live;
 mod observer;
@@ -164,10 +166,15 @@ impl Application {
     pub async fn shutdown(&self) {
         let inner = &self.inner;
         crate::crash::point("shutdown");
+        let (first, then): (Vec<_>, Vec<_>) =
+            inner.read_side.iter().partition(|control| control.sends_commands());
+        for control in first {
+            control.flush_and_stop().await;
+        }
         if !inner.admission.close_and_drain(inner.settings.drain_within).await {
             tracing::warn!("commands were still under way when the time to drain was over");
         }
-        for control in &inner.read_side {
+        for control in then {
             control.flush_and_stop().await;
         }
         inner.tail.stop();

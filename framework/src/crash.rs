@@ -5,7 +5,8 @@
 //! points: `command.accepted`, `append.before_commit`, `append.after_commit`,
 //! `entity.before_reply`, `snapshot.before_commit`, `read_model.before_save`,
 //! `read_model.after_save`, `read_model.drained`, `projection.before_commit`,
-//! `projection.after_commit`, `migrate`, `shutdown`.
+//! `projection.after_commit`, `later.accepted`, `later.before_outcome`, `later.after_outcome`,
+//! `later.called`, `later.before_checkpoint`, `migrate`, `shutdown`.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -17,6 +17,8 @@
 mod actor;
 mod aggregate;
 mod application;
+#[cfg(feature = "webhooks")]
+mod callback;
 mod checkpoint;
 mod claim;
 mod clock;
@@ -73,7 +75,10 @@ pub use event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_APPEND_BYTES,
     MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
 };
-pub use later::{AcceptedCommand, CommandEvent, CommandState, CommandStatus};
+pub use later::{
+    AcceptedCommand, CallbackState, CallbackStatus, Called, CommandEvent, CommandState,
+    CommandStatus,
+};
 pub use lease::{Lease, LeaseStore};
 pub use live::{Changed, LiveChanges, LiveDocument, LiveEvents};
 pub use parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};

@@ -33,6 +33,7 @@ const LAYERS: [&[&str]; 5] = [
         "settings",
         "status",
         "refusal",
+        "callback",
         "sources",
         "checkpoint",
         "parking",

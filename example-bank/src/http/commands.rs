@@ -1,19 +1,22 @@
 //! What can be asked of an account over HTTP: the bodies, and the command each becomes.
 
+use actix_web::Either;
 use actix_web::web::{Json, Path};
-use actum::Application;
-use actum::web::{CommandAnswer, CommandHeaders, NoBody, Object, Principal, Problem};
+use actum::web::{
+    AcceptedAnswer, CommandAnswer, CommandHeaders, NoBody, Object, Principal, Problem,
+};
+use actum::{Application, CommandError, CommandOptions, Committed};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::App;
 use super::openapi::{self, AccountId, Done, InItsHeaders, Nothing, Opened};
 use super::users::taken;
-use crate::account::{Account, AccountCommand};
+use super::{App, callback};
+use crate::account::{Account, AccountCommand, Refusal};
 
 type Id = Path<String>;
 type Body<T> = Json<Object<T>>;
-type Answer = Result<CommandAnswer, Problem>;
+type Answer = Result<Either<CommandAnswer, AcceptedAnswer>, Problem>;
 
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -56,10 +59,10 @@ pub(super) async fn open(
     let Opening { id, owner, currency, number } = opening.into_inner().0;
     let id = id.unwrap_or_else(|| headers.new_id());
     let command = AccountCommand::Open { owner, currency, number };
-    let answer = app.execute_with::<Account>(&id, command, options).await;
-    let committed = answer.map_err(|error| taken(error, "number_taken", &by))?;
     let location = format!("/accounts/{id}");
-    Ok(CommandAnswer::created(id, location, committed))
+    let created = |committed| CommandAnswer::created(&*id, location, committed);
+    let refused = |error| taken(error, "number_taken", &by);
+    send(&app, &id, command, &headers, options, created, refused).await
 }
 
 /// Puts money in.
@@ -129,6 +132,29 @@ async fn carry_out(
     headers: &CommandHeaders,
     body: &impl Serialize,
 ) -> Answer {
-    let committed = app.execute_with::<Account>(&id, command, headers.options(body)?).await?;
-    Ok(CommandAnswer::done(id.into_inner(), committed))
+    let done = |committed| CommandAnswer::done(&*id, committed);
+    send(app, &id, command, headers, headers.options(body)?, done, Problem::from).await
+}
+
+/// Every command goes by here: carried out now, or accepted if its client prefers that.
+async fn send(
+    app: &Application,
+    id: &str,
+    command: AccountCommand,
+    headers: &CommandHeaders,
+    options: CommandOptions,
+    done: impl FnOnce(Committed) -> CommandAnswer,
+    refused: impl FnOnce(CommandError<Refusal>) -> Problem,
+) -> Answer {
+    let Some(prefers) = headers.respond_async() else {
+        let committed = app.execute_with::<Account>(id, command, options).await;
+        return Ok(Either::Left(done(committed.map_err(refused)?)));
+    };
+    let callback = match prefers.callback {
+        true => Some(callback::address(app, options.metadata.actor.as_deref()).await?),
+        false => None,
+    };
+    let accepted = app.execute_later::<Account>(id, &command, options, callback).await?;
+    let location = format!("/commands/{accepted}");
+    Ok(Either::Right(AcceptedAnswer::at(location, accepted, prefers)))
 }

@@ -5,6 +5,7 @@
 //! routes: no handler can forget it.
 
 mod answers;
+mod later;
 mod links;
 mod parameters;
 mod problems;
@@ -15,8 +16,12 @@ use actix_web::web::Json;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{Components, OpenApi};
 
-use super::{Policy, commands, documents, events, health, history, statement, table, users};
+use super::{
+    Policy, callback, commands, documents, events, health, history, later as commands_later,
+    statement, table, users,
+};
 pub(super) use answers::{Done, Nothing, Opened, Read, Registered, Renamed};
+pub(super) use later::{CommandId, Status};
 pub(super) use parameters::{
     AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery, UserId,
 };
@@ -33,7 +38,7 @@ pub(crate) use values::{
         description = "Accounts, balances and credit limits. Amounts are \
         integers in the currency's minor unit, such as cents."
     ),
-    components(schemas(answers::Committed)),
+    components(schemas(answers::Committed, later::Accepted, later::CommandStatus)),
     paths(
         commands::open,
         commands::credit,
@@ -48,6 +53,11 @@ pub(crate) use values::{
         history::history,
         statement::statement,
         events::events,
+        commands_later::status,
+        commands_later::events,
+        callback::register,
+        callback::registered,
+        callback::remove,
         users::register,
         users::rename,
         health::live,
@@ -84,6 +94,7 @@ fn of<'d>(item: &'d mut PathItem, method: &Method) -> Option<&'d mut Operation> 
         "GET" => item.get.as_mut(),
         "POST" => item.post.as_mut(),
         "PUT" => item.put.as_mut(),
+        "DELETE" => item.delete.as_mut(),
         _ => None, // A HEAD goes with its GET.
     }
 }

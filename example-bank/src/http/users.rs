@@ -15,7 +15,7 @@ type Answer = Result<CommandAnswer, Problem>;
 
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Registration {
+pub(super) struct NewUser {
     #[schema(schema_with = openapi::made_up_id, required = false)]
     id: Option<String>,
     #[schema(schema_with = openapi::owner)]
@@ -26,22 +26,22 @@ pub(super) struct Registration {
 
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Name {
+pub(super) struct UserName {
     #[schema(schema_with = openapi::user_name)]
     name: String,
 }
 
 /// Registers a user under a name that nobody else has.
 #[utoipa::path(post, path = "/users", tag = "users",
-    params(InItsHeaders), request_body = Registration, responses(Registered))]
+    params(InItsHeaders), request_body = NewUser, responses(Registered))]
 pub(super) async fn register(
     app: App,
     by: Principal,
     headers: CommandHeaders,
-    body: Json<Object<Registration>>,
+    body: Json<Object<NewUser>>,
 ) -> Answer {
     let options = headers.options(&body)?;
-    let Registration { id, owner, name } = body.into_inner().0;
+    let NewUser { id, owner, name } = body.into_inner().0;
     let id = id.unwrap_or_else(|| headers.new_id());
     let command = UserCommand::Register { owner, name };
     let answer = app.execute_with::<User>(&id, command, options).await;
@@ -52,13 +52,13 @@ pub(super) async fn register(
 
 /// Gives a user another name that nobody else has; the old one is free then.
 #[utoipa::path(put, path = "/users/{id}/name", tag = "users",
-    params(UserId, InItsHeaders), request_body = Name, responses(Renamed))]
+    params(UserId, InItsHeaders), request_body = UserName, responses(Renamed))]
 pub(super) async fn rename(
     app: App,
     by: Principal,
     id: Path<String>,
     headers: CommandHeaders,
-    body: Json<Object<Name>>,
+    body: Json<Object<UserName>>,
 ) -> Answer {
     let options = headers.options(&body)?;
     let command = UserCommand::Rename { name: body.into_inner().0.name };

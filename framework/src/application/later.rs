@@ -24,9 +24,6 @@ use crate::stream::{StreamId, StreamVersion};
 /// Command ids that are made of keys are made in here; another one would make other ids.
 const NAMESPACE: Uuid = Uuid::from_u128(0x3b0c_61f2_8d5e_4a57_b7d4_92e6_0f1a_c83d);
 
-/// The most events of one command that are read: its outcome, and every attempt to call back.
-const MOST_EVENTS: usize = 1_000;
-
 impl ApplicationBuilder {
     /// Lets commands of the aggregate `A` be answered later, by [`Application::execute_later`]: they
     /// are stored as JSON, so a release must read those of the one before. `A` needs `.aggregate`
@@ -46,7 +43,8 @@ impl Application {
     /// of it is told by [`Application::command`], and as it happens by `follow::<AcceptedCommand>`.
     ///
     /// The same key gives the same id, and it is carried out under that key: also a caller who asks
-    /// again by [`Application::execute_with`] is answered with its outcome.
+    /// again by [`Application::execute_with`] is answered with its outcome. Whoever gives the URL of a
+    /// `callback` is told by a signed message, if the application [calls back](ApplicationBuilder).
     ///
     /// # Errors
     /// [`CommandError`]; it is never `Refused`. With `Unknown` it is open whether it was accepted.
@@ -55,6 +53,7 @@ impl Application {
         id: &str,
         command: &A::Command,
         options: CommandOptions,
+        callback: Option<String>,
     ) -> Result<Uuid, CommandError<A::Error>>
     where
         A: Aggregate<Command: Serialize + DeserializeOwned, Error: RefusalCode>,
@@ -80,6 +79,7 @@ impl Application {
             command,
             key: Key::from(&key),
             expected: options.expected,
+            callback,
         };
         let accept = Change::Accept(Box::new(acceptance));
         let options = CommandOptions { metadata: options.metadata, ..CommandOptions::default() };
@@ -100,7 +100,8 @@ impl Application {
     /// # Errors
     /// [`ReadError`]; `NotFound` if nothing was accepted under this id.
     pub async fn command(&self, id: &str) -> Result<CommandStatus, ReadError> {
-        let events = self.history::<AcceptedCommand>(id, StreamVersion::ZERO, MOST_EVENTS).await?;
+        let events =
+            self.history::<AcceptedCommand>(id, StreamVersion::ZERO, later::MOST_EVENTS).await?;
         let not_found = || ReadError::NotFound { model: AcceptedCommand::TYPE, key: id.to_owned() };
         CommandStatus::of(&events).ok_or_else(not_found)
     }
@@ -131,14 +132,27 @@ impl Running {
         if self.answers_later.is_empty() {
             return Ok(());
         }
-        self.add_aggregate::<AcceptedCommand>()?;
-        let Some(commands) = self.router_of::<AcceptedCommand>() else { return Ok(()) };
+        let Some(commands) = self.accepted_commands()? else { return Ok(()) };
         let able = self.answers_later.iter();
         let by_type = able.filter_map(|(name, make)| Some((*name, make(self)?))).collect();
         let executor = Executor { store: Arc::clone(&self.store), commands, by_type };
+        self.react(executor).await
+    }
+
+    /// The aggregate of accepted commands, added by whoever asks first.
+    pub(super) fn accepted_commands(
+        &mut self,
+    ) -> Result<Option<Arc<Router<AcceptedCommand>>>, StartError> {
+        if !self.routers.contains_key(&TypeId::of::<AcceptedCommand>()) {
+            self.add_aggregate::<AcceptedCommand>()?;
+        }
+        Ok(self.router_of())
+    }
+
+    pub(super) async fn react(&mut self, reaction: impl later::Reaction) -> Result<(), StartError> {
         let (store, tail) = (Arc::clone(&self.store), self.tail.clone());
         let start = later::Start { store, tail, process: self.process };
-        self.read_side.push(Arc::new(later::start(executor, start).await?));
+        self.read_side.push(Arc::new(later::start(reaction, start).await?));
         Ok(())
     }
 }

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::serde::rfc3339;
 
 use crate::aggregate::Aggregate;
 use crate::command::CommandKey;
@@ -14,8 +16,12 @@ use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
 /// command's, its stream `command-<id>`.
 #[derive(Debug, Default, Clone)]
 pub struct AcceptedCommand {
-    pub(crate) accepted: Option<Acceptance>,
-    pub(crate) is_concluded: bool,
+    accepted: Option<Acceptance>,
+    is_concluded: bool,
+    /// How often its client was called back.
+    attempts: u32,
+    /// Its client was reached, or will not be.
+    is_called: bool,
 }
 
 /// What has become of a command that is answered later.
@@ -42,6 +48,36 @@ pub enum CommandEvent {
         /// What kind of fault it was; no internals.
         reason: String,
     },
+    /// Its client asked to be told of that, and has not been yet.
+    CallbackDue,
+    /// Its client could not be told; there will be another attempt.
+    CallbackAttempted(Called),
+    /// Its client was told.
+    CallbackDelivered {
+        /// The how manieth attempt it was.
+        attempt: u32,
+        /// The status that its client answered with.
+        status: u16,
+    },
+    /// Its client could not be told, and will not be.
+    CallbackGivenUp {
+        /// The how manieth attempt was the last.
+        attempt: u32,
+        /// Why it failed.
+        reason: String,
+    },
+}
+
+/// An attempt to call back that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Called {
+    /// The how manieth it was.
+    pub attempt: u32,
+    /// Why it failed.
+    pub reason: String,
+    /// When the next one is due.
+    #[serde(with = "rfc3339")]
+    pub next_at: OffsetDateTime,
 }
 
 /// What was asked.
@@ -57,6 +93,9 @@ pub struct Acceptance {
     pub(crate) key: Key,
     #[serde(default, skip_serializing_if = "is_any")]
     pub(crate) expected: ExpectedVersion,
+    /// Where its client wants to be told what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) callback: Option<String>,
 }
 
 fn is_any(expected: &ExpectedVersion) -> bool {
@@ -94,6 +133,8 @@ pub enum Change {
     Accept(Box<Acceptance>),
     /// It came to this: `Committed`, `Refused` or `Failed`.
     Conclude(CommandEvent),
+    /// Its client was called: `CallbackAttempted`, `CallbackDelivered` or `CallbackGivenUp`.
+    Called(CommandEvent),
 }
 
 /// Why a command is not accepted.
@@ -121,7 +162,16 @@ impl Aggregate for AcceptedCommand {
             (Some(_), Change::Accept(_)) => Err(NotAccepted::KeyReused),
             (None, _) => Err(NotAccepted::Unknown),
             (Some(_), Change::Conclude(_)) if self.is_concluded => Ok(vec![]),
-            (Some(_), Change::Conclude(outcome)) => Ok(vec![outcome]),
+            (Some(accepted), Change::Conclude(outcome)) => {
+                let due = accepted.callback.as_ref().map(|_| CommandEvent::CallbackDue);
+                Ok([outcome].into_iter().chain(due).collect())
+            }
+            // Two who took turns may both have called.
+            (Some(_), Change::Called(_)) if self.is_called => Ok(vec![]),
+            (Some(_), Change::Called(event)) => match event.attempt() {
+                Some(attempt) if attempt == self.attempts + 1 => Ok(vec![event]),
+                _ => Ok(vec![]),
+            },
         }
     }
 
@@ -131,6 +181,26 @@ impl Aggregate for AcceptedCommand {
             CommandEvent::Committed { .. }
             | CommandEvent::Refused { .. }
             | CommandEvent::Failed { .. } => self.is_concluded = true,
+            CommandEvent::CallbackDue => {}
+            CommandEvent::CallbackAttempted(called) => self.attempts = called.attempt,
+            CommandEvent::CallbackDelivered { .. } | CommandEvent::CallbackGivenUp { .. } => {
+                self.is_called = true;
+            }
         }
     }
 }
+
+impl CommandEvent {
+    /// The how manieth attempt to call back it tells of.
+    fn attempt(&self) -> Option<u32> {
+        match self {
+            Self::CallbackAttempted(Called { attempt, .. })
+            | Self::CallbackDelivered { attempt, .. }
+            | Self::CallbackGivenUp { attempt, .. } => Some(*attempt),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

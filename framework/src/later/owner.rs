@@ -251,6 +251,10 @@ impl ReadModelControl for ReactionHandle {
         &self.filter
     }
 
+    fn sends_commands(&self) -> bool {
+        true
+    }
+
     fn partitions(&self) -> Vec<Progress> {
         self.standings.each()
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 
-use super::accepted::CommandEvent;
+use super::accepted::{Called, CommandEvent};
 use crate::event::EventEnvelope;
 use crate::stream::{GlobalPosition, StreamVersion};
 
@@ -26,6 +26,36 @@ pub struct CommandStatus {
     /// How far it has come.
     #[serde(flatten)]
     pub state: CommandState,
+    /// How far it has come to call its client back, if that is due.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callback: Option<CallbackStatus>,
+}
+
+/// How far it has come to tell a client what came of its command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CallbackStatus {
+    /// Whether it is still to be told, was told, or will not be.
+    pub status: CallbackState,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Why the last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// When the next attempt is due, after one that failed.
+    #[serde(with = "rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<OffsetDateTime>,
+}
+
+/// Whether a client knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallbackState {
+    /// It will be told.
+    Due,
+    /// It was told.
+    Delivered,
+    /// It could not be told, and will not be.
+    GivenUp,
 }
 
 /// How far a command has come that is answered later.
@@ -67,19 +97,67 @@ impl CommandStatus {
             accepted_at: first.recorded_at,
             actor: first.metadata().ok().and_then(|metadata| metadata.actor),
             state: CommandState::Accepted,
+            callback: None,
         };
-        for envelope in rest {
-            status.state = match &envelope.event {
-                CommandEvent::Committed { version, position } => {
-                    CommandState::Committed { version: *version, position: *position }
-                }
-                CommandEvent::Refused { code, detail } => {
-                    CommandState::Refused { code: code.clone(), detail: detail.clone() }
-                }
-                CommandEvent::Failed { reason } => CommandState::Failed { reason: reason.clone() },
-                CommandEvent::Accepted(_) => continue,
-            };
-        }
+        rest.iter().for_each(|envelope| status.apply(&envelope.event));
         Some(status)
+    }
+
+    fn apply(&mut self, event: &CommandEvent) {
+        match event {
+            CommandEvent::Accepted(_) => {}
+            CommandEvent::Committed { version, position } => {
+                self.state = CommandState::Committed { version: *version, position: *position };
+            }
+            CommandEvent::Refused { code, detail } => {
+                self.state = CommandState::Refused { code: code.clone(), detail: detail.clone() };
+            }
+            CommandEvent::Failed { reason } => {
+                self.state = CommandState::Failed { reason: reason.clone() };
+            }
+            CommandEvent::CallbackDue => self.call(CallbackState::Due, 0, None, None),
+            CommandEvent::CallbackAttempted(Called { attempt, reason, next_at }) => {
+                self.call(CallbackState::Due, *attempt, Some(reason), Some(*next_at));
+            }
+            CommandEvent::CallbackDelivered { attempt, .. } => {
+                self.call(CallbackState::Delivered, *attempt, None, None);
+            }
+            CommandEvent::CallbackGivenUp { attempt, reason } => {
+                self.call(CallbackState::GivenUp, *attempt, Some(reason), None);
+            }
+        }
+    }
+
+    fn call(
+        &mut self,
+        status: CallbackState,
+        attempts: u32,
+        last_error: Option<&String>,
+        next_at: Option<OffsetDateTime>,
+    ) {
+        let last_error = last_error.cloned();
+        self.callback = Some(CallbackStatus { status, attempts, last_error, next_at });
+    }
+
+    /// Whether nothing more will come: it is concluded, and its client was told if it asked for that.
+    pub fn is_final(&self) -> bool {
+        self.state != CommandState::Accepted && !self.waits_for_callback()
+    }
+
+    /// Whether its client is still to be told.
+    pub fn waits_for_callback(&self) -> bool {
+        self.callback.as_ref().is_some_and(|callback| callback.status == CallbackState::Due)
+    }
+}
+
+impl CommandState {
+    /// As it is written in JSON, such as `committed`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Committed { .. } => "committed",
+            Self::Refused { .. } => "refused",
+            Self::Failed { .. } => "failed",
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! | `If-Match: "3"`, `If-Match: *`, `If-None-Match: *` | the expected version |
 //! | `X-Correlation-Id` | the correlation id |
 //! | `traceparent`, `tracestate` | the trace context |
+//! | `Prefer: respond-async` | how it is answered |
 //!
 //! A key is bound to method, path and body, so that the same key on another request is noticed and
 //! refused instead of answered with the first one's outcome.
@@ -21,7 +22,7 @@ use uuid::Uuid;
 use crate::command::{CommandKey, CommandOptions};
 use crate::event::Metadata;
 use crate::stream::ExpectedVersion;
-use crate::web::{Principal, Problem, precondition, trace_context};
+use crate::web::{Principal, Problem, RespondAsync, precondition, trace_context};
 
 /// The longest `Idempotency-Key` in bytes.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
@@ -38,9 +39,15 @@ pub struct CommandHeaders {
     method_and_path: String,
     expected: ExpectedVersion,
     metadata: Metadata,
+    respond_async: Option<RespondAsync>,
 }
 
 impl CommandHeaders {
+    /// Whether the client prefers to be answered later.
+    pub fn respond_async(&self) -> Option<RespondAsync> {
+        self.respond_async
+    }
+
     /// The options of a command whose request had this body, `&()` if it had none. Two bodies are
     /// the same request if they mean the same, however they were spaced or ordered.
     ///
@@ -83,6 +90,7 @@ impl CommandHeaders {
             command_id: key.map(|key| scoped(actor.as_deref(), key)),
             method_and_path: format!("{} {}", request.method(), request.path()),
             expected: precondition::of(headers)?,
+            respond_async: RespondAsync::of(headers),
             metadata: Metadata {
                 correlation_id: correlation_id.map(str::to_owned),
                 actor,

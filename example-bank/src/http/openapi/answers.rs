@@ -13,7 +13,7 @@ use utoipa::openapi::{
 };
 use utoipa::{IntoResponses, PartialSchema, ToSchema};
 
-use super::links;
+use super::{later, links};
 
 /// What a command answers that was carried out.
 #[derive(ToSchema)]
@@ -33,7 +33,7 @@ pub struct Done;
 impl IntoResponses for Done {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let done = committed("It was carried out; maybe before, by the same `Idempotency-Key`");
-        BTreeMap::from([("200".to_owned(), done.into())])
+        BTreeMap::from([("200".to_owned(), done.into()), later::accepted()])
     }
 }
 
@@ -44,7 +44,7 @@ impl IntoResponses for Opened {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         let place = header::<String>("Where the account is.");
         let opened = committed("The account is open").header(LOCATION.as_str(), place);
-        BTreeMap::from([("201".to_owned(), opened.into())])
+        BTreeMap::from([("201".to_owned(), opened.into()), later::accepted()])
     }
 }
 
@@ -102,7 +102,7 @@ impl<T: ToSchema> IntoResponses for Read<T> {
     }
 }
 
-fn header<T: PartialSchema>(told: &str) -> Header {
+pub(super) fn header<T: PartialSchema>(told: &str) -> Header {
     HeaderBuilder::new().schema(Some(T::schema())).description(Some(told)).build()
 }
 

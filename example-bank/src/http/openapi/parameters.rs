@@ -35,6 +35,8 @@ pub struct InItsHeaders {
     if_match: String,
     #[param(rename = "If-None-Match", schema_with = values::if_none_match, required = false)]
     if_none_match: String,
+    #[param(rename = "Prefer", schema_with = values::prefer, required = false)]
+    prefer: String,
     #[param(rename = "X-Correlation-Id", schema_with = values::correlation_id, required = false)]
     correlation_id: String,
     #[param(schema_with = values::trace_context, required = false)]

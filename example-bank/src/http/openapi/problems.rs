@@ -105,6 +105,7 @@ const COMMAND: &[Known] = &[
             "invalid_number",
             "invalid_owner",
             "limit_in_use",
+            "no_callback",
         ],
     ),
     FAILED,
@@ -145,6 +146,28 @@ const UNKNOWN: Known =
 
 const UNKNOWN_USER: Known = known("UnknownUser", 404, "There is no such user", &["unknown_user"]);
 
+const UNKNOWN_COMMAND: Known =
+    known("UnknownCommand", 404, "There is no such command", &["unknown_command"]);
+
+/// Of an address to be called back at.
+const CALLBACK: &[Known] = &[
+    known("NoCallback", 404, "No address is registered", &["no_callback"]),
+    Known {
+        name: "CallbacksOff",
+        status: 409,
+        description: "This bank calls nobody back, or a request with this `Idempotency-Key` is \
+                      still under way",
+        codes: &["callbacks_off", "conflict", "still_running"],
+        retry_after: false,
+    },
+    known(
+        "ForbiddenAddress",
+        422,
+        "The address may not be called, or the key is another request's",
+        &["forbidden_address", "idempotency_key_reused"],
+    ),
+];
+
 const FAILED: Known =
     known("Failed", 500, "A mistake of the bank's, which its log tells of", &["internal"]);
 
@@ -155,11 +178,14 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
         Policy::Read => READ,
         Policy::Public | Policy::Operate => &[],
     };
-    let unknown = path.contains("{id}").then_some(match path.starts_with("/users") {
-        true => &UNKNOWN_USER,
-        false => &UNKNOWN,
-    });
-    for problem in input.iter().chain(unknown) {
+    let first: &[Known] = match path {
+        "/callback" => CALLBACK,
+        _ if path.starts_with("/commands/") => &[UNKNOWN_COMMAND],
+        _ if path.starts_with("/users/") => &[UNKNOWN_USER],
+        _ if path.contains("{id}") => &[UNKNOWN],
+        _ => &[],
+    };
+    for problem in first.iter().chain(input) {
         let responses = &mut operation.responses.responses;
         responses
             .entry(problem.status.to_string())
@@ -170,7 +196,8 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
 /// Describes all of them, once.
 pub fn describe(components: &mut Components) {
     components.schemas.insert("Problem".to_owned(), Problem::schema());
-    for problem in COMMAND.iter().chain(READ).chain([&UNKNOWN, &UNKNOWN_USER]) {
+    let unknown = [&UNKNOWN, &UNKNOWN_USER, &UNKNOWN_COMMAND];
+    for problem in COMMAND.iter().chain(READ).chain(CALLBACK).chain(unknown) {
         components.responses.insert(problem.name.to_owned(), response(problem).into());
     }
 }

@@ -12,6 +12,18 @@ pub fn id() -> Object {
     an_id().schema_type(Type::String).build()
 }
 
+/// An id of a command.
+pub fn command_id() -> Object {
+    text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))).build()
+}
+
+/// How a command is answered.
+pub fn prefer() -> Object {
+    let told = "`respond-async` to be answered later; with `callback` to be called back then. What \
+                is not understood is ignored.";
+    text().description(Some(told)).examples(["respond-async", "respond-async, callback"]).build()
+}
+
 /// An id, or none.
 pub fn made_up_id() -> Object {
     let types = SchemaType::from_iter([Type::String, Type::Null]);

@@ -287,6 +287,11 @@ pub(crate) trait ReadModelControl: Any + Send + Sync {
     /// How far each partition has come, and how it is doing, by number.
     fn partitions(&self) -> Vec<Progress>;
 
+    /// Whether it sends commands: then it stops before no more are let in.
+    fn sends_commands(&self) -> bool {
+        false
+    }
+
     /// Where its checkpoints are and what it has parked, if not in the application's store.
     fn checkpoints(&self) -> Option<&dyn CheckpointStore> {
         None

@@ -1,0 +1,88 @@
+//! Commands that are answered later: `GET /commands/{id}`, and as server-sent events.
+//!
+//! Whoever sent a command may see it, and whoever runs the bank; to all others it does not exist.
+
+use actix_web::web::{Json, Path};
+use actix_web::{Either, HttpResponse, Responder};
+use actum::web::{Principal, Problem, ResumeAfter, ServerSentEvents, SseMessage};
+use actum::{AcceptedCommand, CommandStatus, ReadError, StreamVersion};
+
+use super::App;
+use super::openapi::{CommandId, ResumeHeaders, ResumeQuery, Status};
+
+/// The most events a command can have: its outcome, and its attempts to call back.
+const MOST_EVENTS: usize = 1_000;
+
+/// What became of a command that was to be answered later.
+#[utoipa::path(
+    get,
+    path = "/commands/{id}",
+    tag = "commands",
+    operation_id = "command",
+    params(CommandId),
+    responses(Status)
+)]
+pub(super) async fn status(
+    app: App,
+    id: Path<String>,
+    who: Principal,
+) -> Result<Json<CommandStatus>, Problem> {
+    Ok(Json(visible(&app, &id, &who).await?))
+}
+
+/// A message for each event of the command, with its status after it. The stream ends with the last
+/// one; whoever comes again after that is told that there is nothing more.
+#[utoipa::path(get, path = "/commands/{id}/events", tag = "commands",
+    operation_id = "command_events", params(CommandId, ResumeQuery, ResumeHeaders), responses(
+    (status = 200, description = "A stream that ends with the command", body = String,
+        content_type = "text/event-stream"),
+    (status = 204, description = "Nothing more will come")))]
+pub(super) async fn events(
+    app: App,
+    id: Path<String>,
+    ResumeAfter(after): ResumeAfter,
+    who: Principal,
+) -> Result<impl Responder, Problem> {
+    let mut events = app.follow::<AcceptedCommand>(&id, StreamVersion(after)).map_err(unknown)?;
+    visible(&app, &id, &who).await?;
+    let read = app.history::<AcceptedCommand>(&id, StreamVersion::ZERO, MOST_EVENTS).await?;
+    if (read.len() as u64) < after {
+        let detail = format!("the command has no event {after} yet");
+        return Err(Problem::new(400, "invalid_last_event_id", detail));
+    }
+    let mut seen: Vec<_> = read.into_iter().take_while(|event| event.version.0 <= after).collect();
+    if CommandStatus::of(&seen).is_some_and(|status| status.is_final()) {
+        return Ok(Either::Left(HttpResponse::NoContent()));
+    }
+    Ok(Either::Right(ServerSentEvents::new(async move || {
+        if CommandStatus::of(&seen).is_some_and(|status| status.is_final()) {
+            return Ok(None);
+        }
+        let Some(event) = events.next().await? else { return Ok(None) };
+        let (version, name) = (event.version.0, event.event_type.clone());
+        seen.push(event);
+        match CommandStatus::of(&seen) {
+            Some(status) => Ok(Some(SseMessage::new(version, &name, &status)?)),
+            None => Ok(None),
+        }
+    })))
+}
+
+async fn visible(app: &App, id: &str, who: &Principal) -> Result<CommandStatus, Problem> {
+    let status = app.command(id).await.map_err(unknown)?;
+    match status.actor.as_ref() == Some(&who.id) || who.may("bank:operate") {
+        true => Ok(status),
+        false => Err(unknown_command()),
+    }
+}
+
+fn unknown(error: ReadError) -> Problem {
+    match error {
+        ReadError::NotFound { .. } | ReadError::InvalidId(_) => unknown_command(),
+        other => other.into(),
+    }
+}
+
+fn unknown_command() -> Problem {
+    Problem::new(404, "unknown_command", "there is no such command")
+}

@@ -1,0 +1,102 @@
+//! The `Prefer` header (RFC 7240): whether a client would rather be answered later.
+//!
+//! A preference that is not understood is ignored, as the RFC has it; what is honoured is told by
+//! `Preference-Applied`.
+
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::{HttpRequest, HttpResponse, Responder};
+use serde::Serialize;
+use uuid::Uuid;
+
+/// `Prefer: respond-async`, and with `callback` to be called when it is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RespondAsync {
+    /// To be called back as well.
+    pub callback: bool,
+}
+
+impl RespondAsync {
+    /// What a request prefers; `None` if it wants to wait for the answer.
+    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
+        let values = headers.get_all("prefer").filter_map(|value| value.to_str().ok());
+        let given: Vec<&str> = values.flat_map(|value| value.split(',')).map(token).collect();
+        let has = |name: &str| given.iter().any(|token| token.eq_ignore_ascii_case(name));
+        has("respond-async").then(|| Self { callback: has("callback") })
+    }
+
+    fn applied(self) -> &'static str {
+        if self.callback { "respond-async, callback" } else { "respond-async" }
+    }
+}
+
+/// The preference's name, without its value and parameters.
+fn token(preference: &str) -> &str {
+    preference.split([';', '=']).next().unwrap_or_default().trim()
+}
+
+/// 202: the command is stored and will be carried out; the answer says where to ask what came of it.
+#[derive(Debug, Clone)]
+pub struct AcceptedAnswer {
+    id: Uuid,
+    location: String,
+    applied: RespondAsync,
+}
+
+#[derive(Serialize)]
+struct Body {
+    id: Uuid,
+    status: &'static str,
+}
+
+impl AcceptedAnswer {
+    /// The command of this id is accepted, and its status is at `location`.
+    pub fn at(location: impl Into<String>, id: Uuid, applied: RespondAsync) -> Self {
+        Self { id, location: location.into(), applied }
+    }
+}
+
+impl Responder for AcceptedAnswer {
+    type Body = actix_web::body::BoxBody;
+
+    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
+        HttpResponse::Accepted()
+            .insert_header((header::LOCATION, self.location))
+            .insert_header(("Preference-Applied", self.applied.applied()))
+            .json(Body { id: self.id, status: "accepted" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::http::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    fn prefer(values: &[&'static str]) -> Option<RespondAsync> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(HeaderName::from_static("prefer"), HeaderValue::from_static(value));
+        }
+        RespondAsync::of(&headers)
+    }
+
+    #[test]
+    fn a_client_prefers_to_be_answered_later_only_if_it_says_so() {
+        let plain = Some(RespondAsync { callback: false });
+        for values in [
+            &["respond-async"][..],
+            &["Respond-Async"],
+            &["wait=10, respond-async"],
+            &["respond-async; foo=bar", "handling=lenient"],
+        ] {
+            assert_eq!(prefer(values), plain, "{values:?}");
+        }
+        let called = Some(RespondAsync { callback: true });
+        for values in [&["respond-async, callback"][..], &["callback", "respond-async"]] {
+            assert_eq!(prefer(values), called, "{values:?}");
+        }
+        for values in [&[][..], &["callback"], &["respond-asynchronously"], &["wait=10"], &[""]] {
+            assert_eq!(prefer(values), None, "{values:?}");
+        }
+    }
+}
