@@ -34,7 +34,8 @@ async fn accounts_and_keys_outlive_the_bank_on_sqlite() {
     get(&bank, "/accounts/42/balance?after=3").await.is(
         200,
         json!({
-            "id": "42", "balance": 200, "currency": "EUR", "status": "open", "position": 3
+            "id": "42", "balance": 200, "currency": "EUR", "status": "open", "version": 3,
+            "position": 3
         }),
     );
     bank.shutdown().await;

@@ -7,7 +7,7 @@
 mod draining;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::child::{Bank, read_commands, read_log};
@@ -273,10 +273,10 @@ async fn told_to_stop_under_load_it_keeps_what_it_acknowledged_and_exits_zero() 
     let store = directory.file("bank.db");
     let bank = Bank::start(&store, &[]).unwrap();
     open_accounts(&bank);
-    let address = bank.address().to_owned();
+    let (address, answered) = (bank.address().to_owned(), AtomicUsize::new(0));
     let mut history: Vec<Sent> = std::thread::scope(|scope| {
         let workers = (0..WORKERS).map(|worker| {
-            let address = &address;
+            let (address, answered) = (&address, &answered);
             scope.spawn(move || {
                 let mut sent = Vec::new();
                 let mut client = Client::connect(address).unwrap();
@@ -288,12 +288,15 @@ async fn told_to_stop_under_load_it_keeps_what_it_acknowledged_and_exits_zero() 
                     if credit(&mut client, &mut sent[last]).is_err() {
                         return sent;
                     }
+                    answered.fetch_add(1, Ordering::Relaxed);
                 }
                 sent
             })
         });
         let workers: Vec<_> = workers.collect();
-        std::thread::sleep(Duration::from_millis(300));
+        while answered.load(Ordering::Relaxed) < 100 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         assert!(bank.terminate().success(), "it did not exit with 0");
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });

@@ -14,6 +14,7 @@ mod chaos;
 mod child;
 mod competing;
 mod conformance;
+mod contract;
 mod counter;
 mod crash;
 mod directory;

@@ -84,7 +84,7 @@ fn counts_what_happened(bank: &Bank) {
     }
     assert_eq!(scraped.sum("actum_read_seconds", &[count]), 4.0);
     until(client, "actum_live_aggregates", &[("aggregate", "account")], 1.0);
-    let balance = ("subscription", "balance@1");
+    let balance = ("subscription", "balance@2");
     until(client, "actum_subscription_position", &[balance], 4.0);
     let scraped = until(client, "actum_subscription_state", &[balance, ("state", "live")], 1.0);
     assert_eq!(scraped.sum("actum_subscription_state", &[balance]), 1.0);

@@ -172,8 +172,12 @@ impl Aggregate for Account {
     fn authorise(&self, actor: &str, command: &AccountCommand) -> Result<(), Refusal> {
         let Some(name) = person(actor) else { return Ok(()) };
         match command {
-            AccountCommand::Open { owner, .. } if owner == name => Ok(()),
-            AccountCommand::Open { .. } => Err(Refusal::NotForOthers),
+            AccountCommand::Open { owner, .. } if owner != name => Err(Refusal::NotForOthers),
+            // That an id is taken has to be told, but not at which version it is.
+            AccountCommand::Open { .. } if !self.owner.is_empty() && self.owner != name => {
+                Err(Refusal::AlreadyOpen)
+            }
+            AccountCommand::Open { .. } => Ok(()),
             _ if self.owner == name => Ok(()),
             _ => Err(Refusal::UnknownAccount),
         }

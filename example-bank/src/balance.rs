@@ -1,6 +1,6 @@
 //! The read model `Balance`: what an account holds, and whether it is usable.
 
-use actum::{EventEnvelope, Fold, ReadModel, Sources};
+use actum::{EventEnvelope, Fold, ReadModel, Sources, StreamVersion};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -16,10 +16,14 @@ pub struct Balance {
     /// `open`, `frozen` or `closed`.
     #[schema(schema_with = crate::http::openapi::account_status)]
     pub status: Status,
+    /// The account's: a command may expect it.
+    #[schema(value_type = u64)]
+    pub version: StreamVersion,
 }
 
 impl ReadModel for Balance {
     const NAME: &'static str = "balance";
+    const VERSION: u32 = 2;
 
     fn sources() -> Sources<Self> {
         Sources::of::<Account>()
@@ -28,6 +32,7 @@ impl ReadModel for Balance {
 
 impl Fold<Account> for Balance {
     fn apply(&mut self, envelope: &EventEnvelope<AccountEvent>) {
+        self.version = envelope.version;
         match &envelope.event {
             AccountEvent::Opened { currency, .. } => {
                 self.currency = currency.clone();

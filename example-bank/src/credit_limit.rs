@@ -1,6 +1,6 @@
 //! The read model `CreditLimit`: how far an account may be drawn, and how far it is.
 
-use actum::{EventEnvelope, Fold, ReadModel, Sources};
+use actum::{EventEnvelope, Fold, ReadModel, Sources, StreamVersion};
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, AccountEvent};
@@ -11,6 +11,8 @@ pub struct CreditLimit {
     /// How far below zero the balance may go, in minor units.
     pub granted: i64,
     balance: i64,
+    /// The account's: a command may expect it.
+    pub version: StreamVersion,
 }
 
 impl CreditLimit {
@@ -27,6 +29,7 @@ impl CreditLimit {
 
 impl ReadModel for CreditLimit {
     const NAME: &'static str = "credit_limit";
+    const VERSION: u32 = 2;
 
     fn sources() -> Sources<Self> {
         Sources::of::<Account>()
@@ -35,6 +38,7 @@ impl ReadModel for CreditLimit {
 
 impl Fold<Account> for CreditLimit {
     fn apply(&mut self, envelope: &EventEnvelope<AccountEvent>) {
+        self.version = envelope.version;
         match &envelope.event {
             AccountEvent::Credited { amount } => self.balance += amount,
             AccountEvent::Withdrawn { amount } => self.balance -= amount,

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::log;
 
-const MODELS: [&str; 3] = ["balance@1", "credit_limit@1", "statement@1"];
+const MODELS: [&str; 3] = ["balance@2", "credit_limit@2", "statement@1"];
 
 /// How long the read models may take to reach the end of a log that nobody writes to.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(30);
@@ -36,9 +36,11 @@ pub async fn check(connection: &mut PgConnection) {
         sleep(Duration::from_millis(10)).await;
     }
 
-    let mut balances: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut balances: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for row in &log {
-        let balance = balances.entry(row.stream.strip_prefix("account-").unwrap()).or_default();
+        let account = row.stream.strip_prefix("account-").unwrap();
+        let (balance, version) = balances.entry(account).or_default();
+        *version = row.version;
         match &*row.name {
             "Opened" => {}
             "Credited" => *balance += row.amount.unwrap(),
@@ -47,14 +49,20 @@ pub async fn check(connection: &mut PgConnection) {
         }
     }
     let of = |model: &str, account: &str, body| (model.to_owned(), account.to_owned(), body);
-    let fold = balances.iter().flat_map(|(account, balance)| {
+    let fold = balances.iter().flat_map(|(account, (balance, version))| {
         [
             of(
                 MODELS[0],
                 account,
-                format!(r#"{{"balance":{balance},"currency":"EUR","status":"open"}}"#),
+                format!(
+                    r#"{{"balance":{balance},"currency":"EUR","status":"open","version":{version}}}"#
+                ),
             ),
-            of(MODELS[1], account, format!(r#"{{"granted":0,"balance":{balance}}}"#)),
+            of(
+                MODELS[1],
+                account,
+                format!(r#"{{"granted":0,"balance":{balance},"version":{version}}}"#),
+            ),
         ]
     });
     let mut fold: Vec<(String, String, String)> = fold.collect();

@@ -1,5 +1,6 @@
 //! What the balance promises: given these events, then this document.
 
+use actum::StreamVersion;
 use actum::testing::ReadModelScenario;
 
 use super::Balance;
@@ -10,8 +11,8 @@ fn opened(currency: &str) -> AccountEvent {
     Opened { owner: "Ada".into(), currency: currency.into(), number: None }
 }
 
-fn balance(balance: i64, currency: &str, status: Status) -> Balance {
-    Balance { balance, currency: currency.into(), status }
+fn balance(balance: i64, currency: &str, status: Status, version: u64) -> Balance {
+    Balance { balance, currency: currency.into(), status, version: StreamVersion(version) }
 }
 
 #[test]
@@ -24,8 +25,8 @@ fn a_balance_is_what_was_credited_less_what_was_withdrawn() {
         ("bob", Credited { amount: 7 }),
         ("ada", Withdrawn { amount: 1500 }),
     ])
-    .then("ada", balance(-250, "EUR", Status::Open))
-    .then("bob", balance(7, "JPY", Status::Open))
+    .then("ada", balance(-250, "EUR", Status::Open, 4))
+    .then("bob", balance(7, "JPY", Status::Open, 2))
     .then_no_document("eve");
 }
 
@@ -35,9 +36,9 @@ fn a_balance_says_whether_its_account_is_usable() {
         let events = [&[opened("EUR")], events].concat();
         ReadModelScenario::<Balance>::given::<Account>(events.into_iter().map(|e| ("ada", e)))
     };
-    given(&[Frozen]).then("ada", balance(0, "EUR", Status::Frozen));
-    given(&[Frozen, Unfrozen]).then("ada", balance(0, "EUR", Status::Open));
-    given(&[Closed]).then("ada", balance(0, "EUR", Status::Closed));
+    given(&[Frozen]).then("ada", balance(0, "EUR", Status::Frozen, 2));
+    given(&[Frozen, Unfrozen]).then("ada", balance(0, "EUR", Status::Open, 3));
+    given(&[Closed]).then("ada", balance(0, "EUR", Status::Closed, 2));
 }
 
 #[test]
@@ -48,5 +49,5 @@ fn an_amount_beyond_every_number_parks_its_account_alone() {
         ("bob", opened("EUR")),
     ])
     .then_parked("ada", "overflow")
-    .then("bob", balance(0, "EUR", Status::Open));
+    .then("bob", balance(0, "EUR", Status::Open, 1));
 }

@@ -1,10 +1,15 @@
 //! What the credit limit promises: given these events, then this document.
 
+use actum::StreamVersion;
 use actum::testing::ReadModelScenario;
 
 use super::CreditLimit;
 use crate::account::Account;
 use crate::account::AccountEvent::*;
+
+fn limit(granted: i64, balance: i64, version: u64) -> CreditLimit {
+    CreditLimit { granted, balance, version: StreamVersion(version) }
+}
 
 #[test]
 fn a_limit_is_used_as_far_as_the_balance_is_below_zero() {
@@ -15,8 +20,8 @@ fn a_limit_is_used_as_far_as_the_balance_is_below_zero() {
         ("ada", Withdrawn { amount: 300 }),
         ("bob", Credited { amount: 100 }),
     ])
-    .then("ada", CreditLimit { granted: 500, balance: -200 })
-    .then("bob", CreditLimit { granted: 0, balance: 100 });
+    .then("ada", limit(500, -200, 4))
+    .then("bob", limit(0, 100, 1));
     credit_limit
         .then_document("ada", |ada| assert_eq!((ada.used(), ada.available()), (200, 300)))
         .then_document("bob", |bob| assert_eq!((bob.used(), bob.available()), (0, 0)));
@@ -28,5 +33,5 @@ fn the_last_limit_granted_counts() {
         ("ada", CreditLimitGranted { limit: 500 }),
         ("ada", CreditLimitGranted { limit: 200 }),
     ])
-    .then("ada", CreditLimit { granted: 200, balance: 0 });
+    .then("ada", limit(200, 0, 2));
 }

@@ -23,7 +23,7 @@ use super::{
 pub(super) use answers::{Done, Nothing, Opened, Read, Registered, Renamed};
 pub(super) use later::{CommandId, Status};
 pub(super) use parameters::{
-    AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery, UserId,
+    AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery, UnlessKnown, UserId,
 };
 pub(crate) use values::{
     account_number, account_status, amount, currency, limit, made_up_id, moment, owner, position,

@@ -135,3 +135,26 @@ impl FromRequest for CommandHeaders {
         ready(Self::of(request))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::scoped;
+
+    #[test]
+    fn no_two_principals_have_a_key_in_common() {
+        let keys = [
+            (None, "c"),
+            (None, "2:ab,c"),
+            (None, "1:a,b,c"),
+            (Some("ab"), "c"),
+            (Some("a"), "b,c"),
+            (Some("a"), "c"),
+            (Some("ab,c"), "c"),
+            (Some("2:ab"), "c"),
+            (Some("2:ab,c"), "c"),
+        ];
+        let ids: std::collections::HashSet<_> =
+            keys.iter().map(|(actor, key)| scoped(*actor, key)).collect();
+        assert_eq!(ids.len(), keys.len(), "{ids:?}");
+    }
+}

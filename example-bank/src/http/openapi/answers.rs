@@ -83,7 +83,7 @@ fn carried_out(told: &str) -> ResponseBuilder {
         .content("application/json", body)
 }
 
-/// 200: a document of a read model, as `DocumentAnswer` writes it.
+/// 200: a document of a read model, as `DocumentAnswer` writes it. 304: it is known.
 pub struct Read<T>(PhantomData<T>);
 
 impl<T: ToSchema> IntoResponses for Read<T> {
@@ -94,11 +94,16 @@ impl<T: ToSchema> IntoResponses for Read<T> {
             document.required.push(name.to_owned());
         }
         close(&mut document);
-        let read = ResponseBuilder::new()
-            .description("As the log tells it up to `position`")
-            .header(POSITION_HEADER, header::<u64>("The `position` of the body."))
-            .content("application/json", Content::new(Some(document)));
-        BTreeMap::from([("200".to_owned(), read.into())])
+        let answer = |told| {
+            ResponseBuilder::new()
+                .description(told)
+                .header(POSITION_HEADER, header::<u64>("The log was read up to here."))
+                .header(ETAG.as_str(), header::<String>("The account's version."))
+        };
+        let read = answer("As the log tells it up to `position`");
+        let read = read.content("application/json", Content::new(Some(document)));
+        let known = answer("The account is still at the version in `If-None-Match`");
+        BTreeMap::from([("200".to_owned(), read.into()), ("304".to_owned(), known.into())])
     }
 }
 

@@ -58,6 +58,15 @@ pub struct AsFreshAs {
     within: Option<u64>,
 }
 
+/// Which version need not be told again.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "it describes a header")]
+pub struct UnlessKnown {
+    #[param(rename = "If-None-Match", schema_with = values::known_version, required = false)]
+    if_none_match: String,
+}
+
 /// Where a stream of events goes on.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]

@@ -95,6 +95,12 @@ pub fn if_none_match() -> Object {
     text().enum_values(Some(["*"])).description(Some(told)).build()
 }
 
+/// The version that a reader has.
+pub fn known_version() -> Object {
+    let told = "Answer 304 if the account is still at this version, an `ETag` as it was given.";
+    text().pattern(Some(r#"^("[1-9][0-9]{0,18}"|\*)$"#)).description(Some(told)).build()
+}
+
 /// Where a request belongs in a trace.
 pub fn trace_context() -> Object {
     let told = "W3C Trace Context, kept beside the events; ignored if it is not valid.";
