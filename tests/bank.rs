@@ -77,7 +77,7 @@ impl Answer {
         assert_eq!(problem["type"], "about:blank", "{problem}");
         assert_eq!(problem["title"], self.status.canonical_reason().unwrap(), "{problem}");
         assert!(!problem["detail"].as_str().unwrap().is_empty(), "{problem}");
-        let is_for_now = matches!(status, 503 | 504) || code == "still_running";
+        let is_for_now = matches!(status, 429 | 503 | 504) || code == "still_running";
         assert_eq!(self.header("retry-after").is_some(), is_for_now);
     }
 

@@ -1,7 +1,9 @@
 //! What the bank's clients are told when the store fails, the bank is full, or others are faster.
 
 use actum::testing::{Fault, FaultyStore};
-use actum::{Append, Application, EventStore, ExpectedVersion, NewEvent, Settings, SqliteStore};
+use actum::{
+    Append, Application, EventStore, ExpectedVersion, NewEvent, Settings, SqliteStore, StreamId,
+};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -77,4 +79,33 @@ async fn a_bank_that_stops_says_so_and_is_not_ready() {
     credit(&bank, "k").await.is_problem(503, "stopping");
     assert_eq!(get(&bank, "/health/ready").await.status, 503);
     assert_eq!(get(&bank, "/health/live").await.status, 200);
+}
+
+#[actix_web::test]
+async fn an_account_that_cannot_be_read_is_a_503_and_the_others_are_not() {
+    let (store, bank) = faulty(Settings::default()).await;
+    let opening = json!({ "id": "43", "owner": "Ada", "currency": "EUR" });
+    assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
+    let of_the_future = NewEvent {
+        event_id: Uuid::now_v7(),
+        event_type: "Gilded".into(),
+        schema_version: 1,
+        payload: "null".into(),
+        metadata: "{}".into(),
+    };
+    let stored = store.append(vec![Append {
+        stream: StreamId::new("account", "42").unwrap(),
+        expected: ExpectedVersion::Any,
+        events: vec![of_the_future],
+        command: None,
+        chained: false,
+        claims: vec![],
+    }]);
+    assert!(matches!(stored.await[0], actum::AppendOutcome::Committed(_)));
+    let parked = get(&bank, "/accounts/42/balance?after=3").await;
+    assert_eq!((parked.status.as_u16(), &parked.json()["code"]), (503, &json!("parked")));
+    // It takes somebody's repair and not time, so no time to retry after is told.
+    assert_eq!(parked.header("retry-after"), None, "{parked:?}");
+    assert!(parked.text.contains("position 3"), "{parked:?}");
+    assert_eq!(get(&bank, "/accounts/43/balance?after=3").await.status, 200);
 }

@@ -34,7 +34,12 @@ impl Bank {
     /// Runs a command that becomes the bank.
     pub fn spawn(command: &mut Command, environment: &[(&str, &str)]) -> Option<Self> {
         let command = command.envs(environment.iter().copied()).env("RUST_LOG", "error");
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        Self::launch(command.stderr(Stdio::null()))
+    }
+
+    /// The same, with the log left to the caller.
+    pub fn launch(command: &mut Command) -> Option<Self> {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut told = |beginning: &str| {
             lines.find_map(|line| line.ok()?.strip_prefix(beginning).map(str::to_owned))
@@ -59,7 +64,12 @@ impl Bank {
         Client::connect(&self.address).unwrap()
     }
 
-    /// A connection to its operators' address.
+    /// The address of its operators.
+    pub fn operators(&self) -> &str {
+        &self.operators
+    }
+
+    /// A connection to that.
     pub fn operator(&self) -> Client {
         Client::connect(&self.operators).unwrap()
     }

@@ -79,10 +79,10 @@ fn running_out_of_descriptors_is_survived() {
     let store = directory.file("bank.db");
     let bank = Bank::command(&store);
     let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -n 96; exec \"$0\" \"$@\""]).arg(bank.get_program());
+    limited.args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""]).arg(bank.get_program());
     let bank = Bank::spawn(limited.args(bank.get_args()), &[]).unwrap();
     let mut first = bank.client();
-    let crowd: Vec<_> = (0..100).map(|_| TcpStream::connect(bank.address())).collect();
+    let crowd: Vec<_> = (0..250).map(|_| TcpStream::connect(bank.address())).collect();
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(first.get("/health/live").unwrap().status, 200);
     drop(crowd);

@@ -69,6 +69,31 @@ impl Fold<Counter> for Gated {
     }
 }
 
+/// A new version of it.
+#[derive(Default, Clone, Serialize, Deserialize)]
+struct Regated(Gated);
+
+impl From<Gated> for Regated {
+    fn from(gated: Gated) -> Self {
+        Self(gated)
+    }
+}
+
+impl ReadModel for Regated {
+    const NAME: &'static str = "gated";
+    const VERSION: u32 = 2;
+
+    fn sources() -> Sources<Self> {
+        Sources::of::<Counter>()
+    }
+}
+
+impl Fold<Counter> for Regated {
+    fn apply(&mut self, event: &EventEnvelope<Counted>) {
+        self.0.apply(event);
+    }
+}
+
 /// Cannot take in a 13, nor anything that cannot be decoded: its keys are in its events.
 #[derive(Default, Clone, Serialize, Deserialize)]
 struct Unlucky(u64);
@@ -177,6 +202,31 @@ async fn what_is_behind_tells_how_far(store: impl Store + Clone, gate: i64) {
     app.shutdown().await;
 }
 
+async fn what_is_built_beside_the_version_that_serves_is_rebuilding(
+    store: impl Store + Clone,
+    gate: i64,
+) {
+    let before = builder(store.clone()).read_model::<Gated>().start().await.unwrap();
+    add(&before, 3, gate).await;
+    until(&before, |status| each(status, "gated", is_live)).await;
+    before.shutdown().await;
+    close(gate);
+    let app = builder(store).read_model_replacing::<Regated, Gated>().start().await.unwrap();
+    let state = |status: &Status, version: u32| {
+        let mut found = status.subscriptions.iter().filter(|s| s.version == version);
+        let found = found.next()?;
+        Some((found.serves?, found.partitions.first()?.state?))
+    };
+    let rebuilding =
+        (Some((true, SubscriptionState::Live)), Some((false, SubscriptionState::Rebuilding)));
+    until(&app, |status| (state(status, 1), state(status, 2)) == rebuilding).await;
+    assert!(app.readiness().ready, "{:?}", app.readiness());
+    open(gate);
+    let served = (Some((false, SubscriptionState::Live)), Some((true, SubscriptionState::Live)));
+    until(&app, |status| (state(status, 1), state(status, 2)) == served).await;
+    app.shutdown().await;
+}
+
 async fn what_cannot_be_applied_is_parked_or_halts(store: impl Store) {
     let app = builder(store).read_model::<Unlucky>().start().await.unwrap();
     add(&app, 2, 1).await;
@@ -257,6 +307,7 @@ macro_rules! on_both_databases {
 on_both_databases!(
     what_follows_the_log_is_live(),
     what_is_behind_tells_how_far(1),
+    what_is_built_beside_the_version_that_serves_is_rebuilding(2),
     what_cannot_be_applied_is_parked_or_halts()
 );
 

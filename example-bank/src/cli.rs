@@ -5,11 +5,12 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use actix_web::rt;
 use actum::BoxError;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::EnvFilter;
@@ -17,7 +18,9 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::access::{ApiKey, Credentials, Secret};
 use crate::calling::CallingOptions;
+use crate::limits::Limits;
 use crate::server::serve;
+use crate::tls;
 
 /// A bank over HTTP, its accounts in one file or in PostgreSQL.
 #[derive(Parser)]
@@ -68,10 +71,38 @@ pub(crate) struct Serve {
     /// Threads that speak HTTP; one for each core unless told otherwise.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
+    /// Speak TLS on the public address: the certificate in this file (PEM), with those that vouch
+    /// for it after it.
+    #[arg(long, env = "BANK_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The key of the certificate (PEM).
+    #[arg(long, env = "BANK_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// How the log is written to standard error; RUST_LOG says what is.
+    #[arg(long, env = "BANK_LOG", default_value = "text")]
+    log: Log,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
     #[command(flatten, next_help_heading = "Who may enter")]
     pub(crate) credentials: Credentials,
     #[command(flatten, next_help_heading = "Calling clients back")]
     pub(crate) calling: CallingOptions,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Log {
+    /// For people.
+    Text,
+    /// An object in each line.
+    Json,
+}
+
+impl Serve {
+    /// What TLS needs, if it is asked for.
+    pub(crate) fn tls(&self) -> Result<Option<tls::Config>, BoxError> {
+        let files = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
+        files.map(|(certificate, key)| tls::config(certificate, key)).transpose()
+    }
 }
 
 /// Runs the bank until it is told to stop.
@@ -82,7 +113,11 @@ pub fn run() -> ExitCode {
     }
     let filter =
         EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match options.serve.log {
+        Log::Text => log.init(),
+        Log::Json => log.json().flatten_event(true).init(),
+    }
     ended(rt::System::new().block_on(serve(options.serve)))
 }
 

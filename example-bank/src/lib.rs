@@ -14,8 +14,14 @@ mod calling;
 mod cli;
 pub mod credit_limit;
 mod http;
+mod limits;
 mod server;
 pub mod statement;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "tls_off.rs"]
+mod tls;
 pub mod user;
 
 use actum::{Application, ApplicationBuilder, Store};

@@ -5,17 +5,23 @@
 
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use actix_web::web::Data;
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::web::{Data, ServiceConfig};
 use actix_web::{App, HttpServer, rt};
+use actum::web::{Deadlines, deadlines, request_log, security_headers};
 use actum::{ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
+use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::access::Access;
 use crate::calling::Calling;
 use crate::cli::{Serve, told_to_stop};
 use crate::http::operations::metrics;
-use crate::{application, operations, routes};
+use crate::limits::{Held, Limits, connections};
+use crate::{application, operations, routes, tls};
 
 /// How long answers that are ready may take to reach their clients when the bank stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -31,6 +37,7 @@ pub(crate) async fn serve(options: Serve) -> Result<(), BoxError> {
     // The addresses first: a port in use must not leave a new database behind.
     let listener = bind(options.listen)?;
     let operators = operators(&options)?;
+    let tls = options.tls()?;
     let addresses = (listener.local_addr()?, operators.local_addr()?);
     let told_to_stop = told_to_stop()?;
     let recorded = metrics::record()?;
@@ -42,28 +49,22 @@ pub(crate) async fn serve(options: Serve) -> Result<(), BoxError> {
     };
     let app = builder.start().await?;
 
-    let (served, entered, calling) = (app.clone(), access.clone(), calling.map(Data::new));
-    let make = move || {
-        let app = App::new().configure(routes(served.clone(), entered.clone()));
-        match &calling {
-            Some(calling) => app.app_data(calling.clone()),
-            None => app,
+    let within = options.limits.deadlines();
+    let operations = operations(app.clone(), access.clone());
+    let operated = operated(operators, within, operations, recorded)?;
+    let (bank, calling) = (routes(app.clone(), access.clone()), calling.map(Data::new));
+    let bank = move |config: &mut ServiceConfig| {
+        config.configure(bank);
+        if let Some(calling) = calling {
+            config.app_data(calling);
         }
     };
-    let mut public = HttpServer::new(make).disable_signals().listen(listener)?;
-    if let Some(workers) = options.workers {
-        public = public.workers(workers.into());
-    }
-    let (served, entered) = (app.clone(), access.clone());
-    let make = move || {
-        let app = App::new().app_data(Data::new(recorded.clone()));
-        app.configure(operations(served.clone(), entered.clone()))
-    };
-    let operated = HttpServer::new(make).disable_signals().workers(1).listen(operators)?.run();
-    let public = public.run();
+    let greeting = greeting(tls.is_some(), addresses, &access);
+    let public = public(listener, &options.limits, options.workers, bank, tls)?;
     let handles = [public.handle(), operated.handle()];
     let (mut public, mut operated) = (rt::spawn(public), rt::spawn(operated));
-    greet(addresses, &access);
+    // A closed standard output is no reason to stop.
+    let _ = writeln!(std::io::stdout(), "{greeting}");
 
     tokio::select! {
         () = told_to_stop => {}
@@ -79,6 +80,53 @@ pub(crate) async fn serve(options: Serve) -> Result<(), BoxError> {
     operated.abort();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The bank, for all who may enter.
+fn public(
+    listener: TcpListener,
+    limits: &Limits,
+    workers: Option<u16>,
+    bank: impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static,
+    tls: Option<tls::Config>,
+) -> std::io::Result<Server> {
+    let shared = limits.shared();
+    let make = move || {
+        // The last one is the first that sees a request.
+        let app = App::new()
+            .wrap(from_fn(deadlines))
+            .wrap(from_fn(connections))
+            .wrap(from_fn(security_headers))
+            .wrap(from_fn(request_log));
+        app.configure(shared.clone()).configure(bank.clone())
+    };
+    let workers = workers.map_or_else(cores, usize::from);
+    let server = HttpServer::new(make).disable_signals().workers(workers);
+    let server = server.max_connections(limits.connections.div_ceil(workers).max(1));
+    let server = server.on_connect(|_, connection| Held::beside(connection));
+    let server = match tls {
+        None => server.listen(listener),
+        Some(config) => tls::listen!(server, listener, config),
+    };
+    Ok(server?.run())
+}
+
+/// What operators ask; without the limits of the bank, so that they are answered also then.
+fn operated(
+    listener: TcpListener,
+    within: Deadlines,
+    operations: impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static,
+    recorded: PrometheusHandle,
+) -> std::io::Result<Server> {
+    let make = move || {
+        let app = App::new()
+            .wrap(from_fn(deadlines))
+            .wrap(from_fn(security_headers))
+            .wrap(from_fn(request_log));
+        let app = app.app_data(within).app_data(Data::new(recorded.clone()));
+        app.configure(operations.clone())
+    };
+    Ok(HttpServer::new(make).disable_signals().workers(1).listen(listener)?.run())
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, BoxError> {
@@ -115,17 +163,24 @@ async fn open(store: &str) -> Result<ApplicationBuilder, StartError> {
     Ok(application(SqliteStore::open(store).await?))
 }
 
-fn greet((public, operators): (SocketAddr, SocketAddr), access: &Access) {
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, NonZeroUsize::get)
+}
+
+fn greeting(
+    is_secure: bool,
+    (public, operators): (SocketAddr, SocketAddr),
+    access: &Access,
+) -> String {
+    let scheme = if is_secure { "https" } else { "http" };
     let (mode, credential) = match access.is_dev() {
         true => ("dev mode: nobody is asked who they are; --help tells of credentials\n", ""),
         false => ("", "-H \"Authorization: Bearer $KEY\" "),
     };
-    // A closed standard output is no reason to stop.
-    let _ = writeln!(
-        std::io::stdout(),
-        "listening on http://{public}\n\
+    format!(
+        "listening on {scheme}://{public}\n\
          operators on http://{operators}\n{mode}\
-         try: curl -i http://{public}/accounts {credential}-H 'Content-Type: application/json' \
+         try: curl -i {scheme}://{public}/accounts {credential}-H 'Content-Type: application/json' \
          -d '{{\"id\": \"42\", \"owner\": \"Ada\", \"currency\": \"EUR\"}}'"
-    );
+    )
 }

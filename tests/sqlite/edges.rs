@@ -1,7 +1,9 @@
 //! The SQLite store at its edges: other names of one file, foreign databases, numbers and keys at
 //! the limits, and what a resent batch must not wait for.
 
+use std::future::poll_fn;
 use std::os::unix::fs::MetadataExt;
+use std::task::Poll;
 use std::time::Duration;
 
 use actum::{
@@ -224,4 +226,24 @@ async fn the_file_says_what_it_is_unless_its_owner_said_so_first() {
         let id: i64 = id.unwrap();
         assert_eq!(id, expected, "{path}");
     }
+}
+
+/// So it is with a read that is under way when an application stops: it goes with its thread.
+#[test]
+fn a_read_that_is_dropped_outside_of_a_runtime_costs_nothing() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let directory = Directory::new();
+    let store = runtime.block_on(SqliteStore::open(&directory.file("bank.db"))).unwrap();
+    runtime.block_on(store.append(vec![append("1", 1)]));
+    let filter = Filter::all();
+    let mut under_way = 0;
+    for _ in 0..100 {
+        let mut read = store.read_all(GlobalPosition::ZERO, &filter, 10);
+        let begun = poll_fn(|context| Poll::Ready(read.as_mut().poll(context).is_pending()));
+        under_way += u32::from(runtime.block_on(begun));
+        drop(read);
+    }
+    assert!(under_way > 0, "every read was done at once: nothing is proved");
+    let read = runtime.block_on(store.read_all(GlobalPosition::ZERO, &filter, 10));
+    assert_eq!(read.unwrap().events.len(), 1);
 }

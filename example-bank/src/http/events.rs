@@ -3,7 +3,7 @@
 //! A message for each event, its version as `id`; a client that was cut off sends the last one as
 //! `Last-Event-ID` (or `?after=`) and goes on after it, from the log.
 
-use actix_web::{Responder, Result};
+use actix_web::{HttpRequest, Responder, Result};
 use actum::StreamVersion;
 use actum::web::{Problem, ResumeAfter, ServerSentEvents, SseMessage};
 
@@ -12,6 +12,7 @@ use super::history::{Entry, read};
 use super::openapi::{AccountId, ResumeHeaders, ResumeQuery};
 use super::reading::Reading;
 use crate::account::{Account, Refusal};
+use crate::limits::Streams;
 
 /// What happens to the account, as it happens: the entries of its history as server-sent events.
 #[utoipa::path(get, path = "/accounts/{id}/events", tag = "accounts",
@@ -21,7 +22,9 @@ pub(super) async fn events(
     app: App,
     reading: Reading,
     ResumeAfter(after): ResumeAfter,
+    request: HttpRequest,
 ) -> Result<impl Responder, Problem> {
+    let place = Streams::enter(&request)?;
     let id = reading.allowed(&app).await?;
     let mut events = app.follow::<Account>(&id, StreamVersion(after))?;
     // What the client has must be there, or it would wait for events it believes to have.
@@ -37,6 +40,7 @@ pub(super) async fn events(
         });
     }
     Ok(ServerSentEvents::new(async move || {
+        let _held = &place;
         let Some(event) = events.next().await? else { return Ok(None) };
         let message = SseMessage::new(event.version.0, &event.event_type, &Entry::of(&event)?)?;
         Ok(Some(message))

@@ -14,6 +14,7 @@ use actum::web::{Principal, Problem, Routes};
 
 use super::Policy;
 use crate::access::Access;
+use crate::limits::Buckets;
 
 /// The routes of this table behind the guard, and nothing else.
 pub(super) fn guarded(table: Routes<Policy>, access: Access) -> impl HttpServiceFactory {
@@ -25,13 +26,14 @@ fn behind(access: Access, table: Rc<Routes<Policy>>, scope: Scope) -> impl HttpS
     scope.wrap(from_fn(move |request: ServiceRequest, next: Next<BoxBody>| {
         let admitted = admit(&access, &table, &request);
         async move {
-            match admitted {
-                Ok(principal) => {
-                    if let Some(principal) = principal {
-                        request.extensions_mut().insert(principal);
-                    }
-                    next.call(request).await
+            let admitted = admitted.map(|principal| {
+                if let Some(principal) = principal {
+                    request.extensions_mut().insert(principal);
                 }
+            });
+            // Who is not let in is counted too, by their address.
+            match Buckets::enter(request.request()).and(admitted) {
+                Ok(()) => next.call(request).await,
                 Err(problem) => Ok(request.into_response(problem.error_response())),
             }
         }

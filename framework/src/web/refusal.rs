@@ -13,7 +13,7 @@ impl Problem {
         Self::new(refusal.status(), refusal.code(), refusal.to_string())
     }
 
-    fn for_now(code: &'static str, detail: &str) -> Self {
+    pub(super) fn for_now(code: &'static str, detail: &str) -> Self {
         Self::new(503, code, detail).retry_after(RETRY_AFTER_S)
     }
 
@@ -31,7 +31,7 @@ impl Problem {
         }
     }
 
-    fn outcome_unknown() -> Self {
+    pub(super) fn outcome_unknown() -> Self {
         let detail = "it is not known yet whether this was done: send it again with the same \
                       Idempotency-Key to learn it";
         Self::for_now("outcome_unknown", detail)

@@ -83,6 +83,7 @@ const COMMAND: &[Known] = &[
         "The account is not as `If-Match` or `If-None-Match` expects; nothing was done",
         &["precondition_failed"],
     ),
+    known("BodyTooSlow", 408, "The body took too long to arrive", &["body_too_slow"]),
     known("BodyTooLarge", 413, "A body has at most 64 KiB", &["body_too_large"]),
     known("NotJson", 415, "The body does not say that it is JSON", &["unsupported_media_type"]),
     known(
@@ -130,7 +131,7 @@ const READ: &[Known] = &[
         name: "ReadUnavailable",
         status: 503,
         description: "Not now; `parked` and `halted` need somebody's repair",
-        codes: &["halted", "lost", "overloaded", "parked", "stopping", "unavailable"],
+        codes: &["halted", "lost", "overloaded", "parked", "stopping", "too_slow", "unavailable"],
         retry_after: false,
     },
     for_now(
@@ -171,6 +172,14 @@ const CALLBACK: &[Known] = &[
 const FAILED: Known =
     known("Failed", 500, "A mistake of the bank's, which its log tells of", &["internal"]);
 
+/// Whatever is asked for.
+const TOO_MUCH: Known = for_now(
+    "TooMuch",
+    429,
+    "More than whoever asks may; nothing was done",
+    &["rate_limited", "too_many_connections", "too_many_streams"],
+);
+
 /// Adds what can go wrong to an operation, unless it says more about a status itself.
 pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
     let input: &[Known] = match policy {
@@ -185,7 +194,7 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
         _ if path.contains("{id}") => &[UNKNOWN],
         _ => &[],
     };
-    for problem in first.iter().chain(input) {
+    for problem in first.iter().chain(input).chain([&TOO_MUCH]) {
         let responses = &mut operation.responses.responses;
         responses
             .entry(problem.status.to_string())
@@ -196,8 +205,8 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
 /// Describes all of them, once.
 pub fn describe(components: &mut Components) {
     components.schemas.insert("Problem".to_owned(), Problem::schema());
-    let unknown = [&UNKNOWN, &UNKNOWN_USER, &UNKNOWN_COMMAND];
-    for problem in COMMAND.iter().chain(READ).chain(CALLBACK).chain(unknown) {
+    let all = COMMAND.iter().chain(READ).chain(CALLBACK);
+    for problem in all.chain([&UNKNOWN, &UNKNOWN_USER, &UNKNOWN_COMMAND, &TOO_MUCH]) {
         components.responses.insert(problem.name.to_owned(), response(problem).into());
     }
 }

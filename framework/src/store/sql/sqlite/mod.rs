@@ -12,6 +12,7 @@ mod open;
 mod options;
 mod projection;
 mod read;
+mod reader;
 mod rows;
 mod schema;
 mod versions;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Row, Sqlite};
 
+use super::reader::Reader;
 use super::{SqliteStore, fault};
 use crate::command::CommandKey;
 use crate::error::StoreError;
@@ -84,8 +84,9 @@ const LOG_ROWS: &str = concat!(
 const FILTERED_SCAN: u64 = 20_000;
 
 impl SqliteStore {
-    pub(super) async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
-        self.readers.acquire().await.map_err(|e| self.unavailable(&e))
+    pub(super) async fn reader(&self) -> Result<Reader, StoreError> {
+        let connection = self.readers.acquire().await;
+        connection.map(Reader::new).map_err(|e| self.unavailable(&e))
     }
 
     pub(super) fn unavailable(&self, error: &sqlx::Error) -> StoreError {

@@ -1,0 +1,70 @@
+//! How much the bank lets itself be asked: what the command line says about it.
+
+mod asker;
+mod places;
+mod rate;
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use actix_web::web::{Data, ServiceConfig};
+use actum::web::Deadlines;
+use clap::Args;
+
+use asker::Asker;
+use places::{Connections, Places};
+pub(crate) use places::{Held, Streams, connections};
+pub(crate) use rate::Buckets;
+use rate::Rate;
+
+/// The limits of one request, of one asker, of all.
+#[derive(Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct Limits {
+    /// How long a request's body may take to arrive, in milliseconds; then it is answered 408.
+    #[arg(long, value_name = "MS", default_value_t = 10_000)]
+    body_deadline_ms: u64,
+    /// How long a request may take until its answer begins, in milliseconds; then it is answered
+    /// 503, and a command goes on. Live streams end when they end.
+    #[arg(long, value_name = "MS", default_value_t = 30_000)]
+    request_deadline_ms: u64,
+    /// How often a principal may ask, or an address where nobody is known, such as 100/s or 600/m;
+    /// more is answered 429. As often as they like unless told.
+    #[arg(long, env = "BANK_RATE")]
+    rate: Option<Rate>,
+    /// How many requests may come at once after a pause; as many as the rate says unless told.
+    #[arg(long, value_name = "REQUESTS", requires = "rate")]
+    burst: Option<NonZeroU32>,
+    /// How many live streams a principal may have at a time, or an address.
+    #[arg(long, value_name = "STREAMS", default_value_t = 100)]
+    streams_each: usize,
+    /// How many connections may be open at a time; others wait to be accepted.
+    #[arg(long, value_name = "CONNECTIONS", default_value_t = 10_000)]
+    pub(crate) connections: usize,
+    /// How many of them may come from one address (of IPv6 a /64). Behind a proxy that is all.
+    #[arg(long, value_name = "CONNECTIONS", default_value_t = 2_000)]
+    connections_each: usize,
+}
+
+impl Limits {
+    pub(crate) fn deadlines(&self) -> Deadlines {
+        Deadlines {
+            body: Duration::from_millis(self.body_deadline_ms),
+            request: Duration::from_millis(self.request_deadline_ms),
+        }
+    }
+
+    /// What the middlewares and handlers look for, the same in all workers.
+    pub(crate) fn shared(&self) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static {
+        let deadlines = self.deadlines();
+        let streams = Streams(Places::new(self.streams_each));
+        let connections = Connections(Places::new(self.connections_each));
+        let buckets: Option<Data<Buckets>> = self.rate.map(|rate| Buckets::new(rate, self.burst));
+        move |config| {
+            config.app_data(deadlines).app_data(streams).app_data(connections);
+            if let Some(buckets) = buckets {
+                config.app_data(buckets);
+            }
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! A connection that reads, on loan from the pool.
+//!
+//! The pool takes it back with a task, and a task needs a runtime. A read that is under way when an
+//! application stops is dropped with the thread it ran on, outside of any: so the loan brings its own.
+
+use std::ops::{Deref, DerefMut};
+
+use sqlx::pool::PoolConnection;
+use sqlx::sqlite::{Sqlite, SqliteConnection};
+use tokio::runtime::Handle;
+
+/// On loan until it is dropped, wherever that is.
+pub(super) struct Reader {
+    /// `Some` until it is dropped.
+    connection: Option<PoolConnection<Sqlite>>,
+    /// Where it was lent. Of a runtime that is gone, a task is dropped, and the connection closed.
+    runtime: Handle,
+}
+
+impl Reader {
+    /// Lent to a task of this runtime.
+    pub(super) fn new(connection: PoolConnection<Sqlite>) -> Self {
+        Self { connection: Some(connection), runtime: Handle::current() }
+    }
+}
+
+impl Deref for Reader {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        // It is `Some` until it is dropped.
+        self.connection.as_ref().expect("a connection")
+    }
+}
+
+impl DerefMut for Reader {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        // It is `Some` until it is dropped.
+        self.connection.as_mut().expect("a connection")
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _context = self.runtime.enter();
+        drop(self.connection.take());
+    }
+}

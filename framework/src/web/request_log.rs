@@ -1,0 +1,58 @@
+//! One line of the log for each request: what it was for, how it ended, how long it took.
+//!
+//! It holds nothing that a secret may stand in: the pattern of the route and not the path, no query,
+//! no header but the ids that tie requests together, no body. What a client has chosen is written as
+//! a value, which a subscriber quotes, so it begins no line of its own.
+
+use std::time::Instant;
+
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::HeaderMap;
+use actix_web::middleware::Next;
+
+use crate::web::{Principal, trace_context};
+
+/// A longer one is not worth its place.
+const MAX_CORRELATION_ID_BYTES: usize = 128;
+
+/// Writes a line for each request, target `actum::requests`: `App::new().wrap(from_fn(request_log))`,
+/// last of all middlewares.
+///
+/// # Errors
+/// Those of the request.
+pub async fn request_log<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let began = Instant::now();
+    let method = request.method().clone();
+    let route = request.match_pattern();
+    let (correlation_id, trace_id) = ids(request.headers());
+    let answer = next.call(request).await;
+    let (status, principal) = match &answer {
+        Ok(answer) => (answer.status(), Principal::of(answer.request())),
+        Err(error) => (error.as_response_error().status_code(), None),
+    };
+    tracing::info!(
+        target: "actum::requests",
+        method = method.as_str(),
+        route = route.as_deref(),
+        status = status.as_u16(),
+        ms = began.elapsed().as_secs_f64() * 1e3,
+        principal = principal.as_ref().map(|principal| principal.id.as_str()),
+        correlation_id,
+        trace_id,
+        "answered"
+    );
+    answer
+}
+
+fn ids(headers: &HeaderMap) -> (Option<String>, Option<String>) {
+    let correlation_id = headers.get("x-correlation-id").and_then(|id| id.to_str().ok());
+    let correlation_id = correlation_id.filter(|id| id.len() <= MAX_CORRELATION_ID_BYTES);
+    let parent = trace_context::of(headers).parent;
+    let trace_id = parent.and_then(|parent| Some(parent.split('-').nth(1)?.to_owned()));
+    (correlation_id.map(str::to_owned), trace_id)
+}
