@@ -111,6 +111,19 @@ pub(super) fn header<T: PartialSchema>(told: &str) -> Header {
     HeaderBuilder::new().schema(Some(T::schema())).description(Some(told)).build()
 }
 
+/// One message of a stream of events.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what `SseMessage` writes")]
+pub struct Message {
+    /// The version of the account: the `Last-Event-ID` to go on after.
+    id: String,
+    /// The type of the event.
+    event: String,
+    /// The entry of the history, as JSON.
+    #[schema(content_media_type = "application/json")]
+    data: String,
+}
+
 /// The body of a command that says all in its path.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]
