@@ -93,9 +93,7 @@ async fn of_a_thousand_who_register_one_name_with_two_processes_one_has_it() {
     let url = database.url();
     let place = url.clone();
     let won = tokio::task::spawn_blocking(move || {
-        // All of the crowd come from one address.
-        let start = || Bank::spawn(Bank::command(&place).args(["--connections-each", "1000"]), &[]);
-        let banks = [(); 2].map(|()| start().unwrap());
+        let banks = [(); 2].map(|()| Bank::start(&place, &[]).unwrap());
         of_a_thousand_one_has_the_name(&banks)
     });
     let won = won.await.unwrap();
