@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod bank;
+mod bank_corpus;
 mod bank_events;
 mod bank_faults;
 mod bank_input;

@@ -74,7 +74,7 @@ fn of_a_thousand_one_has_the_name(banks: &[Bank; 2]) -> String {
         });
         asks.collect::<Vec<_>>().into_iter().map(|ask| ask.join().unwrap()).collect()
     });
-    let won = answers.iter().filter(|(_, answer)| answer.status == 201);
+    let won = answers.iter().filter(|(_, answer)| answer.status == 200);
     let won: Vec<_> = won.map(|(n, _)| n.to_string()).collect();
     assert_eq!(won.len(), 1, "{won:?}");
     for (n, answer) in &answers {
@@ -136,7 +136,7 @@ fn names_cross(store: &str, processes: usize) -> usize {
     for user in 0..USERS {
         let name = format!("name-{user}");
         let body = json!({"id": user.to_string(), "owner": "Ada", "name": name}).to_string();
-        assert_eq!(banks[0].client().post("/users", &body, None).unwrap().status, 201);
+        assert_eq!(banks[0].client().post("/users", &body, None).unwrap().status, 200);
     }
     let addresses = std::sync::Mutex::new(addresses(&banks));
     let stop = AtomicBool::new(false);

@@ -85,7 +85,12 @@ const COMMAND: &[Known] = &[
     ),
     known("BodyTooSlow", 408, "The body took too long to arrive", &["body_too_slow"]),
     known("BodyTooLarge", 413, "A body has at most 64 KiB", &["body_too_large"]),
-    known("NotJson", 415, "The body does not say that it is JSON", &["unsupported_media_type"]),
+    known(
+        "NotJson",
+        415,
+        "The body does not say that it is JSON, or is packed",
+        &["unsupported_media_type"],
+    ),
     known(
         "Refused",
         422,
@@ -172,6 +177,16 @@ const CALLBACK: &[Known] = &[
 const FAILED: Known =
     known("Failed", 500, "A mistake of the bank's, which its log tells of", &["internal"]);
 
+const KNOWN_PRINCIPAL: &[Known] = &[
+    known("Unauthenticated", 401, "Nobody who is known asks", &["unauthenticated"]),
+    known(
+        "Forbidden",
+        403,
+        "Who asks has not the scope for it, or would open an account for somebody else",
+        &["forbidden"],
+    ),
+];
+
 /// Whatever is asked for.
 const TOO_MUCH: Known = for_now(
     "TooMuch",
@@ -194,7 +209,8 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
         _ if path.contains("{id}") => &[UNKNOWN],
         _ => &[],
     };
-    for problem in first.iter().chain(input).chain([&TOO_MUCH]) {
+    let principal = if policy == Policy::Public { &[] } else { KNOWN_PRINCIPAL };
+    for problem in first.iter().chain(input).chain(principal).chain([&TOO_MUCH]) {
         let responses = &mut operation.responses.responses;
         responses
             .entry(problem.status.to_string())
@@ -205,7 +221,7 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
 /// Describes all of them, once.
 pub fn describe(components: &mut Components) {
     components.schemas.insert("Problem".to_owned(), Problem::schema());
-    let all = COMMAND.iter().chain(READ).chain(CALLBACK);
+    let all = COMMAND.iter().chain(READ).chain(CALLBACK).chain(KNOWN_PRINCIPAL);
     for problem in all.chain([&UNKNOWN, &UNKNOWN_USER, &UNKNOWN_COMMAND, &TOO_MUCH]) {
         components.responses.insert(problem.name.to_owned(), response(problem).into());
     }

@@ -83,10 +83,12 @@ fn printable(told: &str) -> Object {
 }
 
 /// The version that a command expects.
-pub fn if_match() -> Object {
+pub fn if_match() -> Schema {
     let told = "Do it only at this version of the account, an `ETag` as it was given; `*`: only if \
                 there is such an account. Not together with `If-None-Match`.";
-    text().pattern(Some(r#"^("[1-9][0-9]{0,18}"|\*)$"#)).description(Some(told)).build()
+    let tag = text().pattern(Some(r#"^"[1-9][0-9]{0,18}"$"#)).examples(["\"3\""]);
+    let any = text().enum_values(Some(["*"]));
+    AnyOfBuilder::new().item(any).item(tag).description(Some(told)).into()
 }
 
 /// That a command expects no version.
