@@ -20,7 +20,7 @@ async fn whose_a_name_or_number_is_is_told_to_operators_alone() {
     let mut holders = Vec::new();
     for (path, body) in [("/accounts", &account), ("/users", &user)] {
         let made = post(&bank, path, body.clone()).await;
-        assert_eq!(made.status, 201);
+        assert!(made.status.is_success(), "{made:?}");
         holders.push(made.json()["id"].clone());
     }
     let (app, access) = (Application::clone(&bank), doorkeeper.open());

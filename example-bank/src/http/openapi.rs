@@ -21,7 +21,7 @@ use super::{
     Policy, callback, commands, documents, events, health, history, later as commands_later,
     statement, table, users,
 };
-pub(super) use answers::{Done, Message, Nothing, Opened, Read, Registered, Renamed};
+pub(super) use answers::{Done, Message, Named, Nothing, Opened, Read};
 pub(super) use later::{CommandId, Status};
 pub(super) use parameters::{
     AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery, UnlessKnown, UserId,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::App;
-use super::openapi::{self, InItsHeaders, Registered, Renamed, UserId};
+use super::openapi::{self, InItsHeaders, Named, UserId};
 use crate::access::OPERATE;
 use crate::user::{User, UserCommand, UserRefusal};
 
@@ -33,7 +33,7 @@ pub(super) struct UserName {
 
 /// Registers a user under a name that nobody else has.
 #[utoipa::path(post, path = "/users", tag = "users",
-    params(InItsHeaders), request_body = NewUser, responses(Registered))]
+    params(InItsHeaders), request_body = NewUser, responses(Named))]
 pub(super) async fn register(
     app: App,
     by: Principal,
@@ -46,13 +46,12 @@ pub(super) async fn register(
     let command = UserCommand::Register { owner, name };
     let answer = app.execute_with::<User>(&id, command, options).await;
     let committed = answer.map_err(|error| taken(error, "name_taken", &by))?;
-    let location = format!("/users/{id}");
-    Ok(CommandAnswer::created(id, location, committed))
+    Ok(CommandAnswer::done(id, committed))
 }
 
 /// Gives a user another name that nobody else has; the old one is free then.
 #[utoipa::path(put, path = "/users/{id}/name", tag = "users",
-    params(UserId, InItsHeaders), request_body = UserName, responses(Renamed))]
+    params(UserId, InItsHeaders), request_body = UserName, responses(Named))]
 pub(super) async fn rename(
     app: App,
     by: Principal,

@@ -48,24 +48,13 @@ impl IntoResponses for Opened {
     }
 }
 
-/// 200: the user has another name.
-pub struct Renamed;
+/// 200: the user has this name.
+pub struct Named;
 
-impl IntoResponses for Renamed {
+impl IntoResponses for Named {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let renamed = carried_out("The user has this name; maybe since an earlier request");
-        BTreeMap::from([("200".to_owned(), renamed.into())])
-    }
-}
-
-/// 201: there is a new user.
-pub struct Registered;
-
-impl IntoResponses for Registered {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let place = header::<String>("Where the user is.");
-        let registered = carried_out("The user is registered").header(LOCATION.as_str(), place);
-        BTreeMap::from([("201".to_owned(), registered.into())])
+        let named = carried_out("The user has this name; maybe since an earlier request");
+        BTreeMap::from([("200".to_owned(), named.into())])
     }
 }
 
