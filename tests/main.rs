@@ -30,6 +30,7 @@ mod limits;
 mod live;
 mod log_lines;
 mod metrics;
+mod names;
 mod operators;
 mod oracle;
 mod overload;

@@ -19,15 +19,16 @@ use utoipa::openapi::{Components, OpenApi};
 
 use super::{
     Policy, callback, commands, documents, events, health, history, later as commands_later,
-    statement, table,
+    statement, table, users,
 };
-pub(super) use answers::{Done, Message, Nothing, Opened, Read};
+pub(super) use answers::{Done, Message, Named, Nothing, Opened, Read};
 pub(super) use later::{CommandId, Status};
 pub(super) use parameters::{
-    AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery, UnlessKnown,
+    AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery, UnlessKnown, UserId,
 };
 pub(crate) use values::{
-    account_status, amount, currency, limit, made_up_id, moment, owner, position, version,
+    account_number, account_status, amount, currency, limit, made_up_id, moment, owner, position,
+    user_name, version,
 };
 
 /// What is read from the attributes of the handlers.
@@ -58,6 +59,8 @@ pub(crate) use values::{
         callback::register,
         callback::registered,
         callback::remove,
+        users::register,
+        users::rename,
         health::live,
         health::ready,
         openapi,

@@ -71,9 +71,10 @@ const COMMAND: &[Known] = &[
     Known {
         name: "Conflict",
         status: 409,
-        description: "What it would claim is taken, others were faster again and again, or a request with this `Idempotency-Key` \
-                      is still under way; nothing was done by this one",
-        codes: &["claimed", "conflict", "still_running"],
+        description: "The number or name is somebody else's, others were faster again and again, or \
+                      a request with this `Idempotency-Key` is still under way; nothing was done \
+                      by this one",
+        codes: &["conflict", "name_taken", "number_taken", "still_running"],
         retry_after: false,
     },
     known(
@@ -93,9 +94,10 @@ const COMMAND: &[Known] = &[
     known(
         "Refused",
         422,
-        "The account refuses, or the key is another request's; nothing was done",
+        "The account or user refuses, or the key is another request's; nothing was done",
         &[
             "already_open",
+            "already_registered",
             "balance_not_zero",
             "balance_too_large",
             "closed",
@@ -105,6 +107,8 @@ const COMMAND: &[Known] = &[
             "invalid_amount",
             "invalid_currency",
             "invalid_limit",
+            "invalid_name",
+            "invalid_number",
             "invalid_owner",
             "limit_in_use",
             "no_callback",
@@ -145,6 +149,8 @@ const READ: &[Known] = &[
 
 const UNKNOWN: Known =
     known("UnknownAccount", 404, "There is no such account", &["unknown_account"]);
+
+const UNKNOWN_USER: Known = known("UnknownUser", 404, "There is no such user", &["unknown_user"]);
 
 const UNKNOWN_COMMAND: Known =
     known("UnknownCommand", 404, "There is no such command", &["unknown_command"]);
@@ -203,6 +209,7 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
         "/callback" => CALLBACK,
         "/health/ready" => &[NOT_READY],
         _ if path.starts_with("/commands/") => &[UNKNOWN_COMMAND],
+        _ if path.starts_with("/users/") => &[UNKNOWN_USER],
         _ if path.contains("{id}") => &[UNKNOWN],
         _ => &[],
     };
@@ -219,7 +226,8 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
 pub fn describe(components: &mut Components) {
     components.schemas.insert("Problem".to_owned(), Problem::schema());
     let all = COMMAND.iter().chain(READ).chain(CALLBACK).chain(KNOWN_PRINCIPAL);
-    for problem in all.chain([&UNKNOWN, &UNKNOWN_COMMAND, &NOT_READY, &TOO_MUCH]) {
+    let unknown = [&UNKNOWN, &UNKNOWN_USER, &UNKNOWN_COMMAND];
+    for problem in all.chain(unknown).chain([&NOT_READY, &TOO_MUCH]) {
         components.responses.insert(problem.name.to_owned(), response(problem).into());
     }
 }
