@@ -1,6 +1,7 @@
 //! Who may enter the bank, and what they may do there: credentials, policies, ownership.
 
 mod api_keys;
+mod holders;
 mod later;
 mod matrix;
 mod secrets;

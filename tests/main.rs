@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod bank;
+mod bank_corpus;
 mod bank_events;
 mod bank_faults;
 mod bank_input;
@@ -29,6 +30,7 @@ mod limits;
 mod live;
 mod log_lines;
 mod metrics;
+mod names;
 mod operators;
 mod oracle;
 mod overload;

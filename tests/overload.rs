@@ -82,7 +82,8 @@ async fn ten_thousand_in_flight_are_carried_out_before_the_end() {
     let bank = Application::builder(SqliteStore::open(&path).await.unwrap());
     let bank = bank.aggregate::<Account>().start().await.unwrap();
     for account in 0..ACCOUNTS {
-        let open = AccountCommand::Open { owner: "Ada".into(), currency: "EUR".into() };
+        let open =
+            AccountCommand::Open { owner: "Ada".into(), currency: "EUR".into(), number: None };
         bank.execute::<Account>(&account.to_string(), open).await.unwrap();
     }
     let credits = (0..COMMANDS).map(|n| {

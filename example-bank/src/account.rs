@@ -4,7 +4,9 @@
 //! Amounts are integers in the currency's minor unit (cents); no sum here can wrap around, because
 //! what would overflow is refused before it becomes an event.
 
-use actum::{Aggregate, Snapshots};
+mod number;
+
+use actum::{Aggregate, Claim, Snapshots};
 use serde::{Deserialize, Serialize};
 
 /// An account as its events have left it.
@@ -35,8 +37,9 @@ pub enum Status {
 /// What can be asked of an account. Stored while a client waits to be answered later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountCommand {
-    /// Open it for `owner`, in `currency` (three capital letters, such as `EUR`).
-    Open { owner: String, currency: String },
+    /// Open it for `owner`, in `currency` (three capital letters, such as `EUR`), under a number that
+    /// no other account has, if it shall have one.
+    Open { owner: String, currency: String, number: Option<String> },
     /// Put money in.
     Credit { amount: i64 },
     /// Take money out: first what is there, then what the credit limit allows.
@@ -55,7 +58,13 @@ pub enum AccountCommand {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountEvent {
     /// It was opened.
-    Opened { owner: String, currency: String },
+    Opened {
+        owner: String,
+        currency: String,
+        /// The account's for ever, also when it is closed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        number: Option<String>,
+    },
     /// Money came in.
     Credited { amount: i64 },
     /// Money went out.
@@ -88,6 +97,9 @@ pub enum Refusal {
     /// Not like `EUR`.
     #[error("a currency is three capital letters, such as EUR")]
     InvalidCurrency,
+    /// Mistyped: the check digits are not right, or it is no such number.
+    #[error("an account number is like an IBAN, with the right check digits")]
+    InvalidNumber,
     /// Zero or negative.
     #[error("an amount is above zero")]
     InvalidAmount,
@@ -117,6 +129,9 @@ pub enum Refusal {
 /// The longest owner's name.
 pub const MAX_OWNER_CHARS: usize = 200;
 
+/// The kind of the claim that an account has on its number.
+pub const ACCOUNT_NUMBER: &str = "account_number";
+
 /// The name of the person who acts, if it is one and not a machine: `ada` of `user:ada`. People have
 /// to do with the accounts they own and with no other.
 pub fn person(actor: &str) -> Option<&str> {
@@ -132,7 +147,7 @@ impl Aggregate for Account {
     fn handle(&self, command: AccountCommand) -> Result<Vec<AccountEvent>, Refusal> {
         use AccountCommand::*;
         match (self.status, command) {
-            (Status::Unopened, Open { owner, currency }) => open(owner, currency),
+            (Status::Unopened, Open { owner, currency, number }) => open(owner, currency, number),
             (Status::Unopened, _) => Err(Refusal::UnknownAccount),
             (_, Open { .. }) => Err(Refusal::AlreadyOpen),
 
@@ -183,21 +198,40 @@ impl Aggregate for Account {
         }
     }
 
+    fn claims(event: &AccountEvent) -> Vec<Claim> {
+        match event {
+            AccountEvent::Opened { number: Some(number), .. } => {
+                vec![Claim::take(ACCOUNT_NUMBER, number)]
+            }
+            _ => vec![],
+        }
+    }
+
     fn snapshots() -> Option<Snapshots<Self>> {
         Some(Snapshots::every(100, 2))
     }
 }
 
-fn open(owner: String, currency: String) -> Result<Vec<AccountEvent>, Refusal> {
-    let length = owner.chars().count();
-    let is_blank = owner.trim().is_empty();
-    if is_blank || length > MAX_OWNER_CHARS || owner.chars().any(char::is_control) {
+/// Whether this can be an owner's name.
+pub(crate) fn is_owner(name: &str) -> bool {
+    let length = name.chars().count();
+    !name.trim().is_empty() && length <= MAX_OWNER_CHARS && !name.chars().any(char::is_control)
+}
+
+fn open(
+    owner: String,
+    currency: String,
+    number: Option<String>,
+) -> Result<Vec<AccountEvent>, Refusal> {
+    if !is_owner(&owner) {
         return Err(Refusal::InvalidOwner);
     }
     if currency.len() != 3 || !currency.bytes().all(|letter| letter.is_ascii_uppercase()) {
         return Err(Refusal::InvalidCurrency);
     }
-    Ok(vec![AccountEvent::Opened { owner, currency }])
+    let canonical = |number: String| number::canonical(&number).ok_or(Refusal::InvalidNumber);
+    let number = number.map(canonical).transpose()?;
+    Ok(vec![AccountEvent::Opened { owner, currency, number }])
 }
 
 impl Account {
@@ -246,6 +280,7 @@ impl Refusal {
             Self::AlreadyOpen => "already_open",
             Self::InvalidOwner => "invalid_owner",
             Self::InvalidCurrency => "invalid_currency",
+            Self::InvalidNumber => "invalid_number",
             Self::InvalidAmount => "invalid_amount",
             Self::InvalidLimit => "invalid_limit",
             Self::InsufficientFunds { .. } => "insufficient_funds",

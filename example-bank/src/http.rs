@@ -18,6 +18,7 @@ pub(crate) mod operations;
 mod policy;
 mod reading;
 mod statement;
+mod users;
 
 use actix_web::http::Method;
 use actix_web::web::{Data, ServiceConfig};
@@ -53,6 +54,8 @@ pub fn table() -> Routes<Policy> {
         .put("/callback", Write, callback::register)
         .get("/callback", Read, callback::registered)
         .route(Method::DELETE, "/callback", Write, callback::remove)
+        .post("/users", Write, users::register)
+        .put("/users/{id}/name", Write, users::rename)
         .get("/health/live", Public, health::live)
         .get("/health/ready", Public, health::ready)
         .get("/openapi.json", Public, openapi::openapi)

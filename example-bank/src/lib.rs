@@ -1,7 +1,7 @@
 //! A bank built on Actum: accounts, balances and credit limits over HTTP. Copy it to start.
 //!
 //! Read `account.rs` first: the rules about money. `balance.rs`, `credit_limit.rs` and
-//! `statement.rs` answer questions, `http.rs` is the wire format, `access.rs` who may
+//! `statement.rs` answer questions, `user.rs` has names that are unique, `http.rs` is the wire format, `access.rs` who may
 //! enter, `cli.rs` the command line, `server.rs` what listens.
 
 pub mod access;
@@ -22,6 +22,7 @@ mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "tls_off.rs"]
 mod tls;
+pub mod user;
 
 use actum::{Application, ApplicationBuilder, Store};
 
@@ -35,6 +36,7 @@ pub fn application(store: impl Store) -> ApplicationBuilder {
         .aggregate::<account::Account>()
         .answers_later::<account::Account>()
         .aggregate::<callback::Callback>()
+        .aggregate::<user::User>()
         .read_model::<balance::Balance>()
         .read_model::<credit_limit::CreditLimit>()
         .projection::<statement::Statement>()

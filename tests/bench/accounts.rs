@@ -41,7 +41,8 @@ pub async fn bank(database: &Database, read_models: ReadModels) -> Outcome<Appli
 }
 
 pub async fn open(app: &Application, account: &str) -> Outcome {
-    let command = AccountCommand::Open { owner: "Ada".into(), currency: "EUR".into() };
+    let command =
+        AccountCommand::Open { owner: "Ada".into(), currency: "EUR".into(), number: None };
     app.execute::<Account>(account, command).await?;
     Ok(())
 }

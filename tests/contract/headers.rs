@@ -153,7 +153,8 @@ async fn who_may_not_act_on_an_account_is_not_told_its_version() {
     let stale = ExpectedVersion::Exact(StreamVersion(9));
     let credit = AccountCommand::Credit { amount: 1 };
     assert_eq!(ask(credit, stale).await, Refusal::UnknownAccount);
-    let opening = AccountCommand::Open { owner: "Bob".into(), currency: "EUR".into() };
+    let opening =
+        AccountCommand::Open { owner: "Bob".into(), currency: "EUR".into(), number: None };
     assert_eq!(ask(opening, ExpectedVersion::NoStream).await, Refusal::AlreadyOpen);
 }
 

@@ -35,7 +35,7 @@ enum Got {
     Who,
     /// 403 `forbidden`
     No,
-    /// 404 `unknown_account`, as if there were none.
+    /// 404 `unknown_account` or `unknown_user`, as if there were none.
     Nil,
 }
 use Got::*;
@@ -63,7 +63,7 @@ const MY_READING: [Got; 9] = [Who, Who, Who, In, No, No, In, In, In];
 const OPERATING: [Got; 9] = [Who, Who, Who, No, No, In, No, No, No];
 
 /// The routes of the bank.
-const BANK: [Row; 23] = [
+const BANK: [Row; 25] = [
     // The body names Ada as the owner.
     ("POST", "/accounts", OPENING),
     ("GET", "/accounts/{id}", READING),
@@ -84,6 +84,9 @@ const BANK: [Row; 23] = [
     ("PUT", "/callback", MY_WRITING),
     ("GET", "/callback", MY_READING),
     ("DELETE", "/callback", MY_WRITING),
+    // So does this one.
+    ("POST", "/users", OPENING),
+    ("PUT", "/users/{id}/name", WRITING),
     ("GET", "/health/live", PUBLIC),
     ("GET", "/health/ready", PUBLIC),
     ("GET", "/openapi.json", PUBLIC),
@@ -177,6 +180,8 @@ impl Doors {
 fn body(path: &str) -> Option<Value> {
     match path.rsplit('/').next().unwrap() {
         "accounts" => Some(json!({ "owner": "ada", "currency": "EUR" })),
+        "users" => Some(json!({ "owner": "ada", "name": "lovelace" })),
+        "name" => Some(json!({ "name": "king" })),
         "credit" | "withdraw" => Some(json!({ "amount": 1 })),
         "credit-limit" => Some(json!({ "limit": 1 })),
         _ => None,
@@ -187,17 +192,19 @@ fn got(answer: &(u16, Value)) -> Got {
     match (answer.0, answer.1["code"].as_str()) {
         (401, Some("unauthenticated")) => Who,
         (403, Some("forbidden")) => No,
-        (404, Some("unknown_account")) => Nil,
+        (404, Some("unknown_account" | "unknown_user")) => Nil,
         (401 | 403, _) | (_, Some("no_such_path")) => panic!("{answer:?}"),
         _ => In,
     }
 }
 
-/// A new account of Ada's in which something can be done.
+/// A new account of Ada's in which something can be done, and a user of hers.
 async fn account(bank: &Application, id: &str) {
     let opening = json!({ "id": id, "owner": "ada", "currency": "EUR" });
     let opened = post(bank, "/accounts", opening).await;
     assert_eq!(opened.status, 201);
+    let user = json!({ "id": id, "owner": "ada", "name": format!("ada-{id}") });
+    assert_eq!(post(bank, "/users", user).await.status, 200);
     for view in ["balance", "credit-limit", "statement"] {
         let view = format!("/accounts/{id}/{view}?after={}", opened.json()["position"]);
         assert_eq!(get(bank, &view).await.status, 200);

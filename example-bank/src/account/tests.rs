@@ -7,11 +7,11 @@ use super::AccountEvent::{self, *};
 use super::{Account, MAX_OWNER_CHARS, Refusal};
 
 fn opened() -> AccountEvent {
-    Opened { owner: "Ada".into(), currency: "EUR".into() }
+    Opened { owner: "Ada".into(), currency: "EUR".into(), number: None }
 }
 
 fn opening(owner: &str, currency: &str) -> super::AccountCommand {
-    Open { owner: owner.into(), currency: currency.into() }
+    Open { owner: owner.into(), currency: currency.into(), number: None }
 }
 
 #[test]
@@ -25,9 +25,11 @@ fn an_account_is_opened_once() {
 #[test]
 fn an_owner_has_a_name_that_can_be_shown() {
     let longest = "é".repeat(MAX_OWNER_CHARS);
-    Scenario::<Account>::given([])
-        .when(opening(&longest, "EUR"))
-        .then([Opened { owner: longest.clone(), currency: "EUR".into() }]);
+    Scenario::<Account>::given([]).when(opening(&longest, "EUR")).then([Opened {
+        owner: longest.clone(),
+        currency: "EUR".into(),
+        number: None,
+    }]);
     for owner in ["", "  ", "A\nda", "A\u{0}da", "\u{1b}[31mAda", &"x".repeat(MAX_OWNER_CHARS + 1)]
     {
         Scenario::<Account>::given([])

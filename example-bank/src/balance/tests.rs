@@ -8,7 +8,7 @@ use crate::account::AccountEvent::{self, *};
 use crate::account::{Account, Status};
 
 fn opened(currency: &str) -> AccountEvent {
-    Opened { owner: "Ada".into(), currency: currency.into() }
+    Opened { owner: "Ada".into(), currency: currency.into(), number: None }
 }
 
 fn balance(balance: i64, currency: &str, status: Status, version: u64) -> Balance {

@@ -14,7 +14,7 @@ fn limit(granted: i64, balance: i64, version: u64) -> CreditLimit {
 #[test]
 fn a_limit_is_used_as_far_as_the_balance_is_below_zero() {
     let credit_limit = ReadModelScenario::<CreditLimit>::given::<Account>([
-        ("ada", Opened { owner: "Ada".into(), currency: "EUR".into() }),
+        ("ada", Opened { owner: "Ada".into(), currency: "EUR".into(), number: None }),
         ("ada", CreditLimitGranted { limit: 500 }),
         ("ada", Credited { amount: 100 }),
         ("ada", Withdrawn { amount: 300 }),

@@ -2,14 +2,17 @@
 
 use actix_web::Either;
 use actix_web::web::{Json, Path};
-use actum::web::{AcceptedAnswer, CommandAnswer, CommandHeaders, NoBody, Object, Problem};
-use actum::{Application, CommandOptions, Committed};
+use actum::web::{
+    AcceptedAnswer, CommandAnswer, CommandHeaders, NoBody, Object, Principal, Problem,
+};
+use actum::{Application, CommandError, CommandOptions, Committed};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::openapi::{self, AccountId, Done, InItsHeaders, Nothing, Opened};
+use super::users::taken;
 use super::{App, callback};
-use crate::account::{Account, AccountCommand};
+use crate::account::{Account, AccountCommand, Refusal};
 
 type Id = Path<String>;
 type Body<T> = Json<Object<T>>;
@@ -24,6 +27,9 @@ pub(super) struct Opening {
     owner: String,
     #[schema(schema_with = openapi::currency)]
     currency: String,
+    #[schema(schema_with = openapi::account_number, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    number: Option<String>,
 }
 
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -43,14 +49,20 @@ pub(super) struct Limit {
 /// Opens an account.
 #[utoipa::path(post, path = "/accounts", tag = "accounts",
     params(InItsHeaders), request_body = Opening, responses(Opened))]
-pub(super) async fn open(app: App, headers: CommandHeaders, opening: Body<Opening>) -> Answer {
+pub(super) async fn open(
+    app: App,
+    by: Principal,
+    headers: CommandHeaders,
+    opening: Body<Opening>,
+) -> Answer {
     let options = headers.options(&opening)?;
-    let Opening { id, owner, currency } = opening.into_inner().0;
+    let Opening { id, owner, currency, number } = opening.into_inner().0;
     let id = id.unwrap_or_else(|| headers.new_id());
-    let command = AccountCommand::Open { owner, currency };
+    let command = AccountCommand::Open { owner, currency, number };
     let location = format!("/accounts/{id}");
     let created = |committed| CommandAnswer::created(&*id, location, committed);
-    send(&app, &id, command, &headers, options, created).await
+    let refused = |error| taken(error, "number_taken", &by);
+    send(&app, &id, command, &headers, options, created, refused).await
 }
 
 /// Puts money in.
@@ -121,7 +133,7 @@ async fn carry_out(
     body: &impl Serialize,
 ) -> Answer {
     let done = |committed| CommandAnswer::done(&*id, committed);
-    send(app, &id, command, headers, headers.options(body)?, done).await
+    send(app, &id, command, headers, headers.options(body)?, done, Problem::from).await
 }
 
 /// Every command goes by here: carried out now, or accepted if its client prefers that.
@@ -132,10 +144,11 @@ async fn send(
     headers: &CommandHeaders,
     options: CommandOptions,
     done: impl FnOnce(Committed) -> CommandAnswer,
+    refused: impl FnOnce(CommandError<Refusal>) -> Problem,
 ) -> Answer {
     let Some(prefers) = headers.respond_async() else {
-        let committed = app.execute_with::<Account>(id, command, options).await?;
-        return Ok(Either::Left(done(committed)));
+        let committed = app.execute_with::<Account>(id, command, options).await;
+        return Ok(Either::Left(done(committed.map_err(refused)?)));
     };
     let callback = match prefers.callback {
         true => Some(callback::address(app, options.metadata.actor.as_deref()).await?),

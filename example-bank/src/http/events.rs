@@ -9,7 +9,7 @@ use actum::web::{Problem, ResumeAfter, ServerSentEvents, SseMessage};
 
 use super::App;
 use super::history::{Entry, read};
-use super::openapi::{AccountId, ResumeHeaders, ResumeQuery};
+use super::openapi::{AccountId, Message, ResumeHeaders, ResumeQuery};
 use super::reading::Reading;
 use crate::account::{Account, Refusal};
 use crate::limits::Streams;
@@ -17,7 +17,7 @@ use crate::limits::Streams;
 /// What happens to the account, as it happens: the entries of its history as server-sent events.
 #[utoipa::path(get, path = "/accounts/{id}/events", tag = "accounts",
     params(AccountId, ResumeQuery, ResumeHeaders), responses((status = 200,
-    description = "A stream without end", body = String, content_type = "text/event-stream")))]
+    description = "A stream without end", body = Message, content_type = "text/event-stream")))]
 pub(super) async fn events(
     app: App,
     reading: Reading,

@@ -8,7 +8,7 @@ use actum::web::{Principal, Problem, ResumeAfter, ServerSentEvents, SseMessage};
 use actum::{AcceptedCommand, CommandStatus, ReadError, StreamVersion};
 
 use super::App;
-use super::openapi::{CommandId, ResumeHeaders, ResumeQuery, Status};
+use super::openapi::{CommandId, Message, ResumeHeaders, ResumeQuery, Status};
 
 /// The most events a command can have: its outcome, and its attempts to call back.
 const MOST_EVENTS: usize = 1_000;
@@ -34,7 +34,7 @@ pub(super) async fn status(
 /// one; whoever comes again after that is told that there is nothing more.
 #[utoipa::path(get, path = "/commands/{id}/events", tag = "commands",
     operation_id = "command_events", params(CommandId, ResumeQuery, ResumeHeaders), responses(
-    (status = 200, description = "A stream that ends with the command", body = String,
+    (status = 200, description = "A stream that ends with the command", body = Message,
         content_type = "text/event-stream"),
     (status = 204, description = "Nothing more will come")))]
 pub(super) async fn events(

@@ -1,8 +1,8 @@
 //! `GET /openapi.json`: the bank's routes as an OpenAPI document, made from the code.
 //!
 //! A handler tells what is its own: its path, what it takes, what it answers when all is well. What
-//! can go wrong is the same for all commands and for all reads, so it is added here, by the table of
-//! routes: no handler can forget it.
+//! can go wrong is the same for all commands and for all reads, and who may is in the table of
+//! routes: both are added here, and no handler can forget them.
 
 mod answers;
 mod later;
@@ -14,19 +14,21 @@ mod values;
 use actix_web::http::Method;
 use actix_web::web::Json;
 use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi};
 
 use super::{
     Policy, callback, commands, documents, events, health, history, later as commands_later,
-    statement, table,
+    statement, table, users,
 };
-pub(super) use answers::{Done, Nothing, Opened, Read};
+pub(super) use answers::{Done, Message, Named, Nothing, Opened, Read};
 pub(super) use later::{CommandId, Status};
 pub(super) use parameters::{
-    AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery, UnlessKnown,
+    AccountId, AsFreshAs, InItsHeaders, ResumeHeaders, ResumeQuery, UnlessKnown, UserId,
 };
 pub(crate) use values::{
-    account_status, amount, currency, limit, made_up_id, moment, owner, position, version,
+    account_number, account_status, amount, currency, limit, made_up_id, moment, owner, position,
+    user_name, version,
 };
 
 /// What is read from the attributes of the handlers.
@@ -57,6 +59,8 @@ pub(crate) use values::{
         callback::register,
         callback::registered,
         callback::remove,
+        users::register,
+        users::rename,
         health::live,
         health::ready,
         openapi,
@@ -77,12 +81,14 @@ pub fn document() -> OpenApi {
     for (method, path, policy) in table().list() {
         let operation = document.paths.paths.get_mut(path).and_then(|item| of(item, method));
         let Some(operation) = operation else { continue };
+        secure(operation, *policy);
         problems::add(operation, path, *policy);
         answers::allow_no_body(operation);
     }
     let components = document.components.get_or_insert_with(Components::new);
     problems::describe(components);
     answers::close_all(components);
+    components.add_security_scheme("bearer", bearer());
     document
 }
 
@@ -94,4 +100,17 @@ fn of<'d>(item: &'d mut PathItem, method: &Method) -> Option<&'d mut Operation> 
         "DELETE" => item.delete.as_mut(),
         _ => None, // A HEAD goes with its GET.
     }
+}
+
+/// Says which scope a route asks for, as its policy has it.
+fn secure(operation: &mut Operation, policy: Policy) {
+    let scope = policy.scope().map(|scope| SecurityRequirement::new("bearer", [scope]));
+    operation.security = Some(Vec::from_iter(scope));
+}
+
+fn bearer() -> SecurityScheme {
+    let told = "An API key of a machine, or a JWT of a person. Each route names the scope it asks \
+                for; a bank that runs in dev mode asks nobody.";
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(told));
+    SecurityScheme::Http(bearer.build())
 }

@@ -8,7 +8,7 @@ use crate::account::Account;
 use crate::account::AccountEvent::{self, *};
 
 fn opened() -> AccountEvent {
-    Opened { owner: "Ada".into(), currency: "EUR".into() }
+    Opened { owner: "Ada".into(), currency: "EUR".into(), number: None }
 }
 
 const ALL: Period = Period { from: None, to: None, after: StreamVersion(0), limit: 100 };

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 
 use super::stored::{encoded, is_same};
 use crate::aggregate::Aggregate;
+use crate::claim::Claim;
 use crate::codec::EventCodec;
 
 /// An aggregate with a past.
@@ -161,6 +162,15 @@ where
     /// The state afterwards is as `assert` asserts.
     pub fn then_state(self, assert: impl FnOnce(&A)) -> Self {
         self.when.then_state(assert)
+    }
+
+    /// The events claim this, in this order.
+    #[track_caller]
+    pub fn then_claims(self, claims: impl IntoIterator<Item = Claim>) -> Self {
+        let claimed: Vec<_> = self.when.decided.iter().flatten().flat_map(A::claims).collect();
+        let expected: Vec<_> = claims.into_iter().collect();
+        assert_eq!(claimed, expected, "given {:?}", self.when.given);
+        self
     }
 
     /// What was decided has happened, and now something else is asked.

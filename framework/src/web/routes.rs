@@ -7,10 +7,12 @@
 use std::sync::Arc;
 
 use actix_web::http::Method;
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, Resource, Responder};
 
 use crate::web::Problem;
+use crate::web::input::refuse_packed_bodies;
 
 /// Makes a route of a resource, in each worker anew.
 type Register = Arc<dyn Fn(Resource) -> Resource + Send + Sync>;
@@ -131,7 +133,8 @@ impl<P> Routes<P> {
         self.routes.iter().map(|route| (&route.method, route.path, &route.policy))
     }
 
-    /// Serves them; another method on one of the paths is answered with a [`Problem`].
+    /// Serves them; another method on one of the paths is answered with a [`Problem`], and so is a
+    /// packed body.
     pub fn configure(&self, config: &mut ServiceConfig) {
         let mut paths: Vec<&'static str> = Vec::new();
         for route in &self.routes {
@@ -143,10 +146,11 @@ impl<P> Routes<P> {
             let allowed = self.methods(path);
             let routes = self.routes.iter().filter(|route| route.path == path);
             let resource = routes.fold(web::resource(path), |to, route| (route.register)(to));
-            config.service(resource.default_service(web::to(move || {
+            let resource = resource.default_service(web::to(move || {
                 let problem = method_not_allowed(&allowed);
                 async { problem }
-            })));
+            }));
+            config.service(resource.wrap(from_fn(refuse_packed_bodies)));
         }
     }
 }

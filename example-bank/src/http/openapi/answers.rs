@@ -19,9 +19,9 @@ use super::{later, links};
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it describes what `CommandAnswer` writes")]
 pub struct Committed {
-    /// The account.
+    /// The account or user.
     id: String,
-    /// The version of the account after the command.
+    /// Its version after the command.
     version: u64,
     /// Where the log stands after it: a read with this as `after` sees the command.
     position: u64,
@@ -48,12 +48,26 @@ impl IntoResponses for Opened {
     }
 }
 
+/// 200: the user has this name.
+pub struct Named;
+
+impl IntoResponses for Named {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let named = carried_out("The user has this name; maybe since an earlier request");
+        BTreeMap::from([("200".to_owned(), named.into())])
+    }
+}
+
 fn committed(told: &str) -> ResponseBuilder {
+    links::add(carried_out(told))
+}
+
+fn carried_out(told: &str) -> ResponseBuilder {
     let body = Content::new(Some(Ref::from_schema_name("Committed")));
-    links::add(ResponseBuilder::new())
+    ResponseBuilder::new()
         .description(told)
         .header(POSITION_HEADER, header::<u64>("The `position` of the body."))
-        .header(ETAG.as_str(), header::<String>("The account's version, for an `If-Match`."))
+        .header(ETAG.as_str(), header::<String>("The version, for an `If-Match`."))
         .header(REPLAYED_HEADER, header::<bool>("`true` if it was carried out before."))
         .content("application/json", body)
 }
@@ -84,6 +98,19 @@ impl<T: ToSchema> IntoResponses for Read<T> {
 
 pub(super) fn header<T: PartialSchema>(told: &str) -> Header {
     HeaderBuilder::new().schema(Some(T::schema())).description(Some(told)).build()
+}
+
+/// One message of a stream of events.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what `SseMessage` writes")]
+pub struct Message {
+    /// The version of the account: the `Last-Event-ID` to go on after.
+    id: String,
+    /// The type of the event.
+    event: String,
+    /// The entry of the history, as JSON.
+    #[schema(content_media_type = "application/json")]
+    data: String,
 }
 
 /// The body of a command that says all in its path.

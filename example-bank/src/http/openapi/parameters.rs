@@ -14,6 +14,16 @@ pub struct AccountId {
     id: String,
 }
 
+/// The user in the path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it describes a part of the path")]
+pub struct UserId {
+    /// The user's id.
+    #[param(schema_with = values::id)]
+    id: String,
+}
+
 /// What every command may carry.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]

@@ -71,9 +71,10 @@ const COMMAND: &[Known] = &[
     Known {
         name: "Conflict",
         status: 409,
-        description: "Others were faster again and again, or a request with this `Idempotency-Key` \
-                      is still under way; nothing was done by this one",
-        codes: &["conflict", "still_running"],
+        description: "The number or name is somebody else's, others were faster again and again, or \
+                      a request with this `Idempotency-Key` is still under way; nothing was done \
+                      by this one",
+        codes: &["conflict", "name_taken", "number_taken", "still_running"],
         retry_after: false,
     },
     known(
@@ -84,13 +85,19 @@ const COMMAND: &[Known] = &[
     ),
     known("BodyTooSlow", 408, "The body took too long to arrive", &["body_too_slow"]),
     known("BodyTooLarge", 413, "A body has at most 64 KiB", &["body_too_large"]),
-    known("NotJson", 415, "The body does not say that it is JSON", &["unsupported_media_type"]),
+    known(
+        "NotJson",
+        415,
+        "The body does not say that it is JSON, or is packed",
+        &["unsupported_media_type"],
+    ),
     known(
         "Refused",
         422,
-        "The account refuses, or the key is another request's; nothing was done",
+        "The account or user refuses, or the key is another request's; nothing was done",
         &[
             "already_open",
+            "already_registered",
             "balance_not_zero",
             "balance_too_large",
             "closed",
@@ -100,6 +107,8 @@ const COMMAND: &[Known] = &[
             "invalid_amount",
             "invalid_currency",
             "invalid_limit",
+            "invalid_name",
+            "invalid_number",
             "invalid_owner",
             "limit_in_use",
             "no_callback",
@@ -141,6 +150,8 @@ const READ: &[Known] = &[
 const UNKNOWN: Known =
     known("UnknownAccount", 404, "There is no such account", &["unknown_account"]);
 
+const UNKNOWN_USER: Known = known("UnknownUser", 404, "There is no such user", &["unknown_user"]);
+
 const UNKNOWN_COMMAND: Known =
     known("UnknownCommand", 404, "There is no such command", &["unknown_command"]);
 
@@ -166,6 +177,16 @@ const CALLBACK: &[Known] = &[
 const FAILED: Known =
     known("Failed", 500, "A mistake of the bank's, which its log tells of", &["internal"]);
 
+const KNOWN_PRINCIPAL: &[Known] = &[
+    known("Unauthenticated", 401, "Nobody who is known asks", &["unauthenticated"]),
+    known(
+        "Forbidden",
+        403,
+        "Who asks has not the scope for it, or would open an account for somebody else",
+        &["forbidden"],
+    ),
+];
+
 /// Whatever is asked for.
 const TOO_MUCH: Known = for_now(
     "TooMuch",
@@ -184,10 +205,12 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
     let first: &[Known] = match path {
         "/callback" => CALLBACK,
         _ if path.starts_with("/commands/") => &[UNKNOWN_COMMAND],
+        _ if path.starts_with("/users/") => &[UNKNOWN_USER],
         _ if path.contains("{id}") => &[UNKNOWN],
         _ => &[],
     };
-    for problem in first.iter().chain(input).chain([&TOO_MUCH]) {
+    let principal = if policy == Policy::Public { &[] } else { KNOWN_PRINCIPAL };
+    for problem in first.iter().chain(input).chain(principal).chain([&TOO_MUCH]) {
         let responses = &mut operation.responses.responses;
         responses
             .entry(problem.status.to_string())
@@ -198,8 +221,8 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
 /// Describes all of them, once.
 pub fn describe(components: &mut Components) {
     components.schemas.insert("Problem".to_owned(), Problem::schema());
-    let all = COMMAND.iter().chain(READ).chain(CALLBACK);
-    for problem in all.chain([&UNKNOWN, &UNKNOWN_COMMAND, &TOO_MUCH]) {
+    let all = COMMAND.iter().chain(READ).chain(CALLBACK).chain(KNOWN_PRINCIPAL);
+    for problem in all.chain([&UNKNOWN, &UNKNOWN_USER, &UNKNOWN_COMMAND, &TOO_MUCH]) {
         components.responses.insert(problem.name.to_owned(), response(problem).into());
     }
 }

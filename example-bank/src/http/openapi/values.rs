@@ -50,6 +50,20 @@ pub fn currency() -> Object {
     text().pattern(Some("^[A-Z]{3}$")).description(Some("Such as `EUR`.")).build()
 }
 
+/// An account's number, as the account takes it; its check digits are beyond a pattern.
+pub fn account_number() -> Object {
+    let told = "Like an IBAN, with the right check digits; no other account has it. Blanks and small \
+                letters are as good as none and capital ones.";
+    let number = text().pattern(Some("^ *([A-Za-z] *){2}([0-9] *){2}([A-Za-z0-9] *){11,30}$"));
+    number.description(Some(told)).examples(["DE89 3704 0044 0532 0130 00"]).build()
+}
+
+/// A user's name.
+pub fn user_name() -> Object {
+    let told = "No other user has it.";
+    text().pattern(Some("^[a-z][a-z0-9_.-]{2,31}$")).description(Some(told)).build()
+}
+
 /// A client's name for a request.
 pub fn key() -> Object {
     printable(
@@ -69,10 +83,12 @@ fn printable(told: &str) -> Object {
 }
 
 /// The version that a command expects.
-pub fn if_match() -> Object {
+pub fn if_match() -> Schema {
     let told = "Do it only at this version of the account, an `ETag` as it was given; `*`: only if \
                 there is such an account. Not together with `If-None-Match`.";
-    text().pattern(Some(r#"^("[1-9][0-9]{0,18}"|\*)$"#)).description(Some(told)).build()
+    let tag = text().pattern(Some(r#"^"[1-9][0-9]{0,18}"$"#)).examples(["\"3\""]);
+    let any = text().enum_values(Some(["*"]));
+    AnyOfBuilder::new().item(any).item(tag).description(Some(told)).into()
 }
 
 /// That a command expects no version.
