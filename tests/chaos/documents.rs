@@ -22,8 +22,10 @@ pub async fn check(connection: &mut PgConnection) {
     let began = Instant::now();
     loop {
         let checkpoints: Vec<(String, i64, String)> = sqlx::query_as(
-            "SELECT model, position, event_id::text FROM actum.checkpoints ORDER BY model",
+            "SELECT model, position, event_id::text FROM actum.checkpoints
+             WHERE model = ANY ($1) ORDER BY model",
         )
+        .bind(MODELS)
         .fetch_all(&mut *connection)
         .await
         .unwrap();

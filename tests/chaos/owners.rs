@@ -69,7 +69,7 @@ impl Banks {
     async fn leases(&self, were: &[String]) -> (i64, bool) {
         let leases: (i64, bool) = sqlx::query_as(
             "SELECT min(token), bool_and(expires_at <= clock_timestamp() OR owner::text <> ALL ($1))
-             FROM actum.leases WHERE name NOT LIKE 'statement@%'",
+             FROM actum.leases WHERE name ~ '^(balance|credit_limit)@'",
         )
         .bind(were)
         .fetch_one(&mut self.database.connect().await)
@@ -80,7 +80,8 @@ impl Banks {
 
     async fn owners(&self) -> Vec<String> {
         let owners = sqlx::query_scalar(
-            "SELECT owner::text FROM actum.leases WHERE name NOT LIKE 'statement@%' ORDER BY name",
+            "SELECT owner::text FROM actum.leases WHERE name ~ '^(balance|credit_limit)@'
+             ORDER BY name",
         );
         owners.fetch_all(&mut self.database.connect().await).await.unwrap()
     }
