@@ -18,6 +18,7 @@ def whole(value):
 @schemathesis.hook
 def before_call(context, case, kwargs):
     one_precondition(case.headers)
+    judged_at_once(case)
     short_waits(case.query, case.operation.path)
 
 
@@ -26,6 +27,13 @@ def one_precondition(headers):
     names = {name.lower(): name for name in headers or {}}
     if {"if-match", "if-none-match"} <= names.keys():
         del headers[names["if-none-match"]]
+
+
+def judged_at_once(case):
+    """`Prefer: respond-async` stores a command first and judges it later: 202, whatever the amount."""
+    if case.meta and case.meta.generation.mode.is_negative:
+        for name in [name for name in case.headers or {} if name.lower() == "prefer"]:
+            del case.headers[name]
 
 
 def short_waits(query, path):

@@ -5,12 +5,12 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::web::Path;
 use actix_web::{FromRequest, HttpRequest};
-use actum::StreamVersion;
 use actum::web::{Principal, Problem};
+use actum::{Aggregate, ReadError, StreamId, StreamVersion};
 
 use super::App;
 use super::history::read;
-use crate::account::{AccountEvent, Refusal, person};
+use crate::account::{Account, AccountEvent, Refusal, person};
 
 /// Somebody asks about the account in the path. Its id is to be had only by [`Reading::allowed`], so
 /// that no query can forget to ask.
@@ -23,6 +23,8 @@ impl Reading {
     /// The account's id, if they may read it. People read their own; to them an account of somebody
     /// else and one that does not exist are the same.
     pub(super) async fn allowed(self, app: &App) -> Result<String, Problem> {
+        // Before anything is waited for: what is no id will not become one.
+        StreamId::new(Account::TYPE, &self.id).map_err(ReadError::from)?;
         let Some(name) = person(&self.by.id) else { return Ok(self.id) };
         // The log says it: an account's first event names its owner, who stays the same for ever.
         let first = read(app, &self.id, StreamVersion::ZERO, 1).await?;

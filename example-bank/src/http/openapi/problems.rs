@@ -174,6 +174,9 @@ const CALLBACK: &[Known] = &[
     ),
 ];
 
+const NOT_READY: Known =
+    for_now("NotReady", 503, "Not yet, or not any more: send no work", &["not_ready"]);
+
 const FAILED: Known =
     known("Failed", 500, "A mistake of the bank's, which its log tells of", &["internal"]);
 
@@ -204,6 +207,7 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
     };
     let first: &[Known] = match path {
         "/callback" => CALLBACK,
+        "/health/ready" => &[NOT_READY],
         _ if path.starts_with("/commands/") => &[UNKNOWN_COMMAND],
         _ if path.starts_with("/users/") => &[UNKNOWN_USER],
         _ if path.contains("{id}") => &[UNKNOWN],
@@ -222,7 +226,8 @@ pub fn add(operation: &mut Operation, path: &str, policy: Policy) {
 pub fn describe(components: &mut Components) {
     components.schemas.insert("Problem".to_owned(), Problem::schema());
     let all = COMMAND.iter().chain(READ).chain(CALLBACK).chain(KNOWN_PRINCIPAL);
-    for problem in all.chain([&UNKNOWN, &UNKNOWN_USER, &UNKNOWN_COMMAND, &TOO_MUCH]) {
+    let unknown = [&UNKNOWN, &UNKNOWN_USER, &UNKNOWN_COMMAND];
+    for problem in all.chain(unknown).chain([&NOT_READY, &TOO_MUCH]) {
         components.responses.insert(problem.name.to_owned(), response(problem).into());
     }
 }
