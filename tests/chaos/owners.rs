@@ -208,7 +208,9 @@ async fn an_owner_that_sleeps_through_its_lease_writes_nothing_when_it_wakes() {
         let read = [0, 1].map(|bank| read_after(&mut banks.client(bank), position));
         assert_eq!(read[0], read[1]);
         documents::check(&mut banks.database.connect().await).await;
-        let noted = saves::check(&mut banks.database.connect().await).await;
+        let mut noted = saves::check(&mut banks.database.connect().await).await;
+        // Those of commands that are answered later have little to save here.
+        noted.saved.retain(|name, _| !name.starts_with("command_"));
         assert!(
             noted.saved.len() == 2 && noted.saved.values().all(|saves| *saves > 10),
             "{noted:?}"
