@@ -39,6 +39,7 @@ mod postgres;
 mod process;
 mod projections;
 mod proxy;
+mod pruning;
 mod raw;
 mod read_models;
 mod rebuild;

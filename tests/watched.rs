@@ -15,6 +15,7 @@ use actum::{
     Snapshot, SnapshotStore, StoreError, StreamId, StreamVersion, Version, VersionStore,
 };
 use async_trait::async_trait;
+use time::OffsetDateTime;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock, watch};
 use uuid::Uuid;
 
@@ -112,6 +113,14 @@ impl EventStore for WatchedStore {
 
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
         self.memory.claim_holder(kind, value).await
+    }
+
+    async fn prune_commands(
+        &self,
+        recorded_before: OffsetDateTime,
+        at_most: usize,
+    ) -> Result<bool, StoreError> {
+        self.memory.prune_commands(recorded_before, at_most).await
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {

@@ -11,6 +11,7 @@ mod live;
 mod observer;
 mod parked;
 mod projections;
+mod pruning;
 mod readiness;
 mod running;
 mod status;

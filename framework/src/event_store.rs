@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -202,6 +203,18 @@ pub trait EventStore: Send + Sync + 'static {
     /// # Errors
     /// The store did not answer.
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError>;
+
+    /// Forgets at most `at_most` command keys that were recorded before this time, the oldest first,
+    /// with their outcomes; whether there may be more. Who sends one of them again is not recognised
+    /// any more.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn prune_commands(
+        &self,
+        recorded_before: OffsetDateTime,
+        at_most: usize,
+    ) -> Result<bool, StoreError>;
 
     /// The last position of the log, asked of the store itself.
     ///

@@ -32,6 +32,11 @@ pub struct Settings {
     /// Whether a new version of a read model or projection serves as soon as it has caught up.
     /// Default true; if not, `Application::serve_version` says when.
     pub switch_by_itself: bool,
+    /// How long a command's key is kept with its outcome, by the clocks of the processes; whoever
+    /// sends a command again after that is not recognised, and it is carried out a second time. So
+    /// longer than any client retries, and than commands may wait to be answered later. Default
+    /// `None`: for ever.
+    pub keep_commands: Option<Duration>,
     /// How long shutdown waits for queued commands. Default 30 s.
     pub drain_within: Duration,
 }
@@ -49,6 +54,7 @@ impl Default for Settings {
             read_within: Duration::from_secs(5),
             live_streams: 1024,
             switch_by_itself: true,
+            keep_commands: None,
             drain_within: Duration::from_secs(30),
         }
     }

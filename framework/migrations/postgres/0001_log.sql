@@ -46,13 +46,15 @@ CREATE TRIGGER events_are_appended BEFORE INSERT ON actum.events
 
 -- The outcome of each command that came with a key; written with its events.
 CREATE TABLE actum.commands (
-    command_id  text   COLLATE "C" PRIMARY KEY,
-    fingerprint bytea  NOT NULL,
-    stream_type text   COLLATE "C" NOT NULL,
-    stream_id   text   COLLATE "C" NOT NULL,
-    version     bigint NOT NULL,
-    position    bigint NOT NULL
+    command_id  text        COLLATE "C" PRIMARY KEY,
+    fingerprint bytea       NOT NULL,
+    stream_type text        COLLATE "C" NOT NULL,
+    stream_id   text        COLLATE "C" NOT NULL,
+    version     bigint      NOT NULL,
+    position    bigint      NOT NULL,
+    recorded_at timestamptz NOT NULL  -- they are kept so long from it
 );
+CREATE INDEX commands_by_age ON actum.commands (recorded_at);
 
 -- Who holds what there may be one of; written with the events that take and release it.
 CREATE TABLE actum.claims (
@@ -226,7 +228,8 @@ BEGIN
         SELECT c.id, c.fingerprint, stream_types[c.stream], stream_ids[c.stream],
                versions[c.stream] + c.version,
                CASE WHEN c.event = 0 THEN positions[c.stream]
-                    ELSE head + coalesce(places[c.event], c.event) END
+                    ELSE head + coalesce(places[c.event], c.event) END,
+               append.recorded_at
         FROM unnest(command_streams, command_ids, fingerprints, command_offsets, command_events)
              AS c (stream, id, fingerprint, version, event)
         WHERE held[c.stream];

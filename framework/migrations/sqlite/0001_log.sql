@@ -35,8 +35,10 @@ CREATE TABLE commands (
     stream_type TEXT    NOT NULL,
     stream_id   TEXT    NOT NULL,
     version     INTEGER NOT NULL,
-    position    INTEGER NOT NULL
+    position    INTEGER NOT NULL,
+    recorded_at INTEGER NOT NULL  -- microseconds since 1970, UTC; they are kept so long from it
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX commands_by_age ON commands (recorded_at);
 
 -- Who holds what there may be one of; written with the events that take and release it.
 CREATE TABLE claims (

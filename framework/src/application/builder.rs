@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Application;
 use super::observer::{self, Observer};
+use super::pruning;
 use super::running::Running;
 use crate::aggregate::Aggregate;
 use crate::clock::{Clock, SystemClock};
@@ -88,6 +89,7 @@ impl ApplicationBuilder {
         running.observer = Observer::new(running.read_side.iter());
         let inner = Arc::new(running);
         observer::observe(&inner);
+        pruning::prune(&inner);
         Ok(Application { inner })
     }
 }

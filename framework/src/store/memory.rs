@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -44,7 +45,7 @@ struct Log {
     events: Vec<Arc<RecordedEvent>>,
     streams: HashMap<StreamId, Vec<usize>>,
     ids: HashMap<Uuid, (StreamId, Tip)>,
-    commands: HashMap<String, PastCommand>,
+    commands: HashMap<String, (PastCommand, OffsetDateTime)>,
     claims: HashMap<ClaimName, StreamId>,
     snapshots: HashMap<StreamId, Snapshot>,
 }
@@ -131,13 +132,13 @@ impl Log {
         }
         for kept in planned.commands {
             let past = PastCommand { fingerprint: kept.key.fingerprint, tip: kept.tip };
-            self.commands.insert(kept.key.id.clone(), past);
+            self.commands.insert(kept.key.id.clone(), (past, clock.now()));
         }
         planned.outcomes
     }
 
     fn past(&self, key: &CommandKey) -> Option<(String, PastCommand)> {
-        self.commands.get(&key.id).map(|past| (key.id.clone(), past.clone()))
+        self.commands.get(&key.id).map(|(past, _)| (key.id.clone(), past.clone()))
     }
 }
 
@@ -157,7 +158,7 @@ impl EventStore for MemoryStore {
         command: Option<&CommandKey>,
     ) -> Result<Confirmation, StoreError> {
         let log = self.log();
-        let past = command.and_then(|key| log.commands.get(&key.id).map(|past| (key, past)));
+        let past = command.and_then(|key| log.commands.get(&key.id).map(|(past, _)| (key, past)));
         Ok(super::plan::confirmation(past, log.tip(stream).version, version))
     }
 
@@ -205,6 +206,22 @@ impl EventStore for MemoryStore {
 
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
         Ok(self.log().claims.get(&(kind.into(), value.into())).cloned())
+    }
+
+    async fn prune_commands(
+        &self,
+        recorded_before: OffsetDateTime,
+        at_most: usize,
+    ) -> Result<bool, StoreError> {
+        let mut log = self.log();
+        let old = log.commands.iter().filter(|(_, (_, at))| *at < recorded_before);
+        let mut old: Vec<_> = old.map(|(id, (_, at))| (*at, id.clone())).collect();
+        old.sort();
+        let more = !old.is_empty() && old.len() >= at_most;
+        for (_, id) in old.into_iter().take(at_most) {
+            log.commands.remove(&id);
+        }
+        Ok(more)
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {

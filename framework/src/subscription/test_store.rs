@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -142,6 +143,14 @@ impl EventStore for TestStore {
 
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
         self.memory.claim_holder(kind, value).await
+    }
+
+    async fn prune_commands(
+        &self,
+        recorded_before: OffsetDateTime,
+        at_most: usize,
+    ) -> Result<bool, StoreError> {
+        self.memory.prune_commands(recorded_before, at_most).await
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {

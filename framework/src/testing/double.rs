@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -52,6 +53,7 @@ pub trait Calls {
         positions: &[GlobalPosition],
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
     fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError>;
+    fn prune_commands(&self, before: OffsetDateTime, at_most: usize) -> Result<bool, StoreError>;
     fn head(&self) -> Result<GlobalPosition, StoreError>;
     fn identity(&self) -> LogIdentity;
     fn watch_head(&self) -> watch::Receiver<GlobalPosition>;
@@ -130,6 +132,14 @@ impl EventStore for MockStore {
 
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
         Calls::claim_holder(self, kind, value)
+    }
+
+    async fn prune_commands(
+        &self,
+        recorded_before: OffsetDateTime,
+        at_most: usize,
+    ) -> Result<bool, StoreError> {
+        Calls::prune_commands(self, recorded_before, at_most)
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {
@@ -242,6 +252,7 @@ mockall::mock! {
             positions: &[GlobalPosition],
         ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
         fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError>;
+        fn prune_commands(&self, before: OffsetDateTime, at_most: usize) -> Result<bool, StoreError>;
         fn head(&self) -> Result<GlobalPosition, StoreError>;
         fn identity(&self) -> LogIdentity;
         fn watch_head(&self) -> watch::Receiver<GlobalPosition>;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -130,6 +131,14 @@ impl<S: Store> EventStore for FaultyStore<S> {
 
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
         self.inner.claim_holder(kind, value).await
+    }
+
+    async fn prune_commands(
+        &self,
+        recorded_before: OffsetDateTime,
+        at_most: usize,
+    ) -> Result<bool, StoreError> {
+        self.inner.prune_commands(recorded_before, at_most).await
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {

@@ -1,5 +1,9 @@
 //! Command ids: one effect, one outcome, however often and wherever they are sent.
 
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
 use super::{append, committed, keyed, one, refused, stream};
 use crate::command::CommandKey;
 use crate::document::Store;
@@ -101,4 +105,26 @@ pub async fn a_command_is_known_beside_an_append_that_moves_its_stream(store: im
     let mut outcomes = store.append(both).await.into_iter();
     assert_eq!(committed(outcomes.next().unwrap()).version, StreamVersion(3));
     assert!(matches!(refused(outcomes.next().unwrap()), NotCommitted::KeyReused));
+}
+
+/// What is forgotten acts again; what is younger is still known.
+pub async fn old_command_ids_are_forgotten_the_oldest_first(store: impl Store) {
+    let pause = || tokio::time::sleep(Duration::from_millis(5));
+    let mut times = Vec::new();
+    for key in ["first", "second", "third"] {
+        committed(one(&store, keyed("a", 1, key)).await);
+        pause().await;
+        times.push(OffsetDateTime::now_utc());
+        pause().await;
+    }
+    let hour = Duration::from_secs(3600);
+    assert!(!store.prune_commands(times[0] - hour, 10).await.unwrap());
+    assert!(store.prune_commands(times[1], 1).await.unwrap(), "the second is old as well");
+    assert!(committed(one(&store, keyed("a", 1, "second")).await).replayed);
+    assert!(!store.prune_commands(times[1], 10).await.unwrap());
+    let replayed = async |key| committed(one(&store, keyed("a", 1, key)).await).replayed;
+    assert!(replayed("third").await);
+    assert!(!replayed("first").await && !replayed("second").await);
+    assert!(replayed("first").await && replayed("second").await);
+    assert_eq!(store.head().await.unwrap().0, 5, "an event went with a command id");
 }

@@ -68,6 +68,7 @@ macro_rules! conformance {
             commands: another_request_with_the_same_id_is_refused,
             commands: a_command_without_events_is_remembered,
             commands: a_refused_append_keeps_no_command_id,
+            commands: old_command_ids_are_forgotten_the_oldest_first,
             commands: a_confirmation_tells_stale_and_done_from_current,
             documents: documents_and_checkpoint_are_stored_together,
             documents: a_writer_with_an_old_checkpoint_stores_nothing,

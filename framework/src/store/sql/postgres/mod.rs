@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -122,6 +123,14 @@ impl EventStore for PostgresStore {
 
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
         self.read_claim_holder(Claim::take(kind, value)).await
+    }
+
+    async fn prune_commands(
+        &self,
+        recorded_before: OffsetDateTime,
+        at_most: usize,
+    ) -> Result<bool, StoreError> {
+        self.delete_commands(recorded_before, at_most).await
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {

@@ -1,5 +1,6 @@
 //! Writing many rows in one call: every column as one array.
 
+use sqlx::Row;
 use time::OffsetDateTime;
 
 use super::PostgresStore;
@@ -11,6 +12,7 @@ use crate::error::StoreError;
 use crate::event_store::{Append, AppendOutcome};
 use crate::snapshot::Snapshot;
 use crate::store::plan::{Current, Plan};
+use crate::store::sql::numbers::most;
 use crate::stream::StreamId;
 
 /// What a call looks out for besides versions and command ids.
@@ -91,6 +93,30 @@ fn is_stored(outcome: &AppendOutcome) -> bool {
 }
 
 impl PostgresStore {
+    /// Not under the writer lock, and of rows that no append touches but one that is sent again after
+    /// all that time.
+    pub(super) async fn delete_commands(
+        &self,
+        recorded_before: OffsetDateTime,
+        at_most: usize,
+    ) -> Result<bool, StoreError> {
+        let delete = move || {
+            sqlx::query(
+                "WITH gone AS (
+                     DELETE FROM actum.commands WHERE command_id IN (
+                         SELECT command_id FROM actum.commands WHERE recorded_at < $1
+                         ORDER BY recorded_at LIMIT $2)
+                     RETURNING 1)
+                 SELECT count(*) FROM gone",
+            )
+            .bind(recorded_before)
+            .bind(most(at_most))
+        };
+        let row = self.connections.row(Purpose::Documents, delete).await;
+        let gone: i64 = row.map_err(|fault| fault.not_written(&self.place))?.get(0);
+        Ok(gone > 0 && gone >= most(at_most))
+    }
+
     pub(super) async fn upsert_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
         let upsert = move || {
             sqlx::query(

@@ -2,10 +2,11 @@
 //!
 //! [`SqliteStore`] is the face; opening and its refusals are in `lock`, `open` and `schema`, the one
 //! writing connection in `writer`, pages in `read`, checkpoints and parked keys in `checkpoints`,
-//! claims in `claims`, //! versions in `versions`, what an error of the database means in `fault`.
+//! claims in `claims`, old command keys in `commands`, //! versions in `versions`, what an error of the database means in `fault`.
 
 mod checkpoints;
 mod claims;
+mod commands;
 mod fault;
 mod lock;
 mod open;
@@ -24,10 +25,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::SqlitePool;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::checkpoints::Request;
+use self::commands::Prune;
 use self::open::Opening;
 pub use self::options::SqliteOptions;
 use self::writer::SideWrite;
@@ -118,6 +121,15 @@ impl EventStore for SqliteStore {
 
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
         self.read_claim_holder(Claim::take(kind, value)).await
+    }
+
+    async fn prune_commands(
+        &self,
+        recorded_before: OffsetDateTime,
+        at_most: usize,
+    ) -> Result<bool, StoreError> {
+        let prune = Prune { recorded_before, at_most };
+        self.committer.write(SideWrite::Prune(prune)).await
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {

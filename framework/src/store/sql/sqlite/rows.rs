@@ -79,8 +79,8 @@ static EVENTS: LazyLock<Insert> = LazyLock::new(|| {
 });
 static COMMANDS: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new(
-        "commands (command_id, fingerprint, stream_type, stream_id, version, position)",
-        6,
+        "commands (command_id, fingerprint, stream_type, stream_id, version, position, recorded_at)",
+        7,
         "",
     )
 });
@@ -92,12 +92,17 @@ static DOCUMENTS: LazyLock<Insert> = LazyLock::new(|| {
     )
 });
 
+/// As it is stored.
+pub(super) fn micros(time: OffsetDateTime) -> i64 {
+    (time.unix_timestamp_nanos() / 1000) as i64
+}
+
 pub(super) async fn insert_events(
     connection: &mut SqliteConnection,
     rows: &[Row<'_>],
     recorded_at: OffsetDateTime,
 ) -> Result<(), Error> {
-    let micros = (recorded_at.unix_timestamp_nanos() / 1000) as i64;
+    let micros = micros(recorded_at);
     let bind = |statement: Statement, row: &Row<'_>| {
         statement
             .bind(row.position.0 as i64)
@@ -117,7 +122,9 @@ pub(super) async fn insert_events(
 pub(super) async fn insert_commands(
     connection: &mut SqliteConnection,
     commands: &[KeptCommand<'_>],
+    recorded_at: OffsetDateTime,
 ) -> Result<(), Error> {
+    let micros = micros(recorded_at);
     let bind = |statement: Statement, kept: &KeptCommand<'_>| {
         statement
             .bind(kept.key.id.clone())
@@ -126,6 +133,7 @@ pub(super) async fn insert_commands(
             .bind(kept.stream.id().to_owned())
             .bind(kept.tip.version.0 as i64)
             .bind(kept.tip.position.0 as i64)
+            .bind(micros)
     };
     COMMANDS.run(connection, commands, bind).await
 }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::checkpoints::{self, Request};
 use super::claims;
+use super::commands::{self, Prune};
 use super::fault::{self, explain, is_unknown};
 use super::open::Opening;
 use super::rows;
@@ -40,6 +41,7 @@ pub(super) enum SideWrite {
     Snapshot(Snapshot),
     Request(Request),
     Version(VersionChange),
+    Prune(Prune),
 }
 
 pub(super) struct SqliteWriter {
@@ -89,8 +91,9 @@ impl SqliteWriter {
             let current = self.current(connection, &batch.appends, true).await?;
             planned = plan(&batch.appends, current);
         }
-        rows::insert_events(connection, &planned.rows, self.opening.options.clock.now()).await?;
-        rows::insert_commands(connection, &planned.commands).await?;
+        let now = self.opening.options.clock.now();
+        rows::insert_events(connection, &planned.rows, now).await?;
+        rows::insert_commands(connection, &planned.commands, now).await?;
         claims::write(connection, &planned).await?;
         let mut side_writes = Vec::with_capacity(batch.side_writes.len());
         for side_write in &batch.side_writes {
@@ -368,6 +371,7 @@ async fn write_beside(
             Ok(advanced)
         }
         SideWrite::Request(request) => checkpoints::request(connection, request).await.map(Ok),
+        SideWrite::Prune(prune) => commands::prune(connection, prune).await.map(Ok),
         SideWrite::Version(change) => versions::change(connection, leases, change).await.map(Ok),
     }
 }

@@ -1,0 +1,30 @@
+//! Command keys that are old enough to be forgotten.
+
+use sqlx::sqlite::SqliteConnection;
+use time::OffsetDateTime;
+
+use super::rows::micros;
+use crate::store::sql::numbers::most;
+
+/// Forget so many that were recorded before this.
+#[derive(Debug)]
+pub(super) struct Prune {
+    pub(super) recorded_before: OffsetDateTime,
+    pub(super) at_most: usize,
+}
+
+/// Whether there may be more.
+pub(super) async fn prune(
+    connection: &mut SqliteConnection,
+    prune: &Prune,
+) -> Result<bool, sqlx::Error> {
+    let gone = sqlx::query(
+        "DELETE FROM commands WHERE command_id IN
+         (SELECT command_id FROM commands WHERE recorded_at < ? ORDER BY recorded_at LIMIT ?)",
+    )
+    .bind(micros(prune.recorded_before))
+    .bind(most(prune.at_most))
+    .execute(connection)
+    .await?;
+    Ok(gone.rows_affected() > 0 && gone.rows_affected() >= prune.at_most as u64)
+}
