@@ -33,7 +33,7 @@ pub use policy::Policy;
 
 /// All routes of the bank but those for operators.
 pub fn table() -> Routes<Policy> {
-    use Policy::{Public, Read, Write};
+    use Policy::{Operate, Public, Read, Write};
     Routes::default()
         .post("/accounts", Write, commands::open)
         // Where the `Location` of a new account leads.
@@ -43,7 +43,8 @@ pub fn table() -> Routes<Policy> {
         .post("/accounts/{id}/freeze", Write, commands::freeze)
         .post("/accounts/{id}/unfreeze", Write, commands::unfreeze)
         .post("/accounts/{id}/close", Write, commands::close)
-        .put("/accounts/{id}/credit-limit", Write, commands::grant_credit_limit)
+        // Nobody grants themselves a credit.
+        .put("/accounts/{id}/credit-limit", Operate, commands::grant_credit_limit)
         .get("/accounts/{id}/credit-limit", Read, documents::credit_limit)
         .get("/accounts/{id}/balance", Read, documents::balance)
         .get("/accounts/{id}/history", Read, history::history)

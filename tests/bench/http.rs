@@ -1,5 +1,6 @@
 //! The bank over HTTP: its own process, wrk on the same machine, keep-alive connections.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::options::Options;
 use crate::raw::Limits;
 use crate::{Outcome, table};
 
-const CONNECTIONS: usize = 64;
+pub const CONNECTIONS: usize = 64;
 
 pub async fn run(options: &Options, store: Store, limits: &Limits) -> Outcome {
     table::heading(store, "the bank over HTTP (read models on), wrk beside it on the same cores");
@@ -22,27 +23,45 @@ pub async fn run(options: &Options, store: Store, limits: &Limits) -> Outcome {
     accounts::open_all(&app).await?;
     app.shutdown().await;
     drop(app);
-    let (mut bank, address) = start(&database.url).await?;
-    let process = bank.id().ok_or("the bank has ended")?.to_string();
-    let script = options.folder.join("credit.lua");
-    std::fs::write(&script, lua())?;
-    let wrk = Wrk { script: script.display().to_string(), address };
-    wrk.run(options.round.max(Duration::from_secs(1)) / 2).await?;
-    let before = cpu_time(&process)?;
-    let mut round = wrk.run(options.round).await?;
-    round.cpu = cpu_time(&process)?.saturating_sub(before);
-    bank.kill().await?;
+    let round = credit(options, &database.url, &[], "").await?;
     let ratio = limits.ratio(round.rate(), CONNECTIONS as f64);
     let name = format!("{CONNECTIONS} connections, POST …/credit");
     table::line(&name, &round, None, ratio, "CPU: the bank's only");
     Ok(())
 }
 
-/// The bank from the folder this program is in, and the address it tells.
-async fn start(url: &str) -> Outcome<(Child, String)> {
-    let program = std::env::current_exe()?.with_file_name("example-bank");
+/// One round of credits to a bank of its own, started with these arguments; `headers` are lines of
+/// the script that run for each request.
+pub async fn credit(
+    options: &Options,
+    url: &str,
+    arguments: &[&str],
+    headers: &str,
+) -> Outcome<Round> {
+    let (mut bank, address) = start(url, arguments).await?;
+    let process = bank.id().ok_or("the bank has ended")?.to_string();
+    let script = options.folder.join("credit.lua");
+    std::fs::write(&script, lua(headers))?;
+    let wrk = Wrk { script: script.display().to_string(), address };
+    wrk.run(options.round.max(Duration::from_secs(1)) / 2).await?;
+    let before = cpu_time(&process)?;
+    let mut round = wrk.run(options.round).await?;
+    round.cpu = cpu_time(&process)?.saturating_sub(before);
+    bank.kill().await?;
+    Ok(round)
+}
+
+/// The bank beside this program.
+pub fn program() -> Outcome<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("example-bank"))
+}
+
+/// A bank with these arguments, and the address it tells.
+async fn start(url: &str, arguments: &[&str]) -> Outcome<(Child, String)> {
+    let program = program()?;
     let mut bank = Command::new(&program)
         .args(["--listen", "127.0.0.1:0", "--store", url])
+        .args(arguments)
         .env("RUST_LOG", "warn")
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -58,13 +77,17 @@ async fn start(url: &str) -> Outcome<(Child, String)> {
     Ok((bank, address))
 }
 
-fn lua() -> String {
+fn lua(headers: &str) -> String {
     format!(
         "math.randomseed(os.time())\n\
+         local sent = 0\n\
+         local start = os.time() .. '-' .. math.random(0, 1000000000) .. '-'\n\
          wrk.method = \"POST\"\n\
          wrk.body = '{{\"amount\": 1}}'\n\
          wrk.headers[\"Content-Type\"] = \"application/json\"\n\
          request = function()\n\
+           sent = sent + 1\n\
+           {headers}\n\
            return wrk.format(nil, \"/accounts/account-\" .. math.random(0, {}) .. \"/credit\")\n\
          end\n",
         ACCOUNTS - 1

@@ -7,6 +7,7 @@
 mod accounts;
 mod catch_up;
 mod database;
+mod edge;
 mod freshness;
 mod http;
 mod in_process;
@@ -57,6 +58,7 @@ async fn run(options: &Options) -> Outcome {
                 Section::Actum => in_process::run(options, store, limits).await?,
                 Section::Processes => processes::run(options, store, limits).await?,
                 Section::Http => http::run(options, store, limits).await?,
+                Section::Edge => edge::run(options, store).await?,
                 Section::CatchUp => catch_up::run(options, store).await?,
                 Section::Freshness => freshness::run(options, store).await?,
                 Section::Load => load::run(options, store).await?,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::Outcome;
 use crate::database::{STORES, Store};
 
-const USAGE: &str = "bench [--only raw,actum,processes,http,catchup,freshness,load,million] [--store sqlite,postgres] \
+const USAGE: &str = "bench [--only raw,actum,processes,http,edge,catchup,freshness,load,million] [--store sqlite,postgres] \
      [--seconds 3] [--events 1000000] [--times 3] [--folder target/bench]";
 
 /// A part of the benchmark that can run alone.
@@ -20,6 +20,8 @@ pub enum Section {
     Processes,
     /// The bank as a process of its own, under wrk.
     Http,
+    /// What the bank's edge adds to a command.
+    Edge,
     /// Read models from nothing to the head.
     CatchUp,
     /// From a command to a read that sees it.
@@ -30,11 +32,12 @@ pub enum Section {
     Million,
 }
 
-pub const SECTIONS: [(&str, Section); 8] = [
+pub const SECTIONS: [(&str, Section); 9] = [
     ("raw", Section::Raw),
     ("actum", Section::Actum),
     ("processes", Section::Processes),
     ("http", Section::Http),
+    ("edge", Section::Edge),
     ("catchup", Section::CatchUp),
     ("freshness", Section::Freshness),
     ("load", Section::Load),

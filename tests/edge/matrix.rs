@@ -72,7 +72,7 @@ const BANK: [Row; 25] = [
     ("POST", "/accounts/{id}/freeze", WRITING),
     ("POST", "/accounts/{id}/unfreeze", WRITING),
     ("POST", "/accounts/{id}/close", WRITING),
-    ("PUT", "/accounts/{id}/credit-limit", WRITING),
+    ("PUT", "/accounts/{id}/credit-limit", OPERATING),
     ("GET", "/accounts/{id}/credit-limit", READING),
     ("GET", "/accounts/{id}/balance", READING),
     ("GET", "/accounts/{id}/history", READING),

@@ -3,12 +3,13 @@
 //! Whoever sent a command may see it, and whoever runs the bank; to all others it does not exist.
 
 use actix_web::web::{Json, Path};
-use actix_web::{Either, HttpResponse, Responder};
+use actix_web::{Either, HttpRequest, HttpResponse, Responder};
 use actum::web::{Principal, Problem, ResumeAfter, ServerSentEvents, SseMessage};
 use actum::{AcceptedCommand, CommandStatus, ReadError, StreamVersion};
 
 use super::App;
 use super::openapi::{CommandId, Message, ResumeHeaders, ResumeQuery, Status};
+use crate::limits::Streams;
 
 /// The most events a command can have: its outcome, and its attempts to call back.
 const MOST_EVENTS: usize = 1_000;
@@ -42,7 +43,9 @@ pub(super) async fn events(
     id: Path<String>,
     ResumeAfter(after): ResumeAfter,
     who: Principal,
+    request: HttpRequest,
 ) -> Result<impl Responder, Problem> {
+    let place = Streams::enter(&request)?;
     let mut events = app.follow::<AcceptedCommand>(&id, StreamVersion(after)).map_err(unknown)?;
     visible(&app, &id, &who).await?;
     let read = app.history::<AcceptedCommand>(&id, StreamVersion::ZERO, MOST_EVENTS).await?;
@@ -55,6 +58,7 @@ pub(super) async fn events(
         return Ok(Either::Left(HttpResponse::NoContent()));
     }
     Ok(Either::Right(ServerSentEvents::new(async move || {
+        let _held = &place;
         if CommandStatus::of(&seen).is_some_and(|status| status.is_final()) {
             return Ok(None);
         }
