@@ -4,48 +4,21 @@
 //! an answer that is too old, or older than one before, ends it with an error. At a line by standard
 //! input it writes no more and prints `quiet ANSWERS`; at the end of the input it stops in order.
 
+mod book;
+
 use std::collections::HashMap;
 use std::io::stdin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actum::{
-    Aggregate, Application, EventEnvelope, Fold, PostgresStore, ReadError, ReadModel, Sources,
-};
-use serde::{Deserialize, Serialize};
+use actum::{Application, PostgresStore, ReadError, ReadModel, Sources};
 use tokio::time::sleep;
+
+use book::{Book, Digest};
 
 const BOOKS: u64 = 150;
 const WRITERS: u64 = 8;
-
-#[derive(Default, Clone)]
-struct Book;
-
-#[derive(Serialize, Deserialize)]
-enum Noted {
-    Noted { n: u64 },
-}
-
-impl Aggregate for Book {
-    const TYPE: &'static str = "book";
-    type Command = u64;
-    type Event = Noted;
-    type Error = std::convert::Infallible;
-
-    fn handle(&self, n: u64) -> Result<Vec<Noted>, Self::Error> {
-        Ok(vec![Noted::Noted { n }])
-    }
-
-    fn apply(&mut self, _: &Noted) {}
-}
-
-/// A fold in which no event can be left out, doubled or exchanged without changing the result.
-#[derive(Default, Clone, Serialize, Deserialize)]
-struct Digest {
-    events: u64,
-    sum: u64,
-}
 
 impl ReadModel for Digest {
     const NAME: &'static str = "digest";
@@ -53,14 +26,6 @@ impl ReadModel for Digest {
 
     fn sources() -> Sources<Self> {
         Sources::of::<Book>()
-    }
-}
-
-impl Fold<Book> for Digest {
-    fn apply(&mut self, event: &EventEnvelope<Noted>) {
-        let Noted::Noted { n } = &event.event;
-        self.events += 1;
-        self.sum = (self.sum * 31 + n + 1) % 1_000_000_007;
     }
 }
 

@@ -7,6 +7,8 @@
 //! than one before, end it with an error. It takes `serve VERSION`, `drop VERSION` and `quiet` by
 //! standard input, and stops in order at its end.
 
+mod book;
+
 use std::io::stdin;
 use std::process::exit;
 use std::sync::Arc;
@@ -21,6 +23,8 @@ use actum::{
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 use uuid::Uuid;
+
+use book::{Book, Digest, Noted};
 
 const BOOKS: u64 = 10_000;
 
@@ -38,47 +42,12 @@ const LIVE: u64 = 1_000;
 const SLOW: Duration = Duration::from_millis(50);
 const SELDOM: u64 = 20;
 
-#[derive(Default, Clone)]
-struct Book;
-
-#[derive(Serialize, Deserialize)]
-enum Noted {
-    Noted { n: u64 },
-}
-
-impl Aggregate for Book {
-    const TYPE: &'static str = "book";
-    type Command = u64;
-    type Event = Noted;
-    type Error = std::convert::Infallible;
-
-    fn handle(&self, n: u64) -> Result<Vec<Noted>, Self::Error> {
-        Ok(vec![Noted::Noted { n }])
-    }
-
-    fn apply(&mut self, _: &Noted) {}
-}
-
-/// Version 1: a fold in which no event can be left out, doubled or exchanged.
-#[derive(Default, Clone, Serialize, Deserialize)]
-struct Digest {
-    events: u64,
-    sum: u64,
-}
-
+/// Version 1.
 impl ReadModel for Digest {
     const NAME: &'static str = "digest";
 
     fn sources() -> Sources<Self> {
         Sources::of::<Book>()
-    }
-}
-
-impl Fold<Book> for Digest {
-    fn apply(&mut self, event: &EventEnvelope<Noted>) {
-        let Noted::Noted { n } = &event.event;
-        self.events += 1;
-        self.sum = (self.sum * 31 + n + 1) % 1_000_000_007;
     }
 }
 

@@ -27,6 +27,7 @@ pub struct WatchedStore {
     held: Arc<RwLock<()>>,
     intruders: Arc<Mutex<VecDeque<Append>>>,
     lies: Arc<Mutex<VecDeque<Vec<AppendOutcome>>>>,
+    appends: Arc<AtomicUsize>,
     events_read: Arc<AtomicUsize>,
     confirmations: Arc<AtomicUsize>,
 }
@@ -47,6 +48,11 @@ impl WatchedStore {
         self.lies.lock().unwrap().push_back(outcomes);
     }
 
+    /// How many appends there were since it was asked last.
+    pub fn appends(&self) -> usize {
+        self.appends.swap(0, Ordering::SeqCst)
+    }
+
     /// How many events of streams were read since it was asked last.
     pub fn events_read(&self) -> usize {
         self.events_read.swap(0, Ordering::SeqCst)
@@ -62,6 +68,7 @@ impl WatchedStore {
 impl EventStore for WatchedStore {
     async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
         let _held = self.held.read().await;
+        self.appends.fetch_add(appends.len(), Ordering::SeqCst);
         let intruder = self.intruders.lock().unwrap().pop_front();
         if let Some(intruder) = intruder {
             self.memory.append(vec![intruder]).await;

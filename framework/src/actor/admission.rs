@@ -30,10 +30,13 @@ impl Admission {
     }
 
     pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        let permit = Arc::clone(&self.permits).try_acquire_owned();
+        // After the permit was asked for: whoever closes waits for those who have one, and it may
+        // be them who have them all.
         if self.is_closed() {
             return Err(Refused::Stopping);
         }
-        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| Refused::Full)
+        permit.map_err(|_| Refused::Full)
     }
 
     /// How many are inside.

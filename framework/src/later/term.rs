@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::agenda::Agenda;
-use super::owner::{Held, Owner};
+use super::owner::Owner;
 use super::reaction::{Meaning, Reaction, Step};
 use crate::checkpoint::{Advance, Checkpoint};
 use crate::document::DocumentBatch;
@@ -18,6 +18,7 @@ use crate::error::StoreError;
 use crate::event_store::Page;
 use crate::guard::{guarded, guarded_async};
 use crate::lease::Lease;
+use crate::projector::{End, Held};
 use crate::stream::GlobalPosition;
 use crate::subscription::{Duty, event_at, verify};
 
@@ -29,20 +30,6 @@ const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the end of a term waits for what is under way.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
-
-/// Why a term ended.
-pub(super) enum End {
-    /// The application stops.
-    Stopped,
-    /// Another process owns it now.
-    Lost,
-    /// Another process should.
-    HandsOver,
-    /// The store did not answer, or nobody knows what it did: on from what is stored.
-    Again(StoreError),
-    /// It stands still for good.
-    Halted { position: GlobalPosition, reason: String },
-}
 
 /// The memory of one term.
 pub(super) struct Term<'a, R> {

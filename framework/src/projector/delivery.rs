@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::batch::Batch;
-use super::partition::{End, Partition, Renewals};
+use super::ownership::End;
+use super::partition::Partition;
 use super::standing::Standings;
 use super::term::Term;
 use super::{ProjectorSettings, make};
@@ -94,12 +95,6 @@ impl<P: Projection> Process<P> {
                     TailSettings::default(),
                     drop,
                 ),
-                owner,
-                renewals: Renewals {
-                    store: Arc::clone(store),
-                    spawn: Arc::new(drop),
-                    lease_for: LEASE_FOR,
-                },
                 standings: Arc::clone(&standings),
                 stopping: watch::channel(false).1,
                 settings: ProjectorSettings::default(),

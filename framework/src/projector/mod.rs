@@ -11,6 +11,7 @@ mod compare;
 mod delivery;
 mod drain;
 mod handle;
+mod ownership;
 mod partition;
 mod project;
 mod query;
@@ -30,7 +31,8 @@ use uuid::Uuid;
 #[cfg(feature = "testing")]
 pub(crate) use self::delivery::{Delivery, deliver};
 pub(crate) use self::handle::ProjectorHandle;
-use self::partition::{Partition, Renewals};
+pub(crate) use self::ownership::{End, Held, Owned, Ownership, Patience};
+use self::partition::Partition;
 pub(crate) use self::served::{RowVersions, ServedProjection};
 pub(crate) use self::standing::Standings;
 use crate::checkpoint::PartitionId;
@@ -86,6 +88,13 @@ impl Default for ProjectorSettings {
     }
 }
 
+impl ProjectorSettings {
+    fn patience(&self) -> Patience {
+        let Self { lease_for, acquire_every, first_pause, longest_pause, .. } = *self;
+        Patience { lease_for, look_every: acquire_every, first_pause, longest_pause }
+    }
+}
+
 /// What a projection starts from.
 pub(crate) struct Start {
     pub(crate) store: Arc<dyn Store>,
@@ -130,24 +139,26 @@ pub(crate) async fn start<P: Projection>(start: Start) -> Result<ProjectorHandle
     );
     let (assignment, duties) = assigning.await?;
     for (id, duty) in ids.iter().zip(duties) {
-        let renewals = Renewals {
-            store: Arc::clone(&start.store),
-            spawn: Arc::clone(&start.spawn),
-            lease_for: settings.lease_for,
-        };
         let partition = Partition::<P> {
             id: id.clone(),
             store: Arc::clone(&start.store),
             database: Arc::clone(&database),
             sources: P::sources(),
             tail: start.tail.clone(),
-            owner,
-            renewals,
             standings: Arc::clone(&standings),
             stopping: stopping.clone(),
             settings: settings.clone(),
         };
-        run(partition, duty)?;
+        let ownership = Ownership {
+            id: id.clone(),
+            store: Arc::clone(&start.store),
+            process: owner,
+            patience: settings.patience(),
+            spawn: Arc::clone(&start.spawn),
+            standings: Arc::clone(&standings),
+            stopping: stopping.clone(),
+        };
+        run(ownership, partition, duty)?;
     }
     Ok(ProjectorHandle::new::<P>(ids, database, standings, (stop, assignment), settings))
 }
@@ -179,13 +190,17 @@ async fn make<P: Projection>(
 }
 
 /// Gives the partition its thread.
-fn run<P: Projection>(partition: Partition<P>, duty: Duty) -> Result<(), StartError> {
+fn run<P: Projection>(
+    ownership: Ownership,
+    partition: Partition<P>,
+    duty: Duty,
+) -> Result<(), StartError> {
     let runtime = Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| StartError::Thread(error.to_string()))?;
     let name = format!("actum-{}", partition.id);
     let running = partition.standings.running(partition.id.number);
     let run = move || {
-        runtime.block_on(partition.run(duty));
+        runtime.block_on(ownership.run(partition, duty));
         drop(running);
     };
     let started = thread::Builder::new().name(name).spawn(run);

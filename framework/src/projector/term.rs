@@ -9,7 +9,8 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::batch::Batch;
-use super::partition::{End, Partition};
+use super::ownership::End;
+use super::partition::Partition;
 use crate::checkpoint::{Advance, Checkpoint};
 use crate::error::StoreError;
 use crate::event_store::{Filter, Page};
