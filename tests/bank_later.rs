@@ -273,15 +273,35 @@ fn a_command_is_accepted_its_status_asked_and_watched() {
     assert_eq!(EventStream::open(bank.address(), &events, Some(2)).unwrap().status, 204);
     assert_eq!(EventStream::open(bank.address(), &events, Some(3)).unwrap().status, 400);
 
-    let refused = client.send("POST", "/accounts/42/withdraw", ASYNC, r#"{"amount":999}"#).unwrap();
-    let status = ended(&mut client, &refused.location.unwrap());
-    assert_eq!(
-        (&status["status"], &status["code"]),
-        (&json!("refused"), &json!("insufficient_funds"))
-    );
     for unknown in ["/commands/nobody", "/commands/nobody/events", "/commands/a%20b"] {
         let answer = client.get(unknown).unwrap();
         assert_eq!((answer.status, &answer.body["code"]), (404, &json!("unknown_command")));
+    }
+    assert!(bank.terminate().success());
+}
+
+#[test]
+fn a_refusal_has_one_code_whenever_it_is_told() {
+    let directory = Directory::new();
+    let bank = start(&directory.file("bank.db"), 1, &[]).unwrap();
+    let mut client = bank.client();
+    let account = |id| {
+        let number = "DE89370400440532013000";
+        json!({"id": id, "owner": "Ada", "currency": "EUR", "number": number}).to_string()
+    };
+    assert_eq!(client.send("POST", "/accounts", "", &account("42")).unwrap().status, 201);
+    let amount = r#"{"amount":999}"#;
+    let cases = [
+        ("/accounts/42/withdraw", "", amount, "insufficient_funds"),
+        ("/accounts/42/credit", "if-match: \"7\"\r\n", amount, "precondition_failed"),
+        ("/accounts", "", &account("43"), "account_number_taken"),
+    ];
+    for (path, headers, body, code) in cases {
+        let at_once = client.send("POST", path, headers, body).unwrap();
+        assert_eq!(at_once.body["code"], code, "{at_once:?}");
+        let later = client.send("POST", path, &format!("{headers}{ASYNC}"), body).unwrap();
+        let status = ended(&mut client, &later.location.unwrap());
+        assert_eq!((&status["status"], &status["code"]), (&json!("refused"), &json!(code)));
     }
     assert!(bank.terminate().success());
 }

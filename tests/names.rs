@@ -80,7 +80,7 @@ fn of_a_thousand_one_has_the_name(banks: &[Bank; 2]) -> String {
     for (n, answer) in &answers {
         let told = &answer.body;
         let taken = (answer.status, &told["code"], &told["value"], &told["holder"])
-            == (409, &json!("name_taken"), &json!("ada"), &json!(won[0]));
+            == (409, &json!("user_name_taken"), &json!("ada"), &json!(won[0]));
         assert!(taken || n.to_string() == won[0], "{n}: {answer:?}");
     }
     won[0].clone()
@@ -123,7 +123,7 @@ fn rename(banks: &[String], user: usize, name: usize, key: &str) -> Option<u16> 
     let key = format!("idempotency-key: {key}\r\n");
     let answer = client.send("PUT", &format!("/users/{user}/name"), &key, &body).ok()?;
     match (answer.status, answer.body["code"].as_str()) {
-        (200, _) | (409, Some("name_taken")) => Some(answer.status),
+        (200, _) | (409, Some("user_name_taken")) => Some(answer.status),
         (429 | 503, _) | (409, Some("still_running" | "conflict")) => None,
         _ => panic!("user {user}, name {name}: {answer:?}"),
     }
@@ -235,12 +235,12 @@ async fn a_number_is_one_accounts_however_it_is_written() {
     mistyped.is_problem(422, "invalid_number");
     assert_eq!(post(&bank, "/accounts", open("1", "DE89370400440532013000")).await.status, 201);
     let again = post(&bank, "/accounts", open("2", "de89 3704 0044 0532 0130 00")).await;
-    again.is_problem(409, "number_taken");
+    again.is_problem(409, "account_number_taken");
     assert_eq!(again.json()["value"], "DE89370400440532013000");
     assert_eq!(again.json()["holder"], "1");
     assert_eq!(post(&bank, "/accounts/1/close", json!({})).await.status, 200);
     post(&bank, "/accounts", open("2", "DE89370400440532013000"))
         .await
-        .is_problem(409, "number_taken");
+        .is_problem(409, "account_number_taken");
     assert_eq!(post(&bank, "/accounts", open("2", "NO9386011117947")).await.status, 201);
 }

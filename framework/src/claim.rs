@@ -48,6 +48,11 @@ impl Claim {
         &self.name.1
     }
 
+    /// The code by which a program is told that somebody else holds it, such as `user_name_taken`.
+    pub fn taken_code(&self) -> String {
+        format!("{}_taken", self.kind())
+    }
+
     /// Whether it takes; if not, it releases.
     pub fn takes(&self) -> bool {
         self.takes

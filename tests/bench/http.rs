@@ -81,7 +81,7 @@ fn lua(headers: &str) -> String {
     format!(
         "math.randomseed(os.time())\n\
          local sent = 0\n\
-         local start = os.time() .. '-' .. math.random(0, 1000000000) .. '-'\n\
+         local start = os.time() .. '-' .. math.random(0, 1000000000)\n\
          wrk.method = \"POST\"\n\
          wrk.body = '{{\"amount\": 1}}'\n\
          wrk.headers[\"Content-Type\"] = \"application/json\"\n\

@@ -25,7 +25,8 @@ async fn whose_a_name_or_number_is_is_told_to_operators_alone() {
     }
     let (app, access) = (Application::clone(&bank), doorkeeper.open());
     let service = init_service(App::new().configure(example_bank::routes(app, access))).await;
-    let asked = [("/accounts", account, "number_taken"), ("/users", user, "name_taken")];
+    let asked =
+        [("/accounts", account, "account_number_taken"), ("/users", user, "user_name_taken")];
     for ((path, body, code), holder) in asked.iter().zip(&holders) {
         for (key, told) in [(&writer, &Value::Null), (&both, holder)] {
             let bearer = format!("Bearer {}", key.key.expose());

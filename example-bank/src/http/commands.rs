@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::openapi::{self, AccountId, Done, InItsHeaders, Nothing, Opened};
-use super::users::taken;
+use super::users::with_holder;
 use super::{App, callback};
 use crate::account::{Account, AccountCommand, Refusal};
 
@@ -61,7 +61,7 @@ pub(super) async fn open(
     let command = AccountCommand::Open { owner, currency, number };
     let location = format!("/accounts/{id}");
     let created = |committed| CommandAnswer::created(&*id, location, committed);
-    let refused = |error| taken(error, "number_taken", &by);
+    let refused = |error| with_holder(error, &by);
     send(&app, &id, command, &headers, options, created, refused).await
 }
 

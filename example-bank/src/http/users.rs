@@ -1,4 +1,4 @@
-//! Users over HTTP, and how it is told that a name or a number is somebody else's.
+//! Users over HTTP, and who is told whose a name or a number is.
 
 use actix_web::web::{Json, Path};
 use actum::CommandError;
@@ -45,7 +45,7 @@ pub(super) async fn register(
     let id = id.unwrap_or_else(|| headers.new_id());
     let command = UserCommand::Register { owner, name };
     let answer = app.execute_with::<User>(&id, command, options).await;
-    let committed = answer.map_err(|error| taken(error, "name_taken", &by))?;
+    let committed = answer.map_err(|error| with_holder(error, &by))?;
     Ok(CommandAnswer::done(id, committed))
 }
 
@@ -62,23 +62,20 @@ pub(super) async fn rename(
     let options = headers.options(&body)?;
     let command = UserCommand::Rename { name: body.into_inner().0.name };
     let answer = app.execute_with::<User>(&id, command, options).await;
-    let committed = answer.map_err(|error| taken(error, "name_taken", &by))?;
+    let committed = answer.map_err(|error| with_holder(error, &by))?;
     Ok(CommandAnswer::done(id.into_inner(), committed))
 }
 
-/// What is claimed by another is told by this code. Whose it is, is told to operators alone.
-pub(super) fn taken<E: RefusalCode>(
-    error: CommandError<E>,
-    code: &'static str,
-    by: &Principal,
-) -> Problem {
-    let CommandError::Claimed { claim, holder } = &error else { return error.into() };
-    let problem = Problem::new(409, code, error.to_string())
-        .member("kind", claim.kind())
-        .member("value", claim.value());
-    match by.may(OPERATE) {
-        true => problem.member("holder", holder.id()),
-        false => problem,
+/// Who holds what is claimed by another is told to operators alone.
+pub(super) fn with_holder<E: RefusalCode>(error: CommandError<E>, by: &Principal) -> Problem {
+    let holder = match &error {
+        CommandError::Claimed { holder, .. } if by.may(OPERATE) => Some(holder.id().to_owned()),
+        _ => None,
+    };
+    let problem = Problem::from(error);
+    match holder {
+        Some(holder) => problem.member("holder", holder),
+        None => problem,
     }
 }
 

@@ -28,17 +28,19 @@ BEGIN SELECT RAISE(ABORT, 'events are immutable: no UPDATE'); END;
 CREATE TRIGGER events_are_not_deleted BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'events are immutable: no DELETE'); END;
 
--- The outcome of each command that came with a key; written with its events.
+-- The outcome of each command that came with a key; written with its events. Clients choose the
+-- keys, at random: so only the index is written to all over, and the rows stand in the order in which
+-- they were recorded.
 CREATE TABLE commands (
-    command_id  TEXT    PRIMARY KEY,
+    number      INTEGER PRIMARY KEY,
+    command_id  TEXT    NOT NULL UNIQUE,
     fingerprint BLOB    NOT NULL,
     stream_type TEXT    NOT NULL,
     stream_id   TEXT    NOT NULL,
     version     INTEGER NOT NULL,
     position    INTEGER NOT NULL,
     recorded_at INTEGER NOT NULL  -- microseconds since 1970, UTC; they are kept so long from it
-) STRICT, WITHOUT ROWID;
-CREATE INDEX commands_by_age ON commands (recorded_at);
+) STRICT;
 
 -- Who holds what there may be one of; written with the events that take and release it.
 CREATE TABLE claims (

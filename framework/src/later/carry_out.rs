@@ -87,7 +87,7 @@ fn concluded<E: RefusalCode>(answer: Result<Committed, CommandError<E>>) -> Carr
         CommandError::KeyReused { .. } => {
             refused("idempotency_key_reused", "the key was used before for another request")
         }
-        CommandError::Claimed { .. } => refused("claimed", error.to_string()),
+        CommandError::Claimed { claim, .. } => refused(&claim.taken_code(), error.to_string()),
         // Others kept being faster, or its client sends it at this moment as well.
         CommandError::Conflict { .. }
         | CommandError::StillRunning

@@ -31,9 +31,16 @@ pub(crate) struct Standings {
     head_at_start: GlobalPosition,
     all: Vec<watch::Sender<Standing>>,
     work: Vec<Work>,
-    /// Somebody waits until this is in the checkpoint, though there may be nothing to take in.
+    wishes: Vec<Wish>,
+}
+
+/// What is waited for in one partition.
+#[derive(Default)]
+struct Wish {
+    /// This is to be in the checkpoint, though there may be nothing to take in. A step of the
+    /// checkpoint ends it: who still waits then says so again.
     wanted: AtomicU64,
-    pub(crate) is_wanted: Vec<Notify>,
+    made: Notify,
 }
 
 /// A partition whose thread has not ended.
@@ -50,9 +57,9 @@ impl Standings {
         };
         let standing = Standing { saved: GlobalPosition::ZERO, is_owner: false, state };
         let all = ids.iter().map(|_| watch::Sender::new(standing.clone())).collect();
-        let is_wanted = ids.iter().map(|_| Notify::new()).collect();
+        let wishes = ids.iter().map(|_| Wish::default()).collect();
         let work = ids.iter().map(Work::new).collect();
-        Self { head_at_start, all, work, wanted: AtomicU64::new(0), is_wanted }
+        Self { head_at_start, all, work, wishes }
     }
 
     fn change(&self, number: u32, change: impl FnOnce(&mut Standing)) {
@@ -61,6 +68,8 @@ impl Standings {
 
     pub(crate) fn saved(&self, number: u32, position: GlobalPosition) {
         let head_at_start = self.head_at_start;
+        // First: who learns of this step may have a wish again at once.
+        self.wishes[number as usize].wanted.store(0, Ordering::Release);
         self.change(number, |standing| {
             standing.saved = position;
             if position >= head_at_start && standing.state == State::CatchingUp {
@@ -92,13 +101,22 @@ impl Standings {
         self.head_at_start
     }
 
+    /// Somebody waits for this position in every partition.
     pub(crate) fn want(&self, position: GlobalPosition) {
-        self.wanted.fetch_max(position.0, Ordering::AcqRel);
-        self.is_wanted.iter().for_each(Notify::notify_one);
+        for wish in &self.wishes {
+            wish.wanted.fetch_max(position.0, Ordering::AcqRel);
+            wish.made.notify_one();
+        }
     }
 
-    pub(crate) fn wanted(&self) -> GlobalPosition {
-        GlobalPosition(self.wanted.load(Ordering::Acquire))
+    /// Whether somebody waits for what comes after `saved`.
+    pub(crate) fn is_wanted(&self, number: u32, saved: GlobalPosition) -> bool {
+        self.wishes[number as usize].wanted.load(Ordering::Acquire) > saved.0
+    }
+
+    /// Waits until somebody waits.
+    pub(crate) async fn wish(&self, number: u32) {
+        self.wishes[number as usize].made.notified().await;
     }
 
     pub(crate) fn watch(&self) -> Vec<watch::Receiver<Standing>> {

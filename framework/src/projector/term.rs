@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
+use super::ProjectorSettings;
 use super::batch::Batch;
 use super::ownership::End;
 use super::partition::Partition;
@@ -39,6 +40,8 @@ pub(super) struct Term<'a, P: Projection> {
     reached: Reached,
     /// When it was first ahead of the checkpoint.
     ahead_since: Option<Instant>,
+    /// Until then the next page waits for more to come, unless somebody waits for it.
+    gathers_until: Option<Instant>,
     pub(super) parking: Parking,
     looked_at_parked: Instant,
     has_moved: bool,
@@ -53,6 +56,7 @@ impl<'a, P: Projection> Term<'a, P> {
             checkpoint: None,
             reached: Reached { position: GlobalPosition::ZERO, event_id: None },
             ahead_since: None,
+            gathers_until: None,
             parking: Parking::new(partition.id.number, partition.settings.parking.clone()),
             looked_at_parked: Instant::now(),
             has_moved: false,
@@ -118,6 +122,13 @@ impl<'a, P: Projection> Term<'a, P> {
         let mut is_assigned = true;
         loop {
             let due = self.due();
+            let gathers_until = self.gathers_until.filter(|_| !self.is_wanted());
+            let next = async {
+                if let Some(until) = gathers_until {
+                    sleep_until(until).await;
+                }
+                subscription.next().await
+            };
             tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stop| *stop) => {
@@ -133,12 +144,12 @@ impl<'a, P: Projection> Term<'a, P> {
                     None => is_assigned = false,
                 },
                 () = sleep_until(due) => self.work_off().await?,
-                () = self.partition.standings.is_wanted[self.number() as usize].notified() => {
-                    if self.partition.standings.wanted() > self.saved() {
+                () = self.partition.standings.wish(self.number()) => {
+                    if self.is_wanted() {
                         self.save_reached().await?;
                     }
                 }
-                page = subscription.next() => match page? {
+                page = next => match page? {
                     Some(page) => {
                         if let Some(end) = self.take_in(&page).await? {
                             return Ok(end);
@@ -148,6 +159,10 @@ impl<'a, P: Projection> Term<'a, P> {
                 },
             }
         }
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.partition.standings.is_wanted(self.number(), self.saved())
     }
 
     pub(super) fn saved(&self) -> GlobalPosition {
@@ -187,10 +202,13 @@ impl<'a, P: Projection> Term<'a, P> {
             }
             self.commit(transaction, reached).await?;
             self.partition.standings.work(self.number()).applied(batch.events.len());
+            let ProjectorSettings { gather_for, gather_below, .. } = self.partition.settings;
+            let gathers = page.events.len() < gather_below;
+            self.gathers_until = gathers.then(|| Instant::now() + gather_for);
         } else if reached.position > self.reached.position {
             self.reached = reached;
             self.ahead_since.get_or_insert_with(Instant::now);
-            if self.partition.standings.wanted() > self.saved() {
+            if self.is_wanted() {
                 self.save_reached().await?;
             }
         }

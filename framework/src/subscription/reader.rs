@@ -76,7 +76,7 @@ impl Subscription {
                 }
                 Source::Tail { stretches, .. } => match stretches.recv().await {
                     Some(stretch) => match self.cursor.admit(&stretch) {
-                        Admission::Next(page) => return Ok(Some(page)),
+                        Admission::Next(page) => return Ok(Some(self.with_what_waits(page))),
                         Admission::Seen => {}
                         Admission::Gap => self.let_go(),
                     },
@@ -84,6 +84,20 @@ impl Subscription {
                 },
             }
         }
+    }
+
+    /// The page and what else the tail has handed on meanwhile, as one, up to a full page.
+    fn with_what_waits(&mut self, mut page: Arc<Page>) -> Arc<Page> {
+        let Source::Tail { stretches, .. } = &mut self.source else { return page };
+        while page.events.len() + self.hub.settings.page <= self.hub.settings.catch_up_page
+            && let Ok(stretch) = stretches.try_recv()
+            // The tail's pages follow one another; were one missing, what is read next would tell.
+            && let Admission::Next(more) = self.cursor.admit(&stretch)
+        {
+            let (events, scanned_to) = ([&*page.events, &*more.events].concat(), more.scanned_to);
+            page = Arc::new(Page { events, scanned_to });
+        }
+        page
     }
 
     /// Everything up to here was handed on.

@@ -3,6 +3,7 @@
 //! `type` is `about:blank`, so `title` is the status' own phrase; programs look at `code`, people
 //! at `detail`. Internals never leave: what went wrong on our side goes to the log instead.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use actix_web::body::BoxBody;
@@ -19,7 +20,7 @@ use crate::web::precondition::etag;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     status: StatusCode,
-    code: &'static str,
+    code: Cow<'static, str>,
     detail: String,
     headers: Vec<(HeaderName, String)>,
     members: Map<String, Value>,
@@ -31,7 +32,7 @@ struct Document<'a> {
     title: &'static str,
     status: u16,
     detail: &'a str,
-    code: &'static str,
+    code: &'a str,
     #[serde(flatten)]
     members: &'a Map<String, Value>,
 }
@@ -42,10 +43,10 @@ const MAX_DETAIL_CHARS: usize = 500;
 impl Problem {
     /// A problem with this HTTP status (500 if it is none), a code for programs that never
     /// changes, and a sentence for people.
-    pub fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(status: u16, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let detail = detail.into().chars().take(MAX_DETAIL_CHARS).collect();
-        Self { status, code, detail, headers: Vec::new(), members: Map::new() }
+        Self { status, code: code.into(), detail, headers: Vec::new(), members: Map::new() }
     }
 
     /// Our mistake or the data's: logged in full, told without internals (500).
@@ -98,8 +99,8 @@ impl Problem {
     }
 
     /// The code for programs.
-    pub fn code(&self) -> &'static str {
-        self.code
+    pub fn code(&self) -> &str {
+        &self.code
     }
 }
 
@@ -122,7 +123,7 @@ impl ResponseError for Problem {
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
             detail: &self.detail,
-            code: self.code,
+            code: &self.code,
             members: &self.members,
         };
         let mut response = HttpResponse::build(self.status);

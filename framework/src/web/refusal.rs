@@ -62,9 +62,11 @@ impl<E: RefusalCode> From<CommandError<E>> for Problem {
                 let detail = "this Idempotency-Key was used before for another request";
                 Self::new(422, "idempotency_key_reused", detail)
             }
-            CommandError::Claimed { claim, .. } => Self::new(409, "claimed", error.to_string())
-                .member("kind", claim.kind())
-                .member("value", claim.value()),
+            CommandError::Claimed { claim, .. } => {
+                Self::new(409, claim.taken_code(), error.to_string())
+                    .member("kind", claim.kind())
+                    .member("value", claim.value())
+            }
             CommandError::Overloaded(_) => Self::overloaded(),
             CommandError::Unavailable(store) => Self::of_store(store),
             CommandError::Unknown => Self::outcome_unknown(),

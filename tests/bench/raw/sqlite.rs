@@ -27,6 +27,7 @@ impl Insert {
             .pragma("synchronous", "FULL")
             .pragma("cache_size", "-65536")
             .pragma("wal_autocheckpoint", "8192")
+            .pragma("temp_store", "MEMORY")
             .disable_statement_logging()
             .connect()
             .await?;

@@ -74,7 +74,7 @@ const COMMAND: &[Known] = &[
         description: "The number or name is somebody else's, others were faster again and again, or \
                       a request with this `Idempotency-Key` is still under way; nothing was done \
                       by this one",
-        codes: &["conflict", "name_taken", "number_taken", "still_running"],
+        codes: &["account_number_taken", "conflict", "still_running", "user_name_taken"],
         retry_after: false,
     },
     known(

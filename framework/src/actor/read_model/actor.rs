@@ -134,8 +134,10 @@ impl<M: ReadModel> ReadModelActor<M> {
         }
     }
 
+    /// Whether more is to be folded.
     pub(super) fn is_following(&self) -> bool {
-        self.stopping.is_empty() && !self.term.is_leaving && self.halted().is_none()
+        let Term { is_leaving, is_in_doubt, .. } = self.term;
+        self.stopping.is_empty() && !is_leaving && !is_in_doubt && self.halted().is_none()
     }
 
     /// Whether the document with this key is in this partition.

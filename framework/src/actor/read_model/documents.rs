@@ -158,11 +158,19 @@ impl<M: ReadModel> Documents<M> {
         }
     }
 
-    /// Lets the longest unused documents go, as far as they are saved. Not while a page waits for
-    /// its cold documents: those of its documents that were hot must still be here then.
+    /// How many there should be at most.
+    fn enough(&self) -> usize {
+        max(self.capacity, self.unsaved() + usize::from(self.pinned.is_some()))
+    }
+
+    /// Whether there are a quarter more than there should be.
+    pub(super) fn is_overfull(&self) -> bool {
+        self.hot.len() > self.enough() + self.enough() / 4
+    }
+
+    /// Lets the longest unused documents go, as far as they are saved.
     pub(super) fn evict(&mut self) {
-        let pinned = usize::from(self.pinned.is_some());
-        while self.hot.len() > max(self.capacity, self.unsaved() + pinned) {
+        while self.hot.len() > self.enough() {
             let Some((key, hot)) = self.hot.peek_lru() else { return };
             if hot.stored == Stored::AsItIs && self.pinned.as_ref() != Some(key) {
                 self.hot.pop_lru();

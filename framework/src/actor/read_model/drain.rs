@@ -12,7 +12,7 @@ use tracing::warn;
 use super::actor::ReadModelActor;
 use super::fold::apply;
 use super::retry::Retry;
-use super::save;
+use super::save::{self, Loaded};
 use crate::checkpoint::PartitionId;
 use crate::crash;
 use crate::document::Store;
@@ -24,12 +24,12 @@ use crate::stream::GlobalPosition;
 use crate::subscription::parking::{Drain, Stopped, in_words};
 
 /// The document, if it was to be loaded, and the events.
-type Loaded = Result<(Vec<(String, String)>, Vec<Arc<RecordedEvent>>), StoreError>;
+type Waiting = Result<(Option<Loaded>, Vec<Arc<RecordedEvent>>), StoreError>;
 
 impl<M: ReadModel> ReadModelActor<M> {
     /// Tries a key that is due, if no other is being tried.
     pub(super) fn drain_if_due(&mut self, ctx: &mut Context<Self>) {
-        if self.term.lease.is_none() || self.term.is_in_doubt || !self.is_following() {
+        if self.term.lease.is_none() || !self.is_following() {
             return;
         }
         while let Some(drain) = self.term.parking.begin(Instant::now()) {
@@ -49,25 +49,26 @@ impl<M: ReadModel> ReadModelActor<M> {
             false => Vec::new(),
         };
         let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
-        let (reached, retry, positions) =
-            (self.term.reached.position, self.retry(), drain.positions.clone());
+        let (retry, positions) = (self.retry(), drain.positions.clone());
         let load = async move {
-            let documents = match cold.is_empty() {
-                true => Vec::new(),
-                false => save::load(&*store, &partition, &cold, reached, retry.clone()).await?,
+            let document = match cold.is_empty() {
+                true => None,
+                false => Some(save::load(&*store, &partition, &cold, retry.clone()).await?),
             };
             let events = events_at(&*store, &partition, &positions, retry).await?;
-            Ok((documents, events))
+            Ok((document, events))
         };
         self.beside(ctx, load, move |loaded, act, ctx| act.drain(drain, loaded, ctx));
     }
 
-    fn drain(&mut self, drain: Drain, loaded: Loaded, ctx: &mut Context<Self>) {
+    fn drain(&mut self, drain: Drain, waiting: Waiting, ctx: &mut Context<Self>) {
         if !self.is_following() {
             return;
         }
         let at = drain.positions.first().copied().unwrap_or_default();
-        let events = loaded.and_then(|(documents, events)| self.warm(documents).map(|()| events));
+        let events = waiting.and_then(|(document, events)| {
+            document.map_or(Ok(()), |document| self.warm(document)).map(|()| events)
+        });
         let events = match events {
             Ok(events) => events,
             Err(fault) => return self.fail(at, fault, ctx),
@@ -90,9 +91,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.term.unsaved_since.get_or_insert_with(Instant::now);
         crash::point("read_model.drained");
         self.term.documents.pin(None);
-        if !self.term.is_loading {
-            self.term.documents.evict();
-        }
+        self.term.evict();
         self.save_if_due(ctx);
         if !self.term.is_saving && std::mem::take(&mut self.term.is_paused) {
             self.pull(ctx);

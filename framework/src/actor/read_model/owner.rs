@@ -1,16 +1,23 @@
 //! An owner: it follows the log and folds, one page after the other.
 //!
+//! A page whose documents are not all in memory waits for the store. Meanwhile the one after it is
+//! decoded, and that one's documents are asked for before the first is folded; so two pages at most are
+//! in memory, and neither the store nor the folding waits for the other. Nothing leaves memory while a
+//! page waits: it was found which of its documents are there.
+//!
 //! Folding goes on while a save is under way: what is being saved is a copy.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use actix::Context;
+use tokio::sync::oneshot;
 
 use super::actor::ReadModelActor;
+use super::answers::ahead_of;
 use super::fold::{Decoded, Poison};
 use super::read::parse;
-use super::save;
+use super::save::{self, Loaded};
 use crate::error::StoreError;
 use crate::event_store::{Filter, Page};
 use crate::read_model::{ReadModel, Sources};
@@ -26,9 +33,9 @@ impl<M: ReadModel> ReadModelActor<M> {
         Pause::new(self.settings.first_pause, self.settings.longest_pause)
     }
 
-    /// Awaits the next page, unless too much is unsaved.
+    /// Awaits the next page, unless one is at hand or too much is unsaved.
     pub(super) fn pull(&mut self, ctx: &mut Context<Self>) {
-        if !self.is_following() {
+        if !self.is_following() || self.term.ahead.is_some() {
             return;
         }
         if self.term.parking.is_crowded() {
@@ -60,31 +67,81 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.term.pulling = Some(pulling);
     }
 
-    /// Decodes a page and loads what it changes, as far as that is neither hot nor new.
+    /// Decodes a page; its turn comes after the one that waits for its documents.
     fn take_in(&mut self, page: Arc<Page>, ctx: &mut Context<Self>) {
         if !self.is_following() {
             return;
         }
         let decoded = Decoded::new(&self.sources, page, |key| self.is_ours(key));
-        let cold = decoded.cold_keys(&self.term.documents);
-        if cold.is_empty() {
-            return self.fold(decoded, ctx);
+        match self.term.loading {
+            Some(_) => self.term.ahead = Some(decoded),
+            None => self.load_and_fold(decoded, ctx),
         }
-        self.term.is_loading = true;
+    }
+
+    fn load_and_fold(&mut self, page: Decoded<M>, ctx: &mut Context<Self>) {
+        if let Err(all_there) = self.load(page, ctx) {
+            return self.fold(all_there, ctx);
+        }
+        self.pull(ctx);
+    }
+
+    /// Loads what a page changes, as far as that is neither hot nor new; if there is nothing to load,
+    /// it is given back.
+    fn load(&mut self, page: Decoded<M>, ctx: &mut Context<Self>) -> Result<(), Decoded<M>> {
+        let cold = page.cold_keys(&self.term.documents);
+        if cold.is_empty() {
+            return Err(page);
+        }
+        self.term.loading = Some(page);
         let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
-        let (reached, retry) = (self.term.reached.position, self.retry());
-        let load = async move { save::load(&*store, &partition, &cold, reached, retry).await };
-        self.beside(ctx, load, move |loaded, act, ctx| {
-            act.term.is_loading = false;
+        let (retry, (mut asker, answer)) = (self.retry(), oneshot::channel());
+        // Not here: this thread would begin to ask only after it has folded.
+        self.tail.spawn(Box::pin(async move {
+            tokio::select! {
+                () = asker.closed() => {}
+                loaded = save::load(&*store, &partition, &cold, retry) => {
+                    let _ = asker.send(loaded); // the term has ended
+                }
+            }
+        }));
+        self.beside(ctx, answer, move |loaded, act, ctx| {
+            let Ok(loaded) = loaded else { return }; // the application is stopping
+            let Some(page) = act.term.loading.take() else { return };
             match loaded.and_then(|loaded| act.warm(loaded)) {
-                Ok(()) => act.fold(decoded, ctx),
+                Ok(()) => act.fold_and_load_ahead(page, ctx),
                 Err(fault) => act.fail(act.term.reached.position.next(), fault, ctx),
             }
         });
+        Ok(())
     }
 
-    pub(super) fn warm(&mut self, loaded: Vec<(String, String)>) -> Result<(), StoreError> {
-        for (key, body) in loaded {
+    fn fold_and_load_ahead(&mut self, page: Decoded<M>, ctx: &mut Context<Self>) {
+        let ahead = self.term.ahead.take();
+        let ahead = match ahead {
+            Some(ahead) if !self.term.documents.is_overfull() => self.load(ahead, ctx).err(),
+            // First of all, something is to leave memory.
+            ahead => ahead,
+        };
+        self.fold(page, ctx);
+        if let Some(ahead) = ahead
+            && self.is_following()
+        {
+            self.load_and_fold(ahead, ctx);
+        }
+    }
+
+    /// Takes in what the store had.
+    ///
+    /// # Errors
+    /// A document cannot be read, or somebody else has stored newer ones than we have: folded on,
+    /// those would count events twice.
+    pub(super) fn warm(&mut self, loaded: Loaded) -> Result<(), StoreError> {
+        let Loaded { documents, checkpoint } = loaded;
+        if let Some(ahead) = checkpoint.filter(|stored| stored.position > self.term.handed_out) {
+            return Err(ahead_of(&self.partition, ahead));
+        }
+        for (key, body) in documents {
             let body = parse(&key, &body)?;
             self.term.documents.warm(key, body);
         }
@@ -111,7 +168,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         }
         self.progress.applied(reached.position);
         self.answer_due(ctx);
-        self.term.documents.evict();
+        self.term.evict();
         self.save_if_due(ctx);
         self.pull(ctx);
     }

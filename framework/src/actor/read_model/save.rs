@@ -6,7 +6,6 @@ use std::sync::Arc;
 use actix::Context;
 
 use super::actor::ReadModelActor;
-use super::answers::ahead_of;
 use super::fold::Reached;
 use super::handle::State;
 use super::retry::Retry;
@@ -66,32 +65,30 @@ async fn store_all(store: &dyn Store, save: Save, mut retry: Retry) -> Result<()
     Ok(())
 }
 
-/// The documents with these keys, to fold on from `reached`, however often the store must be asked.
+/// Documents as they are stored.
+pub(super) struct Loaded {
+    pub(super) documents: Vec<(String, String)>,
+    /// Not older than the documents.
+    pub(super) checkpoint: Option<Checkpoint>,
+}
+
+/// The documents with these keys, however often the store must be asked.
 ///
 /// # Errors
-/// They cannot be read, or somebody else has stored newer ones: folded on, those would count
-/// events twice.
+/// They cannot be read.
 pub(super) async fn load(
     store: &dyn Store,
     partition: &PartitionId,
     keys: &[String],
-    reached: GlobalPosition,
     mut retry: Retry,
-) -> Result<Vec<(String, String)>, StoreError> {
+) -> Result<Loaded, StoreError> {
     loop {
-        // In this order: the checkpoint is not older than the documents.
-        let documents = store.load_documents(&partition.model, keys).await;
-        let loaded = match documents {
-            Ok(documents) => {
-                store.load_checkpoint(partition).await.map(|stored| (documents, stored))
-            }
-            Err(error) => Err(error),
+        let loaded = async {
+            let documents = store.load_documents(&partition.model, keys).await?;
+            Ok(Loaded { documents, checkpoint: store.load_checkpoint(partition).await? })
         };
-        match loaded {
-            Ok((documents, stored)) => match stored.filter(|stored| stored.position > reached) {
-                None => return Ok(documents),
-                Some(ahead) => return Err(ahead_of(partition, ahead)),
-            },
+        match loaded.await {
+            Ok(loaded) => return Ok(loaded),
             Err(error) => retry.after(error).await?,
         }
     }
@@ -136,6 +133,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             }
         };
         term.is_saving = true;
+        term.handed_out = term.reached.position;
         term.unsaved_since = None;
         term.saves += 1;
         let (from, step, to) = (term.saved, term.saves, term.reached);
@@ -163,9 +161,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.progress.saved(position);
         self.term.documents.saved();
         self.term.parking.saved();
-        if !self.term.is_loading {
-            self.term.documents.evict();
-        }
+        self.term.evict();
         if std::mem::take(&mut self.term.is_paused) {
             self.pull(ctx);
         }

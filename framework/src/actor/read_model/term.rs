@@ -8,7 +8,7 @@ use std::time::Instant;
 use actix::SpawnHandle;
 
 use super::documents::Documents;
-use super::fold::Reached;
+use super::fold::{Decoded, Reached};
 use crate::checkpoint::Checkpoint;
 use crate::lease::Lease;
 use crate::read_model::ReadModel;
@@ -23,6 +23,8 @@ pub(super) struct Term<M> {
     /// Reads are answered up to here: what is folded, or, on a standby, what the owner has saved.
     pub(super) reached: Reached,
     pub(super) saved: GlobalPosition,
+    /// The last save that was begun reaches up to here.
+    pub(super) handed_out: GlobalPosition,
     pub(super) parking: Parking,
     /// When the store was last asked for requests.
     pub(super) asked_at: Instant,
@@ -31,11 +33,14 @@ pub(super) struct Term<M> {
     /// When the oldest step that no save has taken up was folded.
     pub(super) unsaved_since: Option<Instant>,
     pub(super) is_saving: bool,
-    /// Documents for the next page are being loaded: nothing hot may leave memory meanwhile.
-    pub(super) is_loading: bool,
+    /// The page to be folded next, whose documents are being loaded.
+    pub(super) loading: Option<Decoded<M>>,
+    /// The page after that one.
+    pub(super) ahead: Option<Decoded<M>>,
     /// Too much is unsaved: the next page waits for a save to end.
     pub(super) is_paused: bool,
-    /// What is in memory is not the fold of the log, or not ours to save: save nothing more.
+    /// What is in memory is not the fold of the log, or not ours to save: nothing more is folded or
+    /// saved.
     pub(super) is_in_doubt: bool,
     /// It is to be saved and left to another process.
     pub(super) is_leaving: bool,
@@ -59,12 +64,14 @@ impl<M: ReadModel> Term<M> {
             documents: Documents::none(),
             reached: Reached { position: seen, event_id: None },
             saved: seen,
+            handed_out: seen,
             parking: Parking::none(),
             asked_at: Instant::now(),
             saves: 0,
             unsaved_since: None,
             is_saving: false,
-            is_loading: false,
+            loading: None,
+            ahead: None,
             is_paused: false,
             is_in_doubt: false,
             is_leaving: false,
@@ -90,6 +97,14 @@ impl<M: ReadModel> Term<M> {
             subscription: Some(subscription),
             parking,
             ..Self::standby(position(checkpoint))
+        }
+    }
+
+    /// Lets documents leave memory. Not while a page waits for those that are not there: the others
+    /// must still be there then.
+    pub(super) fn evict(&mut self) {
+        if self.loading.is_none() {
+            self.documents.evict();
         }
     }
 }

@@ -114,6 +114,88 @@ async fn a_fold_that_blocks_its_thread_does_not_hold_up_another() {
     assert_eq!(read(&blocking, "a", 201).await.events, 201);
 }
 
+/// Closed, it blocks whoever folds a poison.
+static FOLDING: Mutex<()> = Mutex::new(());
+
+/// A transfer was decoded.
+static DECODED: AtomicBool = AtomicBool::new(false);
+
+#[derive(Default, Clone, Serialize, Deserialize)]
+struct Overlapping {
+    events: u64,
+}
+
+impl ReadModel for Overlapping {
+    const NAME: &'static str = "overlapping";
+
+    fn sources() -> Sources<Self> {
+        Sources::of::<Book>().and_by::<Transfer>(|event| {
+            DECODED.store(true, Ordering::SeqCst);
+            let Moved::Moved { to, .. } = &event.event;
+            Some(to.clone())
+        })
+    }
+}
+
+impl Fold<Book> for Overlapping {
+    fn apply(&mut self, event: &EventEnvelope<Noted>) {
+        if matches!(event.event, Noted::Poison) {
+            drop(FOLDING.lock());
+        }
+        self.events += 1;
+    }
+}
+
+impl Fold<Transfer> for Overlapping {
+    fn apply(&mut self, _: &EventEnvelope<Moved>) {
+        self.events += 1;
+    }
+}
+
+#[tokio::test]
+async fn while_a_page_is_folded_the_store_is_asked_for_the_documents_of_the_next() {
+    let roomy = || ReadModelSettings { hot_documents: 100, ..small() };
+    let memory = MemoryStore::new();
+    for key in ["a", "b"] {
+        note(&memory, key, 0).await;
+    }
+    let process = Process::new(memory.clone(), roomy());
+    let model = process.start::<Overlapping>(2).await.unwrap();
+    until(|| model.progress().saved.0 == 2).await;
+    process.kill().await;
+    // The first page is the tail's seven; the second is decoded while that one's document is loaded.
+    for n in 0..7 {
+        match n {
+            0 => poison(&memory, "a").await,
+            n => note(&memory, "a", n).await,
+        }
+    }
+    let moved = ("Moved", r#"{"to":"b","n":1}"#.to_owned());
+    append(&memory, ("transfer", "t1"), &[moved]).await;
+    let asked_for = Arc::<Mutex<Vec<String>>>::default();
+    let asked = Arc::clone(&asked_for);
+    let store = TestStore::over(memory, move |call| {
+        let loads = matches!(call, Call::LoadDocuments(_));
+        if let Call::LoadDocuments(keys) = call {
+            asked.lock().unwrap().extend(keys);
+        }
+        Box::pin(async move {
+            while loads && !DECODED.load(Ordering::SeqCst) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Ok(())
+        })
+    });
+    let closed = Closed(FOLDING.lock().unwrap());
+    let process = Process::new(store, roomy());
+    let model = process.start::<Overlapping>(2).await.unwrap();
+    until(|| *asked_for.lock().unwrap() == ["a", "b"]).await;
+    assert_eq!(model.progress().applied.0, 2);
+    drop(closed);
+    let [a, b] = [read(&model, "a", 10).await, read(&model, "b", 10).await];
+    assert_eq!((a.body.events, b.body.events), (8, 2));
+}
+
 #[tokio::test]
 async fn the_checkpoint_moves_on_when_only_foreign_events_pass() {
     let store = obliging();

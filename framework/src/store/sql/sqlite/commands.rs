@@ -19,11 +19,11 @@ pub(super) async fn prune(
     prune: &Prune,
 ) -> Result<bool, sqlx::Error> {
     let gone = sqlx::query(
-        "DELETE FROM commands WHERE command_id IN
-         (SELECT command_id FROM commands WHERE recorded_at < ? ORDER BY recorded_at LIMIT ?)",
+        "DELETE FROM commands
+         WHERE number IN (SELECT number FROM commands ORDER BY number LIMIT ?) AND recorded_at < ?",
     )
-    .bind(micros(prune.recorded_before))
     .bind(most(prune.at_most))
+    .bind(micros(prune.recorded_before))
     .execute(connection)
     .await?;
     Ok(gone.rows_affected() > 0 && gone.rows_affected() >= prune.at_most as u64)

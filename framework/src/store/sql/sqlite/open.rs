@@ -49,12 +49,14 @@ impl Opening {
             .filename(file)
             .foreign_keys(true)
             .busy_timeout(options.busy_timeout)
-            .statement_cache_capacity(256)
+            .statement_cache_capacity(512)
             .pragma("synchronous", "FULL")
             // Random streams touch many index pages: keep 64 MiB of them at hand, and let 32 MiB
             // gather in the WAL, so that a page is copied back once for many changes.
             .pragma("cache_size", "-65536")
             .pragma("wal_autocheckpoint", "8192")
+            // What undoes one statement stays in memory, a few pages, instead of a file for each.
+            .pragma("temp_store", "MEMORY")
             .disable_statement_logging();
         for (name, value) in &options.pragmas {
             connect = connect.pragma(name.clone(), value.clone());

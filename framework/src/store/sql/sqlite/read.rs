@@ -18,6 +18,9 @@ use crate::store::sql::numbers::{assert_dense, is_beyond, most, past_command, po
 use crate::store::sql::packed::unpack;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
+// A limit is `? + 0`: SQLite (since 3.50) plans by the value of a bare `LIMIT ?`, and so compiles the
+// statement anew each time that it is bound.
+
 /// A row as `packed` reads it. Types and ids hold nothing that JSON would escape; payload and
 /// metadata are JSON themselves.
 macro_rules! packed_row {
@@ -32,7 +35,7 @@ const STREAM_PAGE: &str = concat!(
     "SELECT concat('[', group_concat(packed, ','), ']') FROM (SELECT ",
     packed_row!(),
     " FROM events WHERE stream_type = ?1 AND stream_id = ?2 AND version > ?3
-      ORDER BY version LIMIT ?4)"
+      ORDER BY version LIMIT ?4 + 0)"
 );
 
 const STREAM_ROWS: &str = concat!(
@@ -41,7 +44,7 @@ const STREAM_ROWS: &str = concat!(
     " AS BLOB), CAST(packed AS BLOB) FROM (SELECT *, ",
     packed_row!(),
     " FROM events WHERE stream_type = ?1 AND stream_id = ?2 AND version > ?3
-      ORDER BY version LIMIT ?4)"
+      ORDER BY version LIMIT ?4 + 0)"
 );
 
 /// The page, its last position, and the head: of one moment, because of one statement.
@@ -52,14 +55,14 @@ const LOG_PAGE: &str = concat!(
     packed_row!(),
     " FROM events WHERE position > ?1 AND position <= ?2 AND (?3 IS NULL
         OR stream_type IN (SELECT value FROM json_each(?3)))
-      ORDER BY position LIMIT ?4)"
+      ORDER BY position LIMIT ?4 + 0)"
 );
 
 /// The events at the positions asked for.
 const PICKED: &str = concat!(
     "SELECT concat('[', group_concat(packed, ','), ']') FROM (SELECT ",
     packed_row!(),
-    " FROM events WHERE position IN (SELECT value FROM json_each(?1)) ORDER BY position LIMIT ?2)"
+    " FROM events WHERE position IN (SELECT value FROM json_each(?1)) ORDER BY position LIMIT ?2 + 0)"
 );
 
 const PICKED_ROWS: &str = concat!(
@@ -67,7 +70,7 @@ const PICKED_ROWS: &str = concat!(
     "concat(stream_type, '-', stream_id, ' version ', version)",
     " AS BLOB), CAST(packed AS BLOB) FROM (SELECT *, ",
     packed_row!(),
-    " FROM events WHERE position IN (SELECT value FROM json_each(?1)) ORDER BY position LIMIT ?2)"
+    " FROM events WHERE position IN (SELECT value FROM json_each(?1)) ORDER BY position LIMIT ?2 + 0)"
 );
 
 const LOG_ROWS: &str = concat!(
@@ -77,7 +80,7 @@ const LOG_ROWS: &str = concat!(
     packed_row!(),
     " FROM events WHERE position > ?1 AND position <= ?2 AND (?3 IS NULL
         OR stream_type IN (SELECT value FROM json_each(?3)))
-      ORDER BY position LIMIT ?4)"
+      ORDER BY position LIMIT ?4 + 0)"
 );
 
 /// How far one filtered read looks at most, however few events pass.
@@ -318,10 +321,10 @@ impl SqliteStore {
         limit: usize,
     ) -> Result<Vec<(String, String)>, StoreError> {
         let sql = match after {
-            None => "SELECT key, body FROM documents WHERE model = ?1 ORDER BY key LIMIT ?3",
+            None => "SELECT key, body FROM documents WHERE model = ?1 ORDER BY key LIMIT ?3 + 0",
             Some(_) => {
                 "SELECT key, body FROM documents WHERE model = ?1 AND key > ?2
-                 ORDER BY key LIMIT ?3"
+                 ORDER BY key LIMIT ?3 + 0"
             }
         };
         let mut reader = self.reader().await?;

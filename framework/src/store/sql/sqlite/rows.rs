@@ -1,7 +1,8 @@
 //! Writing many rows in few statements.
 //!
 //! A statement costs a hop to the connection's thread, so rows go in as multi-row VALUES, at most
-//! two statements for 256 rows. Few statement texts exist, and all stay prepared.
+//! two statements for 256 rows, and one for up to 64. So many statement texts exist, and all stay
+//! prepared.
 
 use std::sync::{Arc, LazyLock};
 
@@ -18,11 +19,11 @@ use crate::store::plan::{KeptCommand, Row};
 const MOST_ROWS: usize = 256;
 
 /// Beyond so many rows, statements take a multiple of it.
-const STRIDE: usize = 16;
+const STRIDE: usize = 64;
 
 type Statement = Query<'static, Sqlite, SqliteArguments>;
 
-/// One INSERT in the shapes of 1, 2 … 15 and 16, 32 … 256 rows.
+/// One INSERT in the shapes of 1, 2 … 63 and 64, 128 … 256 rows.
 struct Insert {
     few: Vec<Arc<str>>,
     many: Vec<Arc<str>>,

@@ -83,12 +83,12 @@ impl SqliteWriter {
         batch: &Batch<SideWrite>,
         care: bool,
     ) -> Result<Written, Failed> {
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-        let current = self.current(connection, &batch.appends, care).await?;
+        let commands = begin(connection, &batch.appends).await?;
+        let current = self.current(connection, &batch.appends, commands.clone(), care).await?;
         let mut planned = plan(&batch.appends, current);
         if !care && planned.has_conflicts(&batch.appends) {
             // It may be one that was stored before, sent again.
-            let current = self.current(connection, &batch.appends, true).await?;
+            let current = self.current(connection, &batch.appends, commands, true).await?;
             planned = plan(&batch.appends, current);
         }
         let now = self.opening.options.clock.now();
@@ -132,14 +132,15 @@ impl SqliteWriter {
         Ok(written)
     }
 
-    /// What the log says of all that the appends touch.
+    /// What the log says of all that the appends touch, besides their commands.
     async fn current(
         &mut self,
         connection: &mut SqliteConnection,
         appends: &[Append],
+        commands: HashMap<String, PastCommand>,
         find_ids: bool,
     ) -> Result<Current, sqlx::Error> {
-        let mut current = Current::default();
+        let mut current = Current { commands, ..Current::default() };
         let mut missing = Vec::new();
         for Append { stream, .. } in appends {
             match self.tips.get(stream) {
@@ -154,11 +155,6 @@ impl SqliteWriter {
             Some(head) => head,
             None => find_head(connection).await?,
         };
-        let keys: Vec<&str> =
-            appends.iter().filter_map(|a| a.command.as_ref()).map(|key| &*key.id).collect();
-        if !keys.is_empty() {
-            current.commands = find_commands(connection, &keys).await?;
-        }
         current.claims = claims::find(connection, appends).await?;
         if find_ids {
             current.stored = find_events(connection, appends).await?;
@@ -280,13 +276,21 @@ async fn find_tips(
     Ok(())
 }
 
-async fn find_commands(
+/// Begins the transaction, and answers which of the appends' commands are known. One call, because
+/// each is a hop to the connection's thread and back, while every command of the batch waits.
+async fn begin(
     connection: &mut SqliteConnection,
-    keys: &[&str],
+    appends: &[Append],
 ) -> Result<HashMap<String, PastCommand>, sqlx::Error> {
-    let asked = serde_json::to_string(keys).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
+    let keys: Vec<&str> =
+        appends.iter().filter_map(|a| a.command.as_ref()).map(|key| &*key.id).collect();
+    if keys.is_empty() {
+        sqlx::query("BEGIN IMMEDIATE").execute(connection).await?;
+        return Ok(HashMap::new());
+    }
+    let asked = serde_json::to_string(&keys).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
     let found: Vec<(String, Vec<u8>, i64, i64)> = sqlx::query_as(
-        "SELECT command_id, fingerprint, version, position FROM commands
+        "BEGIN IMMEDIATE; SELECT command_id, fingerprint, version, position FROM commands
          WHERE command_id IN (SELECT value FROM json_each(?))",
     )
     .bind(asked)
