@@ -36,13 +36,12 @@ struct Served {
     server: ServerHandle,
 }
 
-async fn serve(store: impl Store, settings: Settings, heartbeat: Duration) -> Served {
+async fn serve(store: impl Store, settings: Settings, config: SseConfig) -> Served {
     // Of the bank, what these stores can keep: a statement needs a database.
     let builder = Application::builder(store).aggregate::<Account>().read_model::<Balance>();
     let bank = builder.settings(settings).start().await.unwrap();
     let opening = json!({ "id": "42", "owner": "Ada", "currency": "EUR" });
     assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
-    let config = SseConfig { heartbeat, ..SseConfig::default() };
     let routes = example_bank::routes(bank.clone(), Access::dev());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -58,6 +57,11 @@ async fn serve(store: impl Store, settings: Settings, heartbeat: Duration) -> Se
         });
     });
     Served { bank, address, server: starting.recv().unwrap() }
+}
+
+/// Streams that beat often.
+fn quick() -> SseConfig {
+    SseConfig { heartbeat: Duration::from_millis(10), ..SseConfig::default() }
 }
 
 impl Served {
@@ -78,7 +82,7 @@ impl Served {
 
 #[actix_web::test]
 async fn a_stream_has_the_entries_of_the_history_and_what_comes_later() {
-    let served = serve(MemoryStore::new(), Settings::default(), Duration::from_secs(15)).await;
+    let served = serve(MemoryStore::new(), Settings::default(), SseConfig::default()).await;
     served.credit().await;
     let mut stream = served.open();
     assert_eq!(stream.status, 200);
@@ -106,7 +110,7 @@ async fn a_stream_has_the_entries_of_the_history_and_what_comes_later() {
 
 #[actix_web::test]
 async fn a_stream_goes_on_after_the_event_that_the_client_has() {
-    let served = serve(MemoryStore::new(), Settings::default(), Duration::from_secs(15)).await;
+    let served = serve(MemoryStore::new(), Settings::default(), SseConfig::default()).await;
     for _ in 0..4 {
         served.credit().await;
     }
@@ -150,7 +154,7 @@ async fn what_cannot_be_followed_is_a_problem() {
 
 #[actix_web::test]
 async fn a_silent_stream_beats_and_then_goes_on() {
-    let served = serve(MemoryStore::new(), Settings::default(), Duration::from_millis(10)).await;
+    let served = serve(MemoryStore::new(), Settings::default(), quick()).await;
     let mut stream = served.open();
     assert_eq!(stream.message().unwrap().unwrap().0, 1);
     for id in 2..=5 {
@@ -163,9 +167,28 @@ async fn a_silent_stream_beats_and_then_goes_on() {
 }
 
 #[actix_web::test]
+async fn a_stream_ends_after_its_time_and_its_client_goes_on_where_it_was() {
+    let brief = SseConfig { lasts: Duration::from_millis(50), ..quick() };
+    let served = serve(MemoryStore::new(), Settings::default(), brief).await;
+    let mut last = 0;
+    for _ in 0..5 {
+        let after = (last > 0).then_some(last);
+        let mut stream = EventStream::open(&served.address, EVENTS, after).unwrap();
+        assert_eq!(stream.status, 200);
+        served.credit().await;
+        while let Some((id, _, _)) = stream.message().unwrap() {
+            assert_eq!(id, last + 1);
+            last = id;
+        }
+    }
+    assert!(last > 0, "no stream had a message");
+    served.end().await;
+}
+
+#[actix_web::test]
 async fn one_stream_too_many_is_told_to_come_later() {
     let settings = Settings { live_streams: 2, ..Settings::default() };
-    let served = serve(MemoryStore::new(), settings, Duration::from_millis(10)).await;
+    let served = serve(MemoryStore::new(), settings, quick()).await;
     let (mut first, second) = (served.open(), served.open());
     assert_eq!((first.status, second.status), (200, 200));
     for _ in 0..3 {
@@ -189,7 +212,7 @@ async fn one_stream_too_many_is_told_to_come_later() {
 async fn a_client_that_does_not_read_costs_little_and_holds_up_nobody() {
     const MANY: u64 = 256;
     let store = WatchedStore::default();
-    let served = serve(store.clone(), Settings::default(), Duration::from_millis(10)).await;
+    let served = serve(store.clone(), Settings::default(), quick()).await;
     let mut slow = served.open();
     let large = |_| NewEvent {
         event_id: Uuid::now_v7(),

@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use actix_web::web::{Data, ServiceConfig};
-use actum::web::Deadlines;
+use actum::web::{Deadlines, SseConfig};
 use clap::Args;
 
 use asker::Asker;
@@ -38,6 +38,9 @@ pub(crate) struct Limits {
     /// How many live streams a principal may have at a time, or an address.
     #[arg(long, value_name = "STREAMS", default_value_t = 100)]
     streams_each: usize,
+    /// How long a live stream lasts, in seconds; its client comes again by itself, with its credential.
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    stream_lasts: u64,
     /// How many connections may be open at a time; others wait to be accepted.
     #[arg(long, value_name = "CONNECTIONS", default_value_t = 10_000)]
     pub(crate) connections: usize,
@@ -58,10 +61,12 @@ impl Limits {
     pub(crate) fn shared(&self) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static {
         let deadlines = self.deadlines();
         let streams = Streams(Places::new(self.streams_each));
+        let lasts = Duration::from_secs(self.stream_lasts);
+        let live = SseConfig { lasts, ..SseConfig::default() };
         let connections = Connections(Places::new(self.connections_each));
         let buckets: Option<Data<Buckets>> = self.rate.map(|rate| Buckets::new(rate, self.burst));
         move |config| {
-            config.app_data(deadlines).app_data(streams).app_data(connections);
+            config.app_data(deadlines).app_data(streams).app_data(connections).app_data(live);
             if let Some(buckets) = buckets {
                 config.app_data(buckets);
             }

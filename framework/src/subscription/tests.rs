@@ -131,6 +131,28 @@ async fn ten_thousand_switches_between_catch_up_and_tail_lose_and_repeat_nothing
 }
 
 #[tokio::test]
+async fn what_the_tail_has_handed_on_meanwhile_is_one_page_up_to_a_full_one() {
+    let memory = MemoryStore::new();
+    let settings = TailSettings { page: 2, catch_up_page: 6, waiting_pages: 8, ..quick() };
+    let tail = start(memory.clone(), settings);
+    let mut subscription = tail.subscribe("test", Filter::all(), GlobalPosition::ZERO);
+    deposit(&memory, ("account", "1"), 1).await;
+    assert_eq!(next(&mut subscription).await.scanned_to.0, 1);
+    for head in [3, 5, 7, 9, 11] {
+        deposit(&memory, ("account", "1"), 2).await;
+        while tail.status().position.0 < head {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let mut last = 1;
+    for (events, scanned_to) in [(6, 7), (4, 11)] {
+        let page = next(&mut subscription).await;
+        assert_eq!((page.events.len(), page.scanned_to.0), (events, scanned_to));
+        last = continued(last, &page, &vec!["account".to_owned(); 11], &Filter::all());
+    }
+}
+
+#[tokio::test]
 async fn one_read_of_the_tail_feeds_every_subscription() {
     let reads = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&reads);

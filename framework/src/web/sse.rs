@@ -27,11 +27,16 @@ pub struct SseConfig {
     pub heartbeat: Duration,
     /// How long a client that was cut off waits before it comes again. Default 1 s.
     pub retry: Duration,
+    /// After so long a stream ends between two messages. Its client comes again by itself, goes on after
+    /// the last one, and shows anew who it is: a credential that was taken away is of no use any more
+    /// then. Default 15 min.
+    pub lasts: Duration,
 }
 
 impl Default for SseConfig {
     fn default() -> Self {
-        Self { heartbeat: Duration::from_secs(15), retry: Duration::from_secs(1) }
+        let second = Duration::from_secs(1);
+        Self { heartbeat: 15 * second, retry: second, lasts: 900 * second }
     }
 }
 
@@ -61,7 +66,8 @@ impl SseMessage {
 }
 
 /// A response that sends each message as it comes, and comments while none does. It ends with the
-/// messages, or is broken off at an error: the client then comes again and is told.
+/// messages or when its time is over, or is broken off at an error: the client then comes again and is
+/// told.
 pub struct ServerSentEvents<F> {
     next: F,
 }
@@ -90,6 +96,7 @@ impl<F: AsyncFnMut() -> Next + 'static> Responder for ServerSentEvents<F> {
                 fetching: Some(fetch(self.next)),
                 silence: Box::pin(sleep(config.heartbeat)),
                 heartbeat: config.heartbeat,
+                end: Box::pin(sleep(config.lasts)),
             })
     }
 }
@@ -100,6 +107,7 @@ struct Stream<F> {
     fetching: Option<Fetching<F>>,
     silence: Pin<Box<Sleep>>,
     heartbeat: Duration,
+    end: Pin<Box<Sleep>>,
 }
 
 /// The next message under way, and with it where those after it come from. It is not given up when
@@ -117,6 +125,9 @@ impl<F: AsyncFnMut() -> Next + 'static> Stream<F> {
     fn poll_text(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<String, Problem>>> {
         if let Some(opening) = self.opening.take() {
             return Poll::Ready(Some(Ok(opening)));
+        }
+        if self.end.as_mut().poll(context).is_ready() {
+            return Poll::Ready(None);
         }
         let Some(fetching) = &mut self.fetching else { return Poll::Ready(None) };
         if let Poll::Ready((next, message)) = fetching.as_mut().poll(context) {

@@ -14,7 +14,6 @@ use super::fold::apply;
 use super::retry::Retry;
 use super::save::{self, Loaded};
 use crate::checkpoint::PartitionId;
-use crate::crash;
 use crate::document::Store;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
@@ -89,7 +88,6 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.progress.work.applied(applied);
         self.term.parking.end(drain, applied, stopped, Instant::now(), self.clock.now());
         self.term.unsaved_since.get_or_insert_with(Instant::now);
-        crash::point("read_model.drained");
         self.term.documents.pin(None);
         self.term.evict();
         self.save_if_due(ctx);

@@ -67,7 +67,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.term.pulling = Some(pulling);
     }
 
-    /// Decodes a page; its turn comes after the one that waits for its documents.
+    /// Decodes a page. Its turn comes after the one that waits for its documents, if one does.
     fn take_in(&mut self, page: Arc<Page>, ctx: &mut Context<Self>) {
         if !self.is_following() {
             return;
@@ -83,7 +83,9 @@ impl<M: ReadModel> ReadModelActor<M> {
         if let Err(all_there) = self.load(page, ctx) {
             return self.fold(all_there, ctx);
         }
-        self.pull(ctx);
+        if !self.term.parking.may_be_crowded() {
+            self.pull(ctx);
+        }
     }
 
     /// Loads what a page changes, as far as that is neither hot nor new; if there is nothing to load,
@@ -116,9 +118,9 @@ impl<M: ReadModel> ReadModelActor<M> {
         Ok(())
     }
 
+    /// Folds a page whose documents are all there. Those of the next are asked for before that.
     fn fold_and_load_ahead(&mut self, page: Decoded<M>, ctx: &mut Context<Self>) {
-        let ahead = self.term.ahead.take();
-        let ahead = match ahead {
+        let ahead = match self.term.ahead.take() {
             Some(ahead) if !self.term.documents.is_overfull() => self.load(ahead, ctx).err(),
             // First of all, something is to leave memory.
             ahead => ahead,

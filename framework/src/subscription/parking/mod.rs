@@ -160,8 +160,16 @@ impl Parking {
         let ParkingSettings { most_keys, most_queued_in_all, .. } = self.settings;
         let is_half_full = self.len() * 2 >= most_keys || self.queued * 2 >= most_queued_in_all;
         let has_little_room = |parked: &Parked| parked.queue.len() * 2 >= self.settings.most_queued;
-        let mut resumed = self.keys.values().filter(|parked| parked.is_resumed);
-        resumed.any(|parked| is_half_full || has_little_room(parked))
+        self.resumed().any(|parked| is_half_full || has_little_room(parked))
+    }
+
+    /// Whether more events may make it crowded: one page of them then has room, and no second.
+    pub(crate) fn may_be_crowded(&self) -> bool {
+        self.resumed().next().is_some()
+    }
+
+    fn resumed(&self) -> impl Iterator<Item = &Parked> {
+        self.keys.values().filter(|parked| parked.is_resumed)
     }
 
     /// An event of a key that is not parked cannot be applied: from here on it is.

@@ -34,7 +34,7 @@ pub(super) async fn refuse_others(
     if !migrated {
         let taken: Option<String> = sqlx::query_scalar(
             "SELECT name FROM sqlite_schema WHERE name COLLATE NOCASE IN
-             ('log', 'events', 'commands', 'snapshots', 'documents', 'checkpoints', 'parked',
+             ('log', 'events', 'commands', 'claims', 'snapshots', 'documents', 'checkpoints', 'parked',
               'parked_events', 'skipped', 'versions') LIMIT 1",
         )
         .fetch_optional(connection)
