@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix_web::web::{Data, ServiceConfig};
 use actum::web::{Deadlines, SseConfig};
-use clap::Args;
+use clap::{Args, value_parser};
 
 use asker::Asker;
 use places::{Connections, Places};
@@ -39,7 +39,7 @@ pub(crate) struct Limits {
     #[arg(long, value_name = "STREAMS", default_value_t = 100)]
     streams_each: usize,
     /// How long a live stream lasts, in seconds; its client comes again by itself, with its credential.
-    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = value_parser!(u64).range(1..))]
     stream_lasts: u64,
     /// How many connections may be open at a time; others wait to be accepted.
     #[arg(long, value_name = "CONNECTIONS", default_value_t = 10_000)]

@@ -53,11 +53,9 @@ pub(crate) struct ProjectorSettings {
     pub(crate) lease_for: Duration,
     /// How often the process looks what it should own.
     pub(crate) acquire_every: Duration,
-    /// How long events gather after a commit, unless somebody waits for them: a commit costs about
-    /// as much for one event as for a hundred.
+    /// How long events gather after a commit at the tail of the log, unless somebody here waits for
+    /// them: a commit costs about as much for one event as for a hundred.
     pub(crate) gather_for: Duration,
-    /// After a page with so many there are more to come, and nothing gathers.
-    pub(crate) gather_below: usize,
     /// How often a query looks for the position it waits for while another process is the owner.
     pub(crate) look_every: Duration,
     /// How long a checkpoint may stay unsaved when there was nothing to take in.
@@ -82,7 +80,6 @@ impl Default for ProjectorSettings {
             lease_for: Duration::from_secs(3),
             acquire_every: Duration::from_secs(1),
             gather_for: Duration::from_millis(20),
-            gather_below: 1_000,
             look_every: Duration::from_millis(25),
             checkpoint_after: Duration::from_secs(1),
             checkpoint_after_shared: Duration::from_millis(100),

@@ -104,8 +104,10 @@ impl Standings {
     /// Somebody waits for this position in every partition.
     pub(crate) fn want(&self, position: GlobalPosition) {
         for wish in &self.wishes {
-            wish.wanted.fetch_max(position.0, Ordering::AcqRel);
-            wish.made.notify_one();
+            // Told once: it ends what the partition waits for, a read of the store too.
+            if wish.wanted.fetch_max(position.0, Ordering::AcqRel) < position.0 {
+                wish.made.notify_one();
+            }
         }
     }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::ProjectorSettings;
 use super::batch::Batch;
 use super::ownership::End;
 use super::partition::Partition;
@@ -151,9 +150,13 @@ impl<'a, P: Projection> Term<'a, P> {
                 }
                 page = next => match page? {
                     Some(page) => {
+                        let saved = self.saved();
                         if let Some(end) = self.take_in(&page).await? {
                             return Ok(end);
                         }
+                        let gathers = self.saved() > saved && subscription.is_at_tail();
+                        self.gathers_until =
+                            gathers.then(|| Instant::now() + self.partition.settings.gather_for);
                     }
                     None => return Ok(End::Stopped),
                 },
@@ -202,9 +205,6 @@ impl<'a, P: Projection> Term<'a, P> {
             }
             self.commit(transaction, reached).await?;
             self.partition.standings.work(self.number()).applied(batch.events.len());
-            let ProjectorSettings { gather_for, gather_below, .. } = self.partition.settings;
-            let gathers = page.events.len() < gather_below;
-            self.gathers_until = gathers.then(|| Instant::now() + gather_for);
         } else if reached.position > self.reached.position {
             self.reached = reached;
             self.ahead_since.get_or_insert_with(Instant::now);

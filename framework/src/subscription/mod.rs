@@ -45,6 +45,7 @@ pub(crate) struct TailSettings {
     /// How many such pages are kept for others who are behind too.
     pub(crate) shared_pages: usize,
     /// How many of the tail's pages may wait for one follower; at one more it is on its own again.
+    /// Enough for one that gathers: under load the pages are many and small.
     pub(crate) waiting_pages: usize,
     /// A subscription at most this many events behind the tail joins it.
     pub(crate) join_within: u64,
@@ -62,7 +63,7 @@ impl Default for TailSettings {
             page: 1_000,
             catch_up_page: 4_096,
             shared_pages: 8,
-            waiting_pages: 16,
+            waiting_pages: 64,
             join_within: 4_096,
             poll: Duration::from_millis(500),
             first_pause: Duration::from_millis(20),

@@ -100,6 +100,11 @@ impl Subscription {
         page
     }
 
+    /// Whether it follows the tail, with nothing left to read for itself.
+    pub(crate) fn is_at_tail(&self) -> bool {
+        matches!(self.source, Source::Tail { from, .. } if self.cursor.at() >= from)
+    }
+
     /// Everything up to here was handed on.
     #[cfg(test)]
     pub(crate) fn position(&self) -> GlobalPosition {

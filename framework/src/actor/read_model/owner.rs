@@ -20,6 +20,7 @@ use super::read::parse;
 use super::save::{self, Loaded};
 use crate::error::StoreError;
 use crate::event_store::{Filter, Page};
+use crate::guard::guarded_async;
 use crate::read_model::{ReadModel, Sources};
 use crate::subscription::Pause;
 
@@ -58,6 +59,8 @@ impl<M: ReadModel> ReadModelActor<M> {
             match page {
                 Ok(Some(page)) => act.take_in(page, ctx),
                 Ok(None) => {} // the application is stopping
+                // After the page that waits for its documents: who asks again is told again.
+                Err(_) if act.term.loading.is_some() => {}
                 Err(fault) => {
                     let position = act.term.reached.position.next();
                     act.halt(position, fault.to_string(), ctx);
@@ -98,12 +101,16 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.term.loading = Some(page);
         let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
         let (retry, (mut asker, answer)) = (self.retry(), oneshot::channel());
-        // Not here: this thread would begin to ask only after it has folded.
+        // Where the tail runs: this thread would begin to ask only after it has folded. (If it is the
+        // same one, as with a single arbiter, nothing is won.)
         self.tail.spawn(Box::pin(async move {
+            let load = guarded_async(save::load(&*store, &partition, &cold, retry));
             tokio::select! {
                 () = asker.closed() => {}
-                loaded = save::load(&*store, &partition, &cold, retry) => {
-                    let _ = asker.send(loaded); // the term has ended
+                loaded = load => {
+                    let place = || format!("the documents of {partition}");
+                    let panicked = |reason| Err(StoreError::Corrupt { place: place(), reason });
+                    let _ = asker.send(loaded.unwrap_or_else(panicked)); // the term has ended
                 }
             }
         }));

@@ -27,6 +27,68 @@ async fn an_event_whose_key_is_not_known_halts_and_what_came_before_is_saved() {
     assert_eq!(halted(&process.sums().await).await.0, 2);
 }
 
+#[tokio::test]
+async fn a_fault_of_the_log_halts_after_what_is_readable_before_it() {
+    let memory = MemoryStore::new();
+    note(&memory, "a", 0).await;
+    let process = Process::new(memory.clone(), small());
+    let model = process.sums().await;
+    until(|| model.progress().saved.0 == 1).await;
+    process.kill().await;
+    for n in 1..10 {
+        note(&memory, "a", n).await;
+    }
+    // It reads up to 6, and then meets the fault; the document comes after that.
+    let met = Arc::new(AtomicBool::new(false));
+    let store = TestStore::over(memory, move |call| {
+        let met = Arc::clone(&met);
+        Box::pin(async move {
+            match call {
+                Call::ReadAll(after) if after.0 >= 6 => {
+                    met.store(true, Ordering::SeqCst);
+                    let (place, reason) = ("position 7".to_owned(), "torn".to_owned());
+                    return Err(StoreError::Corrupt { place, reason });
+                }
+                Call::LoadDocuments(_) => {
+                    while !met.load(Ordering::SeqCst) {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+    });
+    let process = Process::new(store, small());
+    let model = process.sums().await;
+    let (position, reason) = halted(&model).await;
+    assert!(reason.contains("position 7: torn"), "{reason}");
+    assert_eq!((position, model.progress().applied.0 + 1), (7, 7));
+}
+
+#[tokio::test]
+async fn a_panic_of_the_store_halts_and_says_so() {
+    let memory = MemoryStore::new();
+    note(&memory, "a", 0).await;
+    let process = Process::new(memory.clone(), small());
+    let model = process.sums().await;
+    until(|| model.progress().saved.0 == 1).await;
+    process.kill().await;
+    note(&memory, "a", 1).await;
+    let store = TestStore::over(memory, |call| {
+        Box::pin(async move {
+            assert!(!matches!(call, Call::LoadDocuments(_)), "out of memory");
+            Ok(())
+        })
+    });
+    let process = Process::new(store, small());
+    let model = process.sums().await;
+    let (position, reason) = halted(&model).await;
+    assert_eq!(position, 2);
+    assert!(reason.contains("the documents of sums@1/0") && reason.contains("out of memory"));
+}
+
 async fn refused(checkpoint: impl Fn(Checkpoint) -> Checkpoint) -> String {
     let memory = MemoryStore::new();
     note(&memory, "a", 1).await;

@@ -18,6 +18,7 @@ pub(super) async fn prune(
     connection: &mut SqliteConnection,
     prune: &Prune,
 ) -> Result<bool, sqlx::Error> {
+    // In the order in which they came; were the clock ahead for a while, they stay longer by as much.
     let gone = sqlx::query(
         "DELETE FROM commands
          WHERE number IN (SELECT number FROM commands ORDER BY number LIMIT ?) AND recorded_at < ?",
