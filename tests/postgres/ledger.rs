@@ -161,7 +161,7 @@ pub async fn read_log(connection: &mut PgConnection) -> Vec<Uuid> {
     }
     let astray: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM actum.commands LEFT JOIN actum.events
-         USING (stream_type, stream_id, version, position)
+         USING (version, position)
          WHERE event_id IS NULL AND version > 0",
     )
     .fetch_one(connection)

@@ -44,12 +44,11 @@ END $$;
 CREATE TRIGGER events_are_appended BEFORE INSERT ON actum.events
     FOR EACH STATEMENT EXECUTE FUNCTION actum.refuse_insert();
 
--- The outcome of each command that came with a key; written with its events.
+-- The outcome of each command that came with a key; written with its events. Its stream is that of the
+-- event at its position.
 CREATE TABLE actum.commands (
     command_id  text        COLLATE "C" PRIMARY KEY,
     fingerprint bytea       NOT NULL,
-    stream_type text        COLLATE "C" NOT NULL,
-    stream_id   text        COLLATE "C" NOT NULL,
     version     bigint      NOT NULL,
     position    bigint      NOT NULL,
     recorded_at timestamptz NOT NULL  -- they are kept so long from it
@@ -225,8 +224,7 @@ BEGIN
 
     IF cardinality(command_ids) > 0 THEN
         INSERT INTO actum.commands
-        SELECT c.id, c.fingerprint, stream_types[c.stream], stream_ids[c.stream],
-               versions[c.stream] + c.version,
+        SELECT c.id, c.fingerprint, versions[c.stream] + c.version,
                CASE WHEN c.event = 0 THEN positions[c.stream]
                     ELSE head + coalesce(places[c.event], c.event) END,
                append.recorded_at

@@ -28,15 +28,13 @@ BEGIN SELECT RAISE(ABORT, 'events are immutable: no UPDATE'); END;
 CREATE TRIGGER events_are_not_deleted BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'events are immutable: no DELETE'); END;
 
--- The outcome of each command that came with a key; written with its events. Clients choose the
--- keys, at random: so only the index is written to all over, and the rows stand in the order in which
--- they were recorded.
+-- The outcome of each command that came with a key; written with its events. Its stream is that of the
+-- event at its position. Clients choose the keys, at random: so only the index is written to all over,
+-- and the rows stand in the order in which they were recorded.
 CREATE TABLE commands (
     number      INTEGER PRIMARY KEY,
     command_id  TEXT    NOT NULL UNIQUE,
     fingerprint BLOB    NOT NULL,
-    stream_type TEXT    NOT NULL,
-    stream_id   TEXT    NOT NULL,
     version     INTEGER NOT NULL,
     position    INTEGER NOT NULL,
     recorded_at INTEGER NOT NULL  -- microseconds since 1970, UTC; they are kept so long from it

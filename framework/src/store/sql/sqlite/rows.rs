@@ -79,11 +79,7 @@ static EVENTS: LazyLock<Insert> = LazyLock::new(|| {
     )
 });
 static COMMANDS: LazyLock<Insert> = LazyLock::new(|| {
-    Insert::new(
-        "commands (command_id, fingerprint, stream_type, stream_id, version, position, recorded_at)",
-        7,
-        "",
-    )
+    Insert::new("commands (command_id, fingerprint, version, position, recorded_at)", 5, "")
 });
 static DOCUMENTS: LazyLock<Insert> = LazyLock::new(|| {
     Insert::new(
@@ -130,8 +126,6 @@ pub(super) async fn insert_commands(
         statement
             .bind(kept.key.id.clone())
             .bind(kept.key.fingerprint.to_vec())
-            .bind(kept.stream.aggregate_type().to_owned())
-            .bind(kept.stream.id().to_owned())
             .bind(kept.tip.version.0 as i64)
             .bind(kept.tip.position.0 as i64)
             .bind(micros)
