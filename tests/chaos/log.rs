@@ -25,8 +25,7 @@ pub async fn read(connection: &mut PgConnection) -> Vec<Row> {
                 e.event_type, (e.payload->>'amount')::bigint,
                 substr(c.command_id, strpos(c.command_id, ',') + 1)
          FROM actum.events AS e LEFT JOIN actum.commands AS c
-         ON c.position = e.position AND c.stream_type = e.stream_type AND c.stream_id = e.stream_id
-            AND c.version = e.version
+         ON c.position = e.position AND c.version = e.version
          ORDER BY e.position, c.command_id",
     )
     .fetch_all(&mut *connection)
