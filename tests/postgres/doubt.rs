@@ -8,6 +8,7 @@ use actum::{
     Append, AppendOutcome, EventStore, ExpectedVersion, Filter, GlobalPosition, PostgresStore,
     StreamVersion,
 };
+use tokio::net::TcpStream;
 
 use super::ledger::{
     Load, all, append, assert_holds, committed, keyed, no_answer, one, open, progress, read_log,
@@ -185,6 +186,8 @@ async fn where_nobody_listens_an_append_is_refused_and_later_taken() {
     drop(store);
     let fresh = open(&database.url_by(proxy.port())).await;
     proxy.refuse();
+    // The port is closed by a task of the proxy.
+    until(async || TcpStream::connect(("127.0.0.1", proxy.port())).await.is_err()).await;
     let began = Instant::now();
     let reason = unavailable(one(&fresh, append("1", ExpectedVersion::Any)).await);
     assert!(
