@@ -185,6 +185,21 @@ async fn a_stream_ends_after_its_time_and_its_client_goes_on_where_it_was() {
     served.end().await;
 }
 
+#[test]
+fn a_stream_of_the_bank_lasts_as_long_as_it_is_told() {
+    let directory = Directory::new();
+    let mut command = Bank::command(&directory.file("bank.db"));
+    let bank = Bank::spawn(command.args(["--stream-lasts", "1"]), &[]).unwrap();
+    let opening = json!({ "id": "42", "owner": "Ada", "currency": "EUR" }).to_string();
+    assert_eq!(bank.client().post("/accounts", &opening, None).unwrap().status, 201);
+    let mut stream = EventStream::open(bank.address(), EVENTS, None).unwrap();
+    assert_eq!(stream.message().unwrap().unwrap().0, 1);
+    assert_eq!(stream.message().unwrap(), None, "it does not end");
+    assert!(bank.terminate().success());
+    let mut command = Bank::command(&directory.file("bank.db"));
+    assert!(Bank::spawn(command.args(["--stream-lasts", "0"]), &[]).is_none());
+}
+
 #[actix_web::test]
 async fn one_stream_too_many_is_told_to_come_later() {
     let settings = Settings { live_streams: 2, ..Settings::default() };

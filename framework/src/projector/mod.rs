@@ -18,6 +18,8 @@ mod query;
 mod served;
 mod standing;
 mod term;
+#[cfg(all(test, feature = "sqlite"))]
+mod tests;
 
 use std::sync::Arc;
 use std::thread;

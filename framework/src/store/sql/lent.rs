@@ -23,7 +23,6 @@ pub(super) struct Permit<C> {
 /// A connection on loan.
 pub(super) struct Lent<C> {
     connection: C,
-    is_fresh: bool,
     from: Permit<C>,
 }
 
@@ -52,26 +51,21 @@ impl<C> Permit<C> {
     /// Lends one that is idle, if there is one.
     pub(super) fn idle(self) -> Result<Lent<C>, Self> {
         match with(&self.idle, Vec::pop) {
-            Some(connection) => Ok(Lent { connection, is_fresh: false, from: self }),
+            Some(connection) => Ok(Lent { connection, from: self }),
             None => Err(self),
         }
     }
 
     /// Lends this new one.
     pub(super) fn lend(self, connection: C) -> Lent<C> {
-        Lent { connection, is_fresh: true, from: self }
+        Lent { connection, from: self }
     }
 }
 
 impl<C> Lent<C> {
-    /// Whether it was opened just now; one that was idle may have been lost meanwhile.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.is_fresh
-    }
-
     /// It is whole and outside of a transaction: it may serve again.
     pub(super) fn give_back(self) {
-        let Self { connection, from, .. } = self;
+        let Self { connection, from } = self;
         with(&from.idle, |idle| idle.push(connection));
         drop(from.permit); // after it is idle, so that who waited finds it
     }

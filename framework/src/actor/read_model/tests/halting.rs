@@ -27,14 +27,20 @@ async fn an_event_whose_key_is_not_known_halts_and_what_came_before_is_saved() {
     assert_eq!(halted(&process.sums().await).await.0, 2);
 }
 
-#[tokio::test]
-async fn a_fault_of_the_log_halts_after_what_is_readable_before_it() {
+/// A log of one event, whose document "a" is saved and in nobody's memory.
+async fn with_a_saved_document() -> MemoryStore {
     let memory = MemoryStore::new();
     note(&memory, "a", 0).await;
     let process = Process::new(memory.clone(), small());
     let model = process.sums().await;
     until(|| model.progress().saved.0 == 1).await;
     process.kill().await;
+    memory
+}
+
+#[tokio::test]
+async fn a_fault_of_the_log_halts_after_what_is_readable_before_it() {
+    let memory = with_a_saved_document().await;
     for n in 1..10 {
         note(&memory, "a", n).await;
     }
@@ -69,12 +75,7 @@ async fn a_fault_of_the_log_halts_after_what_is_readable_before_it() {
 
 #[tokio::test]
 async fn a_panic_of_the_store_halts_and_says_so() {
-    let memory = MemoryStore::new();
-    note(&memory, "a", 0).await;
-    let process = Process::new(memory.clone(), small());
-    let model = process.sums().await;
-    until(|| model.progress().saved.0 == 1).await;
-    process.kill().await;
+    let memory = with_a_saved_document().await;
     note(&memory, "a", 1).await;
     let store = TestStore::over(memory, |call| {
         Box::pin(async move {

@@ -18,8 +18,8 @@ use crate::store::sql::numbers::{assert_dense, is_beyond, most, past_command, po
 use crate::store::sql::packed::unpack;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
-// A limit is `? + 0`: SQLite (since 3.50) plans by the value of a bare `LIMIT ?`, and so compiles the
-// statement anew each time that it is bound.
+// A limit is `? + 0`: SQLite (3.51, by its source) plans by the value of a bare `LIMIT ?`, and so
+// compiles the statement anew each time that it is bound.
 
 /// A row as `packed` reads it. Types and ids hold nothing that JSON would escape; payload and
 /// metadata are JSON themselves.

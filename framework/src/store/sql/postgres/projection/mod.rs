@@ -39,6 +39,13 @@ struct PgProjection {
     readers: Lender<PgConnection>,
 }
 
+/// A session on loan.
+struct Session {
+    connection: Lent<PgConnection>,
+    /// It was opened just now; one that was idle may have been lost meanwhile.
+    is_fresh: bool,
+}
+
 #[async_trait]
 impl ProjectionStore for PostgresStore {
     async fn open_projection(
@@ -92,37 +99,33 @@ impl PgProjection {
     }
 
     /// The session that writes for a partition.
-    async fn writer(
-        &self,
-        partition: &PartitionId,
-        lease: &Lease,
-    ) -> Result<Lent<PgConnection>, StoreError> {
+    async fn writer(&self, partition: &PartitionId, lease: &Lease) -> Result<Session, StoreError> {
         let lender = {
             // Nothing under the lock can panic, so a poisoned one is whole.
             let mut writers = self.writers.lock().unwrap_or_else(PoisonError::into_inner);
             writers.entry(partition.number).or_insert_with(|| Lender::new(1)).clone()
         };
         match lender.permit().await.idle() {
-            Ok(idle) => Ok(idle),
+            Ok(connection) => Ok(Session { connection, is_fresh: false }),
             Err(permit) => {
                 let mut connection = session::open(self.opening(), &self.schema).await?;
                 session::take_over(&mut connection, lease, &self.store.place).await?;
-                Ok(permit.lend(connection))
+                Ok(Session { connection: permit.lend(connection), is_fresh: true })
             }
         }
     }
 
     /// A session that reads. It lives on the store's own thread, whoever's runtime asks.
-    async fn reader(&self) -> Result<Lent<PgConnection>, StoreError> {
+    async fn reader(&self) -> Result<Session, StoreError> {
         let permit = match self.readers.permit().await.idle() {
-            Ok(idle) => return Ok(idle),
+            Ok(connection) => return Ok(Session { connection, is_fresh: false }),
             Err(permit) => permit,
         };
         let (opening, schema) = (Arc::clone(self.opening()), self.schema.clone());
         let opened = async move { session::open(&opening, &schema).await };
         let closed = |_| Err(StoreError::Unavailable("the store is closed".into()));
         let opened = self.store.connections.runtime().spawn(opened).await.unwrap_or_else(closed);
-        Ok(permit.lend(opened?))
+        Ok(Session { connection: permit.lend(opened?), is_fresh: true })
     }
 
     async fn begin_with(
@@ -152,7 +155,7 @@ impl ProjectionDatabase for PgProjection {
         partition: &PartitionId,
         lease: &Lease,
     ) -> Result<Option<Checkpoint>, StoreError> {
-        self.writer(partition, lease).await?.give_back();
+        self.writer(partition, lease).await?.connection.give_back();
         self.store.load_checkpoint(partition).await
     }
 
@@ -162,8 +165,7 @@ impl ProjectionDatabase for PgProjection {
         lease: &Lease,
     ) -> Result<Box<dyn SqlTransaction>, StoreError> {
         let executor = loop {
-            let connection = self.writer(partition, lease).await?;
-            let is_fresh = connection.is_fresh();
+            let Session { connection, is_fresh } = self.writer(partition, lease).await?;
             match self.begin_with("BEGIN", connection).await {
                 Ok(executor) => break executor,
                 Err(error) if is_fresh => return Err(self.unavailable(error)),
@@ -176,8 +178,7 @@ impl ProjectionDatabase for PgProjection {
     async fn read(&self) -> Result<Box<dyn SqlSnapshot>, StoreError> {
         const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
         loop {
-            let connection = self.reader().await?;
-            let is_fresh = connection.is_fresh();
+            let Session { connection, is_fresh } = self.reader().await?;
             match self.begin_with(BEGIN, connection).await {
                 Ok(executor) => return Ok(Box::new(PgSnapshot::new(executor))),
                 Err(error) if is_fresh => return Err(self.unavailable(error)),

@@ -1,0 +1,146 @@
+//! When a projection commits: at once as long as it is behind, seldom at the tail, and for whoever waits.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::SqliteStore;
+use crate::aggregate::Aggregate;
+use crate::error::BoxError;
+use crate::event::{EventEnvelope, NewEvent};
+use crate::event_store::{Append, EventStore};
+use crate::sources::EventSources;
+use crate::sql::SqlConnection;
+use crate::stream::{ExpectedVersion, GlobalPosition, StreamId};
+use crate::subscription::TailSettings;
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+#[derive(Default, Clone)]
+struct Bell;
+
+#[derive(Serialize, Deserialize)]
+enum Rung {
+    Rung,
+}
+
+impl Aggregate for Bell {
+    const TYPE: &'static str = "bell";
+    type Command = ();
+    type Event = Rung;
+    type Error = Infallible;
+
+    fn handle(&self, (): ()) -> Result<Vec<Rung>, Infallible> {
+        Ok(vec![Rung::Rung])
+    }
+
+    fn apply(&mut self, _: &Rung) {}
+}
+
+/// The positions at which the bell was rung.
+struct Rings;
+
+#[async_trait]
+impl Projection for Rings {
+    const NAME: &'static str = "rings";
+    type Event = EventEnvelope<Rung>;
+
+    fn sources() -> EventSources<Self::Event> {
+        EventSources::of::<Bell>()
+    }
+
+    async fn create(db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
+        db.execute("CREATE TABLE rings (position BIGINT PRIMARY KEY)", &[]).await?;
+        Ok(())
+    }
+
+    async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
+        let rows = events.iter().map(|event| vec![event.position.into()]).collect();
+        db.insert("rings", &["position"], rows, "").await?;
+        Ok(())
+    }
+}
+
+/// A log in a folder of its own.
+struct Place {
+    folder: PathBuf,
+    store: Arc<SqliteStore>,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let folder = std::env::temp_dir().join(format!("actum-{}", Uuid::now_v7()));
+        std::fs::create_dir(&folder).unwrap();
+        let file = folder.join("log.db");
+        let store = Arc::new(SqliteStore::open(file.to_str().unwrap()).await.unwrap());
+        Self { folder, store }
+    }
+
+    async fn ring(&self) {
+        let rung = NewEvent {
+            event_id: Uuid::now_v7(),
+            event_type: "Rung".into(),
+            schema_version: 1,
+            payload: "null".into(),
+            metadata: "{}".into(),
+        };
+        let append = Append {
+            stream: StreamId::new("bell", "1").unwrap(),
+            expected: ExpectedVersion::Any,
+            events: vec![rung],
+            command: None,
+            claims: vec![],
+            chained: false,
+        };
+        self.store.append(vec![append]).await;
+    }
+
+    /// The projection, which gathers for longer than any test lasts.
+    async fn start(&self) -> ProjectorHandle {
+        let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
+        let spawn: fn(Task) = |task| drop(tokio::spawn(task));
+        let small = TailSettings { catch_up_page: 2, join_within: 1, ..TailSettings::default() };
+        let tail = Tail::start(Arc::clone(&store), GlobalPosition::ZERO, small, spawn);
+        let gather_for = Duration::from_secs(3600);
+        let settings = ProjectorSettings { gather_for, ..ProjectorSettings::default() };
+        let (owner, spawn) = (Uuid::now_v7(), Arc::new(spawn));
+        start::<Rings>(Start { store, tail, owner, settings, spawn }).await.unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.folder).unwrap();
+    }
+}
+
+async fn until_saved(rings: &ProjectorHandle, position: u64) {
+    let mut standing = rings.standings.watch().swap_remove(0);
+    let saved = standing.wait_for(|standing| standing.saved.0 >= position);
+    tokio::time::timeout(WITHIN, saved).await.expect("it was never saved").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_the_tail_events_gather_until_somebody_waits_for_them() {
+    let place = Place::new().await;
+    let rings = place.start().await;
+    place.ring().await;
+    until_saved(&rings, 1).await;
+    place.ring().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(rings.standings.overall().saved.0, 1);
+    let asked = rings.query(GlobalPosition(2), WITHIN, async |_, reflects| Ok(reflects)).await;
+    assert_eq!(asked.unwrap().1.0, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_long_as_it_is_behind_nothing_gathers() {
+    let place = Place::new().await;
+    for _ in 0..7 {
+        place.ring().await;
+    }
+    until_saved(&place.start().await, 7).await;
+}
