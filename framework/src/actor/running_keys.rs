@@ -7,25 +7,28 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 use crate::command::{CommandKey, Committed};
 
 /// What a key's command did, and the request it was.
-type Outcome = Option<([u8; 16], Committed)>;
+type Outcome = ([u8; 16], Committed);
 
-/// The keys under way, each with its outcome to come. As many as there are commands in flight.
+/// Who waits behind each key under way.
+type Waiting = HashMap<Arc<str>, Vec<oneshot::Sender<Outcome>>>;
+
+/// The keys under way. As many as there are commands in flight.
 #[derive(Clone, Default)]
 pub(crate) struct RunningKeys {
-    keys: Arc<Mutex<HashMap<String, watch::Receiver<Outcome>>>>,
+    keys: Arc<Mutex<Waiting>>,
 }
 
 /// A key whose command is under way until this is dropped.
 pub(crate) struct RunningKey {
     keys: RunningKeys,
-    key: CommandKey,
-    outcome: Outcome,
-    told: watch::Sender<Outcome>,
+    id: Arc<str>,
+    fingerprint: [u8; 16],
+    outcome: Option<Outcome>,
 }
 
 impl RunningKeys {
@@ -33,13 +36,12 @@ impl RunningKeys {
     /// was the same request; what another request did with the key, the store will tell.
     pub(crate) async fn enter(&self, key: &CommandKey) -> Result<RunningKey, Committed> {
         loop {
-            let mut first = match self.take(key) {
+            let first = match self.take(key) {
                 Ok(running) => return Ok(running),
                 Err(first) => first,
             };
             // An error says that the first is gone and carried nothing out.
-            if let Ok(outcome) = first.wait_for(Option::is_some).await
-                && let Some((fingerprint, committed)) = *outcome
+            if let Ok((fingerprint, committed)) = first.await
                 && fingerprint == key.fingerprint
             {
                 return Err(Committed { replayed: true, ..committed });
@@ -47,18 +49,20 @@ impl RunningKeys {
         }
     }
 
-    fn take(&self, key: &CommandKey) -> Result<RunningKey, watch::Receiver<Outcome>> {
+    fn take(&self, key: &CommandKey) -> Result<RunningKey, oneshot::Receiver<Outcome>> {
         let mut keys = self.locked();
-        if let Some(first) = keys.get(&key.id) {
-            return Err(first.clone());
+        if let Some(waiting) = keys.get_mut(key.id.as_str()) {
+            let (told, first) = oneshot::channel();
+            waiting.push(told);
+            return Err(first);
         }
-        let (told, outcome) = watch::channel(None);
-        keys.insert(key.id.clone(), outcome);
-        Ok(RunningKey { keys: self.clone(), key: key.clone(), outcome: None, told })
+        let id: Arc<str> = key.id.as_str().into();
+        keys.insert(Arc::clone(&id), Vec::new());
+        Ok(RunningKey { keys: self.clone(), id, fingerprint: key.fingerprint, outcome: None })
     }
 
     /// Nothing under the lock can panic half way.
-    fn locked(&self) -> MutexGuard<'_, HashMap<String, watch::Receiver<Outcome>>> {
+    fn locked(&self) -> MutexGuard<'_, Waiting> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -66,14 +70,19 @@ impl RunningKeys {
 impl RunningKey {
     /// Tells those behind what the command did.
     pub(crate) fn carried_out(mut self, committed: Committed) {
-        self.outcome = Some((self.key.fingerprint, committed));
+        self.outcome = Some((self.fingerprint, committed));
     }
 }
 
 impl Drop for RunningKey {
     fn drop(&mut self) {
         // Free before those behind are woken: one of them takes it next.
-        self.keys.locked().remove(&self.key.id);
-        self.told.send_replace(self.outcome);
+        let waiting = self.keys.locked().remove(&self.id).unwrap_or_default();
+        if let Some(outcome) = self.outcome {
+            for told in waiting {
+                // Who has left meanwhile need not be told.
+                let _ = told.send(outcome);
+            }
+        }
     }
 }

@@ -38,8 +38,9 @@ pub(crate) struct Current {
     pub(crate) tips: HashMap<StreamId, Tip>,
     pub(crate) commands: HashMap<String, PastCommand>,
     pub(crate) claims: Holders,
-    /// Where events of these ids stand already. Looked up only when there is reason to believe it:
-    /// the batch is sent again, the database refused an id, or a version is not as expected.
+    /// Where events of these ids stand already. Like commands, a store that would refuse the rows
+    /// looks them up only when there is reason to believe it: the batch is sent again, the database
+    /// refused a row, or an append is refused.
     pub(crate) stored: HashMap<Uuid, (StreamId, Tip)>,
 }
 
@@ -83,18 +84,10 @@ impl Plan<'_> {
         claims.filter(|(_, touched, holder)| touched.before.as_ref() != *holder)
     }
 
-    /// Whether events were refused for what others did to their stream or to a claim. If nobody
-    /// looked for their ids, they may be the ones that stand there.
-    pub(crate) fn has_conflicts(&self, appends: &[Append]) -> bool {
-        appends.iter().zip(&self.outcomes).any(|(append, outcome)| {
-            let by_others = matches!(
-                outcome,
-                AppendOutcome::NotCommitted(
-                    NotCommitted::Conflict { .. } | NotCommitted::Claimed { .. }
-                )
-            );
-            by_others && !append.events.is_empty()
-        })
+    /// Whether any was refused. If nobody looked for its command and its events' ids, they may be
+    /// what stands there.
+    pub(crate) fn has_refusals(&self) -> bool {
+        self.outcomes.iter().any(|outcome| matches!(outcome, AppendOutcome::NotCommitted(_)))
     }
 }
 

@@ -157,7 +157,7 @@ impl PostgresWriter {
             let assumed = Assumed::of(&appends, &found);
             let planned = plan(&appends, assumed.current(&appends, &found));
             let care = Care {
-                find_events: again || planned.has_conflicts(&appends),
+                find_events: again || planned.has_refusals(),
                 all_or_none: Assumed::is_one(&planned, &found, &appends),
             };
             let recorded_at = self.opening.options.clock.now();

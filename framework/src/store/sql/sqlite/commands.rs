@@ -1,10 +1,40 @@
-//! Command keys that are old enough to be forgotten.
+//! Command keys: which are known, and which are old enough to be forgotten.
+
+use std::collections::HashMap;
 
 use sqlx::sqlite::SqliteConnection;
 use time::OffsetDateTime;
 
 use super::rows::micros;
-use crate::store::sql::numbers::most;
+use crate::event_store::Append;
+use crate::store::plan::PastCommand;
+use crate::store::sql::numbers::{most, past_command};
+
+/// What came of those of the appends' commands that are known.
+pub(super) async fn find(
+    connection: &mut SqliteConnection,
+    appends: &[Append],
+) -> Result<HashMap<String, PastCommand>, sqlx::Error> {
+    let keys: Vec<&str> =
+        appends.iter().filter_map(|a| a.command.as_ref()).map(|key| &*key.id).collect();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let asked = serde_json::to_string(&keys).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
+    let found: Vec<(String, Vec<u8>, i64, i64)> = sqlx::query_as(
+        "SELECT command_id, fingerprint, version, position FROM commands
+         WHERE command_id IN (SELECT value FROM json_each(?))",
+    )
+    .bind(asked)
+    .fetch_all(connection)
+    .await?;
+    found
+        .into_iter()
+        .map(|(id, fingerprint, version, position)| {
+            Ok((id, past_command(&fingerprint, version, position)?))
+        })
+        .collect()
+}
 
 /// Forget so many that were recorded before this.
 #[derive(Debug)]

@@ -27,12 +27,16 @@ use crate::event_store::Append;
 use crate::snapshot::Snapshot;
 use crate::store::committer::{Batch, WriteFailure, Writer, Written};
 use crate::store::leases::Leases;
-use crate::store::plan::{Current, PastCommand, plan};
-use crate::store::sql::numbers::{past_command, tip};
+use crate::store::plan::{Current, plan};
+use crate::store::sql::numbers::tip;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
 
 /// How many stream ends are remembered (about 100 bytes each).
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
+
+/// For how many batches command keys are looked up first, once a known one came: where one client
+/// tries again, more do. Else the keys' own index tells, by refusing the batch, which begins anew.
+const WARY: u32 = 64;
 
 /// A write that rides along in the transaction of the appends, and so costs no sync of its own.
 #[derive(Debug)]
@@ -50,6 +54,8 @@ pub(super) struct SqliteWriter {
     leases: Leases,
     head: Option<GlobalPosition>,
     tips: LruCache<StreamId, Tip>,
+    /// For so many batches more.
+    wary: u32,
 }
 
 /// An error on the way, and whether COMMIT had been sent.
@@ -67,7 +73,7 @@ impl From<sqlx::Error> for Failed {
 impl SqliteWriter {
     pub(super) fn new(opening: Arc<Opening>, connection: SqliteConnection, leases: Leases) -> Self {
         let tips = LruCache::new(REMEMBERED);
-        Self { opening, connection: Some(connection), leases, head: None, tips }
+        Self { opening, connection: Some(connection), leases, head: None, tips, wary: 0 }
     }
 
     fn forget(&mut self) {
@@ -75,20 +81,21 @@ impl SqliteWriter {
         self.tips.clear();
     }
 
-    /// The batch in one transaction. With `care` its events are looked for in the log first, and a
-    /// side write that the database refuses fails alone.
+    /// The batch in one transaction. With `care` its events and commands are looked for in the log
+    /// first, and a side write that the database refuses fails alone.
     async fn transaction(
         &mut self,
         connection: &mut SqliteConnection,
         batch: &Batch<SideWrite>,
         care: bool,
     ) -> Result<Written, Failed> {
-        let commands = begin(connection, &batch.appends).await?;
-        let current = self.current(connection, &batch.appends, commands.clone(), care).await?;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+        let look_up = care || self.wary > 0;
+        let current = self.current(connection, &batch.appends, look_up, care).await?;
         let mut planned = plan(&batch.appends, current);
-        if !care && planned.has_conflicts(&batch.appends) {
+        if !care && planned.has_refusals() {
             // It may be one that was stored before, sent again.
-            let current = self.current(connection, &batch.appends, commands, true).await?;
+            let current = self.current(connection, &batch.appends, true, true).await?;
             planned = plan(&batch.appends, current);
         }
         let now = self.opening.options.clock.now();
@@ -132,15 +139,16 @@ impl SqliteWriter {
         Ok(written)
     }
 
-    /// What the log says of all that the appends touch, besides their commands.
+    /// What the log says of all that the appends touch; of their commands and of their events' ids
+    /// if told so.
     async fn current(
         &mut self,
         connection: &mut SqliteConnection,
         appends: &[Append],
-        commands: HashMap<String, PastCommand>,
+        find_commands: bool,
         find_ids: bool,
     ) -> Result<Current, sqlx::Error> {
-        let mut current = Current { commands, ..Current::default() };
+        let mut current = Current::default();
         let mut missing = Vec::new();
         for Append { stream, .. } in appends {
             match self.tips.get(stream) {
@@ -156,6 +164,11 @@ impl SqliteWriter {
             None => find_head(connection).await?,
         };
         current.claims = claims::find(connection, appends).await?;
+        if find_commands {
+            current.commands = commands::find(connection, appends).await?;
+            self.wary =
+                if current.commands.is_empty() { self.wary.saturating_sub(1) } else { WARY };
+        }
         if find_ids {
             current.stored = find_events(connection, appends).await?;
         }
@@ -180,7 +193,8 @@ impl Writer for SqliteWriter {
             && fault::primary_code(&failed.error) == Some(fault::CONSTRAINT)
             && !failed.committing
         {
-            // An event id stands already, or somebody wrote beside us: look everything up.
+            // An event id or a command's key stands already, or somebody wrote beside us: look
+            // everything up.
             self.forget();
             result = match sqlx::query("ROLLBACK").execute(&mut connection).await {
                 Ok(_) => self.transaction(&mut connection, batch, true).await,
@@ -274,34 +288,6 @@ async fn find_tips(
         tips.insert(stream.clone(), tip);
     }
     Ok(())
-}
-
-/// Begins the transaction, and answers which of the appends' commands are known. One call, because
-/// each is a hop to the connection's thread and back, while every command of the batch waits.
-async fn begin(
-    connection: &mut SqliteConnection,
-    appends: &[Append],
-) -> Result<HashMap<String, PastCommand>, sqlx::Error> {
-    let keys: Vec<&str> =
-        appends.iter().filter_map(|a| a.command.as_ref()).map(|key| &*key.id).collect();
-    if keys.is_empty() {
-        sqlx::query("BEGIN IMMEDIATE").execute(connection).await?;
-        return Ok(HashMap::new());
-    }
-    let asked = serde_json::to_string(&keys).map_err(|e| sqlx::Error::Encode(Box::new(e)))?;
-    let found: Vec<(String, Vec<u8>, i64, i64)> = sqlx::query_as(
-        "BEGIN IMMEDIATE; SELECT command_id, fingerprint, version, position FROM commands
-         WHERE command_id IN (SELECT value FROM json_each(?))",
-    )
-    .bind(asked)
-    .fetch_all(connection)
-    .await?;
-    found
-        .into_iter()
-        .map(|(id, fingerprint, version, position)| {
-            Ok((id, past_command(&fingerprint, version, position)?))
-        })
-        .collect()
 }
 
 async fn find_events(
