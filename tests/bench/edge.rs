@@ -1,9 +1,10 @@
 //! What the bank's edge costs a command: keys that are remembered, who may enter, how often.
 //!
-//! Each is switched on alone and all are together, in turns with none, so that what the disk does
-//! meanwhile is shared among them. Every request has the headers of all, so that it costs wrk, which
+//! Each is switched on alone and all are together, in turns with none, each turn in another order, so
+//! that what the machine does meanwhile is shared among them. Every request has the headers of all, so that it costs wrk, which
 //! shares the processors, the same: where one is off, its header has a name that the bank does not know.
 
+use std::fmt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ struct Case<'a> {
     name: &'a str,
     arguments: Vec<&'a str>,
     headers: String,
-    sum: Round,
+    rounds: Vec<Round>,
 }
 
 pub async fn run(options: &Options, store: Store) -> Outcome {
@@ -46,7 +47,7 @@ pub async fn run(options: &Options, store: Store) -> Outcome {
         name,
         arguments: arguments.to_vec(),
         headers: format!("wrk.headers['{keyed}'] = {id} wrk.headers['{known}'] = 'Bearer {key}'"),
-        sum: Round::default(),
+        rounds: Vec::new(),
     };
     let ([keyed, known], [no_key, unknown]) =
         (["Idempotency-Key", "Authorization"], ["X-No-Key-At-All", "X-Nobody-Else"]);
@@ -58,18 +59,25 @@ pub async fn run(options: &Options, store: Store) -> Outcome {
         case("a rate limit", &RATE, [no_key, unknown], ORDERED),
         case("all three, keys in order", &[keys, RATE].concat(), [keyed, known], ORDERED),
     ];
-    for _ in 0..rounds {
-        for case in &mut cases {
+    let count = cases.len();
+    for turn in 0..rounds {
+        for place in 0..count {
+            let case = &mut cases[(turn + place) % count];
             let round = credit(options, &database.url, &case.arguments, &case.headers).await?;
-            let sum = std::mem::take(&mut case.sum);
-            case.sum = Round { elapsed: sum.elapsed + round.elapsed, ..sum.beside(round) };
+            case.rounds.push(round);
         }
     }
-    let plain = [cases[0].sum.rate(), cpu(&cases[0].sum)];
-    for Case { name, sum, .. } in &cases {
-        let part = |of: f64| (of - 1.0) * 100.0;
-        let (rate, time) = (part(sum.rate() / plain[0]), part(cpu(sum) / plain[1]));
-        table::line(name, sum, None, None, &format!("{rate:+.0} % /s, {time:+.0} % CPU"));
+    for Case { name, rounds, .. } in &cases {
+        let sum = rounds.iter().fold(Round::default(), |sum, round| Round {
+            elapsed: sum.elapsed + round.elapsed,
+            ..sum.beside(*round)
+        });
+        let part = |of: fn(&Round) -> f64| {
+            let parts = rounds.iter().zip(&cases[0].rounds).map(|(on, off)| of(on) / of(off) - 1.0);
+            Part::of(parts.collect())
+        };
+        let note = format!("{} /s, {} CPU", part(Round::rate), part(cpu));
+        table::line(name, &sum, None, None, &note);
     }
     Ok(())
 }
@@ -77,6 +85,27 @@ pub async fn run(options: &Options, store: Store) -> Outcome {
 /// Processor time of the bank for a request.
 fn cpu(round: &Round) -> f64 {
     round.cpu.max(Duration::from_nanos(1)).as_secs_f64() / round.commands.max(1) as f64
+}
+
+/// What is more or less by which part: the mean of all turns and its standard error.
+struct Part {
+    mean: f64,
+    error: f64,
+}
+
+impl Part {
+    fn of(parts: Vec<f64>) -> Self {
+        let count = parts.len() as f64;
+        let mean = parts.iter().sum::<f64>() / count;
+        let squares = parts.iter().map(|part| (part - mean).powi(2)).sum::<f64>();
+        Self { mean, error: (squares / (count - 1.0).max(1.0) / count).sqrt() }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:+.0} ± {:.0} %", self.mean * 100.0, self.error * 100.0)
+    }
 }
 
 /// Makes a key that may write; its line is all of the file.
