@@ -53,7 +53,7 @@ impl Opening {
             .pragma("synchronous", "FULL")
             // Random streams touch many index pages: all that a batch writes stay at hand, and 32 MiB
             // gather in the WAL, so that a page is copied back once for many changes. No more, since
-            // each commit looks at every page at hand (as SQLite 3.54 is written).
+            // each commit looks at every page at hand (as SQLite 3.51 is written).
             .pragma("cache_size", "-8192")
             .pragma("wal_autocheckpoint", "8192")
             // What undoes one statement stays in memory, a few pages, instead of a file for each.
