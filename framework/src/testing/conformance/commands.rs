@@ -107,6 +107,19 @@ pub async fn a_command_is_known_beside_an_append_that_moves_its_stream(store: im
     assert!(matches!(refused(outcomes.next().unwrap()), NotCommitted::KeyReused));
 }
 
+/// A retry costs its neighbours nothing, however often it comes.
+pub async fn a_known_command_is_answered_and_its_neighbours_are_stored(store: impl Store) {
+    let first = committed(one(&store, keyed("a", 1, "k")).await);
+    for round in 1..=3 {
+        let (before, after) = (format!("before {round}"), format!("after {round}"));
+        let call = vec![keyed("a", 1, &before), keyed("a", 1, "k"), keyed("b", 1, &after)];
+        let outcomes: Vec<_> = store.append(call).await.into_iter().map(committed).collect();
+        let told = outcomes.iter().map(|c| (c.version.0, c.replayed)).collect::<Vec<_>>();
+        assert_eq!(told, [(round + 1, false), (first.version.0, true), (round, false)]);
+    }
+    assert_eq!(store.head().await.unwrap().0, 7);
+}
+
 /// What is forgotten acts again; what is younger is still known.
 pub async fn old_command_ids_are_forgotten_the_oldest_first(store: impl Store) {
     let pause = || tokio::time::sleep(Duration::from_millis(5));

@@ -65,6 +65,7 @@ macro_rules! conformance {
             commands: a_command_id_acts_once_within_one_call,
             commands: a_command_id_acts_once_among_concurrent_callers,
             commands: a_command_is_known_beside_an_append_that_moves_its_stream,
+            commands: a_known_command_is_answered_and_its_neighbours_are_stored,
             commands: another_request_with_the_same_id_is_refused,
             commands: a_command_without_events_is_remembered,
             commands: a_refused_append_keeps_no_command_id,

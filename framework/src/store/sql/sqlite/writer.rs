@@ -58,15 +58,30 @@ pub(super) struct SqliteWriter {
     wary: u32,
 }
 
-/// An error on the way, and whether COMMIT had been sent.
+/// An error, and how far the transaction was.
 struct Failed {
     error: sqlx::Error,
-    committing: bool,
+    at: Step,
+}
+
+#[derive(PartialEq)]
+enum Step {
+    Begun,
+    /// The events stand.
+    Events,
+    /// COMMIT has been sent.
+    Commit,
+}
+
+impl Step {
+    fn failed(self) -> impl FnOnce(sqlx::Error) -> Failed {
+        |error| Failed { error, at: self }
+    }
 }
 
 impl From<sqlx::Error> for Failed {
     fn from(error: sqlx::Error) -> Self {
-        Self { error, committing: false }
+        Self { error, at: Step::Begun }
     }
 }
 
@@ -100,7 +115,8 @@ impl SqliteWriter {
         }
         let now = self.opening.options.clock.now();
         rows::insert_events(connection, &planned.rows, now).await?;
-        rows::insert_commands(connection, &planned.commands, now).await?;
+        let kept = rows::insert_commands(connection, &planned.commands, now).await;
+        kept.map_err(Step::Events.failed())?;
         claims::write(connection, &planned).await?;
         let mut side_writes = Vec::with_capacity(batch.side_writes.len());
         for side_write in &batch.side_writes {
@@ -111,7 +127,7 @@ impl SqliteWriter {
         }
         crate::crash::point("append.before_commit");
         let committed = sqlx::query("COMMIT").execute(&mut *connection).await;
-        committed.map_err(|error| Failed { error, committing: true })?;
+        committed.map_err(Step::Commit.failed())?;
         crate::crash::point("append.after_commit");
         self.head = Some(planned.after.head);
         for row in &planned.rows {
@@ -191,21 +207,23 @@ impl Writer for SqliteWriter {
         let mut result = self.transaction(&mut connection, batch, again).await;
         if let Err(failed) = &result
             && fault::primary_code(&failed.error) == Some(fault::CONSTRAINT)
-            && !failed.committing
+            && failed.at != Step::Commit
         {
-            // An event id or a command's key stands already, or somebody wrote beside us: look
-            // everything up.
-            self.forget();
+            // A command's key or an event's id stands already, or somebody wrote beside us: look
+            // everything up. Not if the events could be stored: then their streams are as remembered.
+            if failed.at == Step::Begun {
+                self.forget();
+            }
             result = match sqlx::query("ROLLBACK").execute(&mut connection).await {
                 Ok(_) => self.transaction(&mut connection, batch, true).await,
-                Err(error) => Err(Failed { error, committing: true }),
+                Err(error) => Err(Step::Commit.failed()(error)),
             };
         }
         if again && result.is_ok() {
             let durable = make_durable(&mut connection).await;
             result = result.and_then(|written| durable.map(|()| written));
         }
-        let Failed { error, committing } = match result {
+        let Failed { error, at } = match result {
             Ok(written) => {
                 self.connection = Some(connection);
                 return Ok(written);
@@ -214,7 +232,7 @@ impl Writer for SqliteWriter {
         };
         self.forget();
         let reason = explain(self.opening.path(), &error);
-        if is_unknown(&error, committing) {
+        if is_unknown(&error, at == Step::Commit) {
             let full = fault::primary_code(&error) == Some(fault::FULL);
             if full && make_absent(&mut connection).await.is_ok() {
                 self.connection = Some(connection);
@@ -320,13 +338,12 @@ async fn find_events(
 /// syncs that. It waits for whoever reads an older state; so it is for batches in doubt alone.
 async fn make_durable(connection: &mut SqliteConnection) -> Result<(), Failed> {
     let checkpoint = sqlx::query_as("PRAGMA wal_checkpoint(FULL)").fetch_one(connection).await;
-    let (busy, _, _): (i64, i64, i64) =
-        checkpoint.map_err(|error| Failed { error, committing: true })?;
+    let (busy, _, _): (i64, i64, i64) = checkpoint.map_err(Step::Commit.failed())?;
     match busy {
         0 => Ok(()),
         _ => {
             let error = sqlx::Error::Protocol("a reader kept the log from being synced".into());
-            Err(Failed { error, committing: true })
+            Err(Step::Commit.failed()(error))
         }
     }
 }
