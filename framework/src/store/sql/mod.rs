@@ -4,6 +4,7 @@
 
 mod found;
 mod lent;
+mod migrations;
 mod numbers;
 #[cfg(feature = "sqlite")]
 mod packed;

@@ -9,6 +9,7 @@ use sqlx::postgres::PgConnection;
 
 use super::open::Opening;
 use crate::error::StartError;
+use crate::store::sql::migrations;
 
 const MIGRATIONS: [(i64, &str, &str); 2] = [
     (1, "log", include_str!("../../../../migrations/postgres/0001_log.sql")),
@@ -67,7 +68,7 @@ pub(super) async fn migrate(
     migrator.dangerous_set_table_name("actum.migrations");
     migrator.create_schema("actum");
     let migrated = migrator.run_direct(None, &mut *connection, false).await;
-    migrated.map_err(|e| opening.refuse(format!("the schema cannot be migrated: {e}")))?;
+    migrated.map_err(|error| opening.refuse(migrations::explain(&error)))?;
     crate::crash::point("migrate");
     Ok(())
 }

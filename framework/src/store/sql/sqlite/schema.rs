@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr};
 
 use super::open::{Opening, refuse};
 use crate::error::StartError;
+use crate::store::sql::migrations;
 
 const MIGRATIONS: [(i64, &str, &str); 2] = [
     (1, "log", include_str!("../../../../migrations/sqlite/0001_log.sql")),
@@ -81,7 +82,7 @@ pub(super) async fn migrate(
     // A table of our own: the application may keep migrations of its own in the same file.
     migrator.dangerous_set_table_name("actum_migrations");
     let migrated = migrator.run_direct(None, &mut *connection, false).await;
-    migrated.map_err(|e| refuse(opening.path(), format!("the schema cannot be migrated: {e}")))?;
+    migrated.map_err(|error| refuse(opening.path(), migrations::explain(&error)))?;
     crate::crash::point("migrate");
     let failed = |error| opening.cannot_open(&error);
     let id = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut *connection).await;
