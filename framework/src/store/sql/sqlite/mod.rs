@@ -2,7 +2,7 @@
 //!
 //! [`SqliteStore`] is the face; opening and its refusals are in `lock`, `open` and `schema`, the one
 //! writing connection in `writer`, pages in `read`, checkpoints and parked keys in `checkpoints`,
-//! claims in `claims`, old command keys in `commands`, versions in `versions`, what an error of the
+//! claims in `claims`, command keys in `commands`, versions in `versions`, what an error of the
 //! database means in `fault`.
 
 mod checkpoints;

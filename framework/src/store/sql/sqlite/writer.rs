@@ -54,7 +54,7 @@ pub(super) struct SqliteWriter {
     leases: Leases,
     head: Option<GlobalPosition>,
     tips: LruCache<StreamId, Tip>,
-    /// For so many batches more.
+    /// Keys are looked up first for so many batches more.
     wary: u32,
 }
 
