@@ -62,12 +62,17 @@ fn nobody_has_more_live_streams_than_are_theirs_and_one_that_ends_makes_room() {
     let directory = Directory::new();
     let bank = bank(&directory, &["--streams-each", "2"]);
     assert_eq!(bank.client().post("/accounts", OPEN, None).unwrap().status, 201);
-    let open = || EventStream::open(bank.address(), "/accounts/1/events", None).unwrap();
+    let at = |path: &str| EventStream::open(bank.address(), path, None).unwrap();
+    let open = || at("/accounts/1/events");
     let (first, second) = (open(), open());
     assert_eq!((first.status, second.status), (200, 200));
     let third = open();
     assert_eq!(third.status, 429);
     assert!(third.head.contains("retry-after: 1"), "{}", third.head);
+    // What is wrong with a request is told all the same.
+    let wrong = ["/accounts/%7F/events", "/accounts/nobody/events", "/accounts/1/events?after=9"];
+    assert_eq!(wrong.map(|path| at(path).status), [400, 404, 400]);
+    assert_eq!(at("/commands/nothing/events").status, 404);
     drop(first);
     while open().status != 200 {
         std::thread::sleep(Duration::from_millis(10));

@@ -24,7 +24,6 @@ pub(super) async fn events(
     ResumeAfter(after): ResumeAfter,
     request: HttpRequest,
 ) -> Result<impl Responder, Problem> {
-    let place = Streams::enter(&request)?;
     let id = reading.allowed(&app).await?;
     let mut events = app.follow::<Account>(&id, StreamVersion(after))?;
     // What the client has must be there, or it would wait for events it believes to have.
@@ -39,6 +38,8 @@ pub(super) async fn events(
             }
         });
     }
+    // Last: who asks wrongly is told so, however many streams they have.
+    let place = Streams::enter(&request)?;
     Ok(ServerSentEvents::new(async move || {
         let _held = &place;
         let Some(event) = events.next().await? else { return Ok(None) };

@@ -45,7 +45,6 @@ pub(super) async fn events(
     who: Principal,
     request: HttpRequest,
 ) -> Result<impl Responder, Problem> {
-    let place = Streams::enter(&request)?;
     let mut events = app.follow::<AcceptedCommand>(&id, StreamVersion(after)).map_err(unknown)?;
     visible(&app, &id, &who).await?;
     let read = app.history::<AcceptedCommand>(&id, StreamVersion::ZERO, MOST_EVENTS).await?;
@@ -57,6 +56,7 @@ pub(super) async fn events(
     if CommandStatus::of(&seen).is_some_and(|status| status.is_final()) {
         return Ok(Either::Left(HttpResponse::NoContent()));
     }
+    let place = Streams::enter(&request)?;
     Ok(Either::Right(ServerSentEvents::new(async move || {
         let _held = &place;
         if CommandStatus::of(&seen).is_some_and(|status| status.is_final()) {
