@@ -54,6 +54,8 @@ mod stream;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
+#[cfg(test)]
+mod till;
 mod version;
 mod versions;
 #[cfg(feature = "actix-web")]

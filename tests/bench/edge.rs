@@ -1,8 +1,9 @@
 //! What the bank's edge costs a command: keys that are remembered, who may enter, how often.
 //!
 //! Each is switched on alone and all are together, in turns with none, each turn in another order, so
-//! that what the machine does meanwhile is shared among them. Every request has the headers of all, so that it costs wrk, which
-//! shares the processors, the same: where one is off, its header has a name that the bank does not know.
+//! that what the machine does meanwhile is shared among them. Every request has the headers of all,
+//! so that it costs wrk, which shares the processors, the same: where one is off, its header has a
+//! name that the bank does not know.
 
 use std::fmt;
 use std::process::Command;

@@ -2,6 +2,9 @@
 //!
 //! A few at a time, with a pause after each: whoever appends waits for one small delete at most.
 
+#[cfg(all(test, feature = "testing"))]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,44 +54,4 @@ async fn forget(store: &dyn Store, clock: &dyn Clock, keep: Duration) -> Result<
     let Ok(keep) = time::Duration::try_from(keep) else { return Ok(false) };
     let Some(before) = clock.now().checked_sub(keep) else { return Ok(false) };
     store.prune_commands(before, AT_MOST).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::command::CommandKey;
-    use crate::event_store::{Append, EventStore};
-    use crate::store::memory::MemoryStore;
-    use crate::stream::{ExpectedVersion, StreamId};
-    use crate::testing::ManualClock;
-
-    #[tokio::test]
-    async fn keys_go_when_the_clock_says_that_they_are_old_and_not_before() {
-        let clock = ManualClock::new();
-        let store = MemoryStore::with_clock(clock.clone());
-        let keyed = |n: usize| Append {
-            stream: StreamId::new("ledger", "a").unwrap(),
-            expected: ExpectedVersion::Any,
-            events: vec![],
-            command: Some(CommandKey::new(n.to_string(), b"").unwrap()),
-            claims: vec![],
-            chained: false,
-        };
-        let known = async |n: usize| {
-            let key = CommandKey::new(n.to_string(), b"").unwrap();
-            let stream = StreamId::new("ledger", "a").unwrap();
-            let told = store.confirm(&stream, Default::default(), Some(&key)).await.unwrap();
-            told != crate::event_store::Confirmation::Current
-        };
-        let day = Duration::from_secs(86_400);
-        store.append((0..AT_MOST + 1).map(keyed).collect()).await;
-        clock.advance(day);
-        store.append(vec![keyed(9999)]).await;
-        assert!(!forget(&store, &clock, day).await.unwrap() && known(0).await);
-        assert!(!forget(&store, &clock, Duration::MAX).await.unwrap());
-        clock.advance(Duration::from_micros(1));
-        assert!(forget(&store, &clock, day).await.unwrap());
-        assert!(!forget(&store, &clock, day).await.unwrap());
-        assert!(!known(0).await && !known(AT_MOST).await && known(9999).await);
-    }
 }

@@ -1,46 +1,22 @@
 //! When a projection commits: at once as long as it is behind, seldom at the tail, and for whoever waits.
 
-use std::convert::Infallible;
 use std::path::PathBuf;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::SqliteStore;
-use crate::aggregate::Aggregate;
 use crate::error::BoxError;
-use crate::event::{EventEnvelope, NewEvent};
-use crate::event_store::{Append, EventStore};
+use crate::event::EventEnvelope;
 use crate::sources::EventSources;
 use crate::sql::SqlConnection;
-use crate::stream::{ExpectedVersion, GlobalPosition, StreamId};
+use crate::stream::GlobalPosition;
 use crate::subscription::TailSettings;
+use crate::till::{Rung, Till};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
-#[derive(Default, Clone)]
-struct Bell;
-
-#[derive(Serialize, Deserialize)]
-enum Rung {
-    Rung,
-}
-
-impl Aggregate for Bell {
-    const TYPE: &'static str = "bell";
-    type Command = ();
-    type Event = Rung;
-    type Error = Infallible;
-
-    fn handle(&self, (): ()) -> Result<Vec<Rung>, Infallible> {
-        Ok(vec![Rung::Rung])
-    }
-
-    fn apply(&mut self, _: &Rung) {}
-}
-
-/// The positions at which the bell was rung.
+/// The positions at which the till rang.
 struct Rings;
 
 #[async_trait]
@@ -49,7 +25,7 @@ impl Projection for Rings {
     type Event = EventEnvelope<Rung>;
 
     fn sources() -> EventSources<Self::Event> {
-        EventSources::of::<Bell>()
+        EventSources::of::<Till>()
     }
 
     async fn create(db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
@@ -77,25 +53,6 @@ impl Place {
         let file = folder.join("log.db");
         let store = Arc::new(SqliteStore::open(file.to_str().unwrap()).await.unwrap());
         Self { folder, store }
-    }
-
-    async fn ring(&self) {
-        let rung = NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: "Rung".into(),
-            schema_version: 1,
-            payload: "null".into(),
-            metadata: "{}".into(),
-        };
-        let append = Append {
-            stream: StreamId::new("bell", "1").unwrap(),
-            expected: ExpectedVersion::Any,
-            events: vec![rung],
-            command: None,
-            claims: vec![],
-            chained: false,
-        };
-        self.store.append(vec![append]).await;
     }
 
     /// The projection, which gathers for longer than any test lasts.
@@ -127,9 +84,9 @@ async fn until_saved(rings: &ProjectorHandle, position: u64) {
 async fn at_the_tail_events_gather_until_somebody_waits_for_them() {
     let place = Place::new().await;
     let rings = place.start().await;
-    place.ring().await;
+    Till::ring(&*place.store, 1).await;
     until_saved(&rings, 1).await;
-    place.ring().await;
+    Till::ring(&*place.store, 1).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(rings.standings.overall().saved.0, 1);
     let asked = rings.query(GlobalPosition(2), WITHIN, async |_, reflects| Ok(reflects)).await;
@@ -139,8 +96,6 @@ async fn at_the_tail_events_gather_until_somebody_waits_for_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn as_long_as_it_is_behind_nothing_gathers() {
     let place = Place::new().await;
-    for _ in 0..7 {
-        place.ring().await;
-    }
+    Till::ring(&*place.store, 7).await;
     until_saved(&place.start().await, 7).await;
 }

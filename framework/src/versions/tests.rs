@@ -1,6 +1,5 @@
 //! Versions on a memory store: what is found different, and when which one serves.
 
-use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,38 +8,17 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{DocumentVersions, Switch, SwitchSettings};
-use crate::aggregate::Aggregate;
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::document::{DocumentBatch, DocumentStore};
 use crate::error::OperationError;
-use crate::event::{EventEnvelope, NewEvent};
-use crate::event_store::{Append, EventStore};
+use crate::event::EventEnvelope;
+use crate::event_store::EventStore;
 use crate::lease::LeaseStore;
 use crate::read_model::{Fold, ReadModel, Sources};
 use crate::store::memory::MemoryStore;
-use crate::stream::{ExpectedVersion, GlobalPosition, StreamId};
+use crate::stream::GlobalPosition;
+use crate::till::{Rung, Till};
 use crate::version::VersionStore;
-
-#[derive(Default, Clone)]
-struct Till;
-
-#[derive(Debug, Serialize, Deserialize)]
-enum Rung {
-    Rung,
-}
-
-impl Aggregate for Till {
-    const TYPE: &'static str = "till";
-    type Command = ();
-    type Event = Rung;
-    type Error = Infallible;
-
-    fn handle(&self, (): ()) -> Result<Vec<Rung>, Infallible> {
-        Ok(vec![Rung::Rung])
-    }
-
-    fn apply(&mut self, _: &Rung) {}
-}
 
 #[derive(Default, Clone, Serialize, Deserialize)]
 struct Euros {
@@ -92,22 +70,7 @@ async fn two_versions() -> MemoryStore {
     let store = MemoryStore::new();
     store.register_version("takings", 1, 1).await.unwrap();
     store.register_version("takings", 2, 2).await.unwrap();
-    let events = (0..3).map(|_| NewEvent {
-        event_id: Uuid::now_v7(),
-        event_type: "Rung".into(),
-        schema_version: 1,
-        payload: "null".into(),
-        metadata: "{}".into(),
-    });
-    let append = Append {
-        stream: StreamId::new("till", "1").unwrap(),
-        expected: ExpectedVersion::Any,
-        events: events.collect(),
-        command: None,
-        claims: vec![],
-        chained: false,
-    };
-    store.append(vec![append]).await;
+    Till::ring(&store, 3).await;
     store
 }
 
