@@ -291,6 +291,7 @@ fn each_event_comes_once_across_crashes(store: &str) {
                 }
                 done
             });
+            let _killed = bank.killed_on_panic();
             let mut stream = EventStream::open(bank.address(), EVENTS, last).unwrap();
             loop {
                 match stream.message() {

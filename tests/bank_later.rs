@@ -2,11 +2,14 @@
 //! the bank dies at every step.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use ::http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
+use standardwebhooks::{
+    HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook,
+};
 
 use crate::child::{Bank, read_log};
 use crate::directory::Directory;
@@ -69,25 +72,15 @@ fn ended(client: &mut Client, location: &str) -> Value {
     }
 }
 
-/// Whether the signature is right, in the eyes of another implementation of the scheme.
+/// Checks a signature with another implementation of the scheme.
 fn verified(secret: &str, received: &Received) -> bool {
-    const SCRIPT: &str = "
-import base64, hashlib, hmac, sys, time
-secret, id, at, signatures = sys.argv[1:]
-key = base64.b64decode(secret.removeprefix('whsec_'))
-signed = f'{id}.{at}.'.encode() + sys.stdin.buffer.read()
-ours = 'v1,' + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
-sys.exit(not (abs(time.time() - int(at)) < 300 and ours in signatures.split(' ')))
-";
-    let header = |name| received.header(name).unwrap_or_else(|| panic!("no {name}")).trim();
-    let mut python = Command::new("python3")
-        .args(["-c", SCRIPT, secret, header("webhook-id"), header("webhook-timestamp")])
-        .arg(header("webhook-signature"))
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    python.stdin.take().unwrap().write_all(&received.body).unwrap();
-    python.wait().unwrap().success()
+    let names = [HEADER_WEBHOOK_ID, HEADER_WEBHOOK_TIMESTAMP, HEADER_WEBHOOK_SIGNATURE];
+    let headers = names.map(|name| {
+        let value = received.header(name).unwrap_or_else(|| panic!("no {name}")).trim();
+        (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+    });
+    let webhook = Webhook::new(secret).unwrap();
+    webhook.verify(&received.body, &headers.into_iter().collect()).is_ok()
 }
 
 const POINTS: [&str; 9] = [

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgRow};
@@ -11,9 +13,15 @@ use sqlx::{ConnectOptions, FromRow};
 
 use crate::http::Client;
 
-/// A running bank.
+/// Longest life of a bank, so that a test that waits for one in vain ends. The longest test of
+/// `scripts/chaos` keeps a bank for about a minute.
+const LONGEST_LIFE: Duration = Duration::from_secs(600);
+
+/// A running bank. It is killed when this value is dropped, and after ten minutes.
 pub struct Bank {
     child: Child,
+    /// Closed when this value is dropped, which ends the watchdog.
+    _watchdog: mpsc::Sender<()>,
     address: String,
     operators: String,
 }
@@ -46,7 +54,10 @@ impl Bank {
         };
         let addresses = told("listening on http://").zip(told("operators on http://"));
         match addresses {
-            Some((address, operators)) => Some(Self { child, address, operators }),
+            Some((address, operators)) => {
+                let _watchdog = watchdog(child.id());
+                Some(Self { child, _watchdog, address, operators })
+            }
             None => {
                 child.wait().unwrap();
                 None
@@ -87,8 +98,15 @@ impl Bank {
 
     /// Sends a signal by name.
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status();
-        assert!(sent.unwrap().success());
+        crate::signal::send(self.id(), name);
+    }
+
+    /// Kills the bank when the returned guard is dropped by a panic.
+    ///
+    /// A thread scope waits for its threads also when its closure panics. Threads that run until
+    /// their bank ends would then keep the test from failing.
+    pub fn killed_on_panic(&self) -> KilledOnPanic {
+        KilledOnPanic { process: self.id() }
     }
 
     /// How it ended, if it does in time.
@@ -101,6 +119,39 @@ impl Bank {
             std::thread::sleep(Duration::from_millis(5));
         }
         None
+    }
+}
+
+/// Kills the process after the longest life of a bank, unless the returned sender is dropped before.
+fn watchdog(process: u32) -> mpsc::Sender<()> {
+    let (alive, ended) = mpsc::channel();
+    std::thread::spawn(move || {
+        if ended.recv_timeout(LONGEST_LIFE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            crate::signal::send(process, "KILL");
+        }
+    });
+    alive
+}
+
+/// Raises a flag when dropped, also by a panic, so that threads that run until then end.
+pub struct StopOnDrop<'a>(pub &'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Kills a bank if it is dropped while its thread panics.
+pub struct KilledOnPanic {
+    process: u32,
+}
+
+impl Drop for KilledOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            crate::signal::send(self.process, "KILL");
+        }
     }
 }
 

@@ -295,6 +295,7 @@ async fn told_to_stop_under_load_it_keeps_what_it_acknowledged_and_exits_zero() 
         });
         let workers: Vec<_> = workers.collect();
         while answered.load(Ordering::Relaxed) < 100 {
+            assert!(!workers.iter().any(|worker| worker.is_finished()), "a worker has failed");
             std::thread::sleep(Duration::from_millis(5));
         }
         assert!(bank.terminate().success(), "it did not exit with 0");

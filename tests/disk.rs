@@ -31,7 +31,7 @@ impl Traced {
         let id = self.strace.id();
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
         for child in children.unwrap_or_default().split_whitespace() {
-            let _ = Command::new("kill").args(["-s", signal, child]).status();
+            crate::signal::send(child.parse().unwrap(), signal);
         }
         self.strace.wait(Duration::from_secs(40)).is_some()
     }

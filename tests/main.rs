@@ -44,6 +44,7 @@ mod raw;
 mod read_models;
 mod rebuild;
 mod security_headers;
+mod signal;
 mod sqlite;
 mod sse;
 mod status;

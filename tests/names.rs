@@ -10,7 +10,7 @@ use example_bank::user::{USER_NAME, User, UserCommand};
 use serde_json::json;
 
 use crate::bank::{new_bank, post};
-use crate::child::{Bank, read_log, rows};
+use crate::child::{Bank, StopOnDrop, read_log, rows};
 use crate::directory::Directory;
 use crate::http::{Answer, Client};
 use crate::postgres::server::database;
@@ -152,6 +152,9 @@ fn names_cross(store: &str, processes: usize) -> usize {
                     let (name, key) = ((user + n * 5 + 1) % NAMES, format!("{user}-{n}"));
                     // Whatever died: the same request again, until it is known what came of it.
                     let status = loop {
+                        if stop.load(Ordering::Relaxed) {
+                            return renamed;
+                        }
                         let banks = addresses.lock().unwrap().clone();
                         match rename(&banks, user, name, &key) {
                             Some(status) => break status,
@@ -164,6 +167,7 @@ fn names_cross(store: &str, processes: usize) -> usize {
             })
         });
         let renamers: Vec<_> = renamers.collect();
+        let stopped = StopOnDrop(&stop);
         for death in 0..DEATHS {
             std::thread::sleep(Duration::from_millis(150));
             let dying = death % processes;
@@ -172,7 +176,7 @@ fn names_cross(store: &str, processes: usize) -> usize {
             banks[dying] = Bank::start(store, &[]).unwrap();
             *addresses.lock().unwrap() = self::addresses(&banks);
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         renamers.into_iter().map(|renamer| renamer.join().unwrap()).sum()
     })
 }

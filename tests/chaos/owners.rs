@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{documents, rounds, saves};
-use crate::child::Bank;
+use crate::child::{Bank, StopOnDrop};
 use crate::http::Client;
 use crate::postgres::server::{Database, database};
 use crate::proxy::Proxy;
@@ -191,6 +191,7 @@ async fn an_owner_that_sleeps_through_its_lease_writes_nothing_when_it_wakes() {
                     std::thread::sleep(Duration::from_millis(5));
                 }
             });
+            let stopped = StopOnDrop(&awake);
             std::thread::sleep(Duration::from_millis(500));
             proxy.delay(STOPPED_FOR);
             std::thread::sleep(Duration::from_millis(200));
@@ -199,7 +200,7 @@ async fn an_owner_that_sleeps_through_its_lease_writes_nothing_when_it_wakes() {
             proxy.pass();
             banks.bank(owner).signal("CONT");
             std::thread::sleep(Duration::from_secs(1));
-            awake.store(true, Ordering::Relaxed);
+            drop(stopped);
             load.join().unwrap();
         });
         let (taken, is_anothers) = banks.leases(&owners).await;

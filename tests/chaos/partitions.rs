@@ -51,10 +51,8 @@ impl Process {
         line.expect("it says nothing").unwrap().expect("it has ended, and says why above")
     }
 
-    async fn signal(&self, name: &str) {
-        let id = self.child.id().unwrap().to_string();
-        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status().await;
-        assert!(sent.unwrap().success());
+    fn signal(&self, name: &str) {
+        crate::signal::send(self.child.id().unwrap(), name);
     }
 
     /// Has it write no more; how many of its reads were answered.
@@ -115,7 +113,7 @@ impl Nemesis {
             (place.process, place.back_at) = (None, Some(Instant::now() + wait));
             self.kills += 1;
         } else {
-            process.signal("STOP").await;
+            process.signal("STOP");
             place.back_at = Some(Instant::now() + STOPPED_FOR + wait);
             self.stops += 1;
         }
@@ -129,7 +127,7 @@ impl Nemesis {
             }
             place.back_at = None;
             match &place.process {
-                Some(process) => process.signal("CONT").await,
+                Some(process) => process.signal("CONT"),
                 None => {
                     self.lives += 1;
                     let process = Process::start(&self.database, number, self.lives).await;
