@@ -37,6 +37,7 @@ mod overload;
 mod parking;
 mod postgres;
 mod process;
+mod program_name;
 mod projections;
 mod proxy;
 mod pruning;

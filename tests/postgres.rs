@@ -7,6 +7,7 @@ mod ledger;
 mod neighbours;
 mod opening;
 mod readme;
+mod schemas;
 pub mod server;
 mod servers;
 mod settings;

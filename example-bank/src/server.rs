@@ -155,12 +155,15 @@ fn operators(options: &Serve) -> Result<TcpListener, BoxError> {
     }
 }
 
+/// Name that the log keeps, whatever the executable is called.
+const NAME: &str = "bank";
+
 /// The bank on the store that the URL names.
 async fn open(store: &str) -> Result<ApplicationBuilder, StartError> {
     if store.starts_with("postgres://") || store.starts_with("postgresql://") {
-        return Ok(application(PostgresStore::open(store).await?));
+        return Ok(application(PostgresStore::open(store).await?).name(NAME));
     }
-    Ok(application(SqliteStore::open(store).await?))
+    Ok(application(SqliteStore::open(store).await?).name(NAME))
 }
 
 fn cores() -> usize {

@@ -10,6 +10,7 @@ mod later;
 mod live;
 mod observer;
 mod parked;
+mod program;
 mod projections;
 mod pruning;
 mod readiness;

@@ -321,6 +321,17 @@ pub enum StartError {
         /// What it has to be.
         needed: &'static str,
     },
+    /// The log was begun by a program of another name. Open another database or schema. If it is the
+    /// same program under a new name, choose the old name: `ApplicationBuilder::name`.
+    #[error(
+        "the log belongs to the program {found:?}, this one is named {name:?}: open another database or schema; if they are one program, give it the name {found:?} with ApplicationBuilder::name"
+    )]
+    OtherProgram {
+        /// The name of this program.
+        name: String,
+        /// The name that the log keeps.
+        found: String,
+    },
     /// The same name was registered twice.
     #[error("{0} is registered twice")]
     Twice(&'static str),

@@ -216,6 +216,15 @@ pub trait EventStore: Send + Sync + 'static {
         at_most: usize,
     ) -> Result<bool, StoreError>;
 
+    /// Keeps the name of the program that appends to this log if none is kept, and returns the one
+    /// that is: an application whose name is another one does not start. By default no name is kept.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn claim_program(&self, name: &str) -> Result<String, StoreError> {
+        Ok(name.to_owned())
+    }
+
     /// The last position of the log, asked of the store itself.
     ///
     /// # Errors

@@ -1,11 +1,14 @@
--- The log and what stands beside it. One row of `log` says which log this is.
+-- The log and what stands beside it. One row of `log` says which log this is. Another schema than
+-- `actum` is chosen by replacing the name, and the number of the writer lock, in this text: see
+-- store/sql/postgres/schema.rs.
 CREATE TABLE actum.log (
     one        integer     PRIMARY KEY CHECK (one = 1),
     log_id     uuid        NOT NULL,
     epoch      bigint      NOT NULL,
-    created_at timestamptz NOT NULL
+    created_at timestamptz NOT NULL,
+    program    text        -- the name of the application that appends; NULL before its first start
 );
-INSERT INTO actum.log VALUES (1, gen_random_uuid(), 1, clock_timestamp());
+INSERT INTO actum.log VALUES (1, gen_random_uuid(), 1, clock_timestamp(), NULL);
 
 -- Positions are assigned by `append`, dense from 1. Never a sequence: it shows a later position
 -- before an earlier one is committed, and leaves holes.
@@ -36,7 +39,7 @@ CREATE TRIGGER events_are_not_truncated BEFORE TRUNCATE ON actum.events
 -- An INSERT beside `append` would not hold the writer lock.
 CREATE FUNCTION actum.refuse_insert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF current_setting('actum.appending', true) IS DISTINCT FROM 'yes' THEN
+    IF current_setting('actum_log.appending', true) IS DISTINCT FROM 'yes' THEN
         RAISE EXCEPTION 'events are written by actum.append alone: no INSERT';
     END IF;
     RETURN NULL;
@@ -209,7 +212,7 @@ BEGIN
     END IF;
 
     IF cardinality(event_ids) > 0 THEN
-        PERFORM set_config('actum.appending', 'yes', true);
+        PERFORM set_config('actum_log.appending', 'yes', true);
         INSERT INTO actum.events
         SELECT head + coalesce(places[e.n], e.n), e.stream_type, e.stream_id,
                versions[e.stream] + e.version, e.event_id, e.event_type, e.schema_version,
@@ -219,7 +222,7 @@ BEGIN
              AS e (stream, version, stream_type, stream_id, event_id, event_type, schema_version,
                    payload, metadata, n)
         WHERE held[e.stream];
-        PERFORM set_config('actum.appending', 'no', true);
+        PERFORM set_config('actum_log.appending', 'no', true);
     END IF;
 
     IF cardinality(command_ids) > 0 THEN

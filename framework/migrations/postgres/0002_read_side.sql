@@ -32,13 +32,24 @@ CREATE TABLE actum.leases (
     name       text        COLLATE "C" PRIMARY KEY,
     owner      uuid        NOT NULL,
     token      bigint      NOT NULL,
+    lasts      interval    NOT NULL, -- the duration it was last granted for
     expires_at timestamptz NOT NULL  -- by this server's clock
 );
+
+-- Tells a lease or membership that is held from one that has expired. A row with longer to live than
+-- it was granted for has expired too: the clock was set back since, or somebody edited the row. The
+-- second allows for small corrections of the clock, the day for a duration that was edited.
+CREATE FUNCTION actum.is_running(expires_at timestamptz, lasts interval)
+RETURNS boolean LANGUAGE sql AS $$
+    SELECT expires_at > clock_timestamp()
+       AND expires_at <= clock_timestamp() + least(lasts, interval '1 day') + interval '1 second'
+$$;
 
 -- The processes that could own partitions of a read model, and until when they are known.
 CREATE TABLE actum.members (
     model      text        COLLATE "C" NOT NULL,
     process    uuid        NOT NULL,
+    lasts      interval    NOT NULL, -- the duration it was last announced for
     expires_at timestamptz NOT NULL,  -- by this server's clock
     PRIMARY KEY (model, process)
 );

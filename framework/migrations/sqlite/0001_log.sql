@@ -3,9 +3,10 @@ CREATE TABLE log (
     one        INTEGER PRIMARY KEY CHECK (one = 1),
     log_id     BLOB    NOT NULL CHECK (length(log_id) = 16),
     epoch      INTEGER NOT NULL,
-    created_at INTEGER NOT NULL  -- microseconds since 1970, UTC
+    created_at INTEGER NOT NULL, -- microseconds since 1970, UTC
+    program    TEXT              -- the name of the application that appends; NULL before its first start
 ) STRICT;
-INSERT INTO log VALUES (1, randomblob(16), 1, CAST(unixepoch('subsec') * 1000000 AS INTEGER));
+INSERT INTO log VALUES (1, randomblob(16), 1, CAST(unixepoch('subsec') * 1000000 AS INTEGER), NULL);
 
 -- Positions are assigned by the writer, dense from 1. Never AUTOINCREMENT: it leaves holes.
 CREATE TABLE events (

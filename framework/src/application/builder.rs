@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Application;
 use super::observer::{self, Observer};
+use super::program;
 use super::pruning;
 use super::running::Running;
 use crate::aggregate::Aggregate;
@@ -19,6 +20,7 @@ pub struct ApplicationBuilder {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     settings: Settings,
+    name: String,
     parts: Vec<Part>,
 }
 
@@ -28,7 +30,20 @@ pub(super) type Part = Box<dyn for<'a> FnOnce(&'a mut Running) -> Starting<'a> +
 impl ApplicationBuilder {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         let (clock, settings) = (Arc::new(SystemClock), Settings::default());
-        Self { store, clock, settings, parts: Vec::new() }
+        Self { store, clock, settings, name: program::default_name(), parts: Vec::new() }
+    }
+
+    /// Names the program. The log keeps the name at the first start, and refuses an application of
+    /// another name, because two programs must not append to one log. Default: the name of the
+    /// executable, without extension.
+    ///
+    /// Give a fixed name if several executables run on one log, or if the executable may be renamed.
+    /// To rename the program of a log, stop all its processes and change the row by hand:
+    /// `UPDATE log SET program = 'shop'` (on PostgreSQL `UPDATE actum.log …`).
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
     }
 
     /// Runs the aggregate `A`.
@@ -77,10 +92,11 @@ impl ApplicationBuilder {
     /// Starts everything.
     ///
     /// # Errors
-    /// [`StartError`]: something is registered twice, a thread did not start, or a checkpoint does
+    /// [`StartError`]: the log is another program's, something is registered twice, a thread did not start, or a checkpoint does
     /// not belong to this log.
     pub async fn start(self) -> Result<Application, StartError> {
         crate::metrics::describe();
+        program::claim(&*self.store, &self.name).await?;
         let mut running = Running::start(self.store, self.clock, self.settings).await?;
         for part in self.parts {
             part(&mut running).await?;

@@ -48,6 +48,7 @@ struct Log {
     commands: HashMap<String, (PastCommand, OffsetDateTime)>,
     claims: HashMap<ClaimName, StreamId>,
     snapshots: HashMap<StreamId, Snapshot>,
+    program: Option<String>,
 }
 
 impl Default for MemoryStore {
@@ -222,6 +223,10 @@ impl EventStore for MemoryStore {
             log.commands.remove(&id);
         }
         Ok(more)
+    }
+
+    async fn claim_program(&self, name: &str) -> Result<String, StoreError> {
+        Ok(self.log().program.get_or_insert_with(|| name.to_owned()).clone())
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {

@@ -153,6 +153,10 @@ impl EventStore for TestStore {
         self.memory.prune_commands(recorded_before, at_most).await
     }
 
+    async fn claim_program(&self, name: &str) -> Result<String, StoreError> {
+        self.memory.claim_program(name).await
+    }
+
     async fn head(&self) -> Result<GlobalPosition, StoreError> {
         self.memory.head().await
     }

@@ -141,6 +141,10 @@ impl<S: Store> EventStore for FaultyStore<S> {
         self.inner.prune_commands(recorded_before, at_most).await
     }
 
+    async fn claim_program(&self, name: &str) -> Result<String, StoreError> {
+        self.inner.claim_program(name).await
+    }
+
     async fn head(&self) -> Result<GlobalPosition, StoreError> {
         self.inner.head().await
     }

@@ -18,7 +18,7 @@ use crate::stream::GlobalPosition;
 /// end, so a client that is silent behind it must not stay.
 pub(super) fn advance(advance: &Advance) -> Result<Statement, StoreError> {
     let call = "SELECT *, set_config('idle_in_transaction_session_timeout', '5000', true)
-                FROM actum.advance($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+                FROM advance($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     Ok(bound(call, advance, changes(advance)?))
 }
 
@@ -74,8 +74,7 @@ impl PostgresStore {
         let DocumentBatch { documents, advance } = batch;
         let (asked, parking) = (advance.clone(), changes(&advance)?);
         let row = self.connections.row(Purpose::Documents, move || {
-            let call =
-                "SELECT * FROM actum.save_documents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+            let call = "SELECT * FROM save_documents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
             bound(call, &asked, parking.clone())
                 .bind(documents.iter().map(|(key, _)| &**key).collect::<Vec<_>>())
                 .bind(documents.iter().map(|(_, body)| &**body).collect::<Vec<_>>())
@@ -91,7 +90,7 @@ impl PostgresStore {
         let asked = partition.clone();
         let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query(
-                "SELECT log_id, position, event_id FROM actum.checkpoints
+                "SELECT log_id, position, event_id FROM checkpoints
                  WHERE model = $1 AND partition = $2",
             )
             .bind(asked.model.clone())
@@ -115,10 +114,10 @@ impl PostgresStore {
             sqlx::query(
                 "SELECT key, partition, position, event, reason, attempts, since, request,
                         request_reason,
-                        ARRAY(SELECT queued.position FROM actum.parked_events AS queued
+                        ARRAY(SELECT queued.position FROM parked_events AS queued
                               WHERE queued.model = parked.model AND queued.key = parked.key
                               ORDER BY queued.position) AS queue
-                 FROM actum.parked WHERE model = $1 AND ($2::text[] IS NULL OR key = ANY ($2))
+                 FROM parked WHERE model = $1 AND ($2::text[] IS NULL OR key = ANY ($2))
                  ORDER BY key",
             )
             .bind(asked.clone())
@@ -135,7 +134,7 @@ impl PostgresStore {
         let model = model.to_owned();
         let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query(
-                "SELECT key, position, request, request_reason FROM actum.parked
+                "SELECT key, position, request, request_reason FROM parked
                  WHERE model = $1 AND request IS NOT NULL ORDER BY key",
             )
             .bind(model.clone())
@@ -152,7 +151,7 @@ impl PostgresStore {
         let asked = model.to_owned();
         let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query(
-                "SELECT key, position, event, reason, skipped_at FROM actum.skipped
+                "SELECT key, position, event, reason, skipped_at FROM skipped
                  WHERE model = $1 ORDER BY position, key",
             )
             .bind(asked.clone())
@@ -182,7 +181,7 @@ impl PostgresStore {
         let (model, key) = (model.to_owned(), key.to_owned());
         let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query(
-                "UPDATE actum.parked SET request = $1, request_reason = $2
+                "UPDATE parked SET request = $1, request_reason = $2
                  WHERE model = $3 AND key = $4 AND position = $5 RETURNING key",
             )
             .bind(request)

@@ -1,4 +1,4 @@
-//! Claims in a call of `actum.append`: what is assumed of them, and what was found instead.
+//! Claims in a call of `append`: what is assumed of them, and what was found instead.
 //!
 //! Who holds a claim is assumed like a stream's version. A stream whose appends counted on a claim
 //! that another holds is not stored, and is planned again on what was found.
@@ -135,11 +135,9 @@ impl PostgresStore {
         }
         let asked = claim.clone();
         let rows = self.connections.rows(Purpose::Streams, move || {
-            sqlx::query(
-                "SELECT stream_type, stream_id FROM actum.claims WHERE kind = $1 AND value = $2",
-            )
-            .bind(asked.kind().to_owned())
-            .bind(asked.value().to_owned())
+            sqlx::query("SELECT stream_type, stream_id FROM claims WHERE kind = $1 AND value = $2")
+                .bind(asked.kind().to_owned())
+                .bind(asked.value().to_owned())
         });
         let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
         let Some(row) = rows.first() else { return Ok(None) };

@@ -1,4 +1,8 @@
 //! Leases and members: rows that expire by the server's clock.
+//!
+//! Each row keeps the duration it was granted for. A row that has longer to live than that was written
+//! before the server's clock was set back, or by hand: `is_running` in the migration takes it for
+//! expired, so that no set-back of the clock keeps a dead process's leases alive.
 
 use std::time::Duration;
 
@@ -20,11 +24,13 @@ impl PostgresStore {
         let asked = name.to_owned();
         let rows = self.connections.rows(Purpose::Signals, move || {
             sqlx::query(
-                "INSERT INTO actum.leases AS held (name, owner, token, expires_at)
-                 VALUES ($1, $2, 1, clock_timestamp() + make_interval(secs => $3))
+                "INSERT INTO leases AS held (name, owner, token, lasts, expires_at)
+                 VALUES ($1, $2, 1, make_interval(secs => $3),
+                         clock_timestamp() + make_interval(secs => $3))
                  ON CONFLICT (name) DO UPDATE SET
-                 owner = excluded.owner, token = held.token + 1, expires_at = excluded.expires_at
-                 WHERE held.expires_at <= clock_timestamp() OR held.owner = excluded.owner
+                 owner = excluded.owner, token = held.token + 1, lasts = excluded.lasts,
+                 expires_at = excluded.expires_at
+                 WHERE held.owner = excluded.owner OR NOT is_running(held.expires_at, held.lasts)
                  RETURNING token",
             )
             .bind(asked.clone())
@@ -44,8 +50,9 @@ impl PostgresStore {
         let Lease { name, token, .. } = lease.clone();
         let rows = self.connections.rows(Purpose::Signals, move || {
             sqlx::query(
-                "UPDATE actum.leases
-                 SET expires_at = clock_timestamp() + make_interval(secs => $3)
+                "UPDATE leases
+                 SET lasts = make_interval(secs => $3),
+                     expires_at = clock_timestamp() + make_interval(secs => $3)
                  WHERE name = $1 AND token = $2 RETURNING token",
             )
             .bind(name.clone())
@@ -61,7 +68,7 @@ impl PostgresStore {
         let ended = self.connections.rows(Purpose::Signals, move || {
             // The next token, and nobody's: this one is void at once.
             sqlx::query(
-                "UPDATE actum.leases SET token = token + 1, expires_at = clock_timestamp()
+                "UPDATE leases SET token = token + 1, expires_at = clock_timestamp()
                  WHERE name = $1 AND token = $2",
             )
             .bind(name.clone())
@@ -78,8 +85,8 @@ impl PostgresStore {
         let rows = self.connections.rows(Purpose::Signals, move || {
             sqlx::query(
                 "SELECT held.owner FROM unnest($1::text[]) WITH ORDINALITY AS asked (name, n)
-                 LEFT JOIN actum.leases AS held
-                 ON held.name = asked.name AND held.expires_at > clock_timestamp()
+                 LEFT JOIN leases AS held
+                 ON held.name = asked.name AND is_running(held.expires_at, held.lasts)
                  ORDER BY asked.n",
             )
             .bind(asked.clone())
@@ -99,19 +106,21 @@ impl PostgresStore {
             // Several may clear away the same rows: none waits for another.
             sqlx::query(
                 "WITH expired AS (
-                     SELECT process FROM actum.members
-                     WHERE model = $1 AND process <> $2 AND expires_at <= clock_timestamp()
+                     SELECT process FROM members
+                     WHERE model = $1 AND process <> $2 AND NOT is_running(expires_at, lasts)
                      FOR UPDATE SKIP LOCKED
                  ), cleared AS (
-                     DELETE FROM actum.members
+                     DELETE FROM members
                      WHERE model = $1 AND process IN (SELECT process FROM expired)
                  ), joined AS (
-                     INSERT INTO actum.members (model, process, expires_at)
-                     VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3))
-                     ON CONFLICT (model, process) DO UPDATE SET expires_at = excluded.expires_at
+                     INSERT INTO members (model, process, lasts, expires_at)
+                     VALUES ($1, $2, make_interval(secs => $3),
+                             clock_timestamp() + make_interval(secs => $3))
+                     ON CONFLICT (model, process) DO UPDATE SET lasts = excluded.lasts,
+                     expires_at = excluded.expires_at
                  )
-                 SELECT process FROM actum.members
-                 WHERE model = $1 AND process <> $2 AND expires_at > clock_timestamp()
+                 SELECT process FROM members
+                 WHERE model = $1 AND process <> $2 AND is_running(expires_at, lasts)
                  UNION SELECT $2 ORDER BY process",
             )
             .bind(asked.clone())
@@ -125,7 +134,7 @@ impl PostgresStore {
     pub(super) async fn remove_member(&self, model: &str, process: Uuid) -> Result<(), StoreError> {
         let asked = model.to_owned();
         let removed = self.connections.rows(Purpose::Signals, move || {
-            sqlx::query("DELETE FROM actum.members WHERE model = $1 AND process = $2")
+            sqlx::query("DELETE FROM members WHERE model = $1 AND process = $2")
                 .bind(asked.clone())
                 .bind(process)
         });

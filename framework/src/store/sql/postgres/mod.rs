@@ -53,8 +53,8 @@ use crate::store::committer::Committer;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 use crate::version::{Version, VersionStore};
 
-/// A log in a PostgreSQL database, in its schema `actum`. Any number of processes may have it
-/// open. Clones are the same store; when the last is dropped, what is queued is still written.
+/// A log in a PostgreSQL database, in the schema `actum` or the one that
+/// [`PostgresOptions::schema`] names. Any number of processes may have it open. Clones are the same store; when the last is dropped, what is queued is still written.
 #[derive(Clone)]
 pub struct PostgresStore {
     /// Documents and snapshots do not ride along: they would be written under the writer lock,
@@ -131,6 +131,10 @@ impl EventStore for PostgresStore {
         at_most: usize,
     ) -> Result<bool, StoreError> {
         self.delete_commands(recorded_before, at_most).await
+    }
+
+    async fn claim_program(&self, name: &str) -> Result<String, StoreError> {
+        self.keep_program(name).await
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {

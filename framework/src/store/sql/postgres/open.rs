@@ -15,8 +15,9 @@ use uuid::Uuid;
 
 use super::connections::Connections;
 use super::fault::describe;
+use super::schema::{self, Schema};
 use super::writer::PostgresWriter;
-use super::{PostgresOptions, PostgresStore, schema, signals};
+use super::{PostgresOptions, PostgresStore, signals};
 use crate::error::StartError;
 use crate::event_store::LogIdentity;
 use crate::store::committer::Committer;
@@ -29,10 +30,13 @@ const OLDEST_POSTGRES: i32 = 140_000;
 /// The server gives up a statement at the limit; so much later its silence is taken for a loss.
 const GRACE: Duration = Duration::from_secs(1);
 
+const ASKED_FOR: &str = "what was asked for in connecting; if a pooler in between ignores that, connect to PostgreSQL itself";
+
 /// What is needed to open one more connection.
 pub(super) struct Opening {
     pub(super) options: PostgresOptions,
     pub(super) connect: PgConnectOptions,
+    pub(super) schema: Schema,
     /// `postgres://host:port/database`, without user and password.
     pub(super) place: Arc<str>,
     identity: OnceLock<LogIdentity>,
@@ -57,13 +61,16 @@ impl Opening {
             StartError::Open { place: "postgres://…".into(), reason: reason.into() }
         })?;
         let database = connect.get_database().unwrap_or_else(|| connect.get_username());
-        let place =
+        let place: Arc<str> =
             format!("postgres://{}:{}/{database}", connect.get_host(), connect.get_port()).into();
-        let connect = with_session_settings(connect, &options);
+        let schema = options.schema.as_deref().map_or(Ok(Schema::default()), Schema::new);
+        let refuse = |reason| StartError::Open { place: format!("{place}"), reason };
+        let schema = schema.map_err(refuse)?;
+        let connect = with_session_settings(connect, &options, &schema);
         let head = Arc::new(watch::channel(GlobalPosition::ZERO).0);
         let (identity, trouble) = (OnceLock::new(), watch::Sender::new(None));
         let settings = FoundSettings::default();
-        Ok(Self { options, connect, place, identity, head, trouble, settings })
+        Ok(Self { options, connect, schema, place, identity, head, trouble, settings })
     }
 
     /// How long a statement may be without an answer before its connection is given up.
@@ -111,6 +118,7 @@ impl Opening {
                     CASE WHEN pg_is_in_recovery() THEN 'on' ELSE 'off' END,
                     current_setting('transaction_read_only'),
                     (SELECT setting FROM pg_settings WHERE name = 'statement_timeout'),
+                    current_setting('search_path'),
                     current_setting('server_version') AS version,
                     current_setting('server_version_num')::int4 AS number",
         )
@@ -119,7 +127,7 @@ impl Opening {
         .map_err(|error| self.cannot_open(&error))?;
         let durable = self.options.check_durability;
         let timeout = self.options.answer_within.as_millis().to_string();
-        let rules: [(&'static str, &[&str], &'static str); 9] = [
+        let rules: [(&'static str, &[&str], &'static str); 10] = [
             ("fsync", if durable { &["on"] } else { &["on", "off"] }, "on"),
             ("full_page_writes", if durable { &["on"] } else { &["on", "off"] }, "on"),
             // Waiting for a standby to apply it is more than enough.
@@ -129,11 +137,8 @@ impl Opening {
             ("server_encoding", &["UTF8"], "UTF8"),
             ("in_recovery", &["off"], "off, on a primary"),
             ("transaction_read_only", &["off"], "off"),
-            (
-                "statement_timeout",
-                &[&timeout],
-                "what was asked for in connecting; if a pooler in between ignores that, connect to PostgreSQL itself",
-            ),
+            ("statement_timeout", &[&timeout], ASKED_FOR),
+            ("search_path", &[self.schema.name()], ASKED_FOR),
         ];
         for (column, (setting, accepted, needed)) in rules.into_iter().enumerate() {
             let value: String = found.get(column);
@@ -183,10 +188,16 @@ impl Opening {
 
 /// What every session is told when it begins. Plans are pinned, because one that was made while a
 /// table was empty would read all of it later.
-fn with_session_settings(connect: PgConnectOptions, options: &PostgresOptions) -> PgConnectOptions {
+fn with_session_settings(
+    connect: PgConnectOptions,
+    options: &PostgresOptions,
+    schema: &Schema,
+) -> PgConnectOptions {
     let answer_within = options.answer_within.as_millis().to_string();
     let mut settings = vec![
         ("statement_timeout", &*answer_within),
+        // The statements name tables and functions without their schema.
+        ("search_path", schema.name()),
         ("default_transaction_isolation", "read committed"),
         ("enable_seqscan", "off"),
         ("plan_cache_mode", "force_generic_plan"),
@@ -255,7 +266,7 @@ async fn identify(
     connection: &mut PgConnection,
 ) -> Result<(GlobalPosition, LogIdentity), sqlx::Error> {
     let (head, log_id, epoch): (i64, Uuid, i64) = sqlx::query_as(
-        "SELECT (SELECT coalesce(max(position), 0) FROM actum.events), log_id, epoch FROM actum.log",
+        "SELECT (SELECT coalesce(max(position), 0) FROM events), log_id, epoch FROM log",
     )
     .fetch_one(connection)
     .await?;

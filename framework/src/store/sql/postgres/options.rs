@@ -11,6 +11,7 @@ use crate::error::StartError;
 #[derive(Clone)]
 pub struct PostgresOptions {
     pub(super) url: String,
+    pub(super) schema: Option<String>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) readers: u32,
     pub(super) connect_within: Duration,
@@ -23,12 +24,22 @@ impl PostgresOptions {
     pub fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
+            schema: None,
             clock: Arc::new(SystemClock),
             readers: 4,
             connect_within: Duration::from_secs(5),
             answer_within: Duration::from_secs(10),
             check_durability: true,
         }
+    }
+
+    /// Keeps the log in this schema, so that several applications share one database: each has its own
+    /// tables, locks, notifications and projections. The name has 1 to 40 lower-case letters, digits
+    /// and `_`, a letter first. Default `actum`.
+    #[must_use]
+    pub fn schema(mut self, schema: &str) -> Self {
+        self.schema = Some(schema.to_owned());
+        self
     }
 
     /// Records events at the times another clock tells.

@@ -27,29 +27,23 @@ macro_rules! columns {
 const STREAM_PAGE: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM actum.events WHERE stream_type = $1 AND stream_id = $2 AND version > $3
+    " FROM events WHERE stream_type = $1 AND stream_id = $2 AND version > $3
       ORDER BY version LIMIT $4"
 );
 
-const LOG_PAGE: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM actum.events WHERE position > $1 ORDER BY position LIMIT $2"
-);
+const LOG_PAGE: &str =
+    concat!("SELECT ", columns!(), " FROM events WHERE position > $1 ORDER BY position LIMIT $2");
 
-const PICKED: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM actum.events WHERE position = ANY ($1) ORDER BY position"
-);
+const PICKED: &str =
+    concat!("SELECT ", columns!(), " FROM events WHERE position = ANY ($1) ORDER BY position");
 
 /// The page and the head: of one moment, because of one statement. Without a page one row of it.
 const FILTERED_PAGE: &str = concat!(
     "SELECT head.head, page.* FROM
-      (SELECT coalesce(max(position), 0) AS head FROM actum.events) AS head
+      (SELECT coalesce(max(position), 0) AS head FROM events) AS head
      LEFT JOIN (SELECT ",
     columns!(),
-    " FROM actum.events WHERE position > $1 AND position <= $3 AND stream_type = ANY ($4)
+    " FROM events WHERE position > $1 AND position <= $3 AND stream_type = ANY ($4)
       ORDER BY position LIMIT $2) AS page ON true ORDER BY page.position"
 );
 
@@ -140,13 +134,13 @@ impl PostgresStore {
                 .rows(Purpose::Log, move || sqlx::query(sql).bind(after as i64).bind(up_to as i64))
         };
         let counted =
-            in_range("SELECT count(*) FROM actum.events WHERE position > $1 AND position <= $2");
+            in_range("SELECT count(*) FROM events WHERE position > $1 AND position <= $2");
         let counted = counted.await.map_err(|fault| self.unavailable(&fault))?;
         if counted.first().is_some_and(|row| row.get::<i64, _>(0) as u64 == up_to - after) {
             return Ok(());
         }
         let positions = in_range(
-            "SELECT position FROM actum.events WHERE position > $1 AND position <= $2
+            "SELECT position FROM events WHERE position > $1 AND position <= $2
              ORDER BY position",
         );
         let positions = positions.await.map_err(|fault| self.unavailable(&fault))?;
@@ -165,9 +159,9 @@ impl PostgresStore {
     }
 
     pub(super) async fn read_head(&self) -> Result<GlobalPosition, StoreError> {
-        let head = self.connections.row(Purpose::Log, || {
-            sqlx::query("SELECT coalesce(max(position), 0) FROM actum.events")
-        });
+        let head = self
+            .connections
+            .row(Purpose::Log, || sqlx::query("SELECT coalesce(max(position), 0) FROM events"));
         let head = head.await.map_err(|fault| self.unavailable(&fault))?;
         Ok(GlobalPosition(head.get::<i64, _>(0) as u64))
     }
@@ -183,10 +177,10 @@ impl PostgresStore {
         // One statement: version and command of the same moment.
         let row = self.connections.row(Purpose::Streams, move || {
             sqlx::query(
-                "SELECT (SELECT coalesce(max(version), 0) FROM actum.events
+                "SELECT (SELECT coalesce(max(version), 0) FROM events
                          WHERE stream_type = $1 AND stream_id = $2),
                         past.fingerprint, past.version, past.position
-                 FROM (SELECT) AS one LEFT JOIN actum.commands AS past ON past.command_id = $3",
+                 FROM (SELECT) AS one LEFT JOIN commands AS past ON past.command_id = $3",
             )
             .bind(asked.aggregate_type().to_owned())
             .bind(asked.id().to_owned())
@@ -213,7 +207,7 @@ impl PostgresStore {
         let rows = self.connections.rows(Purpose::Streams, move || {
             sqlx::query(
                 "SELECT version, position, state_version, state::text, checksum
-                 FROM actum.snapshots WHERE stream_type = $1 AND stream_id = $2",
+                 FROM snapshots WHERE stream_type = $1 AND stream_id = $2",
             )
             .bind(asked.aggregate_type().to_owned())
             .bind(asked.id().to_owned())
@@ -240,11 +234,9 @@ impl PostgresStore {
     ) -> Result<Vec<(String, String)>, StoreError> {
         let (asked, keys) = (model.to_owned(), keys.to_vec());
         let rows = self.connections.rows(Purpose::Documents, move || {
-            sqlx::query(
-                "SELECT key, body::text FROM actum.documents WHERE model = $1 AND key = ANY ($2)",
-            )
-            .bind(asked.clone())
-            .bind(keys.clone())
+            sqlx::query("SELECT key, body::text FROM documents WHERE model = $1 AND key = ANY ($2)")
+                .bind(asked.clone())
+                .bind(keys.clone())
         });
         let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
         Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
@@ -260,11 +252,11 @@ impl PostgresStore {
         let rows = self.connections.rows(Purpose::Documents, move || {
             let sql = match after {
                 None => {
-                    "SELECT key, body::text FROM actum.documents WHERE model = $1
+                    "SELECT key, body::text FROM documents WHERE model = $1
                      ORDER BY key LIMIT $2"
                 }
                 Some(_) => {
-                    "SELECT key, body::text FROM actum.documents WHERE model = $1 AND key > $3
+                    "SELECT key, body::text FROM documents WHERE model = $1 AND key > $3
                      ORDER BY key LIMIT $2"
                 }
             };

@@ -24,7 +24,7 @@ pub(super) struct Care {
     pub(super) all_or_none: bool,
 }
 
-/// The call of `actum.append` for a plan.
+/// The call of `append` for a plan.
 pub(super) fn append(
     appends: &[Append],
     assumed: &Assumed<'_>,
@@ -51,7 +51,7 @@ pub(super) fn append(
     let claims = claims::asked(appends, assumed, planned, &found.claims);
     let claims = || claims.iter();
     sqlx::query(
-        "SELECT * FROM actum.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+        "SELECT * FROM append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
                                     $15, $16, $17, $18, $19, $20, $21, $22, $23,
                                     $24, $25, $26, $27, $28, $29, $30)",
     )
@@ -103,8 +103,8 @@ impl PostgresStore {
         let delete = move || {
             sqlx::query(
                 "WITH gone AS (
-                     DELETE FROM actum.commands WHERE command_id IN (
-                         SELECT command_id FROM actum.commands WHERE recorded_at < $1
+                     DELETE FROM commands WHERE command_id IN (
+                         SELECT command_id FROM commands WHERE recorded_at < $1
                          ORDER BY recorded_at LIMIT $2)
                      RETURNING 1)
                  SELECT count(*) FROM gone",
@@ -117,10 +117,28 @@ impl PostgresStore {
         Ok(gone > 0 && gone >= most(at_most))
     }
 
+    /// Keeps the program's name if the log has none, and returns the one it has. The row is locked only
+    /// once: a role that may not update it can run when another one has claimed the log.
+    pub(super) async fn keep_program(&self, name: &str) -> Result<String, StoreError> {
+        let kept = || sqlx::query("SELECT program FROM log");
+        let row = self.connections.row(Purpose::Documents, kept).await;
+        let row = row.map_err(|fault| self.unavailable(&fault))?;
+        if let Some(kept) = row.get(0) {
+            return Ok(kept);
+        }
+        let name = name.to_owned();
+        let keep = move || {
+            sqlx::query("UPDATE log SET program = coalesce(program, $1) RETURNING program")
+                .bind(name.clone())
+        };
+        let row = self.connections.row(Purpose::Documents, keep).await;
+        Ok(row.map_err(|fault| fault.not_written(&self.place))?.get(0))
+    }
+
     pub(super) async fn upsert_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
         let upsert = move || {
             sqlx::query(
-                "INSERT INTO actum.snapshots AS kept
+                "INSERT INTO snapshots AS kept
                  (stream_type, stream_id, version, position, state_version, state, checksum)
                  VALUES ($1, $2, $3, $4, $5, $6::text::json, $7)
                  ON CONFLICT (stream_type, stream_id) DO UPDATE SET version = excluded.version,

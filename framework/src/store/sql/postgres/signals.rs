@@ -20,8 +20,6 @@ use super::open::Opening;
 use crate::store::committer::raise;
 use crate::stream::GlobalPosition;
 
-const CHANNEL: &str = "actum";
-
 /// At most one hint in this time: many commits need one.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -57,11 +55,12 @@ impl Signals {
                 continue;
             }
             // Its commit is nothing that has to survive.
+            let channel = self.opening.schema.channel().to_owned();
             let told = self.rows(move || {
                 sqlx::query(
                     "SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, $2)",
                 )
-                .bind(CHANNEL)
+                .bind(channel.clone())
                 .bind(head.to_string())
             });
             if let Err(fault) = told.await {
@@ -104,7 +103,7 @@ impl Signals {
         let connecting = async {
             let mut listener = PgListener::connect_with(pool).await?;
             listener.eager_reconnect(false);
-            listener.listen(CHANNEL).await?;
+            listener.listen(self.opening.schema.channel()).await?;
             Ok::<_, sqlx::Error>(listener)
         };
         let within = self.opening.options.answer_within;
@@ -119,7 +118,7 @@ impl Signals {
 
     /// Looks where the log ends.
     async fn catch_up(&self) -> Option<GlobalPosition> {
-        let head = || sqlx::query("SELECT coalesce(max(position), 0) FROM actum.events");
+        let head = || sqlx::query("SELECT coalesce(max(position), 0) FROM events");
         let rows = self.rows(head).await.ok()?;
         let head = GlobalPosition(rows.first()?.get::<i64, _>(0) as u64);
         raise(&self.opening.head, head);

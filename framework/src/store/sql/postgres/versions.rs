@@ -15,9 +15,9 @@ const DROPPED_AT_ONCE: i32 = 10_000;
 
 /// In this order: of several first ones, one serves; the others find it and stand beside it.
 const REGISTER: [&str; 2] = [
-    "INSERT INTO actum.versions (name, version, partitions, is_serving, has_served)
+    "INSERT INTO versions (name, version, partitions, is_serving, has_served)
      VALUES ($1, $2, $3, true, true) ON CONFLICT DO NOTHING",
-    "INSERT INTO actum.versions (name, version, partitions, is_serving, has_served)
+    "INSERT INTO versions (name, version, partitions, is_serving, has_served)
      VALUES ($1, $2, $3, false, false) ON CONFLICT DO NOTHING",
 ];
 
@@ -58,7 +58,7 @@ impl PostgresStore {
         let asked = name.to_owned();
         let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query(
-                "SELECT version, partitions, is_serving, has_served FROM actum.versions
+                "SELECT version, partitions, is_serving, has_served FROM versions
                  WHERE name = $1 ORDER BY version",
             )
             .bind(asked.clone())
@@ -81,7 +81,7 @@ impl PostgresStore {
     ) -> Result<bool, StoreError> {
         let name = name.to_owned();
         let serves = self.ask(move || {
-            sqlx::query("SELECT actum.serve_version($1, $2, $3)")
+            sqlx::query("SELECT serve_version($1, $2, $3)")
                 .bind(name.clone())
                 .bind(i64::from(from))
                 .bind(i64::from(to))
@@ -97,7 +97,7 @@ impl PostgresStore {
         loop {
             let asked = name.to_owned();
             let is_more = self.ask(move || {
-                sqlx::query("SELECT actum.drop_version($1, $2, $3)")
+                sqlx::query("SELECT drop_version($1, $2, $3)")
                     .bind(asked.clone())
                     .bind(i64::from(version))
                     .bind(DROPPED_AT_ONCE)
@@ -114,7 +114,7 @@ impl PostgresStore {
         let asked = name.to_owned();
         let is_dropping = self.ask(move || {
             sqlx::query(
-                "SELECT EXISTS (SELECT FROM actum.versions
+                "SELECT EXISTS (SELECT FROM versions
                                 WHERE name = $1 AND version = $2 AND is_dropping)",
             )
             .bind(asked.clone())

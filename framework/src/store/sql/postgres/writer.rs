@@ -1,4 +1,4 @@
-//! The one connection of this process that writes: a batch in one call of `actum.append`.
+//! The one connection of this process that writes: a batch in one call of `append`.
 //!
 //! The call is a transaction of its own. It takes the writer lock, looks, stores and lets go
 //! without another word from here, so a process that is stopped, killed or cut off never sits on

@@ -12,6 +12,7 @@ mod fault;
 mod lock;
 mod open;
 mod options;
+mod program;
 mod projection;
 mod read;
 mod reader;
@@ -131,6 +132,10 @@ impl EventStore for SqliteStore {
     ) -> Result<bool, StoreError> {
         let prune = Prune { recorded_before, at_most };
         self.committer.write(SideWrite::Prune(prune)).await
+    }
+
+    async fn claim_program(&self, name: &str) -> Result<String, StoreError> {
+        self.keep_program(name).await
     }
 
     async fn head(&self) -> Result<GlobalPosition, StoreError> {

@@ -19,8 +19,8 @@ use super::claims;
 use super::commands::{self, Prune};
 use super::fault::{self, explain, is_unknown};
 use super::open::Opening;
-use super::rows;
 use super::versions::{self, VersionChange};
+use super::{program, rows};
 use crate::document::DocumentBatch;
 use crate::error::StoreError;
 use crate::event_store::Append;
@@ -46,6 +46,7 @@ pub(super) enum SideWrite {
     Request(Request),
     Version(VersionChange),
     Prune(Prune),
+    Program(String),
 }
 
 pub(super) struct SqliteWriter {
@@ -378,6 +379,7 @@ async fn write_beside(
             Ok(advanced)
         }
         SideWrite::Request(request) => checkpoints::request(connection, request).await.map(Ok),
+        SideWrite::Program(name) => program::keep(connection, name).await.map(Ok),
         SideWrite::Prune(prune) => commands::prune(connection, prune).await.map(Ok),
         SideWrite::Version(change) => versions::change(connection, leases, change).await.map(Ok),
     }

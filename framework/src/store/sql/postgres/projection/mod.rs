@@ -1,7 +1,8 @@
 //! Projections on PostgreSQL: each version in a schema of its own.
 //!
-//! `statement@1` has the schema `actum_statement_1`, which is the `search_path` of its connections;
-//! checkpoints and what is parked are in the schema `actum`, with those of all others. Its
+//! `statement@1` of a log in the schema `actum` has the schema `actum_statement_1`, which is the
+//! `search_path` of its connections; checkpoints and what is parked are in the log's schema, with those
+//! of all others. Its
 //! connections are its own: one that writes for each partition this process owns, some that read.
 
 mod executor;
@@ -20,6 +21,7 @@ use self::transaction::{PgSnapshot, PgTransaction};
 use super::PostgresStore;
 use super::fault::Fault;
 use super::open::Opening;
+use super::schema::Schema;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::error::{StartError, StoreError};
 use crate::lease::Lease;
@@ -55,7 +57,7 @@ impl ProjectionStore for PostgresStore {
     ) -> Result<Arc<dyn ProjectionDatabase>, StartError> {
         Ok(Arc::new(PgProjection {
             model: format!("{name}@{version}"),
-            schema: schema(name, version),
+            schema: self.projection_schema(name, version)?,
             writers: Mutex::default(),
             readers: Lender::new(self.opening.options.readers as usize),
             store: self.clone(),
@@ -64,28 +66,32 @@ impl ProjectionStore for PostgresStore {
 
     async fn drop_projection(&self, name: &str, version: u32) -> Result<(), StoreError> {
         let unavailable = |error: sqlx::Error| Fault::from(error).not_written(&self.place);
+        let schema = self.projection_schema(name, version);
+        let schema = schema.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let connection = self.opening.connect().await;
         let mut connection = connection.map_err(|e| StoreError::Unavailable(e.to_string()))?;
         // The names are ours: letters, digits and _. Several statements at once are one transaction.
         let drop = AssertSqlSafe(format!(
-            "DROP SCHEMA IF EXISTS {} CASCADE; {}",
-            schema(name, version),
-            forget(&format!("{name}@{version}"))
+            "DROP SCHEMA IF EXISTS {schema} CASCADE; {}",
+            forget(&self.opening.schema, &format!("{name}@{version}"))
         ));
         sqlx::raw_sql(drop).execute(&mut connection).await.map_err(unavailable)?;
         connection.close().await.map_err(unavailable)
     }
 }
 
-/// Letters, digits and `_`, and no longer than a name may be: no quotes are needed.
-fn schema(name: &str, version: u32) -> String {
-    format!("actum_{name}_{version}")
+impl PostgresStore {
+    /// Letters, digits and `_`, and no longer than a name may be: no quotes are needed.
+    fn projection_schema(&self, name: &str, version: u32) -> Result<String, StartError> {
+        let schema = self.opening.schema.of_projection(name, version);
+        schema.map_err(|reason| self.opening.refuse(reason))
+    }
 }
 
-/// Deletes what stands beside the rows of a model, whose name holds no quote.
-fn forget(model: &str) -> String {
+/// Statements that delete what the log's schema keeps of a model, whose name holds no quote.
+fn forget(log: &Schema, model: &str) -> String {
     ["checkpoints", "parked", "skipped"]
-        .map(|table| format!("DELETE FROM actum.{table} WHERE model = '{model}'"))
+        .map(|table| format!("DELETE FROM {log}.{table} WHERE model = '{model}'"))
         .join("; ")
 }
 
@@ -146,7 +152,7 @@ impl ProjectionDatabase for PgProjection {
         let executor = self.begin_with("BEGIN", connection).await;
         let executor = executor.map_err(|error| self.unavailable(error))?;
         let mut transaction = PgTransaction::new(executor);
-        let made = transaction.make(&self.model, &self.schema).await?;
+        let made = transaction.make(&self.model, &self.schema, &self.opening().schema).await?;
         Ok(made.then(|| Box::new(transaction) as Box<_>))
     }
 

@@ -14,6 +14,7 @@ use crate::projection_store::{SqlSnapshot, SqlTransaction};
 use crate::sql::SqlConnection;
 use crate::store::sql::postgres::checkpoints;
 use crate::store::sql::postgres::fault::Fault;
+use crate::store::sql::postgres::schema::Schema;
 use crate::stream::GlobalPosition;
 
 /// The transaction is spoilt by a statement before.
@@ -44,12 +45,18 @@ impl PgTransaction {
 
     /// Makes the schema; `false` if it is made. Of several processes one does, the others wait.
     /// What is left of one that was dropped by hand goes: its tables begin at nothing.
-    pub(super) async fn make(&mut self, model: &str, schema: &str) -> Result<bool, StoreError> {
-        let mark = format!("Actum, the projection {model}");
+    pub(super) async fn make(
+        &mut self,
+        model: &str,
+        schema: &str,
+        log: &Schema,
+    ) -> Result<bool, StoreError> {
+        // The schemas `a_b` and `a` may both want the projection schema `a_b_1`.
+        let mark = format!("Actum, the projection {model} of the log in {log}");
         // All are made of names that hold no quote.
         let make = format!(
             "CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{mark}'; {}",
-            forget(model)
+            forget(log, model)
         );
         let made = self.try_make(&mark, schema, make).await;
         made.map_err(|error| self.unavailable(error.into()))
