@@ -29,6 +29,7 @@ mod later;
 mod limits;
 mod live;
 mod log_lines;
+mod many_keys;
 mod metrics;
 mod names;
 mod operators;

@@ -29,7 +29,7 @@ async fn begin(store: &impl Store) {
         lease: lease.unwrap().unwrap(),
     };
     let documents = vec![("a".into(), "1".into())];
-    store.save_documents(DocumentBatch { documents, advance }).await.unwrap();
+    store.save_documents(DocumentBatch { documents, deleted: vec![], advance }).await.unwrap();
 }
 
 /// After somebody has begun to drop version 2, and died.

@@ -30,12 +30,12 @@ use crate::actor::read_model::Served;
 use crate::aggregate::Aggregate;
 use crate::codec::EventCodec;
 use crate::command::{CommandOptions, Committed};
-use crate::document::Store;
+use crate::document::{DocumentRange, Store};
 use crate::error::{CommandError, ReadError};
 use crate::event::EventEnvelope;
 use crate::event_store::EventStore;
 use crate::live as streams;
-use crate::read_model::{Document, ReadModel};
+use crate::read_model::{Document, DocumentPage, ReadModel};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
 /// A running application. Clones are the same application.
@@ -122,6 +122,45 @@ impl Application {
     ) -> Result<Document<M>, ReadError> {
         let within = within.min(self.inner.settings.read_within);
         self.read_model::<M>()?.read(key, position, within).await
+    }
+
+    /// A page of the documents of the read model `M`, in the order of their keys.
+    ///
+    /// ```no_run
+    /// # use actum::{Application, DocumentRange, ReadError, ReadModel};
+    /// # async fn all<M: ReadModel>(app: &Application) -> Result<(), ReadError> {
+    /// let mut range = DocumentRange { prefix: "2026-".into(), ..DocumentRange::default() };
+    /// loop {
+    ///     let page = app.list::<M>(&range).await?;
+    ///     for (key, document) in page.documents { /* … */ }
+    ///     range.after = Some(match page.next { Some(next) => next, None => break });
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// Pages are read apart, so documents that change meanwhile are shown as they are then.
+    ///
+    /// # Errors
+    /// [`ReadError`]; `NotYet` while the read model still catches up, after a bounded wait.
+    pub async fn list<M: ReadModel>(
+        &self,
+        range: &DocumentRange,
+    ) -> Result<DocumentPage<M>, ReadError> {
+        self.list_after(range, GlobalPosition::ZERO).await
+    }
+
+    /// As [`Application::list`], but not before the read model has applied `position`. An owner then
+    /// saves at once, so a list costs a transaction where there is something to save.
+    ///
+    /// # Errors
+    /// [`ReadError`]; `NotYet` if the wait of `Settings::read_within` ends first.
+    pub async fn list_after<M: ReadModel>(
+        &self,
+        range: &DocumentRange,
+        position: GlobalPosition,
+    ) -> Result<DocumentPage<M>, ReadError> {
+        let within = self.inner.settings.read_within;
+        self.read_model::<M>()?.list(range, position, within).await
     }
 
     fn read_model<M: ReadModel>(&self) -> Result<&Served<M>, ReadError> {

@@ -11,6 +11,7 @@ use crate::event_store::EventStore;
 use crate::lease::LeaseStore;
 use crate::projection_store::ProjectionStore;
 use crate::snapshot::SnapshotStore;
+use crate::stream::GlobalPosition;
 use crate::version::VersionStore;
 
 /// Documents that changed and the step of the checkpoint that they then reflect.
@@ -18,8 +19,53 @@ use crate::version::VersionStore;
 pub struct DocumentBatch {
     /// Key and JSON body of each document that changed; a key appears once.
     pub documents: Vec<(String, String)>,
+    /// Keys of the documents that are deleted; none of them is among `documents`.
+    pub deleted: Vec<String>,
     /// The checkpoint's step, and what was parked on the way.
     pub advance: Advance,
+}
+
+/// Largest number of documents in one page of a list.
+pub const MAX_LIST: usize = 1_000;
+
+/// Number of bytes of documents after which a page of a list ends, whatever its limit. A page is
+/// larger by at most its last document.
+pub const MAX_LIST_BYTES: usize = 8 * 1024 * 1024;
+
+/// A range of documents in the order of their keys' bytes.
+///
+/// ```
+/// # use actum::DocumentRange;
+/// let first = DocumentRange { prefix: "2026-11/".into(), limit: 50, ..DocumentRange::default() };
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentRange {
+    /// Only keys that begin with this; empty for all.
+    pub prefix: String,
+    /// Only keys after this one: `DocumentPage::next` of the page before. `None` for the first page.
+    pub after: Option<String>,
+    /// Number of keys in the page, from 1 to [`MAX_LIST`]; others are taken for the nearest of
+    /// these. The default is 100.
+    pub limit: usize,
+}
+
+impl Default for DocumentRange {
+    fn default() -> Self {
+        Self { prefix: String::new(), after: None, limit: 100 }
+    }
+}
+
+/// A page of documents as a store has them, all from one snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoredPage {
+    /// Keys and bodies in the order of the keys' bytes, without those of parked keys.
+    pub documents: Vec<(String, String)>,
+    /// Parked keys in the range of the page, in order.
+    pub parked: Vec<String>,
+    /// The key to continue after; `None` if the range ends here.
+    pub next: Option<String>,
+    /// Position of each partition's checkpoint, by number; a partition that never saved is absent.
+    pub checkpoints: Vec<(u32, GlobalPosition)>,
 }
 
 /// A store of documents and their checkpoints. A document belongs to a model and has a key; which
@@ -48,7 +94,18 @@ pub trait DocumentStore: CheckpointStore {
         limit: usize,
     ) -> Result<Vec<(String, String)>, StoreError>;
 
-    /// Stores documents, parked keys and checkpoint in one transaction.
+    /// A page of a range of documents, with the parked keys in it and the checkpoints of the model,
+    /// all from one snapshot. Reads at most the bodies of [`MAX_LIST_BYTES`] and one more.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn list_documents(
+        &self,
+        model: &str,
+        range: &DocumentRange,
+    ) -> Result<StoredPage, StoreError>;
+
+    /// Stores and deletes documents, and stores parked keys and checkpoint, in one transaction.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] if the lease is, else [`StoreError::Checkpoint`] if the stored

@@ -71,6 +71,34 @@ pub struct EventEnvelope<E> {
     pub event: E,
     /// As the log holds it; shared by all who read the same page.
     pub recorded: Arc<RecordedEvent>,
+    /// `None` stands for the id of the event's aggregate, so the common case allocates nothing.
+    key: Option<Arc<str>>,
+}
+
+impl<E> EventEnvelope<E> {
+    /// An envelope keyed by the id of its aggregate, as tests of a fold need it.
+    pub fn new(event: E, recorded: Arc<RecordedEvent>) -> Self {
+        Self { event, recorded, key: None }
+    }
+
+    /// The same event on its way to the document or rows of this key.
+    #[must_use]
+    pub(crate) fn with_key(mut self, key: &str) -> Self {
+        self.set_key(key);
+        self
+    }
+
+    pub(crate) fn set_key(&mut self, key: &str) {
+        self.key = Some(key.into());
+    }
+
+    /// Key that a read model or projection receives this event under.
+    ///
+    /// An event that feeds several keys arrives once for each of them, and this tells the arrivals
+    /// apart. Everywhere else it is the id of the event's aggregate.
+    pub fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or_else(|| self.recorded.stream.id())
+    }
 }
 
 impl<E> Deref for EventEnvelope<E> {

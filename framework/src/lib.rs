@@ -70,7 +70,9 @@ pub use claim::{Claim, MAX_CLAIM_BYTES};
 pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, Encoded, EventCodec, Upcaster};
 pub use command::{CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_COMMAND_ID_BYTES};
-pub use document::{DocumentBatch, DocumentStore, Store};
+pub use document::{
+    DocumentBatch, DocumentRange, DocumentStore, MAX_LIST, MAX_LIST_BYTES, Store, StoredPage,
+};
 pub use error::{BoxError, CommandError, OperationError, ReadError, StartError, StoreError};
 pub use event::{EventEnvelope, Metadata, NewEvent, RecordedEvent};
 pub use event_store::{
@@ -86,11 +88,11 @@ pub use live::{Changed, LiveChanges, LiveDocument, LiveEvents};
 pub use parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
 pub use projection::{ComparedRows, MAX_PROJECTION_NAME_BYTES, Projection};
 pub use projection_store::{ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction};
-pub use read_model::{Document, Fold, MAX_KEY_BYTES, ReadModel, Sources};
+pub use read_model::{Document, DocumentPage, Fold, MAX_KEY_BYTES, ReadModel, Sources};
 pub use refusal::RefusalCode;
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
-pub use sources::EventSources;
+pub use sources::{EventKeys, EventSources, MAX_KEYS_PER_EVENT};
 pub use sql::{FromSql, SqlConnection, SqlError, SqlExecutor, SqlRow, SqlValue};
 pub use status::{
     LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,

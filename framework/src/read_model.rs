@@ -4,19 +4,20 @@
 //! from the checkpoint after a crash and answers reads. For your own SQL use a projection instead.
 
 use std::ops::Deref;
+use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::aggregate::Aggregate;
 use crate::event::EventEnvelope;
-use crate::sources::Routes;
+use crate::sources::{EventKeys, Routes, with_shared};
 use crate::stream::GlobalPosition;
 
-/// The longest key of a document in bytes.
+/// Largest size of a document's key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// Whether every store can keep a document with this key.
+/// Checks that every store can keep a document with this key.
 pub(crate) fn is_valid_key(key: &str) -> bool {
     key.len() <= MAX_KEY_BYTES && !key.contains('\0')
 }
@@ -26,35 +27,46 @@ pub(crate) fn is_valid_key(key: &str) -> bool {
 /// `Default` is the document before its first event. Raise `VERSION` when the meaning of a fold
 /// changes: the read model is then built again from the first event, under its new name.
 pub trait ReadModel: Default + Clone + Serialize + DeserializeOwned + Send + 'static {
-    /// Its name in the database, in logs and in errors.
+    /// Name of the read model in the database, in logs and in errors.
     const NAME: &'static str;
 
-    /// The version of its folds.
+    /// Version of its folds, keys and sources.
     const VERSION: u32 = 1;
 
-    /// Into how many parts its documents are divided by their keys, at most 1024. Each part is folded
-    /// and saved by itself, and several processes on one database share them. The number belongs to
-    /// the version: to change it, raise `VERSION`.
+    /// Number of partitions that its documents are divided into by their keys, at most 1024. Each
+    /// is folded and saved by itself, and several processes on one database share them. The number
+    /// belongs to the version: to change it, raise `VERSION`.
     const PARTITIONS: u32 = 1;
 
     /// The aggregates it follows: `Sources::of::<Account>()`, and `.and::<Transfer>()` for more.
     /// It implements [`Fold`] for each.
     fn sources() -> Sources<Self>;
+
+    /// Returns `true` if this document is to be deleted, as its last event left it; the default is
+    /// never. A later event of its key starts again from `Default`.
+    ///
+    /// A deleted document is deleted in the transaction that saves the checkpoint. From its event
+    /// on, reads return [`ReadError::NotFound`](crate::ReadError::NotFound) and lists leave it out.
+    fn is_deleted(&self) -> bool {
+        false
+    }
 }
 
-/// How a read model takes in the events of one aggregate.
+/// Folding of the events of one aggregate into documents.
 pub trait Fold<A: Aggregate>: ReadModel {
-    /// Folds the event into its document. Called once for each event, in the order of the log;
-    /// the result may depend on nothing but the document and the event.
+    /// Folds the event into its document. Called once for each event and key, in the order of the
+    /// log; the result may depend on nothing but the document and the event.
+    ///
+    /// [`EventEnvelope::key`] is the key of this document, where an event feeds several of them.
     fn apply(&mut self, event: &EventEnvelope<A::Event>);
 }
 
-/// A document as a read answers it. Everything of the body can be read from it directly.
+/// A document as a read returns it. Its body can be read from it directly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document<M> {
     /// The document.
     pub body: M,
-    /// It reflects every event up to here.
+    /// The body reflects every event up to here.
     pub position: GlobalPosition,
 }
 
@@ -66,26 +78,91 @@ impl<M> Deref for Document<M> {
     }
 }
 
-/// The aggregates a read model follows, and the documents their events belong to.
+/// A page of a list of documents, in the order of their keys' bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DocumentPage<M> {
+    /// Keys and documents.
+    pub documents: Vec<(String, M)>,
+    /// Parked keys within the page. Their documents are left out, because they lack events up to
+    /// `position`.
+    pub parked: Vec<String>,
+    /// Value for [`DocumentRange::after`](crate::DocumentRange) of the next page; `None` if this one
+    /// is the last.
+    pub next: Option<String>,
+    /// The page reflects every event up to here. With one partition it reflects no later event;
+    /// with several, documents of other partitions may already reflect some.
+    pub position: GlobalPosition,
+    /// No partition was further than this. A list after this position never goes back in time.
+    pub up_to: GlobalPosition,
+}
+
+/// The aggregates a read model follows, and the keys of the documents that their events belong to.
+///
+/// ```
+/// # use actum::{Aggregate, EventEnvelope, Fold, ReadModel, Sources};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Default, Clone)] struct Order;
+/// #[derive(Serialize, Deserialize)]
+/// enum OrderEvent { Placed { lines: Vec<(String, u32)> } }
+/// # impl Aggregate for Order {
+/// #     const TYPE: &'static str = "order";
+/// #     type Command = (); type Event = OrderEvent; type Error = std::fmt::Error;
+/// #     fn handle(&self, _: ()) -> Result<Vec<OrderEvent>, std::fmt::Error> { Ok(vec![]) }
+/// #     fn apply(&mut self, _: &OrderEvent) {}
+/// # }
+/// /// Pieces sold of one article.
+/// #[derive(Default, Clone, Serialize, Deserialize)]
+/// struct Sold { pieces: u32 }
+///
+/// impl ReadModel for Sold {
+///     const NAME: &'static str = "sold";
+///     // An order feeds one document for each of its articles.
+///     fn sources() -> Sources<Self> {
+///         Sources::by::<Order>(|event| {
+///             let OrderEvent::Placed { lines } = &event.event;
+///             lines.iter().map(|(article, _)| article.clone()).collect::<Vec<_>>()
+///         })
+///     }
+/// }
+///
+/// impl Fold<Order> for Sold {
+///     fn apply(&mut self, event: &EventEnvelope<OrderEvent>) {
+///         let OrderEvent::Placed { lines } = &event.event;
+///         let own = lines.iter().filter(|(article, _)| article == event.key());
+///         self.pieces += own.map(|(_, pieces)| pieces).sum::<u32>();
+///     }
+/// }
+/// ```
 pub struct Sources<M> {
     pub(crate) routes: Routes<Change<M>>,
 }
 
-/// One event on its way into its document.
+/// One event on its way into one document.
 pub(crate) struct Change<M> {
     pub(crate) apply: Box<dyn FnOnce(&mut M) + Send>,
 }
 
-impl<M> Change<M> {
+impl<M: ReadModel> Change<M> {
     fn of<A: Aggregate>(event: EventEnvelope<A::Event>) -> Self
     where
         M: Fold<A>,
     {
         Self { apply: Box::new(move |document: &mut M| document.apply(&event)) }
     }
+
+    /// The same with an event that several documents share: the changes are applied one by one.
+    fn of_shared<A: Aggregate>(event: Arc<Mutex<EventEnvelope<A::Event>>>, key: &str) -> Self
+    where
+        M: Fold<A>,
+    {
+        let key = key.to_owned();
+        let apply =
+            move |document: &mut M| with_shared(&event, &key, |event| document.apply(event));
+        Self { apply: Box::new(apply) }
+    }
 }
 
-impl<M> Sources<M> {
+impl<M: ReadModel> Sources<M> {
     /// Follows the aggregate `A`, with a document for each: its key is the aggregate's id.
     pub fn of<A: Aggregate>() -> Self
     where
@@ -104,31 +181,32 @@ impl<M> Sources<M> {
         self
     }
 
-    /// Follows the aggregate `A`, with the documents that `key` names: `None` if an event belongs to
-    /// none. A key has at most [`MAX_KEY_BYTES`] bytes and no NUL.
+    /// Follows the aggregate `A`, with the documents that `keys` names.
     ///
-    /// Prefer [`Sources::of`] where it fits: the key is then known before an event is decoded. An
-    /// event keyed by content that cannot be decoded stops the whole read model, since it may belong
-    /// to any document; and every partition decodes every event.
-    pub fn by<A: Aggregate>(
-        key: impl Fn(&EventEnvelope<A::Event>) -> Option<String> + Send + Sync + 'static,
-    ) -> Self
+    /// `keys` returns an `Option` of a key, a `Vec` or any other iterator of at most
+    /// [`MAX_KEYS_PER_EVENT`](crate::MAX_KEYS_PER_EVENT) keys; a key that is named twice counts once.
+    /// A key has at most [`MAX_KEY_BYTES`] bytes and no NUL. The event is folded once into each of
+    /// these documents, and [`EventEnvelope::key`] says into which. If one of the folds fails, only
+    /// its key is parked.
+    ///
+    /// Prefer [`Sources::of`] where it fits: the key is then known before an event is decoded, while
+    /// here every partition decodes every event. An event that cannot be decoded, or that names too
+    /// many keys, halts the read model before that event, because it may belong to any document.
+    pub fn by<A: Aggregate>(keys: impl EventKeys<A::Event>) -> Self
     where
         M: Fold<A>,
     {
-        Self { routes: Routes::new() }.and_by::<A>(key)
+        Self { routes: Routes::new() }.and_by::<A>(keys)
     }
 
     /// Follows the aggregate `A` too, as [`Sources::by`] does.
     #[must_use]
-    pub fn and_by<A: Aggregate>(
-        mut self,
-        key: impl Fn(&EventEnvelope<A::Event>) -> Option<String> + Send + Sync + 'static,
-    ) -> Self
+    pub fn and_by<A: Aggregate>(mut self, keys: impl EventKeys<A::Event>) -> Self
     where
         M: Fold<A>,
     {
-        self.routes.by_content::<A>(key, Change::of::<A>);
+        let share = |event, key: &str| Some(Change::of_shared::<A>(event, key));
+        self.routes.by_content::<A>(keys, Change::of::<A>, share);
         self
     }
 }

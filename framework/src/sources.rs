@@ -1,17 +1,39 @@
-//! What a read model or projection takes in: which aggregates it follows, and the key of an event.
+//! Event routing: which aggregates a read model or projection follows, and the keys of each event.
 //!
-//! Keyed by the stream, which is the rule, the key is known before the event is decoded: events of
-//! other partitions cost nothing, and one that cannot be decoded stops just its key. Keyed by content
-//! the event must be decoded first, and one that cannot be has no key: then all of it has to stop.
-//! User code runs behind a guard here, so whatever it does comes out as a [`Routed`].
+//! Keyed by the stream, which is the rule, an event's key is known before the event is decoded.
+//! Events of other partitions then cost nothing, and an undecodable event parks one key. Keyed by
+//! content, an event is decoded first and names any number of keys; if it cannot be decoded, no
+//! follower can tell which keys it belongs to. User code runs in panic isolation here.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::aggregate::Aggregate;
 use crate::codec::{CodecError, EventCodec};
 use crate::event::{EventEnvelope, RecordedEvent};
 use crate::guard::guarded;
 use crate::read_model::{MAX_KEY_BYTES, is_valid_key};
+
+/// Largest number of distinct keys that one event may feed. With at most
+/// [`MAX_KEY_BYTES`](crate::MAX_KEY_BYTES) bytes each, this also bounds their bytes.
+pub const MAX_KEYS_PER_EVENT: usize = 1_000;
+
+/// A function that returns the keys an event belongs to: an `Option` of one key, a `Vec` or any
+/// other iterator of them. Every closure of this form implements it.
+pub trait EventKeys<E>:
+    Fn(&EventEnvelope<E>) -> <Self as EventKeys<E>>::Keys + Send + Sync + 'static
+{
+    /// The type that the function returns.
+    type Keys: IntoIterator<Item = String>;
+}
+
+impl<E, F, K> EventKeys<E> for F
+where
+    F: Fn(&EventEnvelope<E>) -> K + Send + Sync + 'static,
+    K: IntoIterator<Item = String>,
+{
+    type Keys = K;
+}
 
 /// The events of several aggregates on their way to one place, each as a `T`.
 pub(crate) struct Routes<T> {
@@ -24,24 +46,51 @@ struct Route<T> {
 }
 
 type Decode<T> = Box<dyn Fn(&Arc<RecordedEvent>) -> Result<T, CodecError> + Send + Sync>;
+type DecodeKeyed<T> =
+    Box<dyn Fn(&Arc<RecordedEvent>, &IsOurs<'_>) -> Result<Keyed<T>, CodecError> + Send + Sync>;
+type IsOurs<'a> = dyn Fn(&str) -> bool + 'a;
 
 enum Take<T> {
     ByStream(Decode<T>),
-    ByContent(Decode<Option<(String, T)>>),
+    ByContent(DecodeKeyed<T>),
 }
 
-/// What an event is to one partition.
+/// Each key of an event that belongs to the partition, and the event for that key.
+type Keyed<T> = Vec<(String, Result<T, String>)>;
+
+/// Result of routing one event to one partition.
 #[derive(Debug)]
 pub(crate) enum Routed<T> {
-    /// Not followed, of no key, or of a key in another partition.
+    /// Not followed, of no key, or only of keys in other partitions.
     Nothing,
-    /// To be applied.
-    Item { key: String, item: T },
-    /// It cannot be applied. Without a key it may belong to any.
-    Unreadable { key: Option<String>, reason: String },
+    /// The event for one key, or the reason why it cannot be applied there.
+    One(String, Result<T, String>),
+    /// The same for several keys, each of them once.
+    Many(Keyed<T>),
+    /// The event cannot be decoded and its keys are in its content, so it may belong to any key.
+    Unknown(String),
 }
 
-impl<T> Routes<T> {
+impl<T> Routed<T> {
+    /// Calls `each` with every key.
+    ///
+    /// # Errors
+    /// The keys are not known, for this reason.
+    pub(crate) fn each(
+        self,
+        mut each: impl FnMut(String, Result<T, String>),
+    ) -> Result<(), String> {
+        match self {
+            Self::Nothing => {}
+            Self::One(key, item) => each(key, item),
+            Self::Many(keyed) => keyed.into_iter().for_each(|(key, item)| each(key, item)),
+            Self::Unknown(reason) => return Err(reason),
+        }
+        Ok(())
+    }
+}
+
+impl<T: 'static> Routes<T> {
     pub(crate) fn new() -> Self {
         Self { routes: Vec::new() }
     }
@@ -56,16 +105,38 @@ impl<T> Routes<T> {
         self.push::<A>(Take::ByStream(Box::new(decode)));
     }
 
-    /// Follows `A`, keyed by what `key` says of each event; `None` if it belongs nowhere.
+    /// Follows `A`, keyed by the keys that `keys` returns for each event. `wrap` makes one item of
+    /// an event; `share` makes one for each of several keys.
     pub(crate) fn by_content<A: Aggregate>(
         &mut self,
-        key: impl Fn(&EventEnvelope<A::Event>) -> Option<String> + Send + Sync + 'static,
+        keys: impl EventKeys<A::Event>,
         wrap: impl Fn(EventEnvelope<A::Event>) -> T + Send + Sync + 'static,
+        share: impl Fn(Arc<Mutex<EventEnvelope<A::Event>>>, &str) -> Option<T> + Send + Sync + 'static,
     ) {
         let codec = EventCodec::<A::Event>::new(A::upcasters());
-        let decode = move |recorded: &_| {
+        let decode = move |recorded: &Arc<RecordedEvent>, is_ours: &IsOurs<'_>| {
             let envelope = decode(&codec, recorded)?;
-            Ok(key(&envelope).map(|key| (key, wrap(envelope))))
+            let mut named = named(keys(&envelope), is_ours)?;
+            if let [(key, reason)] = &mut named[..] {
+                let item = match reason.take() {
+                    Some(reason) => Err(reason),
+                    None => Ok(wrap(envelope.with_key(key))),
+                };
+                return Ok(vec![(std::mem::take(key), item)]);
+            }
+            let shared = Arc::new(Mutex::new(envelope));
+            let item = |(key, reason): (String, Option<String>)| {
+                let item = match reason {
+                    Some(reason) => Err(reason),
+                    None => match share(Arc::clone(&shared), &key) {
+                        Some(item) => Ok(item),
+                        // Decoded again: an item of this follower owns its event.
+                        None => Ok(wrap(self::decode(&codec, recorded)?.with_key(&key))),
+                    },
+                };
+                Ok((key, item))
+            };
+            named.into_iter().map(item).collect()
         };
         self.push::<A>(Take::ByContent(Box::new(decode)));
     }
@@ -78,7 +149,19 @@ impl<T> Routes<T> {
         self.routes.iter().map(|route| route.aggregate_type)
     }
 
-    /// Decodes an event if its key is one of ours.
+    /// Routes in words, such as `account by stream, order by content`: stored beside a version, so
+    /// that a program whose sources differ is recognised at start.
+    pub(crate) fn fingerprint(&self) -> String {
+        let route = |route: &Route<T>| match route.take {
+            Take::ByStream(_) => format!("{} by stream", route.aggregate_type),
+            Take::ByContent(_) => format!("{} by content", route.aggregate_type),
+        };
+        let mut routes: Vec<_> = self.routes.iter().map(route).collect();
+        routes.sort_unstable(); // the order of registration does not change a fold
+        routes.join(", ")
+    }
+
+    /// Decodes an event for those of its keys that are ours.
     pub(crate) fn route(
         &self,
         recorded: &Arc<RecordedEvent>,
@@ -90,50 +173,101 @@ impl<T> Routes<T> {
             None => Routed::Nothing,
             Some(Take::ByStream(_)) if !is_ours(recorded.stream.id()) => Routed::Nothing,
             Some(Take::ByStream(decode)) => {
-                let key = recorded.stream.id().to_owned();
-                match readable(decode, recorded) {
-                    Ok(item) => Routed::Item { key, item },
-                    Err(reason) => Routed::Unreadable { key: Some(key), reason },
-                }
+                let item = isolated(|| decode(recorded));
+                Routed::One(recorded.stream.id().to_owned(), item)
             }
-            Some(Take::ByContent(decode)) => match readable(decode, recorded) {
-                Ok(None) => Routed::Nothing,
-                Ok(Some((key, item))) if is_valid_key(&key) => match is_ours(&key) {
-                    true => Routed::Item { key, item },
-                    false => Routed::Nothing,
+            Some(Take::ByContent(decode)) => match isolated(|| decode(recorded, &is_ours)) {
+                Ok(mut keyed) if keyed.len() < 2 => match keyed.pop() {
+                    Some((key, item)) => Routed::One(key, item),
+                    None => Routed::Nothing,
                 },
-                Ok(Some((bad, _))) => {
-                    let key = nearest_valid(&bad);
-                    match is_ours(&key) {
-                        true => Routed::Unreadable {
-                            key: Some(key),
-                            reason: format!("no document can have the key {bad:?}"),
-                        },
-                        false => Routed::Nothing,
-                    }
-                }
-                Err(reason) => Routed::Unreadable { key: None, reason },
+                Ok(keyed) => Routed::Many(keyed),
+                Err(reason) => Routed::Unknown(reason),
             },
         }
     }
+
+    /// The event for one key at which it was parked before. `None` if today's code says that the
+    /// event belongs to no key at all.
+    ///
+    /// # Errors
+    /// The event still cannot be applied, or it belongs to other keys now. Those keys may have
+    /// folded later events long ago, in another partition even, so only a rebuild is right.
+    pub(crate) fn route_parked(
+        &self,
+        recorded: &Arc<RecordedEvent>,
+        key: &str,
+    ) -> Result<Option<T>, String> {
+        let mut found = None;
+        self.route(recorded, |now| now == key).each(|_, item| found = Some(item))?;
+        if let Some(item) = found {
+            return item.map(Some);
+        }
+        let mut other = None;
+        self.route(recorded, |_| true).each(|now, _| other = Some(now))?;
+        match other {
+            None => Ok(None),
+            Some(other) => Err(format!(
+                "its key is {other:?} now: raise the VERSION, to build all of it with the new keys"
+            )),
+        }
+    }
+}
+
+/// The keys of ours among these, each once and in order, with the reason why a key cannot be kept.
+fn named(
+    keys: impl IntoIterator<Item = String>,
+    is_ours: &IsOurs<'_>,
+) -> Result<Vec<(String, Option<String>)>, CodecError> {
+    let (mut seen, mut named) = (BTreeSet::new(), Vec::new());
+    // Bounds an iterator without an end, and one that repeats its keys.
+    for (count, key) in keys.into_iter().enumerate() {
+        if count >= MAX_KEYS_PER_EVENT {
+            let reason = format!("it names more than {MAX_KEYS_PER_EVENT} keys");
+            return Err(CodecError::Malformed(reason));
+        }
+        let (key, reason) = match is_valid_key(&key) {
+            true => (key, None),
+            false => {
+                let reason = format!("no document can have the key {key:?}");
+                (nearest_valid(&key), Some(reason))
+            }
+        };
+        if is_ours(&key) && seen.insert(key.clone()) {
+            named.push((key, reason));
+        }
+    }
+    Ok(named)
 }
 
 fn decode<E: serde::Serialize + serde::de::DeserializeOwned>(
     codec: &EventCodec<E>,
     recorded: &Arc<RecordedEvent>,
 ) -> Result<EventEnvelope<E>, CodecError> {
-    Ok(EventEnvelope { event: codec.decode(recorded)?, recorded: Arc::clone(recorded) })
+    Ok(EventEnvelope::new(codec.decode(recorded)?, Arc::clone(recorded)))
 }
 
-fn readable<T>(decode: &Decode<T>, recorded: &Arc<RecordedEvent>) -> Result<T, String> {
-    match guarded(|| decode(recorded)) {
+fn isolated<T>(decode: impl FnOnce() -> Result<T, CodecError>) -> Result<T, String> {
+    match guarded(decode) {
         Ok(decoded) => decoded.map_err(|error| error.to_string()),
         Err(panic) => Err(format!("panicked: {panic}")),
     }
 }
 
-/// What a key that cannot be kept is parked under: all events of the same bad key together, and
-/// apart from those of any good key, which does not have a replacement character.
+/// Calls `code` with a shared event that is set to this key.
+pub(crate) fn with_shared<E, T>(
+    shared: &Mutex<EventEnvelope<E>>,
+    key: &str,
+    code: impl FnOnce(&EventEnvelope<E>) -> T,
+) -> T {
+    // A fold that panicked had the event by reference, so the event is whole.
+    let mut event = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    event.set_key(key);
+    code(&event)
+}
+
+/// Key that events of an invalid key are parked under: all events of the same invalid key together,
+/// and apart from those of any valid key, which does not have a replacement character.
 fn nearest_valid(key: &str) -> String {
     let key = key.replace('\0', "\u{fffd}");
     match key.len() <= MAX_KEY_BYTES {
@@ -144,12 +278,32 @@ fn nearest_valid(key: &str) -> String {
 
 /// The events that a projection takes in, each as an `E`: the envelope of the one aggregate it
 /// follows, or an enum of your own with a `From` for the envelope of each.
+///
+/// ```
+/// # use actum::{Aggregate, EventEnvelope, EventSources};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Default, Clone)] struct Order;
+/// #[derive(Serialize, Deserialize)]
+/// enum OrderEvent { Placed { articles: Vec<String> } }
+/// # impl Aggregate for Order {
+/// #     const TYPE: &'static str = "order";
+/// #     type Command = (); type Event = OrderEvent; type Error = std::fmt::Error;
+/// #     fn handle(&self, _: ()) -> Result<Vec<OrderEvent>, std::fmt::Error> { Ok(vec![]) }
+/// #     fn apply(&mut self, _: &OrderEvent) {}
+/// # }
+/// // One arrival for each article: `event.key()` says which one.
+/// let sources = EventSources::<EventEnvelope<OrderEvent>>::by::<Order>(|event| {
+///     let OrderEvent::Placed { articles } = &event.event;
+///     articles.clone()
+/// });
+/// # let _ = sources;
+/// ```
 pub struct EventSources<E> {
     pub(crate) routes: Routes<E>,
 }
 
 impl<E: 'static> EventSources<E> {
-    /// Follows the aggregate `A`; what cannot be taken in stops its id, and nothing else.
+    /// Follows the aggregate `A`; an event that fails parks the id of its aggregate and no other.
     pub fn of<A: Aggregate>() -> Self
     where
         E: From<EventEnvelope<A::Event>>,
@@ -167,28 +321,31 @@ impl<E: 'static> EventSources<E> {
         self
     }
 
-    /// Follows the aggregate `A` by a key of its events' content, where rows are shared by several
-    /// aggregates: events of one key are taken in by one process, in order. Such an event that
-    /// cannot be decoded stops all of the projection, because its key is not known.
-    pub fn by<A: Aggregate>(
-        key: impl Fn(&EventEnvelope<A::Event>) -> Option<String> + Send + Sync + 'static,
-    ) -> Self
+    /// Follows the aggregate `A` by keys of its events' content, where several aggregates share
+    /// rows: events of one key are taken in by one process, in order.
+    ///
+    /// `keys` returns an `Option` of a key, a `Vec` or any other iterator of at most
+    /// [`MAX_KEYS_PER_EVENT`] keys. A key that is named twice counts once. The event arrives once for each
+    /// key, and [`EventEnvelope::key`] says for which, so write the rows of that key only: the
+    /// arrivals may fail apart, and may be taken in by different processes. The event is decoded
+    /// once for each key.
+    ///
+    /// An event that cannot be decoded, or that names too many keys, halts the projection before
+    /// that event, because no one can tell which rows would miss it.
+    pub fn by<A: Aggregate>(keys: impl EventKeys<A::Event>) -> Self
     where
         E: From<EventEnvelope<A::Event>>,
     {
-        Self { routes: Routes::new() }.and_by::<A>(key)
+        Self { routes: Routes::new() }.and_by::<A>(keys)
     }
 
     /// Follows the aggregate `A` too, as [`EventSources::by`] does.
     #[must_use]
-    pub fn and_by<A: Aggregate>(
-        mut self,
-        key: impl Fn(&EventEnvelope<A::Event>) -> Option<String> + Send + Sync + 'static,
-    ) -> Self
+    pub fn and_by<A: Aggregate>(mut self, keys: impl EventKeys<A::Event>) -> Self
     where
         E: From<EventEnvelope<A::Event>>,
     {
-        self.routes.by_content::<A>(key, E::from);
+        self.routes.by_content::<A>(keys, E::from, |_, _| None);
         self
     }
 }

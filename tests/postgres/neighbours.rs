@@ -52,7 +52,7 @@ async fn document(store: &PostgresStore, owner: Uuid) -> DocumentBatch {
         parked: vec![],
         lease,
     };
-    DocumentBatch { documents: vec![("a".into(), "1".into())], advance }
+    DocumentBatch { documents: vec![("a".into(), "1".into())], deleted: vec![], advance }
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ async fn batch(store: &SqliteStore, model: &str, documents: &[(String, String)])
         parked: vec![],
         lease: lease.unwrap().unwrap(),
     };
-    DocumentBatch { documents: documents.to_vec(), advance }
+    DocumentBatch { documents: documents.to_vec(), deleted: vec![], advance }
 }
 
 /// The locks which the kernel keeps for the processes that have this file open.

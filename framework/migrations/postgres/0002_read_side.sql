@@ -191,10 +191,11 @@ BEGIN
     is_taken := true;
 END $$;
 
--- Takes a step, and stores the documents that changed with it.
+-- Takes a step, and with it stores the documents that changed and deletes those that are gone.
 CREATE FUNCTION actum.save_documents(
     model text, partition integer, token bigint, step bigint, from_position bigint,
     log_id uuid, "position" bigint, event_id uuid, changes text, keys text[], bodies text[],
+    deleted text[],
     OUT is_owner boolean, OUT is_taken boolean, OUT stored_token bigint, OUT stored_step bigint,
     OUT stored_log_id uuid, OUT stored_position bigint, OUT stored_event_id uuid
 ) LANGUAGE plpgsql AS $$
@@ -208,6 +209,8 @@ BEGIN
         SELECT save_documents.model, changed.key, changed.body::json
         FROM unnest(keys, bodies) AS changed (key, body)
         ON CONFLICT (model, key) DO UPDATE SET body = excluded.body;
+        DELETE FROM actum.documents AS d
+        WHERE d.model = save_documents.model AND d.key = ANY (deleted);
     END IF;
 END $$;
 

@@ -223,7 +223,10 @@ impl<'a, R: Reaction> Term<'a, R> {
             lease: lease.clone(),
         };
         crate::crash::point("later.before_checkpoint");
-        start.store.save_documents(DocumentBatch { documents: Vec::new(), advance }).await?;
+        start
+            .store
+            .save_documents(DocumentBatch { documents: Vec::new(), deleted: Vec::new(), advance })
+            .await?;
         self.checkpoint = Some(checkpoint);
         self.has_moved = true;
         standings.saved(0, position);

@@ -24,6 +24,8 @@ pub struct LiveDocument<M: ReadModel> {
     due: Option<GlobalPosition>,
     /// What was handed out reflects every change up to here.
     seen: GlobalPosition,
+    /// The last answer was a document, so the caller is to learn if it is deleted.
+    is_shown: bool,
     pause: Pause,
     wake: Wake,
     _permit: OwnedSemaphorePermit,
@@ -40,7 +42,8 @@ impl<M: ReadModel> LiveDocument<M> {
         let due = Some(wake.from());
         let seen = GlobalPosition::ZERO;
         let (key, pause) = (key.to_owned(), super::pause());
-        Self { model, key, read_within, due, seen, pause, wake, _permit: permit }
+        let is_shown = false;
+        Self { model, key, read_within, due, seen, is_shown, pause, wake, _permit: permit }
     }
 
     /// The document as it is when asked first, then after each change, as soon as the read model has
@@ -48,7 +51,8 @@ impl<M: ReadModel> LiveDocument<M> {
     /// again until it does. May be cancelled at any point.
     ///
     /// # Errors
-    /// [`ReadError`]: the document cannot be read. Asked again, it tries again.
+    /// [`ReadError`]: the document cannot be read; called again, it tries again. `NotFound` says once
+    /// that the document, which was there, has been deleted; called again, it waits for the next.
     pub async fn next(&mut self) -> Result<Option<Document<M>>, ReadError> {
         loop {
             let wanted = match self.due {
@@ -63,9 +67,15 @@ impl<M: ReadModel> LiveDocument<M> {
                 Ok(document) => {
                     self.pause.reset();
                     self.saw(max(wanted, document.position));
+                    self.is_shown = true;
                     return Ok(Some(document));
                 }
-                Err(ReadError::NotFound { .. }) => self.saw(wanted),
+                Err(ReadError::NotFound { model, key }) => {
+                    self.saw(wanted);
+                    if std::mem::take(&mut self.is_shown) {
+                        return Err(ReadError::NotFound { model, key });
+                    }
+                }
                 Err(ReadError::Stopping) => return Ok(None),
                 Err(_) if self.wake.has_ended()? => return Ok(None),
                 // The read model is behind: waiting is what the caller is here for.

@@ -103,5 +103,5 @@ pub(crate) fn decode<E: serde::Serialize + serde::de::DeserializeOwned>(
         place: format!("{} version {}", recorded.stream, recorded.version),
         reason,
     })?;
-    Ok(EventEnvelope { event, recorded: Arc::new(recorded) })
+    Ok(EventEnvelope::new(event, Arc::new(recorded)))
 }

@@ -7,7 +7,7 @@ use super::wakes::Wakes;
 use crate::event::RecordedEvent;
 use crate::event_store::Filter;
 use crate::read_model::ReadModel;
-use crate::sources::{Routed, Routes};
+use crate::sources::Routes;
 use crate::subscription::Tail;
 
 /// What an event touches.
@@ -15,6 +15,8 @@ pub(super) enum Touched<'e> {
     Nothing,
     /// This key, which has come so far.
     Key(Cow<'e, str>, u64),
+    /// All of these keys, which have come so far.
+    Keys(Vec<String>, u64),
     /// It may be any key: the event cannot be read.
     Unclear(String),
 }
@@ -41,12 +43,14 @@ fn stream(event: &Arc<RecordedEvent>) -> Touched<'_> {
 }
 
 fn documents<T: 'static>(routes: Routes<T>) -> Box<Touch> {
-    Box::new(move |event| match routes.route(event, |_| true) {
-        Routed::Nothing => Touched::Nothing,
+    Box::new(move |event| {
+        let (mut touched, position) = (Vec::new(), event.position.0);
         // If it cannot be applied, the read that follows says so.
-        Routed::Item { key, .. } | Routed::Unreadable { key: Some(key), .. } => {
-            Touched::Key(key.into(), event.position.0)
+        let routed = routes.route(event, |_| true);
+        match routed.each(|key, _| touched.push(key)) {
+            Ok(()) if touched.is_empty() => Touched::Nothing,
+            Ok(()) => Touched::Keys(touched, position),
+            Err(reason) => Touched::Unclear(reason),
         }
-        Routed::Unreadable { key: None, reason } => Touched::Unclear(reason),
     })
 }

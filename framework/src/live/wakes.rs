@@ -5,6 +5,7 @@
 //! whenever it comes. The subscription begins when the first one registers and ends after the last
 //! one has left.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -141,12 +142,11 @@ impl Shared {
         for (event, touched) in page.events.iter().zip(touched) {
             match touched {
                 Touched::Nothing => {}
-                Touched::Key(key, reached) => {
-                    if let Some(mark) = waiting.keys.get(&*key) {
-                        raise(mark, reached);
+                Touched::Key(key, reached) => waiting.touch(key, reached, event.position),
+                Touched::Keys(keys, reached) => {
+                    for key in keys {
+                        waiting.touch(key.into(), reached, event.position);
                     }
-                    let position = event.position;
-                    waiting.tell_all(|| Ok(Changed { key: key.into_owned(), position }));
                 }
                 Touched::Unclear(reason) => {
                     waiting.keys.values().for_each(|mark| raise(mark, event.position.0));
@@ -174,6 +174,13 @@ impl Waiting {
             Some(End::Stopped) => Ok(true),
             Some(End::Fault(fault)) => Err(fault.clone().into()),
         }
+    }
+
+    fn touch(&self, key: Cow<'_, str>, reached: u64, position: GlobalPosition) {
+        if let Some(mark) = self.keys.get(&*key) {
+            raise(mark, reached);
+        }
+        self.tell_all(|| Ok(Changed { key: key.into_owned(), position }));
     }
 
     fn tell_all(&self, change: impl FnOnce() -> Result<Changed, StoreError>) {

@@ -9,7 +9,6 @@ use crate::checkpoint::partition_of;
 use crate::event::RecordedEvent;
 use crate::event_store::Page;
 use crate::projection::Projection;
-use crate::sources::Routed;
 use crate::stream::GlobalPosition;
 use crate::subscription::parking::Parking;
 
@@ -36,7 +35,7 @@ pub(super) struct Left {
     pub(super) reason: Option<String>,
 }
 
-impl<E> Batch<E> {
+impl<E: 'static> Batch<E> {
     /// Decodes what is for this partition.
     pub(super) fn of<P: Projection<Event = E>>(
         partition: &Partition<P>,
@@ -53,27 +52,27 @@ impl<E> Batch<E> {
         let is_ours = |key: &str| partition_of(key, P::PARTITIONS) == partition.id.number;
         for recorded in &page.events {
             let origin = |key| Origin { key, recorded: Arc::clone(recorded) };
-            match partition.sources.routes.route(recorded, is_ours) {
-                Routed::Nothing => {}
-                Routed::Item { key, .. } | Routed::Unreadable { key: Some(key), .. }
-                    if parking.is_parked(&key) || stopped.contains(&key) =>
-                {
+            let routed = partition.sources.routes.route(recorded, is_ours);
+            let known = routed.each(|key, item| match item {
+                _ if parking.is_parked(&key) || stopped.contains(&key) => {
                     batch.left.push(Left { origin: origin(key), reason: None });
                 }
-                Routed::Item { key, item } => {
+                Ok(item) => {
                     batch.events.push(item);
                     batch.of.push(origin(key));
                 }
-                Routed::Unreadable { key: Some(key), reason } => {
+                Err(reason) => {
                     stopped.insert(key.clone());
                     batch.left.push(Left { origin: origin(key), reason: Some(reason) });
                 }
-                Routed::Unreadable { key: None, reason } => {
-                    let position = GlobalPosition(recorded.position.0.saturating_sub(1));
-                    batch.reached = Reached { position, event_id: None };
-                    batch.halt = Some((recorded.position, reason));
-                    break;
-                }
+            });
+            if let Err(reason) = known {
+                let position = GlobalPosition(recorded.position.0.saturating_sub(1));
+                batch.reached = Reached { position, event_id: None };
+                let why = "its keys are in its content, so it may belong to any rows. Start a \
+                           program that can decode it; the projection then continues with it";
+                batch.halt = Some((recorded.position, format!("{reason}; {why}")));
+                break;
             }
         }
         batch

@@ -8,7 +8,6 @@ use super::batch::{Batch, Left};
 use super::term::{Reached, Term};
 use crate::error::StoreError;
 use crate::projection::Projection;
-use crate::sources::Routed;
 use crate::subscription::parking::{Drain, Full, Stopped, in_words};
 
 /// How long keys are tried before the log is followed again.
@@ -67,13 +66,13 @@ impl<P: Projection> Term<'_, P> {
         // An event that belongs nowhere any more is as good as applied.
         let (mut events, mut places, mut unreadable) = (Vec::new(), Vec::new(), None);
         for (place, recorded) in found[..may].iter().enumerate() {
-            match self.partition.sources.routes.route(recorded, |key| key == drain.key) {
-                Routed::Nothing => {}
-                Routed::Item { item, .. } => {
+            match self.partition.sources.routes.route_parked(recorded, &drain.key) {
+                Ok(None) => {}
+                Ok(Some(item)) => {
                     events.push(item);
                     places.push(place);
                 }
-                Routed::Unreadable { reason, .. } => {
+                Err(reason) => {
                     unreadable = Some((place, reason));
                     break;
                 }

@@ -5,6 +5,7 @@ pub(crate) mod claims;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) mod committer;
 pub(crate) mod leases;
+pub(crate) mod list;
 pub(crate) mod memory;
 pub(crate) mod parked;
 pub(crate) mod plan;

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::MemoryStore;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
-use crate::document::{DocumentBatch, DocumentStore};
+use crate::document::{DocumentBatch, DocumentRange, DocumentStore, StoredPage};
 use crate::error::StoreError;
 use crate::event::{NewEvent, RecordedEvent};
 use crate::event_store::{
@@ -248,6 +248,14 @@ impl DocumentStore for TestStore {
         limit: usize,
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.memory.scan_documents(model, after, limit).await
+    }
+
+    async fn list_documents(
+        &self,
+        model: &str,
+        range: &DocumentRange,
+    ) -> Result<StoredPage, StoreError> {
+        self.memory.list_documents(model, range).await
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
-use crate::document::{DocumentBatch, DocumentStore};
+use crate::document::{DocumentBatch, DocumentRange, DocumentStore, StoredPage};
 use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
@@ -87,6 +87,7 @@ pub trait Calls {
         after: Option<String>,
         limit: usize,
     ) -> Result<Vec<(String, String)>, StoreError>;
+    fn list_documents(&self, model: &str, range: &DocumentRange) -> Result<StoredPage, StoreError>;
     fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
 }
 
@@ -217,6 +218,14 @@ impl DocumentStore for MockStore {
         Calls::scan_documents(self, model, after.map(str::to_owned), limit)
     }
 
+    async fn list_documents(
+        &self,
+        model: &str,
+        range: &DocumentRange,
+    ) -> Result<StoredPage, StoreError> {
+        Calls::list_documents(self, model, range)
+    }
+
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
         Calls::save_documents(self, batch)
     }
@@ -289,6 +298,11 @@ mockall::mock! {
             after: Option<String>,
             limit: usize,
         ) -> Result<Vec<(String, String)>, StoreError>;
+        fn list_documents(
+            &self,
+            model: &str,
+            range: &DocumentRange,
+        ) -> Result<StoredPage, StoreError>;
         fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
     }
 

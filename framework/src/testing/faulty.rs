@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
-use crate::document::{DocumentBatch, DocumentStore, Store};
+use crate::document::{DocumentBatch, DocumentRange, DocumentStore, Store, StoredPage};
 use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
@@ -234,6 +234,14 @@ impl<S: Store> DocumentStore for FaultyStore<S> {
         limit: usize,
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.inner.scan_documents(model, after, limit).await
+    }
+
+    async fn list_documents(
+        &self,
+        model: &str,
+        range: &DocumentRange,
+    ) -> Result<StoredPage, StoreError> {
+        self.inner.list_documents(model, range).await
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {

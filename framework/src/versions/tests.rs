@@ -97,7 +97,7 @@ async fn save(
         lease: lease.unwrap().unwrap(),
     };
     let documents = documents.iter().map(|(k, b)| ((*k).to_owned(), (*b).to_owned())).collect();
-    store.save_documents(DocumentBatch { documents, advance }).await.unwrap();
+    store.save_documents(DocumentBatch { documents, deleted: Vec::new(), advance }).await.unwrap();
 }
 
 async fn switch(store: &MemoryStore, by_itself: bool) -> Arc<Switch> {

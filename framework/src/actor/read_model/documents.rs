@@ -27,8 +27,18 @@ pub(super) struct Documents<M> {
 }
 
 struct Hot<M> {
-    body: M,
+    /// `None` if the document is deleted. It stays here until the store has deleted it too.
+    body: Option<M>,
     stored: Stored,
+}
+
+/// What a save writes.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct HandedOut {
+    /// Key and JSON text of each document that changed.
+    pub(super) documents: Vec<(String, String)>,
+    /// Keys of those that were deleted.
+    pub(super) deleted: Vec<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,8 +81,9 @@ impl<M: ReadModel> Documents<M> {
 
     pub(super) fn lookup(&mut self, key: &str) -> Lookup<'_, M> {
         let is_complete = self.is_complete;
-        match self.hot.get(key) {
-            Some(hot) => Lookup::Hot(&hot.body),
+        match self.hot.get(key).map(|hot| &hot.body) {
+            Some(Some(body)) => Lookup::Hot(body),
+            Some(None) => Lookup::Absent,
             None if is_complete => Lookup::Absent,
             None => Lookup::Cold,
         }
@@ -86,32 +97,42 @@ impl<M: ReadModel> Documents<M> {
     /// Takes in a document as the store has it, unless memory has it already.
     pub(super) fn warm(&mut self, key: String, body: M) {
         if self.keeps && !self.hot.contains(&key) {
-            self.hot.put(key, Hot { body, stored: Stored::AsItIs });
+            self.hot.put(key, Hot { body: Some(body), stored: Stored::AsItIs });
         }
     }
 
-    /// Changes a document, from its default if it does not exist. If that panics the document stays
-    /// as it was, and the panic's message is answered: what changes is a copy.
-    pub(super) fn change(&mut self, key: &str, apply: impl FnOnce(&mut M)) -> Result<(), String> {
-        let changed = |mut body: M| {
+    /// Applies a change to a copy of a document, or to the default if there is none. Returns the
+    /// copy, or `None` if the document is then to be deleted. The document itself stays as it is.
+    ///
+    /// # Errors
+    /// The read model's code panicked.
+    pub(super) fn changed_copy(
+        &self,
+        key: &str,
+        apply: impl FnOnce(&mut M),
+    ) -> Result<Option<M>, String> {
+        let before = self.hot.peek(key).and_then(|hot| hot.body.as_ref());
+        let changed = guarded(|| {
+            let mut body = before.cloned().unwrap_or_default();
             apply(&mut body);
-            body
-        };
+            (!body.is_deleted()).then_some(body)
+        });
+        changed.map_err(|panic| format!("panicked: {panic}"))
+    }
+
+    /// Replaces a document by a changed copy of it; `None` deletes it.
+    pub(super) fn put_changed(&mut self, key: &str, body: Option<M>) {
         match self.hot.get_mut(key) {
             Some(hot) => {
-                hot.body = guarded(|| changed(hot.body.clone()))?;
+                hot.body = body;
                 if hot.stored == Stored::Changed {
-                    return Ok(());
+                    return;
                 }
                 hot.stored = Stored::Changed;
             }
-            None => {
-                let body = guarded(|| changed(M::default()))?;
-                self.hot.put(key.to_owned(), Hot { body, stored: Stored::Changed });
-            }
+            None => drop(self.hot.put(key.to_owned(), Hot { body, stored: Stored::Changed })),
         }
         self.changed.push(key.to_owned());
-        Ok(())
     }
 
     /// Keeps this document in memory until the next is pinned.
@@ -133,18 +154,24 @@ impl<M: ReadModel> Documents<M> {
     ///
     /// # Errors
     /// A document cannot be JSON, or its code panicked: the message names the key.
-    pub(super) fn hand_out(&mut self) -> Result<Vec<(String, String)>, String> {
-        let mut documents = Vec::with_capacity(self.changed.len());
+    pub(super) fn hand_out(&mut self) -> Result<HandedOut, String> {
+        let mut handed_out = HandedOut::default();
         for key in &self.changed {
             let Some(hot) = self.hot.peek_mut(key) else { continue };
-            let json = guarded(|| serde_json::to_string(&hot.body));
-            let json = json.and_then(|json| json.map_err(|error| error.to_string()));
-            let json = json.map_err(|e| format!("the document {key:?} cannot be stored: {e}"))?;
+            match &hot.body {
+                None => handed_out.deleted.push(key.clone()),
+                Some(body) => {
+                    let json = guarded(|| serde_json::to_string(body));
+                    let json = json.and_then(|json| json.map_err(|error| error.to_string()));
+                    let json =
+                        json.map_err(|e| format!("the document {key:?} cannot be stored: {e}"))?;
+                    handed_out.documents.push((key.clone(), json));
+                }
+            }
             hot.stored = Stored::Soon;
-            documents.push((key.clone(), json));
         }
         self.saving = std::mem::take(&mut self.changed);
-        Ok(documents)
+        Ok(handed_out)
     }
 
     /// What was handed out last is stored.

@@ -18,7 +18,6 @@ use crate::document::Store;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::read_model::ReadModel;
-use crate::sources::Routed;
 use crate::stream::GlobalPosition;
 use crate::subscription::parking::{Drain, Stopped, in_words};
 
@@ -98,16 +97,10 @@ impl<M: ReadModel> ReadModelActor<M> {
     }
 
     fn apply_waiting(&mut self, key: &str, event: &Arc<RecordedEvent>) -> Result<(), String> {
-        let change = match self.sources.routes.route(event, |_| true) {
-            Routed::Nothing => return Ok(()), // the code of today says that it belongs nowhere
-            Routed::Item { key: now, item } if now == key => Ok(item),
-            // Events of that key may have been applied long ago, in another partition even.
-            Routed::Item { key: now, .. } => Err(format!(
-                "its key is {now:?} now: raise the VERSION, to build all of it with the new keys"
-            )),
-            Routed::Unreadable { reason, .. } => Err(reason),
-        };
-        apply(&mut self.term.documents, key, change)
+        match self.sources.routes.route_parked(event, key)? {
+            Some(change) => apply(&mut self.term.documents, key, Ok(change)),
+            None => Ok(()),
+        }
     }
 
     /// Looks what was asked for parked keys, from whatever process.

@@ -1,9 +1,9 @@
 //! One page of the log on its way into the documents.
 //!
-//! Decoding and finding the key come first, for the whole page, so that all cold documents are
-//! loaded at once; then the changes are applied in order. Whatever is wrong with an event, a panic
-//! included, parks its key and no other; what has no key, or is beyond a limit, is a [`Poison`]: what
-//! came before it stands.
+//! Decoding and finding the keys come first, for the whole page, so that all cold documents are
+//! loaded at once; then the changes are applied in order. An event that fails, a panic included,
+//! parks the key it fails for and no other. An event whose keys are not known, or that a limit
+//! leaves no room for, is a [`Poison`]: nothing of it is applied, and what came before it stands.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,11 +12,11 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::documents::Documents;
+use crate::event::RecordedEvent;
 use crate::event_store::Page;
 use crate::read_model::{Change, ReadModel, Sources};
-use crate::sources::Routed;
 use crate::stream::GlobalPosition;
-use crate::subscription::parking::{Parking, in_words};
+use crate::subscription::parking::{Full, Parking, in_words};
 
 /// A position reached, and the event there if it was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,23 +25,26 @@ pub(super) struct Reached {
     pub(super) event_id: Option<Uuid>,
 }
 
-/// An event that nothing can be taken in after.
+/// An event that nothing can be folded after.
 #[derive(Debug)]
 pub(super) struct Poison {
     pub(super) position: GlobalPosition,
     pub(super) reason: String,
 }
 
+/// One event for one document: its key, and the change or the reason why there is none.
+type Keyed<M> = (String, Result<Change<M>, String>);
+
 /// A decoded page.
 pub(super) struct Decoded<M> {
     page: Arc<Page>,
-    /// Index into the page, the document's key, and the change, or why there is none.
-    changes: Vec<(usize, String, Result<Change<M>, String>)>,
+    /// Index into the page, and what the event there is for one key. An index may come several times.
+    changes: Vec<(usize, Keyed<M>)>,
     poison: Option<(usize, String)>,
 }
 
 impl<M: ReadModel> Decoded<M> {
-    /// Decodes up to the end or the first event that cannot be and that may belong to any key.
+    /// Decodes up to the end of the page or the first event whose keys are not known.
     pub(super) fn new(
         sources: &Sources<M>,
         page: Arc<Page>,
@@ -50,37 +53,31 @@ impl<M: ReadModel> Decoded<M> {
         let mut changes = Vec::with_capacity(page.events.len());
         let mut poison = None;
         for (index, event) in page.events.iter().enumerate() {
-            match sources.routes.route(event, &is_ours) {
-                Routed::Nothing => {}
-                Routed::Item { key, item } => changes.push((index, key, Ok(item))),
-                Routed::Unreadable { key: Some(key), reason } => {
-                    changes.push((index, key, Err(reason)));
-                }
-                Routed::Unreadable { key: None, reason } => {
-                    poison = Some((index, reason));
-                    break;
-                }
+            let routed = sources.routes.route(event, &is_ours);
+            if let Err(reason) = routed.each(|key, change| changes.push((index, (key, change)))) {
+                poison = Some((index, reason));
+                break;
             }
         }
         Self { page, changes, poison }
     }
 
-    /// How many events there are to apply.
+    /// Number of changes to apply.
     pub(super) fn events(&self) -> usize {
         self.changes.len()
     }
 
     /// The keys of documents that must be loaded first, each once.
     pub(super) fn cold_keys(&self, documents: &Documents<M>) -> Vec<String> {
-        let keys = self.changes.iter().map(|(_, key, _)| key);
+        let keys = self.changes.iter().map(|(_, (key, _))| key);
         let mut cold: Vec<_> = keys.filter(|key| documents.is_cold(key)).cloned().collect();
         cold.sort_unstable();
         cold.dedup();
         cold
     }
 
-    /// Applies the changes and answers how far they reach. An event that cannot be applied parks its
-    /// key, and one of a parked key waits.
+    /// Applies the changes and returns how far they reach. An event that cannot be applied to a
+    /// document parks its key, and an event of a parked key waits.
     pub(super) fn fold(
         self,
         documents: &mut Documents<M>,
@@ -89,23 +86,29 @@ impl<M: ReadModel> Decoded<M> {
         at: OffsetDateTime,
     ) -> (Reached, Option<Poison>) {
         let Self { page, changes, poison } = self;
-        for (index, key, change) in changes {
+        let mut changes = changes.into_iter().peekable();
+        while let Some((index, first)) = changes.next() {
             let event = &page.events[index];
-            let parked = match parking.is_parked(&key) {
-                true => parking.queue(&key, event.position),
-                false => match apply(documents, &key, change) {
-                    Ok(()) => Ok(()),
-                    Err(reason) => parking.park(key, event, reason, now, at),
-                },
+            let mut others = Vec::new();
+            while let Some((_, other)) = changes.next_if(|(next, _)| *next == index) {
+                others.push(other);
+            }
+            let folded = match others.is_empty() {
+                true => fold_one(documents, parking, event, first, (now, at)),
+                false => {
+                    others.push(first);
+                    fold_all(documents, parking, event, others, (now, at))
+                }
             };
-            if let Err(full) = parked {
+            if let Err(full) = folded {
                 return stopped(&page, index, full.to_string());
             }
         }
         match poison {
             Some((index, reason)) => {
                 let event = in_words(&page.events[index]);
-                let why = "its key is in its content, so it may belong to any document";
+                let why = "its keys are in its content, so it may belong to any document. Start a \
+                           program that can decode it; the read model then continues with it";
                 stopped(&page, index, format!("{event}: {reason}; {why}"))
             }
             None => {
@@ -117,14 +120,65 @@ impl<M: ReadModel> Decoded<M> {
     }
 }
 
-/// Changes the document; if that cannot be, it stays as it was.
+/// Folds an event into one document.
+fn fold_one<M: ReadModel>(
+    documents: &mut Documents<M>,
+    parking: &mut Parking,
+    event: &RecordedEvent,
+    (key, change): Keyed<M>,
+    (now, at): (Instant, OffsetDateTime),
+) -> Result<(), Full> {
+    if parking.is_parked(&key) {
+        return parking.queue(&key, event.position);
+    }
+    match apply(documents, &key, change) {
+        Ok(()) => Ok(()),
+        Err(reason) => parking.park(key, event, reason, now, at),
+    }
+}
+
+/// Folds an event into several documents, each of them or none: if there is no room to park those
+/// that fail, a document that was changed already would count the event twice after the restart.
+fn fold_all<M: ReadModel>(
+    documents: &mut Documents<M>,
+    parking: &mut Parking,
+    event: &RecordedEvent,
+    changes: Vec<Keyed<M>>,
+    (now, at): (Instant, OffsetDateTime),
+) -> Result<(), Full> {
+    let (mut changed, mut failed, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+    for (key, change) in changes {
+        if parking.is_parked(&key) {
+            waiting.push(key);
+            continue;
+        }
+        match change.and_then(|change| documents.changed_copy(&key, change.apply)) {
+            Ok(copy) => changed.push((key, copy)),
+            Err(reason) => failed.push((key, reason)),
+        }
+    }
+    parking.check_room(failed.len(), &waiting)?;
+    for (key, copy) in changed {
+        documents.put_changed(&key, copy);
+    }
+    for (key, reason) in failed {
+        parking.park(key, event, reason, now, at)?;
+    }
+    for key in waiting {
+        parking.queue(&key, event.position)?;
+    }
+    Ok(())
+}
+
+/// Changes the document; if that fails, it stays as it was.
 pub(super) fn apply<M: ReadModel>(
     documents: &mut Documents<M>,
     key: &str,
     change: Result<Change<M>, String>,
 ) -> Result<(), String> {
-    let changed = documents.change(key, change?.apply);
-    changed.map_err(|panic| format!("panicked: {panic}"))
+    let copy = documents.changed_copy(key, change?.apply)?;
+    documents.put_changed(key, copy);
+    Ok(())
 }
 
 /// Just before the event at `index`.

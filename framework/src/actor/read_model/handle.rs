@@ -19,6 +19,7 @@ use super::ReadModelSettings;
 use super::actor::{ReadModelActor, Requested, Stop};
 use super::read::Read;
 use crate::checkpoint::{CheckpointStore, PartitionId, partition_of};
+use crate::document::Store;
 use crate::error::{ReadError, StoreError};
 use crate::event_store::Filter;
 use crate::metrics::ReadMetrics;
@@ -126,6 +127,16 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Reads are answered up to here.
+    pub(super) fn reached(&self) -> GlobalPosition {
+        GlobalPosition(self.applied.load(Ordering::Acquire))
+    }
+
+    /// Returns `false` once the partition has halted or stopped.
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.state(), State::CatchingUp | State::Live)
+    }
+
     fn progress(&self) -> Progress {
         let at = |counter: &AtomicU64| GlobalPosition(counter.load(Ordering::Acquire));
         Progress {
@@ -145,10 +156,11 @@ pub(crate) struct ReadModelHandle<M: ReadModel> {
     inner: Arc<Inner<M>>,
 }
 
-struct Inner<M: ReadModel> {
-    partitions: Vec<Partition<M>>,
+pub(super) struct Inner<M: ReadModel> {
+    pub(super) partitions: Vec<Partition<M>>,
+    pub(super) store: Arc<dyn Store>,
     assignment: Assignment,
-    reads: Arc<Semaphore>,
+    pub(super) reads: Arc<Semaphore>,
     metrics: ReadMetrics,
     filter: Filter,
     flush_within: Duration,
@@ -170,6 +182,7 @@ impl<M: ReadModel> ReadModelHandle<M> {
     /// `partitions` by number.
     pub(super) fn new(
         partitions: Vec<Partition<M>>,
+        store: Arc<dyn Store>,
         assignment: Assignment,
         filter: Filter,
         settings: &ReadModelSettings,
@@ -177,8 +190,12 @@ impl<M: ReadModel> ReadModelHandle<M> {
         let reads = Arc::new(Semaphore::new(settings.waiting_reads));
         let flush_within = settings.flush_within;
         let metrics = ReadMetrics::new(M::NAME);
-        let inner = Inner { partitions, assignment, reads, metrics, filter, flush_within };
+        let inner = Inner { partitions, store, assignment, reads, metrics, filter, flush_within };
         Self { inner: Arc::new(inner) }
+    }
+
+    pub(super) fn inner(&self) -> &Inner<M> {
+        &self.inner
     }
 
     /// The document of a key, at or after a position, and never before its partition has caught up
@@ -244,7 +261,7 @@ impl<M: ReadModel> Partition<M> {
         }
     }
 
-    fn ended(&self) -> ReadError {
+    pub(super) fn ended(&self) -> ReadError {
         match self.shared.state() {
             State::Halted { position, reason } => {
                 ReadError::Halted { model: M::NAME, position, reason }

@@ -17,6 +17,7 @@ mod documents;
 mod drain;
 mod fold;
 mod handle;
+mod list;
 mod owner;
 mod ownership;
 mod read;
@@ -180,5 +181,5 @@ pub(crate) async fn start<M: ReadModel>(
         let addr = ReadModelActor::start_in_arbiter(arbiter, move |_| ReadModelActor::new(start));
         partitions.push(Partition { addr, shared: progress });
     }
-    Ok(ReadModelHandle::new(partitions, assignment, filter, &settings))
+    Ok(ReadModelHandle::new(partitions, store, assignment, filter, &settings))
 }

@@ -155,10 +155,17 @@ impl<M: ReadModel> Reads<M> {
                 read.parked(position, reason.to_owned());
                 continue;
             }
-            // Folded meanwhile: memory is newer than what was loaded.
-            if let Lookup::Hot(body) = term.documents.lookup(&read.key) {
-                read.found(body, term.reached.position);
-                continue;
+            // Folded or deleted meanwhile: memory is newer than what was loaded.
+            match term.documents.lookup(&read.key) {
+                Lookup::Hot(body) => {
+                    read.found(body, term.reached.position);
+                    continue;
+                }
+                Lookup::Absent => {
+                    read.not_found();
+                    continue;
+                }
+                Lookup::Cold => {}
             }
             let Some(body) = bodies.get(&read.key) else {
                 read.not_found();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix::Context;
 
 use super::actor::ReadModelActor;
+use super::documents::HandedOut;
 use super::fold::Reached;
 use super::handle::State;
 use super::retry::Retry;
@@ -22,7 +23,7 @@ use crate::subscription::event_at;
 /// What is to be stored.
 struct Save {
     partition: Arc<PartitionId>,
-    documents: Vec<(String, String)>,
+    documents: HandedOut,
     from: GlobalPosition,
     step: u64,
     parked: Vec<ParkedChange>,
@@ -56,7 +57,8 @@ async fn store_all(store: &dyn Store, save: Save, mut retry: Retry) -> Result<()
         Checkpoint { log_id: store.identity().log_id, position: to.position, event_id };
     let id = PartitionId::clone(&partition);
     let advance = Advance { partition: id, from, step, checkpoint, parked, lease };
-    let batch = DocumentBatch { documents, advance };
+    let HandedOut { documents, deleted } = documents;
+    let batch = DocumentBatch { documents, deleted, advance };
     crash::point("read_model.before_save");
     while let Err(error) = store.save_documents(batch.clone()).await {
         retry.after(error).await?;

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::ReadModelHandle;
+use crate::document::DocumentRange;
 use crate::error::ReadError;
-use crate::read_model::{Document, ReadModel};
+use crate::read_model::{Document, DocumentPage, ReadModel};
 use crate::stream::GlobalPosition;
 use crate::versions::Answered;
 
@@ -38,6 +39,13 @@ trait Reads<M>: Send + Sync {
         after: GlobalPosition,
         within: Duration,
     ) -> Result<Document<M>, ReadError>;
+
+    async fn list(
+        &self,
+        range: &DocumentRange,
+        after: GlobalPosition,
+        within: Duration,
+    ) -> Result<DocumentPage<M>, ReadError>;
 }
 
 #[async_trait]
@@ -49,7 +57,25 @@ impl<Old: ReadModel, M: ReadModel + From<Old>> Reads<M> for ReadModelHandle<Old>
         within: Duration,
     ) -> Result<Document<M>, ReadError> {
         let Document { body, position } = ReadModelHandle::read(self, key, after, within).await?;
-        Ok(Document { body: body.into(), position })
+        let body: M = body.into();
+        // The new version would not have it.
+        match body.is_deleted() {
+            true => Err(ReadError::NotFound { model: M::NAME, key: key.to_owned() }),
+            false => Ok(Document { body, position }),
+        }
+    }
+
+    async fn list(
+        &self,
+        range: &DocumentRange,
+        after: GlobalPosition,
+        within: Duration,
+    ) -> Result<DocumentPage<M>, ReadError> {
+        let page = ReadModelHandle::list(self, range, after, within).await?;
+        let DocumentPage { documents, parked, next, position, up_to } = page;
+        let documents = documents.into_iter().map(|(key, body)| (key, M::from(body)));
+        let documents = documents.filter(|(_, body)| !body.is_deleted()).collect();
+        Ok(DocumentPage { documents, parked, next, position, up_to })
     }
 }
 
@@ -87,5 +113,22 @@ impl<M: ReadModel> Served<M> {
         };
         beside.answered.answered(serves_old, document.position);
         Ok(document)
+    }
+
+    /// See [`ReadModelHandle::list`].
+    pub(crate) async fn list(
+        &self,
+        range: &DocumentRange,
+        after: GlobalPosition,
+        within: Duration,
+    ) -> Result<DocumentPage<M>, ReadError> {
+        let Some(beside) = &self.beside else { return self.own.list(range, after, within).await };
+        let (serves_old, after) = beside.answered.turn(after);
+        let page = match serves_old {
+            true => beside.reads.list(range, after, within).await?,
+            false => self.own.list(range, after, within).await?,
+        };
+        beside.answered.answered(serves_old, page.up_to);
+        Ok(page)
     }
 }

@@ -7,11 +7,12 @@ use async_trait::async_trait;
 
 use super::MemoryStore;
 use crate::checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId};
-use crate::document::{DocumentBatch, DocumentStore};
+use crate::document::{DocumentBatch, DocumentRange, DocumentStore, MAX_LIST_BYTES, StoredPage};
 use crate::error::StoreError;
 use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
 use crate::projection_store::ProjectionStore;
 use crate::store::advance::{Stored, continues};
+use crate::store::list::{Bounds, Found};
 use crate::store::parked::{Parking, text, time};
 use crate::stream::GlobalPosition;
 use crate::version::{Version, VersionStore};
@@ -29,6 +30,30 @@ pub(super) struct ReadSide {
 impl ReadSide {
     fn versions(&self, name: &str) -> Vec<Version> {
         self.versions.get(name).into_iter().flat_map(BTreeMap::values).copied().collect()
+    }
+
+    fn find(&self, model: &str, bounds: &Bounds) -> Found {
+        let mut found = Found::default();
+        if bounds.from >= bounds.below {
+            return found; // a `BTreeMap` refuses a range that ends before it begins
+        }
+        let keys = || (Bound::Included(&*bounds.from), Bound::Excluded(&*bounds.below));
+        let documents = self.documents.get(model);
+        let documents = documents.into_iter().flat_map(|all| all.range::<str, _>(keys()));
+        let mut bytes = 0;
+        for (key, body) in documents.take(bounds.sought()) {
+            let body = (bytes < MAX_LIST_BYTES).then(|| body.clone());
+            bytes += body.as_ref().map_or(0, String::len);
+            found.documents.push((key.clone(), body));
+        }
+        let parked = self.parked.get(model);
+        let parked = parked.into_iter().flat_map(|all| all.range::<str, _>(keys()));
+        found.parked = parked.take(bounds.sought()).map(|(key, _)| key.clone()).collect();
+        let of_model = self.checkpoints.iter().filter(|(partition, _)| partition.model == model);
+        let position =
+            |(id, stored): (&PartitionId, &Stored)| (id.number, stored.checkpoint.position);
+        found.checkpoints = of_model.map(position).collect();
+        found
     }
 
     /// Takes a step; `false` if it was taken already.
@@ -183,12 +208,24 @@ impl DocumentStore for MemoryStore {
         Ok(page.map(|(key, body)| (key.clone(), body.clone())).collect())
     }
 
+    async fn list_documents(
+        &self,
+        model: &str,
+        range: &DocumentRange,
+    ) -> Result<StoredPage, StoreError> {
+        let read_side = self.read_side();
+        let bounds = Bounds::of(range);
+        Ok(read_side.find(model, &bounds).page(bounds.limit))
+    }
+
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
         let mut read_side = self.read_side();
         self.leases.check(&batch.advance)?;
         if read_side.advance(&batch.advance)? {
             let model = batch.advance.partition.model;
-            read_side.documents.entry(model).or_default().extend(batch.documents);
+            let documents = read_side.documents.entry(model).or_default();
+            batch.deleted.iter().for_each(|key| drop(documents.remove(key)));
+            documents.extend(batch.documents);
         }
         Ok(())
     }

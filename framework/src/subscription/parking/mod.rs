@@ -195,6 +195,28 @@ impl Parking {
         Ok(())
     }
 
+    /// Checks that one event can park this many keys more and wait behind these parked keys, so
+    /// that an event of several keys is taken in for all of them or not at all.
+    ///
+    /// # Errors
+    /// A limit leaves no room.
+    pub(crate) fn check_room(&self, to_park: usize, to_wait: &[String]) -> Result<(), Full> {
+        let ParkingSettings { most_keys, most_queued, most_queued_in_all, .. } = self.settings;
+        if to_park > 0 && self.keys.len() + to_park > most_keys {
+            return Err(Full { what: format!("{} keys are parked", self.keys.len()) });
+        }
+        if !to_wait.is_empty() && self.queued + to_wait.len() > most_queued_in_all {
+            return Err(Full { what: format!("{} events wait for parked keys", self.queued) });
+        }
+        let is_full = |key: &&String| {
+            self.keys.get(*key).is_some_and(|parked| parked.queue.len() >= most_queued)
+        };
+        match to_wait.iter().find(is_full) {
+            Some(key) => Err(Full { what: format!("{most_queued} events wait for {key:?}") }),
+            None => Ok(()),
+        }
+    }
+
     /// An event of a parked key waits behind the others.
     ///
     /// # Errors

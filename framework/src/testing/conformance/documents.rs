@@ -24,6 +24,7 @@ pub(super) fn batch(
 ) -> DocumentBatch {
     DocumentBatch {
         documents: documents.iter().map(|(k, b)| ((*k).to_owned(), (*b).to_owned())).collect(),
+        deleted: Vec::new(),
         advance: Advance {
             partition: partition(),
             from: GlobalPosition(from),

@@ -24,6 +24,7 @@ pub mod commands;
 pub mod documents;
 pub mod isolation;
 pub mod leases;
+pub mod lists;
 pub mod order;
 pub mod parked;
 pub mod payloads;
@@ -77,6 +78,10 @@ macro_rules! conformance {
             documents: of_concurrent_writers_one_continues,
             documents: partitions_advance_independently,
             documents: documents_are_scanned_by_the_bytes_of_their_keys,
+            lists: documents_are_deleted_with_the_checkpoint,
+            lists: documents_are_listed_by_prefix_in_pages,
+            lists: a_page_of_large_documents_ends_early,
+            lists: a_page_names_the_parked_keys_and_the_checkpoints,
             isolation: a_bad_append_fails_alone,
             isolation: a_doubled_event_id_fails_its_own_append,
             leases: a_lease_has_one_owner_at_a_time,

@@ -117,7 +117,7 @@ async fn fill(store: &impl Store, model: &str, many: usize) -> Lease {
         .parked
         .extend(queued.map(|position| ParkedChange::Queue { key: key.clone(), position }));
     let documents = (0..many).map(|n| (format!("key-{n}"), n.to_string())).collect();
-    store.save_documents(DocumentBatch { documents, advance }).await.unwrap();
+    store.save_documents(DocumentBatch { documents, deleted: Vec::new(), advance }).await.unwrap();
     lease
 }
 

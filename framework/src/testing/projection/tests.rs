@@ -231,3 +231,44 @@ fn an_event_that_cannot_be_stored_or_has_no_key_fails() {
         drop(given::<Keyless>([("a", Added(1)), ("a", Poisoned)]).then_no_rows(ALL));
     });
 }
+
+/// A sum for each id, and one for all of them, each in the rows of its own key.
+struct Totals;
+
+#[async_trait::async_trait]
+impl Projection for Totals {
+    const NAME: &'static str = "totals";
+    const PARTITIONS: u32 = 3;
+    type Event = EventEnvelope<Happened>;
+
+    fn sources() -> EventSources<Self::Event> {
+        EventSources::by::<Left>(|event| ["all", event.stream.id(), "all"].map(str::to_owned))
+    }
+
+    async fn create(db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
+        db.execute("CREATE TABLE sums (id TEXT PRIMARY KEY, sum BIGINT NOT NULL)", &[]).await?;
+        Ok(())
+    }
+
+    async fn project(events: Events<'_>, db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
+        for event in events {
+            let Added(n) = event.event else { continue };
+            if n < 0 && event.key() == "all" {
+                return Err("never below zero".into());
+            }
+            let upsert = "INSERT INTO sums VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET
+                          sum = sums.sum + excluded.sum";
+            db.execute(upsert, &[event.key().into(), n.into()]).await?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn an_event_of_several_keys_arrives_once_for_each_and_parks_only_the_key_that_fails() {
+    given::<Totals>([("a", Added(5)), ("b", Added(1)), ("a", Added(2))])
+        .then(ALL, [("a", 7), ("all", 8), ("b", 1)]);
+    given::<Totals>([("a", Added(5)), ("b", Added(-1)), ("a", Added(2))])
+        .then_parked("all", "never below zero")
+        .then(ALL, [("a", 7), ("all", 5), ("b", -1)]);
+}

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::event::RecordedEvent;
 use crate::guard::guarded;
 use crate::read_model::{Change, ReadModel};
-use crate::sources::{Routed, Routes};
+use crate::sources::Routes;
 use crate::testing::given::batch_sizes;
 use crate::testing::stored::is_same;
 
@@ -137,7 +137,8 @@ impl Saved {
 
 /// What a process has in memory.
 struct Process<M> {
-    hot: BTreeMap<String, M>,
+    /// `None` if it is deleted.
+    hot: BTreeMap<String, Option<M>>,
     parked: BTreeMap<String, String>,
 }
 
@@ -153,38 +154,48 @@ impl<M: ReadModel> Process<M> {
         saved: &Saved,
     ) -> Result<(), String> {
         for event in events {
-            let (key, change) = match routes.route(event, |_| true) {
-                Routed::Nothing => continue,
-                Routed::Item { key, item } => (key, item),
-                Routed::Unreadable { key: Some(key), reason } => {
-                    self.parked.entry(key).or_insert(reason);
-                    continue;
-                }
-                Routed::Unreadable { key: None, reason } => {
-                    let RecordedEvent { event_type, payload, .. } = &**event;
-                    return Err(format!(
-                        "{event_type} {payload} stops all of {}: {reason}",
-                        M::NAME
-                    ));
-                }
-            };
-            if self.parked.contains_key(&key) {
-                continue; // it queues
+            let mut keyed = Vec::new();
+            let routed = routes.route(event, |_| true);
+            routed.each(|key, change| keyed.push((key, change))).map_err(|reason| {
+                let RecordedEvent { event_type, payload, .. } = &**event;
+                format!("{event_type} {payload} stops all of {}: {reason}", M::NAME)
+            })?;
+            for (key, change) in keyed {
+                self.take_in_one(key, change, saved)?;
             }
-            // A copy, because a panic may leave it half changed.
-            let document = match self.hot.get(&key) {
-                Some(hot) => Some(hot.clone()),
-                None => saved.documents.get(&key).map(|json| read(&key, json)).transpose()?,
-            };
-            let applied = guarded(|| {
-                let mut document = document.unwrap_or_default();
-                (change.apply)(&mut document);
-                document
-            });
-            match applied {
-                Ok(document) => drop(self.hot.insert(key, document)),
-                Err(panic) => drop(self.parked.insert(key, format!("panicked: {panic}"))),
+        }
+        Ok(())
+    }
+
+    fn take_in_one(
+        &mut self,
+        key: String,
+        change: Result<Change<M>, String>,
+        saved: &Saved,
+    ) -> Result<(), String> {
+        if self.parked.contains_key(&key) {
+            return Ok(()); // it queues
+        }
+        let change = match change {
+            Ok(change) => change,
+            Err(reason) => {
+                self.parked.insert(key, reason);
+                return Ok(());
             }
+        };
+        // A copy, because a panic may leave it half changed.
+        let document = match self.hot.get(&key) {
+            Some(hot) => hot.clone(),
+            None => saved.documents.get(&key).map(|json| read(&key, json)).transpose()?,
+        };
+        let applied = guarded(|| {
+            let mut document = document.unwrap_or_default();
+            (change.apply)(&mut document);
+            (!document.is_deleted()).then_some(document)
+        });
+        match applied {
+            Ok(document) => drop(self.hot.insert(key, document)),
+            Err(panic) => drop(self.parked.insert(key, format!("panicked: {panic}"))),
         }
         Ok(())
     }
@@ -192,6 +203,10 @@ impl<M: ReadModel> Process<M> {
     /// Writes every document, and reads it back.
     fn save(&self, saved: &mut Saved) -> Result<(), String> {
         for (key, document) in &self.hot {
+            let Some(document) = document else {
+                saved.documents.remove(key);
+                continue;
+            };
             let json = written(key, document)?;
             let again = written(key, &read::<M>(key, &json)?)?;
             if !is_same(&json, &again) {

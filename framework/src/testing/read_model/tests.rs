@@ -290,3 +290,50 @@ fn keys_of_content_are_found_and_bad_ones_told() {
         drop(given::<ByMark>([Marked(1), Poisoned]).then_no_document("a"));
     });
 }
+
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+struct Each {
+    sum: i64,
+    #[serde(skip)]
+    is_gone: bool,
+}
+
+impl ReadModel for Each {
+    const NAME: &'static str = "each";
+
+    fn sources() -> Sources<Self> {
+        Sources::by::<Left>(|event| match event.event {
+            Added(_) | Doubled => vec!["all".to_owned(), event.stream.id().to_owned()],
+            Poisoned => vec!["all".to_owned()],
+            _ => vec![],
+        })
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.is_gone
+    }
+}
+
+impl Fold<Left> for Each {
+    fn apply(&mut self, event: &EventEnvelope<Happened>) {
+        match event.event {
+            Added(n) => {
+                assert!(n >= 0 || event.key() != "all", "never below zero");
+                self.sum += n;
+            }
+            // Ends the document of the id alone.
+            Doubled => self.is_gone = event.key() != "all",
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn an_event_of_several_keys_is_folded_for_each_and_a_deleted_document_begins_anew() {
+    let each = |sum| Each { sum, is_gone: false };
+    given::<Each>([Added(2), Doubled, Marked(1)]).then("all", each(2)).then_no_document("a");
+    given::<Each>([Added(2), Doubled, Added(3)]).then("all", each(5)).then("a", each(3));
+    given::<Each>([Added(2), Added(-1), Added(4)])
+        .then("a", each(5))
+        .then_parked("all", "never below zero");
+}

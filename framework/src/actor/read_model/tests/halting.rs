@@ -107,7 +107,10 @@ async fn refused(checkpoint: impl Fn(Checkpoint) -> Checkpoint) -> String {
         parked: vec![],
         lease: lease.unwrap().unwrap(),
     };
-    memory.save_documents(DocumentBatch { documents: vec![], advance }).await.unwrap();
+    memory
+        .save_documents(DocumentBatch { documents: vec![], deleted: vec![], advance })
+        .await
+        .unwrap();
     match Process::new(memory, small()).start::<Sums>(1).await {
         Ok(_) => "accepted".to_owned(),
         Err(error) => error.to_string(),
@@ -165,7 +168,7 @@ async fn documents_that_somebody_moved_on_beside_its_lease_are_not_folded_on() {
         parked: vec![],
         lease: Lease { name: "sums@1/0".into(), owner: two.id, token: 2 },
     };
-    let batch = DocumentBatch { documents: vec![], advance };
+    let batch = DocumentBatch { documents: vec![], deleted: vec![], advance };
     store.memory.save_documents(batch).await.unwrap();
     gate.add_permits(1_000);
     assert!(halted(&second).await.1.contains("another writer has moved it to 2"));

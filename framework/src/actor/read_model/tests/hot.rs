@@ -1,10 +1,11 @@
 //! The documents in memory, alone.
 
-use super::super::documents::{Documents, Lookup};
+use super::super::documents::{Documents, HandedOut, Lookup};
 use super::*;
 
 fn bump(documents: &mut Documents<Sums>, key: &str) {
-    documents.change(key, |sums| sums.events += 1).unwrap();
+    let copy = documents.changed_copy(key, |sums| sums.events += 1).unwrap();
+    documents.put_changed(key, copy);
 }
 
 fn events(documents: &mut Documents<Sums>, key: &str) -> Option<u64> {
@@ -15,7 +16,9 @@ fn events(documents: &mut Documents<Sums>, key: &str) -> Option<u64> {
 }
 
 fn handed_out(documents: &mut Documents<Sums>) -> Vec<String> {
-    documents.hand_out().unwrap().into_iter().map(|(key, json)| format!("{key} {json}")).collect()
+    let HandedOut { documents, deleted } = documents.hand_out().unwrap();
+    let documents = documents.into_iter().map(|(key, json)| format!("{key} {json}"));
+    documents.chain(deleted.into_iter().map(|key| format!("{key} deleted"))).collect()
 }
 
 #[test]
@@ -68,4 +71,19 @@ fn an_absent_key_is_known_to_be_absent_until_something_has_left_memory() {
     documents.warm("a".to_owned(), Sums { sum: 7, events: 7 });
     documents.warm("a".to_owned(), Sums { sum: 8, events: 8 });
     assert_eq!(events(&mut documents, "a"), Some(7));
+}
+
+#[test]
+fn a_deleted_document_stays_known_as_absent_until_the_store_has_deleted_it() {
+    let mut documents = Documents::<Sums>::new(1, false);
+    documents.warm("a".to_owned(), Sums::default());
+    documents.put_changed("a", None);
+    assert!(matches!(documents.lookup("a"), Lookup::Absent));
+    documents.warm("b".to_owned(), Sums::default());
+    documents.evict();
+    assert!(!documents.is_cold("a"), "the store still has it");
+    assert_eq!(handed_out(&mut documents), ["a deleted"]);
+    documents.saved();
+    bump(&mut documents, "a");
+    assert_eq!(handed_out(&mut documents), [r#"a {"sum":0,"events":1}"#], "from the default");
 }

@@ -259,6 +259,7 @@ fn whimsical(memory: MemoryStore, seed: usize) -> TestStore {
 mod folding;
 mod halting;
 mod hot;
+mod keys;
 mod owning;
 mod parking;
 mod reading;

@@ -293,7 +293,10 @@ async fn a_standby_of_another_log_halts() {
     let lease = Lease { name: "sums@1/0".into(), owner: owner.id, token: 1 };
     let (partition, parked) = (PartitionId::new("sums@1", 0), vec![]);
     let advance = Advance { partition, from, step: 100, checkpoint, parked, lease };
-    memory.save_documents(DocumentBatch { documents: vec![], advance }).await.unwrap();
+    memory
+        .save_documents(DocumentBatch { documents: vec![], deleted: vec![], advance })
+        .await
+        .unwrap();
     let read = standing_by.read("a", GlobalPosition(2), WITHIN).await;
     let Err(ReadError::Halted { reason, .. }) = read else { panic!("{read:?}") };
     assert!(reason.contains("taken in the log"), "{reason}");

@@ -71,13 +71,15 @@ pub(super) fn is_taken(row: &PgRow, advance: &Advance) -> Result<bool, StoreErro
 
 impl PostgresStore {
     pub(super) async fn upsert_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
-        let DocumentBatch { documents, advance } = batch;
+        let DocumentBatch { documents, deleted, advance } = batch;
         let (asked, parking) = (advance.clone(), changes(&advance)?);
         let row = self.connections.row(Purpose::Documents, move || {
-            let call = "SELECT * FROM save_documents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+            let call = "SELECT * FROM save_documents(
+                            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
             bound(call, &asked, parking.clone())
                 .bind(documents.iter().map(|(key, _)| &**key).collect::<Vec<_>>())
                 .bind(documents.iter().map(|(_, body)| &**body).collect::<Vec<_>>())
+                .bind(deleted.clone())
         });
         let row = row.await.map_err(|fault| fault.not_written(&self.place))?;
         is_taken(&row, &advance).map(drop)

@@ -13,6 +13,7 @@ mod fault;
 mod groups;
 mod lane;
 mod leases;
+mod list;
 mod open;
 mod options;
 mod projection;
@@ -40,7 +41,7 @@ use self::open::Opening;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::claim::Claim;
 use crate::command::CommandKey;
-use crate::document::{DocumentBatch, DocumentStore};
+use crate::document::{DocumentBatch, DocumentRange, DocumentStore, StoredPage};
 use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
@@ -229,6 +230,14 @@ impl DocumentStore for PostgresStore {
         limit: usize,
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.read_documents_after(model, after, limit).await
+    }
+
+    async fn list_documents(
+        &self,
+        model: &str,
+        range: &DocumentRange,
+    ) -> Result<StoredPage, StoreError> {
+        self.read_page(model, range).await
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {

@@ -9,6 +9,7 @@ mod checkpoints;
 mod claims;
 mod commands;
 mod fault;
+mod list;
 mod lock;
 mod open;
 mod options;
@@ -40,7 +41,7 @@ use self::writer::SideWrite;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::claim::Claim;
 use crate::command::CommandKey;
-use crate::document::{DocumentBatch, DocumentStore};
+use crate::document::{DocumentBatch, DocumentRange, DocumentStore, StoredPage};
 use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
@@ -228,6 +229,14 @@ impl DocumentStore for SqliteStore {
         limit: usize,
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.read_documents_after(model, after, limit).await
+    }
+
+    async fn list_documents(
+        &self,
+        model: &str,
+        range: &DocumentRange,
+    ) -> Result<StoredPage, StoreError> {
+        self.read_page(model, range).await
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {

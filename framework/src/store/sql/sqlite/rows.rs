@@ -141,7 +141,15 @@ pub(super) async fn upsert_documents(
     let bind = |statement: Statement, (key, body): &(String, String)| {
         statement.bind(Arc::clone(&model)).bind(key.clone()).bind(body.clone())
     };
-    DOCUMENTS.run(connection, &batch.documents, bind).await
+    DOCUMENTS.run(&mut *connection, &batch.documents, bind).await?;
+    if batch.deleted.is_empty() {
+        return Ok(());
+    }
+    let deleted = serde_json::to_string(&batch.deleted).map_err(|e| Error::Encode(Box::new(e)))?;
+    let delete = sqlx::query(
+        "DELETE FROM documents WHERE model = ? AND key IN (SELECT value FROM json_each(?))",
+    );
+    delete.bind(model).bind(deleted).execute(connection).await.map(drop)
 }
 
 pub(super) async fn upsert_snapshot(

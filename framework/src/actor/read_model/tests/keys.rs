@@ -1,0 +1,207 @@
+//! Events of several keys, and documents that are deleted, whatever happens to the process.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::document::DocumentRange;
+
+#[derive(Serialize, Deserialize)]
+enum Shared {
+    /// The number for each of these documents.
+    Shared { to: Vec<String>, n: u64 },
+    /// These documents are deleted.
+    Gone { to: Vec<String> },
+    /// As `Shared`, and it panics for the keys in `bad`.
+    Partly { to: Vec<String>, bad: Vec<String> },
+}
+
+aggregate!(Sharer, "sharer", Shared);
+
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+struct Shares {
+    sum: u64,
+    events: u64,
+    #[serde(skip)]
+    is_gone: bool,
+}
+
+impl ReadModel for Shares {
+    const NAME: &'static str = "shares";
+
+    fn sources() -> Sources<Self> {
+        Sources::by::<Sharer>(|event| match &event.event {
+            Shared::Shared { to, .. } | Shared::Gone { to } | Shared::Partly { to, .. } => {
+                to.clone()
+            }
+        })
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.is_gone
+    }
+}
+
+impl Fold<Sharer> for Shares {
+    fn apply(&mut self, event: &EventEnvelope<Shared>) {
+        self.events += 1;
+        match &event.event {
+            Shared::Shared { n, .. } => self.sum = mix(self.sum, *n),
+            Shared::Gone { .. } => self.is_gone = true,
+            Shared::Partly { bad, .. } => {
+                assert!(!bad.iter().any(|bad| bad == event.key()), "not for me");
+            }
+        }
+    }
+}
+
+async fn happen(store: &MemoryStore, event: &Shared) {
+    let json = serde_json::to_value(event).unwrap();
+    let (name, body) = json.as_object().unwrap().iter().next().unwrap();
+    let name: &'static str = match &**name {
+        "Shared" => "Shared",
+        "Gone" => "Gone",
+        _ => "Partly",
+    };
+    append(store, ("sharer", "1"), &[(name, body.to_string())]).await;
+}
+
+fn names(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
+}
+
+fn all() -> DocumentRange {
+    DocumentRange { limit: 1_000, ..DocumentRange::default() }
+}
+
+/// By a little generator, so that a failure comes again.
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) % n
+    }
+}
+
+#[tokio::test]
+async fn killed_at_any_moment_each_document_of_an_event_folds_it_once_and_deletions_stay() {
+    let memory = MemoryStore::new();
+    let mut documents = BTreeMap::<String, (u64, u64)>::new();
+    let (mut head, mut chance) = (0, Chance(7));
+    for round in 0..30 {
+        let process = Process::new(whimsical(memory.clone(), round), small());
+        let model = process.start::<Shares>(1).await.unwrap();
+        for _ in 0..20 {
+            let to = (0..chance.below(5)).map(|_| chance.below(9).to_string());
+            let mut to: Vec<_> = to.collect();
+            let is_deleting = chance.below(4) == 0;
+            let event = match is_deleting {
+                true => Shared::Gone { to: to.clone() },
+                false => Shared::Shared { to: to.clone(), n: head },
+            };
+            happen(&memory, &event).await;
+            to.sort_unstable();
+            to.dedup(); // a key that is named twice counts once
+            for key in to {
+                match is_deleting {
+                    true => drop(documents.remove(&key)),
+                    false => {
+                        let (sum, events) = documents.entry(key).or_default();
+                        (*sum, *events) = (mix(*sum, head), *events + 1);
+                    }
+                }
+            }
+            head += 1;
+        }
+        match round % 3 {
+            0 => {} // at once
+            1 => until(|| model.progress().saved.0 > head - 10).await,
+            _ => until(|| model.progress().applied.0 > head - 5).await,
+        }
+        process.kill().await;
+    }
+    let process = Process::new(memory.clone(), small());
+    let model = process.start::<Shares>(1).await.unwrap();
+    let page = model.list(&all(), GlobalPosition(head), WITHIN).await.unwrap();
+    let found = page.documents.into_iter().map(|(key, found)| (key, (found.sum, found.events)));
+    assert_eq!(found.collect::<BTreeMap<_, _>>(), documents);
+    assert_eq!((page.position.0, page.up_to.0, page.next), (head, head, None));
+    for key in 0..9 {
+        let read = model.read(&key.to_string(), GlobalPosition(head), WITHIN).await;
+        let read = read.ok().map(|document| (document.body.sum, document.body.events));
+        assert_eq!(read, documents.get(&key.to_string()).copied(), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_no_older_than_what_was_read_before_it() {
+    let store = obliging();
+    let process = Process::new(store.clone(), patient());
+    let model = process.start::<Shares>(1).await.unwrap();
+    for n in 0..20 {
+        happen(&store.memory, &Shared::Shared { to: names(&["a"]), n }).await;
+        let read = read(&model, "a", n + 1).await;
+        let page = model.list(&all(), GlobalPosition::ZERO, WITHIN).await.unwrap();
+        assert!(page.position >= read.position);
+        assert_eq!(page.documents, [("a".to_owned(), read.body)], "saved on demand");
+    }
+    let late = model.list(&all(), GlobalPosition(99), AT_ONCE).await;
+    assert!(matches!(late, Err(ReadError::NotYet { .. })), "{late:?}");
+}
+
+/// Else its other documents would count it twice after the restart.
+#[tokio::test]
+async fn an_event_that_cannot_park_all_its_bad_keys_is_applied_to_none_of_its_documents() {
+    let mut settings = small();
+    settings.parking.most_keys = 1;
+    let store = obliging();
+    let process = Process::new(store.clone(), settings.clone());
+    let model = process.start::<Shares>(1).await.unwrap();
+    happen(&store.memory, &Shared::Shared { to: names(&["a", "b", "c"]), n: 1 }).await;
+    let to = names(&["a", "b", "c"]);
+    happen(&store.memory, &Shared::Partly { to, bad: names(&["b", "c"]) }).await;
+    until(|| matches!(model.progress().state, State::Halted { .. })).await;
+    until(|| model.progress().saved.0 == 1).await;
+    process.kill().await;
+    settings.parking.most_keys = 2;
+    let process = Process::new(store.clone(), settings);
+    let model = process.start::<Shares>(1).await.unwrap();
+    assert_eq!(read(&model, "a", 2).await.events, 2);
+    for key in ["b", "c"] {
+        let parked = model.read(key, GlobalPosition(2), WITHIN).await;
+        assert!(matches!(&parked, Err(ReadError::Parked { position, .. }) if position.0 == 2));
+    }
+}
+
+#[tokio::test]
+async fn one_key_waits_for_its_own_bad_event_and_for_no_other_key_of_that_event() {
+    let store = obliging();
+    let process = Process::new(store.clone(), small());
+    let model = process.start::<Shares>(1).await.unwrap();
+    let to = names(&["a", "b", "a\0", "c"]);
+    happen(&store.memory, &Shared::Partly { to, bad: names(&["b"]) }).await;
+    happen(&store.memory, &Shared::Shared { to: names(&["b", "c", "d"]), n: 2 }).await;
+    assert_eq!(read(&model, "c", 2).await.events, 2);
+    assert_eq!(read(&model, "a", 2).await.events, 1);
+    let page = model.list(&all(), GlobalPosition(2), WITHIN).await.unwrap();
+    assert_eq!(page.parked, ["a\u{fffd}", "b"]);
+    let parked = store.memory.load_parked("shares@1", None).await.unwrap();
+    let told: Vec<_> = parked.iter().map(|p| (&*p.key, p.position.0, p.queue.len())).collect();
+    assert_eq!(told, [("a\u{fffd}", 1, 0), ("b", 1, 1)]);
+}
+
+#[tokio::test]
+async fn an_event_with_too_many_keys_halts_before_it_and_is_applied_nowhere() {
+    let store = obliging();
+    let process = Process::new(store.clone(), small());
+    let model = process.start::<Shares>(1).await.unwrap();
+    let most: Vec<_> = (0..crate::MAX_KEYS_PER_EVENT).map(|n| n.to_string()).collect();
+    happen(&store.memory, &Shared::Shared { to: most.clone(), n: 1 }).await;
+    assert_eq!(read(&model, "999", 1).await.events, 1);
+    let too_many = [most, names(&["one more"])].concat();
+    happen(&store.memory, &Shared::Shared { to: too_many, n: 2 }).await;
+    until(|| matches!(model.progress().state, State::Halted { .. })).await;
+    let State::Halted { position, reason } = model.progress().state else { return };
+    assert_eq!(position.0, 2);
+    assert!(reason.contains("names more than 1000 keys"), "{reason}");
+}
