@@ -160,7 +160,7 @@ impl Application {
         position: GlobalPosition,
     ) -> Result<DocumentPage<M>, ReadError> {
         let within = self.inner.settings.read_within;
-        self.read_model::<M>()?.list(range, position, within).await
+        self.read_model::<M>()?.list(&*self.inner.store, range, position, within).await
     }
 
     fn read_model<M: ReadModel>(&self) -> Result<&Served<M>, ReadError> {

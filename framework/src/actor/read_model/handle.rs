@@ -19,7 +19,6 @@ use super::ReadModelSettings;
 use super::actor::{ReadModelActor, Requested, Stop};
 use super::read::Read;
 use crate::checkpoint::{CheckpointStore, PartitionId, partition_of};
-use crate::document::Store;
 use crate::error::{ReadError, StoreError};
 use crate::event_store::Filter;
 use crate::metrics::ReadMetrics;
@@ -158,7 +157,6 @@ pub(crate) struct ReadModelHandle<M: ReadModel> {
 
 pub(super) struct Inner<M: ReadModel> {
     pub(super) partitions: Vec<Partition<M>>,
-    pub(super) store: Arc<dyn Store>,
     assignment: Assignment,
     pub(super) reads: Arc<Semaphore>,
     metrics: ReadMetrics,
@@ -182,7 +180,6 @@ impl<M: ReadModel> ReadModelHandle<M> {
     /// `partitions` by number.
     pub(super) fn new(
         partitions: Vec<Partition<M>>,
-        store: Arc<dyn Store>,
         assignment: Assignment,
         filter: Filter,
         settings: &ReadModelSettings,
@@ -190,7 +187,7 @@ impl<M: ReadModel> ReadModelHandle<M> {
         let reads = Arc::new(Semaphore::new(settings.waiting_reads));
         let flush_within = settings.flush_within;
         let metrics = ReadMetrics::new(M::NAME);
-        let inner = Inner { partitions, store, assignment, reads, metrics, filter, flush_within };
+        let inner = Inner { partitions, assignment, reads, metrics, filter, flush_within };
         Self { inner: Arc::new(inner) }
     }
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::actor::ReadModelActor;
 use super::handle::{Inner, Partition, ReadModelHandle};
 use super::read::parse;
-use crate::document::{DocumentRange, StoredPage};
+use crate::document::{DocumentRange, Store, StoredPage};
 use crate::error::ReadError;
 use crate::read_model::{DocumentPage, ReadModel};
 use crate::stream::GlobalPosition;
@@ -45,11 +45,12 @@ impl<M: ReadModel> ReadModelHandle<M> {
     /// [`ReadError`]; `NotYet` if the wait ends first.
     pub(crate) async fn list(
         &self,
+        store: &dyn Store,
         range: &DocumentRange,
         after: GlobalPosition,
         within: Duration,
     ) -> Result<DocumentPage<M>, ReadError> {
-        let Inner { partitions, reads, store, .. } = self.inner();
+        let Inner { partitions, reads, .. } = self.inner();
         let permit = Arc::clone(reads).try_acquire_owned();
         let _permit = permit.map_err(|_| ReadError::Overloaded(M::NAME))?;
         let model = super::versioned_name::<M>();

@@ -181,5 +181,5 @@ pub(crate) async fn start<M: ReadModel>(
         let addr = ReadModelActor::start_in_arbiter(arbiter, move |_| ReadModelActor::new(start));
         partitions.push(Partition { addr, shared: progress });
     }
-    Ok(ReadModelHandle::new(partitions, store, assignment, filter, &settings))
+    Ok(ReadModelHandle::new(partitions, assignment, filter, &settings))
 }

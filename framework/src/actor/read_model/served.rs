@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::ReadModelHandle;
-use crate::document::DocumentRange;
+use crate::document::{DocumentRange, Store};
 use crate::error::ReadError;
 use crate::read_model::{Document, DocumentPage, ReadModel};
 use crate::stream::GlobalPosition;
@@ -42,6 +42,7 @@ trait Reads<M>: Send + Sync {
 
     async fn list(
         &self,
+        store: &dyn Store,
         range: &DocumentRange,
         after: GlobalPosition,
         within: Duration,
@@ -67,11 +68,12 @@ impl<Old: ReadModel, M: ReadModel + From<Old>> Reads<M> for ReadModelHandle<Old>
 
     async fn list(
         &self,
+        store: &dyn Store,
         range: &DocumentRange,
         after: GlobalPosition,
         within: Duration,
     ) -> Result<DocumentPage<M>, ReadError> {
-        let page = ReadModelHandle::list(self, range, after, within).await?;
+        let page = ReadModelHandle::list(self, store, range, after, within).await?;
         let DocumentPage { documents, parked, next, position, up_to } = page;
         let documents = documents.into_iter().map(|(key, body)| (key, M::from(body)));
         let documents = documents.filter(|(_, body)| !body.is_deleted()).collect();
@@ -118,15 +120,18 @@ impl<M: ReadModel> Served<M> {
     /// See [`ReadModelHandle::list`].
     pub(crate) async fn list(
         &self,
+        store: &dyn Store,
         range: &DocumentRange,
         after: GlobalPosition,
         within: Duration,
     ) -> Result<DocumentPage<M>, ReadError> {
-        let Some(beside) = &self.beside else { return self.own.list(range, after, within).await };
+        let Some(beside) = &self.beside else {
+            return self.own.list(store, range, after, within).await;
+        };
         let (serves_old, after) = beside.answered.turn(after);
         let page = match serves_old {
-            true => beside.reads.list(range, after, within).await?,
-            false => self.own.list(range, after, within).await?,
+            true => beside.reads.list(store, range, after, within).await?,
+            false => self.own.list(store, range, after, within).await?,
         };
         beside.answered.answered(serves_old, page.up_to);
         Ok(page)

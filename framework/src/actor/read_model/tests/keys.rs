@@ -122,7 +122,7 @@ async fn killed_at_any_moment_each_document_of_an_event_folds_it_once_and_deleti
     }
     let process = Process::new(memory.clone(), small());
     let model = process.start::<Shares>(1).await.unwrap();
-    let page = model.list(&all(), GlobalPosition(head), WITHIN).await.unwrap();
+    let page = model.list(&*process.store, &all(), GlobalPosition(head), WITHIN).await.unwrap();
     let found = page.documents.into_iter().map(|(key, found)| (key, (found.sum, found.events)));
     assert_eq!(found.collect::<BTreeMap<_, _>>(), documents);
     assert_eq!((page.position.0, page.up_to.0, page.next), (head, head, None));
@@ -141,11 +141,11 @@ async fn a_list_is_no_older_than_what_was_read_before_it() {
     for n in 0..20 {
         happen(&store.memory, &Shared::Shared { to: names(&["a"]), n }).await;
         let read = read(&model, "a", n + 1).await;
-        let page = model.list(&all(), GlobalPosition::ZERO, WITHIN).await.unwrap();
+        let page = model.list(&*process.store, &all(), GlobalPosition::ZERO, WITHIN).await.unwrap();
         assert!(page.position >= read.position);
         assert_eq!(page.documents, [("a".to_owned(), read.body)], "saved on demand");
     }
-    let late = model.list(&all(), GlobalPosition(99), AT_ONCE).await;
+    let late = model.list(&*process.store, &all(), GlobalPosition(99), AT_ONCE).await;
     assert!(matches!(late, Err(ReadError::NotYet { .. })), "{late:?}");
 }
 
@@ -183,7 +183,7 @@ async fn one_key_waits_for_its_own_bad_event_and_for_no_other_key_of_that_event(
     happen(&store.memory, &Shared::Shared { to: names(&["b", "c", "d"]), n: 2 }).await;
     assert_eq!(read(&model, "c", 2).await.events, 2);
     assert_eq!(read(&model, "a", 2).await.events, 1);
-    let page = model.list(&all(), GlobalPosition(2), WITHIN).await.unwrap();
+    let page = model.list(&*process.store, &all(), GlobalPosition(2), WITHIN).await.unwrap();
     assert_eq!(page.parked, ["a\u{fffd}", "b"]);
     let parked = store.memory.load_parked("shares@1", None).await.unwrap();
     let told: Vec<_> = parked.iter().map(|p| (&*p.key, p.position.0, p.queue.len())).collect();
