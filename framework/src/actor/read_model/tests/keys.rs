@@ -73,6 +73,17 @@ fn all() -> DocumentRange {
     DocumentRange { limit: 1_000, ..DocumentRange::default() }
 }
 
+/// The store may not answer at first.
+async fn started(process: &Process) -> ReadModelHandle<Shares> {
+    loop {
+        match process.start::<Shares>(1).await {
+            Ok(model) => break model,
+            Err(StartError::Store(StoreError::Unavailable(_))) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 /// By a little generator, so that a failure comes again.
 struct Chance(u64);
 
@@ -90,7 +101,7 @@ async fn killed_at_any_moment_each_document_of_an_event_folds_it_once_and_deleti
     let (mut head, mut chance) = (0, Chance(7));
     for round in 0..30 {
         let process = Process::new(whimsical(memory.clone(), round), small());
-        let model = process.start::<Shares>(1).await.unwrap();
+        let model = started(&process).await;
         for _ in 0..20 {
             let to = (0..chance.below(5)).map(|_| chance.below(9).to_string());
             let mut to: Vec<_> = to.collect();
