@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use actum::{
     Append, AppendOutcome, Checkpoint, CheckpointStore, CommandKey, Confirmation, DocumentBatch,
-    DocumentStore, EventStore, Filter, GlobalPosition, Lease, LeaseStore, LogIdentity, MemoryStore,
-    Page, ParkedKey, ParkedRequest, PartitionId, ProjectionStore, RecordedEvent, SkippedEvent,
-    Snapshot, SnapshotStore, StoreError, StreamId, StreamVersion, Version, VersionStore,
+    DocumentRange, DocumentStore, EventStore, Filter, GlobalPosition, Lease, LeaseStore,
+    LogIdentity, MemoryStore, Page, ParkedKey, ParkedRequest, PartitionId, ProjectionStore,
+    RecordedEvent, SkippedEvent, Snapshot, SnapshotStore, StoreError, StoredPage, StreamId,
+    StreamVersion, Version, VersionStore,
 };
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -218,6 +219,14 @@ impl DocumentStore for WatchedStore {
         limit: usize,
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.memory.scan_documents(model, after, limit).await
+    }
+
+    async fn list_documents(
+        &self,
+        model: &str,
+        range: &DocumentRange,
+    ) -> Result<StoredPage, StoreError> {
+        self.memory.list_documents(model, range).await
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {

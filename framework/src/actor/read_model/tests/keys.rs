@@ -6,7 +6,7 @@ use super::*;
 use crate::document::DocumentRange;
 
 #[derive(Serialize, Deserialize)]
-enum Shared {
+enum Dealt {
     /// The number for each of these documents.
     Shared { to: Vec<String>, n: u64 },
     /// These documents are deleted.
@@ -15,7 +15,7 @@ enum Shared {
     Partly { to: Vec<String>, bad: Vec<String> },
 }
 
-aggregate!(Sharer, "sharer", Shared);
+aggregate!(Sharer, "sharer", Dealt);
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 struct Shares {
@@ -30,9 +30,7 @@ impl ReadModel for Shares {
 
     fn sources() -> Sources<Self> {
         Sources::by::<Sharer>(|event| match &event.event {
-            Shared::Shared { to, .. } | Shared::Gone { to } | Shared::Partly { to, .. } => {
-                to.clone()
-            }
+            Dealt::Shared { to, .. } | Dealt::Gone { to } | Dealt::Partly { to, .. } => to.clone(),
         })
     }
 
@@ -42,19 +40,19 @@ impl ReadModel for Shares {
 }
 
 impl Fold<Sharer> for Shares {
-    fn apply(&mut self, event: &EventEnvelope<Shared>) {
+    fn apply(&mut self, event: &EventEnvelope<Dealt>) {
         self.events += 1;
         match &event.event {
-            Shared::Shared { n, .. } => self.sum = mix(self.sum, *n),
-            Shared::Gone { .. } => self.is_gone = true,
-            Shared::Partly { bad, .. } => {
+            Dealt::Shared { n, .. } => self.sum = mix(self.sum, *n),
+            Dealt::Gone { .. } => self.is_gone = true,
+            Dealt::Partly { bad, .. } => {
                 assert!(!bad.iter().any(|bad| bad == event.key()), "not for me");
             }
         }
     }
 }
 
-async fn happen(store: &MemoryStore, event: &Shared) {
+async fn happen(store: &MemoryStore, event: &Dealt) {
     let json = serde_json::to_value(event).unwrap();
     let (name, body) = json.as_object().unwrap().iter().next().unwrap();
     let name: &'static str = match &**name {
@@ -107,8 +105,8 @@ async fn killed_at_any_moment_each_document_of_an_event_folds_it_once_and_deleti
             let mut to: Vec<_> = to.collect();
             let is_deleting = chance.below(4) == 0;
             let event = match is_deleting {
-                true => Shared::Gone { to: to.clone() },
-                false => Shared::Shared { to: to.clone(), n: head },
+                true => Dealt::Gone { to: to.clone() },
+                false => Dealt::Shared { to: to.clone(), n: head },
             };
             happen(&memory, &event).await;
             to.sort_unstable();
@@ -150,7 +148,7 @@ async fn a_list_is_no_older_than_what_was_read_before_it() {
     let process = Process::new(store.clone(), patient());
     let model = process.start::<Shares>(1).await.unwrap();
     for n in 0..20 {
-        happen(&store.memory, &Shared::Shared { to: names(&["a"]), n }).await;
+        happen(&store.memory, &Dealt::Shared { to: names(&["a"]), n }).await;
         let read = read(&model, "a", n + 1).await;
         let page = model.list(&*process.store, &all(), GlobalPosition::ZERO, WITHIN).await.unwrap();
         assert!(page.position >= read.position);
@@ -168,9 +166,9 @@ async fn an_event_that_cannot_park_all_its_bad_keys_is_applied_to_none_of_its_do
     let store = obliging();
     let process = Process::new(store.clone(), settings.clone());
     let model = process.start::<Shares>(1).await.unwrap();
-    happen(&store.memory, &Shared::Shared { to: names(&["a", "b", "c"]), n: 1 }).await;
+    happen(&store.memory, &Dealt::Shared { to: names(&["a", "b", "c"]), n: 1 }).await;
     let to = names(&["a", "b", "c"]);
-    happen(&store.memory, &Shared::Partly { to, bad: names(&["b", "c"]) }).await;
+    happen(&store.memory, &Dealt::Partly { to, bad: names(&["b", "c"]) }).await;
     until(|| matches!(model.progress().state, State::Halted { .. })).await;
     until(|| model.progress().saved.0 == 1).await;
     process.kill().await;
@@ -190,8 +188,8 @@ async fn one_key_waits_for_its_own_bad_event_and_for_no_other_key_of_that_event(
     let process = Process::new(store.clone(), small());
     let model = process.start::<Shares>(1).await.unwrap();
     let to = names(&["a", "b", "a\0", "c"]);
-    happen(&store.memory, &Shared::Partly { to, bad: names(&["b"]) }).await;
-    happen(&store.memory, &Shared::Shared { to: names(&["b", "c", "d"]), n: 2 }).await;
+    happen(&store.memory, &Dealt::Partly { to, bad: names(&["b"]) }).await;
+    happen(&store.memory, &Dealt::Shared { to: names(&["b", "c", "d"]), n: 2 }).await;
     assert_eq!(read(&model, "c", 2).await.events, 2);
     assert_eq!(read(&model, "a", 2).await.events, 1);
     let page = model.list(&*process.store, &all(), GlobalPosition(2), WITHIN).await.unwrap();
@@ -207,10 +205,10 @@ async fn an_event_with_too_many_keys_halts_before_it_and_is_applied_nowhere() {
     let process = Process::new(store.clone(), small());
     let model = process.start::<Shares>(1).await.unwrap();
     let most: Vec<_> = (0..crate::MAX_KEYS_PER_EVENT).map(|n| n.to_string()).collect();
-    happen(&store.memory, &Shared::Shared { to: most.clone(), n: 1 }).await;
+    happen(&store.memory, &Dealt::Shared { to: most.clone(), n: 1 }).await;
     assert_eq!(read(&model, "999", 1).await.events, 1);
     let too_many = [most, names(&["one more"])].concat();
-    happen(&store.memory, &Shared::Shared { to: too_many, n: 2 }).await;
+    happen(&store.memory, &Dealt::Shared { to: too_many, n: 2 }).await;
     until(|| matches!(model.progress().state, State::Halted { .. })).await;
     let State::Halted { position, reason } = model.progress().state else { return };
     assert_eq!(position.0, 2);
