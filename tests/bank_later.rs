@@ -355,3 +355,35 @@ fn a_receiver_that_never_answers_well_is_given_up_and_that_is_seen() {
     assert_eq!(receiver.requests().len(), 6);
     assert!(bank.terminate().success());
 }
+
+#[test]
+fn the_events_of_a_command_end_when_its_callback_has_ended() {
+    let directory = Directory::new();
+    let receiver = receiver();
+    let bank = start(&directory.file("bank.db"), receiver.port, &[]).unwrap();
+    let mut client = bank.client();
+    open(&mut client).unwrap();
+    register(&mut client, &receiver.url()).unwrap();
+    let location = credit(&mut client, "k", CALLED).unwrap().location.unwrap();
+    let events = format!("{location}/events");
+    let names = |after: Option<u64>| {
+        let mut stream = EventStream::open(bank.address(), &events, after).unwrap();
+        assert_eq!(stream.status, 200, "after {after:?}");
+        let messages = std::iter::from_fn(|| stream.message().unwrap());
+        messages.map(|(_, name, _)| name).collect::<Vec<_>>()
+    };
+    let all = [
+        "Accepted",
+        "Committed",
+        "CallbackDue",
+        "CallbackAttempted",
+        "CallbackAttempted",
+        "CallbackDelivered",
+    ];
+    assert_eq!(names(None), all);
+    for after in 1..6 {
+        assert_eq!(names(Some(after)), all[after as usize..], "after {after}");
+    }
+    assert_eq!(EventStream::open(bank.address(), &events, Some(6)).unwrap().status, 204);
+    assert!(bank.terminate().success());
+}

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use actum::{
-    AcceptedCommand, Application, CommandError, CommandEvent, CommandKey, CommandOptions,
-    CommandState, Committed, ExpectedVersion, GlobalPosition, MemoryStore, PostgresStore,
-    ReadError, SqliteStore, Store, StreamVersion,
+    AcceptedCommand, Application, ApplicationBuilder, CommandError, CommandEvent, CommandKey,
+    CommandOptions, CommandState, Committed, ExpectedVersion, GlobalPosition, MemoryStore,
+    PostgresStore, ReadError, SqliteStore, StreamVersion,
 };
 use uuid::Uuid;
 
@@ -15,48 +15,56 @@ use crate::directory::Directory;
 use crate::postgres::server::{Database, database};
 
 /// Where the log is; a store on it can be opened again.
-enum Place {
+pub enum Place {
     Memory(MemoryStore),
     Sqlite(Directory),
     Postgres(Box<Database>),
 }
 
 impl Place {
-    async fn start(&self) -> Application {
-        match self {
-            Self::Memory(store) => start(store.clone()).await,
+    pub async fn postgres() -> Self {
+        Self::Postgres(Box::new(database().await))
+    }
+
+    pub async fn start(&self) -> Application {
+        self.start_with(|builder| builder.aggregate::<Counter>().answers_later::<Counter>()).await
+    }
+
+    /// Starts an application with the parts that `parts` adds.
+    pub async fn start_with(
+        &self,
+        parts: impl FnOnce(ApplicationBuilder) -> ApplicationBuilder,
+    ) -> Application {
+        let builder = match self {
+            Self::Memory(store) => Application::builder(store.clone()),
             Self::Sqlite(directory) => {
                 let path = directory.file("log.db");
                 loop {
                     // What was dropped without a word lets the file go when its threads have ended.
                     match SqliteStore::open(&path).await {
-                        Ok(store) => return start(store).await,
+                        Ok(store) => break Application::builder(store),
                         Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
                     }
                 }
             }
             Self::Postgres(database) => {
-                start(PostgresStore::open(&database.url()).await.unwrap()).await
+                Application::builder(PostgresStore::open(&database.url()).await.unwrap())
             }
-        }
+        };
+        parts(builder).start().await.unwrap()
     }
 }
 
-async fn start(store: impl Store) -> Application {
-    let builder = Application::builder(store).aggregate::<Counter>().answers_later::<Counter>();
-    builder.start().await.unwrap()
-}
-
-fn keyed(id: &str, ask: &Ask) -> CommandOptions {
+pub fn keyed(id: &str, ask: &Ask) -> CommandOptions {
     CommandOptions::keyed(CommandKey::new(id, format!("{ask:?}").as_bytes()).unwrap())
 }
 
-async fn later(app: &Application, counter: &str, ask: Ask, key: &str) -> Uuid {
+pub async fn later(app: &Application, counter: &str, ask: Ask, key: &str) -> Uuid {
     app.execute_later::<Counter>(counter, &ask, keyed(key, &ask), None).await.unwrap()
 }
 
 /// What became of it, once something has.
-async fn concluded(app: &Application, id: Uuid) -> CommandState {
+pub async fn concluded(app: &Application, id: Uuid) -> CommandState {
     let ask = async {
         loop {
             match app.command(&id.to_string()).await.unwrap().state {
@@ -68,7 +76,7 @@ async fn concluded(app: &Application, id: Uuid) -> CommandState {
     tokio::time::timeout(Duration::from_secs(60), ask).await.expect("nothing becomes of it")
 }
 
-async fn counted(app: &Application, counter: &str) -> Vec<Counted> {
+pub async fn counted(app: &Application, counter: &str) -> Vec<Counted> {
     let events = app.history::<Counter>(counter, StreamVersion::ZERO, 10_000).await.unwrap();
     events.into_iter().map(|envelope| envelope.event).collect()
 }
@@ -220,24 +228,26 @@ macro_rules! on_each {
         mod memory {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                super::$test(super::Place::Memory(super::MemoryStore::new())).await;
+                super::$test(crate::later::Place::Memory(actum::MemoryStore::new())).await;
             })*
         }
         mod sqlite {
             $(#[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                super::$test(super::Place::Sqlite(super::Directory::new())).await;
+                super::$test(crate::later::Place::Sqlite(crate::directory::Directory::new())).await;
             })*
         }
         mod postgres {
             $(#[tokio::test(flavor = "multi_thread")]
             #[ignore = "needs PostgreSQL: run scripts/test"]
             async fn $test() {
-                super::$test(super::Place::Postgres(Box::new(super::database().await))).await;
+                super::$test(crate::later::Place::postgres().await).await;
             })*
         }
     };
 }
+
+pub(crate) use on_each;
 
 on_each!(
     it_is_carried_out_once_and_its_status_tells_what_came_of_it,
@@ -254,7 +264,7 @@ on_each!(
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn of_two_processes_one_carries_out_and_the_other_takes_over() {
-    let place = Place::Postgres(Box::new(database().await));
+    let place = Place::postgres().await;
     let (first, second) = (place.start().await, place.start().await);
     let mut ids = Vec::new();
     for n in 0..30 {

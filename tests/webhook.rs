@@ -3,6 +3,7 @@
 mod addresses;
 mod delivery;
 mod hostile;
+mod lookups;
 pub mod receiver;
 mod tls;
 

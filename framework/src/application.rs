@@ -33,7 +33,8 @@ use crate::command::{CommandOptions, Committed};
 use crate::document::{DocumentRange, Store};
 use crate::error::{CommandError, ReadError};
 use crate::event::EventEnvelope;
-use crate::event_store::EventStore;
+use crate::event_store::{Confirmation, EventStore};
+use crate::later::AcceptedCommand;
 use crate::live as streams;
 use crate::read_model::{Document, DocumentPage, ReadModel};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
@@ -75,7 +76,14 @@ impl Application {
     ) -> Result<Committed, CommandError<A::Error>> {
         let stream = StreamId::new(A::TYPE, id)?;
         let router = self.router::<A>().ok_or(CommandError::NotRegistered(A::TYPE))?;
-        router.execute(stream, command, options).await
+        let answer = router.execute(stream, command, options).await;
+        match answer {
+            // A deferred command's own answers are never translated.
+            Ok(committed) if committed.replayed && A::TYPE != AcceptedCommand::TYPE => {
+                self.replayed(committed).await
+            }
+            answer => answer,
+        }
     }
 
     fn router<A: Aggregate>(&self) -> Option<&Router<A>> {
@@ -185,6 +193,29 @@ impl Application {
         events.into_iter().map(|recorded| streams::decode(&codec, recorded)).collect()
     }
 
+    /// The last event of one aggregate, from the log; `None` if it has none. The cost does not grow
+    /// with the number of events.
+    ///
+    /// # Errors
+    /// As [`Application::history`].
+    pub async fn last_event<A: Aggregate>(
+        &self,
+        id: &str,
+    ) -> Result<Option<EventEnvelope<A::Event>>, ReadError> {
+        let stream = StreamId::new(A::TYPE, id)?;
+        let store = &self.inner.store;
+        let Confirmation::Stale { actual } =
+            store.confirm(&stream, StreamVersion::ZERO, None).await?
+        else {
+            return Ok(None);
+        };
+        let before = StreamVersion(actual.0.saturating_sub(1));
+        // An event may have been appended since, so this may return two; the last one counts.
+        let events = store.read_stream(&stream, before, 2).await?;
+        let codec = EventCodec::<A::Event>::new(A::upcasters());
+        events.into_iter().next_back().map(|event| streams::decode(&codec, event)).transpose()
+    }
+
     /// The aggregate that holds the claim of this kind and value, if one does: as the log says it
     /// now, so by the time you act on it, it may be another.
     ///
@@ -219,8 +250,14 @@ impl Application {
             control.flush_and_stop().await;
         }
         inner.tail.stop();
-        let arbiters = Arc::clone(&inner.arbiters);
+        let (arbiters, worker) = (Arc::clone(&inner.arbiters), inner.worker.clone());
         // Joining threads would block this one.
-        let _ = tokio::task::spawn_blocking(move || arbiters.stop()).await;
+        let stop = move || {
+            if let Some(worker) = worker {
+                worker.stop();
+            }
+            arbiters.stop();
+        };
+        let _ = tokio::task::spawn_blocking(stop).await;
     }
 }

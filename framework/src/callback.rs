@@ -1,4 +1,5 @@
-//! The contract of calling a client back: one attempt, and what it means for the next.
+//! The contract between the callbacks reaction and the client that makes the calls: one attempt, and
+//! its result.
 
 use std::time::Duration;
 
@@ -9,30 +10,41 @@ use time::OffsetDateTime;
 #[async_trait]
 pub(crate) trait CallBack: Send + Sync + 'static {
     async fn call(&self, call: Call<'_>) -> Answered;
+
+    /// Name of the endpoint behind a URL, such as its origin: endpoints fail and recover one by one.
+    fn endpoint(&self, url: &str) -> String;
+
+    /// Longest time that a callback stays open, measured from the command's conclusion.
+    fn gives_up_after(&self) -> Duration;
 }
 
 /// One attempt.
 pub(crate) struct Call<'a> {
-    /// The message's: the same in every attempt.
+    /// Id of the message: the same in every attempt.
     pub(crate) id: &'a str,
-    /// On whose behalf the command came.
+    /// Client on whose behalf the command came.
     pub(crate) actor: Option<&'a str>,
     pub(crate) url: &'a str,
-    /// As JSON.
+    /// A JSON text.
     pub(crate) body: Vec<u8>,
-    /// From 1.
+    /// Attempt number, starting at 1.
     pub(crate) attempt: u32,
-    /// Now.
+    /// The time now.
     pub(crate) at: OffsetDateTime,
 }
 
-/// What came of it.
+/// The result of one attempt.
 #[derive(Debug)]
 pub(crate) enum Answered {
-    /// The client knows.
+    /// The client has received the message.
     Delivered { status: u16 },
-    /// It may not; to be tried again.
-    Again { after: Duration, reason: String },
-    /// It does not, and will not.
-    GivenUp { reason: String },
+    /// The client may not have received it; to be tried again.
+    Again {
+        after: Duration,
+        reason: String,
+        /// The endpoint did not answer, or is overloaded: other messages would fare alike.
+        is_down: bool,
+    },
+    /// The client has not received it, and there will be no other attempt.
+    GivenUp { reason: String, is_down: bool },
 }

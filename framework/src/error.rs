@@ -103,6 +103,18 @@ pub enum CommandError<E> {
     /// Too much is queued. Nothing was stored. Retry after a pause (503).
     #[error("overloaded: {0}")]
     Overloaded(&'static str),
+    /// A deferred command with this key was refused or failed before, and that outcome is final.
+    /// Nothing was stored. Tell the user, or send the command under another key (422).
+    #[error("{detail}")]
+    RefusedBefore {
+        /// Name of the refusal, for programs.
+        code: String,
+        /// Sentence for people.
+        detail: String,
+    },
+    /// The client has too much open. Nothing was stored. Retry after some of it is done (429).
+    #[error("over the client's limit: {0}")]
+    ClientLimit(&'static str),
     /// The store did not take it. Nothing was stored. Retry after a pause (503).
     #[error(transparent)]
     Unavailable(StoreError),
@@ -163,6 +175,8 @@ impl<E> CommandError<E> {
             Self::Claimed { claim, holder } => CommandError::Claimed { claim, holder },
             Self::KeyReused { id } => CommandError::KeyReused { id },
             Self::Overloaded(what) => CommandError::Overloaded(what),
+            Self::RefusedBefore { code, detail } => CommandError::RefusedBefore { code, detail },
+            Self::ClientLimit(what) => CommandError::ClientLimit(what),
             Self::Unavailable(error) => CommandError::Unavailable(error),
             Self::Unknown => CommandError::Unknown,
             Self::Quarantined { stream, reason } => CommandError::Quarantined { stream, reason },
@@ -265,6 +279,12 @@ pub enum OperationError {
     Unknown {
         /// The name asked for.
         name: String,
+    },
+    /// No deferred command has this id (404).
+    #[error("there is no command {id}")]
+    UnknownCommand {
+        /// Id that was given.
+        id: String,
     },
     /// The version has not caught up yet: reads would go back in time. Ask again later (409).
     #[error("{name} has saved up to position {position}, the log ends at {head}")]
@@ -371,6 +391,9 @@ pub enum StartError {
         /// The versioned name of what it should replace.
         old: String,
     },
+    /// Commands of this aggregate may be deferred, but the aggregate itself is not registered.
+    #[error("{0} answers later but is not registered: add .aggregate::<…>() to the builder")]
+    NoAggregate(&'static str),
     /// The operating system did not give a thread.
     #[error("a thread could not be started: {0}")]
     Thread(String),

@@ -18,6 +18,12 @@ pub struct Settings {
     /// Commands in the whole application that may wait for an answer; beyond it `Overloaded`.
     /// Default 16,384.
     pub commands_in_flight: usize,
+    /// Limit on open deferred commands in total; beyond it `Overloaded`. A command whose client asked
+    /// for a callback is open until the callback was delivered or given up. Default 100,000.
+    pub deferred_commands: usize,
+    /// Limit on open deferred commands of one actor; beyond it `ClientLimit`. Commands without an
+    /// actor count only in total. Default 10,000.
+    pub deferred_per_client: usize,
     /// How long a command may take before its caller is told `Unknown`, and who waits behind it
     /// with the same key `StillRunning`. It goes on. Default 10 s.
     pub answer_within: Duration,
@@ -49,6 +55,8 @@ impl Default for Settings {
             idle_after: Duration::from_secs(600),
             queue_per_aggregate: 4096,
             commands_in_flight: 16_384,
+            deferred_commands: 100_000,
+            deferred_per_client: 10_000,
             answer_within: Duration::from_secs(10),
             conflict_retries: 16,
             read_within: Duration::from_secs(5),

@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
 use actum::Application;
 use actum::web::{CommandHeaders, Object, Principal, Problem};
+use actum::webhook::ForbiddenAddress;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -11,6 +12,9 @@ use super::App;
 use super::openapi::InItsHeaders;
 use crate::callback::{Callback, CallbackCommand, address_of, secret_of};
 use crate::calling::Calling;
+
+/// `Retry-After` while too many names are being looked up: name servers time out after seconds.
+const LOOKUP_RETRY_S: u32 = 5;
 
 /// Where to be told.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -47,11 +51,8 @@ pub(super) async fn register(
 ) -> Result<Json<Registered>, Problem> {
     let calling = calling.ok_or_else(off)?;
     let options = headers.options(&body)?;
-    let endpoint = calling
-        .client
-        .check(&body.url)
-        .await
-        .map_err(|forbidden| Problem::new(422, "forbidden_address", forbidden.to_string()))?;
+    let client = calling.client.on_behalf_of(&who.id);
+    let endpoint = client.check(&body.url).await.map_err(forbidden)?;
     let url = endpoint.as_str().to_owned();
     let secret = secret_of(&calling.key, &who.id, &url).reveal();
     let command = CallbackCommand::Register { url: url.clone() };
@@ -91,6 +92,16 @@ pub(super) async fn address(app: &Application, who: Option<&str>) -> Result<Stri
     address.ok_or_else(|| {
         Problem::new(422, "no_callback", "register where to be called first: PUT /callback")
     })
+}
+
+fn forbidden(address: ForbiddenAddress) -> Problem {
+    match address {
+        // The address was not judged, so it is not refused either.
+        ForbiddenAddress::Busy => {
+            Problem::new(503, "overloaded", address.to_string()).retry_after(LOOKUP_RETRY_S)
+        }
+        address => Problem::new(422, "forbidden_address", address.to_string()),
+    }
 }
 
 fn off() -> Problem {

@@ -1,6 +1,7 @@
-//! Calling clients back who asked for it when they sent a command.
+//! Callbacks: sending the outcome of a deferred command to the URL that its client gave.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -8,18 +9,20 @@ use super::builder::ApplicationBuilder;
 use super::running::Running;
 use crate::callback::{Answered, Call, CallBack};
 use crate::error::StartError;
-use crate::later::Callbacks;
-use crate::webhook::{Message, Outcome, RetrySchedule, Secret, WebhookClient};
+use crate::later::{Callbacks, Reaction};
+use crate::webhook::{Failure, Message, Outcome, RetrySchedule, Secret, WebhookClient};
 
 /// The secret of an actor for a URL.
 type SecretOf = Box<dyn Fn(Option<&str>, &str) -> Secret + Send + Sync>;
 
 impl ApplicationBuilder {
-    /// Calls back who gave a URL to `Application::execute_later`: a POST of what came of the command,
-    /// signed by the Standard Webhooks scheme, tried again by the schedule. Its id is the command's,
-    /// in every attempt. `secret_of` answers the secret of an actor (the one in the command's
-    /// metadata, if there was one) for a URL; it must stay the same, and is best derived, because
-    /// what is stored in a log is there for ever.
+    /// Sends the outcome of a command to the URL given to `Application::execute_later`: a POST, signed
+    /// by the Standard Webhooks scheme, repeated by the schedule. Every attempt has the command's id.
+    /// Each client and each endpoint has a few places of its own, so one that hangs delays no other.
+    ///
+    /// `secret_of` returns the secret of an actor (from the command's metadata, if it has one) for a
+    /// URL. It must return the same secret each time. Derive it from a key rather than storing it,
+    /// because events are never deleted.
     #[must_use]
     pub fn calls_back(
         self,
@@ -36,6 +39,7 @@ impl Running {
     async fn call_back(&mut self, by: Webhooks) -> Result<(), StartError> {
         let Some(commands) = self.accepted_commands()? else { return Ok(()) };
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        self.callbacks = Some(Callbacks::NAME);
         self.react(Callbacks { store, commands, clock, by: Box::new(by) }).await
     }
 }
@@ -50,8 +54,9 @@ struct Webhooks {
 impl CallBack for Webhooks {
     async fn call(&self, call: Call<'_>) -> Answered {
         let Call { id, actor, url, body, attempt, at } = call;
-        let given_up = |reason: String| Answered::GivenUp { reason };
-        let endpoint = match self.client.endpoint(url) {
+        let given_up = |reason: String| Answered::GivenUp { reason, is_down: false };
+        let client = self.client.on_behalf_of(actor.unwrap_or_default());
+        let endpoint = match client.endpoint(url) {
             Ok(endpoint) => endpoint,
             Err(forbidden) => return given_up(forbidden.to_string()),
         };
@@ -59,13 +64,40 @@ impl CallBack for Webhooks {
             Ok(message) => message,
             Err(invalid) => return given_up(invalid.to_string()),
         };
-        let answer = self.client.send(&endpoint, &[(self.secret_of)(actor, url)], &message).await;
+        let answer = client.send(&endpoint, &[(self.secret_of)(actor, url)], &message).await;
+        let is_down = answer.result.as_ref().is_err_and(is_down);
         match self.schedule.judge(id, attempt, &answer) {
             Outcome::Delivered { status } => Answered::Delivered { status },
             Outcome::Retry { after, reason } => {
-                Answered::Again { after, reason: reason.to_string() }
+                Answered::Again { after, reason: reason.to_string(), is_down }
             }
-            Outcome::GiveUp { reason } => given_up(reason.to_string()),
+            Outcome::GiveUp { reason } => Answered::GivenUp { reason: reason.to_string(), is_down },
         }
+    }
+
+    fn endpoint(&self, url: &str) -> String {
+        // Displayed as its origin. A URL that may not be called fails alone, whatever its origin.
+        self.client.endpoint(url).map_or_else(|_| String::new(), |endpoint| endpoint.to_string())
+    }
+
+    fn gives_up_after(&self) -> Duration {
+        // Twice the schedule, because an endpoint that is down is tried with one message at a time,
+        // so most messages wait longer than the schedule says; and an hour for short schedules.
+        let schedule = self
+            .schedule
+            .pauses
+            .iter()
+            .fold(Duration::ZERO, |all, pause| all.saturating_add(*pause));
+        schedule.saturating_mul(2).saturating_add(Duration::from_secs(3600))
+    }
+}
+
+/// Checks that the endpoint itself failed, so other messages would fail alike.
+fn is_down(failure: &Failure) -> bool {
+    match failure {
+        Failure::Unreachable(_) | Failure::TimedOut | Failure::Broken(_) => true,
+        Failure::Forbidden(_) => true,
+        Failure::Status(status) => *status == 429 || *status >= 500,
+        Failure::Gone => false,
     }
 }

@@ -1,6 +1,7 @@
-//! Commands that are answered later: accepted, asked after, and followed.
+//! Deferred commands: accepted within limits, looked up, concluded by an operator, and carried out.
 
 use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -12,22 +13,25 @@ use super::builder::ApplicationBuilder;
 use super::running::Running;
 use crate::actor::Router;
 use crate::aggregate::Aggregate;
-use crate::command::{CommandKey, CommandOptions};
-use crate::error::{CommandError, ReadError, StartError};
+use crate::checkpoint::PartitionId;
+use crate::command::{CommandKey, CommandOptions, Committed};
+use crate::error::{CommandError, OperationError, ReadError, StartError, StoreError};
+use crate::event_store::Filter;
 use crate::later::{
-    self, Acceptance, AcceptedCommand, CarriesOut, Change, CommandStatus, Executor, Key,
-    NotAccepted,
+    self, Acceptance, AcceptedCommand, CarriesOut, Change, CommandEvent, CommandState,
+    CommandStatus, Entered, Executor, Full, Key, NotAccepted, OpenCommands, Reaction, Worker,
 };
 use crate::refusal::RefusalCode;
-use crate::stream::{StreamId, StreamVersion};
+use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+use crate::subscription::verify;
 
 /// Command ids that are made of keys are made in here; another one would make other ids.
 const NAMESPACE: Uuid = Uuid::from_u128(0x3b0c_61f2_8d5e_4a57_b7d4_92e6_0f1a_c83d);
 
 impl ApplicationBuilder {
-    /// Lets commands of the aggregate `A` be answered later, by [`Application::execute_later`]: they
-    /// are stored as JSON, so a release must read those of the one before. `A` needs `.aggregate`
-    /// as well.
+    /// Lets commands of the aggregate `A` be deferred, by [`Application::execute_later`]. They are
+    /// stored as JSON, so a release must read those of the one before; a command that it cannot read
+    /// stays open for a release that can. `A` needs `.aggregate` as well, else the start is refused.
     #[must_use]
     pub fn answers_later<A>(self) -> Self
     where
@@ -38,16 +42,18 @@ impl ApplicationBuilder {
 }
 
 impl Application {
-    /// Stores a command and answers its id at once. It is carried out after that, once, whatever
-    /// happens meanwhile, in the order in which commands of one aggregate were accepted. What becomes
-    /// of it is told by [`Application::command`], and as it happens by `follow::<AcceptedCommand>`.
+    /// Stores a command and returns its id at once. The command is carried out after that, once,
+    /// in the order in which commands of one aggregate were accepted. [`Application::command`] returns
+    /// its status; `follow::<AcceptedCommand>` returns each event as it is stored.
     ///
-    /// The same key gives the same id, and it is carried out under that key: also a caller who asks
-    /// again by [`Application::execute_with`] is answered with its outcome. Whoever gives the URL of a
-    /// `callback` is told by a signed message, if the application [calls back](ApplicationBuilder).
+    /// The same key gives the same id. The command and its refusal are stored under that key, so
+    /// [`Application::execute_with`] with the same key returns the same outcome. The outcome is sent to
+    /// the URL in `callback` in a signed message, if the application [calls back](ApplicationBuilder).
     ///
     /// # Errors
-    /// [`CommandError`]; it is never `Refused`. With `Unknown` it is open whether it was accepted.
+    /// [`CommandError`]; never `Refused`. `ClientLimit` and `Overloaded` beyond
+    /// `Settings::deferred_per_client` and `Settings::deferred_commands`. After `Unknown`, send the
+    /// same key again to learn whether the command was accepted.
     pub async fn execute_later<A>(
         &self,
         id: &str,
@@ -73,6 +79,8 @@ impl Application {
                 (id, CommandKey::new(id.to_string(), &[])?)
             }
         };
+        let client = options.metadata.actor.clone();
+        let entered = self.enter(&id.to_string(), client.as_deref(), callback.is_some()).await?;
         let acceptance = Acceptance {
             aggregate_type: A::TYPE.to_owned(),
             aggregate_id: target.id().to_owned(),
@@ -80,13 +88,17 @@ impl Application {
             key: Key::from(&key),
             expected: options.expected,
             callback,
+            client,
         };
         let accept = Change::Accept(Box::new(acceptance));
         let options = CommandOptions { metadata: options.metadata, ..CommandOptions::default() };
         let accepted = self.execute_with::<AcceptedCommand>(&id.to_string(), accept, options).await;
         crate::crash::point("later.accepted");
         match accepted {
-            Ok(_) => Ok(id),
+            Ok(committed) => {
+                entered.accepted(committed.position);
+                Ok(id)
+            }
             Err(error) => Err(error.map_refused(|refused| match refused {
                 NotAccepted::KeyReused | NotAccepted::Unknown => {
                     CommandError::KeyReused { id: key.id.clone() }
@@ -95,16 +107,127 @@ impl Application {
         }
     }
 
-    /// What became of the command with this id, as the log has it now, in whichever process.
+    /// Counts the command, unless it was accepted before.
+    async fn enter<E>(
+        &self,
+        id: &str,
+        client: Option<&str>,
+        has_callback: bool,
+    ) -> Result<Entered, CommandError<E>> {
+        let commands =
+            self.inner.open_commands.as_ref().ok_or(CommandError::NotRegistered("command"))?;
+        let full = match commands.enter(id, client, has_callback) {
+            Ok(entered) => return Ok(entered),
+            Err(full) => full,
+        };
+        // A retry of a command that was accepted before opens nothing.
+        let stream = StreamId::new(AcceptedCommand::TYPE, id)?;
+        let before = self.inner.store.read_stream(&stream, StreamVersion::ZERO, 1).await;
+        match (before.map_err(CommandError::Unavailable)?.is_empty(), full) {
+            (false, _) => Ok(commands.known(id)),
+            (true, Full::Client) => {
+                let what = "too many deferred commands of this client are open";
+                Err(CommandError::ClientLimit(what))
+            }
+            (true, Full::Total) => {
+                Err(CommandError::Overloaded("too many deferred commands are open"))
+            }
+        }
+    }
+
+    /// Concludes an open deferred command as failed: for an operator, when no release will carry it
+    /// out any more. The reason is stored and shown to the command's client.
+    ///
+    /// If the command is carried out or refused first, that outcome stands, and this returns it.
     ///
     /// # Errors
-    /// [`ReadError`]; `NotFound` if nothing was accepted under this id.
+    /// [`OperationError`]: `UnknownCommand` if no command has this id, `NoReason` without a reason, and
+    /// `Unavailable` if the store did not answer; then try again.
+    pub async fn fail_command(
+        &self,
+        id: &str,
+        reason: &str,
+    ) -> Result<CommandState, OperationError> {
+        if reason.trim().is_empty() {
+            return Err(OperationError::NoReason);
+        }
+        let unknown = || OperationError::UnknownCommand { id: id.to_owned() };
+        let stream = StreamId::new(AcceptedCommand::TYPE, id).map_err(|_| unknown())?;
+        let first = self.inner.store.read_stream(&stream, StreamVersion::ZERO, 1).await?;
+        let accepted = first.first().ok_or_else(unknown)?;
+        // A key that cannot be read cannot be used to carry the command out either.
+        let key = serde_json::from_str::<StoredKey>(&accepted.payload);
+        let key = key.ok().and_then(|stored| stored.key.read());
+        match self.conclude_failed(id, reason, key).await {
+            // The key is another request's, so nothing can be carried out under it.
+            Err(CommandError::KeyReused { .. }) => self.conclude_failed(id, reason, None).await,
+            concluded => concluded,
+        }
+        .map_err(|error| match error {
+            CommandError::Unavailable(error) => error,
+            other => StoreError::Unavailable(other.to_string()),
+        })?;
+        match self.command(id).await {
+            Ok(status) => Ok(status.state),
+            Err(ReadError::Unavailable(error)) => Err(error.into()),
+            Err(error) => Err(StoreError::Unavailable(error.to_string()).into()),
+        }
+    }
+
+    async fn conclude_failed(
+        &self,
+        id: &str,
+        reason: &str,
+        key: Option<CommandKey>,
+    ) -> Result<Committed, CommandError<NotAccepted>> {
+        let conclude = Change::Conclude(CommandEvent::Failed { reason: reason.to_owned() });
+        let options = CommandOptions { key, ..CommandOptions::default() };
+        self.execute_with::<AcceptedCommand>(id, conclude, options).await
+    }
+
+    /// Returns the answer of a command that was sent again. Its key may hold the refusal of a deferred
+    /// command: the position of a replayed outcome tells, because that event is then of the deferred
+    /// command's own stream.
+    pub(super) async fn replayed<E>(
+        &self,
+        committed: Committed,
+    ) -> Result<Committed, CommandError<E>> {
+        // It is not known here what was stored, so neither is anything else claimed.
+        let unknown = |_: StoreError| CommandError::Unknown;
+        let store = &self.inner.store;
+        let found = store.read_positions(&[committed.position]).await.map_err(unknown)?;
+        let deferred = |stream: &&StreamId| stream.aggregate_type() == AcceptedCommand::TYPE;
+        let Some(stream) = found.first().map(|event| &event.stream).filter(deferred) else {
+            return Ok(committed);
+        };
+        let status = self.command(stream.id()).await.map_err(|_| CommandError::Unknown)?;
+        match status.state {
+            CommandState::Refused { code, detail } => {
+                Err(CommandError::RefusedBefore { code, detail })
+            }
+            CommandState::Failed { reason } => {
+                Err(CommandError::RefusedBefore { code: "failed".to_owned(), detail: reason })
+            }
+            CommandState::Accepted | CommandState::Committed { .. } => Ok(committed),
+        }
+    }
+
+    /// The status of the command with this id, as the log has it now, from any process.
+    ///
+    /// # Errors
+    /// [`ReadError`]; `NotFound` if no command was accepted under this id.
     pub async fn command(&self, id: &str) -> Result<CommandStatus, ReadError> {
         let events =
             self.history::<AcceptedCommand>(id, StreamVersion::ZERO, later::MOST_EVENTS).await?;
         let not_found = || ReadError::NotFound { model: AcceptedCommand::TYPE, key: id.to_owned() };
         CommandStatus::of(&events).ok_or_else(not_found)
     }
+}
+
+/// The part of an acceptance that names its key.
+#[derive(serde::Deserialize)]
+struct StoredKey {
+    key: Key,
 }
 
 impl Running {
@@ -124,19 +247,55 @@ impl Running {
         any.downcast().ok()
     }
 
-    /// Starts what carries out accepted commands, once all aggregates are known.
+    /// Starts the executor of deferred commands, once all aggregates are known.
     ///
     /// # Errors
-    /// The store did not answer, or a checkpoint does not belong to this log.
+    /// The store did not answer, a checkpoint does not belong to this log, or an aggregate is missing.
     pub(super) async fn start_later(&mut self) -> Result<(), StartError> {
         if self.answers_later.is_empty() {
             return Ok(());
         }
         let Some(commands) = self.accepted_commands()? else { return Ok(()) };
-        let able = self.answers_later.iter();
-        let by_type = able.filter_map(|(name, make)| Some((*name, make(self)?))).collect();
+        let mut by_type = HashMap::new();
+        for (name, make) in &self.answers_later {
+            by_type.insert(*name, make(self).ok_or(StartError::NoAggregate(name))?);
+        }
         let executor = Executor { store: Arc::clone(&self.store), commands, by_type };
-        self.react(executor).await
+        self.react(executor).await?;
+        self.count_open_commands().await
+    }
+
+    /// Starts to count open commands, from where every command before is done.
+    async fn count_open_commands(&mut self) -> Result<(), StartError> {
+        let mut from: Option<GlobalPosition> = None;
+        for name in [Executor::NAME].into_iter().chain(self.callbacks) {
+            let id = PartitionId::new(format!("{name}@1"), 0);
+            let checkpoint = self.store.load_checkpoint(&id).await?;
+            let position = verify(&*self.store, &id.to_string(), checkpoint).await?;
+            from = Some(from.map_or(position, |from| from.min(position)));
+        }
+        let (from, settings) = (from.unwrap_or_default(), &self.settings);
+        let commands = OpenCommands::new(
+            settings.deferred_commands,
+            settings.deferred_per_client,
+            self.callbacks.is_some(),
+            from,
+        );
+        let filter = Filter { aggregate_types: vec![AcceptedCommand::TYPE.to_owned()] };
+        let subscription = self.tail.subscribe("open_commands", filter, from);
+        let following = Arc::clone(&commands).follow(subscription);
+        self.worker()?.spawn(Box::pin(following));
+        self.open_commands = Some(commands);
+        Ok(())
+    }
+
+    /// The thread of the reactions, started when the first of them needs it.
+    fn worker(&mut self) -> Result<&Arc<Worker>, StartError> {
+        if self.worker.is_none() {
+            self.worker = Some(Arc::new(Worker::start()?));
+        }
+        // Cannot fail: it was set a moment ago.
+        self.worker.as_ref().ok_or_else(|| StartError::Thread("no reactions".to_owned()))
     }
 
     /// The aggregate of accepted commands, added by whoever asks first.
@@ -151,7 +310,13 @@ impl Running {
 
     pub(super) async fn react(&mut self, reaction: impl later::Reaction) -> Result<(), StartError> {
         let (store, tail) = (Arc::clone(&self.store), self.tail.clone());
-        let start = later::Start { store, tail, process: self.process };
+        let worker = Arc::downgrade(self.worker()?);
+        let spawn = Arc::new(move |task| {
+            if let Some(worker) = worker.upgrade() {
+                worker.spawn(task);
+            }
+        });
+        let start = later::Start { store, tail, process: self.process, spawn };
         self.read_side.push(Arc::new(later::start(reaction, start).await?));
         Ok(())
     }

@@ -19,6 +19,7 @@ use crate::checkpoint::CheckpointStore;
 use crate::clock::Clock;
 use crate::document::Store;
 use crate::error::StartError;
+use crate::later::{OpenCommands, Worker};
 use crate::live::Wakes;
 use crate::read_model::ReadModel;
 use crate::settings::Settings;
@@ -40,6 +41,12 @@ pub(super) struct Running {
     pub(super) routers: HashMap<TypeId, Arc<dyn RouterControl>>,
     /// By the aggregate types whose commands may be answered later.
     pub(super) answers_later: HashMap<&'static str, Make>,
+    /// Name of the reaction that sends callbacks, if there is one.
+    pub(super) callbacks: Option<&'static str>,
+    /// Once the executor of deferred commands has started.
+    pub(super) open_commands: Option<Arc<OpenCommands>>,
+    /// The thread of the reactions, if there are any.
+    pub(super) worker: Option<Arc<Worker>>,
     /// `Served<M>` by the type `M`.
     pub(super) read_models: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     /// All that follows the log, of every version.
@@ -88,6 +95,9 @@ impl Running {
             tail,
             routers: HashMap::new(),
             answers_later: HashMap::new(),
+            callbacks: None,
+            open_commands: None,
+            worker: None,
             read_models: HashMap::new(),
             read_side: Vec::new(),
             partitions: 0,

@@ -1,7 +1,7 @@
-//! The aggregate of a command that is answered later: accepted, then concluded, once.
+//! The aggregate of a deferred command: accepted, then concluded, once.
 //!
-//! Its events are all that is known of it: what was asked, what came of it, each attempt to call back.
-//! It says nothing of how a command is carried out; that is for the executor.
+//! Its events hold everything known about the command: the request, the outcome, each callback attempt.
+//! The executor decides how a command is carried out; this file does not.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,9 +18,9 @@ use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
 pub struct AcceptedCommand {
     accepted: Option<Acceptance>,
     is_concluded: bool,
-    /// How often its client was called back.
+    /// Number of callback attempts so far.
     attempts: u32,
-    /// Its client was reached, or will not be.
+    /// True once the callback was delivered or given up.
     is_called: bool,
 }
 
@@ -48,39 +48,46 @@ pub enum CommandEvent {
         /// What kind of fault it was; no internals.
         reason: String,
     },
-    /// Its client asked to be told of that, and has not been yet.
-    CallbackDue,
-    /// Its client could not be told; there will be another attempt.
+    /// The command is concluded, and its client asked for a callback that is still to be made.
+    CallbackDue {
+        /// URL to call.
+        url: String,
+        /// Client on whose behalf the command came, if known: callbacks are shared out fairly
+        /// between clients.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client: Option<String>,
+    },
+    /// A callback attempt failed; another one will follow.
     CallbackAttempted(Called),
-    /// Its client was told.
+    /// The callback was delivered.
     CallbackDelivered {
-        /// The how manieth attempt it was.
+        /// Attempt number, starting at 1.
         attempt: u32,
-        /// The status that its client answered with.
+        /// Status of the client's response.
         status: u16,
     },
-    /// Its client could not be told, and will not be.
+    /// The callback failed for good; no other attempt will follow.
     CallbackGivenUp {
-        /// The how manieth attempt was the last.
+        /// Attempt number, starting at 1.
         attempt: u32,
-        /// Why it failed.
+        /// Reason of the last failure.
         reason: String,
     },
 }
 
-/// An attempt to call back that failed.
+/// A callback attempt that failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Called {
-    /// The how manieth it was.
+    /// Attempt number, starting at 1.
     pub attempt: u32,
-    /// Why it failed.
+    /// Reason of the failure.
     pub reason: String,
-    /// When the next one is due.
+    /// Time of the next attempt.
     #[serde(with = "rfc3339")]
     pub next_at: OffsetDateTime,
 }
 
-/// What was asked.
+/// The request of a deferred command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Acceptance {
     /// The type of the aggregate that shall carry it out.
@@ -93,9 +100,13 @@ pub struct Acceptance {
     pub(crate) key: Key,
     #[serde(default, skip_serializing_if = "is_any")]
     pub(crate) expected: ExpectedVersion,
-    /// Where its client wants to be told what came of it.
+    /// URL that the client wants the outcome sent to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) callback: Option<String>,
+    /// Client on whose behalf the command came, if known. Only limits and fair sharing use it;
+    /// authorisation reads the event's metadata.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) client: Option<String>,
 }
 
 fn is_any(expected: &ExpectedVersion) -> bool {
@@ -163,7 +174,9 @@ impl Aggregate for AcceptedCommand {
             (None, _) => Err(NotAccepted::Unknown),
             (Some(_), Change::Conclude(_)) if self.is_concluded => Ok(vec![]),
             (Some(accepted), Change::Conclude(outcome)) => {
-                let due = accepted.callback.as_ref().map(|_| CommandEvent::CallbackDue);
+                let client = accepted.client.clone();
+                let due = accepted.callback.clone();
+                let due = due.map(|url| CommandEvent::CallbackDue { url, client });
                 Ok([outcome].into_iter().chain(due).collect())
             }
             // Two who took turns may both have called.
@@ -181,7 +194,7 @@ impl Aggregate for AcceptedCommand {
             CommandEvent::Committed { .. }
             | CommandEvent::Refused { .. }
             | CommandEvent::Failed { .. } => self.is_concluded = true,
-            CommandEvent::CallbackDue => {}
+            CommandEvent::CallbackDue { .. } => {}
             CommandEvent::CallbackAttempted(called) => self.attempts = called.attempt,
             CommandEvent::CallbackDelivered { .. } | CommandEvent::CallbackGivenUp { .. } => {
                 self.is_called = true;
@@ -191,7 +204,7 @@ impl Aggregate for AcceptedCommand {
 }
 
 impl CommandEvent {
-    /// The how manieth attempt to call back it tells of.
+    /// Number of the callback attempt that the event reports, if it reports one.
     fn attempt(&self) -> Option<u32> {
         match self {
             Self::CallbackAttempted(Called { attempt, .. })

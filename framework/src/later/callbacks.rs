@@ -1,8 +1,8 @@
-//! The reaction that tells clients what came of their commands, at the address that each gave.
+//! The reaction that sends the outcomes of commands to the URLs that their clients gave.
 //!
-//! Every attempt is stored, and with it when the next is due: who takes over goes on there. An attempt
-//! whose process died before it was stored is made again, so a client is told at least once; the
-//! message's id is the command's, each time.
+//! Every attempt is stored with the time of the next one, so the next owner continues there. An attempt
+//! whose process died before it was stored is repeated, so a message arrives at least once; its id is
+//! the command's, each time. Places are shared out between clients and endpoints, see `work_queue`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,9 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::accepted::{AcceptedCommand, Called, Change, CommandEvent, NotAccepted};
-use super::reaction::{Meaning, Reaction, Step};
+use super::reaction::{Destination, Health, Meaning, Reaction, Step, Worked};
 use super::status::CommandStatus;
+use super::work_queue::Limits;
 use crate::actor::Router;
 use crate::aggregate::Aggregate;
 use crate::callback::{Answered, Call, CallBack};
@@ -24,13 +25,16 @@ use crate::clock::Clock;
 use crate::codec::EventCodec;
 use crate::command::CommandOptions;
 use crate::document::Store;
-use crate::error::{CommandError, ReadError};
+use crate::error::{CommandError, ReadError, StoreError};
 use crate::event::{EventEnvelope, RecordedEvent};
 use crate::later::MOST_EVENTS;
 use crate::live::decode;
 use crate::stream::{StreamId, StreamVersion};
 
-/// How clients are called back.
+/// Rest of an endpoint at which a message was given up because the endpoint is down.
+const GAVE_UP_REST: Duration = Duration::from_secs(5);
+
+/// Sends callbacks.
 pub(crate) struct Callbacks {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) commands: Arc<Router<AcceptedCommand>>,
@@ -43,7 +47,7 @@ pub(crate) struct Callbacks {
 struct Told<'a> {
     /// Such as `command.committed`.
     r#type: String,
-    /// When it came to that.
+    /// Time of the conclusion.
     #[serde(with = "rfc3339")]
     timestamp: OffsetDateTime,
     data: &'a CommandStatus,
@@ -55,38 +59,85 @@ type History = Vec<EventEnvelope<CommandEvent>>;
 impl Reaction for Callbacks {
     const NAME: &'static str = "command_callbacks";
 
+    // A call costs a socket and some memory. A quarter of the places is for endpoints that work.
+    const LIMITS: Limits = Limits {
+        at_once: 256,
+        per_client: 8,
+        per_destination: 4,
+        per_unproven: 1,
+        unproven_at_once: 192,
+    };
+
     fn meaning(&self, event: &RecordedEvent) -> Meaning {
+        let lane = event.stream.id().to_owned();
         match event.event_type.as_str() {
-            "CallbackDue" => Meaning::Opens { lane: event.stream.id().to_owned() },
+            "CallbackDue" => Meaning::Opens { lane, destination: self.destination(event) },
             "CallbackDelivered" | "CallbackGivenUp" => Meaning::Closes,
             _ => Meaning::Nothing,
         }
     }
 
-    async fn work(&self, id: &str, _: Instant) -> Step {
+    async fn work(&self, id: &str, _: Instant) -> Worked {
         let history = match self.history(id).await {
             Ok(history) => history,
-            Err(error) => {
+            Err(ReadError::Unavailable(
+                error @ (StoreError::Unavailable(_) | StoreError::Unknown(_)),
+            )) => {
                 warn!(command = id, %error, "a callback waits for the store");
-                return Step::Again(None);
+                return Step::Again(None).into();
             }
+            // A newer release may have written it, and can read it.
+            Err(error) => return Step::Unable(error.to_string()).into(),
         };
-        let Some(status) = CommandStatus::of(&history) else { return Step::Done };
+        let Some(status) = CommandStatus::of(&history) else { return Step::Done.into() };
         let Some(url) = url(&history).filter(|_| status.waits_for_callback()) else {
-            return Step::Done;
+            return Step::Done.into();
         };
         let callback = status.callback.as_ref();
         if let Some(pause) = callback.and_then(|callback| self.until(callback.next_at?)) {
-            return Step::Again(Some(pause));
+            return Step::Again(Some(pause)).into();
         }
         let number = 1 + callback.map_or(0, |callback| callback.attempts);
-        let answered = self.call(&url, &status, &history, number).await;
+        let answered = match self.is_too_old(&history) {
+            true => {
+                let reason = "the endpoint did not recover in time".to_owned();
+                Answered::GivenUp { reason, is_down: false }
+            }
+            false => self.call(&url, &status, &history, number).await,
+        };
         crate::crash::point("later.called");
-        self.record(id, number, answered).await
+        let health = health(&answered);
+        Worked { step: self.record(id, number, answered).await, health }
+    }
+}
+
+/// Translates the result of an attempt for the destination's breaker.
+fn health(answered: &Answered) -> Health {
+    match answered {
+        Answered::Delivered { .. } => Health::Up,
+        Answered::Again { after, is_down: true, .. } => Health::Down(*after),
+        Answered::GivenUp { is_down: true, .. } => Health::Down(GAVE_UP_REST),
+        Answered::Again { .. } | Answered::GivenUp { .. } => Health::Untested,
     }
 }
 
 impl Callbacks {
+    fn destination(&self, event: &RecordedEvent) -> Destination {
+        let codec = EventCodec::new(AcceptedCommand::upcasters());
+        let Ok(CommandEvent::CallbackDue { url, client }) = codec.decode(event) else {
+            return Destination::default();
+        };
+        let endpoint = self.by.endpoint(&url);
+        // Commands without a client are told apart by where they lead.
+        Destination { client: client.unwrap_or_else(|| endpoint.clone()), endpoint }
+    }
+
+    /// Checks that the command was concluded longer ago than any callback may take.
+    fn is_too_old(&self, history: &History) -> bool {
+        let age = history.get(1).map(|concluded| self.clock.now() - concluded.recorded_at);
+        age.is_some_and(|age| age > self.by.gives_up_after())
+    }
+
     async fn history(&self, id: &str) -> Result<History, ReadError> {
         let stream = StreamId::new(AcceptedCommand::TYPE, id)?;
         let events = self.store.read_stream(&stream, StreamVersion::ZERO, MOST_EVENTS).await?;
@@ -94,7 +145,7 @@ impl Callbacks {
         events.into_iter().map(|recorded| decode(&codec, recorded)).collect()
     }
 
-    /// How long until then, if it is not yet.
+    /// Time left until `at`; `None` if it has passed.
     fn until(&self, at: OffsetDateTime) -> Option<Duration> {
         let pause = Duration::try_from(at - self.clock.now()).ok()?;
         (!pause.is_zero()).then_some(pause)
@@ -115,7 +166,9 @@ impl Callbacks {
         };
         let body = match serde_json::to_vec(&told) {
             Ok(body) => body,
-            Err(error) => return Answered::GivenUp { reason: error.to_string() },
+            Err(error) => {
+                return Answered::GivenUp { reason: error.to_string(), is_down: false };
+            }
         };
         let (id, actor, at) = (&*status.id, status.actor.as_deref(), self.clock.now());
         self.by.call(Call { id, actor, url, body, attempt, at }).await
@@ -127,12 +180,12 @@ impl Callbacks {
             Answered::Delivered { status } => {
                 (CommandEvent::CallbackDelivered { attempt: number, status }, Step::Done)
             }
-            Answered::Again { after, reason } => {
+            Answered::Again { after, reason, .. } => {
                 let next_at = now.checked_add(after.try_into().unwrap_or_default());
                 let called = Called { attempt: number, reason, next_at: next_at.unwrap_or(now) };
                 (CommandEvent::CallbackAttempted(called), Step::Again(Some(after)))
             }
-            Answered::GivenUp { reason } => {
+            Answered::GivenUp { reason, .. } => {
                 warn!(command = id, %reason, "a callback is given up");
                 (CommandEvent::CallbackGivenUp { attempt: number, reason }, Step::Done)
             }
@@ -150,7 +203,7 @@ impl Callbacks {
     }
 }
 
-/// Where its client wants to be called.
+/// URL that the client gave.
 fn url(history: &History) -> Option<String> {
     match &history.first()?.event {
         CommandEvent::Accepted(accepted) => accepted.callback.clone(),

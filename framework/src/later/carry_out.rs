@@ -1,4 +1,4 @@
-//! Carrying out a stored command: from its JSON to its aggregate, and from the answer to an outcome.
+//! Carrying out a stored command: from its JSON to its aggregate, and from the result to an outcome.
 //!
 //! One [`CarryOut`] for each aggregate type, so that the executor needs no type of the user's.
 
@@ -16,16 +16,21 @@ use crate::actor::Router;
 use crate::aggregate::Aggregate;
 use crate::command::{CommandOptions, Committed};
 use crate::error::CommandError;
+use crate::guard::guarded;
 use crate::refusal::RefusalCode;
 use crate::stream::StreamId;
 
-/// What became of a command.
+/// The result of one attempt to carry out a command.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Carried {
-    /// This, for good.
+    /// The log holds the command's key, with this outcome.
+    Committed(Committed),
+    /// Nothing was stored; this outcome becomes final once it is stored under the command's key.
     Concluded(CommandEvent),
-    /// Nothing yet, or nobody knows: ask again under the same key.
+    /// Nothing was stored, or the outcome is not known: try again under the same key.
     NotYet,
+    /// This release cannot carry it out; another one may.
+    Unable(String),
 }
 
 /// Carries out stored commands of one aggregate type.
@@ -39,7 +44,7 @@ pub(crate) trait CarryOut: Send + Sync {
     ) -> Carried;
 }
 
-/// Of the aggregate `A`.
+/// Carries out stored commands of the aggregate `A`.
 pub(crate) struct CarriesOut<A: Aggregate> {
     router: Arc<Router<A>>,
     aggregate: PhantomData<fn() -> A>,
@@ -62,46 +67,56 @@ where
         command: &Value,
         options: CommandOptions,
     ) -> Carried {
-        let command = match A::Command::deserialize(command) {
-            Ok(command) => command,
-            Err(error) => {
-                error!(%stream, %error, "a command was accepted by another release and cannot be read");
-                return failed("it cannot be read by this release of the program");
-            }
+        // A newer release may have accepted a variant, or a field, that this one does not know.
+        let unreadable = |error: String| {
+            Carried::Unable(format!("this release cannot read a command of {stream}: {error}"))
         };
-        concluded(self.router.execute(stream, command, options).await)
+        match guarded(|| A::Command::deserialize(command)) {
+            Ok(Ok(command)) => {
+                let answer = self.router.execute(stream, command, options).await;
+                guarded(|| concluded(answer)).unwrap_or_else(|panic| {
+                    error!(%panic, "the description of a refusal panicked");
+                    failed("the server could not carry it out; its log says why")
+                })
+            }
+            Ok(Err(error)) => unreadable(error.to_string()),
+            Err(panic) => unreadable(panic),
+        }
     }
 }
 
-/// What an answer means for whoever asks later.
+/// Translates the aggregate's answer.
 fn concluded<E: RefusalCode>(answer: Result<Committed, CommandError<E>>) -> Carried {
     let error = match answer {
-        Ok(Committed { version, position, .. }) => {
-            return Carried::Concluded(CommandEvent::Committed { version, position });
-        }
+        Ok(committed) => return Carried::Committed(committed),
         Err(error) => error,
     };
     match &error {
         CommandError::Refused(refusal) => refused(refusal.code(), refusal.to_string()),
+        CommandError::RefusedBefore { code, detail } => refused(code, detail),
         CommandError::NotExpected { .. } => refused("precondition_failed", error.to_string()),
         CommandError::KeyReused { .. } => {
             refused("idempotency_key_reused", "the key was used before for another request")
         }
         CommandError::Claimed { claim, .. } => refused(&claim.taken_code(), error.to_string()),
-        // Others kept being faster, or its client sends it at this moment as well.
+        // Another process kept winning, or the client sends it at this moment as well.
         CommandError::Conflict { .. }
         | CommandError::StillRunning
         | CommandError::Overloaded(_)
+        | CommandError::ClientLimit(_)
         | CommandError::Unavailable(_)
         | CommandError::Unknown
         | CommandError::Stopping => Carried::NotYet,
-        CommandError::Quarantined { .. }
-        | CommandError::Panicked { .. }
+        // The stored events may be a newer release's.
+        CommandError::Quarantined { .. } | CommandError::NotRegistered(_) => {
+            Carried::Unable(error.to_string())
+        }
+        // The code that owns the type has seen the command and failed.
+        CommandError::Panicked { .. }
         | CommandError::Unstorable { .. }
         | CommandError::InvalidId(_)
-        | CommandError::InvalidKey(_)
-        | CommandError::NotRegistered(_) => {
-            error!(%error, "an accepted command cannot be carried out");
+        | CommandError::InvalidKey(_) => {
+            error!(%error, "a deferred command cannot be carried out");
             failed("the server could not carry it out; its log says why")
         }
     }
@@ -111,6 +126,6 @@ fn refused(code: &str, detail: impl Into<String>) -> Carried {
     Carried::Concluded(CommandEvent::Refused { code: code.to_owned(), detail: detail.into() })
 }
 
-pub(super) fn failed(reason: &str) -> Carried {
+fn failed(reason: &str) -> Carried {
     Carried::Concluded(CommandEvent::Failed { reason: reason.to_owned() })
 }

@@ -1,7 +1,9 @@
-//! A reaction in this process, from its start to its end. It runs where its lease is held, as a
-//! partition of a projection does.
+//! A reaction in this process, from its start to its end.
+//!
+//! It runs in the process that holds its lease, as a partition of a projection does, on the thread of
+//! the application's reactions. The lease is renewed, and the log is read, on another thread.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,7 +23,9 @@ use crate::event_store::Filter;
 use crate::later::AcceptedCommand;
 use crate::projector::{End, Held, Owned, Ownership, Patience, Standings};
 use crate::stream::GlobalPosition;
-use crate::subscription::{Assignment, AssignmentSettings, Duty, Tail, register_version, verify};
+use crate::subscription::{
+    Assignment, AssignmentSettings, Duty, Tail, Task, register_version, verify,
+};
 
 /// How long a lease lasts without being renewed; it is renewed every third of that.
 const LEASE_FOR: Duration = Duration::from_secs(3);
@@ -33,16 +37,28 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long stopping waits for what is under way.
+/// How long stopping waits for running work.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
-/// What a reaction runs on.
+/// How long a process that makes way stays away: several looks of the others.
+const ASIDE_FOR: Duration = Duration::from_secs(10);
+
+/// The shortest time between making way twice; it doubles each time, [`MOST_DOUBLINGS`] times.
+const MAKES_WAY_EVERY: Duration = Duration::from_secs(60);
+
+/// See [`MAKES_WAY_EVERY`]: about an hour. Processes that are all unable must not pass the lease on
+/// all the time, because nothing is carried out while nobody holds it.
+const MOST_DOUBLINGS: u32 = 6;
+
+/// The parts of the application that a reaction runs on.
 #[derive(Clone)]
 pub(crate) struct Start {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) tail: Tail,
     /// This process.
     pub(crate) process: Uuid,
+    /// Runs the reaction itself.
+    pub(crate) spawn: Arc<dyn Fn(Task) + Send + Sync>,
 }
 
 /// A running reaction.
@@ -61,6 +77,14 @@ pub(super) struct Owner<R> {
     pub(super) filter: Filter,
     pub(super) standings: Arc<Standings>,
     pub(super) stopping: watch::Receiver<bool>,
+    pub(super) made_way: Mutex<MadeWay>,
+}
+
+/// The times this process made way for another.
+#[derive(Debug, Default)]
+pub(super) struct MadeWay {
+    times: u32,
+    not_before: Option<Instant>,
 }
 
 /// Starts a reaction: it runs in this process whenever that should own it.
@@ -86,7 +110,7 @@ pub(crate) async fn start<R: Reaction>(
     let (assignment, mut duties) = assigning;
     let (stop, stopping) = watch::channel(false);
     let filter = Filter { aggregate_types: vec![AcceptedCommand::TYPE.to_owned()] };
-    let (tail, renewing) = (start.tail.clone(), start.tail.clone());
+    let (renewing, spawn) = (start.tail.clone(), Arc::clone(&start.spawn));
     let ownership = Ownership {
         id: id.clone(),
         store: Arc::clone(&start.store),
@@ -108,15 +132,36 @@ pub(crate) async fn start<R: Reaction>(
         filter: filter.clone(),
         standings: Arc::clone(&standings),
         stopping,
+        made_way: Mutex::default(),
     };
     if let Some(duty) = duties.pop() {
         let running = standings.running(0);
-        tail.spawn(Box::pin(async move {
+        spawn(Box::pin(async move {
             ownership.run(owner, duty).await;
             drop(running);
         }));
     }
     Ok(ReactionHandle { name: R::NAME, standings, stop, assignment, filter })
+}
+
+impl<R> Owner<R> {
+    /// Leaves the reaction to another process for a while, if there is one: the other one may run a
+    /// release that can perform the work that this one cannot. Returns false if there is none, or if
+    /// this process made way not long ago.
+    pub(super) fn makes_way(&self, duty: &Duty) -> bool {
+        // Nothing under the lock can panic.
+        let mut made_way = self.made_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if !duty.has_others() || made_way.not_before.is_some_and(|at| now < at) {
+            return false;
+        }
+        let doubled = 2_u32.pow(made_way.times.min(MOST_DOUBLINGS));
+        made_way.times = made_way.times.saturating_add(1);
+        made_way.not_before = Some(now + MAKES_WAY_EVERY * doubled);
+        warn!(partition = %self.id, "makes way for another process, because some work is unknown here");
+        duty.step_aside(ASIDE_FOR);
+        true
+    }
 }
 
 impl<R: Reaction> Owned for Owner<R> {

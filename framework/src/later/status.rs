@@ -26,7 +26,7 @@ pub struct CommandStatus {
     /// How far it has come.
     #[serde(flatten)]
     pub state: CommandState,
-    /// How far it has come to call its client back, if that is due.
+    /// Progress of the callback, if the client asked for one; `Due` from the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callback: Option<CallbackStatus>,
 }
@@ -99,6 +99,11 @@ impl CommandStatus {
             state: CommandState::Accepted,
             callback: None,
         };
+        // Due from the start: a reader of the first events must not take the command for ended
+        // before the callback was made.
+        if accepted.callback.is_some() {
+            status.call(CallbackState::Due, 0, None, None);
+        }
         rest.iter().for_each(|envelope| status.apply(&envelope.event));
         Some(status)
     }
@@ -115,7 +120,7 @@ impl CommandStatus {
             CommandEvent::Failed { reason } => {
                 self.state = CommandState::Failed { reason: reason.clone() };
             }
-            CommandEvent::CallbackDue => self.call(CallbackState::Due, 0, None, None),
+            CommandEvent::CallbackDue { .. } => self.call(CallbackState::Due, 0, None, None),
             CommandEvent::CallbackAttempted(Called { attempt, reason, next_at }) => {
                 self.call(CallbackState::Due, *attempt, Some(reason), Some(*next_at));
             }
@@ -139,12 +144,13 @@ impl CommandStatus {
         self.callback = Some(CallbackStatus { status, attempts, last_error, next_at });
     }
 
-    /// Whether nothing more will come: it is concluded, and its client was told if it asked for that.
+    /// Checks that no further event can come: the command is concluded, and the callback, if its
+    /// client asked for one, was delivered or given up.
     pub fn is_final(&self) -> bool {
         self.state != CommandState::Accepted && !self.waits_for_callback()
     }
 
-    /// Whether its client is still to be told.
+    /// Checks that a callback was asked for and is neither delivered nor given up.
     pub fn waits_for_callback(&self) -> bool {
         self.callback.as_ref().is_some_and(|callback| callback.status == CallbackState::Due)
     }

@@ -1,7 +1,8 @@
 //! One term of a reaction: from the stored checkpoint on, until something ends it.
 //!
-//! First the log is read up to its end: what a former owner has done is closed by then. Only after
-//! that is anything done, many lanes at a time. The checkpoint stays before the oldest that is open.
+//! A term first reads the log up to its end, which closes everything that a former owner has done.
+//! Only then it starts work. The checkpoint stays before the oldest open item. Work that this release
+//! cannot perform stays open, and the term makes way for another process, if there is one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +10,13 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::agenda::Agenda;
 use super::owner::Owner;
-use super::reaction::{Meaning, Reaction, Step};
+use super::reaction::{Destination, Meaning, Reaction, Step, Worked};
+use super::work_queue::WorkQueue;
 use crate::checkpoint::{Advance, Checkpoint};
 use crate::document::DocumentBatch;
 use crate::error::StoreError;
+use crate::event::RecordedEvent;
 use crate::event_store::Page;
 use crate::guard::{guarded, guarded_async};
 use crate::lease::Lease;
@@ -22,13 +24,13 @@ use crate::projector::{End, Held};
 use crate::stream::GlobalPosition;
 use crate::subscription::{Duty, event_at, verify};
 
-/// How much is done at a time.
-const MOST_AT_ONCE: usize = 128;
-
 /// How long the checkpoint may stay behind.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
-/// How long the end of a term waits for what is under way.
+/// The pause before work is tried again that this release cannot perform.
+const UNABLE_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long the end of a term waits for running work.
 const FINISH_WITHIN: Duration = Duration::from_secs(5);
 
 /// The memory of one term.
@@ -37,12 +39,12 @@ pub(super) struct Term<'a, R> {
     /// The number of the last step under this lease.
     step: &'a mut u64,
     checkpoint: Option<Checkpoint>,
-    /// Read up to here.
+    /// The log is read up to here.
     reached: GlobalPosition,
-    /// Nothing is done before this is reached.
+    /// No work starts before this position is reached.
     begins_at: GlobalPosition,
-    agenda: Agenda,
-    running: JoinSet<(String, Step)>,
+    queue: WorkQueue,
+    running: JoinSet<(String, Worked)>,
     /// When the checkpoint is to be moved, if it can be.
     save_at: Option<Instant>,
     has_moved: bool,
@@ -56,7 +58,7 @@ impl<'a, R: Reaction> Term<'a, R> {
             checkpoint: None,
             reached: GlobalPosition::ZERO,
             begins_at: GlobalPosition::ZERO,
-            agenda: Agenda::default(),
+            queue: WorkQueue::new(R::LIMITS),
             running: JoinSet::new(),
             save_at: None,
             has_moved: false,
@@ -80,6 +82,8 @@ impl<'a, R: Reaction> Term<'a, R> {
             }
             other => other,
         };
+        // What stays open is the next owner's to report.
+        self.owner.standings.work(0).parked(0);
         match end {
             Ok(end) => end,
             Err(StoreError::LeaseLost { .. }) => End::Lost,
@@ -100,6 +104,7 @@ impl<'a, R: Reaction> Term<'a, R> {
         self.checkpoint = store.load_checkpoint(id).await?;
         self.reached = verify(&**store, &name, self.checkpoint).await?;
         self.owner.standings.saved(0, self.reached);
+        self.owner.standings.work(0).parked(0);
         self.begins_at = store.head().await?;
         let mut subscription = start.tail.subscribe(&name, filter.clone(), self.reached);
         let mut stopping = stopping.clone();
@@ -126,68 +131,108 @@ impl<'a, R: Reaction> Term<'a, R> {
             if self.save_at.is_some_and(|at| at <= Instant::now()) {
                 self.save(&held.lease).await?;
             }
+            if self.queue.unable() > 0 && self.owner.makes_way(duty) {
+                return Ok(End::HandsOver);
+            }
         }
     }
 
-    /// Begins what is due, as long as the lease is surely held.
+    /// Starts the work that is due, as long as the lease is surely held.
     fn begin(&mut self, held: &Held) {
         let now = Instant::now();
         let Some(until) = held.until().filter(|until| *until > now) else { return };
-        while self.reached >= self.begins_at && self.running.len() < MOST_AT_ONCE {
-            let Some(id) = self.agenda.next(now) else { return };
+        while self.reached >= self.begins_at {
+            let Some(id) = self.queue.next(now) else { return };
             let reaction = Arc::clone(&self.owner.reaction);
             self.running.spawn(async move {
-                let step = guarded_async(reaction.work(&id, until)).await;
-                let step = step.unwrap_or_else(|panic| {
-                    tracing::error!(command = %id, %panic, "a reaction panicked");
-                    Step::Again(None)
+                let worked = guarded_async(reaction.work(&id, until)).await;
+                let worked = worked.unwrap_or_else(|panic| {
+                    tracing::error!(command = %id, %panic, "a reaction panicked; it tries again");
+                    Step::Again(None).into()
                 });
-                (id, step)
+                (id, worked)
             });
         }
     }
 
-    fn settle(&mut self, done: Option<(String, Step)>) {
+    fn settle(&mut self, done: Option<(String, Worked)>) {
         let now = Instant::now();
-        match done {
-            Some((id, Step::Done)) => {
-                self.agenda.close(&id, now);
+        // Only a runtime that ends drops a task; the next owner goes on.
+        let Some((id, Worked { step, health })) = done else { return };
+        self.queue.finished(&id, health, now);
+        match step {
+            Step::Done => {
+                self.close(&id);
                 self.owner.standings.work(0).applied(1);
                 self.has_moved = true;
                 self.save_at.get_or_insert(now + SAVE_EVERY);
             }
-            Some((id, Step::Again(pause))) => self.agenda.again(&id, pause, now),
-            // Only a runtime that ends drops a task; the next owner goes on.
-            None => {}
+            Step::Again(pause) => self.queue.again(&id, pause, now),
+            Step::Unable(reason) => {
+                self.leave_open(&id, &reason);
+                self.queue.again(&id, Some(UNABLE_PAUSE), now);
+            }
         }
+    }
+
+    /// Makes work visible that this release cannot perform: in the log, the status and the metrics.
+    fn leave_open(&mut self, id: &str, reason: &str) {
+        let work = self.owner.standings.work(0);
+        if self.queue.mark_unable(id) {
+            tracing::error!(
+                command = id,
+                reason,
+                "a deferred command stays open: run a release that knows it, or fail it"
+            );
+        }
+        work.failed(format!("the command {id} stays open: {reason}"));
+        work.parked(self.queue.unable());
+    }
+
+    fn close(&mut self, id: &str) {
+        self.queue.close(id);
+        self.owner.standings.work(0).parked(self.queue.unable());
     }
 
     fn take_in(&mut self, page: &Page) {
-        let now = Instant::now();
+        let (owner, reached) = (self.owner, self.reached);
         let followed = page.events.iter().filter(|event| {
-            event.position > self.reached && self.owner.filter.admits(event.stream.aggregate_type())
+            event.position > reached && owner.filter.admits(event.stream.aggregate_type())
         });
         for event in followed {
-            let id = event.stream.id();
-            match guarded(|| self.owner.reaction.meaning(event)) {
-                Ok(Meaning::Opens { lane }) => self.agenda.open(id, &lane, event.position, now),
-                Ok(Meaning::Closes) => self.agenda.close(id, now),
-                Ok(Meaning::Nothing) => {}
-                Err(panic) => tracing::error!(command = id, %panic, "a reaction panicked"),
-            }
+            self.take_in_one(event);
         }
         self.reached = page.scanned_to;
-        self.save_at.get_or_insert(now + SAVE_EVERY);
+        self.save_at.get_or_insert(Instant::now() + SAVE_EVERY);
     }
 
-    /// When there will be something to do, should nothing come.
+    fn take_in_one(&mut self, event: &RecordedEvent) {
+        let id = event.stream.id();
+        match guarded(|| self.owner.reaction.meaning(event)) {
+            Ok(Meaning::Opens { lane, destination }) => {
+                self.queue.open(id, &lane, destination, event.position);
+            }
+            Ok(Meaning::Closes) => self.close(id),
+            Ok(Meaning::Nothing) => {}
+            // Nobody knows what the event means, so the command counts as open, in a lane of its
+            // own: its work looks at the whole stream, and the checkpoint stays before it.
+            Err(panic) => {
+                let position = event.position;
+                tracing::error!(command = id, %position, %panic, "a reaction panicked at an event");
+                self.queue.open(id, id, Destination::default(), position);
+                self.leave_open(id, &format!("its event at position {position} panicked: {panic}"));
+            }
+        }
+    }
+
+    /// Time at which there will be something to do, if nothing arrives before.
     fn due(&self) -> Instant {
-        let can_begin = self.running.len() < MOST_AT_ONCE && self.reached >= self.begins_at;
+        let now = Instant::now();
         // Not at once: a lease that is not surely held is renewed or lost soon.
-        let soonest = Instant::now() + Duration::from_millis(10);
-        let next = self.agenda.next_due().filter(|_| can_begin).map(|due| due.max(soonest));
-        let far = Instant::now() + Duration::from_secs(3600);
-        [next, self.save_at].into_iter().flatten().min().unwrap_or(far)
+        let soonest = now + Duration::from_millis(10);
+        let next = self.queue.next_due(now).filter(|_| self.reached >= self.begins_at);
+        let next = next.map(|due| due.max(soonest));
+        [next, self.save_at].into_iter().flatten().min().unwrap_or(now + Duration::from_secs(3600))
     }
 
     async fn finish(&mut self) {
@@ -200,7 +245,7 @@ impl<'a, R: Reaction> Term<'a, R> {
     async fn save(&mut self, lease: &Lease) -> Result<(), StoreError> {
         self.save_at = None;
         let before = |open: GlobalPosition| GlobalPosition(open.0.saturating_sub(1));
-        let position = self.agenda.oldest().map_or(self.reached, before);
+        let position = self.queue.oldest().map_or(self.reached, before);
         let from = self.checkpoint.map(|checkpoint| checkpoint.position).unwrap_or_default();
         if position <= from {
             return Ok(());

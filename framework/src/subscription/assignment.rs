@@ -4,10 +4,12 @@
 //! takes or gives up until it has its [`fair_share`]. Only the lease decides who may write; what is
 //! told here is a wish, and may be late. Where no other process can write, it is always everything.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -61,6 +63,27 @@ pub(crate) struct Assignment {
 pub(crate) struct Duty {
     owns: watch::Receiver<bool>,
     leave: Arc<watch::Sender<bool>>,
+    aside: Arc<Aside>,
+}
+
+/// Whether a process has stepped aside, and for whom.
+#[derive(Default)]
+struct Aside {
+    /// Until then this process is not a member.
+    until: Mutex<Option<Instant>>,
+    /// At the last look there were other members.
+    has_others: AtomicBool,
+}
+
+impl Aside {
+    /// Nothing under the lock can panic.
+    fn until(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_on(&self) -> bool {
+        self.until().is_some_and(|until| Instant::now() < until)
+    }
 }
 
 impl Duty {
@@ -81,6 +104,17 @@ impl Duty {
     pub(crate) fn withdraw(&self) {
         self.leave.send_replace(true);
     }
+
+    /// Checks that other processes shared the model at the last look.
+    pub(crate) fn has_others(&self) -> bool {
+        self.aside.has_others.load(Ordering::Relaxed)
+    }
+
+    /// Leaves all partitions of the model to the other members for a while; after that this process
+    /// is a member again. The caller releases the lease.
+    pub(crate) fn step_aside(&self, how_long: Duration) {
+        *self.aside.until() = Some(Instant::now() + how_long);
+    }
 }
 
 impl Assignment {
@@ -98,7 +132,8 @@ impl Assignment {
     ) -> Result<(Self, Vec<Duty>), StoreError> {
         let names = (0..partitions).map(|number| PartitionId::new(model, number).to_string());
         let (names, model) = (names.collect(), model.to_owned());
-        let roster = Roster { store, model, names, process, settings };
+        let aside = Arc::new(Aside::default());
+        let roster = Roster { store, model, names, process, settings, aside: Arc::clone(&aside) };
         let owns = roster.look().await?;
         let (leave, left) = watch::channel(false);
         let leave = Arc::new(leave);
@@ -106,7 +141,7 @@ impl Assignment {
             .into_iter()
             .map(|owns| {
                 let (sender, owns) = watch::channel(owns);
-                (sender, Duty { owns, leave: Arc::clone(&leave) })
+                (sender, Duty { owns, leave: Arc::clone(&leave), aside: Arc::clone(&aside) })
             })
             .unzip();
         spawn(Box::pin(roster.run(senders, left)));
@@ -126,6 +161,7 @@ struct Roster {
     names: Vec<String>,
     process: Uuid,
     settings: AssignmentSettings,
+    aside: Arc<Aside>,
 }
 
 impl Roster {
@@ -133,7 +169,13 @@ impl Roster {
         if self.store.is_sole_writer() {
             return Ok(vec![true; self.names.len()]);
         }
+        if self.aside.is_on() {
+            self.store.leave(&self.model, self.process).await?;
+            return Ok(vec![false; self.names.len()]);
+        }
         let members = self.store.join(&self.model, self.process, self.settings.lasts).await?;
+        let has_others = members.iter().any(|member| *member != self.process);
+        self.aside.has_others.store(has_others, Ordering::Relaxed);
         let holders = self.store.holders(&self.names).await?;
         Ok(fair_share(&members, &holders, self.process))
     }

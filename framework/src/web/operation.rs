@@ -7,6 +7,7 @@ impl From<OperationError> for Problem {
     fn from(error: OperationError) -> Self {
         let (status, code) = match &error {
             OperationError::Unknown { .. } => (404, "no_such_subscription"),
+            OperationError::UnknownCommand { .. } => (404, "unknown_command"),
             OperationError::NotParked { .. } => (404, "not_parked"),
             OperationError::Behind { .. } => (409, "behind"),
             OperationError::Serves { .. } => (409, "serves"),

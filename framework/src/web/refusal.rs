@@ -67,6 +67,12 @@ impl<E: RefusalCode> From<CommandError<E>> for Problem {
                     .member("kind", claim.kind())
                     .member("value", claim.value())
             }
+            CommandError::RefusedBefore { code, detail } => {
+                Self::new(422, code.clone(), detail.clone())
+            }
+            CommandError::ClientLimit(what) => {
+                Self::new(429, "too_many_open", *what).retry_after(RETRY_AFTER_S)
+            }
             CommandError::Overloaded(_) => Self::overloaded(),
             CommandError::Unavailable(store) => Self::of_store(store),
             CommandError::Unknown => Self::outcome_unknown(),

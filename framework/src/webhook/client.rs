@@ -17,7 +17,7 @@ use super::attempt::{Attempt, Failure};
 use super::endpoint::{Endpoint, ForbiddenAddress, Rules, ip_of};
 use super::message::Message;
 use super::options::{InvalidOptions, WebhookOptions};
-use super::resolver::{Connecting, Vetted};
+use super::resolver::{CALLING_FOR, Connecting, Purpose, Vetted};
 use super::secret::Secret;
 use super::{retry_after, signature, tls};
 
@@ -32,6 +32,8 @@ pub struct WebhookClient {
     vetted: Arc<Vetted>,
     connect_within: Duration,
     answer_within: Duration,
+    /// On whose behalf it checks and calls; name look-ups are limited for each of them.
+    client: Arc<str>,
 }
 
 impl WebhookClient {
@@ -42,7 +44,7 @@ impl WebhookClient {
     /// [`InvalidOptions`]: the certificates cannot be read, or the system has none to trust.
     pub fn new(options: WebhookOptions) -> Result<Self, InvalidOptions> {
         let rules = Arc::new(options.rules);
-        let vetted = Arc::new(Vetted { rules: rules.clone(), resolver: options.resolver });
+        let vetted = Arc::new(Vetted::new(rules.clone(), options.resolver));
         let http = Client::builder()
             .tls_backend_preconfigured(tls::client_config(options.certificates.as_deref())?)
             .dns_resolver(Connecting(vetted.clone()))
@@ -63,19 +65,28 @@ impl WebhookClient {
             .build()
             .map_err(|error| InvalidOptions(innermost(&error)))?;
         let (connect_within, answer_within) = (options.connect_within, options.answer_within);
-        Ok(Self { http, rules, vetted, connect_within, answer_within })
+        Ok(Self { http, rules, vetted, connect_within, answer_within, client: "".into() })
     }
 
-    /// Whether this URL may be registered: what it says is allowed, and its name leads to an
-    /// address that is, now.
+    /// The same client, acting on behalf of `client`: a principal, tenant or address. Name look-ups
+    /// are limited for each of them, so one with dead names delays no other. Cheap, as a clone is.
+    #[must_use]
+    pub fn on_behalf_of(&self, client: &str) -> Self {
+        Self { client: client.into(), ..self.clone() }
+    }
+
+    /// Checks that this URL may be registered: the URL is allowed, and its name leads to an allowed
+    /// address now.
     ///
     /// # Errors
     ///
-    /// [`ForbiddenAddress`] names the rule; answer 422.
+    /// [`ForbiddenAddress`] names the rule: respond with 422. With [`ForbiddenAddress::Busy`] the
+    /// address was not judged: respond with 503 and `Retry-After`.
     pub async fn check(&self, url: &str) -> Result<Endpoint, ForbiddenAddress> {
         let endpoint = self.endpoint(url)?;
         if let (None, Some(name)) = (ip_of(&endpoint.url)?, endpoint.url.host_str()) {
-            let lookup = tokio::time::timeout(self.connect_within, self.vetted.lookup(name));
+            let lookup = self.vetted.lookup(name, Purpose::Check, &self.client);
+            let lookup = tokio::time::timeout(self.connect_within, lookup);
             lookup.await.map_err(|_| ForbiddenAddress::Unresolved)??;
         }
         Ok(endpoint)
@@ -95,7 +106,9 @@ impl WebhookClient {
     /// arrived.
     pub async fn send(&self, to: &Endpoint, secrets: &[Secret], message: &Message) -> Attempt {
         let start = Instant::now();
-        let call = tokio::time::timeout(self.answer_within, self.call(to, secrets, message));
+        let call = self.call(to, secrets, message);
+        let call = CALLING_FOR.scope(Arc::clone(&self.client), call);
+        let call = tokio::time::timeout(self.answer_within, call);
         let answered = call.await.unwrap_or(Err(Failure::TimedOut));
         let took = start.elapsed();
         match answered {

@@ -66,9 +66,13 @@ pub enum ForbiddenAddress {
     /// It is not, or does not lead to, a public address.
     #[error("it leads to no public address: {0}")]
     NotPublic(&'static str),
-    /// Nobody knows the name, or nobody answered in time. It may be right later.
+    /// No name server knows the name, or none answered in time. The name may be right later.
     #[error("its name leads to no address")]
     Unresolved,
+    /// Too many names are being looked up, in total or for this client. The address was not judged:
+    /// try again after a pause.
+    #[error("too many names are being looked up; try again")]
+    Busy,
 }
 
 /// What may be called, and what is allowed beyond it.

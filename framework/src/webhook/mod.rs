@@ -13,6 +13,7 @@ mod client;
 mod endpoint;
 mod message;
 mod options;
+mod places;
 mod resolver;
 mod retry_after;
 mod schedule;

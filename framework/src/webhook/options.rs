@@ -26,7 +26,7 @@ impl Default for WebhookOptions {
             connect_within: Duration::from_secs(5),
             answer_within: Duration::from_secs(20),
             certificates: None,
-            resolver: Arc::new(SystemResolver::default()),
+            resolver: Arc::new(SystemResolver),
         }
     }
 }

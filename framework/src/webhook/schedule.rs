@@ -77,9 +77,10 @@ impl RetrySchedule {
 fn is_final(failure: &Failure) -> bool {
     match failure {
         Failure::Gone => true,
-        Failure::Forbidden(forbidden) => {
-            !matches!(forbidden, ForbiddenAddress::NotPublic(_) | ForbiddenAddress::Unresolved)
-        }
+        Failure::Forbidden(forbidden) => !matches!(
+            forbidden,
+            ForbiddenAddress::NotPublic(_) | ForbiddenAddress::Unresolved | ForbiddenAddress::Busy
+        ),
         _ => false,
     }
 }
@@ -126,6 +127,7 @@ mod tests {
             Failure::Unreachable("refused".to_owned()),
             Failure::Broken("reset".to_owned()),
             Failure::Forbidden(ForbiddenAddress::Unresolved),
+            Failure::Forbidden(ForbiddenAddress::Busy),
             Failure::Forbidden(ForbiddenAddress::NotPublic("loopback")),
         ];
         for failure in may_pass {

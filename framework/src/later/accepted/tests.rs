@@ -10,6 +10,7 @@ fn acceptance(key: &str, body: &str, callback: Option<&str>) -> Acceptance {
         key: Key::from(&CommandKey::new(key, body.as_bytes()).unwrap()),
         expected: ExpectedVersion::Any,
         callback: callback.map(str::to_owned),
+        client: None,
     }
 }
 
@@ -59,8 +60,9 @@ fn the_first_outcome_stands() {
 fn who_asked_for_it_is_called_back_attempt_after_attempt_until_one_is_the_last() {
     let url = Some("https://example.com/");
     let outcome = after(&[accepted(url)]).handle(Change::Conclude(failed())).unwrap();
-    assert_eq!(outcome, [failed(), CommandEvent::CallbackDue]);
-    let mut events = vec![accepted(url), failed(), CommandEvent::CallbackDue];
+    let due = CommandEvent::CallbackDue { url: "https://example.com/".into(), client: None };
+    assert_eq!(outcome, [failed(), due.clone()]);
+    let mut events = vec![accepted(url), failed(), due];
     let called = |events: &[_], event: CommandEvent| after(events).handle(Change::Called(event));
     assert_eq!(called(&events, attempted(1)), Ok(vec![attempted(1)]));
     events.push(attempted(1));

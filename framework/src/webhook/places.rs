@@ -1,0 +1,84 @@
+//! Places for look-ups: a limit in total, and one for each client.
+//!
+//! Nobody waits for a place. A caller without one is refused at once, because the places in use may be
+//! held by a name server that never answers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Places of one kind. Clones share them.
+#[derive(Debug, Clone)]
+pub(super) struct Places {
+    most: usize,
+    most_per_client: usize,
+    taken: Arc<Mutex<Taken>>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    total: usize,
+    by_client: HashMap<Arc<str>, usize>,
+}
+
+/// One place; dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Place {
+    places: Places,
+    client: Arc<str>,
+}
+
+impl Places {
+    pub(super) fn new(most: usize, most_per_client: usize) -> Self {
+        Self { most, most_per_client, taken: Arc::default() }
+    }
+
+    /// Takes a place for this client; `None` if the client, or all of them, have taken too many.
+    pub(super) fn take(&self, client: &Arc<str>) -> Option<Place> {
+        let mut taken = self.taken();
+        let of_client = taken.by_client.get(client).copied().unwrap_or(0);
+        if taken.total >= self.most || of_client >= self.most_per_client {
+            return None;
+        }
+        taken.total += 1;
+        taken.by_client.insert(Arc::clone(client), of_client + 1);
+        Some(Place { places: self.clone(), client: Arc::clone(client) })
+    }
+
+    /// Nothing under the lock can panic.
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken();
+        taken.total -= 1;
+        if let Some(of_client) = taken.by_client.get_mut(&self.client) {
+            *of_client -= 1;
+            if *of_client == 0 {
+                taken.by_client.remove(&self.client);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_client_has_a_few_places_and_all_of_them_a_limit() {
+        let places = Places::new(5, 2);
+        let [ada, bob, eve] = ["ada", "bob", "eve"].map(Arc::from);
+        let mut taken: Vec<_> = (0..2).map(|_| places.take(&ada).unwrap()).collect();
+        assert!(places.take(&ada).is_none());
+        taken.extend((0..2).map(|_| places.take(&bob).unwrap()));
+        taken.push(places.take(&eve).unwrap());
+        assert!(places.take(&eve).is_none(), "all of them have a limit");
+        taken.remove(0);
+        assert!(places.take(&ada).is_some());
+        taken.clear();
+        assert!(places.taken().by_client.is_empty() && places.taken().total == 0);
+    }
+}
