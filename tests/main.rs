@@ -49,6 +49,7 @@ mod read_models;
 mod rebuild;
 mod security_headers;
 mod signal;
+mod slow_commands;
 mod sqlite;
 mod sse;
 mod status;
