@@ -93,6 +93,67 @@ async fn a_body_that_does_not_say_it_is_json_is_unsupported() {
         .insert_header(("content-type", "application/json; charset=utf-8"))
         .set_payload("{\"amount\": 1}");
     assert_eq!(send(&bank, request).await.status, 200);
+    for content_type in [
+        "application/json; charset=utf-16",
+        "application/json; charset=iso-8859-1",
+        "application/json; charset=\"utf-32\"",
+        "application/json; charset=",
+    ] {
+        let request = TestRequest::post()
+            .uri("/accounts/42/credit")
+            .insert_header(("content-type", content_type))
+            .set_payload("{\"amount\": 1}");
+        send(&bank, request).await.is_problem(415, "unsupported_media_type");
+    }
+    let twice = TestRequest::post()
+        .uri("/accounts/42/credit")
+        .append_header(("content-type", "application/json"))
+        .append_header(("content-type", "text/plain"))
+        .set_payload("{\"amount\": 1}");
+    send(&bank, twice).await.is_problem(415, "unsupported_media_type");
+    assert_eq!(events(&bank).await.len(), 2);
+}
+
+#[actix_web::test]
+async fn a_request_that_changes_something_takes_no_query() {
+    let bank = bank_with_account().await;
+    let (post, put) = (TestRequest::post, TestRequest::put);
+    for (request, path) in [
+        (post().set_json(json!({ "amount": 1 })), "/accounts/42/credit?amount=5"),
+        (post().set_json(json!({ "amount": 1 })), "/accounts/42/withdraw?dry_run=true"),
+        (post(), "/accounts/42/freeze?until=2027-01-01"),
+        (put().set_json(json!({ "limit": 1 })), "/accounts/42/credit-limit?after=1"),
+        (post().set_json(json!({ "owner": "Eve", "currency": "EUR" })), "/accounts?id=7"),
+        (TestRequest::delete(), "/callback?all"),
+    ] {
+        send(&bank, request.uri(path)).await.is_problem(400, "invalid_query");
+    }
+    assert_eq!(events(&bank).await.len(), 1);
+}
+
+#[actix_web::test]
+async fn a_read_whose_if_match_does_not_hold_is_not_answered() {
+    let bank = bank_with_account().await;
+    let read = async |path: &str, tags: &[&str]| {
+        let request = TestRequest::get().uri(path);
+        let add = |request: TestRequest, tag: &&str| request.append_header(("if-match", *tag));
+        send(&bank, tags.iter().fold(request, add)).await
+    };
+    let balance = "/accounts/42/balance?after=1";
+    for tags in [&["\"1\""][..], &["*"], &["\"7\", \"1\""], &["\"7\"", "\"1\""]] {
+        assert_eq!(read(balance, tags).await.status, 200, "{tags:?}");
+    }
+    for tags in [&["\"2\""][..], &["W/\"1\""], &["1"], &[""], &["\"2\"", "\"3\""]] {
+        let refused = read(balance, tags).await;
+        refused.is_problem(412, "precondition_failed");
+        assert_eq!(refused.header("etag"), Some("\"1\""), "{tags:?}");
+    }
+    // What has no version has none of these either.
+    for path in ["/accounts/42/history", "/health/live", "/openapi.json", "/accounts/42/events"] {
+        read(path, &["\"1\""]).await.is_problem(412, "precondition_failed");
+    }
+    assert_eq!(read("/accounts/42/history", &["*"]).await.status, 200);
+    read("/accounts/43/balance", &["\"1\""]).await.is_problem(404, "unknown_account");
 }
 
 #[actix_web::test]
@@ -259,15 +320,15 @@ async fn a_query_that_is_not_understood_is_refused() {
 #[actix_web::test]
 async fn an_owner_is_stored_as_it_was_written() {
     let bank = new_bank().await;
-    let owners =
-        ["Ada", "Ada 👩‍💻", "Zoë", "Zoe\u{308}", "עדה", "\u{202e}adA", "O'Brien\"; --", "<b>"];
+    let owners = ["Ada", "Ada 👩‍💻", "Zoë", "Zoe\u{308}", "עדה", "O'Brien\"; --", "<b>"];
     for (n, owner) in owners.iter().enumerate() {
         let opening = json!({ "id": n.to_string(), "owner": owner, "currency": "EUR" });
         assert_eq!(post(&bank, "/accounts", opening).await.status, 201, "{owner}");
         let page = get(&bank, &format!("/accounts/{n}/history")).await.json();
         assert_eq!(page["events"][0]["data"]["owner"], *owner);
     }
-    for owner in ["\u{0}", "A\r\nb", "\u{1b}[2J", "\u{7f}", "\u{85}"] {
+    let hidden = ["\u{202e}adA", "Ada\u{2067}", "\u{200b}", "\u{3164}", "A\u{e0041}da", "\u{200d}"];
+    for owner in ["\u{0}", "A\r\nb", "\u{1b}[2J", "\u{7f}", "\u{85}"].into_iter().chain(hidden) {
         let opening = json!({ "owner": owner, "currency": "EUR" });
         post(&bank, "/accounts", opening).await.is_problem(422, "invalid_owner");
     }

@@ -1,6 +1,9 @@
 //! `GET /accounts/{id}/statement`: bookings, balances, periods and pages.
 
+use actum::{Application, GlobalPosition, SqlError, SqlValue};
+use example_bank::statement::Statement;
 use serde_json::{Value, json};
+use time::{Date, Month, Time, UtcOffset};
 
 use crate::bank::{Bank, bank_with_account, get, post};
 
@@ -85,4 +88,109 @@ async fn what_cannot_be_a_statement_is_a_problem() {
     post(&bank, "/accounts", nobody).await;
     let empty = get(&bank, "/accounts/44/statement?after=13").await;
     empty.is(200, json!({ "id": "44", "bookings": [], "next": null, "position": 13 }));
+}
+
+#[actix_web::test]
+async fn a_period_is_of_dates_or_rfc_3339_times_and_nothing_is_guessed() {
+    let bank = booked().await;
+    for moment in [
+        "2026-11-28T23:59:59",
+        "2026-11-28T23:59:59.5",
+        "2026-11-28T23:59Z",
+        "2026-11-28%2023:59:59Z",
+        "2026-11-28x23:59:59Z",
+        "2026-W01-1",
+        "2026W011",
+        "2026-001",
+        "20260101",
+        "2026-01",
+        "2026-02-30",
+        "2026-01-01Z",
+        "2026-01-01T24:00:00Z",
+        "2026-12-31T23:59:60Z",
+        "1990-12-31T23:59:60Z",
+        "2026-01-01T12:00:00+01:00", // an unescaped + is a blank
+        "2026-01-01T12:00:00%2B0100",
+        "2026-01-01T12:00:00%2B24:00",
+        "+2026-01-01",
+        "%2B02026-01-01",
+        "-0001-01-01",
+        "2026-01-01T12:00:00Z%20",
+        "%EF%BC%92026-01-01",
+        "1769860800",
+    ] {
+        for name in ["from", "to"] {
+            let path = format!("/accounts/42/statement?{name}={moment}");
+            get(&bank, &path).await.is_problem(400, "invalid_query");
+        }
+    }
+    for moment in [
+        "2026-01-01",
+        "2024-02-29",
+        "0000-01-01",
+        "2026-01-01T00:00:00Z",
+        "2026-01-01t00:00:00z",
+        "2026-01-01T00:00:00.123456789Z",
+        "2026-01-01T00:00:00-00:00",
+        "2026-01-01T00:00:00%2B14:00",
+    ] {
+        let answer = get(&bank, &format!("/accounts/42/statement?from={moment}&after=12")).await;
+        assert_eq!(answer.status, 200, "{moment}: {answer:?}");
+    }
+}
+
+/// Beyond these the conversion to UTC has no date: PostgreSQL's driver would panic.
+pub const NOT_IN_UTC: [&str; 3] = [
+    "9999-12-31T23:59:59-23:59",
+    "9999-12-31T23:59:59.999999999-00:01",
+    "9999-12-31T00:01:00-23:59",
+];
+
+#[actix_web::test]
+async fn a_time_that_has_no_date_in_utc_is_refused() {
+    let bank = booked().await;
+    for moment in NOT_IN_UTC {
+        for name in ["from", "to"] {
+            let path = format!("/accounts/42/statement?{name}={moment}");
+            get(&bank, &path).await.is_problem(400, "invalid_query");
+        }
+    }
+}
+
+/// Statements with values that one of the databases cannot store are refused before any driver sees
+/// them, alike on every store; the connection is of use afterwards.
+pub async fn refuses_values_that_cannot_be_stored(bank: &Application) {
+    let date = |year| Date::from_calendar_date(year, Month::December, 31).unwrap();
+    let zone = |hours| UtcOffset::from_hms(hours, 0, 0).unwrap();
+    let end = Time::from_hms(23, 59, 59).unwrap();
+    let values = [
+        SqlValue::Timestamp(Some(date(9999).with_time(end).assume_offset(zone(-23)))),
+        SqlValue::Timestamp(Some(date(-9999).midnight().assume_offset(zone(23)))),
+        SqlValue::Timestamp(Some(date(-5000).midnight().assume_utc())),
+        SqlValue::Text(Some("a\0b".into())),
+        SqlValue::Real(Some(f64::NAN)),
+    ];
+    for value in values {
+        let all = [value];
+        let found = bank.query::<Statement, _>(GlobalPosition(2), async |db, _| {
+            let row = vec![all.to_vec()];
+            let outcomes = [
+                db.rows("SELECT $1", &all).await.map(|_| 0),
+                db.execute("SELECT $1", &all).await,
+                db.rows_in("SELECT 1 WHERE 1 IN", &all).await.map(|_| 0),
+                db.insert("bookings", &["booked_at"], row, "").await,
+            ];
+            let refused = |it: &Result<u64, SqlError>| matches!(it, Err(SqlError::Refused(_)));
+            let still =
+                db.rows("SELECT account FROM accounts WHERE account = $1", &["42".into()]).await?;
+            Ok((outcomes.iter().all(refused), still.len()))
+        });
+        assert_eq!(found.await.unwrap(), (true, 1), "{all:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_value_that_one_database_cannot_store_is_refused_on_sqlite() {
+    let bank = booked().await;
+    refuses_values_that_cannot_be_stored(&bank).await;
 }

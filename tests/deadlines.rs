@@ -9,7 +9,8 @@ use crate::limits::resident_kib;
 use crate::postgres::server::database;
 use crate::raw::Raw;
 
-const HEAD: &str = "POST /accounts HTTP/1.1\r\nhost: bank\r\ncontent-type: application/json\r\n";
+const HEAD: &str =
+    "POST /accounts HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
 const OPEN: &str = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
 
 /// A bank that waits for no body longer than this, and for no answer longer than that.
@@ -103,7 +104,7 @@ fn a_length_that_is_too_great_is_refused_before_the_body_comes() {
 fn a_length_that_is_none_or_stands_beside_another_framing_is_refused() {
     let directory = Directory::new();
     let bank = patient(&directory);
-    let smuggled = "0\r\n\r\nGET /health/live HTTP/1.1\r\nhost: bank\r\n\r\n";
+    let smuggled = "0\r\n\r\nGET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let long = "x".repeat(100 << 10);
     for (headers, status) in [
         ("content-length: 5\r\ntransfer-encoding: chunked\r\n", 400),

@@ -1,6 +1,8 @@
 //! Who may enter the bank, and what they may do there: credentials, policies, ownership.
 
 mod api_keys;
+mod crowds;
+mod dev_mode;
 mod holders;
 mod later;
 mod matrix;

@@ -58,7 +58,7 @@ impl Client {
     /// Asks for something.
     pub fn get(&mut self, path: &str) -> Result<Answer> {
         let who = &self.authorization;
-        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: bank\r\n{who}\r\n"))
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{who}\r\n"))
     }
 
     /// Sends a command, named by `key` if there is one.
@@ -66,7 +66,7 @@ impl Client {
         let key = key.map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
         let (length, who) = (body.len(), &self.authorization);
         self.ask(&format!(
-            "POST {path} HTTP/1.1\r\nhost: bank\r\ncontent-type: application/json\r\n{key}{who}content-length: {length}\r\n\r\n{body}"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{key}{who}content-length: {length}\r\n\r\n{body}"
         ))
     }
 
@@ -74,7 +74,7 @@ impl Client {
     pub fn send(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Result<Answer> {
         let length = body.len();
         self.ask(&format!(
-            "{method} {path} HTTP/1.1\r\nhost: bank\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{body}"
         ))
     }
 

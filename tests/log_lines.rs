@@ -31,7 +31,7 @@ fn log_of(format: &str, level: &str) -> String {
         let mut raw = Raw::connect(bank.address());
         let length = body.len();
         raw.send(format!(
-            "{line} HTTP/1.1\r\nhost: bank\r\nconnection: close\r\ncontent-type: application/json\r\n\
+            "{line} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
              idempotency-key: {SECRET}-{length}\r\n{credentials}{ids}content-length: {length}\r\n\r\n{body}"
         ));
         raw.whole_reply().status
@@ -50,7 +50,7 @@ fn log_of(format: &str, level: &str) -> String {
     assert_eq!(ask(&format!("GET /{IN_PATHS}"), ""), Some(404));
     assert_eq!(ask(&format!("GET /accounts/1/history?limit={SECRET}{IN_PATHS}"), ""), Some(400));
     let mut raw = Raw::connect(bank.address());
-    raw.send("GET /health/live HTTP/1.1\r\nhost: bank\r\nx-correlation-id: a\x1b[31m\r\n\r\n");
+    raw.send("GET /health/live HTTP/1.1\r\nhost: localhost\r\nx-correlation-id: a\x1b[31m\r\n\r\n");
     assert_eq!(raw.whole_reply().status, Some(400));
     assert!(bank.terminate().success());
     let log = std::fs::read_to_string(file).unwrap();

@@ -26,6 +26,7 @@ mod disk;
 mod document_keys;
 mod edge;
 mod faults;
+mod first_program;
 mod http;
 mod later;
 mod limits;

@@ -63,7 +63,7 @@ async fn a_client_that_hangs_up_has_its_command_carried_out() {
     for _ in 0..20 {
         let mut stream = TcpStream::connect(bank.address()).unwrap();
         let body = r#"{"amount":1}"#;
-        write!(stream, "POST /accounts/1/credit HTTP/1.1\r\nhost: bank\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+        write!(stream, "POST /accounts/1/credit HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
     }
     let mut client = bank.client();
     while client.get("/accounts/1/balance").unwrap().body["balance"] != 20 {

@@ -34,7 +34,7 @@ impl EventStream {
         let resume = resume.unwrap_or_default();
         let mut connection = TcpStream::connect(address)?;
         connection.set_read_timeout(Some(Duration::from_secs(60)))?;
-        write!(connection, "GET {path} HTTP/1.1\r\nhost: bank\r\n{resume}\r\n")?;
+        write!(connection, "GET {path} HTTP/1.1\r\nhost: localhost\r\n{resume}\r\n")?;
         let mut connection = BufReader::new(connection);
         let mut head = String::new();
         while !head.ends_with("\r\n\r\n") {

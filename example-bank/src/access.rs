@@ -15,6 +15,8 @@ use std::sync::Arc;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actum::web::Principal;
 
+pub(crate) use api_keys::KeysStatus;
+
 use api_keys::ApiKeys;
 use tokens::Tokens;
 
@@ -54,7 +56,12 @@ impl Access {
         Self { known: Some(Arc::new(Known { keys, tokens })) }
     }
 
-    /// Whether it is open to all.
+    /// State of the file of API keys, if there is one.
+    pub(crate) fn keys_status(&self) -> Option<KeysStatus> {
+        self.known.as_ref()?.keys.as_ref().map(ApiKeys::status)
+    }
+
+    /// Returns true if the bank is open to all.
     pub(crate) fn is_dev(&self) -> bool {
         self.known.is_none()
     }

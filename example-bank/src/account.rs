@@ -5,9 +5,12 @@
 //! what would overflow is refused before it becomes an event.
 
 mod number;
+mod owner;
 
 use actum::{Aggregate, Claim, Snapshots};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use owner::{HIDDEN, is_owner};
 
 /// An account as its events have left it.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
@@ -92,7 +95,9 @@ pub enum Refusal {
     #[error("the account is open already")]
     AlreadyOpen,
     /// Too long, empty, or not to be shown on a screen.
-    #[error("an owner is 1 to {MAX_OWNER_CHARS} characters without control characters")]
+    #[error(
+        "an owner is 1 to {MAX_OWNER_CHARS} visible characters, without control or direction marks"
+    )]
     InvalidOwner,
     /// Not like `EUR`.
     #[error("a currency is three capital letters, such as EUR")]
@@ -210,12 +215,6 @@ impl Aggregate for Account {
     fn snapshots() -> Option<Snapshots<Self>> {
         Some(Snapshots::every(100, 2))
     }
-}
-
-/// Whether this can be an owner's name.
-pub(crate) fn is_owner(name: &str) -> bool {
-    let length = name.chars().count();
-    !name.trim().is_empty() && length <= MAX_OWNER_CHARS && !name.chars().any(char::is_control)
 }
 
 fn open(

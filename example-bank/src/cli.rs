@@ -111,14 +111,25 @@ pub fn run() -> ExitCode {
     if let Some(Command::Key(KeyCommand::New { name, scopes, expires })) = options.command {
         return ended(new_key(name, scopes, expires));
     }
-    let filter =
-        EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter()).with_writer(std::io::stderr);
     match options.serve.log {
         Log::Text => log.init(),
         Log::Json => log.json().flatten_event(true).init(),
     }
     ended(rt::System::new().block_on(serve(options.serve)))
+}
+
+/// The levels of the log, as RUST_LOG sets them. actix writes an ERROR line for each malformed request
+/// and for each connection that breaks, so anybody could fill the log: those lines are left out unless
+/// RUST_LOG names them.
+fn filter() -> EnvFilter {
+    let set = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
+    let filter = filter.parse_lossy(&set);
+    match "actix_http=off".parse() {
+        Ok(quiet) if !set.contains("actix_http") => filter.add_directive(quiet),
+        _ => filter,
+    }
 }
 
 fn ended(result: Result<(), BoxError>) -> ExitCode {

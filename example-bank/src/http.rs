@@ -15,8 +15,10 @@ mod history;
 mod later;
 pub(crate) mod openapi;
 pub(crate) mod operations;
+mod page;
 mod policy;
 mod reading;
+mod same_origin;
 mod statement;
 mod users;
 
@@ -33,7 +35,7 @@ pub use policy::Policy;
 
 /// All routes of the bank but those for operators.
 pub fn table() -> Routes<Policy> {
-    use Policy::{Operate, Public, Read, Write};
+    use Policy::{Operate, Probe, Public, Read, Write};
     Routes::default()
         .post("/accounts", Write, commands::open)
         // Where the `Location` of a new account leads.
@@ -57,11 +59,11 @@ pub fn table() -> Routes<Policy> {
         .route(Method::DELETE, "/callback", Write, callback::remove)
         .post("/users", Write, users::register)
         .put("/users/{id}/name", Write, users::rename)
-        .get("/health/live", Public, health::live)
-        .get("/health/ready", Public, health::ready)
+        .get("/health/live", Probe, health::live)
+        .get("/health/ready", Probe, health::ready)
         .get("/openapi.json", Public, openapi::openapi)
         .get("/docs", Public, docs::index)
-        .get("/docs/{file:.*}", Public, docs::file)
+        .get("/docs/{file}", Public, docs::file)
 }
 
 /// The bank's routes on this application, open to whom `access` knows; for `App::configure`.

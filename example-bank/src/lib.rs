@@ -16,6 +16,11 @@ pub mod credit_limit;
 mod http;
 mod limits;
 mod server;
+#[cfg(target_os = "linux")]
+mod socket;
+#[cfg(not(target_os = "linux"))]
+#[path = "socket_off.rs"]
+mod socket;
 pub mod statement;
 #[cfg(feature = "tls")]
 mod tls;

@@ -1,6 +1,7 @@
 //! How much the bank lets itself be asked: what the command line says about it.
 
 mod asker;
+mod connections;
 mod places;
 mod rate;
 
@@ -8,12 +9,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use actix_web::web::{Data, ServiceConfig};
+use actum::Settings;
 use actum::web::{Deadlines, SseConfig};
 use clap::{Args, value_parser};
 
 use asker::Asker;
-use places::{Connections, Places};
-pub(crate) use places::{Held, Streams, connections};
+pub(crate) use connections::{Connections, connections};
+pub(crate) use places::Streams;
 pub(crate) use rate::Buckets;
 use rate::Rate;
 
@@ -35,7 +37,15 @@ pub(crate) struct Limits {
     /// How many requests may come at once after a pause; as many as the rate says unless told.
     #[arg(long, value_name = "REQUESTS", requires = "rate")]
     burst: Option<NonZeroU32>,
-    /// How many live streams a principal may have at a time, or an address.
+    /// Milliseconds that a client may take nothing of what it is sent; then its connection is closed
+    /// (on Linux).
+    #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = value_parser!(u64).range(1..=86_400_000))]
+    send_deadline_ms: u64,
+    /// Live streams in all; one more is answered 503.
+    #[arg(long, value_name = "STREAMS", default_value_t = 1024)]
+    streams: usize,
+    /// Live streams of one principal or address at a time, and never more than a quarter of those
+    /// that are free; one more is answered 429.
     #[arg(long, value_name = "STREAMS", default_value_t = 100)]
     streams_each: usize,
     /// How long a live stream lasts, in seconds; its client comes again by itself, with its credential.
@@ -44,7 +54,8 @@ pub(crate) struct Limits {
     /// How many connections may be open at a time; others wait to be accepted.
     #[arg(long, value_name = "CONNECTIONS", default_value_t = 10_000)]
     pub(crate) connections: usize,
-    /// How many of them may come from one address (of IPv6 a /64). Behind a proxy that is all.
+    /// How many of them may come from one address (of IPv6 a /64). Behind a proxy that is all. An
+    /// address keeps connections alive only while it has less than an eighth of those that are free.
     #[arg(long, value_name = "CONNECTIONS", default_value_t = 2_000)]
     connections_each: usize,
 }
@@ -57,16 +68,29 @@ impl Limits {
         }
     }
 
-    /// What the middlewares and handlers look for, the same in all workers.
+    /// Longest time that a connection may make no progress in sending.
+    pub(crate) fn send_deadline(&self) -> Duration {
+        Duration::from_millis(self.send_deadline_ms)
+    }
+
+    /// The application's own limits, as far as the command line sets them.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings { live_streams: self.streams, ..Settings::default() }
+    }
+
+    pub(crate) fn connections(&self) -> Connections {
+        Connections::new(self.connections, self.connections_each)
+    }
+
+    /// Data for the middlewares and handlers, the same in all workers.
     pub(crate) fn shared(&self) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static {
         let deadlines = self.deadlines();
-        let streams = Streams(Places::new(self.streams_each));
+        let streams = Streams::new(self.streams, self.streams_each);
         let lasts = Duration::from_secs(self.stream_lasts);
         let live = SseConfig { lasts, ..SseConfig::default() };
-        let connections = Connections(Places::new(self.connections_each));
         let buckets: Option<Data<Buckets>> = self.rate.map(|rate| Buckets::new(rate, self.burst));
         move |config| {
-            config.app_data(deadlines).app_data(streams).app_data(connections).app_data(live);
+            config.app_data(deadlines).app_data(streams).app_data(live);
             if let Some(buckets) = buckets {
                 config.app_data(buckets);
             }

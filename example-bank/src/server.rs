@@ -12,7 +12,7 @@ use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::web::{Data, ServiceConfig};
 use actix_web::{App, HttpServer, rt};
-use actum::web::{Deadlines, deadlines, request_log, security_headers};
+use actum::web::{Deadlines, deadlines, in_pieces, request_log, security_headers};
 use actum::{ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
 use metrics_exporter_prometheus::PrometheusHandle;
 
@@ -20,11 +20,14 @@ use crate::access::Access;
 use crate::calling::Calling;
 use crate::cli::{Serve, told_to_stop};
 use crate::http::operations::metrics;
-use crate::limits::{Held, Limits, connections};
-use crate::{application, operations, routes, tls};
+use crate::limits::{Limits, connections};
+use crate::{application, operations, routes, socket, tls};
 
 /// How long answers that are ready may take to reach their clients when the bank stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// An answer waits in a buffer of this size until its client reads.
+const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 
 /// So far above the bank's own port operators ask unless told otherwise: not the next one, for
 /// there the next bank listens.
@@ -37,12 +40,15 @@ pub(crate) async fn serve(options: Serve) -> Result<(), BoxError> {
     // The addresses first: a port in use must not leave a new database behind.
     let listener = bind(options.listen)?;
     let operators = operators(&options)?;
+    for listener in [&listener, &operators] {
+        socket::bound_sending(listener, options.limits.send_deadline())?;
+    }
     let tls = options.tls()?;
     let addresses = (listener.local_addr()?, operators.local_addr()?);
     let told_to_stop = told_to_stop()?;
     let recorded = metrics::record()?;
     let calling = Calling::open(options.calling, access.is_dev())?;
-    let builder = open(options.store.expose()).await?;
+    let builder = open(options.store.expose()).await?.settings(options.limits.settings());
     let builder = match calling.clone() {
         Some(calling) => calling.by(builder),
         None => builder,
@@ -90,12 +96,13 @@ fn public(
     bank: impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static,
     tls: Option<tls::Config>,
 ) -> std::io::Result<Server> {
-    let shared = limits.shared();
+    let (shared, open) = (limits.shared(), limits.connections());
     let make = move || {
         // The last one is the first that sees a request.
         let app = App::new()
             .wrap(from_fn(deadlines))
             .wrap(from_fn(connections))
+            .wrap(from_fn(in_pieces))
             .wrap(from_fn(security_headers))
             .wrap(from_fn(request_log));
         app.configure(shared.clone()).configure(bank.clone())
@@ -103,7 +110,8 @@ fn public(
     let workers = workers.map_or_else(cores, usize::from);
     let server = HttpServer::new(make).disable_signals().workers(workers);
     let server = server.max_connections(limits.connections.div_ceil(workers).max(1));
-    let server = server.on_connect(|_, connection| Held::beside(connection));
+    let server = server.h1_write_buffer_size(WRITE_BUFFER_BYTES);
+    let server = server.on_connect(move |_, connection| open.opened(connection));
     let server = match tls {
         None => server.listen(listener),
         Some(config) => tls::listen!(server, listener, config),
@@ -121,12 +129,14 @@ fn operated(
     let make = move || {
         let app = App::new()
             .wrap(from_fn(deadlines))
+            .wrap(from_fn(in_pieces))
             .wrap(from_fn(security_headers))
             .wrap(from_fn(request_log));
         let app = app.app_data(within).app_data(Data::new(recorded.clone()));
         app.configure(operations.clone())
     };
-    Ok(HttpServer::new(make).disable_signals().workers(1).listen(listener)?.run())
+    let server = HttpServer::new(make).h1_write_buffer_size(WRITE_BUFFER_BYTES);
+    Ok(server.disable_signals().workers(1).listen(listener)?.run())
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, BoxError> {

@@ -65,7 +65,7 @@ pub enum UserRefusal {
     AlreadyRegistered,
     /// Not a person an account could be opened for.
     #[error(
-        "an owner is 1 to {} characters without control characters",
+        "an owner is 1 to {} visible characters, without control or direction marks",
         crate::account::MAX_OWNER_CHARS
     )]
     InvalidOwner,
@@ -103,8 +103,14 @@ impl Aggregate for User {
     fn authorise(&self, actor: &str, command: &UserCommand) -> Result<(), UserRefusal> {
         let Some(person) = person(actor) else { return Ok(()) };
         match command {
-            UserCommand::Register { owner, .. } if owner == person => Ok(()),
-            UserCommand::Register { .. } => Err(UserRefusal::NotForOthers),
+            UserCommand::Register { owner, .. } if owner != person => {
+                Err(UserRefusal::NotForOthers)
+            }
+            // That an id is taken has to be told, but not at which version it is.
+            UserCommand::Register { .. } => match &self.owner {
+                Some(owner) if owner != person => Err(UserRefusal::AlreadyRegistered),
+                _ => Ok(()),
+            },
             UserCommand::Rename { .. } if self.owner.as_deref() == Some(person) => Ok(()),
             UserCommand::Rename { .. } => Err(UserRefusal::UnknownUser),
         }

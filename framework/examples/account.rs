@@ -4,10 +4,10 @@
 //! `curl localhost:8080/accounts/42/credit -H 'Content-Type: application/json' -d '{"amount": 1250}'`
 //! and `curl localhost:8080/accounts/42`. Test it: the same with `cargo test`.
 
-use actix_web::web::{Data, Json, Path};
+use actix_web::web::{Data, Path};
 use actix_web::{App, HttpServer};
-use actum::web::{CommandAnswer, CommandHeaders, DocumentAnswer, Freshness, Problem, RefusalCode};
-use actum::web::{Routes, strict_input};
+use actum::web::{CommandAnswer, CommandHeaders, DocumentAnswer, Freshness, JsonBody, Problem};
+use actum::web::{RefusalCode, Routes, strict_input};
 use actum::{Aggregate, Application, EventEnvelope, Fold, ReadModel, Sources};
 use serde::{Deserialize, Serialize};
 
@@ -101,13 +101,13 @@ type Answer<T = CommandAnswer> = Result<T, Problem>;
 type Bank = Data<Application>;
 type Id = Path<String>;
 
-async fn credit(app: Bank, id: Id, headers: CommandHeaders, body: Json<Amount>) -> Answer {
+async fn credit(app: Bank, id: Id, headers: CommandHeaders, body: JsonBody<Amount>) -> Answer {
     let command = AccountCommand::Credit { amount: body.amount };
     let committed = app.execute_with::<Account>(&id, command, headers.options(&body)?).await?;
     Ok(CommandAnswer::done(id.into_inner(), committed))
 }
 
-async fn withdraw(app: Bank, id: Id, headers: CommandHeaders, body: Json<Amount>) -> Answer {
+async fn withdraw(app: Bank, id: Id, headers: CommandHeaders, body: JsonBody<Amount>) -> Answer {
     let command = AccountCommand::Withdraw { amount: body.amount };
     let committed = app.execute_with::<Account>(&id, command, headers.options(&body)?).await?;
     Ok(CommandAnswer::done(id.into_inner(), committed))

@@ -1,6 +1,6 @@
-//! Crash points: places where a test lets the process die, to prove that nothing is lost there.
+//! Failpoints: places where a test lets the process die, to prove that nothing is lost there.
 //!
-//! Compiled with the feature `testing` only. `ACTUM_CRASH_AT=name:n` aborts the process when it
+//! Compiled with the feature `failpoints` only, which no application needs. `ACTUM_CRASH_AT=name:n` aborts the process when it
 //! passes the point `name` for the n-th time; an abort runs no destructor and flushes nothing. The
 //! points: `command.accepted`, `append.before_commit`, `append.after_commit`,
 //! `entity.before_reply`, `snapshot.before_commit`, `read_model.before_save`,

@@ -1,4 +1,4 @@
-//! Crash points outside of tests: nothing. See `crash.rs`.
+//! In place of `crash.rs` without the feature `failpoints`: every failpoint does nothing.
 
 /// Does nothing.
 #[inline(always)]

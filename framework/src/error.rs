@@ -248,9 +248,12 @@ pub enum ReadError {
     /// The store did not answer. Retry after a pause (503).
     #[error(transparent)]
     Unavailable(#[from] StoreError),
-    /// Too many reads wait, or too many live streams are open. Retry after a pause (503).
-    #[error("overloaded: too many read or follow {0}")]
+    /// Too many reads of this model wait. Retry after a pause (503).
+    #[error("overloaded: too many reads of {0} wait")]
     Overloaded(&'static str),
+    /// All live streams are taken (`Settings::live_streams`). Retry when one may have ended (503).
+    #[error("all live streams are taken; raise Settings::live_streams, or end one")]
+    NoLiveStream,
     /// The read model or projection was not registered with the application. A programmer's mistake
     /// (500).
     #[error("{0} is not registered: add .read_model::<…>() or .projection::<…>() to the builder")]

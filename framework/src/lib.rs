@@ -13,6 +13,8 @@
 //!   say how fresh they are, server-sent events.
 //! * `webhooks`: the module `webhook`: signed calls to addresses that strangers chose.
 //! * `testing`: the module `testing`: `Scenario`, the conformance suite for stores, mocks and faults.
+//! * `failpoints`: for the tests of Actum itself. The variable `ACTUM_CRASH_AT` then aborts the
+//!   process, so no application should enable it.
 
 mod actor;
 mod aggregate;
@@ -24,9 +26,9 @@ mod claim;
 mod clock;
 mod codec;
 mod command;
-#[cfg(feature = "testing")]
+#[cfg(feature = "failpoints")]
 mod crash;
-#[cfg(not(feature = "testing"))]
+#[cfg(not(feature = "failpoints"))]
 #[path = "crash_off.rs"]
 mod crash;
 mod document;

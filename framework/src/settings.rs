@@ -32,8 +32,8 @@ pub struct Settings {
     pub conflict_retries: u32,
     /// How long a read waits for its read model before it answers `NotYet`. Default 5 s.
     pub read_within: Duration,
-    /// How many live streams may be open: of events, of documents, of changes; beyond it
-    /// `Overloaded`. Default 1,024.
+    /// Most live streams at a time: of events, of documents, of changes. One more is refused with
+    /// `NoLiveStream`. Default 1,024.
     pub live_streams: usize,
     /// Whether a new version of a read model or projection serves as soon as it has caught up.
     /// Default true; if not, `Application::serve_version` says when.

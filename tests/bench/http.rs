@@ -57,7 +57,7 @@ pub fn program() -> Outcome<PathBuf> {
 }
 
 /// A bank with these arguments, and the address it tells.
-async fn start(url: &str, arguments: &[&str]) -> Outcome<(Child, String)> {
+pub async fn start(url: &str, arguments: &[&str]) -> Outcome<(Child, String)> {
     let program = program()?;
     let mut bank = Command::new(&program)
         .args(["--listen", "127.0.0.1:0", "--store", url])

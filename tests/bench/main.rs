@@ -18,6 +18,7 @@ mod options;
 mod processes;
 mod raw;
 mod table;
+mod unread;
 
 use options::{Options, Section};
 use raw::Limits;
@@ -63,6 +64,7 @@ async fn run(options: &Options) -> Outcome {
                 Section::Freshness => freshness::run(options, store).await?,
                 Section::Load => load::run(options, store).await?,
                 Section::Million => million::run(options, store).await?,
+                Section::Unread => unread::run(options, store).await?,
             }
         }
     }

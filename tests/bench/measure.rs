@@ -96,16 +96,21 @@ pub fn cpu_time(process: &str) -> Outcome<Duration> {
 
 /// Resident memory of this process in MiB.
 pub fn resident_mib() -> Outcome<u64> {
-    memory("VmRSS:")
+    memory("self", "VmRSS:")
+}
+
+/// Resident memory of another process in MiB.
+pub fn resident_mib_of(process: &str) -> Outcome<u64> {
+    memory(process, "VmRSS:")
 }
 
 /// The most it ever was.
 pub fn most_resident_mib() -> Outcome<u64> {
-    memory("VmHWM:")
+    memory("self", "VmHWM:")
 }
 
-fn memory(name: &str) -> Outcome<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
+fn memory(process: &str, name: &str) -> Outcome<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::Outcome;
 use crate::database::{STORES, Store};
 
-const USAGE: &str = "bench [--only raw,actum,processes,http,edge,catchup,freshness,load,million] [--store sqlite,postgres] \
+const USAGE: &str = "bench [--only raw,actum,processes,http,edge,catchup,freshness,load,million,unread] [--store sqlite,postgres] \
      [--seconds 3] [--events 1000000] [--times 3] [--folder target/bench]";
 
 /// A part of the benchmark that can run alone.
@@ -30,9 +30,11 @@ pub enum Section {
     Load,
     /// A million aggregates touched once each.
     Million,
+    /// The bank's memory while its clients read nothing.
+    Unread,
 }
 
-pub const SECTIONS: [(&str, Section); 9] = [
+pub const SECTIONS: [(&str, Section); 10] = [
     ("raw", Section::Raw),
     ("actum", Section::Actum),
     ("processes", Section::Processes),
@@ -42,6 +44,7 @@ pub const SECTIONS: [(&str, Section); 9] = [
     ("freshness", Section::Freshness),
     ("load", Section::Load),
     ("million", Section::Million),
+    ("unread", Section::Unread),
 ];
 
 /// What to run.

@@ -209,3 +209,42 @@ async fn a_key_has_all_its_bytes_beside_a_long_principal() {
         assert_eq!((answer.status.as_u16(), is_replayed(&answer)), (200, replayed), "{answer:?}");
     }
 }
+
+#[actix_web::test]
+async fn a_path_and_a_key_are_the_same_however_they_are_spelt() {
+    let bank = new_bank().await;
+    for id in ["a@b", "c+d", "e~f"] {
+        let opening = json!({ "id": id, "owner": "Ada", "currency": "EUR" });
+        assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
+    }
+    let send = async |path: &str, key: &str| {
+        let headers = [("idempotency-key", key)];
+        send_as(&bank, None, request(path, &json!({ "amount": 1 }), &headers)).await
+    };
+    let spellings = [
+        &["/accounts/a@b/credit", "/accounts/a%40b/credit", "/accounts/%61@%62/credit"][..],
+        &["/accounts/c+d/credit", "/accounts/c%2Bd/credit", "/accounts/c%2bd/credit"],
+        &["/accounts/e~f/credit", "/accounts/e%7Ef/credit"],
+    ];
+    for (n, paths) in spellings.iter().enumerate() {
+        let first = send(paths[0], &format!("k{n}")).await;
+        assert_eq!((first.status.as_u16(), is_replayed(&first)), (200, false), "{first:?}");
+        for path in *paths {
+            for key in [format!("k{n}"), format!("\"k{n}\"")] {
+                let again = send(path, &key).await;
+                assert!(is_replayed(&again), "{path} {key}: {again:?}");
+                are_one(&first, &again);
+            }
+        }
+    }
+    // Another account, another action and an escape that is escaped are other requests.
+    for path in ["/accounts/c+d/credit", "/accounts/a@b/withdraw"] {
+        send(path, "k0").await.is_problem(422, "idempotency_key_reused");
+    }
+    send("/accounts/a%2540b/credit", "k0").await.is_problem(400, "invalid_id");
+    for key in ["\"", "\"k0", "\"\"", "\"k0\";v=1", "\"k\\0\""] {
+        send("/accounts/a@b/credit", key).await.is_problem(400, "invalid_idempotency_key");
+    }
+    let balance = get(&bank, "/accounts/a@b/balance?after=6").await.json();
+    assert_eq!(balance["balance"], 1);
+}

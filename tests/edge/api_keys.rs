@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use actix_web::App;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use actix_web::rt::time::sleep;
+use actix_web::test::{TestRequest, call_and_read_body_json, init_service};
 use actum::web::Principal;
 use example_bank::Access;
 use serde_json::{Value, json};
@@ -105,22 +107,91 @@ async fn keys_are_changed_while_the_bank_runs() {
 }
 
 #[actix_web::test]
-async fn a_file_that_is_not_good_changes_nothing() {
+async fn a_revoked_key_is_nobody_whatever_else_is_in_the_file() {
     let doorkeeper = Doorkeeper::new();
     let (old, new) = (new_key("shop", &[]), new_key("shop", &[]));
-    doorkeeper.write_keys(&lines(&[&old]));
+    let broken = [
+        "oops\n".to_owned(),
+        "{\n".into(),
+        "\0\n".into(),
+        format!("{},\n", lines(&[&old]).trim_end()),
+        lines(&[&old]).replace("\"name\":\"shop\"", "\"name\":\"a b\""),
+        // Nobody knows which of two lines was revoked.
+        lines(&[&old, &old]),
+    ];
+    for broken in broken {
+        doorkeeper.write_keys(&lines(&[&old]));
+        let access = doorkeeper.open();
+        for file in [format!("{}{broken}", lines(&[&new])), format!("{broken}{}", lines(&[&new]))] {
+            doorkeeper.write_keys(&file);
+            until(&access, new.key.expose(), true).await;
+            assert_eq!(enter(&access, old.key.expose()), None, "{file}");
+            doorkeeper.write_keys(&lines(&[&old]));
+            until(&access, old.key.expose(), true).await;
+        }
+    }
+}
+
+#[actix_web::test]
+async fn nobody_enters_by_a_file_that_is_gone_and_all_by_one_that_is_back() {
+    let doorkeeper = Doorkeeper::new();
+    let key = new_key("shop", &[]);
+    doorkeeper.write_keys(&lines(&[&key]));
     let access = doorkeeper.open();
-    doorkeeper.write_keys(&format!("{}oops\n", lines(&[&new])));
-    // It was looked at, if what is written after it has come.
-    sleep(Duration::from_millis(1500)).await;
-    assert!(enter(&access, old.key.expose()).is_some());
-    assert!(enter(&access, new.key.expose()).is_none());
     std::fs::remove_file(doorkeeper.keys_file()).unwrap();
-    sleep(Duration::from_millis(1500)).await;
-    assert!(enter(&access, old.key.expose()).is_some());
-    doorkeeper.write_keys(&lines(&[&new]));
-    until(&access, new.key.expose(), true).await;
-    until(&access, old.key.expose(), false).await;
+    until(&access, key.key.expose(), false).await;
+    doorkeeper.write_keys(&lines(&[&key]));
+    until(&access, key.key.expose(), true).await;
+    std::fs::write(doorkeeper.keys_file(), [0xff, 0xfe]).unwrap();
+    until(&access, key.key.expose(), false).await;
+}
+
+#[actix_web::test]
+async fn a_file_that_is_rewritten_in_place_locks_nobody_out() {
+    let doorkeeper = Doorkeeper::new();
+    let (kept, gone) = (new_key("shop", &[]), new_key("till", &[]));
+    doorkeeper.write_keys(&lines(&[&gone, &kept]));
+    let access = doorkeeper.open();
+    // Half of the file is there at no two readings in a row.
+    for n in 0..30 {
+        let half = "#".repeat(n + 1);
+        std::fs::write(doorkeeper.keys_file(), half).unwrap();
+        sleep(Duration::from_millis(60)).await;
+        assert!(enter(&access, kept.key.expose()).is_some(), "after {n} writes");
+    }
+    std::fs::write(doorkeeper.keys_file(), lines(&[&kept])).unwrap();
+    until(&access, gone.key.expose(), false).await;
+    assert!(enter(&access, kept.key.expose()).is_some());
+}
+
+#[actix_web::test]
+async fn the_status_names_what_is_wrong_with_the_file_of_keys() {
+    let (doorkeeper, bank) = (Doorkeeper::new(), crate::bank::new_bank().await);
+    let operator = new_key("ops", &["bank:operate"]);
+    doorkeeper.write_keys(&lines(&[&operator]));
+    let access = doorkeeper.open();
+    let status = async || {
+        let app = App::new().configure(example_bank::operations((*bank).clone(), access.clone()));
+        let request = TestRequest::get().uri("/status");
+        let bearer = format!("Bearer {}", operator.key.expose());
+        let request = request.insert_header(("authorization", bearer)).to_request();
+        let status: Value = call_and_read_body_json(&init_service(app).await, request).await;
+        status["api_keys"].clone()
+    };
+    assert_eq!(status().await, json!({ "keys": 1, "trouble": [] }));
+    let secret = new_key("x", &[]);
+    doorkeeper.write_keys(&format!("{}{}\n", lines(&[&operator]), secret.key.expose()));
+    let broken = loop {
+        let status = status().await;
+        if status["trouble"] != json!([]) {
+            break status;
+        }
+        sleep(Duration::from_millis(20)).await;
+    };
+    assert_eq!(broken["keys"], 1);
+    let trouble = broken["trouble"].to_string();
+    assert!(trouble.contains("line 2") && trouble.contains("keys"), "{trouble}");
+    assert!(!trouble.contains(secret.key.expose()), "{trouble}");
 }
 
 #[actix_web::test]

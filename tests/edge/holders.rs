@@ -5,7 +5,7 @@ use actix_web::test::{TestRequest, call_and_read_body_json, init_service};
 use actum::Application;
 use serde_json::{Value, json};
 
-use super::{Doorkeeper, lines, new_key};
+use super::{Doorkeeper, claims, lines, new_key, send_by, signed};
 use crate::bank::{new_bank, post};
 
 #[actix_web::test]
@@ -38,4 +38,31 @@ async fn whose_a_name_or_number_is_is_told_to_operators_alone() {
             assert!(told == holder || !problem.to_string().contains(holder.as_str().unwrap()));
         }
     }
+}
+
+#[actix_web::test]
+async fn the_version_of_an_aggregate_is_told_to_nobody_whose_it_is_not() {
+    let (doorkeeper, bank) = (Doorkeeper::new(), new_bank().await);
+    let account = json!({ "id": "1", "owner": "bob", "currency": "EUR" });
+    assert_eq!(post(&bank, "/accounts", account).await.status, 201);
+    let user = json!({ "id": "1", "owner": "bob", "name": "bobby" });
+    assert_eq!(post(&bank, "/users", user).await.status, 200);
+    let by_ada = async |path: &str, body: Value, precondition: (&str, &str)| {
+        let bearer = format!("Bearer {}", signed(&claims("accounts:read accounts:write")));
+        let request = TestRequest::post().uri(path).set_json(body).insert_header(precondition);
+        send_by(&bank, &doorkeeper.open(), request.insert_header(("authorization", bearer))).await
+    };
+    let opening = json!({ "id": "1", "owner": "ada", "currency": "EUR" });
+    let registering = json!({ "id": "1", "owner": "ada", "name": "lovelace" });
+    let both =
+        [("/accounts", opening, "already_open"), ("/users", registering, "already_registered")];
+    for (path, body, code) in both {
+        for precondition in [("if-match", "\"7\""), ("if-match", "*"), ("if-none-match", "*")] {
+            let answer = by_ada(path, body.clone(), precondition).await;
+            answer.is_problem(422, code);
+            assert_eq!((answer.header("etag"), answer.json().get("version")), (None, None));
+        }
+    }
+    let foreign = by_ada("/accounts/1/credit", json!({ "amount": 1 }), ("if-match", "\"7\"")).await;
+    foreign.is_problem(404, "unknown_account");
 }

@@ -48,7 +48,7 @@ fn ask(address: &str, request: &str, bearer: &str, body: &str) -> String {
     let length = body.len();
     write!(
         stream,
-        "{request} HTTP/1.1\r\nhost: bank\r\nauthorization: Bearer {bearer}\r\n\
+        "{request} HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {bearer}\r\n\
          content-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
     )
     .unwrap();
@@ -102,7 +102,7 @@ fn no_secret_is_told_whatever_goes_wrong() {
     }
     // Pasted where its line belongs.
     doorkeeper.write_keys(&format!("{key}\n{line_of_key}"));
-    line(&doorkeeper, "err", "the API keys stay what they were");
+    line(&doorkeeper, "err", "API keys are not let in until the file is mended");
     drop(bank);
 
     assert!(heard.contains("unauthenticated") && heard.contains("insufficient_funds"));

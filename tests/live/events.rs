@@ -156,7 +156,7 @@ async fn one_live_stream_too_many_is_refused_until_another_is_gone() {
         ]
     };
     for refused in refusals() {
-        assert!(matches!(refused, Some(ReadError::Overloaded(_))), "{refused:?}");
+        assert!(matches!(refused, Some(ReadError::NoLiveStream)), "{refused:?}");
     }
     drop(events);
     assert!(refusals().iter().all(Option::is_none));

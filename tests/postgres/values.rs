@@ -5,15 +5,18 @@ use std::time::Duration;
 use actum::testing::ManualClock;
 use actum::{
     Append, AppendOutcome, CommandKey, EventStore, ExpectedVersion, Filter, GlobalPosition,
-    LeaseStore, MAX_COMMAND_ID_BYTES, NotCommitted, PostgresOptions, SqliteStore, StreamId,
-    StreamVersion,
+    LeaseStore, MAX_COMMAND_ID_BYTES, NotCommitted, PostgresOptions, PostgresStore, SqliteStore,
+    StreamId, StreamVersion,
 };
+use serde_json::json;
 use uuid::Uuid;
 
 use super::ledger::{
     all, append, committed, event, keyed, one, open, quick, read_log, refused, within,
 };
 use super::server::database;
+use crate::bank::{get, post};
+use crate::bank_statement::{NOT_IN_UTC, refuses_values_that_cannot_be_stored};
 use crate::directory::Directory;
 
 const ANY: ExpectedVersion = ExpectedVersion::Any;
@@ -273,4 +276,27 @@ async fn an_answer_that_cannot_be_read_is_no_refusal() {
         assert!(reason.contains("cannot be read"), "{reason}");
     }
     committed(one(&store, append("1", ANY)).await);
+}
+
+#[actix_web::test]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+async fn a_time_or_value_that_cannot_be_stored_is_refused_as_on_sqlite() {
+    let database = database().await;
+    let store = PostgresStore::open(&database.url()).await.unwrap();
+    let bank = example_bank::application(store).start().await.unwrap();
+    let opening = json!({ "id": "42", "owner": "Ada", "currency": "EUR" });
+    assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
+    assert_eq!(post(&bank, "/accounts/42/credit", json!({ "amount": 5 })).await.status, 200);
+    let ever = "/accounts/42/statement?after=2&from=0000-01-01T00:00:00%2B23:59&to=9999-12-31";
+    let statement = get(&bank, ever).await;
+    assert_eq!(
+        (statement.status.as_u16(), &statement.json()["bookings"][0]["amount"]),
+        (200, &json!(5))
+    );
+    for moment in NOT_IN_UTC {
+        let path = format!("/accounts/42/statement?from={moment}");
+        get(&bank, &path).await.is_problem(400, "invalid_query");
+    }
+    refuses_values_that_cannot_be_stored(&bank).await;
+    bank.shutdown().await;
 }

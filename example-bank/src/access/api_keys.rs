@@ -1,7 +1,8 @@
 //! The API keys of the bank's file, one JSON object a line, as the file is now.
 //!
-//! The file is looked at once a second. One that cannot be read, or has a wrong line, changes
-//! nothing: the keys stay what they were, and the log says so.
+//! The file is read twice a second, and a text counts once two readings in a row agree, so a file that
+//! is rewritten in place locks nobody out. Revocation wins: every line that can be read counts, a
+//! broken line lets nobody in, and neither does a file that is gone. The log and the status say so.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,11 +11,12 @@ use std::time::Duration;
 
 use actix_web::rt;
 use actum::web::Principal;
+use serde::Serialize;
 
 use super::ApiKey;
 
-/// How long a key may still be good after its line was deleted.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Two of these are the time that a key is still good after its line was deleted.
+const READ_EVERY: Duration = Duration::from_millis(500);
 
 /// The keys by their prefixes. A clone is the same one.
 #[derive(Clone)]
@@ -23,60 +25,101 @@ pub(super) struct ApiKeys {
     state: Arc<Mutex<State>>,
 }
 
+/// State of the file of API keys, for the status.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct KeysStatus {
+    /// Keys that are good.
+    keys: usize,
+    /// Reasons why a line or the whole file lets nobody in; empty if all is well.
+    trouble: Vec<String>,
+}
+
 #[derive(Default)]
 struct State {
     keys: Arc<HashMap<String, ApiKey>>,
-    /// What the file was when it was last looked at: its text, or why there was none.
+    /// The text that the keys are from, or the reason why there is none.
+    taken: Option<Result<String, String>>,
+    /// The latest reading; it is taken when the next one is the same.
     seen: Option<Result<String, String>>,
+    trouble: Vec<String>,
 }
 
 impl ApiKeys {
-    /// The keys in this file.
+    /// Opens the file. Unlike later, a broken line is an error, because a person is there to mend it.
     ///
     /// # Errors
-    /// It cannot be read or understood; a sentence that says where.
+    /// The file cannot be read or understood; a sentence that says where.
     pub(super) fn open(path: &Path) -> Result<Self, String> {
         let keys = Self { path: path.into(), state: Arc::default() };
-        keys.look()?;
-        Ok(keys)
+        let text = keys.text();
+        keys.take(&text);
+        match keys.status().trouble.first() {
+            None => {
+                keys.state().taken = Some(text);
+                Ok(keys)
+            }
+            Some(trouble) => Err(trouble.clone()),
+        }
     }
 
-    /// Goes on looking at the file for as long as the process lives.
-    pub(super) fn keep_looking(&self) {
+    /// Goes on reading the file for as long as the process lives.
+    pub(super) fn keep_reading(&self) {
         let keys = self.clone();
         rt::spawn(async move {
             loop {
-                rt::time::sleep(LOOK_EVERY).await;
+                rt::time::sleep(READ_EVERY).await;
                 let keys = keys.clone();
                 // A file may be far away, and slow.
-                let looked = rt::task::spawn_blocking(move || keys.look()).await;
-                if let Ok(Err(error)) = looked {
-                    tracing::error!(%error, "the API keys stay what they were");
-                }
+                let _ = rt::task::spawn_blocking(move || keys.read()).await;
             }
         });
     }
 
-    /// Takes what the file holds, if it is not what it was; each trouble is told once.
-    pub(super) fn look(&self) -> Result<(), String> {
-        let text = std::fs::read_to_string(&self.path).map_err(|error| error.to_string());
-        if self.state().seen.as_ref() == Some(&text) {
-            return Ok(());
-        }
-        let read = text.as_deref().map_err(Clone::clone).and_then(read);
+    /// Reads the file, and takes its text if it is new and was the same the last time.
+    fn read(&self) {
+        let text = self.text();
         let mut state = self.state();
-        state.seen = Some(text);
-        let keys = read.map_err(|why| format!("{}: {why}", self.path.display()))?;
-        tracing::info!(keys = keys.len(), "API keys were read");
-        state.keys = Arc::new(keys);
-        Ok(())
+        let is_new = state.taken.as_ref() != Some(&text);
+        let is_settled = state.seen.as_ref() == Some(&text);
+        state.seen = Some(text.clone());
+        if is_new && is_settled {
+            state.taken = Some(text.clone());
+            drop(state);
+            self.take(&text);
+        }
     }
 
-    /// Whose key this is, without the mark in front.
+    fn text(&self) -> Result<String, String> {
+        std::fs::read_to_string(&self.path).map_err(|error| error.to_string())
+    }
+
+    /// Lets in the keys of this text and no others. The log has each trouble once.
+    fn take(&self, text: &Result<String, String>) {
+        let (keys, trouble) = match text {
+            Ok(text) => parse(text),
+            Err(error) => (HashMap::new(), vec![error.clone()]),
+        };
+        let place = self.path.display();
+        let trouble: Vec<_> = trouble.iter().map(|trouble| format!("{place}: {trouble}")).collect();
+        tracing::info!(keys = keys.len(), "API keys were read");
+        for error in &trouble {
+            tracing::error!(%error, "API keys are not let in until the file is mended");
+        }
+        let mut state = self.state();
+        state.keys = Arc::new(keys);
+        state.trouble = trouble;
+    }
+
+    /// The principal of a key, given without the mark in front.
     pub(super) fn principal(&self, key: &str) -> Option<Principal> {
         let (prefix, secret) = key.split_once('_')?;
         let keys = Arc::clone(&self.state().keys);
         keys.get(prefix)?.principal(secret)
+    }
+
+    pub(super) fn status(&self) -> KeysStatus {
+        let state = self.state();
+        KeysStatus { keys: state.keys.len(), trouble: state.trouble.clone() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -85,20 +128,40 @@ impl ApiKeys {
     }
 }
 
-fn read(text: &str) -> Result<HashMap<String, ApiKey>, String> {
-    let mut keys = HashMap::new();
+/// Most troubles that are kept of one text.
+const MOST_TROUBLES: usize = 10;
+
+/// The keys of the lines that can be read, and the trouble with the others. A prefix that two lines
+/// have is in neither, because nobody can tell which of them was revoked.
+fn parse(text: &str) -> (HashMap<String, ApiKey>, Vec<String>) {
+    let (mut keys, mut trouble) = (HashMap::new(), Vec::new());
+    let mut twice = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         if line.trim().is_empty() || line.starts_with('#') {
             continue;
         }
-        let wrong = |why: &str| format!("line {number}: {why}");
-        // Where the error is, and nothing of what stands there: it may be the secret itself.
-        let key: ApiKey = serde_json::from_str(line)
-            .map_err(|error| wrong(&format!("not the JSON of a key, column {}", error.column())))?;
-        key.check().map_err(|why| wrong(&why))?;
-        if let Some(twice) = keys.insert(key.prefix.clone(), key) {
-            return Err(wrong(&format!("the prefix {} stands here twice", twice.prefix)));
+        match key(line) {
+            Ok(key) => {
+                if let Some(other) = keys.insert(key.prefix.clone(), key) {
+                    trouble.push(format!(
+                        "line {number}: the prefix {} stands here twice",
+                        other.prefix
+                    ));
+                    twice.push(other.prefix);
+                }
+            }
+            Err(why) => trouble.push(format!("line {number}: {why}")),
         }
     }
-    Ok(keys)
+    keys.retain(|prefix, _| !twice.contains(prefix));
+    trouble.truncate(MOST_TROUBLES);
+    (keys, trouble)
+}
+
+fn key(line: &str) -> Result<ApiKey, String> {
+    // The place of the error and nothing of the line itself, which may be the secret.
+    let key: ApiKey = serde_json::from_str(line)
+        .map_err(|error| format!("not the JSON of a key, column {}", error.column()))?;
+    key.check()?;
+    Ok(key)
 }

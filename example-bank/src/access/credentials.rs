@@ -50,7 +50,7 @@ impl Credentials {
             }
             (true, false) => {
                 if let Some(keys) = &keys {
-                    keys.keep_looking();
+                    keys.keep_reading();
                 }
                 Ok(Access::by(keys, tokens))
             }

@@ -31,6 +31,9 @@ pub(super) struct Tokens {
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
+    /// One issuer: `jsonwebtoken` alone would accept a list that names ours among others.
+    #[serde(rename = "iss")]
+    _issuer: String,
     /// Separated by spaces, as RFC 8693 has it.
     #[serde(default)]
     scope: String,
@@ -90,7 +93,7 @@ impl Tokens {
     /// wrong with it, it quotes the token.
     pub(super) fn principal(&self, token: &str) -> Option<Principal> {
         let read = decode::<Claims>(token, &self.key, &self.validation).ok()?;
-        let Claims { sub, scope } = read.claims;
+        let Claims { sub, scope, .. } = read.claims;
         // A header that must be understood is not.
         let believed = read.header.crit.is_none() && is_name(&sub);
         believed.then(|| Principal::new(format!("user:{sub}"), scope.split_ascii_whitespace()))

@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
 use actum::Application;
-use actum::web::{CommandHeaders, Object, Principal, Problem};
+use actum::web::{CommandHeaders, JsonBody, Principal, Problem};
 use actum::webhook::ForbiddenAddress;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -47,7 +47,7 @@ pub(super) async fn register(
     calling: Option<Data<Calling>>,
     who: Principal,
     headers: CommandHeaders,
-    body: Json<Object<Registration>>,
+    body: JsonBody<Registration>,
 ) -> Result<Json<Registered>, Problem> {
     let calling = calling.ok_or_else(off)?;
     let options = headers.options(&body)?;

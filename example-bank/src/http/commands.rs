@@ -1,9 +1,9 @@
 //! What can be asked of an account over HTTP: the bodies, and the command each becomes.
 
 use actix_web::Either;
-use actix_web::web::{Json, Path};
+use actix_web::web::Path;
 use actum::web::{
-    AcceptedAnswer, CommandAnswer, CommandHeaders, NoBody, Object, Principal, Problem,
+    AcceptedAnswer, CommandAnswer, CommandHeaders, JsonBody, NoBody, Principal, Problem,
 };
 use actum::{Application, CommandError, CommandOptions, Committed};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use super::{App, callback};
 use crate::account::{Account, AccountCommand, Refusal};
 
 type Id = Path<String>;
-type Body<T> = Json<Object<T>>;
+type Body<T> = JsonBody<T>;
 type Answer = Result<Either<CommandAnswer, AcceptedAnswer>, Problem>;
 
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -56,7 +56,7 @@ pub(super) async fn open(
     opening: Body<Opening>,
 ) -> Answer {
     let options = headers.options(&opening)?;
-    let Opening { id, owner, currency, number } = opening.into_inner().0;
+    let Opening { id, owner, currency, number } = opening.0;
     let id = id.unwrap_or_else(|| headers.new_id());
     let command = AccountCommand::Open { owner, currency, number };
     let location = format!("/accounts/{id}");

@@ -12,7 +12,7 @@ use actix_web::middleware::{Next, from_fn};
 use actix_web::{HttpMessage, ResponseError, Scope, web};
 use actum::web::{Principal, Problem, Routes};
 
-use super::Policy;
+use super::{Policy, same_origin};
 use crate::access::Access;
 use crate::limits::Buckets;
 
@@ -21,18 +21,21 @@ pub(super) fn guarded(table: Routes<Policy>, access: Access) -> impl HttpService
     behind(access, Rc::new(table.clone()), web::scope("").configure(|to| table.configure(to)))
 }
 
-/// A scope, entered by who may take a route of the table.
+/// A scope, entered by clients that may take a route of the table.
 fn behind(access: Access, table: Rc<Routes<Policy>>, scope: Scope) -> impl HttpServiceFactory {
     scope.wrap(from_fn(move |request: ServiceRequest, next: Next<BoxBody>| {
-        let admitted = admit(&access, &table, &request);
+        let policy = table.find(request.method(), request.match_pattern().as_deref()).copied();
+        let is_probe = matches!(policy, Ok(Policy::Probe));
+        let admitted = policy.and_then(|policy| admit(&access, policy, &request));
         async move {
             let admitted = admitted.map(|principal| {
                 if let Some(principal) = principal {
                     request.extensions_mut().insert(principal);
                 }
             });
-            // Who is not let in is counted too, by their address.
-            match Buckets::enter(request.request()).and(admitted) {
+            // A client that is not let in is counted too, by its address.
+            let counted = if is_probe { Ok(()) } else { Buckets::enter(request.request()) };
+            match counted.and(admitted) {
                 Ok(()) => next.call(request).await,
                 Err(problem) => Ok(request.into_response(problem.error_response())),
             }
@@ -40,13 +43,15 @@ fn behind(access: Access, table: Rc<Routes<Policy>>, scope: Scope) -> impl HttpS
     }))
 }
 
-/// Whether the request may go on, and on whose behalf: nobody's where nobody is asked.
+/// Checks that the request may go on. Returns its principal, or `None` on a route that needs none.
 fn admit(
     access: &Access,
-    table: &Routes<Policy>,
+    policy: Policy,
     request: &ServiceRequest,
 ) -> Result<Option<Principal>, Problem> {
-    let policy = table.find(request.method(), request.match_pattern().as_deref())?;
+    if access.is_dev() {
+        same_origin::check(request.head())?;
+    }
     let Some(scope) = policy.scope() else { return Ok(None) };
     let principal = access.principal(request.headers()).ok_or_else(Problem::unauthenticated)?;
     match principal.may(scope) {

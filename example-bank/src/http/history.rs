@@ -10,11 +10,8 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::openapi::AccountId;
 use super::reading::Reading;
-use super::{App, unknown_account};
+use super::{App, page, unknown_account};
 use crate::account::{Account, AccountEvent, Refusal};
-
-const DEFAULT_LIMIT: usize = 50;
-const MAX_LIMIT: usize = 500;
 
 /// `?after=<version>&limit=`: at most `limit` events after that version.
 #[derive(Deserialize, IntoParams)]
@@ -25,7 +22,7 @@ pub(super) struct Range {
     #[serde(default)]
     #[param(schema_with = super::openapi::version, required = false)]
     after: StreamVersion,
-    /// How many at most.
+    /// Most entries of the page. A page of large entries may have fewer.
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<usize>,
 }
@@ -61,22 +58,17 @@ pub(super) async fn history(
     reading: Reading,
     range: Query<Range>,
 ) -> Result<Json<HistoryPage>, Problem> {
-    let limit = range.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        let detail = format!("a limit is 1 to {MAX_LIMIT}");
-        return Err(Problem::new(400, "invalid_query", detail));
-    }
+    let limit = page::limit(range.limit)?;
     let id = reading.allowed(&app).await?;
     // One more than asked for tells whether the page is the last one.
-    let mut found = read(&app, &id, range.after, limit + 1).await?;
+    let found = read(&app, &id, range.after, limit + 1).await?;
     let exists = !found.is_empty() || !read(&app, &id, StreamVersion::ZERO, 1).await?.is_empty();
     if !exists {
         return Err(Problem::refused(&Refusal::UnknownAccount));
     }
-    let is_last = found.len() <= limit;
-    found.truncate(limit);
-    let events = found.iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
-    let next = events.last().filter(|_| !is_last).map(|entry| entry.version);
+    let mut events = found.iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
+    let has_more = page::cut(&mut events, limit)?;
+    let next = events.last().filter(|_| has_more).map(|entry| entry.version);
     Ok(Json(HistoryPage { events, next }))
 }
 

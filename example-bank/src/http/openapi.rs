@@ -11,8 +11,12 @@ mod parameters;
 mod problems;
 mod values;
 
+use std::sync::LazyLock;
+
+use actix_web::HttpResponse;
 use actix_web::http::Method;
-use actix_web::web::Json;
+use actix_web::web::Bytes;
+use actum::web::Problem;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Components, OpenApi};
@@ -71,8 +75,18 @@ struct FromHandlers;
 /// This document.
 #[utoipa::path(get, path = "/openapi.json", tag = "about",
     responses((status = 200, description = "An OpenAPI 3.1 document", body = Object)))]
-pub(super) async fn openapi() -> Json<OpenApi> {
-    Json(document())
+pub(super) async fn openapi() -> Result<HttpResponse, Problem> {
+    // All answers share one copy: a client that does not read it costs no memory for it.
+    static DOCUMENT: LazyLock<Result<Bytes, String>> = LazyLock::new(|| {
+        let text = document().to_json();
+        text.map(Bytes::from).map_err(|error| error.to_string())
+    });
+    match &*DOCUMENT {
+        Ok(document) => {
+            Ok(HttpResponse::Ok().content_type("application/json").body(document.clone()))
+        }
+        Err(error) => Err(Problem::internal(error)),
+    }
 }
 
 /// The bank's routes, described.
@@ -82,7 +96,7 @@ pub fn document() -> OpenApi {
         let operation = document.paths.paths.get_mut(path).and_then(|item| of(item, method));
         let Some(operation) = operation else { continue };
         secure(operation, *policy);
-        problems::add(operation, path, *policy);
+        problems::add(operation, method, path, *policy);
         answers::allow_no_body(operation);
     }
     let components = document.components.get_or_insert_with(Components::new);

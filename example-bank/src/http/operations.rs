@@ -19,7 +19,7 @@ use crate::access::Access;
 
 /// All routes for operators. `{name}` is a read model or projection, as the status names it.
 pub fn table() -> Routes<Policy> {
-    use Policy::{Operate, Public};
+    use Policy::{Operate, Probe};
     Routes::default()
         .get("/status", Operate, status::status)
         .get("/metrics", Operate, metrics::metrics)
@@ -36,15 +36,15 @@ pub fn table() -> Routes<Policy> {
             Operate,
             versions::drop_version,
         )
-        .get("/health/live", Public, health::live)
-        .get("/health/ready", Public, health::ready)
+        .get("/health/live", Probe, health::live)
+        .get("/health/ready", Probe, health::ready)
 }
 
 /// The operators' routes on this application, open to whom `access` knows; for `App::configure`.
 pub fn operations(app: Application, access: Access) -> impl FnOnce(&mut ServiceConfig) + Clone {
     let app = Data::new(app);
     move |config| {
-        config.configure(strict_input).app_data(app);
+        config.configure(strict_input).app_data(app).app_data(Data::new(access.clone()));
         config.service(guarded(table(), access));
     }
 }

@@ -1,25 +1,28 @@
-//! Who may take a route. Which accounts are whose is decided by the account itself.
+//! The policy of a route: the scope it needs. Which accounts are whose is decided by the account.
 
 use crate::access::{OPERATE, READ, WRITE};
 
-/// What a route asks of who takes it.
+/// The condition on which a client may take a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Policy {
-    /// Nothing.
+    /// No condition, and the request is not counted by the rate limit: a probe of the process's
+    /// health must not fail because of what other clients behind the same address do.
+    Probe,
+    /// No condition.
     Public,
-    /// To be known, and to have the scope `accounts:read`.
+    /// A credential with the scope `accounts:read`.
     Read,
-    /// To be known, and to have the scope `accounts:write`.
+    /// A credential with the scope `accounts:write`.
     Write,
-    /// To run the bank: the scope `bank:operate`.
+    /// A credential with the scope `bank:operate`, to run the bank.
     Operate,
 }
 
 impl Policy {
-    /// The scope to have; none where nobody is asked who they are.
+    /// The scope that a client needs; `None` if the route needs no credential.
     pub fn scope(self) -> Option<&'static str> {
         match self {
-            Self::Public => None,
+            Self::Probe | Self::Public => None,
             Self::Read => Some(READ),
             Self::Write => Some(WRITE),
             Self::Operate => Some(OPERATE),

@@ -5,17 +5,14 @@ use actum::web::Problem;
 use actum::{GlobalPosition, StreamVersion};
 use serde::{Deserialize, Serialize};
 use time::format_description::well_known::{Iso8601, Rfc3339};
-use time::{Date, OffsetDateTime};
+use time::{Date, OffsetDateTime, UtcOffset};
 use utoipa::{IntoParams, ToSchema};
 
-use super::App;
 use super::openapi::AccountId;
 use super::reading::Reading;
+use super::{App, page};
 use crate::account::Refusal;
 use crate::statement::{Booking, Period, Statement};
-
-const DEFAULT_LIMIT: usize = 50;
-const MAX_LIMIT: usize = 500;
 
 /// `?from=&to=` are times such as `2026-01-31T12:00:00Z`, or dates, whose first moment (UTC) is meant;
 /// `from` is included, `to` is not. `?after_booking=&limit=` asks for the next page; `?after=` for
@@ -30,7 +27,7 @@ pub(super) struct Asked {
     /// Before this time.
     #[param(schema_with = super::openapi::moment)]
     to: Option<String>,
-    /// How many at most.
+    /// Most bookings of the page. A page of long bookings may have fewer.
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<usize>,
     /// Continue after this booking.
@@ -63,10 +60,7 @@ pub(super) async fn statement(
     reading: Reading,
     asked: Query<Asked>,
 ) -> Result<Json<StatementPage>, Problem> {
-    let limit = asked.limit.unwrap_or(DEFAULT_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(invalid(format!("a limit is 1 to {MAX_LIMIT}")));
-    }
+    let limit = page::limit(asked.limit)?;
     let (from, to) = (moment("from", &asked.from)?, moment("to", &asked.to)?);
     let id = reading.allowed(&app).await?;
     // One more than asked for tells whether the page is the last one.
@@ -76,20 +70,51 @@ pub(super) async fn statement(
     });
     let (found, position) = found.await?;
     let mut bookings = found.ok_or_else(|| Problem::refused(&Refusal::UnknownAccount))?;
-    let is_last = bookings.len() <= limit;
-    bookings.truncate(limit);
-    let next = bookings.last().filter(|_| !is_last).map(|last| last.booking);
+    let has_more = page::cut(&mut bookings, limit)?;
+    let next = bookings.last().filter(|_| has_more).map(|last| last.booking);
     Ok(Json(StatementPage { id, bookings, next, position }))
 }
 
+/// The time that a parameter means, in UTC: a date stands for its first moment.
+///
+/// A time must have a zone and be convertible to UTC, because a time that is guessed would answer
+/// with the wrong day.
 fn moment(name: &str, text: &Option<String>) -> Result<Option<OffsetDateTime>, Problem> {
     let Some(text) = text else { return Ok(None) };
-    let time = OffsetDateTime::parse(text, &Rfc3339).ok();
-    let date = || Some(Date::parse(text, &Iso8601::DATE).ok()?.midnight().assume_utc());
-    let moment = time.or_else(date).ok_or_else(|| {
-        invalid(format!("{name} is a date or a time, such as 2026-01-31 or 2026-01-31T12:00:00Z"))
-    });
-    moment.map(Some)
+    let moment = if text.len() == DATE.len() { date(text) } else { date_time(text) };
+    let moment = moment.and_then(|time| time.checked_to_offset(UtcOffset::UTC));
+    moment.map(Some).ok_or_else(|| {
+        invalid(format!(
+            "{name} is a date such as 2026-01-31 or an RFC 3339 time such as 2026-01-31T12:00:00Z; \
+             write the + of a zone as %2B"
+        ))
+    })
+}
+
+/// A digit stands for any digit.
+const DATE: &str = "0000-00-00";
+const DATE_TIME: &str = "0000-00-00T00:00:00";
+
+fn date(text: &str) -> Option<OffsetDateTime> {
+    let date = is_like(text, DATE).then(|| Date::parse(text, &Iso8601::DATE).ok())??;
+    Some(date.midnight().assume_utc())
+}
+
+/// Parses RFC 3339. `time` alone would also take any character for the `T`, and a leap second, which
+/// it turns into another second.
+fn date_time(text: &str) -> Option<OffsetDateTime> {
+    let is_shaped = is_like(text.get(..DATE_TIME.len())?, DATE_TIME);
+    let second = text.get(DATE_TIME.len() - 2..DATE_TIME.len())?;
+    (is_shaped && second < "60").then(|| OffsetDateTime::parse(text, &Rfc3339).ok())?
+}
+
+fn is_like(text: &str, shape: &str) -> bool {
+    let fits = |(is, wanted): (u8, u8)| match wanted {
+        b'0' => is.is_ascii_digit(),
+        b'T' => is.eq_ignore_ascii_case(&b'T'),
+        other => is == other,
+    };
+    text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(fits)
 }
 
 fn invalid(detail: String) -> Problem {

@@ -1,8 +1,8 @@
 //! Users over HTTP, and who is told whose a name or a number is.
 
-use actix_web::web::{Json, Path};
+use actix_web::web::Path;
 use actum::CommandError;
-use actum::web::{CommandAnswer, CommandHeaders, Object, Principal, Problem, RefusalCode};
+use actum::web::{CommandAnswer, CommandHeaders, JsonBody, Principal, Problem, RefusalCode};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -38,10 +38,10 @@ pub(super) async fn register(
     app: App,
     by: Principal,
     headers: CommandHeaders,
-    body: Json<Object<NewUser>>,
+    body: JsonBody<NewUser>,
 ) -> Answer {
     let options = headers.options(&body)?;
-    let NewUser { id, owner, name } = body.into_inner().0;
+    let NewUser { id, owner, name } = body.0;
     let id = id.unwrap_or_else(|| headers.new_id());
     let command = UserCommand::Register { owner, name };
     let answer = app.execute_with::<User>(&id, command, options).await;
@@ -57,10 +57,10 @@ pub(super) async fn rename(
     by: Principal,
     id: Path<String>,
     headers: CommandHeaders,
-    body: Json<Object<UserName>>,
+    body: JsonBody<UserName>,
 ) -> Answer {
     let options = headers.options(&body)?;
-    let command = UserCommand::Rename { name: body.into_inner().0.name };
+    let command = UserCommand::Rename { name: body.0.name };
     let answer = app.execute_with::<User>(&id, command, options).await;
     let committed = answer.map_err(|error| with_holder(error, &by))?;
     Ok(CommandAnswer::done(id.into_inner(), committed))

@@ -1,122 +1,176 @@
-//! Places that nobody may have too many of at a time: connections of a peer, streams of a principal.
+//! Places that nobody may have too many of at a time: connections of a peer, streams of a client.
+//!
+//! Beside a fixed limit per client there is a fair share: a client may have a part of what is still
+//! free, so the fewer places are left, the fewer one client gets, and some are always left for the
+//! next one (the dynamic threshold of shared buffers, Choudhury and Hahne 1998).
 
-use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
-use actix_web::http::ConnectionType;
-use actix_web::middleware::Next;
-use actix_web::{Error, HttpRequest, ResponseError};
+use actix_web::HttpRequest;
 use actum::web::Problem;
 
 use super::Asker;
 
-/// So many places for each asker.
-#[derive(Clone)]
-pub(crate) struct Places {
-    most: usize,
-    taken: Arc<Mutex<HashMap<Asker, usize>>>,
+/// Places of which every client has a share, however few are free.
+const LEAST_SHARE: usize = 4;
+
+/// The fair share of one client when so many places are free.
+pub(super) fn share(free: usize, part: usize) -> usize {
+    (free / part).max(LEAST_SHARE)
 }
 
-/// One of them, given back when it is dropped.
+/// Places in all, and most of one client.
+#[derive(Clone)]
+pub(crate) struct Places {
+    total: usize,
+    each: usize,
+    /// A client may have this part of what is free.
+    part: usize,
+    taken: Arc<Mutex<Taken>>,
+}
+
+#[derive(Default)]
+struct Taken {
+    sum: usize,
+    by: HashMap<Asker, usize>,
+}
+
+/// One of the places, returned when it is dropped.
 pub(crate) struct Place {
     places: Places,
     asker: Asker,
 }
 
+/// Reason why there is no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// The client has as many as it may have now.
+    OfClient,
+    /// All are taken.
+    AtAll,
+}
+
 impl Places {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { most, taken: Arc::default() }
+    /// `total` places, at most `each` of one client, and at most one `part`th of what is free.
+    pub(crate) fn new(total: usize, each: usize, part: usize) -> Self {
+        Self { total, each, part, taken: Arc::default() }
     }
 
-    fn take(&self, asker: Asker) -> Option<Place> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_asker = taken.entry(asker.clone()).or_default();
-        (*of_asker < self.most).then(|| {
-            *of_asker += 1;
-            Place { places: self.clone(), asker }
-        })
+    pub(super) fn take(&self, asker: Asker) -> Result<Place, NoPlace> {
+        let mut taken = self.taken();
+        if taken.sum >= self.total {
+            return Err(NoPlace::AtAll);
+        }
+        let most = self.each.min(share(self.total - taken.sum, self.part));
+        let of_asker = taken.by.get(&asker).copied().unwrap_or_default();
+        if of_asker >= most {
+            return Err(NoPlace::OfClient);
+        }
+        taken.sum += 1;
+        taken.by.insert(asker.clone(), of_asker + 1);
+        Ok(Place { places: self.clone(), asker })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Number of places that its client has.
+    pub(super) fn of_client(&self) -> usize {
+        self.places.taken().by.get(&self.asker).copied().unwrap_or_default()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut taken = self.places.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        // Who has none is forgotten: what is kept is never more than the places that are taken.
-        if let Some(of_asker) = taken.get_mut(&self.asker) {
+        let mut taken = self.places.taken();
+        taken.sum = taken.sum.saturating_sub(1);
+        // A client without a place is forgotten: no more is kept than the places that are taken.
+        if let Some(of_asker) = taken.by.get_mut(&self.asker) {
             *of_asker -= 1;
             if *of_asker == 0 {
-                taken.remove(&self.asker);
+                taken.by.remove(&self.asker);
             }
         }
     }
 }
 
+/// A client may have a quarter of the live streams that are free.
+const PART_OF_STREAMS: usize = 4;
+
 /// The places of live streams, shared by all workers.
 #[derive(Clone)]
-pub(crate) struct Streams(pub(crate) Places);
+pub(crate) struct Streams(Places);
 
 impl Streams {
-    /// A place for one more stream of whoever asks.
+    /// `total` places, at most `each` of one client.
+    pub(crate) fn new(total: usize, each: usize) -> Self {
+        Self(Places::new(total, each, PART_OF_STREAMS))
+    }
+
+    /// A place for one more stream of the client; `None` where streams are not limited.
+    ///
+    /// # Errors
+    /// 429 `too_many_streams`: the client has its share. 503 `no_live_stream`: all are taken.
     pub(crate) fn enter(request: &HttpRequest) -> Result<Option<Place>, Problem> {
         let Some(Self(places)) = request.app_data::<Self>() else { return Ok(None) };
-        let place = places.take(Asker::of(request));
-        let detail = "there are too many live streams of yours; end one";
-        place.map(Some).ok_or_else(|| Problem::new(429, "too_many_streams", detail).retry_after(1))
+        places.take(Asker::of(request)).map(Some).map_err(|none| match none {
+            NoPlace::AtAll => Problem::no_live_stream(),
+            NoPlace::OfClient => {
+                let detail = "you have your share of the live streams; end one";
+                Problem::new(429, "too_many_streams", detail).retry_after(1)
+            }
+        })
     }
-}
-
-/// The places of connections, shared by all workers.
-#[derive(Clone)]
-pub(crate) struct Connections(pub(crate) Places);
-
-/// Stands beside a connection as long as that lasts, and holds its place from the first request on.
-#[derive(Default)]
-pub(crate) struct Held(OnceCell<Option<Place>>);
-
-impl Held {
-    /// For `HttpServer::on_connect`.
-    pub(crate) fn beside(connection: &mut Extensions) {
-        connection.insert(Self::default());
-    }
-}
-
-/// Hangs up on a peer that has too many connections. actix bounds the head only of a connection's
-/// first request in time, so this bounds how many can be kept from going on.
-pub(crate) async fn connections(
-    request: ServiceRequest,
-    next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    let places = request.app_data::<Connections>();
-    if let (Some(Connections(places)), Some(held)) = (places, request.conn_data::<Held>()) {
-        let peer = Asker::peer(request.peer_addr());
-        if held.0.get_or_init(|| places.take(peer)).is_none() {
-            let detail = "there are too many connections from where you are";
-            let problem = Problem::new(429, "too_many_connections", detail).retry_after(1);
-            let mut response = problem.error_response();
-            response.head_mut().set_connection_type(ConnectionType::Close);
-            return Ok(request.into_response(response));
-        }
-    }
-    Ok(next.call(request).await?.map_into_boxed_body())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn named(client: impl ToString) -> Asker {
+        Asker::Principal(client.to_string())
+    }
+
     #[test]
-    fn a_place_that_is_given_back_is_free_again_and_nothing_is_kept_of_its_asker() {
-        let places = Places::new(2);
-        let ada = || places.take(Asker::Principal("ada".into()));
-        let (first, _second) = (ada(), ada());
-        assert!(first.is_some() && ada().is_none());
-        assert!(places.take(Asker::Unknown).is_some(), "others have places of their own");
+    fn a_place_that_is_given_back_is_free_again_and_nothing_is_kept_of_its_client() {
+        let places = Places::new(100, 2, 4);
+        let ada = || places.take(named("ada"));
+        let (first, second) = (ada(), ada());
+        assert_eq!(ada().err(), Some(NoPlace::OfClient));
+        assert!(places.take(Asker::Unknown).is_ok(), "others have places of their own");
         drop(first);
-        assert!(ada().is_some());
-        drop(_second);
-        assert!(places.taken.lock().unwrap().is_empty());
+        assert!(ada().is_ok());
+        drop(second);
+        let taken = places.taken();
+        assert!(taken.by.is_empty() && taken.sum == 0);
+    }
+
+    #[test]
+    fn greedy_clients_leave_places_for_the_next_one() {
+        let places = Places::new(1024, 100, 4);
+        let mut held = Vec::new();
+        let mut counts = Vec::new();
+        for client in 0..40 {
+            let before = held.len();
+            while let Ok(place) = places.take(named(client)) {
+                held.push(place);
+            }
+            counts.push(held.len() - before);
+        }
+        assert_eq!(counts[..6], [100; 6]);
+        assert!(counts.iter().all(|count| *count >= 4), "{counts:?}");
+        assert!(held.len() < 1024, "{counts:?}");
+    }
+
+    #[test]
+    fn no_place_is_left_only_when_all_are_taken() {
+        let places = Places::new(8, 100, 4);
+        let held: Vec<_> = (0..8).map(|n| places.take(named(n / 4)).ok()).collect();
+        assert!(held.iter().all(Option::is_some));
+        assert_eq!(places.take(named("next")).err(), Some(NoPlace::AtAll));
     }
 }

@@ -1,4 +1,4 @@
-//! What of an application can be followed live.
+//! Live streams of an application: events, documents and changes as they happen.
 
 use std::any::TypeId;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ impl Application {
     /// by whichever process. A follower keeps a cursor and no queue, so it may be slow.
     ///
     /// # Errors
-    /// The id is no id, `Overloaded` beyond `Settings::live_streams`, or `Stopping`.
+    /// The id is no id, `NoLiveStream` beyond `Settings::live_streams`, or `Stopping`.
     pub fn follow<A: Aggregate>(
         &self,
         id: &str,
         after: StreamVersion,
     ) -> Result<LiveEvents<A>, ReadError> {
         let stream = StreamId::new(A::TYPE, id)?;
-        let permit = self.live_stream(A::TYPE)?;
+        let permit = self.live_stream()?;
         let wake = self.inner.followers.register(stream.as_str())?;
         Ok(LiveEvents::new(Arc::clone(&self.inner.store), stream, after, wake, permit))
     }
@@ -33,10 +33,10 @@ impl Application {
     /// each change.
     ///
     /// # Errors
-    /// `NotRegistered`, `Overloaded` beyond `Settings::live_streams`, or `Stopping`.
+    /// `NotRegistered`, `NoLiveStream` beyond `Settings::live_streams`, or `Stopping`.
     pub fn watch<M: ReadModel>(&self, key: &str) -> Result<LiveDocument<M>, ReadError> {
         let model = self.read_model::<M>()?.clone();
-        let permit = self.live_stream(M::NAME)?;
+        let permit = self.live_stream()?;
         let wake = self.watchers::<M>()?.register(key)?;
         let read_within = self.inner.settings.read_within;
         Ok(LiveDocument::new(model, key, read_within, wake, permit))
@@ -47,7 +47,7 @@ impl Application {
     /// # Errors
     /// As [`Application::watch`].
     pub fn watch_all<M: ReadModel>(&self) -> Result<LiveChanges<M>, ReadError> {
-        let permit = self.live_stream(M::NAME)?;
+        let permit = self.live_stream()?;
         let (after, wake) = self.watchers::<M>()?.register_for_all()?;
         Ok(LiveChanges::new(after, wake, permit))
     }
@@ -56,8 +56,8 @@ impl Application {
         self.inner.watchers.get(&TypeId::of::<M>()).ok_or(ReadError::NotRegistered(M::NAME))
     }
 
-    fn live_stream(&self, of: &'static str) -> Result<OwnedSemaphorePermit, ReadError> {
+    fn live_stream(&self) -> Result<OwnedSemaphorePermit, ReadError> {
         let permit = Arc::clone(&self.inner.live_streams).try_acquire_owned();
-        permit.map_err(|_| ReadError::Overloaded(of))
+        permit.map_err(|_| ReadError::NoLiveStream)
     }
 }

@@ -46,7 +46,7 @@ fn outcome<T>(answer: &Result<T, ReadError>) -> &'static str {
         Err(ReadError::Halted { .. }) => "halted",
         Err(ReadError::Unavailable(_)) => "unavailable",
         Err(ReadError::Failed { .. }) => "failed",
-        Err(ReadError::Overloaded(_)) => "overloaded",
+        Err(ReadError::Overloaded(_) | ReadError::NoLiveStream) => "overloaded",
         // What is not registered has no metrics, and only streams are lost.
         Err(ReadError::Stopping | ReadError::NotRegistered(_) | ReadError::Lost { .. }) => {
             "stopping"

@@ -91,6 +91,7 @@ impl<'c> SqlConnection<'c> {
     /// # Errors
     /// [`SqlError`]
     pub async fn execute(&mut self, sql: &str, values: &[SqlValue]) -> Result<u64, SqlError> {
+        check(values)?;
         self.executor.execute(sql, values).await
     }
 
@@ -99,6 +100,7 @@ impl<'c> SqlConnection<'c> {
     /// # Errors
     /// [`SqlError`]
     pub async fn rows(&mut self, sql: &str, values: &[SqlValue]) -> Result<Vec<SqlRow>, SqlError> {
+        check(values)?;
         self.executor.rows(sql, values).await
     }
 
@@ -112,6 +114,7 @@ impl<'c> SqlConnection<'c> {
         sql: &str,
         values: &[SqlValue],
     ) -> Result<Vec<SqlRow>, SqlError> {
+        check(values)?;
         self.executor.rows_in(sql, values).await
     }
 
@@ -136,6 +139,7 @@ impl<'c> SqlConnection<'c> {
                 columns.len()
             )));
         }
+        rows.iter().try_for_each(|row| check(row))?;
         match rows.is_empty() || columns.is_empty() {
             true => Ok(0),
             false => self.executor.insert(table, columns, rows, then).await,
@@ -147,4 +151,10 @@ impl<'c> SqlConnection<'c> {
     pub fn native<C: Any>(&mut self) -> Option<&mut C> {
         self.executor.native().downcast_mut()
     }
+}
+
+/// Refuses a value here, before any driver, so that both databases refuse it alike and no driver
+/// panics.
+fn check(values: &[SqlValue]) -> Result<(), SqlError> {
+    values.iter().try_for_each(SqlValue::check)
 }

@@ -1,4 +1,4 @@
-//! What a request says of its command besides the body: whose it is, its name, what it expects.
+//! Headers of a command: its idempotency key, what it expects, its correlation, its trace.
 //!
 //! | header | becomes |
 //! |---|---|
@@ -8,13 +8,15 @@
 //! | `traceparent`, `tracestate` | the trace context |
 //! | `Prefer: respond-async` | how it is answered |
 //!
-//! A key is bound to method, path and body, so that the same key on another request is noticed and
-//! refused instead of answered with the first one's outcome.
+//! A key is bound to method, route, decoded path parameters and body, so that the same key on another
+//! request is refused instead of answered with the first one's outcome. `/accounts/a@b` and
+//! `/accounts/a%40b` are the same request.
 
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
 use actix_web::http::header::HeaderMap;
+use actix_web::web::Path;
 use actix_web::{FromRequest, HttpRequest};
 use serde::Serialize;
 use uuid::Uuid;
@@ -34,16 +36,17 @@ const MAX_CORRELATION_ID_BYTES: usize = 255;
 /// than 255 bytes, not UTF-8 or given twice, and a precondition that is no version.
 #[derive(Debug, Clone)]
 pub struct CommandHeaders {
-    /// What the store will know the command by.
+    /// The command's name in the store.
     command_id: Option<String>,
-    method_and_path: String,
+    /// Method, route and path parameters.
+    target: String,
     expected: ExpectedVersion,
     metadata: Metadata,
     respond_async: Option<RespondAsync>,
 }
 
 impl CommandHeaders {
-    /// Whether the client prefers to be answered later.
+    /// The client's wish to be answered later, if it has one.
     pub fn respond_async(&self) -> Option<RespondAsync> {
         self.respond_async
     }
@@ -62,7 +65,7 @@ impl CommandHeaders {
     fn key(&self, id: &str, body: &impl Serialize) -> Result<CommandKey, Problem> {
         // By way of a value, whose objects are sorted: a body may hold a map without an order.
         let body = serde_json::to_value(body).map_err(|error| Problem::internal(&error))?;
-        let request = format!("{}\n{body}", self.method_and_path);
+        let request = format!("{}\n{body}", self.target);
         CommandKey::new(id, request.as_bytes())
             .map_err(|error| Problem::new(400, "invalid_idempotency_key", error.to_string()))
     }
@@ -82,13 +85,14 @@ impl CommandHeaders {
         let headers = request.headers();
         let actor = Principal::of(request).map(|principal| principal.id);
         let key = one(headers, "Idempotency-Key", MAX_IDEMPOTENCY_KEY_BYTES)
+            .and_then(|key| key.map(unquoted).transpose())
             .map_err(|detail| Problem::new(400, "invalid_idempotency_key", detail))?;
         let correlation_id = one(headers, "X-Correlation-Id", MAX_CORRELATION_ID_BYTES)
             .map_err(|detail| Problem::new(400, "invalid_correlation_id", detail))?;
         let trace = trace_context::of(headers);
         Ok(Self {
-            command_id: key.map(|key| scoped(actor.as_deref(), key)),
-            method_and_path: format!("{} {}", request.method(), request.path()),
+            command_id: key.map(|key| scoped(actor.as_deref(), &key)),
+            target: target(request),
             expected: precondition::of(headers)?,
             respond_async: RespondAsync::of(headers),
             metadata: Metadata {
@@ -100,6 +104,36 @@ impl CommandHeaders {
             },
         })
     }
+}
+
+/// Method, route and path parameters of a request, the parameters decoded as a handler sees them.
+/// However a client escapes a path, the text is the same.
+fn target(request: &HttpRequest) -> String {
+    let values = Path::<Vec<String>>::from_request(request, &mut Payload::None).into_inner();
+    match (request.match_pattern(), values) {
+        // `Debug` quotes the values, so no two lists of them make the same text.
+        (Some(pattern), Ok(values)) => format!("{} {pattern} {values:?}", request.method()),
+        // Without a route, or with bytes that are no text, no handler carries out the command.
+        _ => format!("{} {}", request.method(), request.path()),
+    }
+}
+
+/// The key that a header means: a structured-field string (RFC 9651), as the header's draft standard
+/// has it, or anything else as it is. `"k1"` and `k1` are one key.
+fn unquoted(key: &str) -> Result<String, String> {
+    let Some(quoted) = key.strip_prefix('"') else { return Ok(key.to_owned()) };
+    let wrong =
+        || "an Idempotency-Key that begins with a quote is a string such as \"k1\"".to_owned();
+    let mut characters = quoted.strip_suffix('"').ok_or_else(wrong)?.chars();
+    let mut text = String::new();
+    while let Some(character) = characters.next() {
+        text.push(match character {
+            '\\' => characters.next().filter(|c| matches!(c, '"' | '\\')).ok_or_else(wrong)?,
+            ' '..='~' if character != '"' => character,
+            _ => return Err(wrong()),
+        });
+    }
+    if text.is_empty() { Err("an Idempotency-Key is not empty".to_owned()) } else { Ok(text) }
 }
 
 /// The key among those of its principal. That one's length comes first, so that no other principal
@@ -138,7 +172,25 @@ impl FromRequest for CommandHeaders {
 
 #[cfg(test)]
 mod tests {
-    use super::scoped;
+    use super::{scoped, unquoted};
+
+    #[test]
+    fn a_key_is_the_same_with_and_without_quotes() {
+        for (header, key) in [
+            ("k1", "k1"),
+            ("\"k1\"", "k1"),
+            ("\"a \\\"b\\\" \\\\ c\"", "a \"b\" \\ c"),
+            ("k\"1\"", "k\"1\""),
+            ("é", "é"),
+        ] {
+            assert_eq!(unquoted(header).as_deref(), Ok(key), "{header}");
+        }
+        for wrong in
+            ["\"", "\"k1", "\"\"", "\"k1\";p=1", "\"k\"1\"", "\"k\\1\"", "\"k\\\"", "\"é\""]
+        {
+            assert!(unquoted(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn no_two_principals_have_a_key_in_common() {

@@ -1,12 +1,10 @@
 //! Input that does not fit is refused with a problem document: bodies, queries, paths and methods.
+//!
+//! This is the configuration for actix's own extractors; [`JsonBody`](super::JsonBody) needs none.
 
-use actix_web::body::BoxBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::HttpRequest;
 use actix_web::error::JsonPayloadError;
-use actix_web::http::header;
-use actix_web::middleware::Next;
 use actix_web::web::{self, JsonConfig, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
-use actix_web::{HttpRequest, ResponseError};
 
 use crate::web::Problem;
 
@@ -31,29 +29,12 @@ pub fn strict_input(config: &mut ServiceConfig) {
         .default_service(web::to(async || Problem::no_such_path()));
 }
 
-/// Nothing is unpacked here: a packed body would be read as if it were not, and one that is unpacked
-/// may be a thousand times what was sent.
-pub(super) async fn refuse_packed_bodies(
-    request: ServiceRequest,
-    next: Next<BoxBody>,
-) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let mut codings = request.headers().get_all(header::CONTENT_ENCODING);
-    let is_read = request.method().is_safe();
-    if !is_read && codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        let detail = "a body comes as it is, without a Content-Encoding";
-        let problem = Problem::new(415, "unsupported_media_type", detail);
-        let problem = problem.header(header::ACCEPT_ENCODING, "identity");
-        return Ok(request.into_response(problem.error_response()));
-    }
-    next.call(request).await
-}
-
 fn refuse_body(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
     let problem = match &error {
         JsonPayloadError::ContentType => Problem::new(
             415,
             "unsupported_media_type",
-            "the body must be JSON and say so: Content-Type: application/json",
+            "the body must be JSON in UTF-8 and say so: Content-Type: application/json",
         ),
         JsonPayloadError::OverflowKnownLength { .. } | JsonPayloadError::Overflow { .. } => {
             Problem::body_too_large()

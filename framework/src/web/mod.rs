@@ -1,20 +1,23 @@
 //! The HTTP edge for actix-web: what every route of an application needs, so that a handler is
 //! three lines.
 //!
-//! [`Problem`] turns errors into RFC 9457 documents, [`CommandHeaders`] is what a
-//! request says of its command, [`CommandAnswer`] what it answers, and [`strict_input`] refuses what is malformed.
-//! [`Freshness`] is how fresh a [`DocumentAnswer`] must be; [`ServerSentEvents`] is a live stream.
-//! [`Routes`] is a table of routes and their policies, [`Principal`] who asks. [`deadlines`] bounds
-//! how long a request may take, [`security_headers`] stand on every answer, [`request_log`] tells of
-//! each. Bodies and their meaning are the application's own.
+//! [`Problem`] turns errors into RFC 9457 documents. [`JsonBody`] reads a body strictly,
+//! [`CommandHeaders`] the headers of a command, and [`CommandAnswer`] is its answer. [`Freshness`] is
+//! how fresh a [`DocumentAnswer`] must be; [`ServerSentEvents`] is a live stream. [`Routes`] is a
+//! table of routes and their policies, [`Principal`] the authenticated client. The middlewares are
+//! [`deadlines`], [`in_pieces`], [`security_headers`] and [`request_log`]; [`strict_input`] configures
+//! actix's own extractors. Bodies and their meaning are the application's own.
 
 mod answer;
+mod body;
 mod command_headers;
 mod deadlines;
+mod exchange;
 mod freshness;
+mod head;
 mod input;
-mod object;
 mod operation;
+mod pieces;
 mod precondition;
 mod prefer;
 mod principal;
@@ -25,15 +28,17 @@ mod resume;
 mod routes;
 mod security_headers;
 mod sse;
+mod strict;
 mod trace_context;
 
 pub use crate::refusal::RefusalCode;
 pub use answer::{CommandAnswer, REPLAYED_HEADER};
+pub use body::{JsonBody, NoBody};
 pub use command_headers::{CommandHeaders, MAX_IDEMPOTENCY_KEY_BYTES};
 pub use deadlines::{Deadlines, deadlines};
 pub use freshness::{DocumentAnswer, Freshness, POSITION_HEADER};
 pub use input::{MAX_BODY_BYTES, strict_input};
-pub use object::{NoBody, Object};
+pub use pieces::in_pieces;
 pub use prefer::{AcceptedAnswer, RespondAsync};
 pub use principal::Principal;
 pub use problem::Problem;

@@ -1,8 +1,11 @@
 //! Conditional requests (RFC 9110): the `ETag` of an aggregate is its version.
 //!
-//! A command may expect one version, that there is one, or that there is none. What could mean
+//! A read answers 412 unless an `If-Match` names its version, and 304 if an `If-None-Match` does. A
+//! command may expect one version, that there is one, or that there is none. What could mean
 //! several versions, or none at all, is refused rather than guessed.
 
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use crate::stream::{ExpectedVersion, StreamVersion};
@@ -32,7 +35,26 @@ pub(super) fn of(headers: &HeaderMap) -> Result<ExpectedVersion, Problem> {
     }
 }
 
-/// Whether the client has this version already: one of the tags it names, weak or not.
+/// The problem (412) of a read whose `If-Match` names no tag that the answer has. A weak tag matches
+/// nothing (RFC 9110, section 13.1.1), and an answer without an `ETag` matches `*` alone.
+pub(super) fn unmet<B>(wanted: &HeaderMap, answer: &HttpResponse<B>) -> Option<Problem> {
+    let has_document = answer.status().is_success() || answer.status() == StatusCode::NOT_MODIFIED;
+    let mut tags = wanted.get_all(header::IF_MATCH).peekable();
+    tags.peek().filter(|_| has_document)?;
+    let etag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
+    let tags = tags.filter_map(|tags| tags.to_str().ok()).flat_map(|tags| tags.split(','));
+    let holds = tags.map(str::trim).any(|tag| tag == "*" || Some(tag) == etag);
+    (!holds).then(|| {
+        let detail = "no If-Match of the request names the version that there is";
+        let problem = Problem::new(412, "precondition_failed", detail);
+        match etag {
+            Some(etag) => problem.header(header::ETAG, etag),
+            None => problem,
+        }
+    })
+}
+
+/// Checks that the client has this version already: one of the tags it names, weak or not.
 pub(super) fn is_known(headers: &HeaderMap, version: StreamVersion) -> bool {
     let Some(etag) = etag(version) else { return false };
     let values = headers.get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok());

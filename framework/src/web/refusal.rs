@@ -41,6 +41,12 @@ impl Problem {
         Self::for_now("overloaded", "too much is queued; nothing was done")
     }
 
+    /// All places of live streams are taken (503), by whichever clients.
+    pub fn no_live_stream() -> Self {
+        let detail = "all live streams of the server are taken; come again when one has ended";
+        Self::for_now("no_live_stream", detail)
+    }
+
     fn stopping() -> Self {
         Self::for_now("stopping", "the server is stopping; nothing was done")
     }
@@ -111,6 +117,7 @@ impl From<ReadError> for Problem {
             }
             ReadError::Unavailable(store) => Self::of_store(store),
             ReadError::Overloaded(_) => Self::overloaded(),
+            ReadError::NoLiveStream => Self::no_live_stream(),
             ReadError::Lost { .. } => Self::for_now("lost", &error.to_string()),
             ReadError::NotRegistered(_) | ReadError::Failed { .. } => Self::internal(&error),
             ReadError::InvalidId(invalid) => Self::new(400, "invalid_id", invalid.to_string()),

@@ -12,7 +12,7 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, Resource, Responder};
 
 use crate::web::Problem;
-use crate::web::input::refuse_packed_bodies;
+use crate::web::exchange::exchange;
 
 /// Makes a route of a resource, in each worker anew.
 type Register = Arc<dyn Fn(Resource) -> Resource + Send + Sync>;
@@ -133,8 +133,8 @@ impl<P> Routes<P> {
         self.routes.iter().map(|route| (&route.method, route.path, &route.policy))
     }
 
-    /// Serves them; another method on one of the paths is answered with a [`Problem`], and so is a
-    /// packed body.
+    /// Serves the routes. Another method on one of the paths is answered with a [`Problem`], and so is
+    /// a packed body, a query of a method that is not safe, and an `If-Match` that does not hold.
     pub fn configure(&self, config: &mut ServiceConfig) {
         let mut paths: Vec<&'static str> = Vec::new();
         for route in &self.routes {
@@ -150,7 +150,7 @@ impl<P> Routes<P> {
                 let problem = method_not_allowed(&allowed);
                 async { problem }
             }));
-            config.service(resource.wrap(from_fn(refuse_packed_bodies)));
+            config.service(resource.wrap(from_fn(exchange)));
         }
     }
 }

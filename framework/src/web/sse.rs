@@ -1,9 +1,9 @@
 //! Server-sent events: a live stream as a response that does not end.
 //!
 //! The next message is fetched only when the connection has room for it, so a client that does not
-//! read costs its buffers (about 64 KiB, and the kernel's) and holds up nobody. It keeps its place
-//! among `Settings::live_streams` until its connection breaks: actix has no limit on a write that
-//! does not progress, so let a proxy in front have one.
+//! read costs its connection's write buffer and holds up nobody. It keeps its place among
+//! `Settings::live_streams` until its connection breaks. actix has no deadline for a write without
+//! progress: set `TCP_USER_TIMEOUT` on the listener, as the bank does, or have one in a proxy.
 
 use std::fmt::Write;
 use std::pin::Pin;

@@ -5,7 +5,7 @@ use actum::web::MAX_IDEMPOTENCY_KEY_BYTES;
 use utoipa::openapi::schema::{AnyOfBuilder, SchemaFormat, SchemaType};
 use utoipa::openapi::{KnownFormat, Object, ObjectBuilder, Schema, Type};
 
-use crate::account::MAX_OWNER_CHARS;
+use crate::account::{HIDDEN, MAX_OWNER_CHARS};
 
 /// An id, as `StreamId` takes it.
 pub fn id() -> Object {
@@ -37,11 +37,16 @@ fn an_id() -> ObjectBuilder {
 
 /// An owner's name, as the account takes it.
 pub fn owner() -> Object {
-    const ANY: &str = r"[^\u0000-\u001f\u007f-\u009f]*";
-    const INK: &str =
-        r"[^\u0000-\u0020\u007f-\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]";
-    let owner = text().pattern(Some(format!("^{ANY}{INK}{ANY}$")));
-    let told = "Not blank, and without control characters.";
+    // Beyond four digits the escapes of regular expressions differ, so there the character stands.
+    let written = |c: char| match u32::from(c) {
+        short @ 0..=0xffff => format!(r"\u{short:04x}"),
+        _ => c.to_string(),
+    };
+    let range = |(first, last): &(char, char)| format!("{}-{}", written(*first), written(*last));
+    let hidden: String = HIDDEN.iter().map(range).collect();
+    const BLANK: &str = r"\u0020\u00a0\u1680\u2000-\u200a\u200c\u200d\u202f\u205f\u3000\ufe0f";
+    let owner = text().pattern(Some(format!("^[^{hidden}]*[^{hidden}{BLANK}][^{hidden}]*$")));
+    let told = "Visible characters, without control or direction marks.";
     owner.max_length(Some(MAX_OWNER_CHARS)).description(Some(told)).build()
 }
 

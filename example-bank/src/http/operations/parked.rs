@@ -5,7 +5,7 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::{Json, Path};
-use actum::web::{Object, Problem};
+use actum::web::{JsonBody, Problem};
 use actum::{GlobalPosition, ParkedKey, SkippedEvent};
 use serde::Deserialize;
 use serde_json::json;
@@ -42,7 +42,7 @@ pub(super) async fn skipped(
 pub(super) async fn retry(
     app: App,
     name: Path<String>,
-    retry: Json<Object<Retry>>,
+    retry: JsonBody<Retry>,
 ) -> Result<HttpResponse, Problem> {
     let asked = match &retry.key {
         Some(key) => app.retry_parked(&name, key).await.map(|()| 1)?,
@@ -55,9 +55,9 @@ pub(super) async fn retry(
 pub(super) async fn skip(
     app: App,
     name: Path<String>,
-    skip: Json<Object<Skip>>,
+    skip: JsonBody<Skip>,
 ) -> Result<HttpResponse, Problem> {
-    let Skip { key, position, reason } = &skip.0.0;
+    let Skip { key, position, reason } = &skip.0;
     app.skip_parked(&name, key, *position, reason).await?;
     tracing::warn!(subscription = %name, ?key, %position, ?reason, "an operator has an event left out");
     Ok(HttpResponse::Accepted().json(json!({ "asked": 1 })))

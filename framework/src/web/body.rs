@@ -1,0 +1,181 @@
+//! Bodies of requests: one extractor that reads JSON strictly, and one for requests without a body.
+//!
+//! [`JsonBody`] accepts exactly one JSON object that says what it is: UTF-8, within
+//! [`MAX_BODY_BYTES`], no unknown field, no array in place of an object, nothing after it. It needs
+//! no configuration of the `App`. What the fields mean is left to the application.
+
+use std::future::Future;
+use std::ops::Deref;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::{self, Bytes};
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::web::strict::Strict;
+use crate::web::{MAX_BODY_BYTES, Problem};
+
+/// A `T` that a client sent as a JSON object: the argument of a handler that takes a body.
+///
+/// Unknown fields and positional arrays are refused at every depth where a struct or a struct
+/// variant is expected, whatever the attributes of `T`. Fields under `#[serde(flatten)]` and in
+/// untagged or internally tagged enums are outside this rule, because serde buffers them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct JsonBody<T>(pub T);
+
+impl<T> Deref for JsonBody<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: DeserializeOwned> JsonBody<T> {
+    fn parse(body: &[u8]) -> Result<Self, Problem> {
+        let malformed = |reason: String| Problem::new(400, "malformed_body", reason);
+        // A `T` that is no struct would otherwise accept any JSON.
+        if body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(malformed("the body must be a JSON object".to_owned()));
+        }
+        let mut json = serde_json::Deserializer::from_slice(body);
+        let value = T::deserialize(Strict::new(&mut json));
+        let value = value.and_then(|value| json.end().map(|()| value));
+        value.map(Self).map_err(|error| malformed(error.to_string()))
+    }
+}
+
+impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let is_json = check_media_type(request);
+        let body = read(request, payload);
+        Box::pin(async move {
+            is_json?;
+            Self::parse(&body.await?)
+        })
+    }
+}
+
+/// The body of a request that needs none: empty, or `{}` from a client that always sends one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoBody;
+
+#[derive(Deserialize)]
+struct Nothing {}
+
+impl FromRequest for NoBody {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let body = read(request, payload);
+        Box::pin(async move {
+            let body = body.await?;
+            if body.is_empty() {
+                return Ok(Self);
+            }
+            JsonBody::<Nothing>::parse(&body).map(|_| Self)
+        })
+    }
+}
+
+/// Checks that the one `Content-Type` is JSON in UTF-8, the only encoding that JSON has (RFC 8259).
+fn check_media_type(request: &HttpRequest) -> Result<(), Problem> {
+    let is_one = request.headers().get_all(header::CONTENT_TYPE).count() == 1;
+    let declared = request.mime_type().ok().flatten().filter(|_| is_one);
+    let is_json = declared.is_some_and(|mime| {
+        let is_utf8 = mime.get_param("charset").is_none_or(|charset| charset == "utf-8");
+        is_utf8 && (mime.subtype() == "json" || mime.suffix().is_some_and(|it| it == "json"))
+    });
+    if is_json {
+        return Ok(());
+    }
+    let detail = "the body must be JSON in UTF-8 and say so: Content-Type: application/json";
+    Err(Problem::new(415, "unsupported_media_type", detail))
+}
+
+/// Reads the whole body, unless it is larger than a body may be: then none or part of it is read.
+fn read(
+    request: &HttpRequest,
+    payload: &mut Payload,
+) -> impl Future<Output = Result<Bytes, Problem>> + use<> {
+    let is_too_large =
+        declared_length(request.headers()).is_some_and(|n| n > MAX_BODY_BYTES as u64);
+    let payload = web::Payload::from_request(request, payload).into_inner();
+    async move {
+        if is_too_large {
+            return Err(Problem::body_too_large());
+        }
+        let payload = payload.map_err(|_| Problem::unreadable_body())?;
+        let body = payload.to_bytes_limited(MAX_BODY_BYTES).await;
+        body.map_err(|_| Problem::body_too_large())?.map_err(|_| Problem::unreadable_body())
+    }
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Amount {
+        amount: u32,
+    }
+
+    /// Without any configuration of an `App`, as in a program of one file.
+    async fn read(content_type: &str, body: impl Into<Vec<u8>>) -> Result<Amount, String> {
+        let request = TestRequest::post().insert_header(("content-type", content_type));
+        let (request, mut payload) = request.set_payload(body.into()).to_http_parts();
+        let read = JsonBody::<Amount>::from_request(&request, &mut payload).await;
+        read.map(|body| body.0).map_err(|problem| problem.code().to_owned())
+    }
+
+    #[actix_web::test]
+    async fn a_body_is_exactly_one_object_of_known_fields() {
+        let json = "application/json";
+        for body in ["{\"amount\": 3}", " \r\n\t{\"amount\":3}\n"] {
+            assert_eq!(read(json, body).await, Ok(Amount { amount: 3 }), "{body:?}");
+        }
+        for body in [
+            "[3]",
+            "[[3]]",
+            "3",
+            "",
+            "{\"amount\": 3, \"to\": \"eve\"}",
+            "{\"amount\": 3}{}",
+            "{\"amount\": 3} 4",
+            "{\"amount\": 3, \"amount\": 3}",
+            "{\"amount\": [3]}",
+            "\u{feff}{\"amount\": 3}",
+        ] {
+            assert_eq!(read(json, body).await, Err("malformed_body".into()), "{body}");
+        }
+        let long = format!("{{\"amount\": {}3}}", " ".repeat(MAX_BODY_BYTES));
+        assert_eq!(read(json, long).await, Err("body_too_large".into()));
+    }
+
+    #[actix_web::test]
+    async fn a_body_says_that_it_is_json_in_utf_8() {
+        let body = "{\"amount\": 3}";
+        for good in
+            ["application/json", "application/json; charset=UTF-8", "application/vnd.bank+json"]
+        {
+            assert!(read(good, body).await.is_ok(), "{good}");
+        }
+        for wrong in ["", "text/json2", "text/plain", "application/json; charset=utf-16"] {
+            assert_eq!(read(wrong, body).await, Err("unsupported_media_type".into()), "{wrong}");
+        }
+    }
+}

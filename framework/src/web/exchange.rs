@@ -1,0 +1,50 @@
+//! Rules of HTTP that hold for every route of a table, around its handler.
+//!
+//! Before the handler: a body is not packed, and a request that is not safe has no query, because no
+//! handler would look at either. After it: an `If-Match` that does not hold turns the answer into
+//! 412 (a command compares it itself, in the log), and `HEAD` has no body.
+
+use actix_web::ResponseError;
+use actix_web::body::BoxBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::{Method, header};
+use actix_web::middleware::Next;
+
+use crate::web::head::without_body;
+use crate::web::{Problem, precondition};
+
+/// Carries out one request by its handler, with the rules around it.
+pub(super) async fn exchange(
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let method = request.method().clone();
+    if !method.is_safe()
+        && let Err(problem) = refuse_unread(&request)
+    {
+        return Ok(request.into_response(problem.error_response()));
+    }
+    let mut answer = next.call(request).await?;
+    if method.is_safe()
+        && let Some(problem) = precondition::unmet(answer.request().headers(), answer.response())
+    {
+        answer = answer.into_response(problem.error_response());
+    }
+    Ok(if method == Method::HEAD { without_body(answer) } else { answer })
+}
+
+/// Refuses what a handler that changes something would ignore.
+fn refuse_unread(request: &ServiceRequest) -> Result<(), Problem> {
+    if !request.query_string().is_empty() {
+        let detail = "this takes no query parameters: everything is in the body and the headers";
+        return Err(Problem::new(400, "invalid_query", detail));
+    }
+    // Unpacked here, a body could be a thousand times as large as what was sent.
+    let mut codings = request.headers().get_all(header::CONTENT_ENCODING);
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let detail = "a body comes as it is, without a Content-Encoding";
+        let problem = Problem::new(415, "unsupported_media_type", detail);
+        return Err(problem.header(header::ACCEPT_ENCODING, "identity"));
+    }
+    Ok(())
+}
