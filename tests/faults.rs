@@ -147,7 +147,8 @@ async fn a_snapshot_is_used_only_when_nothing_about_it_is_in_doubt() {
     let forged = r#"{"notes":[100]}"#;
     let with = |version: u64, position: u64, state_version, state: &str| {
         let (version, position) = (StreamVersion(version), GlobalPosition(position));
-        Snapshot::new(stream.clone(), version, position, state_version, state.to_owned())
+        let event_id = noted(version.0);
+        Snapshot::new(stream.clone(), version, position, event_id, state_version, state.to_owned())
     };
     // One that holds is believed: this is how the test knows that snapshots are used at all. Each
     // of the others is this one but for a single doubt.
@@ -158,6 +159,9 @@ async fn a_snapshot_is_used_only_when_nothing_about_it_is_in_doubt() {
         with(4, 4, 3, forged),
         with(4, 3, 2, forged),
         with(5, 5, 2, forged),
+        // The position is right, and the event there is another one: the log was written again.
+        Snapshot { event_id: Uuid::now_v7(), ..with(4, 4, 2, forged) },
+        Snapshot { event_id: noted(3), ..with(4, 4, 2, forged) },
         with(0, 0, 2, forged),
         with(4, 4, 2, r#"{"notes":"none"}"#),
         with(4, 4, 2, r#"{"notes":[1"#),
@@ -167,6 +171,11 @@ async fn a_snapshot_is_used_only_when_nothing_about_it_is_in_doubt() {
     }
 }
 
+/// The id of the event at this version, of those below.
+fn noted(version: u64) -> Uuid {
+    Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + u128::from(version))
+}
+
 /// The sum of 1, 2, 3, 4 as seen beside this snapshot.
 async fn sum_with(snapshot: Snapshot) -> i64 {
     let store = MemoryStore::new();
@@ -174,7 +183,7 @@ async fn sum_with(snapshot: Snapshot) -> i64 {
     store.save_snapshot(snapshot).await.unwrap();
     let stream = StreamId::new("notebook", "1").unwrap();
     let events = (1..=4).map(|number: u64| NewEvent {
-        event_id: Uuid::now_v7(),
+        event_id: noted(number),
         event_type: "Noted".into(),
         schema_version: 1,
         payload: number.to_string().into(),

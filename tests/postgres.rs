@@ -3,10 +3,12 @@
 mod batches;
 mod disk;
 mod doubt;
+mod history;
 mod ledger;
 mod neighbours;
 mod opening;
 mod readme;
+mod restored;
 mod schemas;
 pub mod server;
 mod servers;

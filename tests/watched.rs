@@ -143,6 +143,10 @@ impl EventStore for WatchedStore {
         self.memory.identity()
     }
 
+    fn watch_history(&self) -> watch::Receiver<Option<String>> {
+        self.memory.watch_history()
+    }
+
     fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
         self.memory.watch_head()
     }

@@ -76,6 +76,7 @@ impl Application {
     ) -> Result<Committed, CommandError<A::Error>> {
         let stream = StreamId::new(A::TYPE, id)?;
         let router = self.router::<A>().ok_or(CommandError::NotRegistered(A::TYPE))?;
+        self.inner.check_history().map_err(CommandError::Unavailable)?;
         let answer = router.execute(stream, command, options).await;
         match answer {
             // A deferred command's own answers are never translated.
@@ -129,6 +130,7 @@ impl Application {
         within: Duration,
     ) -> Result<Document<M>, ReadError> {
         let within = within.min(self.inner.settings.read_within);
+        self.inner.check_history()?;
         self.read_model::<M>()?.read(key, position, within).await
     }
 

@@ -52,6 +52,11 @@ pub enum StoreError {
         /// The lease's name.
         name: String,
     },
+    /// The database no longer holds the history that this process knows: it was rewound, restored or
+    /// exchanged, or a failover lost its end. Nothing was stored. Start the process again, once you know
+    /// which acknowledged events are lost.
+    #[error("the log is not the one this process knows: {0}")]
+    OtherHistory(String),
     /// A write's reply was lost and the store could not be asked again yet. The writer keeps
     /// trying; retry with the same ids to learn the outcome.
     #[error("it is not known whether the write was stored: {0}")]

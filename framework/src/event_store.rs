@@ -242,6 +242,13 @@ pub trait EventStore: Send + Sync + 'static {
         None
     }
 
+    /// Notifies when the database turns out to hold another history than this store knows, with the
+    /// reason. Nothing is read or written through this store from then on, and whatever was built from
+    /// the events it read is void. By default that is never noticed.
+    fn watch_history(&self) -> watch::Receiver<Option<String>> {
+        watch::channel(None).1
+    }
+
     /// The settings that its promises depend on, as they were read back from the database, by name.
     fn settings(&self) -> BTreeMap<&'static str, String> {
         BTreeMap::new()

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
@@ -41,6 +42,8 @@ pub struct Snapshot {
     pub version: StreamVersion,
     /// Where the log has that event.
     pub position: GlobalPosition,
+    /// The id of that event: a log that was rewound may have another one there.
+    pub event_id: Uuid,
     /// The number the aggregate gave its state's shape.
     pub state_version: u32,
     /// The state as a JSON text.
@@ -55,11 +58,12 @@ impl Snapshot {
         stream: StreamId,
         version: StreamVersion,
         position: GlobalPosition,
+        event_id: Uuid,
         state_version: u32,
         state: String,
     ) -> Self {
         let checksum = digest(&state);
-        Self { stream, version, position, state_version, state, checksum }
+        Self { stream, version, position, event_id, state_version, state, checksum }
     }
 
     /// Whether the state is what was saved.

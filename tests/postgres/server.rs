@@ -138,6 +138,23 @@ impl Server {
         self.run("crash").await;
     }
 
+    /// Keeps a copy of the data of a server that is stopped: what a standby that lags behind has.
+    pub async fn keep(&self) {
+        self.copy("postgres", "standby").await;
+    }
+
+    /// Puts the kept data in place of a stopped server's own, as a failover to that standby would.
+    pub async fn fail_over(&self) {
+        std::fs::remove_dir_all(self.directory.join("postgres")).unwrap();
+        self.copy("standby", "postgres").await;
+    }
+
+    async fn copy(&self, from: &str, to: &str) {
+        let mut command = Command::new("cp");
+        command.arg("-a").arg(self.directory.join(from)).arg(self.directory.join(to));
+        assert!(command.status().await.unwrap().success());
+    }
+
     /// Changes a setting for all sessions. One that needs a restart holds after `stop` and `start`.
     pub async fn set(&self, name: &str, value: &str) {
         let loaded = async || -> String {

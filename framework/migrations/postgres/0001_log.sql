@@ -36,6 +36,20 @@ CREATE TRIGGER events_are_not_changed BEFORE UPDATE OR DELETE ON actum.events
 CREATE TRIGGER events_are_not_truncated BEFORE TRUNCATE ON actum.events
     FOR EACH STATEMENT EXECUTE FUNCTION actum.refuse_change();
 
+-- Compares with the history that a process knows: its log, and events by their positions. A position
+-- alone names no place: a log that was rewound reaches it again with another event.
+CREATE FUNCTION actum.is_same_history(
+    log_id uuid, epoch bigint, positions bigint[], event_ids uuid[]
+) RETURNS boolean LANGUAGE plpgsql STABLE AS $$  -- not sql: that is planned anew for each statement
+#variable_conflict use_column
+BEGIN
+    RETURN EXISTS (SELECT FROM actum.log AS l
+                   WHERE l.one = 1 AND l.log_id = $1 AND l.epoch = $2)
+       AND NOT EXISTS (SELECT FROM unnest($3, $4) AS seen (place, id)
+                       WHERE NOT EXISTS (SELECT FROM actum.events AS e
+                                         WHERE e.position = seen.place AND e.event_id = seen.id));
+END $$;
+
 -- An INSERT beside `append` would not hold the writer lock.
 CREATE FUNCTION actum.refuse_insert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -73,6 +87,7 @@ CREATE TABLE actum.snapshots (
     stream_id     text    COLLATE "C" NOT NULL,
     version       bigint  NOT NULL,
     position      bigint  NOT NULL,
+    event_id      uuid    NOT NULL,  -- of the event at that version
     state_version integer NOT NULL,
     state         json    NOT NULL,
     checksum      bytea   NOT NULL,
@@ -90,7 +105,11 @@ CREATE TABLE actum.snapshots (
 -- its version; `command_events` are the places of each command's last event, 0 for none. What was
 -- `refused` on the assumptions is not stored, but looked for. `claim_events` are the places of the
 -- events that take each claim; 0: it is released, NULL: it stays as it is.
+--
+-- Nothing is looked for or stored if the log is another one than its writer knows, or lacks an event
+-- that it knows: what it wants to store was decided on a history that is gone.
 CREATE FUNCTION actum.append(
+    log_id uuid, epoch bigint, seen_positions bigint[], seen_event_ids uuid[],
     stream_types text[], stream_ids text[], expected bigint[],
     event_streams integer[], event_offsets bigint[], event_stream_types text[],
     event_stream_ids text[], event_ids uuid[], event_types text[], schema_versions integer[],
@@ -102,6 +121,7 @@ CREATE FUNCTION actum.append(
     refused_command_streams integer[], refused_command_ids text[],
     claim_streams integer[], claim_kinds text[], claim_values text[],
     claim_holder_types text[], claim_holder_ids text[], claim_events integer[],
+    OUT is_same_history boolean, OUT head_event_id uuid,
     OUT head bigint, OUT versions bigint[], OUT positions bigint[], OUT held boolean[],
     OUT known_ids text[], OUT known_fingerprints bytea[], OUT known_versions bigint[],
     OUT known_positions bigint[],
@@ -118,7 +138,15 @@ BEGIN
     -- A statement of its own: the ones after it see what the writer before committed.
     PERFORM pg_advisory_xact_lock(1633907821, 1);
 
-    SELECT coalesce(max(position), 0) INTO head FROM actum.events;
+    is_same_history :=
+        actum.is_same_history(append.log_id, append.epoch, seen_positions, seen_event_ids);
+    IF NOT is_same_history THEN
+        RETURN;
+    END IF;
+
+    SELECT position, event_id INTO head, head_event_id
+    FROM actum.events ORDER BY position DESC LIMIT 1;
+    head := coalesce(head, 0);
     SELECT array_agg(found.version), array_agg(found.position),
            array_agg(found.expected IS NULL OR found.expected = found.version)
     INTO versions, positions, held

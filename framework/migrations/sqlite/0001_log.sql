@@ -56,6 +56,7 @@ CREATE TABLE snapshots (
     stream_id     TEXT    NOT NULL,
     version       INTEGER NOT NULL,
     position      INTEGER NOT NULL,
+    event_id      BLOB    NOT NULL,  -- of the event at that version
     state_version INTEGER NOT NULL,
     state         TEXT    NOT NULL,  -- JSON
     checksum      BLOB    NOT NULL,

@@ -16,9 +16,10 @@ use super::load::{LoadError, Loaded, catch_up};
 use super::mailbox::{Mailbox, Request};
 use super::settle::{Settled, Standing, settle};
 use crate::aggregate::Aggregate;
-use crate::error::CommandError;
+use crate::document::Store;
+use crate::error::{CommandError, StoreError};
 use crate::snapshot::Snapshot;
-use crate::stream::StreamId;
+use crate::stream::{StreamId, StreamVersion, Tip};
 
 /// Something waits in the mailbox.
 pub(crate) struct Wake;
@@ -152,20 +153,35 @@ impl<A: Aggregate> EntityActor<A> {
             }
         };
         let (tip, store) = (loaded.tip, Arc::clone(&self.deciding.store));
-        let snapshot = Snapshot::new(
-            self.stream.clone(),
-            tip.version,
-            tip.position,
-            policy.state_version,
-            state,
-        );
+        let (stream, state_version) = (self.stream.clone(), policy.state_version);
         actix::spawn(async move {
-            let stream = snapshot.stream.clone();
-            if let Err(error) = store.save_snapshot(snapshot).await {
+            if let Err(error) = keep_snapshot(&*store, &stream, tip, state_version, state).await {
                 tracing::warn!(%stream, %error, "a snapshot was not kept");
             }
         });
     }
+}
+
+/// Keeps the state with the id of the event it was taken at, as the log has that event.
+async fn keep_snapshot(
+    store: &dyn Store,
+    stream: &StreamId,
+    tip: Tip,
+    state_version: u32,
+    state: String,
+) -> Result<(), StoreError> {
+    let before = StreamVersion(tip.version.0.saturating_sub(1));
+    let last = store.read_stream(stream, before, 1).await?;
+    let Some(last) = last.first().filter(|last| last.position == tip.position) else {
+        return Err(StoreError::OtherHistory(format!(
+            "{stream} has no event at version {} and position {}",
+            tip.version, tip.position
+        )));
+    };
+    let Tip { version, position } = tip;
+    let snapshot =
+        Snapshot::new(stream.clone(), version, position, last.event_id, state_version, state);
+    store.save_snapshot(snapshot).await
 }
 
 impl<A: Aggregate> Actor for EntityActor<A> {

@@ -140,5 +140,8 @@ async fn stands_in_log<A: Aggregate>(
 ) -> Result<bool, LoadError> {
     let before = StreamVersion(snapshot.version.0 - 1);
     let at = deciding.store.read_stream(stream, before, 1).await?;
-    Ok(at.first().is_some_and(|event| event.position == snapshot.position))
+    let is_it = |event: &RecordedEvent| {
+        (event.position, event.event_id) == (snapshot.position, snapshot.event_id)
+    };
+    Ok(at.first().is_some_and(is_it))
 }

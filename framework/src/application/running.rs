@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
 use super::later::Make;
@@ -18,7 +18,7 @@ use crate::aggregate::Aggregate;
 use crate::checkpoint::CheckpointStore;
 use crate::clock::Clock;
 use crate::document::Store;
-use crate::error::StartError;
+use crate::error::{StartError, StoreError};
 use crate::later::{OpenCommands, Worker};
 use crate::live::Wakes;
 use crate::read_model::ReadModel;
@@ -37,6 +37,8 @@ pub(super) struct Running {
     /// Of the commands of all routers: a key is one key whatever it is used for.
     running_keys: RunningKeys,
     pub(super) tail: Tail,
+    /// Why the log is another one than was read so far, once that is known.
+    history: watch::Receiver<Option<String>>,
     /// `Router<A>` by the type `A`.
     pub(super) routers: HashMap<TypeId, Arc<dyn RouterControl>>,
     /// By the aggregate types whose commands may be answered later.
@@ -88,6 +90,7 @@ impl Running {
             running_keys: RunningKeys::default(),
             followers: Wakes::of_streams(tail.clone()),
             live_streams: Arc::new(Semaphore::new(settings.live_streams)),
+            history: store.watch_history(),
             store,
             clock,
             settings,
@@ -107,6 +110,17 @@ impl Running {
         })
     }
 
+    /// Refuses whatever would be answered from memory once the log is another one than was read.
+    ///
+    /// # Errors
+    /// [`StoreError::OtherHistory`]
+    pub(super) fn check_history(&self) -> Result<(), StoreError> {
+        match &*self.history.borrow() {
+            None => Ok(()),
+            Some(reason) => Err(StoreError::OtherHistory(reason.clone())),
+        }
+    }
+
     pub(super) fn add_aggregate<A: Aggregate>(&mut self) -> Result<(), StartError> {
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
         let deciding = Arc::new(Deciding::<A>::new(store, clock, self.settings.clone()));
@@ -114,9 +128,19 @@ impl Running {
         let arbiters = Arc::clone(&self.arbiters);
         let router = Arc::new(Router::new(deciding, arbiters, admission, running_keys));
         let (passivating, idle_after) = (Arc::downgrade(&router), self.settings.idle_after);
+        let (mut history, mut is_lost) = (self.store.watch_history(), false);
         self.arbiters.spawn(0, async move {
             loop {
-                tokio::time::sleep(idle_after / 4).await;
+                tokio::select! {
+                    () = tokio::time::sleep(idle_after / 4) => {}
+                    Ok(_) = history.wait_for(Option::is_some), if !is_lost => {
+                        // What is in memory was folded from events that the log no longer has.
+                        is_lost = true;
+                        let Some(router) = passivating.upgrade() else { return };
+                        router.passivate(Instant::now());
+                        continue;
+                    }
+                }
                 let Some(router) = passivating.upgrade() else { return };
                 if let Some(before) = Instant::now().checked_sub(idle_after) {
                     router.passivate(before);

@@ -71,6 +71,17 @@ pub(crate) enum WriteFailure {
     NotCommitted(String),
     /// Perhaps. The writer must be reopened and the batch sent again.
     Unknown(String),
+    /// The database holds another history than the batch was decided on. Sending it again is of no
+    /// use: if an earlier attempt was stored, then in the history that is gone.
+    #[allow(dead_code, reason = "not every store can lose its history")]
+    OtherHistory(String),
+}
+
+/// A batch that was given up.
+struct GivenUp {
+    reason: String,
+    /// An earlier attempt may have been stored.
+    is_in_doubt: bool,
 }
 
 /// The one connection that writes.
@@ -210,18 +221,23 @@ pub(crate) fn raise(head: &watch::Sender<GlobalPosition>, to: GlobalPosition) {
     });
 }
 
-/// Writes the batch until it is certain what became of it.
+/// Writes the batch until it is certain what became of it, or until nobody can learn it any more.
 async fn settle<W: Writer>(
     writer: &mut W,
     batch: &Batch<W::Side>,
     metrics: &CommitMetrics,
-) -> Result<Written, String> {
+) -> Result<Written, GivenUp> {
     let mut again = false;
     let mut pause = FIRST_PAUSE;
     loop {
         let reason = match writer.write(batch, again).await {
             Ok(written) => return Ok(written),
-            Err(WriteFailure::NotCommitted(reason)) if !again => return Err(reason),
+            Err(WriteFailure::NotCommitted(reason)) if !again => {
+                return Err(GivenUp { reason, is_in_doubt: false });
+            }
+            Err(WriteFailure::OtherHistory(reason)) => {
+                return Err(GivenUp { reason, is_in_doubt: again });
+            }
             // An earlier attempt is still in doubt: only an answer to all of it settles that.
             Err(WriteFailure::NotCommitted(reason) | WriteFailure::Unknown(reason)) => reason,
         };
@@ -233,6 +249,9 @@ async fn settle<W: Writer>(
             pause = (pause * 2).min(LONGEST_PAUSE);
             match writer.reopen().await {
                 Ok(()) => break,
+                Err(error @ StoreError::OtherHistory(_)) => {
+                    return Err(GivenUp { reason: error.to_string(), is_in_doubt: true });
+                }
                 Err(error) => warn!(%error, "the writer's connection cannot be reopened yet"),
             }
         }
@@ -289,14 +308,19 @@ impl<S> Queued<S> {
 
     /// Gives everyone their part of the result. Whoever no longer listens has left: their write
     /// stands all the same.
-    fn answer(self, result: Result<Written, String>) {
+    fn answer(self, result: Result<Written, GivenUp>) {
         let (mut outcomes, mut side_outcomes) = match result {
             Ok(written) => (written.appends.into_iter(), written.side_writes.into_iter()),
-            Err(reason) => {
-                let outcome =
-                    AppendOutcome::NotCommitted(NotCommitted::Unavailable(reason.clone()));
+            Err(GivenUp { reason, is_in_doubt }) => {
                 let appends: usize = self.appenders.iter().map(|(count, _)| count).sum();
-                let side = vec![Err(StoreError::Unavailable(reason)); self.side_writers.len()];
+                let (outcome, error) = match is_in_doubt {
+                    true => (AppendOutcome::Unknown(reason.clone()), StoreError::Unknown(reason)),
+                    false => {
+                        let refused = NotCommitted::Unavailable(reason.clone());
+                        (AppendOutcome::NotCommitted(refused), StoreError::Unavailable(reason))
+                    }
+                };
+                let side = vec![Err(error); self.side_writers.len()];
                 (vec![outcome; appends].into_iter(), side.into_iter())
             }
         };

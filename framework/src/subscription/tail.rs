@@ -210,10 +210,25 @@ async fn run(hub: Arc<Hub>, mut stopped: watch::Receiver<bool>) {
     let hub = EndOnDrop(hub);
     tokio::select! {
         _ = stopped.wait_for(|stop| *stop) => {}
+        reason = lost_history(&*hub.0.store) => {
+            error!(%reason, "the log is another one than was read so far: every follower halts");
+            hub.0.end(End::Fault(StoreError::OtherHistory(reason)));
+        }
         fault = follow(&hub.0) => {
             error!(error = %fault, "the log cannot be read on: every follower halts");
             hub.0.end(End::Fault(fault));
         }
+    }
+}
+
+/// Waits until the store has lost its history; returns the reason.
+async fn lost_history(store: &dyn Store) -> String {
+    let mut history = store.watch_history();
+    let lost = history.wait_for(Option::is_some).await.map(|reason| reason.clone());
+    match lost {
+        Ok(Some(reason)) => reason,
+        // The store never notices it, or is gone.
+        Ok(None) | Err(_) => std::future::pending().await,
     }
 }
 

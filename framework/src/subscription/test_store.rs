@@ -165,6 +165,10 @@ impl EventStore for TestStore {
         self.memory.identity()
     }
 
+    fn watch_history(&self) -> watch::Receiver<Option<String>> {
+        self.memory.watch_history()
+    }
+
     fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
         match self.hints {
             true => self.memory.watch_head(),

@@ -153,6 +153,10 @@ impl<S: Store> EventStore for FaultyStore<S> {
         self.inner.identity()
     }
 
+    fn watch_history(&self) -> watch::Receiver<Option<String>> {
+        self.inner.watch_history()
+    }
+
     fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
         self.inner.watch_head()
     }

@@ -23,6 +23,10 @@ impl Problem {
                 tracing::warn!(%error, "a request was turned away");
                 Self::for_now("unavailable", "the store is unavailable; nothing was stored")
             }
+            StoreError::OtherHistory(_) => {
+                tracing::error!(%error, "a request was turned away");
+                Self::for_now("unavailable", "the store holds another history; nothing was stored")
+            }
             StoreError::Unknown(_) => Self::outcome_unknown(),
             StoreError::Hole { .. }
             | StoreError::Corrupt { .. }

@@ -63,6 +63,10 @@ impl<M: ReadModel> ReadModelActor<M> {
                 Err(_) if act.term.loading.is_some() => {}
                 Err(fault) => {
                     let position = act.term.reached.position.next();
+                    if let StoreError::OtherHistory(_) = fault {
+                        // The documents were folded from events that the log no longer has.
+                        act.become_standby(ctx);
+                    }
                     act.halt(position, fault.to_string(), ctx);
                 }
             }

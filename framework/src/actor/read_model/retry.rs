@@ -32,6 +32,7 @@ impl Retry {
             StoreError::Hole { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Checkpoint { .. }
+            | StoreError::OtherHistory(_)
             | StoreError::LeaseLost { .. } => Err(error),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use super::{append, committed, event, keyed, one, refused, stream};
 use crate::document::Store;
 use crate::event::{NewEvent, RecordedEvent};
@@ -71,7 +73,8 @@ pub async fn no_call_changes_an_event(store: impl Store) {
     assert!(matches!(refused(one(&store, elsewhere).await), NotCommitted::Invalid(_)));
     refused(one(&store, append("a", ExpectedVersion::Exact(StreamVersion(2)), 2)).await);
     let (version, position) = (StreamVersion(3), GlobalPosition(3));
-    let snapshot = Snapshot::new(stream("a"), version, position, 1, "\"altered\"".to_owned());
+    let snapshot =
+        Snapshot::new(stream("a"), version, position, Uuid::nil(), 1, "\"altered\"".to_owned());
     store.save_snapshot(snapshot).await.unwrap();
     committed(one(&store, append("a", ExpectedVersion::Any, 2)).await);
     assert_eq!(page().await.events, before);

@@ -1,5 +1,7 @@
 //! Snapshots: one for each stream, the newest.
 
+use uuid::Uuid;
+
 use super::stream;
 use crate::document::Store;
 use crate::snapshot::Snapshot;
@@ -9,7 +11,8 @@ use crate::stream::{GlobalPosition, StreamVersion};
 pub async fn the_newest_snapshot_is_kept(store: impl Store) {
     let snapshot = |id: &str, version, state: &str| {
         let (version, position) = (StreamVersion(version), GlobalPosition(version * 10));
-        Snapshot::new(stream(id), version, position, 3, state.to_owned())
+        let event_id = Uuid::from_u128(u128::from(version.0));
+        Snapshot::new(stream(id), version, position, event_id, 3, state.to_owned())
     };
     assert_eq!(store.load_snapshot(&stream("a")).await.unwrap(), None);
     let newest = snapshot("a", 20, "{\"sum\":\"ü\\u0000\"}");

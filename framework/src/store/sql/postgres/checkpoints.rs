@@ -1,11 +1,12 @@
 //! Checkpoints and parked keys: a step taken by a function of the migration, and what is read.
 
-use sqlx::Row;
 use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Row};
 use time::OffsetDateTime;
 
 use super::PostgresStore;
 use super::connections::{Purpose, Statement};
+use super::schema::Schema;
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::document::DocumentBatch;
 use crate::error::StoreError;
@@ -15,11 +16,28 @@ use crate::store::parked::{Parking, text};
 use crate::stream::GlobalPosition;
 
 /// The statement that takes a step, to be one in a transaction. The lease is locked from there to the
-/// end, so a client that is silent behind it must not stay.
-pub(super) fn advance(advance: &Advance) -> Result<Statement, StoreError> {
-    let call = "SELECT *, set_config('idle_in_transaction_session_timeout', '5000', true)
-                FROM advance($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-    Ok(bound(call, advance, changes(advance)?))
+/// end, so a client that is silent behind it must not stay. `log` is the log's schema, `rows` that of
+/// the rows, which keeps a mark of the step: so rows without their checkpoint are recognised.
+pub(super) fn advance(
+    advance: &Advance,
+    log: &Schema,
+    rows: &str,
+) -> Result<Statement, StoreError> {
+    // Both names hold only letters, digits and _.
+    let call = AssertSqlSafe(format!(
+        "WITH step AS MATERIALIZED (
+             SELECT *, set_config('idle_in_transaction_session_timeout', '5000', true)
+             FROM {log}.advance($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         ), marked AS (
+             INSERT INTO {rows}.actum_mark (partition, log_id, position, event_id)
+             SELECT $2, $6, $7, $8 FROM step WHERE is_taken
+             ON CONFLICT (partition) DO UPDATE SET log_id = excluded.log_id,
+             position = excluded.position, event_id = excluded.event_id
+         )
+         SELECT * FROM step"
+    ));
+    let changes = changes(advance)?;
+    Ok(bound(sqlx::query(call), advance, changes))
 }
 
 /// What becomes of parked keys, as JSON; `None` if nothing does.
@@ -37,10 +55,9 @@ fn changes(advance: &Advance) -> Result<Option<String>, StoreError> {
 }
 
 /// The parameters that both functions begin with.
-fn bound(call: &'static str, advance: &Advance, changes: Option<String>) -> Statement {
+fn bound(call: Statement, advance: &Advance, changes: Option<String>) -> Statement {
     let Stored { checkpoint, token, step } = Stored::after(advance);
-    sqlx::query(call)
-        .bind(advance.partition.model.clone())
+    call.bind(advance.partition.model.clone())
         .bind(advance.partition.number as i32)
         .bind(token as i64)
         .bind(step as i64)
@@ -76,7 +93,7 @@ impl PostgresStore {
         let row = self.connections.row(Purpose::Documents, move || {
             let call = "SELECT * FROM save_documents(
                             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
-            bound(call, &asked, parking.clone())
+            bound(sqlx::query(call), &asked, parking.clone())
                 .bind(documents.iter().map(|(key, _)| &**key).collect::<Vec<_>>())
                 .bind(documents.iter().map(|(_, body)| &**body).collect::<Vec<_>>())
                 .bind(deleted.clone())

@@ -11,6 +11,7 @@ use sqlx::postgres::PgRow;
 use super::PostgresStore;
 use super::connections::Purpose;
 use super::groups::{Assumed, rank};
+use super::history::Known;
 use crate::claim::{Claim, ClaimName};
 use crate::error::StoreError;
 use crate::event_store::{Append, AppendOutcome, NotCommitted};
@@ -134,11 +135,15 @@ impl PostgresStore {
             return Ok(None); // the server refuses texts with a NUL
         }
         let asked = claim.clone();
-        let rows = self.connections.rows(Purpose::Streams, move || {
-            sqlx::query("SELECT stream_type, stream_id FROM claims WHERE kind = $1 AND value = $2")
-                .bind(asked.kind().to_owned())
-                .bind(asked.value().to_owned())
-        });
+        let holder = move |known: &Known| {
+            let holder = sqlx::query(
+                "SELECT c.stream_type, c.stream_id, known.is_same_history
+                 FROM (SELECT is_same_history($1, $2, $3, $4) AS is_same_history) AS known
+                 LEFT JOIN claims AS c ON c.kind = $5 AND c.value = $6",
+            );
+            known.bind(holder).bind(asked.kind().to_owned()).bind(asked.value().to_owned())
+        };
+        let rows = self.connections.known_rows(Purpose::Streams, holder, |_| Ok(None));
         let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
         let Some(row) = rows.first() else { return Ok(None) };
         let corrupt = |e: sqlx::Error| StoreError::Corrupt {

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use sqlx::Postgres;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
+use sqlx::{Postgres, Row};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::fault::Fault;
+use super::history::{Known, Place};
 use super::lane::Lane;
 use super::open::Opening;
 use crate::error::StartError;
@@ -98,6 +99,30 @@ impl Connections {
         // It ends early only with the thread, that is, with the store.
         let closed = |_| Err(Fault::NotConnected("the store is closed".into()));
         self.runtime.spawn(rows).await.unwrap_or_else(closed)
+    }
+
+    /// The rows of such a statement that begins with the four parameters of `is_same_history`, and has
+    /// its answer in the column `is_same_history`. `last` is what a row says of an event's place.
+    ///
+    /// Without any row there is nothing to compare, and nothing that anybody could decide on.
+    pub(super) async fn known_rows(
+        &self,
+        purpose: Purpose,
+        statement: impl Fn(&Known) -> Statement + Send + 'static,
+        last: impl FnOnce(&[PgRow]) -> Result<Option<Place>, sqlx::Error>,
+    ) -> Result<Vec<PgRow>, Fault> {
+        let known = self.opening.history.known();
+        let carried = known.clone();
+        let rows = self.rows(purpose, move || statement(&carried)).await?;
+        let Some(row) = rows.first() else { return Ok(rows) };
+        if !row.try_get::<bool, _>("is_same_history")? {
+            let opening = Arc::clone(&self.opening);
+            let asked = self.runtime.spawn(async move { opening.lost().await }).await;
+            let reason = asked.unwrap_or_else(|_| "the store is closed".into());
+            return Err(Fault::OtherHistory(reason));
+        }
+        self.opening.history.learn(&known, last(&rows)?);
+        Ok(rows)
     }
 
     /// The one row of such a statement.

@@ -19,6 +19,8 @@ const NO_SUCH_STATEMENT: &str = "26000";
 pub(super) enum Fault {
     /// There was no connection: nothing was sent.
     NotConnected(String),
+    /// The database holds another history than this process knows: nothing was stored.
+    OtherHistory(String),
     /// The server, or the connection, said so.
     Answered(sqlx::Error),
     /// Nothing came in time.
@@ -47,7 +49,7 @@ impl Fault {
     /// commit; a connection that breaks or is silent says nothing.
     pub(super) fn is_unknown(&self) -> bool {
         match self {
-            Self::NotConnected(_) => false,
+            Self::NotConnected(_) | Self::OtherHistory(_) => false,
             Self::Answered(error) => is_lost(error),
             Self::Silent(_) => true,
         }
@@ -55,8 +57,8 @@ impl Fault {
 
     pub(super) fn code(&self) -> Option<&str> {
         match self {
-            Self::Answered(error) => database_error(error).map(PgDatabaseError::code),
-            Self::NotConnected(_) | Self::Silent(_) => None,
+            Self::Answered(error) => code(error),
+            Self::NotConnected(_) | Self::OtherHistory(_) | Self::Silent(_) => None,
         }
     }
 
@@ -68,7 +70,7 @@ impl Fault {
     /// What happened, where, and what to do. Says nothing that a URL keeps secret.
     pub(super) fn explain(&self, place: &str) -> String {
         match self {
-            Self::NotConnected(reason) => format!("{place}: {reason}"),
+            Self::NotConnected(reason) | Self::OtherHistory(reason) => format!("{place}: {reason}"),
             Self::Answered(error) => format!("{place}: {}", describe(error)),
             Self::Silent(within) => {
                 format!("{place}: no answer within {within:?}; check the network and the server")
@@ -88,6 +90,11 @@ impl Fault {
             false => self.unavailable(place),
         }
     }
+}
+
+/// The server's code of an error, if the error is the server's.
+pub(super) fn code(error: &sqlx::Error) -> Option<&str> {
+    database_error(error).map(PgDatabaseError::code)
 }
 
 fn database_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {

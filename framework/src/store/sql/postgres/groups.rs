@@ -11,6 +11,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::claims;
+use super::history::Place;
 use crate::command::Committed;
 use crate::event_store::{Append, AppendOutcome, NotCommitted};
 use crate::store::plan::{Current, PastCommand, Plan};
@@ -117,6 +118,8 @@ pub(super) fn rank(position: GlobalPosition) -> usize {
 /// What the server found, and which streams it stored.
 pub(super) struct Answer {
     head: u64,
+    /// The last event of the log, stored by this call or before it.
+    last: Option<Place>,
     tips: Vec<Tip>,
     held: Vec<bool>,
     /// For each row, how many up to it were stored.
@@ -141,14 +144,29 @@ impl Answer {
             count += u64::from(held[assumed.place(row.stream)]);
             count
         });
-        let stored = stored.collect();
+        let stored: Vec<u64> = stored.collect();
+        let ours = planned.rows.iter().rev().find(|row| held[assumed.place(row.stream)]);
+        let last = match ours {
+            Some(row) => {
+                let position = GlobalPosition(head as u64 + stored.last().copied().unwrap_or(0));
+                Some(Place { position, event_id: row.event.event_id })
+            }
+            None => row
+                .try_get::<Option<Uuid>, _>("head_event_id")?
+                .map(|event_id| Place { position: GlobalPosition(head as u64), event_id }),
+        };
         found.commands.extend(known_commands(row)?);
         found.stored.extend(stored_events(row)?);
         found.claims.extend(claims::holders(row)?);
         let streams = assumed.streams.iter().map(|stream| (*stream).clone());
         let tips_of_all = streams.zip(tips.iter().copied()).zip(&held);
         found.tips.extend(tips_of_all.filter(|(_, held)| !**held).map(|(tip, _)| tip));
-        Ok(Self { head: head as u64, tips, held, stored })
+        Ok(Self { head: head as u64, last, tips, held, stored })
+    }
+
+    /// The last event of the log.
+    pub(super) fn last(&self) -> Option<Place> {
+        self.last
     }
 
     /// The last position of the log.

@@ -32,6 +32,9 @@ impl Lane {
         opening: &Opening,
         statement: impl Fn() -> Statement,
     ) -> Result<Vec<PgRow>, Fault> {
+        if let Some(reason) = opening.history.lost() {
+            return Err(Fault::OtherHistory(reason));
+        }
         let wait = opening.options.connect_within;
         let permit = timeout(wait, self.permits.acquire()).await;
         let busy = || Fault::NotConnected(format!("all connections are busy for {wait:?}"));

@@ -11,6 +11,7 @@ mod claims;
 mod connections;
 mod fault;
 mod groups;
+mod history;
 mod lane;
 mod leases;
 mod list;
@@ -159,7 +160,11 @@ impl EventStore for PostgresStore {
     }
 
     fn trouble(&self) -> Option<String> {
-        self.trouble.borrow().clone()
+        self.opening.history.lost().or_else(|| self.trouble.borrow().clone())
+    }
+
+    fn watch_history(&self) -> watch::Receiver<Option<String>> {
+        self.opening.history.watch()
     }
 }
 

@@ -1,25 +1,24 @@
 //! Opening a log in PostgreSQL, in an order in which a refusal changes nothing.
 //!
 //! First a connection looks at the server's settings and whose schema it is, then the schema is
-//! migrated, then the parts start. Every later connection reads the settings back, too, and that it
-//! still leads to the same log, which has not been rewound.
+//! migrated, then the parts start. Every later connection reads the settings back, too, and compares
+//! the history it leads to with the one that this process knows.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection, Row};
 use tokio::sync::watch;
 use tokio::time::timeout;
-use uuid::Uuid;
 
 use super::connections::Connections;
 use super::fault::describe;
+use super::history::{self, History, Refused};
 use super::schema::{self, Schema};
 use super::writer::PostgresWriter;
 use super::{PostgresOptions, PostgresStore, signals};
 use crate::error::StartError;
-use crate::event_store::LogIdentity;
 use crate::store::committer::Committer;
 use crate::store::sql::found::FoundSettings;
 use crate::stream::GlobalPosition;
@@ -39,7 +38,7 @@ pub(super) struct Opening {
     pub(super) schema: Schema,
     /// `postgres://host:port/database`, without user and password.
     pub(super) place: Arc<str>,
-    identity: OnceLock<LogIdentity>,
+    pub(super) history: History,
     pub(super) head: Arc<watch::Sender<GlobalPosition>>,
     /// Why the database cannot be reached, if it cannot.
     pub(super) trouble: watch::Sender<Option<String>>,
@@ -68,9 +67,9 @@ impl Opening {
         let schema = schema.map_err(refuse)?;
         let connect = with_session_settings(connect, &options, &schema);
         let head = Arc::new(watch::channel(GlobalPosition::ZERO).0);
-        let (identity, trouble) = (OnceLock::new(), watch::Sender::new(None));
+        let (history, trouble) = (History::new(), watch::Sender::new(None));
         let settings = FoundSettings::default();
-        Ok(Self { options, connect, schema, place, identity, head, trouble, settings })
+        Ok(Self { options, connect, schema, place, history, head, trouble, settings })
     }
 
     /// How long a statement may be without an answer before its connection is given up.
@@ -99,12 +98,30 @@ impl Opening {
         StartError::Open { place: self.place.to_string(), reason: reason.into() }
     }
 
-    /// Reads the settings back and refuses unsafe ones, and another log than before.
+    /// Reads the settings back and refuses unsafe ones, and another history than before.
     pub(super) async fn check(&self, connection: &mut PgConnection) -> Result<(), StartError> {
+        if let Some(reason) = self.history.lost() {
+            return Err(self.refuse(reason));
+        }
+        // Before the history: a standby may lag behind, and be no reason to give the history up.
         self.check_settings(connection).await?;
-        match self.identity.get() {
-            None => Ok(()),
-            Some(expected) => self.check_identity(connection, expected).await,
+        self.history.check(connection).await.map_err(|refused| match refused {
+            Refused::Failed(error) => self.cannot_open(&error),
+            Refused::Lost(reason) => self.refuse(reason),
+        })
+    }
+
+    /// Says why a statement did not find the known places, after asking again on a new connection.
+    pub(super) async fn lost(&self) -> String {
+        match self.connect().await {
+            // It was found in the end: even so, something was read or decided on another history.
+            Ok(_) => self.history.lose("the log was exchanged while it was open; start anew"),
+            Err(error) => match self.history.lost() {
+                Some(reason) => reason,
+                None => self.history.lose(&format!(
+                    "the log has lost events that this process knows; start anew ({error})"
+                )),
+            },
         }
     }
 
@@ -152,28 +169,6 @@ impl Opening {
             return Err(self.refuse_setting("server_version", found.get("version"), "14 or later"));
         }
         Ok(())
-    }
-
-    async fn check_identity(
-        &self,
-        connection: &mut PgConnection,
-        expected: &LogIdentity,
-    ) -> Result<(), StartError> {
-        // Before asking: what is known now cannot be beyond what the database answers after.
-        let known = *self.head.borrow();
-        let (head, found) = identify(connection).await.map_err(|e| self.cannot_open(&e))?;
-        if found != *expected {
-            return Err(self.refuse(format!(
-                "this is the log {} of epoch {}, no longer {} of epoch {}: it was exchanged or restored; start anew",
-                found.log_id, found.epoch, expected.log_id, expected.epoch
-            )));
-        }
-        match head < known {
-            false => Ok(()),
-            true => Err(self.refuse(format!(
-                "the log ends at {head}, it had reached {known}: it was rewound, and acknowledged events are lost; see to the server, then start anew"
-            ))),
-        }
     }
 
     fn refuse_setting(
@@ -225,11 +220,11 @@ pub(super) async fn open(options: PostgresOptions) -> Result<PostgresStore, Star
     refuse_shared_sessions(&opening, &mut connection).await?;
     schema::refuse_others(&opening, &mut connection).await?;
     schema::migrate(&opening, &mut connection).await?;
-    let identified = identify(&mut connection).await;
-    let (head, identity) = identified.map_err(|error| opening.cannot_open(&error))?;
+    let found = history::find(&mut connection, &opening.history.known()).await;
+    let found = found.map_err(|error| opening.cannot_open(&error))?;
     let _ = connection.close().await; // it has served
-    opening.head.send_replace(head);
-    let identity = *opening.identity.get_or_init(|| identity);
+    opening.head.send_replace(found.head());
+    let identity = opening.history.begin(&found);
     let writer = PostgresWriter::new(Arc::clone(&opening));
     let committer = Committer::start(Arc::clone(&opening.head), move || writer)?;
     let connections = Arc::new(Connections::start(&opening)?);
@@ -260,15 +255,4 @@ async fn refuse_shared_sessions(
             "a pooler shares sessions among clients here, which notifications and prepared statements do not survive; connect to PostgreSQL itself, or through a pool with pool_mode = session",
         )),
     }
-}
-
-async fn identify(
-    connection: &mut PgConnection,
-) -> Result<(GlobalPosition, LogIdentity), sqlx::Error> {
-    let (head, log_id, epoch): (i64, Uuid, i64) = sqlx::query_as(
-        "SELECT (SELECT coalesce(max(position), 0) FROM events), log_id, epoch FROM log",
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok((GlobalPosition(head as u64), LogIdentity { log_id, epoch: epoch as u64 }))
 }

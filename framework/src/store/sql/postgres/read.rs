@@ -8,6 +8,7 @@ use sqlx::postgres::PgRow;
 use super::PostgresStore;
 use super::connections::Purpose;
 use super::fault::Fault;
+use super::history::{Known, Place};
 use crate::command::CommandKey;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
@@ -17,35 +18,54 @@ use crate::store::plan::confirmation;
 use crate::store::sql::numbers::{assert_dense, is_beyond, most, past_command, possible};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
-macro_rules! columns {
+macro_rules! event_columns {
     () => {
         "position, stream_type, stream_id, version, event_id, event_type, schema_version, payload,
          metadata, recorded_at"
     };
 }
 
+/// The first four parameters are those of `is_same_history`, which is computed once and not per row.
+macro_rules! columns {
+    () => {
+        concat!(event_columns!(), ", (SELECT is_same_history($1, $2, $3, $4)) AS is_same_history")
+    };
+}
+
 const STREAM_PAGE: &str = concat!(
     "SELECT ",
     columns!(),
-    " FROM events WHERE stream_type = $1 AND stream_id = $2 AND version > $3
-      ORDER BY version LIMIT $4"
+    " FROM events WHERE stream_type = $5 AND stream_id = $6 AND version > $7
+      ORDER BY version LIMIT $8"
 );
 
 const LOG_PAGE: &str =
-    concat!("SELECT ", columns!(), " FROM events WHERE position > $1 ORDER BY position LIMIT $2");
+    concat!("SELECT ", columns!(), " FROM events WHERE position > $5 ORDER BY position LIMIT $6");
 
 const PICKED: &str =
-    concat!("SELECT ", columns!(), " FROM events WHERE position = ANY ($1) ORDER BY position");
+    concat!("SELECT ", columns!(), " FROM events WHERE position = ANY ($5) ORDER BY position");
 
 /// The page and the head: of one moment, because of one statement. Without a page one row of it.
 const FILTERED_PAGE: &str = concat!(
-    "SELECT head.head, page.* FROM
-      (SELECT coalesce(max(position), 0) AS head FROM events) AS head
+    "SELECT head.head, head.is_same_history, page.* FROM
+      (SELECT coalesce(max(position), 0) AS head,
+              (SELECT is_same_history($1, $2, $3, $4)) AS is_same_history FROM events) AS head
      LEFT JOIN (SELECT ",
-    columns!(),
-    " FROM events WHERE position > $1 AND position <= $3 AND stream_type = ANY ($4)
-      ORDER BY position LIMIT $2) AS page ON true ORDER BY page.position"
+    event_columns!(),
+    " FROM events WHERE position > $5 AND position <= $7 AND stream_type = ANY ($8)
+      ORDER BY position LIMIT $6) AS page ON true ORDER BY page.position"
 );
+
+/// Where the log ends; one row also when it is empty.
+pub(super) const HEAD: &str = "SELECT known.is_same_history, last.position, last.event_id FROM
+      (SELECT is_same_history($1, $2, $3, $4) AS is_same_history) AS known
+     LEFT JOIN (SELECT position, event_id FROM events ORDER BY position DESC LIMIT 1) AS last ON true";
+
+const CONFIRM: &str = "SELECT (SELECT coalesce(max(version), 0) FROM events
+             WHERE stream_type = $5 AND stream_id = $6),
+            past.fingerprint, past.version, past.position, known.is_same_history
+     FROM (SELECT is_same_history($1, $2, $3, $4) AS is_same_history) AS known
+     LEFT JOIN commands AS past ON past.command_id = $7";
 
 /// How far one filtered read looks at most, however few events pass.
 const FILTERED_SCAN: u64 = 20_000;
@@ -65,13 +85,15 @@ impl PostgresStore {
             return Ok(Vec::new());
         }
         let asked = stream.clone();
-        let rows = self.connections.rows(Purpose::Streams, move || {
-            sqlx::query(STREAM_PAGE)
+        let page = move |known: &Known| {
+            known
+                .bind(sqlx::query(STREAM_PAGE))
                 .bind(asked.aggregate_type().to_owned())
                 .bind(asked.id().to_owned())
                 .bind(after.0 as i64)
                 .bind(most(limit))
-        });
+        };
+        let rows = self.connections.known_rows(Purpose::Streams, page, last_event);
         let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
         let versions = events.iter().map(|event| event.version.0);
         assert_dense(&format!("version of {stream}"), after.0, versions)?;
@@ -90,9 +112,10 @@ impl PostgresStore {
         if !filter.aggregate_types.is_empty() {
             return self.read_filtered_page(after, filter, limit).await;
         }
-        let rows = self.connections.rows(Purpose::Log, move || {
-            sqlx::query(LOG_PAGE).bind(after.0 as i64).bind(most(limit))
-        });
+        let page = move |known: &Known| {
+            known.bind(sqlx::query(LOG_PAGE)).bind(after.0 as i64).bind(most(limit))
+        };
+        let rows = self.connections.known_rows(Purpose::Log, page, last_event);
         let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
         assert_dense("position", after.0, events.iter().map(|e| e.position.0))?;
         let scanned_to = events.last().map_or(after, |last| last.position);
@@ -107,13 +130,15 @@ impl PostgresStore {
     ) -> Result<Page, StoreError> {
         let up_to = after.0.saturating_add(FILTERED_SCAN).min(i64::MAX as u64);
         let types = filter.aggregate_types.clone();
-        let rows = self.connections.rows(Purpose::Log, move || {
-            sqlx::query(FILTERED_PAGE)
+        let page = move |known: &Known| {
+            known
+                .bind(sqlx::query(FILTERED_PAGE))
                 .bind(after.0 as i64)
                 .bind(most(limit))
                 .bind(up_to as i64)
                 .bind(types.clone())
-        });
+        };
+        let rows = self.connections.known_rows(Purpose::Log, page, last_event);
         let mut rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
         let head = rows.first().map_or(0, |row| row.get::<i64, _>("head") as u64);
         rows.retain(|row| row.get::<Option<i64>, _>("position").is_some());
@@ -152,18 +177,18 @@ impl PostgresStore {
         positions: &[GlobalPosition],
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
         let asked = possible(positions);
-        let rows =
-            self.connections.rows(Purpose::Log, move || sqlx::query(PICKED).bind(asked.clone()));
+        let picked = move |known: &Known| known.bind(sqlx::query(PICKED)).bind(asked.clone());
+        let rows = self.connections.known_rows(Purpose::Log, picked, last_event);
         let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
         Ok(events.into_iter().map(Arc::new).collect())
     }
 
     pub(super) async fn read_head(&self) -> Result<GlobalPosition, StoreError> {
-        let head = self
-            .connections
-            .row(Purpose::Log, || sqlx::query("SELECT coalesce(max(position), 0) FROM events"));
-        let head = head.await.map_err(|fault| self.unavailable(&fault))?;
-        Ok(GlobalPosition(head.get::<i64, _>(0) as u64))
+        let head = |known: &Known| known.bind(sqlx::query(HEAD));
+        let rows = self.connections.known_rows(Purpose::Log, head, last_event).await;
+        let rows = rows.map_err(|fault| self.unavailable(&fault))?;
+        let head = rows.first().and_then(|row| row.get::<Option<i64>, _>("position"));
+        Ok(GlobalPosition(head.unwrap_or_default() as u64))
     }
 
     pub(super) async fn read_confirmation(
@@ -174,19 +199,17 @@ impl PostgresStore {
     ) -> Result<Confirmation, StoreError> {
         let known = command.filter(|key| key.is_valid());
         let (asked, id) = (stream.clone(), known.map(|key| key.id.clone()));
-        // One statement: version and command of the same moment.
-        let row = self.connections.row(Purpose::Streams, move || {
-            sqlx::query(
-                "SELECT (SELECT coalesce(max(version), 0) FROM events
-                         WHERE stream_type = $1 AND stream_id = $2),
-                        past.fingerprint, past.version, past.position
-                 FROM (SELECT) AS one LEFT JOIN commands AS past ON past.command_id = $3",
-            )
-            .bind(asked.aggregate_type().to_owned())
-            .bind(asked.id().to_owned())
-            .bind(id.clone())
-        });
-        let row = row.await.map_err(|fault| self.unavailable(&fault))?;
+        // One statement: version, command and history of the same moment.
+        let confirm = move |known: &Known| {
+            known
+                .bind(sqlx::query(CONFIRM))
+                .bind(asked.aggregate_type().to_owned())
+                .bind(asked.id().to_owned())
+                .bind(id.clone())
+        };
+        let rows = self.connections.known_rows(Purpose::Streams, confirm, |_| Ok(None)).await;
+        let rows = rows.map_err(|fault| self.unavailable(&fault))?;
+        let Some(row) = rows.first() else { return Err(corrupt(stream.as_str(), "no answer")) };
         let past = match (command, row.get::<Option<Vec<u8>>, _>(1)) {
             (Some(key), Some(fingerprint)) => {
                 let past = past_command(&fingerprint, row.get(2), row.get(3));
@@ -206,7 +229,7 @@ impl PostgresStore {
         let asked = stream.clone();
         let rows = self.connections.rows(Purpose::Streams, move || {
             sqlx::query(
-                "SELECT version, position, state_version, state::text, checksum
+                "SELECT version, position, state_version, state::text, checksum, event_id
                  FROM snapshots WHERE stream_type = $1 AND stream_id = $2",
             )
             .bind(asked.aggregate_type().to_owned())
@@ -221,6 +244,7 @@ impl PostgresStore {
             stream: stream.clone(),
             version: StreamVersion(version as u64),
             position: GlobalPosition(position as u64),
+            event_id: row.get(5),
             state_version: row.get::<i32, _>(2) as u32,
             state: row.get(3),
             checksum,
@@ -269,6 +293,14 @@ impl PostgresStore {
         let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
         Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
     }
+}
+
+/// The place of the last event among the rows, if there is one.
+pub(super) fn last_event(rows: &[PgRow]) -> Result<Option<Place>, sqlx::Error> {
+    let Some(row) = rows.last() else { return Ok(None) };
+    let Some(position) = row.try_get::<Option<i64>, _>("position")? else { return Ok(None) };
+    let event_id = row.try_get("event_id")?;
+    Ok(Some(Place { position: GlobalPosition(position as u64), event_id }))
 }
 
 fn corrupt(place: impl Into<String>, reason: impl ToString) -> StoreError {

@@ -7,6 +7,7 @@ use super::PostgresStore;
 use super::claims;
 use super::connections::{Purpose, Statement};
 use super::groups::{Assumed, rank};
+use super::history::Known;
 use crate::command::Committed;
 use crate::error::StoreError;
 use crate::event_store::{Append, AppendOutcome};
@@ -26,6 +27,7 @@ pub(super) struct Care {
 
 /// The call of `append` for a plan.
 pub(super) fn append(
+    known: &Known,
     appends: &[Append],
     assumed: &Assumed<'_>,
     planned: &Plan<'_>,
@@ -50,41 +52,45 @@ pub(super) fn append(
     let keys = || keys().filter(|(_, key)| key.is_valid() && !found.commands.contains_key(&key.id));
     let claims = claims::asked(appends, assumed, planned, &found.claims);
     let claims = || claims.iter();
-    sqlx::query(
-        "SELECT * FROM append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-                                    $15, $16, $17, $18, $19, $20, $21, $22, $23,
-                                    $24, $25, $26, $27, $28, $29, $30)",
-    )
-    .bind(streams().map(|s| s.aggregate_type()).collect::<Vec<_>>())
-    .bind(streams().map(|s| s.id()).collect::<Vec<_>>())
-    .bind(expected.collect::<Vec<_>>())
-    .bind(rows().map(|r| number(place(r.stream))).collect::<Vec<_>>())
-    .bind(rows().map(|r| assumed.offset(place(r.stream), r.version)).collect::<Vec<_>>())
-    .bind(rows().map(|r| r.stream.aggregate_type()).collect::<Vec<_>>())
-    .bind(rows().map(|r| r.stream.id()).collect::<Vec<_>>())
-    .bind(rows().map(|r| r.event.event_id).collect::<Vec<_>>())
-    .bind(rows().map(|r| &*r.event.event_type).collect::<Vec<_>>())
-    .bind(rows().map(|r| r.event.schema_version as i32).collect::<Vec<_>>())
-    .bind(rows().map(|r| &*r.event.payload).collect::<Vec<_>>())
-    .bind(rows().map(|r| &*r.event.metadata).collect::<Vec<_>>())
-    .bind(recorded_at)
-    .bind(commands().map(|c| number(place(c.stream))).collect::<Vec<_>>())
-    .bind(commands().map(|c| &*c.key.id).collect::<Vec<_>>())
-    .bind(commands().map(|c| &c.key.fingerprint[..]).collect::<Vec<_>>())
-    .bind(commands().map(|c| assumed.offset(place(c.stream), c.tip.version)).collect::<Vec<_>>())
-    .bind(commands().map(|c| rank(c.tip.position) as i32).collect::<Vec<_>>())
-    .bind(care.find_events)
-    .bind(care.all_or_none)
-    .bind(events().map(|(place, _)| number(place)).collect::<Vec<_>>())
-    .bind(events().map(|(_, id)| id).collect::<Vec<_>>())
-    .bind(keys().map(|(place, _)| number(place)).collect::<Vec<_>>())
-    .bind(keys().map(|(_, key)| &*key.id).collect::<Vec<_>>())
-    .bind(claims().map(|c| number(c.place)).collect::<Vec<_>>())
-    .bind(claims().map(|c| &*c.name.0).collect::<Vec<_>>())
-    .bind(claims().map(|c| &*c.name.1).collect::<Vec<_>>())
-    .bind(claims().map(|c| c.holder.map(StreamId::aggregate_type)).collect::<Vec<_>>())
-    .bind(claims().map(|c| c.holder.map(StreamId::id)).collect::<Vec<_>>())
-    .bind(claims().map(|c| c.becomes.map(|rank| rank as i32)).collect::<Vec<_>>())
+    let call = sqlx::query(
+        "SELECT * FROM append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+                              $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
+                              $31, $32, $33, $34)",
+    );
+    known
+        .bind(call)
+        .bind(streams().map(|s| s.aggregate_type()).collect::<Vec<_>>())
+        .bind(streams().map(|s| s.id()).collect::<Vec<_>>())
+        .bind(expected.collect::<Vec<_>>())
+        .bind(rows().map(|r| number(place(r.stream))).collect::<Vec<_>>())
+        .bind(rows().map(|r| assumed.offset(place(r.stream), r.version)).collect::<Vec<_>>())
+        .bind(rows().map(|r| r.stream.aggregate_type()).collect::<Vec<_>>())
+        .bind(rows().map(|r| r.stream.id()).collect::<Vec<_>>())
+        .bind(rows().map(|r| r.event.event_id).collect::<Vec<_>>())
+        .bind(rows().map(|r| &*r.event.event_type).collect::<Vec<_>>())
+        .bind(rows().map(|r| r.event.schema_version as i32).collect::<Vec<_>>())
+        .bind(rows().map(|r| &*r.event.payload).collect::<Vec<_>>())
+        .bind(rows().map(|r| &*r.event.metadata).collect::<Vec<_>>())
+        .bind(recorded_at)
+        .bind(commands().map(|c| number(place(c.stream))).collect::<Vec<_>>())
+        .bind(commands().map(|c| &*c.key.id).collect::<Vec<_>>())
+        .bind(commands().map(|c| &c.key.fingerprint[..]).collect::<Vec<_>>())
+        .bind(
+            commands().map(|c| assumed.offset(place(c.stream), c.tip.version)).collect::<Vec<_>>(),
+        )
+        .bind(commands().map(|c| rank(c.tip.position) as i32).collect::<Vec<_>>())
+        .bind(care.find_events)
+        .bind(care.all_or_none)
+        .bind(events().map(|(place, _)| number(place)).collect::<Vec<_>>())
+        .bind(events().map(|(_, id)| id).collect::<Vec<_>>())
+        .bind(keys().map(|(place, _)| number(place)).collect::<Vec<_>>())
+        .bind(keys().map(|(_, key)| &*key.id).collect::<Vec<_>>())
+        .bind(claims().map(|c| number(c.place)).collect::<Vec<_>>())
+        .bind(claims().map(|c| &*c.name.0).collect::<Vec<_>>())
+        .bind(claims().map(|c| &*c.name.1).collect::<Vec<_>>())
+        .bind(claims().map(|c| c.holder.map(StreamId::aggregate_type)).collect::<Vec<_>>())
+        .bind(claims().map(|c| c.holder.map(StreamId::id)).collect::<Vec<_>>())
+        .bind(claims().map(|c| c.becomes.map(|rank| rank as i32)).collect::<Vec<_>>())
 }
 
 /// Whether the plan has it stored now.
@@ -139,11 +145,12 @@ impl PostgresStore {
         let upsert = move || {
             sqlx::query(
                 "INSERT INTO snapshots AS kept
-                 (stream_type, stream_id, version, position, state_version, state, checksum)
-                 VALUES ($1, $2, $3, $4, $5, $6::text::json, $7)
+                 (stream_type, stream_id, version, position, state_version, state, checksum, event_id)
+                 VALUES ($1, $2, $3, $4, $5, $6::text::json, $7, $8)
                  ON CONFLICT (stream_type, stream_id) DO UPDATE SET version = excluded.version,
                  position = excluded.position, state_version = excluded.state_version,
-                 state = excluded.state, checksum = excluded.checksum
+                 state = excluded.state, checksum = excluded.checksum,
+                 event_id = excluded.event_id
                  WHERE excluded.version > kept.version",
             )
             .bind(snapshot.stream.aggregate_type().to_owned())
@@ -153,6 +160,7 @@ impl PostgresStore {
             .bind(snapshot.state_version as i32)
             .bind(snapshot.state.clone())
             .bind(snapshot.checksum.to_vec())
+            .bind(snapshot.event_id)
         };
         let written = self.connections.rows(Purpose::Documents, upsert).await;
         written.map(drop).map_err(|fault| fault.not_written(&self.place))

@@ -11,12 +11,13 @@ use std::time::Duration;
 use sqlx::postgres::{PgListener, PgPoolOptions, PgRow};
 use sqlx::{PgPool, Row};
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::connections::{Connections, Purpose, Statement};
 use super::fault::{Fault, describe};
 use super::lane::Lane;
 use super::open::Opening;
+use super::read::{HEAD, last_event};
 use crate::store::committer::raise;
 use crate::stream::GlobalPosition;
 
@@ -91,6 +92,11 @@ impl Signals {
             if trouble.is_closed() {
                 return;
             }
+            if let Some(reason) = self.opening.history.lost() {
+                error!(%place, %reason, "the log is not the one this process knows: it reads and writes nothing any more");
+                trouble.send_replace(Some(reason));
+                return;
+            }
             if trouble.send_replace(Some(reason.clone())).is_none() {
                 warn!(%place, %reason, "the database cannot be reached; trying again");
             }
@@ -118,9 +124,16 @@ impl Signals {
 
     /// Looks where the log ends.
     async fn catch_up(&self) -> Option<GlobalPosition> {
-        let head = || sqlx::query("SELECT coalesce(max(position), 0) FROM events");
-        let rows = self.rows(head).await.ok()?;
-        let head = GlobalPosition(rows.first()?.get::<i64, _>(0) as u64);
+        let history = &self.opening.history;
+        let known = history.known();
+        let rows = self.rows(|| known.bind(sqlx::query(HEAD))).await.ok()?;
+        if !rows.first()?.try_get::<bool, _>("is_same_history").ok()? {
+            self.opening.lost().await;
+            return None;
+        }
+        let last = last_event(&rows).ok()?;
+        history.learn(&known, last);
+        let head = last.map(|last| last.position).unwrap_or_default();
         raise(&self.opening.head, head);
         Some(head)
     }
@@ -142,9 +155,12 @@ impl Signals {
                 Ok(Ok(None)) => return "the connection was lost".into(),
                 Ok(Err(error)) => return describe(&error),
                 Err(_) => {
-                    let beat = sqlx::query("SELECT 1").execute(&mut *listener);
+                    // A log may be restored under sessions that live on: this notices it in a second.
+                    let beat = sqlx::query("SELECT is_same_history($1, $2, $3, $4)");
+                    let beat = self.opening.history.known().bind(beat).fetch_one(&mut *listener);
                     match timeout(within, beat).await {
-                        Ok(Ok(_)) => {}
+                        Ok(Ok(row)) if row.get(0) => {}
+                        Ok(Ok(_)) => return self.opening.lost().await,
                         Ok(Err(error)) => return describe(&error),
                         Err(_) => return format!("no answer within {within:?}"),
                     }

@@ -98,6 +98,11 @@ impl PostgresWriter {
         Ok(Session { connection, id })
     }
 
+    fn lost(&self) -> Option<String> {
+        let lost = self.opening.history.lost()?;
+        Some(format!("{}: {lost}", self.opening.place))
+    }
+
     async fn one_row(
         &self,
         connection: &mut PgConnection,
@@ -161,11 +166,19 @@ impl PostgresWriter {
                 all_or_none: Assumed::is_one(&planned, &found, &appends),
             };
             let recorded_at = self.opening.options.clock.now();
-            let call = rows::append(&appends, &assumed, &planned, &found, recorded_at, care);
+            let known = self.opening.history.known();
+            let call =
+                rows::append(&known, &appends, &assumed, &planned, &found, recorded_at, care);
             crate::crash::point("append.before_commit");
             let row = self.one_row(&mut session.connection, call).await;
             crate::crash::point("append.after_commit");
             let row = row.map_err(|fault| Failed { fault, partly_stored: head.is_some() })?;
+            let partly_stored = head.is_some();
+            if row.try_get("is_same_history").ok() == Some(false) {
+                // Nothing of this call was stored, nor will anything be.
+                let fault = Fault::OtherHistory(self.opening.lost().await);
+                return Err(Failed { fault, partly_stored });
+            }
             let answer = match Answer::read(&row, &assumed, &planned, &mut found) {
                 Ok(answer) => answer,
                 // Committed, and sent again it would be answered no better.
@@ -174,6 +187,7 @@ impl PostgresWriter {
                     break;
                 }
             };
+            self.opening.history.learn(&known, answer.last());
             head = head.max(Some(answer.head()));
             for (place, index) in open.iter().enumerate() {
                 outcomes[*index] = answer.settle(place, &assumed, &planned);
@@ -195,6 +209,9 @@ impl Writer for PostgresWriter {
         batch: &Batch<Infallible>,
         again: bool,
     ) -> Result<Written, WriteFailure> {
+        if let Some(reason) = self.lost() {
+            return Err(WriteFailure::OtherHistory(reason));
+        }
         if self.session.is_none() {
             self.connect().await.map_err(WriteFailure::NotCommitted)?;
         }
@@ -212,6 +229,9 @@ impl Writer for PostgresWriter {
                     Err(failed) => failed,
                 };
             let reason = fault.explain(&self.opening.place);
+            if let Fault::OtherHistory(_) = fault {
+                return Err(WriteFailure::OtherHistory(reason));
+            }
             if fault.is_unknown() || partly_stored {
                 self.in_doubt = Some(session.id);
                 return Err(WriteFailure::Unknown(reason));
@@ -230,7 +250,11 @@ impl Writer for PostgresWriter {
 
     async fn reopen(&mut self) -> Result<(), StoreError> {
         self.session = None;
-        let mut session = self.open_session().await.map_err(StoreError::Unavailable)?;
+        let opened = self.open_session().await;
+        let mut session = opened.map_err(|reason| match self.lost() {
+            Some(lost) => StoreError::OtherHistory(lost),
+            None => StoreError::Unavailable(reason),
+        })?;
         if let Some(id) = self.in_doubt {
             self.end(&mut session.connection, id).await?;
             self.in_doubt = None;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Row, Sqlite};
+use uuid::Uuid;
 
 use super::reader::Reader;
 use super::{SqliteStore, fault};
@@ -271,8 +272,8 @@ impl SqliteStore {
         stream: &StreamId,
     ) -> Result<Option<Snapshot>, StoreError> {
         let mut reader = self.reader().await?;
-        let row: Option<(i64, i64, i64, String, Vec<u8>)> = sqlx::query_as(
-            "SELECT version, position, state_version, state, checksum FROM snapshots
+        let row: Option<(i64, i64, Vec<u8>, i64, String, Vec<u8>)> = sqlx::query_as(
+            "SELECT version, position, event_id, state_version, state, checksum FROM snapshots
              WHERE stream_type = ? AND stream_id = ?",
         )
         .bind(stream.aggregate_type().to_owned())
@@ -284,11 +285,12 @@ impl SqliteStore {
             None => Ok(None),
             Some(_) => Err(self.unavailable(&error)),
         })?;
-        Ok(row.and_then(|(version, position, state_version, state, checksum)| {
+        Ok(row.and_then(|(version, position, event_id, state_version, state, checksum)| {
             Some(Snapshot {
                 stream: stream.clone(),
                 version: StreamVersion(u64::try_from(version).ok()?),
                 position: GlobalPosition(u64::try_from(position).ok()?),
+                event_id: Uuid::from_slice(&event_id).ok()?,
                 state_version: u32::try_from(state_version).ok()?,
                 state,
                 checksum: checksum.try_into().ok()?,

@@ -158,10 +158,11 @@ pub(super) async fn upsert_snapshot(
 ) -> Result<(), Error> {
     sqlx::query(
         "INSERT INTO snapshots
-         (stream_type, stream_id, version, position, state_version, state, checksum)
-         VALUES (?, ?, ?, ?, ?, ?, ?)
+         (stream_type, stream_id, version, position, event_id, state_version, state, checksum)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (stream_type, stream_id) DO UPDATE SET version = excluded.version,
-         position = excluded.position, state_version = excluded.state_version,
+         position = excluded.position, event_id = excluded.event_id,
+         state_version = excluded.state_version,
          state = excluded.state, checksum = excluded.checksum
          WHERE excluded.version > version",
     )
@@ -169,6 +170,7 @@ pub(super) async fn upsert_snapshot(
     .bind(snapshot.stream.id().to_owned())
     .bind(snapshot.version.0 as i64)
     .bind(snapshot.position.0 as i64)
+    .bind(snapshot.event_id.as_bytes().to_vec())
     .bind(i64::from(snapshot.state_version))
     .bind(snapshot.state.clone())
     .bind(snapshot.checksum.to_vec())

@@ -6,17 +6,20 @@
 //! connections are its own: one that writes for each partition this process owns, some that read.
 
 mod executor;
+mod mark;
 mod session;
 mod transaction;
 
 use std::collections::HashMap;
+use std::slice;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
+use tokio::time::timeout;
 
-use self::executor::PgExecutor;
+use self::executor::{PgExecutor, SILENT_AFTER, answered};
 use self::transaction::{PgSnapshot, PgTransaction};
 use super::PostgresStore;
 use super::fault::Fault;
@@ -115,7 +118,7 @@ impl PgProjection {
             Ok(connection) => Ok(Session { connection, is_fresh: false }),
             Err(permit) => {
                 let mut connection = session::open(self.opening(), &self.schema).await?;
-                session::take_over(&mut connection, lease, &self.store.place).await?;
+                session::take_over(&mut connection, lease, self.opening()).await?;
                 Ok(Session { connection: permit.lend(connection), is_fresh: true })
             }
         }
@@ -139,6 +142,9 @@ impl PgProjection {
         begin: &'static str,
         mut connection: Lent<PgConnection>,
     ) -> Result<PgExecutor, sqlx::Error> {
+        if let Some(reason) = self.opening().history.lost() {
+            return Err(sqlx::Error::Configuration(reason.into()));
+        }
         sqlx::raw_sql(begin).execute(&mut *connection).await?;
         Ok(PgExecutor::new(connection, &self.store.place))
     }
@@ -151,8 +157,8 @@ impl ProjectionDatabase for PgProjection {
         let connection = Lender::new(1).permit().await.lend(connection);
         let executor = self.begin_with("BEGIN", connection).await;
         let executor = executor.map_err(|error| self.unavailable(error))?;
-        let mut transaction = PgTransaction::new(executor);
-        let made = transaction.make(&self.model, &self.schema, &self.opening().schema).await?;
+        let mut transaction = PgTransaction::new(executor, &self.opening().schema, &self.schema);
+        let made = transaction.make(&self.model).await?;
         Ok(made.then(|| Box::new(transaction) as Box<_>))
     }
 
@@ -161,8 +167,21 @@ impl ProjectionDatabase for PgProjection {
         partition: &PartitionId,
         lease: &Lease,
     ) -> Result<Option<Checkpoint>, StoreError> {
-        self.writer(partition, lease).await?.connection.give_back();
-        self.store.load_checkpoint(partition).await
+        let log = &self.opening().schema;
+        loop {
+            let Session { mut connection, is_fresh } = self.writer(partition, lease).await?;
+            let asked = slice::from_ref(partition);
+            let looking = mark::find(&mut connection, log, &self.schema, asked);
+            match answered(timeout(SILENT_AFTER, looking).await) {
+                Ok(found) => {
+                    connection.give_back();
+                    let found = found.into_iter().next();
+                    return found.map_or(Ok(None), |found| found.check(partition));
+                }
+                Err(fault) if is_fresh => return Err(fault.unavailable(&self.store.place)),
+                Err(_) => {} // it was lost while it was idle
+            }
+        }
     }
 
     async fn begin(
@@ -178,7 +197,7 @@ impl ProjectionDatabase for PgProjection {
                 Err(_) => {} // it was lost while it was idle
             }
         };
-        Ok(Box::new(PgTransaction::new(executor)))
+        Ok(Box::new(PgTransaction::new(executor, &self.opening().schema, &self.schema)))
     }
 
     async fn read(&self) -> Result<Box<dyn SqlSnapshot>, StoreError> {
@@ -186,7 +205,10 @@ impl ProjectionDatabase for PgProjection {
         loop {
             let Session { connection, is_fresh } = self.reader().await?;
             match self.begin_with(BEGIN, connection).await {
-                Ok(executor) => return Ok(Box::new(PgSnapshot::new(executor))),
+                Ok(executor) => {
+                    let log = &self.opening().schema;
+                    return Ok(Box::new(PgSnapshot::new(executor, log, &self.schema)));
+                }
                 Err(error) if is_fresh => return Err(self.unavailable(error)),
                 Err(_) => {} // it was lost while it was idle
             }

@@ -1,12 +1,12 @@
 //! Transactions in the schema of a projection.
 
 use async_trait::async_trait;
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
 use tokio::time::timeout;
 
 use super::executor::{PgExecutor, SILENT_AFTER, answered};
-use super::forget;
+use super::{forget, mark};
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::crash;
 use crate::error::StoreError;
@@ -15,7 +15,6 @@ use crate::sql::SqlConnection;
 use crate::store::sql::postgres::checkpoints;
 use crate::store::sql::postgres::fault::Fault;
 use crate::store::sql::postgres::schema::Schema;
-use crate::stream::GlobalPosition;
 
 /// The transaction is spoilt by a statement before.
 const ABORTED: &str = "25P02";
@@ -23,11 +22,14 @@ const ABORTED: &str = "25P02";
 /// A transaction that writes.
 pub(super) struct PgTransaction {
     executor: PgExecutor,
+    log: Schema,
+    /// The schema of the rows.
+    schema: String,
 }
 
 impl PgTransaction {
-    pub(super) fn new(executor: PgExecutor) -> Self {
-        Self { executor }
+    pub(super) fn new(executor: PgExecutor, log: &Schema, schema: &str) -> Self {
+        Self { executor, log: log.clone(), schema: schema.to_owned() }
     }
 
     fn database(&mut self) -> &mut PgConnection {
@@ -45,17 +47,14 @@ impl PgTransaction {
 
     /// Makes the schema; `false` if it is made. Of several processes one does, the others wait.
     /// What is left of one that was dropped by hand goes: its tables begin at nothing.
-    pub(super) async fn make(
-        &mut self,
-        model: &str,
-        schema: &str,
-        log: &Schema,
-    ) -> Result<bool, StoreError> {
+    pub(super) async fn make(&mut self, model: &str) -> Result<bool, StoreError> {
+        let (schema, log) = (&self.schema.clone(), &self.log.clone());
         // The schemas `a_b` and `a` may both want the projection schema `a_b_1`.
         let mark = format!("Actum, the projection {model} of the log in {log}");
         // All are made of names that hold no quote.
         let make = format!(
-            "CREATE SCHEMA {schema}; COMMENT ON SCHEMA {schema} IS '{mark}'; {}",
+            "CREATE SCHEMA {schema}; {}; COMMENT ON SCHEMA {schema} IS '{mark}'; {}",
+            mark::table(schema),
             forget(log, model)
         );
         let made = self.try_make(&mark, schema, make).await;
@@ -120,7 +119,8 @@ impl SqlTransaction for PgTransaction {
     async fn commit(mut self: Box<Self>, advance: Option<&Advance>) -> Result<(), StoreError> {
         if let Some(advance) = advance {
             // The lease's row is locked from here to the commit: not for longer than it takes.
-            let call = checkpoints::advance(advance)?.fetch_one(self.database());
+            let call = checkpoints::advance(advance, &self.log, &self.schema)?;
+            let call = call.fetch_one(self.database());
             let row = answered(timeout(SILENT_AFTER, call).await);
             let row = row.map_err(|fault| self.unavailable(fault))?;
             if !checkpoints::is_taken(&row, advance)? {
@@ -141,11 +141,14 @@ impl SqlTransaction for PgTransaction {
 /// A transaction that reads.
 pub(super) struct PgSnapshot {
     executor: PgExecutor,
+    log: Schema,
+    /// The schema of the rows.
+    schema: String,
 }
 
 impl PgSnapshot {
-    pub(super) fn new(executor: PgExecutor) -> Self {
-        Self { executor }
+    pub(super) fn new(executor: PgExecutor, log: &Schema, schema: &str) -> Self {
+        Self { executor, log: log.clone(), schema: schema.to_owned() }
     }
 }
 
@@ -156,32 +159,20 @@ impl SqlSnapshot for PgSnapshot {
     }
 
     fn tables(&self) -> &'static str {
-        "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
+        "SELECT tablename::text FROM pg_tables
+         WHERE schemaname = current_schema() AND tablename <> 'actum_mark' ORDER BY 1"
     }
 
     async fn checkpoints(
         &mut self,
         partitions: &[PartitionId],
     ) -> Result<Vec<Option<Checkpoint>>, StoreError> {
-        let asked = sqlx::query(
-            "SELECT c.log_id, c.position, c.event_id
-             FROM unnest($1::text[], $2::integer[]) WITH ORDINALITY AS asked (model, partition, n)
-             LEFT JOIN actum.checkpoints AS c
-             ON c.model = asked.model AND c.partition = asked.partition ORDER BY asked.n",
-        )
-        .bind(partitions.iter().map(|partition| &*partition.model).collect::<Vec<_>>())
-        .bind(partitions.iter().map(|partition| partition.number as i32).collect::<Vec<_>>())
-        .fetch_all(&mut *self.executor.connection);
-        let rows = answered(timeout(SILENT_AFTER, asked).await);
-        let rows = rows.map_err(|fault| fault.unavailable(&self.executor.place))?;
-        let checkpoint = |row: &PgRow| {
-            row.get::<Option<_>, _>(0).map(|log_id| Checkpoint {
-                log_id,
-                position: GlobalPosition(row.get::<i64, _>(1) as u64),
-                event_id: row.get(2),
-            })
-        };
-        Ok(rows.iter().map(checkpoint).collect())
+        let looking =
+            mark::find(&mut self.executor.connection, &self.log, &self.schema, partitions);
+        let found = answered(timeout(SILENT_AFTER, looking).await);
+        let found = found.map_err(|fault| fault.unavailable(&self.executor.place))?;
+        let checked = partitions.iter().zip(found).map(|(partition, found)| found.check(partition));
+        checked.collect()
     }
 
     async fn end(mut self: Box<Self>) {
