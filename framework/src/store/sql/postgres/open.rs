@@ -135,16 +135,17 @@ impl Opening {
                     CASE WHEN pg_is_in_recovery() THEN 'on' ELSE 'off' END,
                     current_setting('transaction_read_only'),
                     (SELECT setting FROM pg_settings WHERE name = 'statement_timeout'),
-                    current_setting('search_path'),
+                    set_config('search_path', $1, false),
                     current_setting('server_version') AS version,
                     current_setting('server_version_num')::int4 AS number",
         )
+        .bind(self.schema.name())
         .fetch_one(connection)
         .await
         .map_err(|error| self.cannot_open(&error))?;
         let durable = self.options.check_durability;
         let timeout = self.options.answer_within.as_millis().to_string();
-        let rules: [(&'static str, &[&str], &'static str); 10] = [
+        let rules: [(&'static str, &[&str], &'static str); 9] = [
             ("fsync", if durable { &["on"] } else { &["on", "off"] }, "on"),
             ("full_page_writes", if durable { &["on"] } else { &["on", "off"] }, "on"),
             // Waiting for a standby to apply it is more than enough.
@@ -155,7 +156,6 @@ impl Opening {
             ("in_recovery", &["off"], "off, on a primary"),
             ("transaction_read_only", &["off"], "off"),
             ("statement_timeout", &[&timeout], ASKED_FOR),
-            ("search_path", &[self.schema.name()], ASKED_FOR),
         ];
         for (column, (setting, accepted, needed)) in rules.into_iter().enumerate() {
             let value: String = found.get(column);
