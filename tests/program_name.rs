@@ -1,5 +1,5 @@
-//! The name of the program whose log it is, on stores that need no server: see `postgres::schemas` for
-//! the others.
+//! The name of the program whose log it is, on stores that need no server: see `postgres::schemas`
+//! for the others.
 
 use actum::{Application, MemoryStore, SqliteStore, StartError, Store};
 

@@ -1,5 +1,5 @@
-//! Rows of a projection and their checkpoint are in two schemas, and the owner of a partition may be
-//! stopped while it writes: what a successor does about either.
+//! Rows of a projection and their checkpoint are in two schemas, and the owner of a partition may
+//! be stopped while it writes: what a successor does about either.
 
 use std::time::Duration;
 
@@ -141,8 +141,8 @@ async fn owner(store: &PostgresStore, partition: &PartitionId) -> actum::Lease {
     lease.expect("it was granted")
 }
 
-/// The owner stands in a transaction with a lock on a row, under a role whose sessions the successor's
-/// role may not end.
+/// The owner stands in a transaction with a lock on a row, under a role whose sessions the
+/// successor's role may not end.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_successor_needs_no_right_to_end_the_sessions_of_a_stopped_owner() {

@@ -1,5 +1,5 @@
-//! Several applications in one database: schemas of their own, and the name of the program whose log
-//! it is. Also what a start reports while another session holds the lock of a migration.
+//! Several applications in one database: schemas of their own, and the name of the program whose
+//! log it is. Also what a start reports while another session holds the lock of a migration.
 
 use std::time::Duration;
 

@@ -60,9 +60,9 @@ impl ApplicationBuilder {
         self
     }
 
-    /// Runs the read model `M` and, beside it, the version before, `Old`: as long as that one serves,
-    /// reads of `M` are answered from its documents. Once `M` has caught up the two are compared, the
-    /// comparison is logged, and `M` serves. Goes on running `Old`, so that
+    /// Runs the read model `M` and, beside it, the version before, `Old`: as long as that one
+    /// serves, reads of `M` are answered from its documents. Once `M` has caught up the two are
+    /// compared, the comparison is logged, and `M` serves. Goes on running `Old`, so that
     /// [`Application::serve_version`] can go back to it, until it is dropped or not registered.
     #[must_use]
     pub fn read_model_replacing<M: ReadModel + From<Old>, Old: ReadModel>(mut self) -> Self {
@@ -92,8 +92,8 @@ impl ApplicationBuilder {
     /// Starts everything.
     ///
     /// # Errors
-    /// [`StartError`]: the log is another program's, something is registered twice, a thread did not start, or a checkpoint does
-    /// not belong to this log.
+    /// [`StartError`]: the log is another program's, something is registered twice, a thread did
+    /// not start, or a checkpoint does not belong to this log.
     pub async fn start(self) -> Result<Application, StartError> {
         crate::metrics::describe();
         program::claim(&*self.store, &self.name).await?;

@@ -15,9 +15,10 @@ use crate::store::advance::{Stored, continues};
 use crate::store::parked::{Parking, text};
 use crate::stream::GlobalPosition;
 
-/// The statement that takes a step, to be one in a transaction. The lease is locked from there to the
-/// end, so a client that is silent behind it must not stay. `log` is the log's schema, `rows` that of
-/// the rows, which keeps a mark of the step: so rows without their checkpoint are recognised.
+/// The statement that takes a step, to be one in a transaction. The lease is locked from there to
+/// the end, so a client that is silent behind it must not stay. `log` is the log's schema, `rows`
+/// that of the rows, which keeps a mark of the step: so rows without their checkpoint are
+/// recognised.
 pub(super) fn advance(
     advance: &Advance,
     log: &Schema,

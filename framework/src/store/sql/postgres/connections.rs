@@ -101,8 +101,9 @@ impl Connections {
         self.runtime.spawn(rows).await.unwrap_or_else(closed)
     }
 
-    /// The rows of such a statement that begins with the four parameters of `is_same_history`, and has
-    /// its answer in the column `is_same_history`. `last` is what a row says of an event's place.
+    /// The rows of such a statement that begins with the four parameters of `is_same_history`, and
+    /// has its answer in the column `is_same_history`. `last` is what a row says of an event's
+    /// place.
     ///
     /// Without any row there is nothing to compare, and nothing that anybody could decide on.
     pub(super) async fn known_rows(

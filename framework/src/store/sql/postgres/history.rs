@@ -1,10 +1,11 @@
 //! The history that this process knows: which log it is, and events by their position.
 //!
-//! A position alone names no place: a log that was rewound, restored or failed over to a server that
-//! lacked its end reaches the same positions again with other events. So a [`Place`] is a position with
-//! the id of the event there. Every new connection, every read of events and every append carries the
-//! places that this process knows, and the database compares them in the same statement. Once one is
-//! missing, the history is lost for good: nothing is read or written any more until a restart.
+//! A position alone names no place: a log that was rewound, restored or failed over to a server
+//! that lacked its end reaches the same positions again with other events. So a [`Place`] is a
+//! position with the id of the event there. Every new connection, every read of events and every
+//! append carries the places that this process knows, and the database compares them in the same
+//! statement. Once one is missing, the history is lost for good: nothing is read or written any
+//! more until a restart.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -84,8 +85,8 @@ impl History {
     }
 
     /// Keeps a place that the database answered in a statement that also found all of `known`. One
-    /// place then stands for all of them: the later one, because a log that has it has the others too.
-    /// Places that other statements added meanwhile stay, until a statement has carried those.
+    /// place then stands for all of them: the later one, because a log that has it has the others
+    /// too. Places that other statements added meanwhile stay, until a statement has carried those.
     pub(super) fn learn(&self, known: &Known, place: Option<Place>) {
         let Some(latest) = known.places.iter().copied().chain(place).max_by_key(|p| p.position)
         else {
@@ -119,8 +120,8 @@ impl History {
         self.lost().unwrap_or_else(|| reason.to_owned())
     }
 
-    /// Compares with the log that a connection leads to; the error is the reason, for whoever has to do
-    /// something about it.
+    /// Compares with the log that a connection leads to; the error is the reason, for whoever has
+    /// to do something about it.
     pub(super) async fn check(&self, connection: &mut PgConnection) -> Result<(), Refused> {
         let Some(identity) = self.identity() else { return Ok(()) };
         // Before the question: what is known now cannot be beyond what the database answers after.

@@ -1,8 +1,8 @@
 //! Leases and members: rows that expire by the server's clock.
 //!
-//! Each row keeps the duration it was granted for. A row that has longer to live than that was written
-//! before the server's clock was set back, or by hand: `is_running` in the migration takes it for
-//! expired, so that no set-back of the clock keeps a dead process's leases alive.
+//! Each row keeps the duration it was granted for. A row that has longer to live than that was
+//! written before the server's clock was set back, or by hand: `is_running` in the migration takes
+//! it for expired, so that no set-back of the clock keeps a dead process's leases alive.
 
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! The log in PostgreSQL: many processes, one order, full durability.
 //!
-//! [`PostgresStore`] is the face; opening and its refusals are in `open` and `schema`, the one
-//! writing connection in `writer`, pages in `read`, side tables in `rows`, checkpoints and parked keys
-//! in `checkpoints`, claims in `claims`, `versions`, `leases`, the other connections in `connections`, hints between
-//! processes in `signals`, what an error of the database means in `fault`. The migration holds the
-//! functions that write.
+//! [`PostgresStore`] is the face. `open` and `schema` open the log and refuse what is not this program's,
+//! `history` compares events by position and id, `writer` has the one connection that writes. `read`,
+//! `rows`, `checkpoints`, `claims`, `versions` and `leases` hold the statements of their tables,
+//! `connections` the other connections, `signals` the notifications, `fault` the meaning of errors.
+//! The migrations hold the functions that write.
 
 mod checkpoints;
 mod claims;
@@ -56,7 +56,8 @@ use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 use crate::version::{Version, VersionStore};
 
 /// A log in a PostgreSQL database, in the schema `actum` or the one that
-/// [`PostgresOptions::schema`] names. Any number of processes may have it open. Clones are the same store; when the last is dropped, what is queued is still written.
+/// [`PostgresOptions::schema`] names. Any number of processes may have it open. Clones are the same
+/// store; when the last is dropped, what is queued is still written.
 #[derive(Clone)]
 pub struct PostgresStore {
     /// Documents and snapshots do not ride along: they would be written under the writer lock,

@@ -33,9 +33,9 @@ impl PostgresOptions {
         }
     }
 
-    /// Keeps the log in this schema, so that several applications share one database: each has its own
-    /// tables, locks, notifications and projections. The name has 1 to 40 lower-case letters, digits
-    /// and `_`, a letter first. Default `actum`.
+    /// Keeps the log in this schema, so that several applications share one database: each has its
+    /// own tables, locks, notifications and projections. The name has 1 to 40 lower-case letters,
+    /// digits and `_`, a letter first. Default `actum`.
     #[must_use]
     pub fn schema(mut self, schema: &str) -> Self {
         self.schema = Some(schema.to_owned());

@@ -2,8 +2,9 @@
 //!
 //! [`refuse_others`] only reads; [`migrate`] changes, and only if something is to be changed: a
 //! role that may not create tables can run the application once another has migrated. Several
-//! applications share one database by choosing a schema each. Everything that belongs to a log bears
-//! the schema's name: tables, writer lock, migration lock, notification channel, projections' schemas.
+//! applications share one database by choosing a schema each. Everything that belongs to a log
+//! bears the schema's name: tables, writer lock, migration lock, notification channel, projections'
+//! schemas.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -92,8 +93,8 @@ impl Schema {
         }
     }
 
-    /// Number that tells the locks of this schema from those of others. Two schemas that share one by
-    /// chance wait for each other, and are right all the same.
+    /// Number that tells the locks of this schema from those of others. Two schemas that share one
+    /// by chance wait for each other, and are right all the same.
     fn number(&self) -> i32 {
         if self.0 == DEFAULT {
             return 1;

@@ -1,9 +1,9 @@
 //! The mark: in the schema of a projection's rows, how far they are.
 //!
-//! The checkpoints are in the log's schema, so each of the two can be restored without the other. The
-//! mark is written in the transaction of the rows and of the checkpoint. Wherever a checkpoint is read,
-//! at a start, at a takeover and in each query, the two are compared; if they differ, the rows hold
-//! events that the log does not have, or lack some that the checkpoint counts.
+//! The checkpoints are in the log's schema, so each of the two can be restored without the other.
+//! The mark is written in the transaction of the rows and of the checkpoint. Wherever a checkpoint
+//! is read, at a start, at a takeover and in each query, the two are compared; if they differ, the
+//! rows hold events that the log does not have, or lack some that the checkpoint counts.
 
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row};

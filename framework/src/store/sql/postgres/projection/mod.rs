@@ -1,9 +1,9 @@
 //! Projections on PostgreSQL: each version in a schema of its own.
 //!
 //! `statement@1` of a log in the schema `actum` has the schema `actum_statement_1`, which is the
-//! `search_path` of its connections; checkpoints and what is parked are in the log's schema, with those
-//! of all others. Its
-//! connections are its own: one that writes for each partition this process owns, some that read.
+//! `search_path` of its connections; checkpoints and what is parked are in the log's schema, with
+//! those of all others. Its connections are its own: one that writes for each partition this
+//! process owns, some that read.
 
 mod executor;
 mod mark;
@@ -73,7 +73,8 @@ impl ProjectionStore for PostgresStore {
         let schema = schema.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let connection = self.opening.connect().await;
         let mut connection = connection.map_err(|e| StoreError::Unavailable(e.to_string()))?;
-        // The names are ours: letters, digits and _. Several statements at once are one transaction.
+        // The names are ours: letters, digits and _. Several statements at once are one
+        // transaction.
         let drop = AssertSqlSafe(format!(
             "DROP SCHEMA IF EXISTS {schema} CASCADE; {}",
             forget(&self.opening.schema, &format!("{name}@{version}"))

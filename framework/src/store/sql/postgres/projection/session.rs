@@ -2,8 +2,8 @@
 //!
 //! An owner that was stopped, or whose connection is silent, may have a transaction open on the
 //! server, with locks on rows that its successor needs. So a session that writes holds an advisory
-//! lock, and a new owner ends the sessions that hold it, if its role may. If not, the server ends them
-//! soon by itself, because a session that writes may not be idle in a transaction for long.
+//! lock, and a new owner ends the sessions that hold it, if its role may. If not, the server ends
+//! them soon by itself, because a session that writes may not be idle in a transaction for long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use crate::lease::Lease;
 use crate::store::sql::postgres::fault::{Fault, code};
 use crate::store::sql::postgres::open::Opening;
 
-/// How long a session that writes may be idle in a transaction, or leave an answer unread. The code of a
-/// projection takes less between two statements.
+/// How long a session that writes may be idle in a transaction, or leave an answer unread. The code
+/// of a projection takes less between two statements.
 const IDLE_WITHIN: Duration = Duration::from_secs(10);
 
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
@@ -43,9 +43,10 @@ pub(super) async fn open(opening: &Arc<Opening>, schema: &str) -> Result<PgConne
 
 /// Makes this session the one that writes for the partition of the lease.
 ///
-/// Only the lease decides what is stored: a former owner's transaction cannot pass `advance`. What is
-/// left to do is to be rid of the locks that its session may hold. This role may not be allowed to end
-/// that session; then the server does, because a session that writes may not idle in a transaction.
+/// Only the lease decides what is stored: a former owner's transaction cannot pass `advance`. What
+/// is left to do is to be rid of the locks that its session may hold. This role may not be allowed
+/// to end that session; then the server does, because a session that writes may not idle in a
+/// transaction.
 pub(super) async fn take_over(
     connection: &mut PgConnection,
     lease: &Lease,
