@@ -113,7 +113,7 @@ async fn what_was_decided_on_an_old_history_is_refused_by_the_append_itself() {
     .await;
     rewind(&mut root, 1).await;
     // Another process's event takes the same version and position.
-    let regrown = "SELECT set_config('actum_log.appending', 'yes', false);
+    let regrown = "SELECT set_config('actum.appending', 'yes', false);
          INSERT INTO actum.events SELECT 2, stream_type, stream_id, 2, gen_random_uuid(), event_type,
                 schema_version, payload, metadata, recorded_at FROM actum.events WHERE position = 1";
     root.execute(regrown).await.unwrap();

@@ -53,7 +53,7 @@ END $$;
 -- An INSERT beside `append` would not hold the writer lock.
 CREATE FUNCTION actum.refuse_insert() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF current_setting('actum_log.appending', true) IS DISTINCT FROM 'yes' THEN
+    IF current_setting('actum.appending', true) IS DISTINCT FROM 'yes' THEN
         RAISE EXCEPTION 'events are written by actum.append alone: no INSERT';
     END IF;
     RETURN NULL;
@@ -240,7 +240,7 @@ BEGIN
     END IF;
 
     IF cardinality(event_ids) > 0 THEN
-        PERFORM set_config('actum_log.appending', 'yes', true);
+        PERFORM set_config('actum.appending', 'yes', true);
         INSERT INTO actum.events
         SELECT head + coalesce(places[e.n], e.n), e.stream_type, e.stream_id,
                versions[e.stream] + e.version, e.event_id, e.event_type, e.schema_version,
@@ -250,7 +250,7 @@ BEGIN
              AS e (stream, version, stream_type, stream_id, event_id, event_type, schema_version,
                    payload, metadata, n)
         WHERE held[e.stream];
-        PERFORM set_config('actum_log.appending', 'no', true);
+        PERFORM set_config('actum.appending', 'no', true);
     END IF;
 
     IF cardinality(command_ids) > 0 THEN

@@ -1,6 +1,6 @@
 //! Writing many rows in one call: every column as one array.
 
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 use time::OffsetDateTime;
 
 use super::PostgresStore;
@@ -8,6 +8,7 @@ use super::claims;
 use super::connections::{Purpose, Statement};
 use super::groups::{Assumed, rank};
 use super::history::Known;
+use super::open::Opening;
 use crate::command::Committed;
 use crate::error::StoreError;
 use crate::event_store::{Append, AppendOutcome};
@@ -25,14 +26,14 @@ pub(super) struct Care {
     pub(super) all_or_none: bool,
 }
 
-/// The call of `append` for a plan.
+/// The call of the function `append` for a plan.
 pub(super) fn append(
+    opening: &Opening,
     known: &Known,
     appends: &[Append],
     assumed: &Assumed<'_>,
     planned: &Plan<'_>,
     found: &Current,
-    recorded_at: OffsetDateTime,
     care: Care,
 ) -> Statement {
     let streams = || assumed.streams.iter();
@@ -52,11 +53,14 @@ pub(super) fn append(
     let keys = || keys().filter(|(_, key)| key.is_valid() && !found.commands.contains_key(&key.id));
     let claims = claims::asked(appends, assumed, planned, &found.claims);
     let claims = || claims.iter();
-    let call = sqlx::query(
-        "SELECT * FROM append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-                              $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30,
-                              $31, $32, $33, $34)",
-    );
+    let schema = &opening.schema;
+    // With the schema's name, which holds only letters, digits and _: it is what an operator looks for
+    // among the server's active statements.
+    let call = sqlx::query(AssertSqlSafe(format!(
+        "SELECT * FROM {schema}.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+                                       $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26,
+                                       $27, $28, $29, $30, $31, $32, $33, $34)"
+    )));
     known
         .bind(call)
         .bind(streams().map(|s| s.aggregate_type()).collect::<Vec<_>>())
@@ -71,7 +75,7 @@ pub(super) fn append(
         .bind(rows().map(|r| r.event.schema_version as i32).collect::<Vec<_>>())
         .bind(rows().map(|r| &*r.event.payload).collect::<Vec<_>>())
         .bind(rows().map(|r| &*r.event.metadata).collect::<Vec<_>>())
-        .bind(recorded_at)
+        .bind(opening.options.clock.now())
         .bind(commands().map(|c| number(place(c.stream))).collect::<Vec<_>>())
         .bind(commands().map(|c| &*c.key.id).collect::<Vec<_>>())
         .bind(commands().map(|c| &c.key.fingerprint[..]).collect::<Vec<_>>())

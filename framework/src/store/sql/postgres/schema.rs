@@ -63,7 +63,8 @@ impl Schema {
                 "{name:?} cannot be the schema of a log: its name is 1 to {MAX_NAME_BYTES} lower-case letters, digits and _, a letter first"
             ));
         }
-        if name.starts_with("pg_") || name == "information_schema" {
+        // A setting of the migration begins with the schema's name, and `plpgsql` is taken there.
+        if name.starts_with("pg_") || matches!(name, "information_schema" | "plpgsql") {
             return Err(format!("the schema {name} is PostgreSQL's own; choose another name"));
         }
         Ok(Self(name.to_owned().into()))
@@ -278,9 +279,19 @@ mod tests {
             assert_eq!(Schema::new(name).unwrap().name(), name);
         }
         let long = "a".repeat(41);
-        for name in
-            ["", "Bank", "2b", "_b", "a-b", "a b", "a;b", "pg_x", "information_schema", &long]
-        {
+        for name in [
+            "",
+            "Bank",
+            "2b",
+            "_b",
+            "a-b",
+            "a b",
+            "a;b",
+            "pg_x",
+            "plpgsql",
+            "information_schema",
+            &long,
+        ] {
             assert!(Schema::new(name).is_err(), "{name:?}");
         }
     }

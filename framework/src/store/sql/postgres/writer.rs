@@ -98,6 +98,15 @@ impl PostgresWriter {
         Ok(Session { connection, id })
     }
 
+    /// Refuses an answer that says that nothing was looked for or stored, nor will be.
+    async fn check_history(&self, row: PgRow) -> Result<PgRow, Fault> {
+        match row.try_get("is_same_history") {
+            Ok(false) => Err(Fault::OtherHistory(self.opening.lost().await)),
+            // An answer that cannot be read is an outcome of its own.
+            Ok(true) | Err(_) => Ok(row),
+        }
+    }
+
     fn lost(&self) -> Option<String> {
         let lost = self.opening.history.lost()?;
         Some(format!("{}: {lost}", self.opening.place))
@@ -165,20 +174,17 @@ impl PostgresWriter {
                 find_events: again || planned.has_refusals(),
                 all_or_none: Assumed::is_one(&planned, &found, &appends),
             };
-            let recorded_at = self.opening.options.clock.now();
             let known = self.opening.history.known();
-            let call =
-                rows::append(&known, &appends, &assumed, &planned, &found, recorded_at, care);
+            let opening = &*self.opening;
+            let call = rows::append(opening, &known, &appends, &assumed, &planned, &found, care);
             crate::crash::point("append.before_commit");
             let row = self.one_row(&mut session.connection, call).await;
             crate::crash::point("append.after_commit");
+            let row = match row {
+                Ok(row) => self.check_history(row).await,
+                Err(fault) => Err(fault),
+            };
             let row = row.map_err(|fault| Failed { fault, partly_stored: head.is_some() })?;
-            let partly_stored = head.is_some();
-            if row.try_get("is_same_history").ok() == Some(false) {
-                // Nothing of this call was stored, nor will anything be.
-                let fault = Fault::OtherHistory(self.opening.lost().await);
-                return Err(Failed { fault, partly_stored });
-            }
             let answer = match Answer::read(&row, &assumed, &planned, &mut found) {
                 Ok(answer) => answer,
                 // Committed, and sent again it would be answered no better.
