@@ -87,6 +87,9 @@ const LOG_ROWS: &str = concat!(
 /// How far one filtered read looks at most, however few events pass.
 const FILTERED_SCAN: u64 = 20_000;
 
+/// Version, position, event id, state version, state and checksum of a snapshot.
+type SnapshotRow = (i64, i64, Vec<u8>, i64, String, Vec<u8>);
+
 impl SqliteStore {
     pub(super) async fn reader(&self) -> Result<Reader, StoreError> {
         let connection = self.readers.acquire().await;
@@ -272,7 +275,7 @@ impl SqliteStore {
         stream: &StreamId,
     ) -> Result<Option<Snapshot>, StoreError> {
         let mut reader = self.reader().await?;
-        let row: Option<(i64, i64, Vec<u8>, i64, String, Vec<u8>)> = sqlx::query_as(
+        let row: Option<SnapshotRow> = sqlx::query_as(
             "SELECT version, position, event_id, state_version, state, checksum FROM snapshots
              WHERE stream_type = ? AND stream_id = ?",
         )
