@@ -148,7 +148,11 @@ async fn accept(
     change: impl FnOnce(&mut Value),
 ) -> Uuid {
     let stream = StreamId::new("command", &like.to_string()).unwrap();
-    let accepted = app.store().read_stream(&stream, StreamVersion::ZERO, 1).await.unwrap();
+    let accepted = app
+        .store()
+        .read_stream(&stream, StreamVersion::ZERO, actum::PageLimit::events(1))
+        .await
+        .unwrap();
     let mut payload: Value = serde_json::from_str(&accepted[0].payload).unwrap();
     payload["key"]["id"] = json!(format!("accepted {number}"));
     change(&mut payload);

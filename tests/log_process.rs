@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use actum::{
     Append, AppendOutcome, CommandKey, EventStore, ExpectedVersion, Filter, GlobalPosition,
-    NewEvent, NotCommitted, PostgresStore, StreamId, StreamVersion,
+    NewEvent, NotCommitted, PageLimit, PostgresStore, StreamId, StreamVersion,
 };
 use uuid::Uuid;
 
@@ -135,7 +135,7 @@ async fn read(store: PostgresStore, what: &str) {
     };
     let mut after = GlobalPosition::ZERO;
     while after.0 < end.load(Ordering::Relaxed) {
-        let page = store.read_all(after, &filter, 13).await.unwrap();
+        let page = store.read_all(after, &filter, PageLimit::events(13)).await.unwrap();
         print(page.events.iter().map(|event| (event.position.0, event.event_id)));
         if page.scanned_to == after {
             tokio::time::sleep(Duration::from_millis(1)).await;

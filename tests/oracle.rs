@@ -6,8 +6,8 @@ use std::collections::HashMap;
 
 use actum::{
     Append, AppendOutcome, Claim, CommandKey, Committed, EventStore, ExpectedVersion, Filter,
-    GlobalPosition, MemoryStore, NewEvent, NotCommitted, PostgresStore, RecordedEvent, SqliteStore,
-    StreamId, StreamVersion,
+    GlobalPosition, MemoryStore, NewEvent, NotCommitted, PageLimit, PostgresStore, RecordedEvent,
+    SqliteStore, StreamId, StreamVersion,
 };
 use uuid::Uuid;
 
@@ -142,7 +142,10 @@ async fn agree(stores: &[impl EventStore], seed: u64) {
             let expected = ids(read(&specification, stream, 0).await);
             assert!(ids(read(store, stream, 0).await).eq(expected), "seed {seed}");
         }
-        let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), 10_000).await.unwrap();
+        let page = store
+            .read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(10_000))
+            .await
+            .unwrap();
         let stands = page.events.iter().map(|e| ((e.stream.clone(), e.version), e.position));
         let stands: HashMap<_, _> = stands.collect();
         for (stream, version, position) in &places {
@@ -155,7 +158,7 @@ async fn agree(stores: &[impl EventStore], seed: u64) {
 
 async fn read(store: &impl EventStore, stream: usize, after: u64) -> Vec<RecordedEvent> {
     let stream = StreamId::new("ledger", &stream.to_string()).unwrap();
-    store.read_stream(&stream, StreamVersion(after), usize::MAX).await.unwrap()
+    store.read_stream(&stream, StreamVersion(after), PageLimit::events(usize::MAX)).await.unwrap()
 }
 
 #[tokio::test]

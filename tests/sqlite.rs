@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use actum::{
     Append, AppendOutcome, EventStore, ExpectedVersion, Filter, GlobalPosition, NewEvent,
-    NotCommitted, SqliteOptions, SqliteStore, StartError, StoreError, StreamId, StreamVersion,
+    NotCommitted, PageLimit, SqliteOptions, SqliteStore, StartError, StoreError, StreamId,
+    StreamVersion,
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
@@ -148,7 +149,10 @@ async fn events_are_immutable() {
         let refused = sqlx::query(change).execute(&mut connection).await.unwrap_err();
         assert!(refused.to_string().contains("immutable"), "{refused}");
     }
-    let events = store.read_stream(&append("1", 1).stream, StreamVersion::ZERO, 9).await.unwrap();
+    let events = store
+        .read_stream(&append("1", 1).stream, StreamVersion::ZERO, PageLimit::events(9))
+        .await
+        .unwrap();
     assert_eq!(events[0].payload, "\"x\"");
 }
 
@@ -198,13 +202,15 @@ async fn a_corrupt_row_is_named_by_position_and_stream() {
         let change = format!("UPDATE events SET payload = {broken} WHERE position = 3");
         sqlx::query(sqlx::AssertSqlSafe(change)).execute(&mut connection).await.unwrap();
         let stream = append("3", 1).stream;
-        let read = store.read_stream(&stream, StreamVersion::ZERO, 9).await;
+        let read = store.read_stream(&stream, StreamVersion::ZERO, PageLimit::events(9)).await;
         let Err(StoreError::Corrupt { place, .. }) = read else { panic!("{read:?}") };
         assert!(place.contains("position 3") && place.contains("account-3"), "{place}");
-        let read = store.read_all(GlobalPosition::ZERO, &Filter::all(), 9).await;
+        let read = store.read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(9)).await;
         let Err(StoreError::Corrupt { place, .. }) = read else { panic!("{read:?}") };
         assert!(place.contains("position 3"), "{place}");
-        let other = store.read_stream(&append("4", 1).stream, StreamVersion::ZERO, 9).await;
+        let other = store
+            .read_stream(&append("4", 1).stream, StreamVersion::ZERO, PageLimit::events(9))
+            .await;
         assert_eq!(other.unwrap().len(), 1);
     }
 }
@@ -221,10 +227,11 @@ async fn a_missing_event_is_noticed_by_every_reader() {
     sqlx::query(delete).execute(&mut connection).await.unwrap();
     let filtered = Filter { aggregate_types: vec!["nothing".into()] };
     for filter in [Filter::all(), filtered] {
-        let read = store.read_all(GlobalPosition::ZERO, &filter, 9).await;
+        let read = store.read_all(GlobalPosition::ZERO, &filter, PageLimit::events(9)).await;
         assert!(matches!(read, Err(StoreError::Hole { after: 2, found: 4, .. })), "{read:?}");
     }
-    let read = store.read_stream(&append("1", 1).stream, StreamVersion::ZERO, 9).await;
+    let read =
+        store.read_stream(&append("1", 1).stream, StreamVersion::ZERO, PageLimit::events(9)).await;
     assert!(matches!(read, Err(StoreError::Hole { after: 2, found: 4, .. })), "{read:?}");
 }
 
@@ -274,7 +281,10 @@ async fn a_full_disk_refuses_whole_appends_serves_reads_and_resumes() {
     };
     assert!(reason.contains("full") && reason.contains(&path), "{reason}");
     assert!(stored > 0);
-    let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), 1000).await.unwrap();
+    let page = store
+        .read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(1000))
+        .await
+        .unwrap();
     assert_eq!(page.events.len(), stored);
     disk.run("mount", &["-o", "remount,size=30m"]);
     let outcome = store.append(vec![append("1", 20_000)]).await.remove(0);
@@ -315,6 +325,7 @@ async fn appenders_that_leave_do_not_cancel_the_commit() {
     }
     let last = store.append(vec![append("1", 10)]).await.remove(0);
     let AppendOutcome::Committed(last) = last else { panic!("{last:?}") };
-    let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), 100).await.unwrap();
+    let page =
+        store.read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(100)).await.unwrap();
     assert_eq!(page.events.len() as u64, last.position.0);
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actum::{
-    Advance, Checkpoint, DocumentBatch, GlobalPosition, PartitionId, PostgresStore, SqliteStore,
-    Store,
+    Advance, Checkpoint, DocumentBatch, GlobalPosition, PageLimit, PartitionId, PostgresStore,
+    SqliteStore, Store,
 };
 use sqlx::Executor;
 use uuid::Uuid;
@@ -40,7 +40,10 @@ async fn go_on(store: &impl Store) {
     assert_eq!((versions[1].number, versions[1].partitions), (2, 4));
     assert!(versions[0].is_serving && !versions[1].is_serving);
     let begun = store.load_checkpoint(&PartitionId::new("sums@2", 0)).await.unwrap();
-    assert_eq!((begun, store.scan_documents("sums@2", None, 9).await.unwrap()), (None, vec![]));
+    assert_eq!(
+        (begun, store.scan_documents("sums@2", None, PageLimit::events(9)).await.unwrap()),
+        (None, vec![])
+    );
     assert!(store.serve_version("sums", 1, 2).await.unwrap());
 }
 

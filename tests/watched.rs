@@ -11,9 +11,9 @@ use std::time::Duration;
 use actum::{
     Append, AppendOutcome, Checkpoint, CheckpointStore, CommandKey, Confirmation, DocumentBatch,
     DocumentRange, DocumentStore, EventStore, Filter, GlobalPosition, Lease, LeaseStore,
-    LogIdentity, MemoryStore, Page, ParkedKey, ParkedRequest, PartitionId, ProjectionStore,
-    RecordedEvent, SkippedEvent, Snapshot, SnapshotStore, StoreError, StoredPage, StreamId,
-    StreamVersion, Version, VersionStore,
+    LogIdentity, MemoryStore, Page, PageLimit, ParkedKey, ParkedRequest, PartitionId,
+    ProjectionStore, RecordedEvent, SkippedEvent, Snapshot, SnapshotStore, StoreError, StoredPage,
+    StreamId, StreamVersion, Version, VersionStore,
 };
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -95,7 +95,7 @@ impl EventStore for WatchedStore {
         &self,
         stream: &StreamId,
         after: StreamVersion,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         let _held = self.held.read().await;
         let events = self.memory.read_stream(stream, after, limit).await?;
@@ -107,7 +107,7 @@ impl EventStore for WatchedStore {
         &self,
         after: GlobalPosition,
         filter: &Filter,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Page, StoreError> {
         self.memory.read_all(after, filter, limit).await
     }
@@ -115,8 +115,9 @@ impl EventStore for WatchedStore {
     async fn read_positions(
         &self,
         positions: &[GlobalPosition],
+        limit: PageLimit,
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
-        self.memory.read_positions(positions).await
+        self.memory.read_positions(positions, limit).await
     }
 
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
@@ -220,7 +221,7 @@ impl DocumentStore for WatchedStore {
         &self,
         model: &str,
         after: Option<&str>,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.memory.scan_documents(model, after, limit).await
     }

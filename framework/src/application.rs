@@ -33,7 +33,7 @@ use crate::command::{CommandOptions, Committed};
 use crate::document::{DocumentRange, Store};
 use crate::error::{CommandError, ReadError};
 use crate::event::EventEnvelope;
-use crate::event_store::{Confirmation, EventStore};
+use crate::event_store::{Confirmation, EventStore, PageLimit};
 use crate::later::AcceptedCommand;
 use crate::live as streams;
 use crate::read_model::{Document, DocumentPage, ReadModel};
@@ -179,7 +179,8 @@ impl Application {
         served.ok_or(ReadError::NotRegistered(M::NAME))
     }
 
-    /// The events of one aggregate after a version, from the log, at most `limit`.
+    /// The events of one aggregate after a version, from the log: at most `limit`, and at most
+    /// `Settings::page_bytes`. Only an empty answer is the end.
     ///
     /// # Errors
     /// The id is no id, the store does not answer, or an event cannot be decoded.
@@ -191,6 +192,7 @@ impl Application {
     ) -> Result<Vec<EventEnvelope<A::Event>>, ReadError> {
         let stream = StreamId::new(A::TYPE, id)?;
         let codec = EventCodec::<A::Event>::new(A::upcasters());
+        let limit = PageLimit::events(limit).bytes(self.inner.settings.page_bytes);
         let events = self.inner.store.read_stream(&stream, after, limit).await?;
         events.into_iter().map(|recorded| streams::decode(&codec, recorded)).collect()
     }
@@ -213,7 +215,8 @@ impl Application {
         };
         let before = StreamVersion(actual.0.saturating_sub(1));
         // An event may have been appended since, so this may return two; the last one counts.
-        let events = store.read_stream(&stream, before, 2).await?;
+        let events =
+            store.read_stream(&stream, before, PageLimit::events(2).bytes(usize::MAX)).await?;
         let codec = EventCodec::<A::Event>::new(A::upcasters());
         events.into_iter().next_back().map(|event| streams::decode(&codec, event)).transpose()
     }

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::lease::Lease;
-use crate::parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
+use crate::parking::{ParkedChange, ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
 use crate::stream::GlobalPosition;
 
 /// One partition of one version of a read model or projection, shown `balance@1/0`: what is owned,
@@ -102,6 +102,24 @@ pub trait CheckpointStore: Send + Sync + 'static {
         model: &str,
         of: Option<&[String]>,
     ) -> Result<Vec<ParkedKey>, StoreError>;
+
+    /// The first parked keys of a model, by key, and the number of all; or of these keys those that
+    /// are parked. For whoever needs to know that they are parked, and not what waits.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn list_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+        at_most: usize,
+    ) -> Result<ParkedPage, StoreError> {
+        let mut keys = self.load_parked(model, of).await?;
+        let total = keys.len() as u64;
+        keys.truncate(at_most);
+        keys.iter_mut().for_each(|parked| parked.queue.clear());
+        Ok(ParkedPage { total, keys })
+    }
 
     /// What was skipped of a model, by position.
     ///

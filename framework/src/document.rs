@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::checkpoint::{Advance, CheckpointStore};
 use crate::error::StoreError;
-use crate::event_store::EventStore;
+use crate::event_store::{EventStore, PageLimit};
 use crate::lease::LeaseStore;
 use crate::projection_store::ProjectionStore;
 use crate::snapshot::SnapshotStore;
@@ -82,7 +82,7 @@ pub trait DocumentStore: CheckpointStore {
         keys: &[String],
     ) -> Result<Vec<(String, String)>, StoreError>;
 
-    /// The documents after a key in the order of their bytes, at most `limit`; an empty answer is
+    /// The documents after a key in the order of their bytes, within `limit`. Only an empty page is
     /// the end. The first page is after `None`.
     ///
     /// # Errors
@@ -91,7 +91,7 @@ pub trait DocumentStore: CheckpointStore {
         &self,
         model: &str,
         after: Option<&str>,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<(String, String)>, StoreError>;
 
     /// A page of a range of documents, with the parked keys in it and the checkpoints of the model,

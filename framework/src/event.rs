@@ -61,6 +61,12 @@ impl RecordedEvent {
     pub fn metadata(&self) -> Result<Metadata, serde_json::Error> {
         serde_json::from_str(&self.metadata)
     }
+
+    /// Size of payload and metadata in bytes, as a [`PageLimit`](crate::PageLimit) counts it. Names
+    /// and ids are not included, because they are short and the number of events bounds them.
+    pub fn bytes(&self) -> usize {
+        self.payload.len() + self.metadata.len()
+    }
 }
 
 /// A recorded event whose payload has been decoded. Everything of [`RecordedEvent`] can be read

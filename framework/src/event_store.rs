@@ -130,6 +130,34 @@ impl Filter {
     }
 }
 
+/// Largest page that a read may return.
+///
+/// A page ends before the event or document that would exceed either limit. One that is larger than
+/// `bytes` is returned alone, so every read makes progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageLimit {
+    /// Maximum number of events or documents. With 0 a read returns nothing.
+    pub events: usize,
+    /// Maximum sum of [`RecordedEvent::bytes`], or of the bodies of documents.
+    pub bytes: usize,
+}
+
+impl PageLimit {
+    /// Bytes of a page when the caller names no other limit: 4 MiB.
+    pub const DEFAULT_BYTES: usize = 4 << 20;
+
+    /// Limit of `events` events and [`PageLimit::DEFAULT_BYTES`].
+    pub const fn events(events: usize) -> Self {
+        Self { events, bytes: Self::DEFAULT_BYTES }
+    }
+
+    /// The same number of events, with another limit of bytes.
+    #[must_use]
+    pub const fn bytes(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
+    }
+}
+
 /// A stretch of the whole log.
 #[derive(Debug, Clone)]
 pub struct Page {
@@ -138,6 +166,13 @@ pub struct Page {
     /// Everything up to here was looked at: continue after it and store it as the checkpoint. A
     /// short or empty page is not the end of the log; `scanned_to` equal to the question's `after` is.
     pub scanned_to: GlobalPosition,
+}
+
+impl Page {
+    /// Sum of [`RecordedEvent::bytes`].
+    pub(crate) fn bytes(&self) -> usize {
+        self.events.iter().map(|event| event.bytes()).sum()
+    }
 }
 
 /// A log of events with one global order.
@@ -167,7 +202,7 @@ pub trait EventStore: Send + Sync + 'static {
         command: Option<&CommandKey>,
     ) -> Result<Confirmation, StoreError>;
 
-    /// The events of one stream after a version, at most `limit`; an empty answer is the end.
+    /// The events of one stream after a version, within `limit`. Only an empty page is the end.
     ///
     /// # Errors
     /// The store did not answer, a row cannot be read, or versions are not dense.
@@ -175,10 +210,10 @@ pub trait EventStore: Send + Sync + 'static {
         &self,
         stream: &StreamId,
         after: StreamVersion,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<RecordedEvent>, StoreError>;
 
-    /// The events of the whole log after a position, at most `limit` that pass the filter.
+    /// The events of the whole log after a position that pass the filter, within `limit`.
     ///
     /// # Errors
     /// The store did not answer, a row cannot be read, or positions are not dense.
@@ -186,16 +221,18 @@ pub trait EventStore: Send + Sync + 'static {
         &self,
         after: GlobalPosition,
         filter: &Filter,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Page, StoreError>;
 
-    /// The events at these positions, as far as they exist, in the order of the log.
+    /// The events at these positions, as far as they exist, in the order of the log, within `limit`.
+    /// Ask for the positions after the last one again; an empty page means that none of them exists.
     ///
     /// # Errors
     /// The store did not answer, or a row cannot be read.
     async fn read_positions(
         &self,
         positions: &[GlobalPosition],
+        limit: PageLimit,
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
 
     /// The stream that holds the claim of this kind and value, if one does.

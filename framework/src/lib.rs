@@ -19,6 +19,7 @@
 mod actor;
 mod aggregate;
 mod application;
+mod byte_budget;
 #[cfg(feature = "webhooks")]
 mod callback;
 mod checkpoint;
@@ -79,7 +80,7 @@ pub use error::{BoxError, CommandError, OperationError, ReadError, StartError, S
 pub use event::{EventEnvelope, Metadata, NewEvent, RecordedEvent};
 pub use event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_APPEND_BYTES,
-    MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page,
+    MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page, PageLimit,
 };
 pub use later::{
     AcceptedCommand, CallbackState, CallbackStatus, Called, CommandEvent, CommandState,
@@ -87,10 +88,12 @@ pub use later::{
 };
 pub use lease::{Lease, LeaseStore};
 pub use live::{Changed, LiveChanges, LiveDocument, LiveEvents};
-pub use parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
+pub use parking::{ParkedChange, ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
 pub use projection::{ComparedRows, MAX_PROJECTION_NAME_BYTES, Projection};
 pub use projection_store::{ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction};
-pub use read_model::{Document, DocumentPage, Fold, MAX_KEY_BYTES, ReadModel, Sources};
+pub use read_model::{
+    Document, DocumentPage, Fold, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES, ReadModel, Sources,
+};
 pub use refusal::RefusalCode;
 pub use settings::Settings;
 pub use snapshot::{Snapshot, SnapshotStore, Snapshots};

@@ -28,10 +28,24 @@ pub struct ParkedKey {
     /// When it was parked, in UTC.
     #[serde(with = "rfc3339")]
     pub since: OffsetDateTime,
-    /// The positions of the events that wait behind it, in order.
+    /// The positions of the listed events that wait behind it, in order; empty in a [`ParkedPage`].
     pub queue: Vec<GlobalPosition>,
+    /// Number of the listed events.
+    pub waiting: u64,
+    /// From this position on, the events of the key are not listed: the owner reads the log again
+    /// from there. `None` if all of them are listed.
+    pub unlisted_from: Option<GlobalPosition>,
     /// What somebody wants done that was not carried out yet.
     pub request: Option<ParkedRequest>,
+}
+
+/// Some parked keys of a model, without their queues.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ParkedPage {
+    /// Number of all parked keys of the model.
+    pub total: u64,
+    /// The first of them, by key.
+    pub keys: Vec<ParkedKey>,
 }
 
 /// What can be asked for a parked key.
@@ -51,7 +65,8 @@ pub enum ParkedRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParkedChange {
     /// It stands at this event, for the first time, still or anew: what is stored of it is replaced
-    /// but for `since` and those of its queue that come after; `queue` and `request` are not read.
+    /// but for `since`, `unlisted_from` and those of its queue that come after. `queue`, `waiting`,
+    /// `unlisted_from` and `request` are not read.
     /// Its request is done with, unless it is to skip this very event.
     Park(ParkedKey),
     /// This event of the key waits behind the others. A store refuses it, and all that comes with
@@ -61,6 +76,14 @@ pub enum ParkedChange {
         key: String,
         /// The event's position.
         position: GlobalPosition,
+    },
+    /// From this position on, the events of the key are not listed; those that were are forgotten.
+    /// With `None` all are listed. A store refuses it if the key is not parked.
+    Unlisted {
+        /// The parked key.
+        key: String,
+        /// Position of the first event that is not listed, or an earlier position.
+        from: Option<GlobalPosition>,
     },
     /// This event of the key is left out for good. (What becomes of the key follows.)
     Skip(SkippedEvent),

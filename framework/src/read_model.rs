@@ -17,6 +17,13 @@ use crate::stream::GlobalPosition;
 /// Largest size of a document's key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 
+/// Maximum size of a document, as JSON: 16 MiB.
+///
+/// An event after which its document would be larger parks its key. Keep documents far smaller: a
+/// document is copied for every event that changes it, and written whole. From 1 MiB on a warning
+/// names the key, and `actum_subscription_largest_document_bytes` shows the largest one.
+pub const MAX_DOCUMENT_BYTES: usize = 16 << 20;
+
 /// Checks that every store can keep a document with this key.
 pub(crate) fn is_valid_key(key: &str) -> bool {
     key.len() <= MAX_KEY_BYTES && !key.contains('\0')

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::event_store::PageLimit;
+
 /// Limits and patience. The defaults suit a small server; change a field and keep the rest:
 /// `Settings { live_aggregates: 10_000, ..Settings::default() }`.
 #[derive(Debug, Clone)]
@@ -11,6 +13,10 @@ pub struct Settings {
     /// How many instances of one aggregate type stay in memory; beyond it the longest unused idle
     /// one goes. Default 100,000.
     pub live_aggregates: usize,
+    /// About how many bytes of documents each read model keeps in memory, counted as JSON; beyond it
+    /// the longest unused saved ones go. What is not saved yet stays: at most a quarter of that more.
+    /// Default 64 MiB.
+    pub hot_document_bytes: usize,
     /// An aggregate unused for so long goes too. Default 10 minutes.
     pub idle_after: Duration,
     /// Commands that may wait for one aggregate; beyond it `Overloaded`. Default 4,096.
@@ -24,6 +30,10 @@ pub struct Settings {
     /// Limit on open deferred commands of one actor; beyond it `ClientLimit`. Commands without an
     /// actor count only in total. Default 10,000.
     pub deferred_per_client: usize,
+    /// Maximum bytes of events in one read of the log or of a stream: payloads and metadata. A larger
+    /// event is read alone. Every follower that is behind, and every aggregate that is loading, holds
+    /// up to two such pages. Default 4 MiB.
+    pub page_bytes: usize,
     /// How long a command may take before its caller is told `Unknown`, and who waits behind it
     /// with the same key `StillRunning`. It goes on. Default 10 s.
     pub answer_within: Duration,
@@ -52,11 +62,13 @@ impl Default for Settings {
         Self {
             arbiters: std::thread::available_parallelism().map_or(2, usize::from),
             live_aggregates: 100_000,
+            hot_document_bytes: 64 << 20,
             idle_after: Duration::from_secs(600),
             queue_per_aggregate: 4096,
             commands_in_flight: 16_384,
             deferred_commands: 100_000,
             deferred_per_client: 10_000,
+            page_bytes: PageLimit::DEFAULT_BYTES,
             answer_within: Duration::from_secs(10),
             conflict_retries: 16,
             read_within: Duration::from_secs(5),

@@ -175,6 +175,11 @@ impl<T: 'static> Routes<T> {
         }
     }
 
+    /// Checks that an event belongs to a key, or that its keys are not known.
+    pub(crate) fn concerns(&self, recorded: &Arc<RecordedEvent>, key: &str) -> bool {
+        !matches!(self.route(recorded, |its| its == key), Routed::Nothing)
+    }
+
     /// The event for one key at which it was parked before. `None` if today's code says that the
     /// event belongs to no key at all.
     ///

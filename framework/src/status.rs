@@ -172,6 +172,8 @@ pub struct ParkedStatus {
     /// When it was parked.
     #[serde(with = "rfc3339")]
     pub since: OffsetDateTime,
-    /// How many events wait behind it.
-    pub queued: usize,
+    /// Number of listed events that wait behind it.
+    pub queued: u64,
+    /// More events wait behind the listed ones.
+    pub more_queued: bool,
 }

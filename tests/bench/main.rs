@@ -13,6 +13,7 @@ mod http;
 mod in_process;
 mod load;
 mod measure;
+mod memory;
 mod million;
 mod options;
 mod processes;
@@ -34,6 +35,9 @@ async fn main() -> Outcome {
     }
     if words.next_if_eq(catch_up::FOLLOWER).is_some() {
         return catch_up::follow(words).await;
+    }
+    if words.next_if_eq(memory::CASE).is_some() {
+        return memory::case(words).await;
     }
     if words.next_if_eq(freshness::PROBE).is_some() {
         return freshness::probe(words).await;
@@ -65,6 +69,7 @@ async fn run(options: &Options) -> Outcome {
                 Section::Load => load::run(options, store).await?,
                 Section::Million => million::run(options, store).await?,
                 Section::Unread => unread::run(options, store).await?,
+                Section::Memory => memory::run(options, store).await?,
             }
         }
     }

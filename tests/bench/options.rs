@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::Outcome;
 use crate::database::{STORES, Store};
 
-const USAGE: &str = "bench [--only raw,actum,processes,http,edge,catchup,freshness,load,million,unread] [--store sqlite,postgres] \
+const USAGE: &str = "bench [--only raw,actum,processes,http,edge,catchup,freshness,load,million,unread,memory] [--store sqlite,postgres] \
      [--seconds 3] [--events 1000000] [--times 3] [--folder target/bench]";
 
 /// A part of the benchmark that can run alone.
@@ -32,9 +32,11 @@ pub enum Section {
     Million,
     /// The bank's memory while its clients read nothing.
     Unread,
+    /// The peak memory of large events and documents.
+    Memory,
 }
 
-pub const SECTIONS: [(&str, Section); 10] = [
+pub const SECTIONS: [(&str, Section); 11] = [
     ("raw", Section::Raw),
     ("actum", Section::Actum),
     ("processes", Section::Processes),
@@ -45,6 +47,7 @@ pub const SECTIONS: [(&str, Section); 10] = [
     ("load", Section::Load),
     ("million", Section::Million),
     ("unread", Section::Unread),
+    ("memory", Section::Memory),
 ];
 
 /// What to run.

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use actum::{
-    Append, AppendOutcome, EventStore, ExpectedVersion, Filter, GlobalPosition, PostgresStore,
-    StreamVersion,
+    Append, AppendOutcome, EventStore, ExpectedVersion, Filter, GlobalPosition, PageLimit,
+    PostgresStore, StreamVersion,
 };
 use tokio::net::TcpStream;
 
@@ -236,7 +236,7 @@ async fn sessions_that_are_terminated_under_load_lose_and_double_nothing() {
     let reading = tokio::spawn(async move {
         let mut after = GlobalPosition::ZERO;
         loop {
-            match reader.read_all(after, &Filter::all(), 100).await {
+            match reader.read_all(after, &Filter::all(), PageLimit::events(100)).await {
                 Ok(page) => {
                     after = page.scanned_to;
                     tokio::task::yield_now().await;

@@ -72,7 +72,14 @@ async fn a_store_that_saw_another_history_neither_reads_nor_writes_however_long_
             assert!(reason.contains("acknowledged events are lost"), "{case}: {reason}");
             for refused in [
                 no_answer(within(old.head()).await),
-                no_answer(within(old.read_all(GlobalPosition::ZERO, &Filter::all(), 10)).await),
+                no_answer(
+                    within(old.read_all(
+                        GlobalPosition::ZERO,
+                        &Filter::all(),
+                        actum::PageLimit::events(10),
+                    ))
+                    .await,
+                ),
                 no_answer(within(old.claim_holder("name", "ada")).await),
             ] {
                 assert!(refused.contains("acknowledged events are lost"), "{case}: {refused}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actum::{
     Advance, Checkpoint, DocumentBatch, DocumentStore, EventStore, ExpectedVersion, Filter,
-    GlobalPosition, LeaseStore, PartitionId, PostgresStore, StoreError,
+    GlobalPosition, LeaseStore, PageLimit, PartitionId, PostgresStore, StoreError,
 };
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
@@ -29,7 +29,12 @@ async fn opened() -> (Database, PostgresStore, PgConnection) {
 }
 
 async fn read_all(store: &PostgresStore) -> usize {
-    store.read_all(GlobalPosition::ZERO, &Filter::all(), 99).await.unwrap().events.len()
+    store
+        .read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(99))
+        .await
+        .unwrap()
+        .events
+        .len()
 }
 
 /// A document under a checkpoint after the first event.
@@ -112,10 +117,10 @@ async fn a_writer_that_goes_around_the_lock_loses_nobody_an_event() {
     assert_eq!(read_log(&mut root).await.len(), 3);
     // One that leaves a hole is noticed by every reader, by name.
     root.execute(insert(9, 3)).await.unwrap();
-    let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), 99).await;
+    let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(99)).await;
     let Err(StoreError::Hole { after: 3, found: 9, .. }) = page else { panic!("{page:?}") };
     let ledgers = Filter { aggregate_types: vec!["ledger".into()] };
-    let page = store.read_all(GlobalPosition::ZERO, &ledgers, 99).await;
+    let page = store.read_all(GlobalPosition::ZERO, &ledgers, PageLimit::events(99)).await;
     let Err(StoreError::Hole { after: 3, found: 9, .. }) = page else { panic!("{page:?}") };
 }
 

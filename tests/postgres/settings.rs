@@ -1,7 +1,7 @@
 //! Settings of the server, of the database and of the role: unsafe ones are refused by name, odd
 //! ones make no difference.
 
-use actum::{EventStore, ExpectedVersion, Filter, GlobalPosition, PostgresOptions};
+use actum::{EventStore, ExpectedVersion, Filter, GlobalPosition, PageLimit, PostgresOptions};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
@@ -121,7 +121,11 @@ async fn odd_defaults_make_no_difference() {
         assert_ne!(committed(a).position, committed(b).position);
     }
     let read = async |store: &actum::PostgresStore| {
-        store.read_all(GlobalPosition::ZERO, &Filter::all(), 99).await.unwrap().events
+        store
+            .read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(99))
+            .await
+            .unwrap()
+            .events
     };
     let (odd, events) = (read(&store).await, read(&plain).await);
     assert_eq!((odd.len(), &odd), (40, &events));

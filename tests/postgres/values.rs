@@ -5,8 +5,8 @@ use std::time::Duration;
 use actum::testing::ManualClock;
 use actum::{
     Append, AppendOutcome, CommandKey, EventStore, ExpectedVersion, Filter, GlobalPosition,
-    LeaseStore, MAX_COMMAND_ID_BYTES, NotCommitted, PostgresOptions, PostgresStore, SqliteStore,
-    StreamId, StreamVersion,
+    LeaseStore, MAX_COMMAND_ID_BYTES, NotCommitted, PageLimit, PostgresOptions, PostgresStore,
+    SqliteStore, StreamId, StreamVersion,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -122,7 +122,10 @@ async fn odd_json_is_kept_byte_for_byte_or_refused_alike() {
     }
     assert!(kept.len() > 500 && texts.len() - kept.len() > 200, "{}", kept.len());
     for store in [&postgres as &dyn EventStore, &sqlite] {
-        let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), 9_999).await.unwrap();
+        let page = store
+            .read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(9_999))
+            .await
+            .unwrap();
         assert_eq!(page.events.len(), kept.len());
         for (event, text) in page.events.iter().zip(&kept) {
             assert_eq!((&event.payload, &event.metadata), (*text, *text));
@@ -143,7 +146,8 @@ async fn names_of_full_length_are_kept() {
     full.events[0].event_type = longest.clone().into();
     assert_eq!(committed(one(&store, full.clone()).await).position, GlobalPosition(1));
     assert!(committed(one(&store, full.clone()).await).replayed);
-    let events = store.read_stream(&full.stream, StreamVersion::ZERO, 9).await.unwrap();
+    let events =
+        store.read_stream(&full.stream, StreamVersion::ZERO, PageLimit::events(9)).await.unwrap();
     assert_eq!((events.len(), &events[0].event_type), (1, &longest));
     assert!(CommandKey::new(format!("{longest_command}x"), b"").is_err());
     assert!(StreamId::new("a", &format!("{longest}x")).is_err());
@@ -245,7 +249,8 @@ async fn a_wrong_clock_orders_nothing_and_takes_no_lease() {
         assert_eq!(committed(one(store, next).await).position.0, sent.len() as u64);
     }
     assert_eq!(read_log(&mut database.connect().await).await, sent);
-    let page = now.read_all(GlobalPosition::ZERO, &Filter::all(), 9).await.unwrap();
+    let page =
+        now.read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(9)).await.unwrap();
     let years: Vec<i32> = page.events.iter().map(|event| event.recorded_at.year()).collect();
     assert_eq!((years[2], years[5]), (1970, 1970));
     assert!(years[0] > 9_000 && years[0] == years[4] && years[1] == years[3], "{years:?}");

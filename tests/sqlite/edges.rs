@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use actum::{
     Advance, Append, AppendOutcome, Checkpoint, CheckpointStore, CommandKey, DocumentBatch,
-    DocumentStore, EventStore, Filter, GlobalPosition, LeaseStore, NotCommitted, PartitionId,
-    SqliteOptions, SqliteStore, StartError, StreamVersion,
+    DocumentStore, EventStore, Filter, GlobalPosition, LeaseStore, NotCommitted, PageLimit,
+    PartitionId, SqliteOptions, SqliteStore, StartError, StreamVersion,
 };
 use uuid::Uuid;
 
@@ -106,15 +106,17 @@ async fn reads_after_the_last_possible_number_are_empty() {
     store.append(vec![append("1", 1), append("1", 1)]).await;
     let stream = append("1", 1).stream;
     for after in [3, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
-        let read = store.read_stream(&stream, StreamVersion(after), 9).await.unwrap();
+        let read =
+            store.read_stream(&stream, StreamVersion(after), PageLimit::events(9)).await.unwrap();
         assert!(read.is_empty(), "{read:?}");
         for filter in [Filter::all(), Filter { aggregate_types: vec!["account".into()] }] {
-            let page = store.read_all(GlobalPosition(after), &filter, 9).await.unwrap();
+            let page =
+                store.read_all(GlobalPosition(after), &filter, PageLimit::events(9)).await.unwrap();
             assert_eq!((page.events.len(), page.scanned_to), (0, GlobalPosition(after)));
         }
     }
     for filter in [Filter::all(), Filter { aggregate_types: vec!["account".into()] }] {
-        let page = store.read_all(GlobalPosition(1), &filter, 0).await.unwrap();
+        let page = store.read_all(GlobalPosition(1), &filter, PageLimit::events(0)).await.unwrap();
         assert_eq!((page.events.len(), page.scanned_to), (0, GlobalPosition(1)));
     }
 }
@@ -238,12 +240,13 @@ fn a_read_that_is_dropped_outside_of_a_runtime_costs_nothing() {
     let filter = Filter::all();
     let mut under_way = 0;
     for _ in 0..100 {
-        let mut read = store.read_all(GlobalPosition::ZERO, &filter, 10);
+        let mut read = store.read_all(GlobalPosition::ZERO, &filter, PageLimit::events(10));
         let begun = poll_fn(|context| Poll::Ready(read.as_mut().poll(context).is_pending()));
         under_way += u32::from(runtime.block_on(begun));
         drop(read);
     }
     assert!(under_way > 0, "every read was done at once: nothing is proved");
-    let read = runtime.block_on(store.read_all(GlobalPosition::ZERO, &filter, 10));
+    let read =
+        runtime.block_on(store.read_all(GlobalPosition::ZERO, &filter, PageLimit::events(10)));
     assert_eq!(read.unwrap().events.len(), 1);
 }

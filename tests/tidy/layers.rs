@@ -14,6 +14,7 @@ const LAYERS: [&[&str]; 5] = [
         "command",
         "claim",
         "error",
+        "byte_budget",
         "clock",
         "crash",
         "crash_off",

@@ -60,14 +60,18 @@ pub(super) async fn history(
 ) -> Result<Json<HistoryPage>, Problem> {
     let limit = page::limit(range.limit)?;
     let id = reading.allowed(&app).await?;
-    // One more than asked for tells whether the page is the last one.
+    // One more than requested: if it comes, the page is not the last one.
     let found = read(&app, &id, range.after, limit + 1).await?;
     let exists = !found.is_empty() || !read(&app, &id, StreamVersion::ZERO, 1).await?.is_empty();
     if !exists {
         return Err(Problem::refused(&Refusal::UnknownAccount));
     }
     let mut events = found.iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
-    let has_more = page::cut(&mut events, limit)?;
+    let mut has_more = page::cut(&mut events, limit)?;
+    // The store also ends a page that is large in bytes, so a short one may not be the last.
+    if let Some(last) = found.last().filter(|_| !has_more && found.len() < limit) {
+        has_more = !read(&app, &id, last.version, 1).await?.is_empty();
+    }
     let next = events.last().filter(|_| has_more).map(|entry| entry.version);
     Ok(Json(HistoryPage { events, next }))
 }

@@ -22,7 +22,10 @@ CREATE TABLE actum.events (
     schema_version integer     NOT NULL,
     payload        json        NOT NULL,  -- json, not jsonb: byte for byte as written
     metadata       json        NOT NULL,
-    recorded_at    timestamptz NOT NULL   -- nothing sorts by it
+    recorded_at    timestamptz NOT NULL,  -- nothing sorts by it
+    -- Size of payload and metadata: a page is cut by it without reading what is stored apart.
+    bytes          integer     GENERATED ALWAYS AS
+                   (octet_length(payload::text) + octet_length(metadata::text)) STORED
 );
 CREATE UNIQUE INDEX events_by_stream ON actum.events (stream_type, stream_id, version);
 CREATE UNIQUE INDEX events_by_id ON actum.events (event_id);

@@ -3,6 +3,7 @@ CREATE TABLE actum.documents (
     model text COLLATE "C" NOT NULL,  -- name@version
     key   text COLLATE "C" NOT NULL,
     body  json NOT NULL,
+    bytes integer GENERATED ALWAYS AS (octet_length(body::text)) STORED,
     PRIMARY KEY (model, key)
 ) WITH (fillfactor = 80);  -- room for new bodies beside the old ones
 
@@ -64,12 +65,13 @@ CREATE TABLE actum.parked (
     reason         text        NOT NULL,
     attempts       bigint      NOT NULL,
     since          timestamptz NOT NULL,
+    unlisted_from  bigint,  -- events from this position on are not in parked_events
     request        text        CHECK (request IN ('retry', 'skip')),
     request_reason text,
     PRIMARY KEY (model, key)
 );
 
--- The events that wait behind them.
+-- The events that wait behind them, up to a number for each key.
 CREATE TABLE actum.parked_events (
     model    text   COLLATE "C" NOT NULL,
     key      text   COLLATE "C" NOT NULL,
@@ -134,6 +136,20 @@ BEGIN
         DELETE FROM actum.parked_events AS queued
         WHERE queued.model = park.model AND queued.key = stood.key
         AND queued.position <= stood.done_to;
+    END LOOP;
+
+    FOR stood IN SELECT value ->> 0 AS key, (value ->> 1)::bigint AS forgotten_from,
+                        (value ->> 2)::bigint AS unlisted_from
+                 FROM json_array_elements(changes -> 'unlisted')
+    LOOP
+        UPDATE actum.parked AS p SET unlisted_from = stood.unlisted_from
+        WHERE p.model = park.model AND p.key = stood.key;
+        IF NOT FOUND THEN
+            RAISE EXCEPTION 'the key % is not parked', stood.key;
+        END IF;
+        DELETE FROM actum.parked_events AS queued
+        WHERE queued.model = park.model AND queued.key = stood.key
+        AND queued.position >= stood.forgotten_from;
     END LOOP;
 
     INSERT INTO actum.parked_events (model, key, position)

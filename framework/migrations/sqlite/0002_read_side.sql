@@ -33,12 +33,13 @@ CREATE TABLE parked (
     reason         TEXT    NOT NULL,
     attempts       INTEGER NOT NULL,
     since          INTEGER NOT NULL,  -- microseconds since 1970, UTC
+    unlisted_from  INTEGER,  -- events from this position on are not in parked_events
     request        TEXT    CHECK (request IN ('retry', 'skip')),
     request_reason TEXT,
     PRIMARY KEY (model, key)
 ) STRICT, WITHOUT ROWID;
 
--- The events that wait behind them.
+-- The events that wait behind them, up to a number for each key.
 CREATE TABLE parked_events (
     model    TEXT    NOT NULL,
     key      TEXT    NOT NULL,

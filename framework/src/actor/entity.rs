@@ -18,6 +18,7 @@ use super::settle::{Settled, Standing, settle};
 use crate::aggregate::Aggregate;
 use crate::document::Store;
 use crate::error::{CommandError, StoreError};
+use crate::event_store::PageLimit;
 use crate::snapshot::Snapshot;
 use crate::stream::{StreamId, StreamVersion, Tip};
 
@@ -171,7 +172,7 @@ async fn keep_snapshot(
     state: String,
 ) -> Result<(), StoreError> {
     let before = StreamVersion(tip.version.0.saturating_sub(1));
-    let last = store.read_stream(stream, before, 1).await?;
+    let last = store.read_stream(stream, before, PageLimit::events(1)).await?;
     let Some(last) = last.first().filter(|last| last.position == tip.position) else {
         return Err(StoreError::OtherHistory(format!(
             "{stream} has no event at version {} and position {}",

@@ -5,6 +5,7 @@ use super::deciding::Deciding;
 use crate::aggregate::Aggregate;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
+use crate::event_store::PageLimit;
 use crate::guard::guarded;
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::stream::{StreamId, StreamVersion, Tip};
@@ -52,13 +53,18 @@ pub(crate) async fn catch_up<A: Aggregate>(
         None => held.insert(Box::new(start(deciding, stream).await?)),
     };
     loop {
-        let events = deciding.store.read_stream(stream, loaded.tip.version, PAGE).await?;
+        let bytes = deciding.settings.page_bytes;
+        let limit = PageLimit::events(PAGE).bytes(bytes);
+        let events = deciding.store.read_stream(stream, loaded.tip.version, limit).await?;
         for event in &events {
             fold(deciding, loaded, event)?;
         }
-        // A short page may not be the end. Where others write too, whatever is missed now comes out
-        // before an answer is given; that is cheaper than asking for an empty page each time.
-        let is_enough = events.len() < PAGE && !deciding.store.is_sole_writer();
+        // A page that is far from both limits is probably the last one. If it is not, the conflict
+        // with what was missed is noticed before an answer is given, because others write too; that
+        // is cheaper than asking for an empty page each time.
+        let read: usize = events.iter().map(RecordedEvent::bytes).sum();
+        let is_short = events.len() < PAGE && read < bytes / 2;
+        let is_enough = is_short && !deciding.store.is_sole_writer();
         if events.is_empty() || is_enough {
             return Ok(());
         }
@@ -139,7 +145,7 @@ async fn stands_in_log<A: Aggregate>(
     snapshot: &Snapshot,
 ) -> Result<bool, LoadError> {
     let before = StreamVersion(snapshot.version.0 - 1);
-    let at = deciding.store.read_stream(stream, before, 1).await?;
+    let at = deciding.store.read_stream(stream, before, PageLimit::events(1)).await?;
     let is_it = |event: &RecordedEvent| {
         (event.position, event.event_id) == (snapshot.position, snapshot.event_id)
     };

@@ -16,7 +16,7 @@ use crate::aggregate::Aggregate;
 use crate::checkpoint::PartitionId;
 use crate::command::{CommandKey, CommandOptions, Committed};
 use crate::error::{CommandError, OperationError, ReadError, StartError, StoreError};
-use crate::event_store::Filter;
+use crate::event_store::{Filter, PageLimit};
 use crate::later::{
     self, Acceptance, AcceptedCommand, CarriesOut, Change, CommandEvent, CommandState,
     CommandStatus, Entered, Executor, Full, Key, NotAccepted, OpenCommands, Reaction, Worker,
@@ -122,7 +122,8 @@ impl Application {
         };
         // A retry of a command that was accepted before opens nothing.
         let stream = StreamId::new(AcceptedCommand::TYPE, id)?;
-        let before = self.inner.store.read_stream(&stream, StreamVersion::ZERO, 1).await;
+        let before =
+            self.inner.store.read_stream(&stream, StreamVersion::ZERO, PageLimit::events(1)).await;
         match (before.map_err(CommandError::Unavailable)?.is_empty(), full) {
             (false, _) => Ok(commands.known(id)),
             (true, Full::Client) => {
@@ -153,7 +154,11 @@ impl Application {
         }
         let unknown = || OperationError::UnknownCommand { id: id.to_owned() };
         let stream = StreamId::new(AcceptedCommand::TYPE, id).map_err(|_| unknown())?;
-        let first = self.inner.store.read_stream(&stream, StreamVersion::ZERO, 1).await?;
+        let first = self
+            .inner
+            .store
+            .read_stream(&stream, StreamVersion::ZERO, PageLimit::events(1))
+            .await?;
         let accepted = first.first().ok_or_else(unknown)?;
         // A key that cannot be read cannot be used to carry the command out either.
         let key = serde_json::from_str::<StoredKey>(&accepted.payload);
@@ -195,7 +200,10 @@ impl Application {
         // It is not known here what was stored, so neither is anything else claimed.
         let unknown = |_: StoreError| CommandError::Unknown;
         let store = &self.inner.store;
-        let found = store.read_positions(&[committed.position]).await.map_err(unknown)?;
+        let found = store
+            .read_positions(&[committed.position], PageLimit::events(1))
+            .await
+            .map_err(unknown)?;
         let deferred = |stream: &&StreamId| stream.aggregate_type() == AcceptedCommand::TYPE;
         let Some(stream) = found.first().map(|event| &event.stream).filter(deferred) else {
             return Ok(committed);
@@ -217,8 +225,13 @@ impl Application {
     /// # Errors
     /// [`ReadError`]; `NotFound` if no command was accepted under this id.
     pub async fn command(&self, id: &str) -> Result<CommandStatus, ReadError> {
-        let events =
-            self.history::<AcceptedCommand>(id, StreamVersion::ZERO, later::MOST_EVENTS).await?;
+        let most = later::MOST_EVENTS;
+        let mut events = self.history::<AcceptedCommand>(id, StreamVersion::ZERO, most).await?;
+        // The first event holds the command and may fill a page; the others are small.
+        if let Some(last) = events.last().map(|last| last.version) {
+            let rest = self.history::<AcceptedCommand>(id, last, most - events.len()).await?;
+            events.extend(rest);
+        }
         let not_found = || ReadError::NotFound { model: AcceptedCommand::TYPE, key: id.to_owned() };
         CommandStatus::of(&events).ok_or_else(not_found)
     }

@@ -15,7 +15,7 @@ use crate::actor::read_model::{Progress, ReadModelControl, State};
 use crate::checkpoint::PartitionId;
 use crate::document::Store;
 use crate::error::StoreError;
-use crate::event_store::Filter;
+use crate::event_store::{Filter, PageLimit};
 use crate::metrics::{COMMANDS_IN_FLIGHT, LOG_HEAD, SubscriptionMetrics};
 use crate::status::SubscriptionState;
 use crate::stream::GlobalPosition;
@@ -197,7 +197,7 @@ pub(super) async fn waiting_since(
     mut after: GlobalPosition,
 ) -> Result<Option<OffsetDateTime>, StoreError> {
     loop {
-        let page = store.read_all(after, filter, 1).await?;
+        let page = store.read_all(after, filter, PageLimit::events(1)).await?;
         if let Some(event) = page.events.first() {
             return Ok(Some(event.recorded_at));
         }

@@ -83,7 +83,8 @@ impl Running {
         tracing::info!(log_id = %identity.log_id, epoch = identity.epoch, %head, "the log");
         let tailing = Arc::clone(&arbiters);
         let spawn = move |task| tailing.spawn(0, task);
-        let tail = Tail::start(Arc::clone(&store), head, TailSettings::default(), spawn);
+        let tailing_settings = TailSettings::with_page_bytes(settings.page_bytes);
+        let tail = Tail::start(Arc::clone(&store), head, tailing_settings, spawn);
         Ok(Self {
             process: clock.new_id(),
             admission: Admission::new(settings.commands_in_flight),
@@ -181,7 +182,9 @@ impl Running {
         // Each partition of each on the next arbiter.
         let first = self.partitions;
         self.partitions += u64::from(M::PARTITIONS);
-        let (store, settings) = (Arc::clone(&self.store), ReadModelSettings::default());
+        let store = Arc::clone(&self.store);
+        let hot_bytes = self.settings.hot_document_bytes;
+        let settings = ReadModelSettings { hot_bytes, ..ReadModelSettings::default() };
         let (arbiters, tail, clock) = (&self.arbiters, &self.tail, Arc::clone(&self.clock));
         let handle =
             read_model::start::<M>(arbiters, first, store, clock, tail, self.process, settings)

@@ -150,9 +150,9 @@ impl Running {
                 partition.lag_seconds = Some(since.map_or(0.0, |since| age(since, now)));
             }
         }
-        let parked = checkpoints.load_parked(&model, None).await?;
-        subscription.parked_keys = Some(parked.len());
-        subscription.parked = parked.into_iter().take(MAX_LISTED_PARKED).map(listed).collect();
+        let parked = checkpoints.list_parked(&model, None, MAX_LISTED_PARKED).await?;
+        subscription.parked_keys = usize::try_from(parked.total).ok();
+        subscription.parked = parked.keys.into_iter().map(listed).collect();
         Ok(())
     }
 }
@@ -196,6 +196,7 @@ fn listed(parked: ParkedKey) -> ParkedStatus {
         reason: parked.reason,
         attempts: parked.attempts,
         since: parked.since,
-        queued: parked.queue.len(),
+        queued: parked.waiting,
+        more_queued: parked.unlisted_from.is_some(),
     }
 }

@@ -27,6 +27,7 @@ use crate::command::CommandOptions;
 use crate::document::Store;
 use crate::error::{CommandError, ReadError, StoreError};
 use crate::event::{EventEnvelope, RecordedEvent};
+use crate::event_store::{MAX_PAYLOAD_BYTES, PageLimit};
 use crate::later::MOST_EVENTS;
 use crate::live::decode;
 use crate::stream::{StreamId, StreamVersion};
@@ -140,7 +141,9 @@ impl Callbacks {
 
     async fn history(&self, id: &str) -> Result<History, ReadError> {
         let stream = StreamId::new(AcceptedCommand::TYPE, id)?;
-        let events = self.store.read_stream(&stream, StreamVersion::ZERO, MOST_EVENTS).await?;
+        // Only the first can be large: it holds the command.
+        let limit = PageLimit::events(MOST_EVENTS).bytes(2 * MAX_PAYLOAD_BYTES);
+        let events = self.store.read_stream(&stream, StreamVersion::ZERO, limit).await?;
         let codec = EventCodec::new(AcceptedCommand::upcasters());
         events.into_iter().map(|recorded| decode(&codec, recorded)).collect()
     }

@@ -23,6 +23,7 @@ use crate::command::{CommandKey, CommandOptions, Committed};
 use crate::document::Store;
 use crate::error::{CommandError, StoreError};
 use crate::event::{Metadata, RecordedEvent};
+use crate::event_store::PageLimit;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
 /// Carries out the deferred commands of a log.
@@ -92,7 +93,9 @@ impl Reaction for Executor {
 impl Executor {
     async fn carry_out(&self, id: &str, until: Instant) -> Result<Step, StoreError> {
         let stream = stream(AcceptedCommand::TYPE, id)?;
-        let events = self.store.read_stream(&stream, StreamVersion::ZERO, 2).await?;
+        // Both, however large the first is: without the second the command would seem to be open.
+        let both = PageLimit::events(2).bytes(usize::MAX);
+        let events = self.store.read_stream(&stream, StreamVersion::ZERO, both).await?;
         let [accepted] = &*events else { return Ok(Step::Done) };
         let command = open(stream, accepted)?;
         let Acceptance { aggregate_type, aggregate_id, expected, .. } = &command.acceptance;
@@ -148,7 +151,7 @@ impl Executor {
         stream: &StreamId,
         position: GlobalPosition,
     ) -> Result<bool, StoreError> {
-        let found = self.store.read_positions(&[position]).await?;
+        let found = self.store.read_positions(&[position], PageLimit::events(1)).await?;
         Ok(found.first().is_some_and(|event| event.stream == *stream))
     }
 

@@ -12,12 +12,13 @@ use crate::codec::EventCodec;
 use crate::document::Store;
 use crate::error::{ReadError, StoreError};
 use crate::event::{EventEnvelope, RecordedEvent};
+use crate::event_store::PageLimit;
 use crate::guard::guarded;
 use crate::stream::{StreamId, StreamVersion};
 use crate::subscription::Pause;
 
-/// How many events are read at a time: all that a slow follower holds.
-const PAGE: usize = 16;
+/// Limit of one read, which is all that a slow follower holds: there may be a thousand of them.
+const PAGE: PageLimit = PageLimit::events(16).bytes(128 << 10);
 
 /// The events of one aggregate after a version, each once and in order, for as long as the
 /// application runs: `Application::follow` gives it.

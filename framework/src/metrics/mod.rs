@@ -215,6 +215,15 @@ pub const SUBSCRIPTION_SAVES: Metric = Metric {
     meaning: "Transactions in which this process stored changes and checkpoint.",
 };
 
+/// Of read models; see [`MAX_DOCUMENT_BYTES`](crate::MAX_DOCUMENT_BYTES).
+pub const SUBSCRIPTION_LARGEST_DOCUMENT: Metric = Metric {
+    name: "actum_subscription_largest_document_bytes",
+    kind: Kind::Gauge,
+    labels: &["subscription", "partition"],
+    unit: "bytes",
+    meaning: "Size of the largest document in the last save of this process.",
+};
+
 /// See [`SUBSCRIPTION_STATES`].
 pub const SUBSCRIPTION_STATE: Metric = Metric {
     name: "actum_subscription_state",
@@ -225,7 +234,7 @@ pub const SUBSCRIPTION_STATE: Metric = Metric {
 };
 
 /// All there is.
-pub const ALL: [Metric; 18] = [
+pub const ALL: [Metric; 19] = [
     COMMANDS,
     COMMAND_SECONDS,
     COMMANDS_IN_FLIGHT,
@@ -243,6 +252,7 @@ pub const ALL: [Metric; 18] = [
     SUBSCRIPTION_PARKED_KEYS,
     SUBSCRIPTION_EVENTS,
     SUBSCRIPTION_SAVES,
+    SUBSCRIPTION_LARGEST_DOCUMENT,
     SUBSCRIPTION_STATE,
 ];
 

@@ -4,7 +4,8 @@ use metrics::{Counter, Gauge, counter, gauge};
 
 use super::{
     SUBSCRIPTION_EVENTS, SUBSCRIPTION_LAG_EVENTS, SUBSCRIPTION_LAG_SECONDS,
-    SUBSCRIPTION_PARKED_KEYS, SUBSCRIPTION_POSITION, SUBSCRIPTION_SAVES, SUBSCRIPTION_STATE,
+    SUBSCRIPTION_LARGEST_DOCUMENT, SUBSCRIPTION_PARKED_KEYS, SUBSCRIPTION_POSITION,
+    SUBSCRIPTION_SAVES, SUBSCRIPTION_STATE,
 };
 
 /// How a partition can be doing: the values of the label `state`.
@@ -21,6 +22,7 @@ fn labels(subscription: &str, partition: u32) -> [Label; 2] {
 pub(crate) struct WorkMetrics {
     pub(crate) events: Counter,
     pub(crate) saves: Counter,
+    pub(crate) largest_document: Gauge,
 }
 
 impl WorkMetrics {
@@ -29,6 +31,7 @@ impl WorkMetrics {
         Self {
             events: counter!(SUBSCRIPTION_EVENTS.name, &labels),
             saves: counter!(SUBSCRIPTION_SAVES.name, &labels),
+            largest_document: gauge!(SUBSCRIPTION_LARGEST_DOCUMENT.name, &labels),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Parked keys: parking them in the order of the log, and trying them again.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
@@ -7,8 +8,12 @@ use time::OffsetDateTime;
 use super::batch::{Batch, Left};
 use super::term::{Reached, Term};
 use crate::error::StoreError;
+use crate::event::RecordedEvent;
+use crate::event_store::Filter;
 use crate::projection::Projection;
-use crate::subscription::parking::{Drain, Full, Stopped, in_words};
+use crate::subscription::parking::{
+    Drain, Full, Listing, Stopped, in_words, read_unlisted, read_waiting,
+};
 
 /// How long keys are tried before the log is followed again.
 const AT_A_TIME: Duration = Duration::from_millis(200);
@@ -28,7 +33,7 @@ impl<P: Projection> Term<'_, P> {
                     tracing::error!(partition = %self.partition.id, key = %origin.key, position = %at, %reason, "a key is parked");
                     self.parking.park(origin.key, &origin.recorded, reason, now, since)?;
                 }
-                _ => self.parking.queue(&origin.key, origin.recorded.position)?,
+                _ => self.parking.queue(&origin.key, origin.recorded.position),
             }
         }
         Ok(())
@@ -45,8 +50,14 @@ impl<P: Projection> Term<'_, P> {
             self.parking.request((&*key, position), request, saved_so_far, Instant::now());
         }
         let began = Instant::now();
-        while let Some(drain) = self.parking.begin(Instant::now()) {
-            self.try_again(drain).await?;
+        loop {
+            if let Some(listing) = self.parking.begin_listing(Instant::now()) {
+                self.list_waiting(listing).await?;
+            } else if let Some(drain) = self.parking.begin(Instant::now()) {
+                self.try_again(drain).await?;
+            } else {
+                break;
+            }
             if began.elapsed() >= AT_A_TIME && !self.parking.is_crowded() {
                 break;
             }
@@ -54,14 +65,27 @@ impl<P: Projection> Term<'_, P> {
         Ok(())
     }
 
-    async fn try_again(&mut self, drain: Drain) -> Result<(), StoreError> {
-        let found = self.partition.store.read_positions(&drain.positions).await?;
-        if found.len() != drain.positions.len() {
-            let missing = drain.positions.len() - found.len();
-            let place = format!("the queue of the parked key {:?}", drain.key);
-            let reason = format!("{missing} of its events are not in the log");
-            return Err(StoreError::Corrupt { place, reason });
-        }
+    /// Lists the next events of a key, which are read from the log again.
+    async fn list_waiting(&mut self, listing: Listing) -> Result<(), StoreError> {
+        let routes = &self.partition.sources.routes;
+        let aggregate_types = routes.aggregate_types().map(str::to_owned).collect();
+        let filter = Filter { aggregate_types };
+        let page = match read_unlisted(&*self.partition.store, &filter, &listing).await {
+            Ok(page) => page,
+            Err(error) => {
+                self.parking.abandon_listing(&listing);
+                return Err(error);
+            }
+        };
+        let is_its = |event: &&Arc<RecordedEvent>| routes.concerns(event, &listing.key);
+        let found: Vec<_> = page.events.iter().filter(is_its).map(|e| e.position).collect();
+        let reached = self.passed();
+        self.parking.end_listing(listing, &found, page.scanned_to, reached, Instant::now());
+        Ok(())
+    }
+
+    async fn try_again(&mut self, mut drain: Drain) -> Result<(), StoreError> {
+        let found = read_waiting(&*self.partition.store, &mut drain).await?;
         let may = self.parking.may_apply(&drain);
         // An event that belongs nowhere any more is as good as applied.
         let (mut events, mut places, mut unreadable) = (Vec::new(), Vec::new(), None);

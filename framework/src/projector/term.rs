@@ -172,6 +172,11 @@ impl<'a, P: Projection> Term<'a, P> {
         self.checkpoint.map(|checkpoint| checkpoint.position).unwrap_or_default()
     }
 
+    /// Every event up to here has come to this term: it is in the rows, parked or waiting.
+    pub(super) fn passed(&self) -> GlobalPosition {
+        self.reached.position.max(self.saved())
+    }
+
     /// When there will be something to do, should no page come.
     fn due(&self) -> Instant {
         let settings = &self.partition.settings;

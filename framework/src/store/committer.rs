@@ -3,7 +3,8 @@
 //! There is no timer: an idle system commits at once, a loaded one makes its own batches. The
 //! writer lives on a thread of its own, so no caller can cancel a commit by going away. When a
 //! commit's fate is unknown the same batch is sent again, with the same ids, until the store
-//! answers; only then are the callers. The queue is bounded: a full one makes appenders wait.
+//! answers; only then are the callers. The queue is bounded by number and by bytes: a full one makes
+//! appenders wait.
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tracing::{error, warn};
 
+use crate::byte_budget::{ByteBudget, Reservation};
 use crate::error::{StartError, StoreError};
 use crate::event_store::{Append, AppendOutcome, NotCommitted};
 use crate::metrics::CommitMetrics;
@@ -24,6 +26,10 @@ use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
 
 /// How many submissions may wait; beyond it appenders wait to submit.
 const QUEUE: usize = 4096;
+
+/// Default for the bytes of the submissions that wait or are being written: 64 MiB. Beyond it
+/// appenders wait to submit; a larger submission waits until it is alone.
+pub(crate) const QUEUE_BYTES: usize = 64 << 20;
 
 /// When a batch is full: it bounds the transaction's memory and time, not the throughput.
 const MAX_BATCH_EVENTS: usize = 1000;
@@ -106,28 +112,43 @@ pub(crate) trait Writer {
 }
 
 enum Job<S> {
-    Append(Vec<Append>, oneshot::Sender<Vec<AppendOutcome>>),
+    Append(Vec<Append>, oneshot::Sender<Vec<AppendOutcome>>, Bytes),
     #[allow(dead_code, reason = "not every store writes beside the appends")]
-    Side(S, oneshot::Sender<Result<bool, StoreError>>),
+    Side(S, oneshot::Sender<Result<bool, StoreError>>, Bytes),
+}
+
+impl<S> Job<S> {
+    fn bytes(&self) -> usize {
+        let (Self::Append(.., Bytes { bytes, .. }) | Self::Side(.., Bytes { bytes, .. })) = self;
+        *bytes
+    }
+}
+
+/// Size of a job, counted in the queue's budget until the job is answered.
+struct Bytes {
+    bytes: usize,
+    _reserved: Option<Reservation>,
 }
 
 /// The queue in front of a [`Writer`]. When the last clone is gone the writer finishes what is
 /// queued and closes.
 pub(crate) struct Committer<S> {
     queue: mpsc::Sender<Job<S>>,
+    budget: ByteBudget,
 }
 
 impl<S> Clone for Committer<S> {
     fn clone(&self) -> Self {
-        Self { queue: self.queue.clone() }
+        Self { queue: self.queue.clone(), budget: self.budget.clone() }
     }
 }
 
 impl<S: Send + 'static> Committer<S> {
     /// Starts the writer's thread. `open` makes the writer there; `head` is raised with every
-    /// commit.
+    /// commit. At most `queue_bytes` wait in the queue or are being written.
     pub(crate) fn start<W, F>(
         head: Arc<watch::Sender<GlobalPosition>>,
+        queue_bytes: usize,
         open: F,
     ) -> Result<Self, StartError>
     where
@@ -144,7 +165,7 @@ impl<S: Send + 'static> Committer<S> {
             .name("actum-committer".into())
             .spawn(move || runtime.block_on(run(open(), jobs, head, metrics)))
             .map_err(|e| StartError::Thread(e.to_string()))?;
-        Ok(Self { queue })
+        Ok(Self { queue, budget: ByteBudget::new(queue_bytes) })
     }
 
     /// See `EventStore::append`.
@@ -162,7 +183,8 @@ impl<S: Send + 'static> Committer<S> {
             first.expected = ExpectedVersion::Exact(StreamVersion(u64::MAX));
         }
         let (reply, outcome) = oneshot::channel();
-        if self.queue.send(Job::Append(appends, reply)).await.is_err() {
+        let bytes = self.reserve(bytes).await;
+        if self.queue.send(Job::Append(appends, reply, bytes)).await.is_err() {
             let stopped = NotCommitted::Unavailable("the writer has stopped".into());
             return vec![AppendOutcome::NotCommitted(stopped); count];
         }
@@ -170,11 +192,16 @@ impl<S: Send + 'static> Committer<S> {
         outcome.await.unwrap_or_else(|_| vec![lost(); count])
     }
 
-    /// Writes beside the appends; answers when it is durable.
+    async fn reserve(&self, bytes: usize) -> Bytes {
+        Bytes { bytes, _reserved: self.budget.reserve(bytes).await }
+    }
+
+    /// Writes beside the appends, so many bytes; answers when it is durable.
     #[allow(dead_code, reason = "not every store writes beside the appends")]
-    pub(crate) async fn write(&self, side_write: S) -> Result<bool, StoreError> {
+    pub(crate) async fn write(&self, side_write: S, bytes: usize) -> Result<bool, StoreError> {
         let (reply, outcome) = oneshot::channel();
-        if self.queue.send(Job::Side(side_write, reply)).await.is_err() {
+        let bytes = self.reserve(bytes).await;
+        if self.queue.send(Job::Side(side_write, reply, bytes)).await.is_err() {
             return Err(StoreError::Unavailable("the writer has stopped".into()));
         }
         let lost = |_| StoreError::Unknown("the writer stopped before it answered".into());
@@ -189,12 +216,22 @@ async fn run<W: Writer>(
     metrics: CommitMetrics,
 ) {
     let mut answering = tokio::spawn(async {});
-    while let Some(job) = jobs.recv().await {
+    let mut kept = None;
+    loop {
+        let next = match kept.take() {
+            Some(job) => Some(job),
+            None => jobs.recv().await,
+        };
+        let Some(job) = next else { break };
         let mut queued = Queued::new();
         queued.take(job);
         while !queued.is_full()
             && let Ok(job) = jobs.try_recv()
         {
+            if !queued.has_room_for(&job) {
+                kept = Some(job);
+                break;
+            }
             queued.take(job);
         }
         let began = Instant::now();
@@ -272,6 +309,8 @@ struct Queued<S> {
     side_writers: Vec<oneshot::Sender<Result<bool, StoreError>>>,
     events: usize,
     bytes: usize,
+    /// Given back when everybody has been answered.
+    reserved: Vec<Bytes>,
 }
 
 impl<S> Queued<S> {
@@ -282,22 +321,31 @@ impl<S> Queued<S> {
             side_writers: Vec::new(),
             events: 0,
             bytes: 0,
+            reserved: Vec::new(),
         }
     }
 
     fn take(&mut self, job: Job<S>) {
+        self.bytes += job.bytes();
         match job {
-            Job::Append(appends, reply) => {
+            Job::Append(appends, reply, bytes) => {
+                self.reserved.push(bytes);
                 self.appenders.push((appends.len(), reply));
                 self.events += appends.iter().map(|append| append.events.len()).sum::<usize>();
-                self.bytes += appends.iter().map(bytes).sum::<usize>();
                 self.batch.appends.extend(appends);
             }
-            Job::Side(side_write, reply) => {
+            Job::Side(side_write, reply, bytes) => {
+                self.reserved.push(bytes);
                 self.side_writers.push(reply);
                 self.batch.side_writes.push(side_write);
             }
         }
+    }
+
+    /// Checks that the job does not make a batch too large. A job that is too large by itself gets a
+    /// batch of its own.
+    fn has_room_for(&self, job: &Job<S>) -> bool {
+        self.bytes.saturating_add(job.bytes()) <= MAX_BATCH_BYTES
     }
 
     fn is_full(&self) -> bool {

@@ -23,7 +23,7 @@ use crate::command::CommandKey;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::event_store::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page, PageLimit,
 };
 use crate::lease::{Lease, LeaseStore};
 use crate::snapshot::{Snapshot, SnapshotStore};
@@ -143,6 +143,22 @@ impl Log {
     }
 }
 
+/// The first items that make a page within `limit`; one that is larger than `limit.bytes` comes alone.
+fn within<T>(
+    limit: PageLimit,
+    items: impl Iterator<Item = T>,
+    bytes: impl Fn(&T) -> usize,
+) -> impl Iterator<Item = T> {
+    let mut left = None;
+    items.take(limit.events).take_while(move |item| {
+        let size = bytes(item);
+        let room = left
+            .map_or(Some(limit.bytes.saturating_sub(size)), |left: usize| left.checked_sub(size));
+        left = room.or(left);
+        room.is_some()
+    })
+}
+
 #[async_trait]
 impl EventStore for MemoryStore {
     async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
@@ -167,42 +183,44 @@ impl EventStore for MemoryStore {
         &self,
         stream: &StreamId,
         after: StreamVersion,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         let log = self.log();
         let indexes = log.streams.get(stream).map_or(&[][..], Vec::as_slice);
-        let rest = indexes.iter().skip(after.0 as usize).take(limit);
-        Ok(rest.map(|index| (*log.events[*index]).clone()).collect())
+        let rest = indexes.iter().skip(after.0 as usize).map(|index| &log.events[*index]);
+        let page = within(limit, rest, |event| event.bytes());
+        Ok(page.map(|event| RecordedEvent::clone(event)).collect())
     }
 
     async fn read_all(
         &self,
         after: GlobalPosition,
         filter: &Filter,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Page, StoreError> {
         let log = self.log();
-        let mut page = Page { events: Vec::new(), scanned_to: after };
-        for event in log.events.iter().skip(after.0 as usize) {
-            if page.events.len() == limit {
-                break;
-            }
-            if filter.admits(event.stream.aggregate_type()) {
-                page.events.push(Arc::clone(event));
-            }
-            page.scanned_to = event.position;
-        }
-        Ok(page)
+        let rest = log.events.iter().skip(after.0 as usize);
+        let mut admitted = rest.filter(|event| filter.admits(event.stream.aggregate_type()));
+        let events: Vec<_> = within(limit, admitted.by_ref(), |e| e.bytes()).cloned().collect();
+        // Everything up to the first event that found no room, or to the end of the log.
+        let last = events.last().map_or(after, |last| last.position);
+        let is_cut = log.events[(last.0 as usize).min(log.events.len())..]
+            .iter()
+            .any(|event| filter.admits(event.stream.aggregate_type()));
+        let scanned_to = if is_cut || limit.events == 0 { last } else { log.head().max(after) };
+        Ok(Page { events, scanned_to })
     }
 
     async fn read_positions(
         &self,
         positions: &[GlobalPosition],
+        limit: PageLimit,
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
         let log = self.log();
         let asked: BTreeSet<_> = positions.iter().filter(|position| position.0 > 0).collect();
-        let event = |position: &GlobalPosition| log.events.get(position.0 as usize - 1).cloned();
-        Ok(asked.into_iter().filter_map(event).collect())
+        let event = |position: &GlobalPosition| log.events.get(position.0 as usize - 1);
+        let found = asked.into_iter().filter_map(event);
+        Ok(within(limit, found, |event| event.bytes()).cloned().collect())
     }
 
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {

@@ -22,6 +22,9 @@ pub(crate) struct Parking {
     /// What replaces what is stored of a key, but for `since` and a request to skip this event;
     /// then its queue up to `done_to` goes.
     pub(crate) parked: Vec<Parked>,
+    /// Key; the position from which on what is listed goes, before `queued` is added; and the position
+    /// from which on nothing is listed. The key must be parked.
+    pub(crate) unlisted: Vec<(String, Option<u64>, Option<u64>)>,
     /// Keys and positions. The key must be parked; one that is in the queue already stays.
     pub(crate) queued: Vec<(String, u64)>,
     /// One that is known stays as it is.
@@ -59,6 +62,9 @@ pub(crate) struct Skipped {
 struct Key {
     is_released: bool,
     parked: Option<Parked>,
+    unlisted: Option<Option<u64>>,
+    /// What was listed before from here on was forgotten.
+    forgotten_from: Option<u64>,
     queued: Vec<u64>,
 }
 
@@ -72,6 +78,9 @@ impl Parking {
                 ParkedChange::Queue { key, position } => {
                     keys.entry(key).or_default().queued.push(position.0);
                 }
+                ParkedChange::Unlisted { key, from } => {
+                    keys.entry(key).or_default().unlist(from.map(|from| from.0));
+                }
                 ParkedChange::Release { key } => {
                     keys.insert(key, Key { is_released: true, ..Key::default() });
                 }
@@ -81,6 +90,8 @@ impl Parking {
         for (name, key) in keys {
             all.released.extend(key.is_released.then(|| name.to_owned()));
             all.parked.extend(key.parked);
+            let unlisted = key.unlisted.map(|from| (name.to_owned(), key.forgotten_from, from));
+            all.unlisted.extend(unlisted);
             all.queued.extend(key.queued.into_iter().map(|position| (name.to_owned(), position)));
         }
         all
@@ -92,6 +103,14 @@ impl Parking {
 }
 
 impl Key {
+    fn unlist(&mut self, from: Option<u64>) {
+        if let Some(from) = from {
+            self.queued.retain(|position| *position < from);
+            self.forgotten_from = Some(self.forgotten_from.map_or(from, |known| known.min(from)));
+        }
+        self.unlisted = Some(from);
+    }
+
     fn park(&mut self, parked: &ParkedKey) {
         self.queued.retain(|position| *position > parked.position.0);
         let (mut since, mut done_to) = (micros(parked.since), parked.position.0);

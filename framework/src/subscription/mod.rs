@@ -32,6 +32,8 @@ pub(crate) use resume::{event_at, same_log, verify};
 pub(crate) use tail::Tail;
 pub(crate) use work::Work;
 
+use crate::event_store::PageLimit;
+
 /// A task handed to whoever runs tasks.
 pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -42,11 +44,18 @@ pub(crate) struct TailSettings {
     pub(crate) page: usize,
     /// The most events a subscription that is behind reads at a time.
     pub(crate) catch_up_page: usize,
+    /// Maximum bytes of either page.
+    pub(crate) page_bytes: usize,
     /// How many such pages are kept for others who are behind too.
     pub(crate) shared_pages: usize,
+    /// Maximum bytes of those pages together. The newest one stays in any case.
+    pub(crate) shared_bytes: usize,
     /// How many of the tail's pages may wait for one follower; at one more it is on its own again.
     /// Enough for one that gathers: under load the pages are many and small.
     pub(crate) waiting_pages: usize,
+    /// Maximum bytes of those pages. All followers wait for the same pages, so this bounds the memory
+    /// of all of them together.
+    pub(crate) waiting_bytes: usize,
     /// A subscription at most this many events behind the tail joins it.
     pub(crate) join_within: u64,
     /// The longest the tail waits for a hint before it looks for itself: a hint may be lost.
@@ -62,12 +71,23 @@ impl Default for TailSettings {
         Self {
             page: 1_000,
             catch_up_page: 4_096,
+            page_bytes: PageLimit::DEFAULT_BYTES,
             shared_pages: 8,
+            shared_bytes: 2 * PageLimit::DEFAULT_BYTES,
             waiting_pages: 64,
+            waiting_bytes: 2 * PageLimit::DEFAULT_BYTES,
             join_within: 4_096,
             poll: Duration::from_millis(500),
             first_pause: Duration::from_millis(20),
             longest_pause: Duration::from_secs(2),
         }
+    }
+}
+
+impl TailSettings {
+    /// The defaults, with pages of at most so many bytes.
+    pub(crate) fn with_page_bytes(page_bytes: usize) -> Self {
+        let several = page_bytes.saturating_mul(2);
+        Self { page_bytes, shared_bytes: several, waiting_bytes: several, ..Self::default() }
     }
 }

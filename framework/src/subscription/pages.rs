@@ -1,7 +1,8 @@
 //! The pages that followers who are behind have read last, so that those who are in step, such as
 //! the partitions of one model, read each only once.
 //!
-//! It belongs to those who are behind: with the last of them it goes.
+//! A number of pages and a sum of bytes bound it. It belongs to those who are behind: with the last
+//! of them it goes.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use tokio::sync::OnceCell;
 
 use super::cursor::Stretch;
 use crate::error::StoreError;
-use crate::event_store::{Filter, Page};
+use crate::event_store::{Filter, Page, PageLimit};
 use crate::stream::GlobalPosition;
 
 /// The last pages that were read, or are being read.
@@ -37,13 +38,14 @@ impl Recent {
 }
 
 impl Pages {
-    /// A stretch that continues after a position: one of the last `most`, else what `read` answers (it is not begun otherwise).
-    /// If several want the same, one reads.
+    /// A stretch that continues after a position: one of the cached pages, otherwise the result of
+    /// `read`, which is not polled if the page is cached. If several callers want the same page, one
+    /// of them reads it.
     pub(super) async fn get(
         &self,
         filter: &Filter,
         after: GlobalPosition,
-        most: usize,
+        most: PageLimit,
         read: impl Future<Output = Result<Arc<Page>, StoreError>>,
     ) -> Result<Stretch, StoreError> {
         let recent = self.recent(filter, after, most);
@@ -51,14 +53,21 @@ impl Pages {
         Ok(Stretch { after: recent.after, page })
     }
 
-    fn recent(&self, filter: &Filter, after: GlobalPosition, most: usize) -> Arc<Recent> {
+    fn recent(&self, filter: &Filter, after: GlobalPosition, most: PageLimit) -> Arc<Recent> {
         let mut recent = self.lock();
         if let Some(found) = recent.iter().find(|recent| recent.continues(filter, after)) {
             return Arc::clone(found);
         }
         // A page that brought nothing is of no use to anybody later.
         recent.retain(|recent| recent.page.get().is_none_or(|page| page.scanned_to > recent.after));
-        while recent.len() >= most.max(1) {
+        let bytes = |recent: &VecDeque<Arc<Recent>>| {
+            recent
+                .iter()
+                .filter_map(|recent| recent.page.get())
+                .map(|page| page.bytes())
+                .sum::<usize>()
+        };
+        while recent.len() >= most.events.max(1) || bytes(&recent) > most.bytes {
             recent.pop_front();
         }
         let new = Recent { filter: filter.clone(), after, page: OnceCell::new() };

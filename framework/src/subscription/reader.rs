@@ -10,12 +10,16 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
+use super::TailSettings;
 use super::cursor::{Admission, Cursor, Stretch, dense};
 use super::pages::Pages;
-use super::tail::{End, Hub, Join};
+use super::tail::{End, Hub, Join, Waiting};
 use crate::error::StoreError;
-use crate::event_store::{Filter, Page};
+use crate::event_store::{Filter, Page, PageLimit};
 use crate::stream::GlobalPosition;
+
+/// Fewest events that a subscription asks for at a time, however large the last ones were.
+const FEWEST_EVENTS: usize = 16;
 
 /// Hands on consecutive stretches of the log, each event once.
 pub(crate) struct Subscription {
@@ -24,6 +28,10 @@ pub(crate) struct Subscription {
     filter: Filter,
     cursor: Cursor,
     source: Source,
+    /// What is left of a page that was handed on in parts; the cursor is behind it.
+    rest: Option<Arc<Page>>,
+    /// How many events to ask the store for: as many as probably fit into a page's bytes.
+    page_events: usize,
     changes: u64,
 }
 
@@ -31,7 +39,7 @@ enum Source {
     /// The store, by our own cursor.
     Own { pages: Arc<Pages>, ahead: Option<Ahead> },
     /// The tail, once our cursor has reached `from`.
-    Tail { from: GlobalPosition, stretches: mpsc::Receiver<Stretch> },
+    Tail { from: GlobalPosition, stretches: mpsc::Receiver<Waiting> },
 }
 
 /// A page that is being read while the one before is being folded.
@@ -45,7 +53,8 @@ type Read = Result<Stretch, StoreError>;
 impl Subscription {
     pub(super) fn new(hub: Arc<Hub>, name: Arc<str>, filter: Filter, cursor: Cursor) -> Self {
         let source = Source::Own { pages: hub.pages(), ahead: None };
-        Self { hub, name, filter, cursor, source, changes: 0 }
+        let page_events = hub.settings.catch_up_page;
+        Self { hub, name, filter, cursor, source, rest: None, page_events, changes: 0 }
     }
 
     /// The next stretch, as soon as there is one; `None` once the tail was stopped. A store that
@@ -54,6 +63,37 @@ impl Subscription {
     /// # Errors
     /// The log cannot be read on: a hole or a corrupt row. Asking again does not help.
     pub(crate) async fn next(&mut self) -> Result<Option<Arc<Page>>, StoreError> {
+        self.next_at_most(usize::MAX).await
+    }
+
+    /// The next stretch, with at most so many events (at least one), for a follower whose work on an
+    /// event takes more memory than the event. See [`Subscription::next`].
+    ///
+    /// # Errors
+    /// As for [`Subscription::next`].
+    pub(crate) async fn next_at_most(
+        &mut self,
+        events: usize,
+    ) -> Result<Option<Arc<Page>>, StoreError> {
+        let page = match self.rest.take() {
+            Some(rest) => Some(rest),
+            None => self.next_page().await?,
+        };
+        Ok(page.map(|page| self.first_of(page, events.max(1))))
+    }
+
+    /// The first events of a page; the others are kept for the next call.
+    fn first_of(&mut self, page: Arc<Page>, events: usize) -> Arc<Page> {
+        if page.events.len() <= events {
+            return page;
+        }
+        let (first, rest) = page.events.split_at(events);
+        let scanned_to = first.last().map_or(page.scanned_to, |last| last.position);
+        self.rest = Some(Arc::new(Page { events: rest.to_vec(), ..*page }));
+        Arc::new(Page { events: first.to_vec(), scanned_to })
+    }
+
+    async fn next_page(&mut self) -> Result<Option<Arc<Page>>, StoreError> {
         loop {
             match &mut self.source {
                 Source::Own { .. } => match self.hub.join(&self.name, self.cursor) {
@@ -75,7 +115,7 @@ impl Subscription {
                     }
                 }
                 Source::Tail { stretches, .. } => match stretches.recv().await {
-                    Some(stretch) => match self.cursor.admit(&stretch) {
+                    Some(Waiting { stretch, .. }) => match self.cursor.admit(&stretch) {
                         Admission::Next(page) => return Ok(Some(self.with_what_waits(page))),
                         Admission::Seen => {}
                         Admission::Gap => self.let_go(),
@@ -86,11 +126,13 @@ impl Subscription {
         }
     }
 
-    /// The page and what else the tail has handed on meanwhile, as one, up to a full page.
+    /// The page and what else the tail has handed on meanwhile, as one, up to about a full page.
     fn with_what_waits(&mut self, mut page: Arc<Page>) -> Arc<Page> {
         let Source::Tail { stretches, .. } = &mut self.source else { return page };
-        while page.events.len() + self.hub.settings.page <= self.hub.settings.catch_up_page
-            && let Ok(stretch) = stretches.try_recv()
+        let settings = &self.hub.settings;
+        while page.events.len() + settings.page <= settings.catch_up_page
+            && page.bytes() < settings.page_bytes
+            && let Ok(Waiting { stretch, .. }) = stretches.try_recv()
             // The tail's pages follow one another; were one missing, what is read next would tell.
             && let Admission::Next(more) = self.cursor.admit(&stretch)
         {
@@ -102,7 +144,9 @@ impl Subscription {
 
     /// Whether it follows the tail, with nothing left to read for itself.
     pub(crate) fn is_at_tail(&self) -> bool {
-        matches!(self.source, Source::Tail { from, .. } if self.cursor.at() >= from)
+        let has_joined =
+            matches!(self.source, Source::Tail { from, .. } if self.cursor.at() >= from);
+        has_joined && self.rest.is_none()
     }
 
     /// Everything up to here was handed on.
@@ -137,7 +181,15 @@ impl Subscription {
             },
             None => self.read(after).await?,
         };
-        let is_full = stretch.page.events.len() >= self.hub.settings.catch_up_page;
+        let (events, bytes) = (stretch.page.events.len(), stretch.page.bytes());
+        let TailSettings { catch_up_page, page_bytes, .. } = self.hub.settings;
+        // More probably follows a page that is near either limit.
+        let is_full = events >= self.page_events || bytes >= page_bytes / 2;
+        // Of large events few fit. To ask for thousands would have the store look at all of them.
+        if let Some(average) = bytes.checked_div(events) {
+            let fit = page_bytes.saturating_mul(2) / average.max(1);
+            self.page_events = fit.clamp(FEWEST_EVENTS.min(catch_up_page), catch_up_page);
+        }
         match self.cursor.admit(&stretch) {
             Admission::Next(page) => {
                 if is_full {
@@ -161,11 +213,11 @@ impl Subscription {
         let (mut sender, read_by) = oneshot::channel();
         let after = self.cursor.at();
         let (hub, name, filter) = (self.hub.clone(), self.name.clone(), self.filter.clone());
-        let pages = Arc::clone(pages);
+        let (pages, events) = (Arc::clone(pages), self.page_events);
         (self.hub.spawn)(Box::pin(async move {
             tokio::select! {
                 () = sender.closed() => {}
-                stretch = read(&hub, &pages, &name, &filter, after) => {
+                stretch = read(&hub, &pages, &name, &filter, after, events) => {
                     let _ = sender.send(stretch); // nobody waits any more: it will be read again
                 }
             }
@@ -178,7 +230,7 @@ impl Subscription {
             Source::Own { pages, .. } => Arc::clone(pages),
             Source::Tail { .. } => self.hub.pages(),
         };
-        read(&self.hub, &pages, &self.name, &self.filter, after).await
+        read(&self.hub, &pages, &self.name, &self.filter, after, self.page_events).await
     }
 }
 
@@ -189,9 +241,12 @@ async fn read(
     name: &str,
     filter: &Filter,
     after: GlobalPosition,
+    events: usize,
 ) -> Read {
-    let ask = read_from_store(hub, name, filter, after);
-    pages.get(filter, after, hub.settings.shared_pages, ask).await
+    let limit = PageLimit::events(events).bytes(hub.settings.page_bytes);
+    let ask = read_from_store(hub, name, filter, after, limit);
+    let shared = PageLimit::events(hub.settings.shared_pages).bytes(hub.settings.shared_bytes);
+    pages.get(filter, after, shared, ask).await
 }
 
 /// A page of what the filter admits, however often the store must be asked; an empty one if the
@@ -201,10 +256,11 @@ async fn read_from_store(
     name: &str,
     filter: &Filter,
     after: GlobalPosition,
+    limit: PageLimit,
 ) -> Result<Arc<Page>, StoreError> {
     let mut pause = hub.pause();
     while hub.ended().is_none() {
-        match hub.store.read_all(after, filter, hub.settings.catch_up_page).await {
+        match hub.store.read_all(after, filter, limit).await {
             Ok(page) => {
                 dense(after, filter, &page)?;
                 return Ok(Arc::new(page));

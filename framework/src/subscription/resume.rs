@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::checkpoint::Checkpoint;
 use crate::document::Store;
 use crate::error::StoreError;
-use crate::event_store::Filter;
+use crate::event_store::{Filter, PageLimit};
 use crate::stream::GlobalPosition;
 
 /// Where a checkpoint is, once it is known to be of this log.
@@ -72,6 +72,6 @@ pub(crate) async fn event_at(
     position: GlobalPosition,
 ) -> Result<Option<Uuid>, StoreError> {
     let before = GlobalPosition(position.0.saturating_sub(1));
-    let page = store.read_all(before, &Filter::all(), 1).await?;
+    let page = store.read_all(before, &Filter::all(), PageLimit::events(1)).await?;
     Ok(page.events.first().filter(|e| e.position == position).map(|e| e.event_id))
 }

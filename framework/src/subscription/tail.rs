@@ -14,9 +14,10 @@ use super::cursor::{Cursor, Stretch, dense};
 use super::pages::Pages;
 use super::pause::Pause;
 use super::{Subscription, TailSettings, Task};
+use crate::byte_budget::{ByteBudget, Reservation};
 use crate::document::Store;
 use crate::error::StoreError;
-use crate::event_store::{Filter, Page};
+use crate::event_store::{Filter, Page, PageLimit};
 use crate::stream::GlobalPosition;
 
 /// The tail reader of this process. It ends when the last clone is gone, or at [`Tail::stop`].
@@ -95,10 +96,24 @@ pub(super) struct Hub {
     joined: Notify,
 }
 
+/// A subscription that has joined the tail.
+struct Follower {
+    name: Arc<str>,
+    stretches: mpsc::Sender<Waiting>,
+    /// Bounds what waits in `stretches`.
+    budget: ByteBudget,
+}
+
+/// A stretch that waits for one follower.
+pub(super) struct Waiting {
+    pub(super) stretch: Stretch,
+    _bytes: Reservation,
+}
+
 #[derive(Default)]
 struct State {
     position: GlobalPosition,
-    joined: Vec<(Arc<str>, mpsc::Sender<Stretch>)>,
+    joined: Vec<Follower>,
     /// Of those who read for themselves, as long as there are any.
     pages: Weak<Pages>,
     trouble: Option<String>,
@@ -118,7 +133,7 @@ pub(super) enum Join {
     /// All stretches after `from` will come.
     Joined {
         from: GlobalPosition,
-        stretches: mpsc::Receiver<Stretch>,
+        stretches: mpsc::Receiver<Waiting>,
     },
     TooFar,
     Ended(End),
@@ -143,7 +158,8 @@ impl Hub {
             return Join::TooFar;
         }
         let (sender, stretches) = mpsc::channel(self.settings.waiting_pages);
-        state.joined.push((Arc::clone(name), sender));
+        let budget = ByteBudget::new(self.settings.waiting_bytes);
+        state.joined.push(Follower { name: Arc::clone(name), stretches: sender, budget });
         self.joined.notify_one();
         Join::Joined { from: state.position, stretches }
     }
@@ -169,7 +185,7 @@ impl Hub {
     /// Where to read on, or `None` while nobody would get it.
     fn next_read(&self, head: GlobalPosition) -> Option<GlobalPosition> {
         let mut state = self.state();
-        state.joined.retain(|(_, sender)| !sender.is_closed());
+        state.joined.retain(|follower| !follower.stretches.is_closed());
         if state.joined.is_empty() {
             state.position = state.position.max(head);
             return None;
@@ -178,13 +194,17 @@ impl Hub {
     }
 
     fn hand_on(&self, after: GlobalPosition, page: Page) {
+        let bytes = page.bytes();
         let stretch = Stretch { after, page: Arc::new(page) };
         let mut state = self.state();
         state.position = stretch.page.scanned_to;
-        state.joined.retain(|(name, sender)| {
-            let taken = sender.try_send(stretch.clone()).is_ok();
+        state.joined.retain(|follower| {
+            let stretch = stretch.clone();
+            let waiting = follower.budget.try_reserve(bytes);
+            let waiting = waiting.map(|_bytes| Waiting { stretch, _bytes });
+            let taken = waiting.is_some_and(|it| follower.stretches.try_send(it).is_ok());
             if !taken {
-                debug!(%name, position = %after, "a follower is slow and reads for itself");
+                debug!(name = %follower.name, position = %after, "a follower is slow and reads for itself");
             }
             taken
         });
@@ -266,7 +286,8 @@ async fn follow(hub: &Hub) -> StoreError {
 }
 
 async fn read(hub: &Hub, after: GlobalPosition) -> Result<Page, StoreError> {
-    let page = hub.store.read_all(after, &Filter::all(), hub.settings.page).await?;
+    let limit = PageLimit::events(hub.settings.page).bytes(hub.settings.page_bytes);
+    let page = hub.store.read_all(after, &Filter::all(), limit).await?;
     dense(after, &Filter::all(), &page)?;
     Ok(page)
 }

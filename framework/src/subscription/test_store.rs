@@ -20,7 +20,7 @@ use crate::document::{DocumentBatch, DocumentRange, DocumentStore, StoredPage};
 use crate::error::StoreError;
 use crate::event::{NewEvent, RecordedEvent};
 use crate::event_store::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page, PageLimit,
 };
 use crate::lease::{Lease, LeaseStore};
 use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
@@ -119,7 +119,7 @@ impl EventStore for TestStore {
         &self,
         stream: &StreamId,
         after: StreamVersion,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         self.memory.read_stream(stream, after, limit).await
     }
@@ -128,7 +128,7 @@ impl EventStore for TestStore {
         &self,
         after: GlobalPosition,
         filter: &Filter,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Page, StoreError> {
         (self.hook)(Call::ReadAll(after)).await?;
         self.memory.read_all(after, filter, limit).await
@@ -137,8 +137,9 @@ impl EventStore for TestStore {
     async fn read_positions(
         &self,
         positions: &[GlobalPosition],
+        limit: PageLimit,
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
-        self.memory.read_positions(positions).await
+        self.memory.read_positions(positions, limit).await
     }
 
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
@@ -249,7 +250,7 @@ impl DocumentStore for TestStore {
         &self,
         model: &str,
         after: Option<&str>,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.memory.scan_documents(model, after, limit).await
     }

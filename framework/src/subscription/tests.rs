@@ -28,8 +28,11 @@ fn quick() -> TailSettings {
     TailSettings {
         page: 3,
         catch_up_page: 4,
+        page_bytes: 1 << 20,
         shared_pages: 2,
+        shared_bytes: 1 << 20,
         waiting_pages: 1,
+        waiting_bytes: 1 << 20,
         join_within: 6,
         poll: Duration::from_millis(5),
         first_pause: Duration::from_micros(10),

@@ -5,13 +5,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use tracing::warn;
+
 use crate::checkpoint::PartitionId;
 use crate::metrics::WorkMetrics;
+use crate::read_model::MAX_DOCUMENT_BYTES;
+
+/// Size of a document from which on a warning is logged.
+const WARN_ABOVE: usize = 1 << 20;
 
 /// Of one partition, in one process.
 pub(crate) struct Work {
     metrics: WorkMetrics,
     parked_keys: AtomicUsize,
+    name: String,
+    /// Size of the document that was warned of last.
+    warned_at: AtomicUsize,
     last_error: Mutex<Option<(Instant, String)>>,
 }
 
@@ -20,6 +29,8 @@ impl Work {
         Self {
             metrics: WorkMetrics::new(&id.model, id.number),
             parked_keys: AtomicUsize::new(0),
+            name: id.to_string(),
+            warned_at: AtomicUsize::new(0),
             last_error: Mutex::new(None),
         }
     }
@@ -32,6 +43,18 @@ impl Work {
     /// Changes and checkpoint are stored once more.
     pub(crate) fn saved(&self) {
         self.metrics.saves.increment(1);
+    }
+
+    /// The largest document of a save, by its key. A warning is logged when a document reaches 1 MiB, and
+    /// again each time that the largest one has doubled.
+    pub(crate) fn largest_document(&self, key: &str, bytes: usize) {
+        self.metrics.largest_document.set(bytes as f64);
+        let warned_at = self.warned_at.load(Ordering::Relaxed);
+        if bytes >= WARN_ABOVE.max(warned_at.saturating_mul(2)) {
+            self.warned_at.store(bytes, Ordering::Relaxed);
+            let model = &self.name;
+            warn!(%model, %key, bytes, limit = MAX_DOCUMENT_BYTES, "a document is large: it is copied for every event and written whole; divide it among several keys");
+        }
     }
 
     /// So many keys stand still now.

@@ -17,7 +17,7 @@ use crate::document::{DocumentBatch, DocumentRange, DocumentStore, StoredPage};
 use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page, PageLimit,
 };
 use crate::lease::{Lease, LeaseStore};
 use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
@@ -40,17 +40,18 @@ pub trait Calls {
         &self,
         stream: &StreamId,
         after: StreamVersion,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<RecordedEvent>, StoreError>;
     fn read_all(
         &self,
         after: GlobalPosition,
         filter: &Filter,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Page, StoreError>;
     fn read_positions(
         &self,
         positions: &[GlobalPosition],
+        limit: PageLimit,
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
     fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError>;
     fn prune_commands(&self, before: OffsetDateTime, at_most: usize) -> Result<bool, StoreError>;
@@ -85,7 +86,7 @@ pub trait Calls {
         &self,
         model: &str,
         after: Option<String>,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<(String, String)>, StoreError>;
     fn list_documents(&self, model: &str, range: &DocumentRange) -> Result<StoredPage, StoreError>;
     fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
@@ -110,7 +111,7 @@ impl EventStore for MockStore {
         &self,
         stream: &StreamId,
         after: StreamVersion,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         Calls::read_stream(self, stream, after, limit)
     }
@@ -119,7 +120,7 @@ impl EventStore for MockStore {
         &self,
         after: GlobalPosition,
         filter: &Filter,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Page, StoreError> {
         Calls::read_all(self, after, filter, limit)
     }
@@ -127,8 +128,9 @@ impl EventStore for MockStore {
     async fn read_positions(
         &self,
         positions: &[GlobalPosition],
+        limit: PageLimit,
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
-        Calls::read_positions(self, positions)
+        Calls::read_positions(self, positions, limit)
     }
 
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
@@ -213,7 +215,7 @@ impl DocumentStore for MockStore {
         &self,
         model: &str,
         after: Option<&str>,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<(String, String)>, StoreError> {
         Calls::scan_documents(self, model, after.map(str::to_owned), limit)
     }
@@ -248,17 +250,18 @@ mockall::mock! {
             &self,
             stream: &StreamId,
             after: StreamVersion,
-            limit: usize,
+            limit: PageLimit,
         ) -> Result<Vec<RecordedEvent>, StoreError>;
         fn read_all(
             &self,
             after: GlobalPosition,
             filter: &Filter,
-            limit: usize,
+            limit: PageLimit,
         ) -> Result<Page, StoreError>;
         fn read_positions(
             &self,
             positions: &[GlobalPosition],
+            limit: PageLimit,
         ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
         fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError>;
         fn prune_commands(&self, before: OffsetDateTime, at_most: usize) -> Result<bool, StoreError>;
@@ -296,7 +299,7 @@ mockall::mock! {
             &self,
             model: &str,
             after: Option<String>,
-            limit: usize,
+            limit: PageLimit,
         ) -> Result<Vec<(String, String)>, StoreError>;
         fn list_documents(
             &self,

@@ -16,6 +16,7 @@ use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, NotCommitted, Page,
+    PageLimit,
 };
 use crate::lease::{Lease, LeaseStore};
 use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
@@ -104,11 +105,13 @@ impl<S: Store> EventStore for FaultyStore<S> {
         &self,
         stream: &StreamId,
         after: StreamVersion,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         match self.take(concerns_reads) {
             Some(Fault::ReadError) => Err(StoreError::Unavailable("told to fail".into())),
-            Some(_) => self.inner.read_stream(stream, after, limit.min(1)).await,
+            Some(_) => {
+                self.inner.read_stream(stream, after, PageLimit::events(limit.events.min(1))).await
+            }
             None => self.inner.read_stream(stream, after, limit).await,
         }
     }
@@ -117,7 +120,7 @@ impl<S: Store> EventStore for FaultyStore<S> {
         &self,
         after: GlobalPosition,
         filter: &Filter,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Page, StoreError> {
         self.inner.read_all(after, filter, limit).await
     }
@@ -125,8 +128,9 @@ impl<S: Store> EventStore for FaultyStore<S> {
     async fn read_positions(
         &self,
         positions: &[GlobalPosition],
+        limit: PageLimit,
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
-        self.inner.read_positions(positions).await
+        self.inner.read_positions(positions, limit).await
     }
 
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
@@ -235,7 +239,7 @@ impl<S: Store> DocumentStore for FaultyStore<S> {
         &self,
         model: &str,
         after: Option<&str>,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.inner.scan_documents(model, after, limit).await
     }

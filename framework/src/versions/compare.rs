@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::document::Store;
 use crate::error::StoreError;
+use crate::event_store::PageLimit;
 use crate::version::{Comparison, Difference};
 
 /// How many documents or rows are read at a time.
@@ -194,7 +195,9 @@ impl<'a> Walk<'a> {
     /// The next key.
     async fn peek(&mut self, store: &dyn Store) -> Result<Option<&str>, StoreError> {
         if self.page.as_slice().is_empty() && !self.is_over {
-            let page = store.scan_documents(self.model, self.last.as_deref(), PAGE).await?;
+            let page = store
+                .scan_documents(self.model, self.last.as_deref(), PageLimit::events(PAGE))
+                .await?;
             self.is_over = page.is_empty();
             self.last = page.last().map(|(key, _)| key.clone());
             self.page = page.into_iter();

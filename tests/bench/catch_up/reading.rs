@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use actum::{EventCodec, Filter, GlobalPosition};
+use actum::{EventCodec, Filter, GlobalPosition, PageLimit};
 use example_bank::account::AccountEvent;
 use sqlx::Row;
 use tokio::task::JoinHandle;
@@ -84,7 +84,7 @@ pub(super) async fn through_the_store(database: &Database, events: u64) -> Outco
         let app = app.clone();
         tokio::spawn(async move {
             let filter = Filter { aggregate_types: vec!["account".into()] };
-            app.store().read_all(after, &filter, PAGE).await
+            app.store().read_all(after, &filter, PageLimit::events(PAGE)).await
         })
     };
     let codec = EventCodec::<AccountEvent>::new(Vec::new());

@@ -59,7 +59,10 @@ impl<M: ReadModel> ReadModelActor<M> {
             // In this order: what was let go is in the documents, and the checkpoint is not older.
             let parked = match is_owner {
                 true => Vec::new(),
-                false => store.load_parked(&partition.model, Some(&keys)).await?,
+                false => {
+                    let of = Some(&*keys);
+                    store.list_parked(&partition.model, of, keys.len()).await?.keys
+                }
             };
             let documents = store.load_documents(&partition.model, &keys).await?;
             let stored = if has_rivals { store.load_checkpoint(&partition).await? } else { None };

@@ -4,6 +4,7 @@
 //! the store, current, or nowhere. No I/O here.
 
 use std::cmp::max;
+use std::io::{self, Write};
 
 use lru::LruCache;
 
@@ -30,6 +31,20 @@ struct Hot<M> {
     /// `None` if the document is deleted. It stays here until the store has deleted it too.
     body: Option<M>,
     stored: Stored,
+}
+
+/// Counts what is written and keeps nothing of it.
+struct Counted(usize);
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What a save writes.
@@ -133,6 +148,20 @@ impl<M: ReadModel> Documents<M> {
             None => drop(self.hot.put(key.to_owned(), Hot { body, stored: Stored::Changed })),
         }
         self.changed.push(key.to_owned());
+    }
+
+    /// Size of the document that changed last, as JSON. `None` if there is none, or it cannot be JSON,
+    /// which the save finds out too.
+    pub(super) fn sample(&self) -> Option<usize> {
+        let hot = self.hot.peek(self.changed.last()?)?;
+        let mut counted = Counted(0);
+        let written = guarded(|| serde_json::to_writer(&mut counted, hot.body.as_ref()?).ok());
+        written.ok().flatten().map(|()| counted.0)
+    }
+
+    /// Sets how many documents stay in memory.
+    pub(super) fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = max(capacity, 1);
     }
 
     /// Keeps this document in memory until the next is pinned.

@@ -7,28 +7,28 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix::Context;
-use tracing::warn;
 
 use super::actor::ReadModelActor;
 use super::fold::apply;
-use super::retry::Retry;
 use super::save::{self, Loaded};
-use crate::checkpoint::PartitionId;
-use crate::document::Store;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::read_model::ReadModel;
-use crate::stream::GlobalPosition;
-use crate::subscription::parking::{Drain, Stopped, in_words};
+use crate::subscription::parking::{
+    Drain, Listing, Stopped, in_words, read_unlisted, read_waiting,
+};
 
 /// The document, if it was to be loaded, and the events.
-type Waiting = Result<(Option<Loaded>, Vec<Arc<RecordedEvent>>), StoreError>;
+type Waiting = (Option<Loaded>, Vec<Arc<RecordedEvent>>);
 
 impl<M: ReadModel> ReadModelActor<M> {
     /// Tries a key that is due, if no other is being tried.
     pub(super) fn drain_if_due(&mut self, ctx: &mut Context<Self>) {
         if self.term.lease.is_none() || !self.is_following() {
             return;
+        }
+        if let Some(listing) = self.term.parking.begin_listing(Instant::now()) {
+            return self.list_waiting(listing, ctx);
         }
         while let Some(drain) = self.term.parking.begin(Instant::now()) {
             if !drain.positions.is_empty() {
@@ -39,7 +39,37 @@ impl<M: ReadModel> ReadModelActor<M> {
         }
     }
 
+    /// Lists the next events of a key, which are read from the log again, and then goes on.
+    fn list_waiting(&mut self, listing: Listing, ctx: &mut Context<Self>) {
+        let (store, mut retry) = (Arc::clone(&self.store), self.retry());
+        let filter = super::owner::filter(&self.sources);
+        let read = async move {
+            loop {
+                match read_unlisted(&*store, &filter, &listing).await {
+                    Ok(page) => return Ok((listing, page)),
+                    Err(error) => retry.after(error).await?,
+                }
+            }
+        };
+        self.beside(ctx, read, move |read: Result<_, StoreError>, act, ctx| match read {
+            Ok((listing, page)) => {
+                let routes = &act.sources.routes;
+                let is_its = |event: &&Arc<RecordedEvent>| routes.concerns(event, &listing.key);
+                let found = page.events.iter().filter(is_its).map(|event| event.position);
+                let found: Vec<_> = found.collect();
+                let reached = act.term.reached.position;
+                let (parking, now) = (&mut act.term.parking, Instant::now());
+                parking.end_listing(listing, &found, page.scanned_to, reached, now);
+                act.term.unsaved_since.get_or_insert_with(Instant::now);
+                act.drain_if_due(ctx);
+            }
+            Err(fault) if act.is_following() => act.fail(act.term.reached.position, fault, ctx),
+            Err(_) => {}
+        });
+    }
+
     fn load_drain(&mut self, drain: Drain, ctx: &mut Context<Self>) {
+        let at = drain.positions.first().copied().unwrap_or_default();
         // In memory or not, nobody else changes it, and there it stays.
         self.term.documents.pin(Some(drain.key.clone()));
         let cold: Vec<_> = match self.term.documents.is_cold(&drain.key) {
@@ -47,30 +77,34 @@ impl<M: ReadModel> ReadModelActor<M> {
             false => Vec::new(),
         };
         let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
-        let (retry, positions) = (self.retry(), drain.positions.clone());
+        let (mut retry, mut drain) = (self.retry(), drain);
         let load = async move {
             let document = match cold.is_empty() {
                 true => None,
                 false => Some(save::load(&*store, &partition, &cold, retry.clone()).await?),
             };
-            let events = events_at(&*store, &partition, &positions, retry).await?;
-            Ok((document, events))
+            loop {
+                match read_waiting(&*store, &mut drain).await {
+                    Ok(events) => return Ok((drain, (document, events))),
+                    Err(error) => retry.after(error).await?,
+                }
+            }
         };
-        self.beside(ctx, load, move |loaded, act, ctx| act.drain(drain, loaded, ctx));
+        self.beside(ctx, load, move |loaded, act, ctx| match loaded {
+            Ok((drain, loaded)) => act.drain(drain, loaded, ctx),
+            Err(fault) if act.is_following() => act.fail(at, fault, ctx),
+            Err(_) => {}
+        });
     }
 
-    fn drain(&mut self, drain: Drain, waiting: Waiting, ctx: &mut Context<Self>) {
+    fn drain(&mut self, drain: Drain, (document, events): Waiting, ctx: &mut Context<Self>) {
         if !self.is_following() {
             return;
         }
-        let at = drain.positions.first().copied().unwrap_or_default();
-        let events = waiting.and_then(|(document, events)| {
-            document.map_or(Ok(()), |document| self.warm(document)).map(|()| events)
-        });
-        let events = match events {
-            Ok(events) => events,
-            Err(fault) => return self.fail(at, fault, ctx),
-        };
+        if let Err(fault) = document.map_or(Ok(()), |document| self.warm(document)) {
+            let at = drain.positions.first().copied().unwrap_or_default();
+            return self.fail(at, fault, ctx);
+        }
         let may_apply = self.term.parking.may_apply(&drain);
         let mut applied = 0;
         let stopped = events.iter().find_map(|event| {
@@ -121,28 +155,4 @@ impl<M: ReadModel> ReadModelActor<M> {
             act.drain_if_due(ctx);
         });
     }
-}
-
-/// The events at these positions, however often the store must be asked.
-async fn events_at(
-    store: &dyn Store,
-    partition: &PartitionId,
-    positions: &[GlobalPosition],
-    mut retry: Retry,
-) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
-    let events = loop {
-        match store.read_positions(positions).await {
-            Ok(events) => break events,
-            Err(error) => retry.after(error).await?,
-        }
-    };
-    let are_all = events.iter().map(|event| event.position).eq(positions.iter().copied());
-    if !are_all {
-        let missing = positions.iter().find(|at| events.iter().all(|e| e.position != **at));
-        let place = format!("position {}", missing.copied().unwrap_or_default());
-        let reason = format!("an event that is parked in {partition} is not in the log any more");
-        warn!(%place, %reason, "the log has lost an event");
-        return Err(StoreError::Corrupt { place, reason });
-    }
-    Ok(events)
 }

@@ -129,7 +129,8 @@ fn fold_one<M: ReadModel>(
     (now, at): (Instant, OffsetDateTime),
 ) -> Result<(), Full> {
     if parking.is_parked(&key) {
-        return parking.queue(&key, event.position);
+        parking.queue(&key, event.position);
+        return Ok(());
     }
     match apply(documents, &key, change) {
         Ok(()) => Ok(()),
@@ -157,7 +158,7 @@ fn fold_all<M: ReadModel>(
             Err(reason) => failed.push((key, reason)),
         }
     }
-    parking.check_room(failed.len(), &waiting)?;
+    parking.check_room(failed.len())?;
     for (key, copy) in changed {
         documents.put_changed(&key, copy);
     }
@@ -165,7 +166,7 @@ fn fold_all<M: ReadModel>(
         parking.park(key, event, reason, now, at)?;
     }
     for key in waiting {
-        parking.queue(&key, event.position)?;
+        parking.queue(&key, event.position);
     }
     Ok(())
 }

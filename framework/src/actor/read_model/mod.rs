@@ -25,6 +25,7 @@ mod resume;
 mod retry;
 mod save;
 mod served;
+mod sizes;
 mod standby;
 mod term;
 #[cfg(test)]
@@ -55,6 +56,8 @@ use crate::subscription::{Assignment, AssignmentSettings, Tail, register_version
 pub(crate) struct ReadModelSettings {
     /// How many documents stay in memory. Those not saved yet stay in any case.
     pub(crate) hot_documents: usize,
+    /// About how many bytes of documents stay in memory, as JSON.
+    pub(crate) hot_bytes: usize,
     /// How many reads may wait; beyond it `Overloaded`.
     pub(crate) waiting_reads: usize,
     /// How long a changed document may stay unsaved. Four times that while catching up.
@@ -65,8 +68,13 @@ pub(crate) struct ReadModelSettings {
     /// How many changed documents are saved at once, without waiting. Four times that while
     /// catching up, when nobody's command waits behind the big write.
     pub(crate) save_at: usize,
+    /// About how many bytes of changed documents are saved at once, also while catching up: so a
+    /// save ends in the time that the database gives a statement.
+    pub(crate) save_bytes: usize,
     /// How many documents may be unsaved before folding pauses. This bounds memory.
     pub(crate) most_unsaved: usize,
+    /// About how many bytes of documents may be unsaved before folding pauses.
+    pub(crate) most_unsaved_bytes: usize,
     /// How long a checkpoint may stay unsaved when no document changed.
     pub(crate) checkpoint_after: Duration,
     /// How long [`ReadModelControl::flush_and_stop`] tries to save.
@@ -94,11 +102,14 @@ impl Default for ReadModelSettings {
     fn default() -> Self {
         Self {
             hot_documents: 100_000,
+            hot_bytes: 64 << 20,
             waiting_reads: 10_000,
             save_after: Duration::from_millis(200),
             save_after_shared: Duration::from_millis(25),
             save_at: 4_000,
+            save_bytes: 8 << 20,
             most_unsaved: 50_000,
+            most_unsaved_bytes: 16 << 20,
             checkpoint_after: Duration::from_secs(1),
             flush_within: Duration::from_secs(10),
             first_pause: Duration::from_millis(20),
@@ -118,8 +129,11 @@ impl ReadModelSettings {
     fn divided(&self, partitions: usize) -> Self {
         Self {
             hot_documents: self.hot_documents.div_ceil(partitions),
+            hot_bytes: self.hot_bytes.div_ceil(partitions),
             save_at: self.save_at.div_ceil(partitions),
+            save_bytes: self.save_bytes.div_ceil(partitions),
             most_unsaved: self.most_unsaved.div_ceil(partitions),
+            most_unsaved_bytes: self.most_unsaved_bytes.div_ceil(partitions),
             ..self.clone()
         }
     }

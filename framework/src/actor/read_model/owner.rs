@@ -13,6 +13,7 @@ use std::time::Instant;
 use actix::Context;
 use tokio::sync::oneshot;
 
+use super::ReadModelSettings;
 use super::actor::ReadModelActor;
 use super::answers::ahead_of;
 use super::fold::{Decoded, Poison};
@@ -44,14 +45,17 @@ impl<M: ReadModel> ReadModelActor<M> {
             return self.drain_if_due(ctx);
         }
         let unsaved = self.term.documents.unsaved() + self.term.parking.unsaved();
-        if unsaved >= self.settings.most_unsaved {
+        let ReadModelSettings { most_unsaved, most_unsaved_bytes, .. } = self.settings;
+        if unsaved >= self.term.sizes.fit(most_unsaved_bytes, most_unsaved) {
             self.term.is_paused = true;
             self.save(ctx);
             return;
         }
         let Some(mut subscription) = self.term.subscription.take() else { return };
+        // Documents may be much larger than the events that change them.
+        let events = self.term.sizes.events(self.settings.save_bytes);
         let next = async move {
-            let page = subscription.next().await;
+            let page = subscription.next_at_most(events).await;
             (subscription, page)
         };
         let pulling = self.beside(ctx, next, |(subscription, page), act, ctx| {
@@ -155,6 +159,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             return Err(ahead_of(&self.partition, ahead));
         }
         for (key, body) in documents {
+            self.term.sizes.sampled(body.len());
             let body = parse(&key, &body)?;
             self.term.documents.warm(key, body);
         }
@@ -174,6 +179,9 @@ impl<M: ReadModel> ReadModelActor<M> {
             self.progress.work.failed("an event cannot be applied: its key is parked");
         }
         self.progress.work.applied(events);
+        if let Some(bytes) = self.term.documents.sample() {
+            self.term.sizes.sampled(bytes);
+        }
         self.term.reached = reached;
         self.term.unsaved_since.get_or_insert_with(Instant::now);
         if let Some(Poison { position, reason }) = poison {

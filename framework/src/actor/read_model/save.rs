@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actix::Context;
 
+use super::ReadModelSettings;
 use super::actor::ReadModelActor;
 use super::documents::HandedOut;
 use super::fold::Reached;
@@ -109,7 +110,8 @@ impl<M: ReadModel> ReadModelActor<M> {
         };
         let (changed, age) =
             (self.term.documents.changed() + self.term.parking.unsaved(), since.elapsed());
-        let is_due = changed >= self.settings.save_at * factor as usize
+        let save_at = settings.save_at.saturating_mul(factor as usize);
+        let is_due = changed >= self.term.sizes.fit(settings.save_bytes, save_at)
             || (changed > 0 && age >= save_after)
             || age >= checkpoint_after;
         if is_due {
@@ -134,6 +136,12 @@ impl<M: ReadModel> ReadModelActor<M> {
                 return self.halt(self.term.reached.position, reason, ctx);
             }
         };
+        term.sizes.measured(documents.documents.iter().map(|(_, body)| body.len()));
+        let largest = documents.documents.iter().max_by_key(|(_, body)| body.len());
+        if let Some((key, body)) = largest {
+            self.progress.work.largest_document(key, body.len());
+        }
+        let term = &mut self.term;
         term.is_saving = true;
         term.handed_out = term.reached.position;
         term.unsaved_since = None;
@@ -163,6 +171,8 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.progress.saved(position);
         self.term.documents.saved();
         self.term.parking.saved();
+        let ReadModelSettings { hot_bytes, hot_documents, .. } = self.settings;
+        self.term.documents.set_capacity(self.term.sizes.fit(hot_bytes, hot_documents));
         self.term.evict();
         if std::mem::take(&mut self.term.is_paused) {
             self.pull(ctx);

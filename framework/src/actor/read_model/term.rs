@@ -9,6 +9,7 @@ use actix::SpawnHandle;
 
 use super::documents::Documents;
 use super::fold::{Decoded, Reached};
+use super::sizes::Sizes;
 use crate::checkpoint::Checkpoint;
 use crate::lease::Lease;
 use crate::read_model::ReadModel;
@@ -20,6 +21,7 @@ pub(super) struct Term<M> {
     /// `None` on a standby.
     pub(super) lease: Option<Lease>,
     pub(super) documents: Documents<M>,
+    pub(super) sizes: Sizes,
     /// Reads are answered up to here: what is folded, or, on a standby, what the owner has saved.
     pub(super) reached: Reached,
     pub(super) saved: GlobalPosition,
@@ -62,6 +64,7 @@ impl<M: ReadModel> Term<M> {
         Self {
             lease: None,
             documents: Documents::none(),
+            sizes: Sizes::default(),
             reached: Reached { position: seen, event_id: None },
             saved: seen,
             handed_out: seen,

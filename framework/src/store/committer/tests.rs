@@ -111,7 +111,8 @@ impl Rig {
         let (close, closed) = mpsc::unbounded_channel();
         let writer = Scripted { script, asked: Arc::clone(&asked), closed: close, gate };
         let (raised, head) = watch::channel(GlobalPosition::ZERO);
-        let committer = Committer::start(Arc::new(raised), move || writer).unwrap();
+        let committer =
+            Committer::start(Arc::new(raised), super::QUEUE_BYTES, move || writer).unwrap();
         Self { committer, head, asked, closed }
     }
 
@@ -196,7 +197,7 @@ async fn ten_thousand_callers_each_get_their_own_answer() {
         calls.spawn(async move {
             if call % 5 == 0 {
                 let state = if call % 10 == 0 { "bad" } else { "good" };
-                let told = committer.write(state).await;
+                let told = committer.write(state, 1).await;
                 let refused = matches!(&told, Err(StoreError::Unavailable(_)));
                 return (told.is_ok() == (state == "good") || refused, false);
             }
@@ -255,7 +256,7 @@ async fn what_queues_during_a_commit_goes_into_one_batch() {
         })
         .collect();
     let bad = rig.committer.clone();
-    let side = tokio::spawn(async move { bad.write("bad").await });
+    let side = tokio::spawn(async move { bad.write("bad", 1).await });
     // All have submitted once they have run: the queue takes them without waiting.
     for _ in 0..10 {
         tokio::task::yield_now().await;
@@ -291,4 +292,62 @@ async fn a_batch_is_bounded_and_nothing_is_left_behind() {
     let sizes: Vec<_> = rig.asked().iter().map(|(ids, _)| ids.len()).collect();
     assert!(sizes.iter().all(|size| *size <= super::MAX_BATCH_EVENTS), "{sizes:?}");
     assert_eq!(sizes.iter().sum::<usize>(), 3000);
+}
+
+/// An append of one event with so many bytes.
+fn large(id: u64, bytes: usize) -> Append {
+    let mut append = append(id..=id);
+    append.events[0].payload = "1".repeat(bytes).into();
+    append
+}
+
+#[tokio::test]
+async fn a_batch_is_bounded_by_bytes_and_what_is_larger_is_written_alone() {
+    let (open, gate) = mpsc::unbounded_channel();
+    let rig = Rig::start(&[], Some(gate));
+    let sizes = [3, 3, 3, 20, 3, 3].map(|mib: usize| mib << 20);
+    let calls: Vec<_> = (1..)
+        .zip(sizes)
+        .map(|(id, bytes)| {
+            let committer = rig.committer.clone();
+            tokio::spawn(async move { committer.append(vec![large(id, bytes)]).await })
+        })
+        .collect();
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    (0..20).for_each(|_| open.send(()).unwrap());
+    for (id, call) in (1..=6).zip(calls) {
+        assert_eq!(positions(&call.await.unwrap()), [Some(id)]);
+    }
+    let batches: Vec<_> = rig.asked().into_iter().map(|(ids, _)| ids).collect();
+    assert!(batches.contains(&vec![4]), "{batches:?}");
+    let bytes = |ids: &Vec<u128>| ids.iter().map(|id| sizes[*id as usize - 1]).sum::<usize>();
+    assert!(batches.iter().all(|ids| ids.len() == 1 || bytes(ids) <= super::MAX_BATCH_BYTES));
+    assert!(batches.concat().into_iter().eq(1..=6), "order was lost: {batches:?}");
+}
+
+/// What a caller brings counts until it is answered, so a second one waits outside the queue.
+#[tokio::test]
+async fn what_waits_for_the_writer_is_bounded_by_bytes() {
+    let (open, gate) = mpsc::unbounded_channel();
+    let rig = Rig::start(&[], Some(gate));
+    let first = rig.committer.clone();
+    let first = tokio::spawn(async move { first.append(vec![large(1, 60 << 20)]).await });
+    while rig.committer.budget.try_reserve(super::QUEUE_BYTES).is_some() {
+        tokio::task::yield_now().await;
+    }
+    let mut second = Box::pin(rig.committer.append(vec![large(2, 10 << 20)]));
+    for _ in 0..10 {
+        assert!(
+            std::future::poll_fn(|cx| std::task::Poll::Ready(second.as_mut().poll(cx)))
+                .await
+                .is_pending()
+        );
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.committer.queue.capacity(), super::QUEUE, "the second one is not in the queue");
+    (0..2).for_each(|_| open.send(()).unwrap());
+    assert_eq!(positions(&second.await), [Some(2)]);
+    assert_eq!(positions(&first.await.unwrap()), [Some(1)]);
 }

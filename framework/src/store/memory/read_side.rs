@@ -5,10 +5,11 @@ use std::ops::Bound;
 
 use async_trait::async_trait;
 
-use super::MemoryStore;
+use super::{MemoryStore, within};
 use crate::checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId};
 use crate::document::{DocumentBatch, DocumentRange, DocumentStore, MAX_LIST_BYTES, StoredPage};
 use crate::error::StoreError;
+use crate::event_store::PageLimit;
 use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
 use crate::projection_store::ProjectionStore;
 use crate::store::advance::{Stored, continues};
@@ -72,7 +73,9 @@ impl ReadSide {
         let parked = self.parked.entry(partition.model.clone()).or_default();
         let will_be = |key: &str| changes.parked.iter().any(|parked| parked.key == key);
         let is = |key: &String| parked.contains_key(key) && !changes.released.contains(key);
-        if let Some((key, _)) = changes.queued.iter().find(|(key, _)| !will_be(key) && !is(key)) {
+        let queued = changes.queued.iter().map(|(key, _)| key);
+        let behind = queued.chain(changes.unlisted.iter().map(|(key, ..)| key));
+        if let Some(key) = behind.into_iter().find(|key| !will_be(key) && !is(key)) {
             let reason =
                 format!("the key {key:?} of {partition} is not parked: nothing waits there");
             return Err(StoreError::Unavailable(reason));
@@ -96,17 +99,26 @@ impl ReadSide {
                 reason: new.reason,
                 attempts: new.attempts,
                 since: old.as_ref().map_or_else(|| time(new.since), |old| old.since),
+                waiting: queue.len() as u64,
                 queue,
+                unlisted_from: old.as_ref().and_then(|old| old.unlisted_from),
                 request: old.filter(is_to_skip).and_then(|old| old.request),
             };
             parked.insert(new.key.clone(), new);
         }
+        for (key, forgotten_from, from) in changes.unlisted {
+            let Some(parked) = parked.get_mut(&key) else { continue };
+            let stays = |at: &GlobalPosition| forgotten_from.is_none_or(|from| at.0 < from);
+            parked.queue.retain(stays);
+            parked.waiting = parked.queue.len() as u64;
+            parked.unlisted_from = from.map(GlobalPosition);
+        }
         for (key, position) in changes.queued {
-            let queue = parked.get_mut(&key).map(|parked| &mut parked.queue);
-            if let Some(queue) = queue
-                && let Err(place) = queue.binary_search(&GlobalPosition(position))
+            if let Some(parked) = parked.get_mut(&key)
+                && let Err(place) = parked.queue.binary_search(&GlobalPosition(position))
             {
-                queue.insert(place, GlobalPosition(position));
+                parked.queue.insert(place, GlobalPosition(position));
+                parked.waiting += 1;
             }
         }
         let skipped = self.skipped.entry(partition.model.clone()).or_default();
@@ -199,12 +211,13 @@ impl DocumentStore for MemoryStore {
         &self,
         model: &str,
         after: Option<&str>,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<(String, String)>, StoreError> {
         let read_side = self.read_side();
         let Some(documents) = read_side.documents.get(model) else { return Ok(Vec::new()) };
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let page = documents.range::<str, _>((after, Bound::Unbounded)).take(limit);
+        let rest = documents.range::<str, _>((after, Bound::Unbounded));
+        let page = within(limit, rest, |(_, body)| body.len());
         Ok(page.map(|(key, body)| (key.clone(), body.clone())).collect())
     }
 

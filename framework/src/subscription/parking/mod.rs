@@ -4,19 +4,25 @@
 //! changes gathers here until it is handed out, to be saved with the checkpoint and with what the
 //! events changed. So whoever resumes from what is saved goes on as if nothing had happened.
 //!
+//! Of the events that wait behind a key a number is listed; see [`listing`].
+//!
 //! A key is drained in chunks. The last event of a chunk is applied only if nothing waits behind it:
 //! else the key stands at it, so that where a key stands is always an event that was looked at.
 
+mod listing;
 mod parked;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
+pub(crate) use self::listing::Listing;
 use self::parked::Parked;
+pub(crate) use self::waiting::{read_unlisted, read_waiting};
 use crate::event::RecordedEvent;
 use crate::parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
 use crate::stream::GlobalPosition;
@@ -26,10 +32,8 @@ use crate::stream::GlobalPosition;
 pub(crate) struct ParkingSettings {
     /// The most keys parked in one partition.
     pub(crate) most_keys: usize,
-    /// The most events that wait for one key.
-    pub(crate) most_queued: usize,
-    /// The most events that wait in one partition.
-    pub(crate) most_queued_in_all: usize,
+    /// How many events that wait for one key are listed; those after them are read from the log again.
+    pub(crate) most_listed: usize,
     /// How often a key is tried by itself; then it waits until somebody asks.
     pub(crate) tries: u32,
     /// The pause before the first of these tries; it doubles.
@@ -42,8 +46,7 @@ impl Default for ParkingSettings {
     fn default() -> Self {
         Self {
             most_keys: 1_000,
-            most_queued: 100_000,
-            most_queued_in_all: 1_000_000,
+            most_listed: 1_000,
             tries: 5,
             first_pause: Duration::from_secs(1),
             chunk: 1_000,
@@ -65,8 +68,6 @@ pub(crate) struct Parking {
     partition: u32,
     settings: ParkingSettings,
     keys: BTreeMap<String, Parked>,
-    /// How many events wait behind all of them.
-    queued: usize,
     /// The key that is being drained.
     draining: Option<String>,
     unsaved: Vec<ParkedChange>,
@@ -81,7 +82,8 @@ pub(crate) struct Parking {
 #[derive(Debug)]
 pub(crate) struct Drain {
     pub(crate) key: String,
-    /// In order. The first is where the key stands, unless that is to be left out.
+    /// In order. The first is where the key stands, unless that is to be left out. Whoever reads fewer
+    /// of them shortens the list: the rest waits.
     pub(crate) positions: Vec<GlobalPosition>,
     skip: Option<String>,
 }
@@ -106,7 +108,6 @@ impl Parking {
             partition,
             settings,
             keys: BTreeMap::new(),
-            queued: 0,
             draining: None,
             unsaved: Vec::new(),
             stands: 0,
@@ -129,7 +130,6 @@ impl Parking {
     ) -> Self {
         let mut parking = Self::new(partition, settings);
         for saved in saved.into_iter().filter(|saved| saved.partition == partition) {
-            parking.queued += saved.queue.len();
             let (key, parked) = Parked::resume(saved, &parking.settings, now);
             parking.keys.insert(key, parked);
         }
@@ -157,19 +157,12 @@ impl Parking {
     /// Whether more should be taken in only when keys from before have been tried: there is little
     /// room, and they may make some.
     pub(crate) fn is_crowded(&self) -> bool {
-        let ParkingSettings { most_keys, most_queued_in_all, .. } = self.settings;
-        let is_half_full = self.len() * 2 >= most_keys || self.queued * 2 >= most_queued_in_all;
-        let has_little_room = |parked: &Parked| parked.queue.len() * 2 >= self.settings.most_queued;
-        self.resumed().any(|parked| is_half_full || has_little_room(parked))
+        self.len() * 2 >= self.settings.most_keys && self.may_be_crowded()
     }
 
     /// Whether more events may make it crowded: one page of them then has room, and no second.
     pub(crate) fn may_be_crowded(&self) -> bool {
-        self.resumed().next().is_some()
-    }
-
-    fn resumed(&self) -> impl Iterator<Item = &Parked> {
-        self.keys.values().filter(|parked| parked.is_resumed)
+        self.keys.values().any(|parked| parked.is_resumed)
     }
 
     /// An event of a key that is not parked cannot be applied: from here on it is.
@@ -195,47 +188,16 @@ impl Parking {
         Ok(())
     }
 
-    /// Checks that one event can park this many keys more and wait behind these parked keys, so
-    /// that an event of several keys is taken in for all of them or not at all.
+    /// Checks that one event can park this many keys more, so that an event of several keys is taken
+    /// in for all of them or not at all.
     ///
     /// # Errors
-    /// A limit leaves no room.
-    pub(crate) fn check_room(&self, to_park: usize, to_wait: &[String]) -> Result<(), Full> {
-        let ParkingSettings { most_keys, most_queued, most_queued_in_all, .. } = self.settings;
-        if to_park > 0 && self.keys.len() + to_park > most_keys {
-            return Err(Full { what: format!("{} keys are parked", self.keys.len()) });
+    /// The limit of keys leaves no room.
+    pub(crate) fn check_room(&self, to_park: usize) -> Result<(), Full> {
+        match to_park > 0 && self.keys.len() + to_park > self.settings.most_keys {
+            true => Err(Full { what: format!("{} keys are parked", self.keys.len()) }),
+            false => Ok(()),
         }
-        if !to_wait.is_empty() && self.queued + to_wait.len() > most_queued_in_all {
-            return Err(Full { what: format!("{} events wait for parked keys", self.queued) });
-        }
-        let is_full = |key: &&String| {
-            self.keys.get(*key).is_some_and(|parked| parked.queue.len() >= most_queued)
-        };
-        match to_wait.iter().find(is_full) {
-            Some(key) => Err(Full { what: format!("{most_queued} events wait for {key:?}") }),
-            None => Ok(()),
-        }
-    }
-
-    /// An event of a parked key waits behind the others.
-    ///
-    /// # Errors
-    /// Too many wait.
-    pub(crate) fn queue(&mut self, key: &str, position: GlobalPosition) -> Result<(), Full> {
-        let Some(parked) = self.keys.get_mut(key) else { return Ok(()) };
-        let ParkingSettings { most_queued, most_queued_in_all, .. } = self.settings;
-        if parked.queue.len() >= most_queued {
-            let at = parked.position;
-            let what = format!("{most_queued} events wait for {key:?}, parked at position {at}");
-            return Err(Full { what });
-        }
-        if self.queued >= most_queued_in_all {
-            return Err(Full { what: format!("{most_queued_in_all} events wait for parked keys") });
-        }
-        parked.queue.push_back(position);
-        self.queued += 1;
-        self.unsaved.push(ParkedChange::Queue { key: key.to_owned(), position });
-        Ok(())
     }
 
     /// What has been saved so far, to be handed back to [`Parking::request`].
@@ -260,18 +222,22 @@ impl Parking {
         parked.ask(request, now);
     }
 
-    /// What to apply now, if a key is due and no other is being drained. Load the events, ask
-    /// [`Parking::may_apply`] and [`end`](Parking::end) it.
-    pub(crate) fn begin(&mut self, now: Instant) -> Option<Drain> {
+    /// The key whose turn it is, unless one is being drained.
+    fn due(&self, now: Instant) -> Option<&str> {
         if self.draining.is_some() {
             return None;
         }
         let due = self.keys.iter().filter_map(|(key, parked)| Some((parked.next_try?, key)));
-        let (at, key) = due.min()?;
-        if at > now {
-            return None;
+        due.min().filter(|(at, _)| *at <= now).map(|(_, key)| &**key)
+    }
+
+    /// What to apply now, if a key is due and no other is being drained. Load the events, ask
+    /// [`Parking::may_apply`] and [`end`](Parking::end) it.
+    pub(crate) fn begin(&mut self, now: Instant) -> Option<Drain> {
+        let (key, parked) = self.keys.get_key_value(self.due(now)?)?;
+        if parked.queue.is_empty() && parked.unlisted_from.is_some() {
+            return None; // its events are to be listed first
         }
-        let (key, parked) = self.keys.get_key_value(key)?;
         let stands_at = Some(parked.position).filter(|_| parked.skip.is_none());
         let positions = stands_at.into_iter().chain(parked.queue.iter().copied());
         let drain = Drain {
@@ -285,9 +251,11 @@ impl Parking {
 
     /// How many of the events of a drain may be applied. What arrived meanwhile waits behind them.
     pub(crate) fn may_apply(&self, drain: &Drain) -> usize {
-        let waiting = self.keys.get(&drain.key).map_or(0, |parked| parked.queue.len());
-        let all = waiting + usize::from(drain.skip.is_none());
-        match all == drain.positions.len() {
+        let parked = self.keys.get(&drain.key);
+        let listed = parked.map_or(0, |parked| parked.queue.len());
+        let more = parked.is_some_and(|parked| parked.unlisted_from.is_some());
+        let all = listed + usize::from(drain.skip.is_none());
+        match all == drain.positions.len() && !more {
             true => all,
             false => drain.positions.len().saturating_sub(1),
         }
@@ -308,20 +276,18 @@ impl Parking {
         let gone = applied + usize::from(skip.is_some()); // of where it stands and of its queue
         parked.is_resumed = false;
         let Some(stopped) = stopped else {
-            if gone <= parked.queue.len() {
+            if gone <= parked.queue.len() || parked.unlisted_from.is_some() {
                 // More has arrived where nothing was to be applied: again, with that.
                 parked.next_try = Some(now);
                 self.keys.insert(key, parked);
                 return;
             }
             self.skipped(&key, &parked, skip, at);
-            self.queued -= parked.queue.len();
             self.unsaved.push(ParkedChange::Release { key });
             return;
         };
         self.skipped(&key, &parked, skip, at);
         if gone > 0 {
-            self.queued -= gone;
             parked.move_by(gone, &self.settings);
         }
         if parked.stop(stopped, now) || gone > 0 {

@@ -16,7 +16,10 @@ pub(super) struct Parked {
     pub(super) reason: String,
     pub(super) attempts: u32,
     pub(super) since: OffsetDateTime,
+    /// The listed events that wait.
     pub(super) queue: VecDeque<GlobalPosition>,
+    /// From here on the events are not listed.
+    pub(super) unlisted_from: Option<GlobalPosition>,
     /// `None`: it waits for a request.
     pub(super) next_try: Option<Instant>,
     pub(super) tries_left: u32,
@@ -45,6 +48,7 @@ impl Parked {
             attempts: 1,
             since,
             queue: VecDeque::new(),
+            unlisted_from: None,
             next_try: (tries > 0).then(|| now + first_pause),
             tries_left: tries,
             pause: first_pause.saturating_mul(2),
@@ -67,6 +71,7 @@ impl Parked {
             attempts: saved.attempts,
             since: saved.since,
             queue: saved.queue.into(),
+            unlisted_from: saved.unlisted_from,
             next_try: Some(now),
             tries_left: settings.tries,
             pause: settings.first_pause,
@@ -99,6 +104,8 @@ impl Parked {
             attempts: self.attempts,
             since: self.since,
             queue: Vec::new(),
+            waiting: 0,
+            unlisted_from: None,
             request: None,
         })
     }

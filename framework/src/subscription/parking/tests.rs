@@ -8,13 +8,7 @@ use crate::stream::{StreamId, StreamVersion};
 const AT: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
 fn small() -> ParkingSettings {
-    ParkingSettings {
-        most_keys: 3,
-        most_queued: 4,
-        most_queued_in_all: 6,
-        chunk: 3,
-        ..<_>::default()
-    }
+    ParkingSettings { most_keys: 3, most_listed: 4, chunk: 3, ..<_>::default() }
 }
 
 fn event(key: &str, position: u64) -> RecordedEvent {
@@ -35,8 +29,8 @@ fn park(parking: &mut Parking, key: &str, position: u64, now: Instant) -> Result
     parking.park(key.to_owned(), &event(key, position), "bad".to_owned(), now, AT)
 }
 
-fn queue(parking: &mut Parking, key: &str, positions: &[u64]) -> Result<(), Full> {
-    positions.iter().try_for_each(|position| parking.queue(key, GlobalPosition(*position)))
+fn queue(parking: &mut Parking, key: &str, positions: &[u64]) {
+    positions.iter().for_each(|position| parking.queue(key, GlobalPosition(*position)));
 }
 
 fn numbers(drain: &Drain) -> Vec<u64> {
@@ -90,7 +84,7 @@ fn a_skip_leaves_out_one_event_and_goes_on_with_those_behind_it() {
     let now = Instant::now();
     let mut parking = Parking::new(0, small());
     park(&mut parking, "a", 1, now).unwrap();
-    queue(&mut parking, "a", &[2, 4]).unwrap();
+    queue(&mut parking, "a", &[2, 4]);
     parking.hand_out();
     parking.saved();
     let skip = ParkedRequest::Skip { reason: "by hand".into() };
@@ -117,7 +111,7 @@ fn what_arrives_while_a_key_is_drained_is_drained_too() {
     let due = now + Duration::from_secs(1);
     let first = parking.begin(due).unwrap();
     assert!(parking.begin(due).is_none(), "one at a time");
-    queue(&mut parking, "a", &[2]).unwrap();
+    queue(&mut parking, "a", &[2]);
     assert_eq!((numbers(&first), parking.may_apply(&first)), (vec![1], 0));
     let stopped = Stopped { event: "Noted 1".into(), reason: None };
     parking.end(first, 0, Some(stopped), due, AT);
@@ -126,7 +120,7 @@ fn what_arrives_while_a_key_is_drained_is_drained_too() {
 }
 
 #[test]
-fn beyond_a_limit_nothing_is_taken_in_and_the_limit_is_named() {
+fn beyond_the_limit_of_keys_none_is_parked_and_the_limit_is_named() {
     let now = Instant::now();
     let mut parking = Parking::new(0, small());
     for key in ["a", "b", "c"] {
@@ -134,13 +128,41 @@ fn beyond_a_limit_nothing_is_taken_in_and_the_limit_is_named() {
     }
     let full = park(&mut parking, "d", 2, now).unwrap_err().to_string();
     assert!(full.starts_with("3 keys are parked, which is the limit: fix"), "{full}");
-    queue(&mut parking, "a", &[2, 3, 4, 5]).unwrap();
-    let full = queue(&mut parking, "a", &[6]).unwrap_err().to_string();
-    assert!(full.starts_with("4 events wait for \"a\", parked at position 1"), "{full}");
-    queue(&mut parking, "b", &[7, 8]).unwrap();
-    let full = queue(&mut parking, "c", &[9]).unwrap_err().to_string();
-    assert!(full.starts_with("6 events wait for parked keys"), "{full}");
     assert!(!parking.is_parked("d") && parking.len() == 3);
+}
+
+/// However many events come for a parked key, a few of them are listed and nothing halts.
+#[test]
+fn a_hot_parked_key_lists_a_few_events_and_reads_the_others_from_the_log() {
+    let now = Instant::now();
+    let mut parking = Parking::new(0, small());
+    park(&mut parking, "a", 1, now).unwrap();
+    queue(&mut parking, "a", &(2..100_000).collect::<Vec<_>>());
+    let changes = parking.hand_out();
+    assert_eq!(changes.len(), 6, "{changes:?}");
+    let unlisted = |from| ParkedChange::Unlisted { key: "a".into(), from };
+    assert_eq!(changes[5], unlisted(Some(GlobalPosition(6))));
+    let due = now + Duration::from_secs(1);
+    assert!(parking.begin_listing(due).is_none(), "there are listed ones to apply first");
+    assert_eq!(drain(&mut parking, due, |_| false), Some(vec![1, 2]));
+    assert_eq!(drain(&mut parking, due, |_| false), Some(vec![3, 4]));
+    assert!(parking.begin(due).is_none(), "the last one is not applied before the next is listed");
+    let listing = parking.begin_listing(due).unwrap();
+    assert_eq!(listing.from.0, 6);
+    // The page ends before what the owner has passed: there may be more behind it.
+    parking.end_listing(listing, &[GlobalPosition(6)], GlobalPosition(7), GlobalPosition(99), due);
+    assert_eq!(parking.hand_out().pop(), Some(unlisted(Some(GlobalPosition(8)))));
+    queue(&mut parking, "a", &[100]);
+    assert_eq!(drain(&mut parking, due, |_| false), Some(vec![5]));
+    let listing = parking.begin_listing(due).unwrap();
+    // The store is ahead of the owner, who has passed 100 and will see 101.
+    let found = [9, 100, 101].map(GlobalPosition);
+    parking.end_listing(listing, &found, GlobalPosition(101), GlobalPosition(100), due);
+    assert_eq!(parking.hand_out().pop(), Some(unlisted(None)));
+    queue(&mut parking, "a", &[101]);
+    assert_eq!(drain(&mut parking, due, |_| false), Some(vec![6, 9]));
+    assert_eq!(drain(&mut parking, due, |_| false), Some(vec![100, 101]));
+    assert!(parking.is_empty());
 }
 
 /// Else a restart with fixed code would halt at the limit again before it has tried.
@@ -179,6 +201,7 @@ impl Store {
                 ParkedChange::Park(mut new) => match self.of(&new.key) {
                     Some(old) => {
                         new.queue = std::mem::take(&mut old.queue);
+                        new.unlisted_from = old.unlisted_from;
                         new.queue.retain(|position| *position > new.position);
                         *old = new;
                     }
@@ -186,6 +209,11 @@ impl Store {
                 },
                 ParkedChange::Queue { key, position } => {
                     self.of(&key).expect("it queues behind nothing").queue.push(position);
+                }
+                ParkedChange::Unlisted { key, from } => {
+                    let parked = self.of(&key).expect("it is parked");
+                    parked.queue.retain(|position| from.is_none_or(|from| *position < from));
+                    parked.unlisted_from = from;
                 }
                 ParkedChange::Skip(skipped) => assert!(self.skipped.insert(skipped.position.0)),
                 ParkedChange::Release { key } => self.parked.retain(|parked| parked.key != key),
@@ -215,6 +243,7 @@ struct Partition {
     parking: Parking,
     applied: Vec<(String, u64)>,
     begun: Option<Drain>,
+    listing: Option<Listing>,
     store: Store,
     /// How much of the log is saved.
     saved: usize,
@@ -222,8 +251,8 @@ struct Partition {
 }
 
 impl Partition {
-    fn new(chunk: usize) -> Self {
-        let settings = ParkingSettings { chunk, ..<_>::default() };
+    fn new(chunk: usize, most_listed: usize) -> Self {
+        let settings = ParkingSettings { chunk, most_listed, ..<_>::default() };
         Self {
             parking: Parking::new(0, settings.clone()),
             settings,
@@ -231,6 +260,7 @@ impl Partition {
             bad: BTreeSet::new(),
             applied: Vec::new(),
             begun: None,
+            listing: None,
             store: Store::default(),
             saved: 0,
             now: Instant::now(),
@@ -246,7 +276,7 @@ impl Partition {
 
     fn fold(&mut self, (key, position): (String, u64)) {
         if self.parking.is_parked(&key) {
-            queue(&mut self.parking, &key, &[position]).unwrap();
+            queue(&mut self.parking, &key, &[position]);
         } else if self.bad.contains(&position) {
             park(&mut self.parking, &key, position, self.now).unwrap();
         } else {
@@ -255,7 +285,19 @@ impl Partition {
     }
 
     fn begin(&mut self) {
+        self.listing = self.listing.take().or_else(|| self.parking.begin_listing(self.now));
         self.begun = self.begun.take().or_else(|| self.parking.begin(self.now));
+    }
+
+    /// Lists from a page of the log that has so many events.
+    fn list(&mut self, page: usize) {
+        let Some(listing) = self.listing.take() else { return };
+        let mut page = self.log.iter().skip(listing.from.0 as usize - 1).take(page);
+        let found = page.clone().filter(|(key, _)| *key == listing.key);
+        let found: Vec<_> = found.map(|(_, position)| GlobalPosition(*position)).collect();
+        let scanned_to = page.next_back().map_or(listing.from.0 - 1, |(_, position)| *position);
+        let reached = GlobalPosition(self.log.len() as u64);
+        self.parking.end_listing(listing, &found, GlobalPosition(scanned_to), reached, self.now);
     }
 
     fn end(&mut self) {
@@ -285,6 +327,7 @@ impl Partition {
         let (settings, parked) = (self.settings.clone(), self.store.parked.clone());
         self.parking = Parking::resume(0, settings, parked, self.now);
         (self.applied, self.begun) = (self.store.applied.clone(), None);
+        self.listing = None;
         let again = self.log[self.saved..].to_vec();
         again.into_iter().for_each(|event| self.fold(event));
     }
@@ -294,7 +337,8 @@ impl Partition {
 /// events are applied once and in order, but for those that were skipped.
 fn by_chance(seed: u64) {
     let mut chance = Chance(seed * 2 + 1);
-    let mut partition = Partition::new(1 + chance.below(5) as usize);
+    let (chunk, most_listed) = (1 + chance.below(5) as usize, 1 + chance.below(4) as usize);
+    let mut partition = Partition::new(chunk, most_listed);
     for _ in 0..600 {
         partition.now += Duration::from_millis(chance.below(500));
         match chance.below(10) {
@@ -303,7 +347,10 @@ fn by_chance(seed: u64) {
                 partition.append(key, chance.below(8) == 0);
             }
             5 => partition.begin(),
-            6 => partition.end(),
+            6 => {
+                partition.end();
+                partition.list(1 + chance.below(5) as usize);
+            }
             7 => partition.save(),
             8 => {
                 let request = match chance.below(3) {
@@ -321,10 +368,11 @@ fn by_chance(seed: u64) {
     for _ in 0..2_000 {
         partition.begin();
         partition.end();
+        partition.list(3);
     }
     partition.save();
     let Partition { log, parking, applied, store, .. } = partition;
-    assert!(parking.is_empty() && store.parked.is_empty() && parking.queued == 0, "seed {seed}");
+    assert!(parking.is_empty() && store.parked.is_empty(), "seed {seed}");
     for name in ["a", "b", "c"] {
         let of = |all: &[(String, u64)]| -> Vec<u64> {
             all.iter().filter(|(key, _)| key == name).map(|(_, position)| *position).collect()

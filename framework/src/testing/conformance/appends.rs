@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{append, committed, one, refused, stream};
 use crate::document::Store;
-use crate::event_store::{Append, AppendOutcome, Filter, NotCommitted};
+use crate::event_store::{Append, AppendOutcome, Filter, NotCommitted, PageLimit};
 use crate::stream::ExpectedVersion::{Any, Exact, NoStream, StreamExists};
 use crate::stream::{GlobalPosition, StreamVersion};
 
@@ -16,7 +16,8 @@ pub async fn versions_and_positions_are_dense_from_one(store: impl Store) {
     assert_eq!((a.version.0, a.position.0), (2, 2));
     assert_eq!((b.version.0, b.position.0), (1, 3));
     assert_eq!((c.version.0, c.position.0), (3, 4));
-    let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), 99).await.unwrap();
+    let page =
+        store.read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(99)).await.unwrap();
     let placed = page.events.iter().map(|e| (e.position.0, e.stream.to_string(), e.version.0));
     let expected = [(1, "a", 1), (2, "a", 2), (3, "b", 1), (4, "a", 3)];
     let expected = expected.map(|(p, id, v)| (p, format!("ledger-{id}"), v));
@@ -138,7 +139,8 @@ pub async fn the_same_events_sent_again_are_answered_as_they_were(store: impl St
     let again = committed(one(&store, Append { expected: Any, ..sent }).await);
     assert_eq!((again.version, again.position), (first.version, first.position));
     assert!(again.replayed && !first.replayed);
-    let events = store.read_stream(&stream("a"), StreamVersion::ZERO, 9).await.unwrap();
+    let events =
+        store.read_stream(&stream("a"), StreamVersion::ZERO, PageLimit::events(9)).await.unwrap();
     assert_eq!((events.len(), store.head().await.unwrap().0), (2, 3));
 }
 

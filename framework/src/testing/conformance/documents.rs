@@ -7,6 +7,7 @@ use uuid::Uuid;
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::document::{DocumentBatch, Store};
 use crate::error::StoreError;
+use crate::event_store::PageLimit;
 use crate::lease::Lease;
 use crate::stream::GlobalPosition;
 
@@ -156,7 +157,10 @@ pub async fn documents_are_scanned_by_the_bytes_of_their_keys(store: impl Store)
     for limit in [1, 3, 1000] {
         let (mut found, mut after) = (Vec::new(), None::<String>);
         loop {
-            let page = store.scan_documents("balance@1", after.as_deref(), limit).await.unwrap();
+            let page = store
+                .scan_documents("balance@1", after.as_deref(), PageLimit::events(limit))
+                .await
+                .unwrap();
             let Some((last, _)) = page.last() else { break };
             assert!(page.len() <= limit);
             after = Some(last.clone());
@@ -164,7 +168,10 @@ pub async fn documents_are_scanned_by_the_bytes_of_their_keys(store: impl Store)
         }
         assert_eq!(found, keys);
     }
-    assert_eq!(store.scan_documents("balance@1", Some("aZ"), 1).await.unwrap()[0].0, "aa");
-    assert_eq!(store.scan_documents("balance@1", None, 0).await.unwrap(), []);
-    assert_eq!(store.scan_documents("balance@2", None, 9).await.unwrap(), []);
+    assert_eq!(
+        store.scan_documents("balance@1", Some("aZ"), PageLimit::events(1)).await.unwrap()[0].0,
+        "aa"
+    );
+    assert_eq!(store.scan_documents("balance@1", None, PageLimit::events(0)).await.unwrap(), []);
+    assert_eq!(store.scan_documents("balance@2", None, PageLimit::events(9)).await.unwrap(), []);
 }

@@ -120,6 +120,8 @@ pub async fn a_page_names_the_parked_keys_and_the_checkpoints(store: impl Store)
             attempts: 1,
             since: time::OffsetDateTime::UNIX_EPOCH,
             queue: vec![],
+            waiting: 0,
+            unlisted_from: None,
             request: None,
         })
     };

@@ -26,6 +26,7 @@ pub mod isolation;
 pub mod leases;
 pub mod lists;
 pub mod order;
+pub mod pages;
 pub mod parked;
 pub mod payloads;
 pub mod reads;
@@ -103,7 +104,12 @@ macro_rules! conformance {
             parked: a_request_is_for_the_event_that_the_key_stands_at,
             parked: a_reason_of_any_length_and_text_is_kept,
             parked: parked_keys_are_found_by_model_and_key,
+            parked: a_page_of_parked_keys_counts_what_waits,
             parked: many_changes_in_a_batch_are_as_good_as_one_at_a_time,
+            pages: a_page_of_events_is_bounded_by_bytes,
+            pages: a_filtered_page_that_is_full_of_bytes_loses_nothing,
+            pages: a_page_of_picked_events_is_bounded_by_bytes,
+            pages: a_page_of_documents_is_bounded_by_bytes,
             payloads: payloads_come_back_byte_for_byte,
             payloads: no_call_changes_an_event,
             reads: pages_follow_one_another_without_loss,

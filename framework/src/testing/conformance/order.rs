@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{append, committed, one};
 use crate::document::Store;
-use crate::event_store::{AppendOutcome, Filter};
+use crate::event_store::{AppendOutcome, Filter, PageLimit};
 use crate::stream::ExpectedVersion::{Any, NoStream};
 use crate::stream::GlobalPosition;
 
@@ -32,7 +32,8 @@ pub async fn positions_are_dense_under_concurrent_writers_and_refusals(store: im
     let tail = tokio::spawn(async move {
         let (mut seen, mut after, mut end) = (Vec::new(), GlobalPosition::ZERO, None);
         while end.is_none_or(|end| after.0 < end) {
-            let page = tailing.read_all(after, &Filter::all(), 17).await.unwrap();
+            let page =
+                tailing.read_all(after, &Filter::all(), PageLimit::events(17)).await.unwrap();
             seen.extend(page.events.iter().map(|e| (e.position.0, e.event_id)));
             after = page.scanned_to;
             end = end.or_else(|| stopped.try_recv().ok());
@@ -47,7 +48,10 @@ pub async fn positions_are_dense_under_concurrent_writers_and_refusals(store: im
     stop.send(stored as u64).unwrap();
     let seen = tail.await.unwrap();
     assert!(seen.iter().map(|(position, _)| *position).eq(1..=stored as u64));
-    let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), 10_000).await.unwrap();
+    let page = store
+        .read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(10_000))
+        .await
+        .unwrap();
     assert!(page.events.iter().map(|e| (e.position.0, e.event_id)).eq(seen));
 }
 
@@ -64,7 +68,9 @@ pub async fn an_acknowledged_append_comes_before_a_later_one(store: impl Store +
                 let position = committed(one(&store, next).await).position.0;
                 assert!(position > before, "{position}, after {before} had been answered");
                 // And it can be read as soon as it is answered.
-                let page = store.read_all(GlobalPosition(position - 1), &Filter::all(), 1).await;
+                let page = store
+                    .read_all(GlobalPosition(position - 1), &Filter::all(), PageLimit::events(1))
+                    .await;
                 assert_eq!(page.unwrap().events.first().map(|e| e.position.0), Some(position));
                 answered.fetch_max(position, Ordering::SeqCst);
             }

@@ -8,7 +8,7 @@ use super::documents::{batch, body, lease, partition};
 use crate::document::{DocumentBatch, Store};
 use crate::error::StoreError;
 use crate::lease::Lease;
-use crate::parking::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
+use crate::parking::{ParkedChange, ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
 use crate::stream::GlobalPosition;
 
 const MODEL: &str = "balance@1";
@@ -28,6 +28,8 @@ fn key(key: &str, position: u64, attempts: u32) -> ParkedKey {
         attempts,
         since: at(position.cast_signed()) + Duration::microseconds(123_456),
         queue: Vec::new(),
+        waiting: 0,
+        unlisted_from: None,
         request: None,
     }
 }
@@ -75,8 +77,14 @@ async fn parked(store: &impl Store) -> Vec<ParkedKey> {
     store.load_parked(MODEL, None).await.unwrap()
 }
 
-fn positions(queue: &[u64]) -> Vec<GlobalPosition> {
-    queue.iter().copied().map(GlobalPosition).collect()
+/// The key with these events listed behind it.
+fn with(queue: &[u64], key: ParkedKey) -> ParkedKey {
+    let queue: Vec<_> = queue.iter().copied().map(GlobalPosition).collect();
+    ParkedKey { waiting: queue.len() as u64, queue, ..key }
+}
+
+fn unlisted(key: &str, from: Option<u64>) -> ParkedChange {
+    ParkedChange::Unlisted { key: key.into(), from: from.map(GlobalPosition) }
 }
 
 /// All of a batch, or nothing of it.
@@ -85,7 +93,7 @@ pub async fn parked_keys_are_stored_with_the_checkpoint(store: impl Store) {
     let mut parking = batch(&first, 0, 3, &[("b", "1")]);
     parking.advance.parked = vec![park("a", 2, 1), queue("a", 3)];
     store.save_documents(parking.clone()).await.unwrap();
-    let expected = ParkedKey { queue: positions(&[3]), ..key("a", 2, 1) };
+    let expected = with(&[3], key("a", 2, 1));
     assert_eq!(parked(&store).await, std::slice::from_ref(&expected));
     assert_eq!(body(&store, MODEL, "b").await.as_deref(), Some("1"));
     // One that is refused, whether for its lease or for its checkpoint, leaves no trace.
@@ -116,14 +124,14 @@ pub async fn a_parked_key_keeps_its_queue_in_order_until_it_is_released(store: i
         store.save_documents(step(&lease, 100, number, changes)).await.unwrap();
     };
     save(2, &[park("a", 10, 1), queue("a", 30), queue("a", 20), queue("a", 20)]).await;
-    let first = ParkedKey { queue: positions(&[20, 30]), ..key("a", 10, 1) };
+    let first = with(&[20, 30], key("a", 10, 1));
     assert_eq!(parked(&store).await, std::slice::from_ref(&first));
     save(3, &[park("a", 10, 2)]).await;
-    let again = ParkedKey { since: first.since, queue: first.queue.clone(), ..key("a", 10, 2) };
+    let again = with(&[20, 30], ParkedKey { since: first.since, ..key("a", 10, 2) });
     assert_eq!(parked(&store).await, [again]);
     // Fixed up to the next that fails; more came meanwhile.
     save(4, &[park("a", 20, 1), queue("a", 40)]).await;
-    let next = ParkedKey { since: first.since, queue: positions(&[30, 40]), ..key("a", 20, 1) };
+    let next = with(&[30, 40], ParkedKey { since: first.since, ..key("a", 20, 1) });
     assert_eq!(parked(&store).await, [next]);
     save(5, &[release("a")]).await;
     assert_eq!(parked(&store).await, []);
@@ -257,10 +265,16 @@ pub async fn many_changes_in_a_batch_are_as_good_as_one_at_a_time(store: impl St
         let mut changes = Vec::new();
         for _ in 0..below(12) {
             let (name, position) = (format!("key-{}", below(4)), 1 + below(30));
-            changes.push(match (below(4), model.get_mut(&name)) {
+            changes.push(match (below(5), model.get_mut(&name)) {
                 (0, Some(_)) => {
                     model.remove(&name);
                     release(&name)
+                }
+                (4, Some((key, queue))) => {
+                    let from = (below(3) > 0).then_some(position);
+                    queue.retain(|queued| from.is_none_or(|from| *queued < from));
+                    key.unlisted_from = from.map(GlobalPosition);
+                    unlisted(&name, from)
                 }
                 (1 | 2, Some((_, queue))) => {
                     queue.insert(position);
@@ -268,21 +282,55 @@ pub async fn many_changes_in_a_batch_are_as_good_as_one_at_a_time(store: impl St
                 }
                 (_, known) => {
                     let new = key(&name, position, 1);
-                    let (since, mut queue) = known
-                        .map_or((new.since, BTreeSet::new()), |(old, queue)| {
-                            (old.since, std::mem::take(queue))
+                    let (since, unlisted_from, mut queue) = known
+                        .map_or((new.since, None, BTreeSet::new()), |(old, queue)| {
+                            (old.since, old.unlisted_from, std::mem::take(queue))
                         });
                     queue.retain(|queued| *queued > position);
-                    model.insert(name, (ParkedKey { since, ..new.clone() }, queue));
+                    let kept = ParkedKey { since, unlisted_from, ..new.clone() };
+                    model.insert(name, (kept, queue));
                     ParkedChange::Park(new)
                 }
             });
         }
         store.save_documents(step(&lease, 100, number, &changes)).await.unwrap();
-        let expected = model.values().map(|(key, queue)| ParkedKey {
-            queue: queue.iter().copied().map(GlobalPosition).collect(),
-            ..key.clone()
-        });
+        let expected = model
+            .values()
+            .map(|(key, queue)| with(&queue.iter().copied().collect::<Vec<_>>(), key.clone()));
         assert_eq!(parked(&store).await, expected.collect::<Vec<_>>(), "after {changes:?}");
     }
+}
+
+/// `list_parked` counts what `load_parked` lists, and limits the keys.
+pub async fn a_page_of_parked_keys_counts_what_waits(store: impl Store) {
+    assert_eq!(store.list_parked(MODEL, None, 10).await.unwrap(), ParkedPage::default());
+    let lease = begun(&store).await;
+    let mut changes = Vec::new();
+    for name in ["a", "b", "c"] {
+        changes.push(park(name, 10, 1));
+        changes.extend((11..1_011).map(|position| queue(name, position)));
+    }
+    changes.push(unlisted("b", Some(11)));
+    changes.push(unlisted("c", Some(2_000)));
+    store.save_documents(step(&lease, 100, 2, &changes)).await.unwrap();
+    let short = |name, waiting, from: Option<u64>| {
+        let unlisted_from = from.map(GlobalPosition);
+        ParkedKey { waiting, unlisted_from, ..key(name, 10, 1) }
+    };
+    let all = [short("a", 1_000, None), short("b", 0, Some(11)), short("c", 1_000, Some(2_000))];
+    let page = store.list_parked(MODEL, None, 10).await.unwrap();
+    assert_eq!((page.total, &*page.keys), (3, &all[..]));
+    for at_most in [0, 1, 2] {
+        let page = store.list_parked(MODEL, None, at_most).await.unwrap();
+        assert_eq!((page.total, &*page.keys), (3, &all[..at_most]));
+    }
+    let of = ["none".to_owned(), "c".to_owned()];
+    let page = store.list_parked(MODEL, Some(&of), 10).await.unwrap();
+    assert_eq!((page.total, &*page.keys), (1, &all[2..]));
+    let parked = parked(&store).await;
+    assert_eq!(parked[1], all[1]);
+    assert_eq!((parked[2].queue.len(), parked[2].unlisted_from), (1_000, all[2].unlisted_from));
+    // A key that is not parked has no list that could end.
+    let refused = store.save_documents(step(&lease, 100, 3, &[unlisted("d", None)])).await;
+    assert!(refused.is_err(), "a list of a key that is not parked was taken");
 }

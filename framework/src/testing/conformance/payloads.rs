@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{append, committed, event, keyed, one, refused, stream};
 use crate::document::Store;
 use crate::event::{NewEvent, RecordedEvent};
-use crate::event_store::{Append, Filter, NotCommitted};
+use crate::event_store::{Append, Filter, NotCommitted, PageLimit};
 use crate::snapshot::Snapshot;
 use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
 
@@ -42,9 +42,11 @@ pub async fn payloads_come_back_byte_for_byte(store: impl Store) {
     let before = time::OffsetDateTime::now_utc() - time::Duration::seconds(60);
     let sent = Append { events: events.clone(), ..append("a", ExpectedVersion::Any, 0) };
     committed(one(&store, sent).await);
-    let read = store.read_stream(&stream("a"), StreamVersion::ZERO, 99).await.unwrap();
+    let read =
+        store.read_stream(&stream("a"), StreamVersion::ZERO, PageLimit::events(99)).await.unwrap();
     assert_eq!(read.len(), events.len());
-    let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), 99).await.unwrap();
+    let page =
+        store.read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(99)).await.unwrap();
     for ((new, read), paged) in events.iter().zip(&read).zip(&page.events) {
         same(new, read);
         assert_eq!(Arc::new(read.clone()), *paged);
@@ -58,7 +60,9 @@ pub async fn no_call_changes_an_event(store: impl Store) {
         Append { events: (0..5).map(|n| event(&n.to_string())).collect(), ..keyed("a", 0, "k") };
     committed(one(&store, first.clone()).await);
     committed(one(&store, append("b", ExpectedVersion::Any, 3)).await);
-    let page = async || store.read_all(GlobalPosition::ZERO, &Filter::all(), 8).await.unwrap();
+    let page = async || {
+        store.read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(8)).await.unwrap()
+    };
     let before = page().await.events;
     assert_eq!(before.len(), 8);
     let mut altered = first.clone();
@@ -78,6 +82,7 @@ pub async fn no_call_changes_an_event(store: impl Store) {
     store.save_snapshot(snapshot).await.unwrap();
     committed(one(&store, append("a", ExpectedVersion::Any, 2)).await);
     assert_eq!(page().await.events, before);
-    let of_a = store.read_stream(&stream("a"), StreamVersion::ZERO, 5).await.unwrap();
+    let of_a =
+        store.read_stream(&stream("a"), StreamVersion::ZERO, PageLimit::events(5)).await.unwrap();
     assert!(of_a.iter().eq(before[..5].iter().map(|event| &**event)));
 }

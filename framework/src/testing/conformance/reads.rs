@@ -2,7 +2,7 @@
 
 use super::{append, committed, one, stream};
 use crate::document::Store;
-use crate::event_store::{Append, Filter};
+use crate::event_store::{Append, Filter, PageLimit};
 use crate::stream::ExpectedVersion::Any;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
@@ -15,7 +15,8 @@ pub async fn pages_follow_one_another_without_loss(store: impl Store) {
     for limit in [1, 2, 7, 1000] {
         let (mut after, mut seen) = (GlobalPosition::ZERO, Vec::new());
         loop {
-            let page = store.read_all(after, &Filter::all(), limit).await.unwrap();
+            let page =
+                store.read_all(after, &Filter::all(), PageLimit::events(limit)).await.unwrap();
             assert!(page.events.len() <= limit);
             if page.scanned_to == after {
                 break;
@@ -26,7 +27,8 @@ pub async fn pages_follow_one_another_without_loss(store: impl Store) {
         assert!(seen.into_iter().eq(1..=head.0), "pages of {limit}");
         let mut version = StreamVersion::ZERO;
         loop {
-            let events = store.read_stream(&stream("0"), version, limit).await.unwrap();
+            let events =
+                store.read_stream(&stream("0"), version, PageLimit::events(limit)).await.unwrap();
             assert!(events.len() <= limit);
             let Some(last) = events.last() else { break };
             assert!(events.iter().map(|e| e.version.0).eq(version.0 + 1..=last.version.0));
@@ -34,7 +36,13 @@ pub async fn pages_follow_one_another_without_loss(store: impl Store) {
         }
         assert!(version.0 > 8);
     }
-    assert!(store.read_stream(&stream("none"), StreamVersion::ZERO, 9).await.unwrap().is_empty());
+    assert!(
+        store
+            .read_stream(&stream("none"), StreamVersion::ZERO, PageLimit::events(9))
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 /// A short or empty page is not the end: `scanned_to` says where to go on.
@@ -54,7 +62,7 @@ pub async fn a_filtered_read_says_how_far_it_looked(store: impl Store) {
     for limit in [1, 10] {
         let (mut after, mut seen) = (GlobalPosition::ZERO, Vec::new());
         while after < head {
-            let page = store.read_all(after, &filter, limit).await.unwrap();
+            let page = store.read_all(after, &filter, PageLimit::events(limit)).await.unwrap();
             assert!(page.events.iter().all(|e| e.stream == rare && e.position <= page.scanned_to));
             assert!(page.scanned_to > after, "no progress after {after}");
             seen.extend(page.events.iter().map(|e| e.position.0));
@@ -62,7 +70,7 @@ pub async fn a_filtered_read_says_how_far_it_looked(store: impl Store) {
         }
         assert_eq!(seen, expected);
     }
-    let end = store.read_all(head, &filter, 10).await.unwrap();
+    let end = store.read_all(head, &filter, PageLimit::events(10)).await.unwrap();
     assert_eq!((end.events.len(), end.scanned_to), (0, head));
 }
 
@@ -84,10 +92,13 @@ pub async fn events_are_found_by_their_positions(store: impl Store) {
     for id in ["a", "b", "a"] {
         committed(one(&store, append(id, Any, 400)).await);
     }
-    let page = store.read_all(GlobalPosition::ZERO, &Filter::all(), 2000).await.unwrap();
+    let page = store
+        .read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(2000))
+        .await
+        .unwrap();
     let at = async |positions: &[u64]| {
         let positions: Vec<_> = positions.iter().copied().map(GlobalPosition).collect();
-        store.read_positions(&positions).await.unwrap()
+        store.read_positions(&positions, PageLimit::events(5_000)).await.unwrap()
     };
     let asked = [801, 5, u64::MAX, 2, 5, 0, 1201, 1 << 63, 1];
     let found = at(&asked).await;

@@ -4,6 +4,7 @@ use super::documents::{batch, body, lease};
 use crate::checkpoint::PartitionId;
 use crate::document::{DocumentBatch, Store};
 use crate::error::StoreError;
+use crate::event_store::PageLimit;
 use crate::lease::Lease;
 use crate::parking::{ParkedChange, ParkedKey, SkippedEvent};
 use crate::stream::GlobalPosition;
@@ -107,6 +108,8 @@ async fn fill(store: &impl Store, model: &str, many: usize) -> Lease {
         attempts: 1,
         since: time::OffsetDateTime::UNIX_EPOCH,
         queue: Vec::new(),
+        waiting: 0,
+        unlisted_from: None,
         request: None,
     };
     let ParkedKey { key, position, event, reason, since, .. } = parked.clone();
@@ -135,7 +138,7 @@ pub async fn a_dropped_version_leaves_nothing_of_itself(store: impl Store) {
     assert_eq!(known.iter().map(|v| v.number).collect::<Vec<_>>(), [1, 2]);
     let dropped = PartitionId::new("balance@22", 0);
     assert_eq!(store.load_checkpoint(&dropped).await.unwrap(), None);
-    assert_eq!(store.scan_documents("balance@22", None, 9).await.unwrap(), []);
+    assert_eq!(store.scan_documents("balance@22", None, PageLimit::events(9)).await.unwrap(), []);
     assert_eq!(store.load_parked("balance@22", None).await.unwrap(), []);
     assert_eq!(store.load_skipped("balance@22").await.unwrap(), []);
     // Who folded it writes no more, and its name begins anew.

@@ -1,6 +1,7 @@
 //! What halts a read model, what does not, and what is kept.
 
 use super::*;
+use crate::event_store::PageLimit;
 
 async fn halted<M: ReadModel>(model: &ReadModelHandle<M>) -> (u64, String) {
     until(|| matches!(model.progress().state, State::Halted { .. })).await;
@@ -93,8 +94,12 @@ async fn a_panic_of_the_store_halts_and_says_so() {
 async fn refused(checkpoint: impl Fn(Checkpoint) -> Checkpoint) -> String {
     let memory = MemoryStore::new();
     note(&memory, "a", 1).await;
-    let event_id =
-        memory.read_all(GlobalPosition::ZERO, &Filter::all(), 1).await.unwrap().events[0].event_id;
+    let event_id = memory
+        .read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(1))
+        .await
+        .unwrap()
+        .events[0]
+        .event_id;
     let good =
         Checkpoint { log_id: memory.identity().log_id, position: GlobalPosition(1), event_id };
     let partition = PartitionId::new("sums@1", 0);
@@ -154,7 +159,11 @@ async fn documents_that_somebody_moved_on_beside_its_lease_are_not_folded_on() {
     let second = two.sums().await;
     until(|| second.progress().is_owner).await;
     note(&store.memory, "a", 2).await;
-    let page = store.memory.read_all(GlobalPosition(1), &Filter::all(), 1).await.unwrap();
+    let page = store
+        .memory
+        .read_all(GlobalPosition(1), &Filter::all(), PageLimit::events(1))
+        .await
+        .unwrap();
     let checkpoint = Checkpoint {
         log_id: store.memory.identity().log_id,
         position: GlobalPosition(2),

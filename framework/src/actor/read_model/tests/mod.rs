@@ -260,6 +260,7 @@ mod folding;
 mod halting;
 mod hot;
 mod keys;
+mod large;
 mod owning;
 mod parking;
 mod reading;

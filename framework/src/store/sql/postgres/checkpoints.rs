@@ -10,9 +10,10 @@ use super::schema::Schema;
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::document::DocumentBatch;
 use crate::error::StoreError;
-use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::parking::{ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
 use crate::store::advance::{Stored, continues};
 use crate::store::parked::{Parking, text};
+use crate::store::sql::numbers::most;
 use crate::stream::GlobalPosition;
 
 /// The statement that takes a step, to be one in a transaction. The lease is locked from there to
@@ -132,8 +133,8 @@ impl PostgresStore {
         let (asked, of) = (model.to_owned(), of.map(<[String]>::to_vec));
         let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query(
-                "SELECT key, partition, position, event, reason, attempts, since, request,
-                        request_reason,
+                "SELECT key, partition, position, event, reason, attempts, since, unlisted_from,
+                        request, request_reason,
                         ARRAY(SELECT queued.position FROM parked_events AS queued
                               WHERE queued.model = parked.model AND queued.key = parked.key
                               ORDER BY queued.position) AS queue
@@ -144,7 +145,42 @@ impl PostgresStore {
             .bind(of.clone())
         });
         let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
-        Ok(rows.iter().map(parked_key).collect())
+        let key = |row: &PgRow| {
+            let queue: Vec<i64> = row.get("queue");
+            let queue = queue.into_iter().map(|position| GlobalPosition(position as u64));
+            let queue: Vec<_> = queue.collect();
+            ParkedKey { waiting: queue.len() as u64, queue, ..parked_key(row) }
+        };
+        Ok(rows.iter().map(key).collect())
+    }
+
+    pub(super) async fn read_parked_page(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+        at_most: usize,
+    ) -> Result<ParkedPage, StoreError> {
+        let (asked, of) = (model.to_owned(), of.map(<[String]>::to_vec));
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            // The subquery is of the rows of the page alone, because it is outside of the limit.
+            sqlx::query(
+                "SELECT parked.*, (SELECT count(*) FROM parked_events AS queued
+                        WHERE queued.model = $1 AND queued.key = parked.key) AS waiting
+                 FROM (SELECT *, count(*) OVER () AS total FROM parked
+                       WHERE model = $1 AND ($2::text[] IS NULL OR key = ANY ($2))
+                       ORDER BY key LIMIT $3) AS parked ORDER BY key",
+            )
+            .bind(asked.clone())
+            .bind(of.clone())
+            .bind(most(at_most.max(1))) // one row tells the total
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        let total = rows.first().map_or(0, |row| row.get::<i64, _>("total") as u64);
+        let key = |row: &PgRow| {
+            let waiting = row.get::<i64, _>("waiting") as u64;
+            ParkedKey { waiting, ..parked_key(row) }
+        };
+        Ok(ParkedPage { total, keys: rows.iter().take(at_most).map(key).collect() })
     }
 
     pub(super) async fn read_requests(
@@ -216,7 +252,6 @@ impl PostgresStore {
 }
 
 fn parked_key(row: &PgRow) -> ParkedKey {
-    let queue: Vec<i64> = row.get("queue");
     ParkedKey {
         key: row.get("key"),
         partition: row.get::<i32, _>("partition") as u32,
@@ -225,7 +260,11 @@ fn parked_key(row: &PgRow) -> ParkedKey {
         reason: row.get("reason"),
         attempts: row.get::<i64, _>("attempts") as u32,
         since: row.get::<OffsetDateTime, _>("since"),
-        queue: queue.into_iter().map(|position| GlobalPosition(position as u64)).collect(),
+        queue: Vec::new(),
+        waiting: 0,
+        unlisted_from: row
+            .get::<Option<i64>, _>("unlisted_from")
+            .map(|from| GlobalPosition(from as u64)),
         request: request(row),
     }
 }

@@ -46,10 +46,10 @@ use crate::document::{DocumentBatch, DocumentRange, DocumentStore, StoredPage};
 use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page, PageLimit,
 };
 use crate::lease::{Lease, LeaseStore};
-use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::parking::{ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::store::committer::Committer;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
@@ -103,7 +103,7 @@ impl EventStore for PostgresStore {
         &self,
         stream: &StreamId,
         after: StreamVersion,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         self.read_stream_page(stream, after, limit).await
     }
@@ -112,7 +112,7 @@ impl EventStore for PostgresStore {
         &self,
         after: GlobalPosition,
         filter: &Filter,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Page, StoreError> {
         self.read_log_page(after, filter, limit).await
     }
@@ -120,8 +120,9 @@ impl EventStore for PostgresStore {
     async fn read_positions(
         &self,
         positions: &[GlobalPosition],
+        limit: PageLimit,
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
-        self.read_picked(positions).await
+        self.read_picked(positions, limit).await
     }
 
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
@@ -197,6 +198,15 @@ impl CheckpointStore for PostgresStore {
         self.read_parked(model, of).await
     }
 
+    async fn list_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+        at_most: usize,
+    ) -> Result<ParkedPage, StoreError> {
+        self.read_parked_page(model, of, at_most).await
+    }
+
     async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
         self.read_skipped(model).await
     }
@@ -233,7 +243,7 @@ impl DocumentStore for PostgresStore {
         &self,
         model: &str,
         after: Option<&str>,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.read_documents_after(model, after, limit).await
     }

@@ -226,7 +226,8 @@ pub(super) async fn open(options: PostgresOptions) -> Result<PostgresStore, Star
     opening.head.send_replace(found.head());
     let identity = opening.history.begin(&found);
     let writer = PostgresWriter::new(Arc::clone(&opening));
-    let committer = Committer::start(Arc::clone(&opening.head), move || writer)?;
+    let committer =
+        Committer::start(Arc::clone(&opening.head), opening.options.queue_bytes, move || writer)?;
     let connections = Arc::new(Connections::start(&opening)?);
     signals::start(&opening, &connections);
     let (place, head) = (Arc::clone(&opening.place), opening.head.subscribe());

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::PostgresStore;
 use crate::clock::{Clock, SystemClock};
 use crate::error::StartError;
+use crate::store::committer::QUEUE_BYTES;
 
 /// How to open a [`PostgresStore`].
 #[derive(Clone)]
@@ -14,6 +15,7 @@ pub struct PostgresOptions {
     pub(super) schema: Option<String>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) readers: u32,
+    pub(super) queue_bytes: usize,
     pub(super) connect_within: Duration,
     pub(super) answer_within: Duration,
     pub(super) check_durability: bool,
@@ -27,6 +29,7 @@ impl PostgresOptions {
             schema: None,
             clock: Arc::new(SystemClock),
             readers: 4,
+            queue_bytes: QUEUE_BYTES,
             connect_within: Duration::from_secs(5),
             answer_within: Duration::from_secs(10),
             check_durability: true,
@@ -70,6 +73,14 @@ impl PostgresOptions {
     #[must_use]
     pub fn answer_within(mut self, within: Duration) -> Self {
         self.answer_within = within.max(Duration::from_secs(1));
+        self
+    }
+
+    /// Maximum bytes of events, documents and snapshots that wait for the writer or are being written.
+    /// Beyond it, whoever appends or saves waits; a larger call is written alone. Default 64 MiB.
+    #[must_use]
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = bytes;
         self
     }
 

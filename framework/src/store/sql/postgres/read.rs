@@ -12,7 +12,7 @@ use super::history::{Known, Place};
 use crate::command::CommandKey;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
-use crate::event_store::{Confirmation, Filter, Page};
+use crate::event_store::{Confirmation, Filter, Page, PageLimit};
 use crate::snapshot::Snapshot;
 use crate::store::plan::confirmation;
 use crate::store::sql::numbers::{assert_dense, is_beyond, most, past_command, possible};
@@ -32,29 +32,57 @@ macro_rules! columns {
     };
 }
 
-const STREAM_PAGE: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM events WHERE stream_type = $5 AND stream_id = $6 AND version > $7
-      ORDER BY version LIMIT $8"
-);
+/// The first rows of `$from` whose bytes fit into `$bytes`, one at least. `bytes` is a column of its
+/// own, so that no row is read that is not wanted: payloads of some size are stored apart.
+macro_rules! page {
+    ($from:expr, $events:literal, $bytes:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM (SELECT *, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS total FROM
+               (SELECT * FROM events WHERE ",
+            $from,
+            " LIMIT ",
+            $events,
+            ") AS rows) AS rows WHERE total <= ",
+            $bytes,
+            " OR total = bytes"
+        )
+    };
+}
 
-const LOG_PAGE: &str =
-    concat!("SELECT ", columns!(), " FROM events WHERE position > $5 ORDER BY position LIMIT $6");
+const STREAM_PAGE: &str =
+    page!("stream_type = $5 AND stream_id = $6 AND version > $7 ORDER BY version", "$8", "$9");
 
-const PICKED: &str =
-    concat!("SELECT ", columns!(), " FROM events WHERE position = ANY ($5) ORDER BY position");
+const LOG_PAGE: &str = page!("position > $5 ORDER BY position", "$6", "$7");
 
-/// The page and the head: of one moment, because of one statement. Without a page one row of it.
-const FILTERED_PAGE: &str = concat!(
-    "SELECT head.head, head.is_same_history, page.* FROM
+const PICKED: &str = page!("position = ANY ($5) ORDER BY position", "$6", "$7");
+
+/// The page and the head: of one moment, because of one statement. Without a page one row of it. The
+/// row that would exceed the bytes comes too, without its payload: it tells that the page was cut.
+const FILTERED_PAGE: &str = "SELECT head.head, head.is_same_history, page.* FROM
       (SELECT coalesce(max(position), 0) AS head,
               (SELECT is_same_history($1, $2, $3, $4)) AS is_same_history FROM events) AS head
-     LEFT JOIN (SELECT ",
-    event_columns!(),
-    " FROM events WHERE position > $5 AND position <= $7 AND stream_type = ANY ($8)
-      ORDER BY position LIMIT $6) AS page ON true ORDER BY page.position"
-);
+     LEFT JOIN (SELECT position, stream_type, stream_id, version, event_id, event_type,
+      schema_version, metadata, recorded_at, total > $9 AND total <> bytes AS is_beyond,
+      CASE WHEN total <= $9 OR total = bytes THEN payload END AS payload
+      FROM (SELECT *, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS total FROM
+       (SELECT * FROM events WHERE position > $5 AND position <= $7
+        AND stream_type = ANY ($8) ORDER BY position LIMIT $6) AS rows) AS rows
+      WHERE total - bytes <= $9) AS page ON true ORDER BY page.position";
+
+/// Documents within a number (`$2`) and a sum of bytes (`$3`), one at least.
+macro_rules! document_page {
+    ($from:literal) => {
+        concat!(
+            "SELECT key, body::text FROM (
+               SELECT *, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS total FROM (
+                 SELECT * FROM documents WHERE ",
+            $from,
+            " ORDER BY key LIMIT $2) AS rows) AS rows WHERE total <= $3 OR total = bytes"
+        )
+    };
+}
 
 /// Where the log ends; one row also when it is empty.
 pub(super) const HEAD: &str = "SELECT known.is_same_history, last.position, last.event_id FROM
@@ -79,9 +107,9 @@ impl PostgresStore {
         &self,
         stream: &StreamId,
         after: StreamVersion,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        if is_beyond(after.0, limit) {
+        if is_beyond(after.0, limit.events) {
             return Ok(Vec::new());
         }
         let asked = stream.clone();
@@ -91,7 +119,8 @@ impl PostgresStore {
                 .bind(asked.aggregate_type().to_owned())
                 .bind(asked.id().to_owned())
                 .bind(after.0 as i64)
-                .bind(most(limit))
+                .bind(most(limit.events))
+                .bind(most(limit.bytes))
         };
         let rows = self.connections.known_rows(Purpose::Streams, page, last_event);
         let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
@@ -104,16 +133,20 @@ impl PostgresStore {
         &self,
         after: GlobalPosition,
         filter: &Filter,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Page, StoreError> {
-        if is_beyond(after.0, limit) {
+        if is_beyond(after.0, limit.events) {
             return Ok(Page { events: Vec::new(), scanned_to: after });
         }
         if !filter.aggregate_types.is_empty() {
             return self.read_filtered_page(after, filter, limit).await;
         }
         let page = move |known: &Known| {
-            known.bind(sqlx::query(LOG_PAGE)).bind(after.0 as i64).bind(most(limit))
+            known
+                .bind(sqlx::query(LOG_PAGE))
+                .bind(after.0 as i64)
+                .bind(most(limit.events))
+                .bind(most(limit.bytes))
         };
         let rows = self.connections.known_rows(Purpose::Log, page, last_event);
         let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
@@ -126,7 +159,7 @@ impl PostgresStore {
         &self,
         after: GlobalPosition,
         filter: &Filter,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Page, StoreError> {
         let up_to = after.0.saturating_add(FILTERED_SCAN).min(i64::MAX as u64);
         let types = filter.aggregate_types.clone();
@@ -134,17 +167,21 @@ impl PostgresStore {
             known
                 .bind(sqlx::query(FILTERED_PAGE))
                 .bind(after.0 as i64)
-                .bind(most(limit))
+                .bind(most(limit.events))
                 .bind(up_to as i64)
                 .bind(types.clone())
+                .bind(most(limit.bytes))
         };
         let rows = self.connections.known_rows(Purpose::Log, page, last_event);
         let mut rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
         let head = rows.first().map_or(0, |row| row.get::<i64, _>("head") as u64);
-        rows.retain(|row| row.get::<Option<i64>, _>("position").is_some());
+        let is_beyond = |row: &PgRow| row.get::<Option<bool>, _>("is_beyond");
+        let is_cut =
+            rows.len() >= limit.events || rows.iter().any(|row| is_beyond(row) == Some(true));
+        rows.retain(|row| is_beyond(row) == Some(false));
         let events = recorded(&rows)?;
         let scanned_to = match events.last() {
-            Some(last) if events.len() == limit => last.position.0,
+            Some(last) if is_cut => last.position.0,
             _ => head.min(up_to).max(after.0),
         };
         self.check_dense(after.0, scanned_to).await?;
@@ -175,9 +212,16 @@ impl PostgresStore {
     pub(super) async fn read_picked(
         &self,
         positions: &[GlobalPosition],
+        limit: PageLimit,
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
         let asked = possible(positions);
-        let picked = move |known: &Known| known.bind(sqlx::query(PICKED)).bind(asked.clone());
+        let picked = move |known: &Known| {
+            known
+                .bind(sqlx::query(PICKED))
+                .bind(asked.clone())
+                .bind(most(limit.events))
+                .bind(most(limit.bytes))
+        };
         let rows = self.connections.known_rows(Purpose::Log, picked, last_event);
         let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
         Ok(events.into_iter().map(Arc::new).collect())
@@ -270,21 +314,16 @@ impl PostgresStore {
         &self,
         model: &str,
         after: Option<&str>,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<(String, String)>, StoreError> {
         let (asked, after) = (model.to_owned(), after.map(str::to_owned));
         let rows = self.connections.rows(Purpose::Documents, move || {
             let sql = match after {
-                None => {
-                    "SELECT key, body::text FROM documents WHERE model = $1
-                     ORDER BY key LIMIT $2"
-                }
-                Some(_) => {
-                    "SELECT key, body::text FROM documents WHERE model = $1 AND key > $3
-                     ORDER BY key LIMIT $2"
-                }
+                None => document_page!("model = $1"),
+                Some(_) => document_page!("model = $1 AND key > $4"),
             };
-            let page = sqlx::query(sql).bind(asked.clone()).bind(most(limit));
+            let page = sqlx::query(sql).bind(asked.clone());
+            let page = page.bind(most(limit.events)).bind(most(limit.bytes));
             match &after {
                 None => page,
                 Some(after) => page.bind(after.clone()),

@@ -9,10 +9,11 @@ use uuid::Uuid;
 use super::SqliteStore;
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::error::StoreError;
-use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::parking::{ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
 use crate::store::advance::{Stored, continues};
 use crate::store::leases::Leases;
 use crate::store::parked::{Parking, text, time};
+use crate::store::sql::numbers::most;
 use crate::stream::GlobalPosition;
 
 /// A request for the owner of a parked key.
@@ -108,6 +109,12 @@ const DEQUEUE: &str = "DELETE FROM parked_events WHERE model = ?1 AND (key, posi
     SELECT queued.key, queued.position FROM json_each(?2) AS new CROSS JOIN parked_events AS queued
     ON queued.model = ?1 AND queued.key = new.value ->> 'key'
     AND queued.position <= new.value ->> 'done_to')";
+const UNLIST: &str = "UPDATE parked SET unlisted_from = new.value ->> 2
+    FROM json_each(?2) AS new WHERE parked.model = ?1 AND parked.key = new.value ->> 0";
+const FORGET: &str = "DELETE FROM parked_events WHERE model = ?1 AND (key, position) IN (
+    SELECT queued.key, queued.position FROM json_each(?2) AS new CROSS JOIN parked_events AS queued
+    ON queued.model = ?1 AND queued.key = new.value ->> 0
+    AND queued.position >= new.value ->> 1)";
 const QUEUE: &str = "INSERT INTO parked_events (model, key, position)
     SELECT ?1, new.value ->> 0, new.value ->> 1 FROM json_each(?2) AS new WHERE true
     ON CONFLICT DO NOTHING";
@@ -121,12 +128,16 @@ async fn park(
     model: &str,
     changes: &Parking,
 ) -> Result<(), Error> {
-    let Parking { released, parked, queued, skipped } = changes;
+    let Parking { released, parked, unlisted, queued, skipped } = changes;
     apply(connection, RELEASE, model, released).await?;
     apply(connection, PARK, model, parked).await?;
     apply(connection, DEQUEUE, model, parked).await?;
+    if apply(connection, UNLIST, model, unlisted).await? != unlisted.len() as u64 {
+        return Err(Error::RowNotFound); // a key that is not parked
+    }
+    apply(connection, FORGET, model, unlisted).await?;
     apply(connection, QUEUE, model, queued).await?;
-    apply(connection, SKIP, model, skipped).await
+    apply(connection, SKIP, model, skipped).await.map(drop)
 }
 
 async fn apply(
@@ -134,12 +145,13 @@ async fn apply(
     statement: &'static str,
     model: &str,
     part: &[impl Serialize],
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     if part.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let part = serde_json::to_string(part).map_err(|e| Error::Encode(Box::new(e)))?;
-    sqlx::query(statement).bind(model.to_owned()).bind(part).execute(connection).await.map(drop)
+    let done = sqlx::query(statement).bind(model.to_owned()).bind(part).execute(connection).await?;
+    Ok(done.rows_affected())
 }
 
 /// Leaves a request; `false` if no key is parked there.
@@ -181,11 +193,11 @@ pub(super) async fn parked(
 ) -> Result<Vec<ParkedKey>, Error> {
     let of = of.map(serde_json::to_string).transpose().map_err(|e| Error::Encode(Box::new(e)))?;
     let rows = sqlx::query(
-        "SELECT key, partition, position, event, reason, attempts, since, request,
+        "SELECT key, partition, position, event, reason, attempts, since, unlisted_from, request,
                 request_reason,
                 (SELECT json_group_array(queued.position ORDER BY queued.position)
                  FROM parked_events AS queued
-                 WHERE queued.model = parked.model AND queued.key = parked.key)
+                 WHERE queued.model = parked.model AND queued.key = parked.key) AS queue
          FROM parked WHERE model = ?1
          AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2))) ORDER BY key",
     )
@@ -193,7 +205,44 @@ pub(super) async fn parked(
     .bind(of)
     .fetch_all(connection)
     .await?;
-    rows.iter().map(parked_key).collect()
+    rows.iter().map(|row| with_queue(parked_key(row)?, row.try_get("queue")?)).collect()
+}
+
+/// Some of the parked keys of a model, or of these keys those that are, and the number of all.
+pub(super) async fn parked_page(
+    connection: &mut SqliteConnection,
+    model: &str,
+    of: Option<&[String]>,
+    at_most: usize,
+) -> Result<ParkedPage, Error> {
+    let of = of.map(serde_json::to_string).transpose().map_err(|e| Error::Encode(Box::new(e)))?;
+    let rows = sqlx::query(
+        "SELECT key, partition, position, event, reason, attempts, since, unlisted_from, request,
+                request_reason, count(*) OVER () AS total,
+                (SELECT count(*) FROM parked_events AS queued
+                 WHERE queued.model = parked.model AND queued.key = parked.key) AS waiting
+         FROM parked WHERE model = ?1
+         AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2))) ORDER BY key LIMIT ?3 + 0",
+    )
+    .bind(model.to_owned())
+    .bind(of)
+    .bind(most(at_most.max(1))) // one row tells the total
+    .fetch_all(connection)
+    .await?;
+    let total = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>("total"))? as u64;
+    let key = |row: &SqliteRow| {
+        let waiting = row.try_get::<i64, _>("waiting")? as u64;
+        Ok(ParkedKey { waiting, ..parked_key(row)? })
+    };
+    Ok(ParkedPage {
+        total,
+        keys: rows.iter().take(at_most).map(key).collect::<Result<_, Error>>()?,
+    })
+}
+
+fn with_queue(parked: ParkedKey, queue: &str) -> Result<ParkedKey, Error> {
+    let queue: Vec<_> = from_json::<Vec<u64>>(queue)?.into_iter().map(GlobalPosition).collect();
+    Ok(ParkedKey { waiting: queue.len() as u64, queue, ..parked })
 }
 
 /// What was skipped of a model.
@@ -227,6 +276,17 @@ impl SqliteStore {
     ) -> Result<Vec<ParkedKey>, StoreError> {
         let mut reader = self.reader().await?;
         let parked = parked(&mut reader, model, of).await;
+        parked.map_err(|error| self.unreadable(format!("the parked keys of {model}"), error))
+    }
+
+    pub(super) async fn read_parked_page(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+        at_most: usize,
+    ) -> Result<ParkedPage, StoreError> {
+        let mut reader = self.reader().await?;
+        let parked = parked_page(&mut reader, model, of, at_most).await;
         parked.map_err(|error| self.unreadable(format!("the parked keys of {model}"), error))
     }
 
@@ -291,7 +351,11 @@ fn parked_key(row: &SqliteRow) -> Result<ParkedKey, Error> {
         reason: row.try_get("reason")?,
         attempts: row.try_get("attempts")?,
         since: time(row.try_get("since")?),
-        queue: from_json::<Vec<u64>>(row.try_get(9)?)?.into_iter().map(GlobalPosition).collect(),
+        queue: Vec::new(),
+        waiting: 0,
+        unlisted_from: row
+            .try_get::<Option<i64>, _>("unlisted_from")?
+            .map(|from| GlobalPosition(from as u64)),
         request: request.map(|request| asked(request, reason)),
     })
 }

@@ -13,12 +13,14 @@ mod list;
 mod lock;
 mod open;
 mod options;
+mod page;
 mod program;
 mod projection;
 mod read;
 mod reader;
 mod rows;
 mod schema;
+mod side_write;
 mod versions;
 mod writer;
 
@@ -36,7 +38,7 @@ use self::checkpoints::Request;
 use self::commands::Prune;
 use self::open::Opening;
 pub use self::options::SqliteOptions;
-use self::writer::SideWrite;
+use self::side_write::SideWrite;
 
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::claim::Claim;
@@ -45,10 +47,10 @@ use crate::document::{DocumentBatch, DocumentRange, DocumentStore, StoredPage};
 use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page,
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page, PageLimit,
 };
 use crate::lease::{Lease, LeaseStore};
-use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::parking::{ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::store::committer::Committer;
 use crate::store::leases::Leases;
@@ -101,7 +103,7 @@ impl EventStore for SqliteStore {
         &self,
         stream: &StreamId,
         after: StreamVersion,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         self.read_stream_page(stream, after, limit).await
     }
@@ -110,7 +112,7 @@ impl EventStore for SqliteStore {
         &self,
         after: GlobalPosition,
         filter: &Filter,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Page, StoreError> {
         self.read_log_page(after, filter, limit).await
     }
@@ -118,8 +120,9 @@ impl EventStore for SqliteStore {
     async fn read_positions(
         &self,
         positions: &[GlobalPosition],
+        limit: PageLimit,
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
-        self.read_picked(positions).await
+        self.read_picked(positions, limit).await
     }
 
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
@@ -132,7 +135,7 @@ impl EventStore for SqliteStore {
         at_most: usize,
     ) -> Result<bool, StoreError> {
         let prune = Prune { recorded_before, at_most };
-        self.committer.write(SideWrite::Prune(prune)).await
+        self.write_beside(SideWrite::Prune(prune)).await
     }
 
     async fn claim_program(&self, name: &str) -> Result<String, StoreError> {
@@ -167,7 +170,7 @@ impl SnapshotStore for SqliteStore {
     }
 
     async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
-        self.committer.write(SideWrite::Snapshot(snapshot)).await.map(drop)
+        self.write_beside(SideWrite::Snapshot(snapshot)).await.map(drop)
     }
 }
 
@@ -186,6 +189,15 @@ impl CheckpointStore for SqliteStore {
         of: Option<&[String]>,
     ) -> Result<Vec<ParkedKey>, StoreError> {
         self.read_parked(model, of).await
+    }
+
+    async fn list_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+        at_most: usize,
+    ) -> Result<ParkedPage, StoreError> {
+        self.read_parked_page(model, of, at_most).await
     }
 
     async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
@@ -208,7 +220,7 @@ impl CheckpointStore for SqliteStore {
     ) -> Result<bool, StoreError> {
         let (model, key) = (model.to_owned(), key.to_owned());
         let request = Request { model, key, position, request };
-        self.committer.write(SideWrite::Request(request)).await
+        self.write_beside(SideWrite::Request(request)).await
     }
 }
 
@@ -226,7 +238,7 @@ impl DocumentStore for SqliteStore {
         &self,
         model: &str,
         after: Option<&str>,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.read_documents_after(model, after, limit).await
     }
@@ -240,7 +252,7 @@ impl DocumentStore for SqliteStore {
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
-        self.committer.write(SideWrite::Documents(batch)).await.map(drop)
+        self.write_beside(SideWrite::Documents(batch)).await.map(drop)
     }
 }
 

@@ -151,7 +151,8 @@ pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartErr
     let leases = Leases::after(token.map_err(|e| opening.cannot_open(&e))?);
     let writer = SqliteWriter::new(Arc::clone(&opening), connection, leases.clone());
     let (raised, head) = watch::channel(head);
-    let committer = Committer::start(Arc::new(raised), move || writer)?;
+    let queue_bytes = opening.options.queue_bytes;
+    let committer = Committer::start(Arc::new(raised), queue_bytes, move || writer)?;
     let readers = open_readers(&opening).await?;
     let place = opening.path().display().to_string().into();
     Ok(SqliteStore { committer, head, readers, leases, identity, place, opening })

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::SqliteStore;
 use crate::clock::{Clock, SystemClock};
 use crate::error::StartError;
+use crate::store::committer::QUEUE_BYTES;
 
 /// How to open a [`SqliteStore`].
 #[derive(Clone)]
@@ -14,6 +15,7 @@ pub struct SqliteOptions {
     pub(super) path: PathBuf,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) readers: u32,
+    pub(super) queue_bytes: usize,
     pub(super) busy_timeout: Duration,
     pub(super) wait_for_lock: Duration,
     pub(super) pragmas: Vec<(String, String)>,
@@ -28,6 +30,7 @@ impl SqliteOptions {
             path: path.strip_prefix("//").unwrap_or(path).into(),
             clock: Arc::new(SystemClock),
             readers: 4,
+            queue_bytes: QUEUE_BYTES,
             busy_timeout: Duration::from_secs(5),
             wait_for_lock: Duration::from_secs(2),
             pragmas: Vec::new(),
@@ -68,6 +71,14 @@ impl SqliteOptions {
     #[must_use]
     pub fn pragma(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.pragmas.push((name.into(), value.into()));
+        self
+    }
+
+    /// Maximum bytes of events, documents and snapshots that wait for the writer or are being written.
+    /// Beyond it, whoever appends or saves waits; a larger call is written alone. Default 64 MiB.
+    #[must_use]
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = bytes;
         self
     }
 

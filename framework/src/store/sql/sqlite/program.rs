@@ -5,7 +5,7 @@
 use sqlx::sqlite::SqliteConnection;
 
 use super::SqliteStore;
-use super::writer::SideWrite;
+use super::side_write::SideWrite;
 use crate::error::StoreError;
 
 /// Keeps the name if the log has none.
@@ -23,7 +23,7 @@ impl SqliteStore {
         if let Some(kept) = self.read_program().await? {
             return Ok(kept);
         }
-        self.committer.write(SideWrite::Program(name.to_owned())).await?;
+        self.write_beside(SideWrite::Program(name.to_owned())).await?;
         Ok(self.read_program().await?.unwrap_or_else(|| name.to_owned()))
     }
 

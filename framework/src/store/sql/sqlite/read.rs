@@ -2,87 +2,34 @@
 
 use std::sync::Arc;
 
-use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
-use sqlx::{Row, Sqlite};
+use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
+use super::page::{LOG_PAGE, LOG_ROWS, PICKED, PICKED_ROWS, STREAM_PAGE, STREAM_ROWS};
 use super::reader::Reader;
 use super::{SqliteStore, fault};
 use crate::command::CommandKey;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
-use crate::event_store::{Confirmation, Filter, Page};
+use crate::event_store::{Confirmation, Filter, Page, PageLimit};
 use crate::snapshot::Snapshot;
 use crate::store::plan::confirmation;
 use crate::store::sql::numbers::{assert_dense, is_beyond, most, past_command, possible};
-use crate::store::sql::packed::unpack;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
-// A limit is `? + 0`: SQLite (3.51, by its source) plans by the value of a bare `LIMIT ?`, and so
-// compiles the statement anew each time that it is bound.
-
-/// A row as `packed` reads it. Types and ids hold nothing that JSON would escape; payload and
-/// metadata are JSON themselves.
-macro_rules! packed_row {
-    () => {
-        "concat('[', position, ',\"', stream_type, '\",\"', stream_id, '\",', version, ',\"',
-         hex(event_id), '\",\"', event_type, '\",', schema_version, ',', payload, ',', metadata,
-         ',', recorded_at, ']') AS packed"
+/// Documents within a number (`?3`) and a sum of bytes (`?4`), one at least.
+macro_rules! document_page {
+    ($from:literal) => {
+        concat!(
+            "SELECT key, body FROM documents WHERE model = ?1 AND key IN (SELECT key FROM (
+               SELECT key, bytes, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS total FROM (
+                 SELECT key, octet_length(body) AS bytes FROM documents WHERE ",
+            $from,
+            " ORDER BY key LIMIT ?3 + 0)) WHERE total <= ?4 OR total = bytes) ORDER BY key"
+        )
     };
 }
-
-const STREAM_PAGE: &str = concat!(
-    "SELECT concat('[', group_concat(packed, ','), ']') FROM (SELECT ",
-    packed_row!(),
-    " FROM events WHERE stream_type = ?1 AND stream_id = ?2 AND version > ?3
-      ORDER BY version LIMIT ?4 + 0)"
-);
-
-const STREAM_ROWS: &str = concat!(
-    "SELECT position, CAST(",
-    "concat(stream_type, '-', stream_id, ' version ', version)",
-    " AS BLOB), CAST(packed AS BLOB) FROM (SELECT *, ",
-    packed_row!(),
-    " FROM events WHERE stream_type = ?1 AND stream_id = ?2 AND version > ?3
-      ORDER BY version LIMIT ?4 + 0)"
-);
-
-/// The page, its last position, and the head: of one moment, because of one statement.
-const LOG_PAGE: &str = concat!(
-    "SELECT concat('[', group_concat(packed, ','), ']'), count(*) = ?4, coalesce(max(position), 0),
-      (SELECT coalesce(max(position), 0) FROM events)
-     FROM (SELECT position, ",
-    packed_row!(),
-    " FROM events WHERE position > ?1 AND position <= ?2 AND (?3 IS NULL
-        OR stream_type IN (SELECT value FROM json_each(?3)))
-      ORDER BY position LIMIT ?4 + 0)"
-);
-
-/// The events at the positions asked for.
-const PICKED: &str = concat!(
-    "SELECT concat('[', group_concat(packed, ','), ']') FROM (SELECT ",
-    packed_row!(),
-    " FROM events WHERE position IN (SELECT value FROM json_each(?1)) ORDER BY position LIMIT ?2 + 0)"
-);
-
-const PICKED_ROWS: &str = concat!(
-    "SELECT position, CAST(",
-    "concat(stream_type, '-', stream_id, ' version ', version)",
-    " AS BLOB), CAST(packed AS BLOB) FROM (SELECT *, ",
-    packed_row!(),
-    " FROM events WHERE position IN (SELECT value FROM json_each(?1)) ORDER BY position LIMIT ?2 + 0)"
-);
-
-const LOG_ROWS: &str = concat!(
-    "SELECT position, CAST(",
-    "concat(stream_type, '-', stream_id, ' version ', version)",
-    " AS BLOB), CAST(packed AS BLOB) FROM (SELECT *, ",
-    packed_row!(),
-    " FROM events WHERE position > ?1 AND position <= ?2 AND (?3 IS NULL
-        OR stream_type IN (SELECT value FROM json_each(?3)))
-      ORDER BY position LIMIT ?4 + 0)"
-);
 
 /// How far one filtered read looks at most, however few events pass.
 const FILTERED_SCAN: u64 = 20_000;
@@ -108,9 +55,9 @@ impl SqliteStore {
         &self,
         stream: &StreamId,
         after: StreamVersion,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
-        if is_beyond(after.0, limit) {
+        if is_beyond(after.0, limit.events) {
             return Ok(Vec::new());
         }
         let mut reader = self.reader().await?;
@@ -130,9 +77,9 @@ impl SqliteStore {
         &self,
         after: GlobalPosition,
         filter: &Filter,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Page, StoreError> {
-        if is_beyond(after.0, limit) {
+        if is_beyond(after.0, limit.events) {
             return Ok(Page { events: Vec::new(), scanned_to: after });
         }
         let mut reader = self.reader().await?;
@@ -167,68 +114,17 @@ impl SqliteStore {
     pub(super) async fn read_picked(
         &self,
         positions: &[GlobalPosition],
+        limit: PageLimit,
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
-        let mut open = possible(positions);
-        let (mut reader, mut found) = (self.reader().await?, Vec::with_capacity(open.len()));
-        // Once, unless the page is too large for a text, or events are missing.
-        while !open.is_empty() {
-            let asked = serde_json::to_string(&open).map_err(|e| self.corrupt("positions", e))?;
-            let bind = |sql| sqlx::query(sql).bind(asked.clone());
-            let (_, page) = self.page(&mut reader, PICKED, PICKED_ROWS, bind, open.len()).await?;
-            let Some(last) = page.last().map(|event| event.position.0 as i64) else { break };
-            open.retain(|position| *position > last);
-            found.extend(page.into_iter().map(Arc::new));
+        let possible = possible(positions);
+        if possible.is_empty() || limit.events == 0 {
+            return Ok(Vec::new());
         }
-        Ok(found)
-    }
-
-    /// A packed page and the row it came in; the limit is the last parameter. One that is too
-    /// large for a text of SQLite is cut; one that does not parse is read by `rows` to say why.
-    async fn page(
-        &self,
-        reader: &mut SqliteConnection,
-        page: &'static str,
-        rows: &'static str,
-        bind: impl Fn(&'static str) -> Query<'static, Sqlite, SqliteArguments>,
-        limit: usize,
-    ) -> Result<(SqliteRow, Vec<RecordedEvent>), StoreError> {
-        let mut limit = most(limit);
-        let row = loop {
-            match bind(page).bind(limit).fetch_one(&mut *reader).await {
-                Ok(row) => break row,
-                Err(error) if is_too_big(&error) && limit > 1 => limit = (limit / 16).max(1),
-                Err(error) => return Err(self.unavailable(&error)),
-            }
-        };
-        let unpacked = row.try_get::<String, _>(0).map_err(|e| e.to_string());
-        match unpacked.and_then(|page| unpack(&page)) {
-            Ok(events) => Ok((row, events)),
-            Err(reason) => {
-                let rows = bind(rows).bind(limit).fetch_all(reader).await;
-                Err(self.diagnose(rows, reason))
-            }
-        }
-    }
-
-    /// Finds the row that spoils a page, to name its place.
-    fn diagnose(&self, rows: Result<Vec<SqliteRow>, sqlx::Error>, reason: String) -> StoreError {
-        let rows = match rows {
-            Ok(rows) => rows,
-            Err(error) => return self.unavailable(&error),
-        };
-        for row in rows {
-            let (position, place, packed): (i64, Vec<u8>, Vec<u8>) =
-                (row.get(0), row.get(1), row.get(2));
-            let unpacked = match std::str::from_utf8(&packed) {
-                Ok(text) => unpack(&format!("[{text}]")).map(drop),
-                Err(error) => Err(error.to_string()),
-            };
-            if let Err(reason) = unpacked {
-                let place = String::from_utf8_lossy(&place);
-                return self.corrupt(format!("position {position}, {place}"), reason);
-            }
-        }
-        self.corrupt("a page of events whose rows are all readable", reason)
+        let mut reader = self.reader().await?;
+        let asked = serde_json::to_string(&possible).map_err(|e| self.corrupt("positions", e))?;
+        let bind = |sql| sqlx::query(sql).bind(asked.clone());
+        let (_, page) = self.page(&mut reader, PICKED, PICKED_ROWS, bind, limit).await?;
+        Ok(page.into_iter().map(Arc::new).collect())
     }
 
     pub(super) async fn read_head(&self) -> Result<GlobalPosition, StoreError> {
@@ -323,24 +219,18 @@ impl SqliteStore {
         &self,
         model: &str,
         after: Option<&str>,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<Vec<(String, String)>, StoreError> {
+        // Two statements: with `?2 IS NULL OR` the index would not be used to begin after a key.
         let sql = match after {
-            None => "SELECT key, body FROM documents WHERE model = ?1 ORDER BY key LIMIT ?3 + 0",
-            Some(_) => {
-                "SELECT key, body FROM documents WHERE model = ?1 AND key > ?2
-                 ORDER BY key LIMIT ?3 + 0"
-            }
+            None => document_page!("model = ?1"),
+            Some(_) => document_page!("model = ?1 AND key > ?2"),
         };
         let mut reader = self.reader().await?;
         let page = sqlx::query_as(sql).bind(model.to_owned()).bind(after.map(str::to_owned));
-        let page = page.bind(most(limit)).fetch_all(&mut *reader).await;
-        page.map_err(|e| self.unavailable(&e))
+        let page = page.bind(most(limit.events)).bind(most(limit.bytes));
+        page.fetch_all(&mut *reader).await.map_err(|e| self.unavailable(&e))
     }
-}
-
-fn is_too_big(error: &sqlx::Error) -> bool {
-    fault::primary_code(error) == Some(fault::TOO_BIG)
 }
 
 /// Asserts that no position is missing in a range of which only some events were read.

@@ -141,7 +141,7 @@ async fn drop_some(
 impl SqliteStore {
     async fn change_version(&self, name: &str, what: What) -> Result<bool, StoreError> {
         let change = VersionChange { name: name.to_owned(), what };
-        self.committer.write(SideWrite::Version(change)).await
+        self.write_beside(SideWrite::Version(change)).await
     }
 
     pub(super) async fn add_version(

@@ -14,17 +14,15 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 use uuid::Uuid;
 
-use super::checkpoints::{self, Request};
+use super::checkpoints;
 use super::claims;
-use super::commands::{self, Prune};
+use super::commands;
 use super::fault::{self, explain, is_unknown};
 use super::open::Opening;
-use super::versions::{self, VersionChange};
-use super::{program, rows};
-use crate::document::DocumentBatch;
+use super::side_write::SideWrite;
+use super::{program, rows, versions};
 use crate::error::StoreError;
 use crate::event_store::Append;
-use crate::snapshot::Snapshot;
 use crate::store::committer::{Batch, WriteFailure, Writer, Written};
 use crate::store::leases::Leases;
 use crate::store::plan::{Current, plan};
@@ -37,17 +35,6 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 /// For how many batches command keys are looked up first, once a known one came: where one client
 /// tries again, more do. Else the keys' own index tells, by refusing the batch, which begins anew.
 const WARY: u32 = 64;
-
-/// A write that rides along in the transaction of the appends, and so costs no sync of its own.
-#[derive(Debug)]
-pub(super) enum SideWrite {
-    Documents(DocumentBatch),
-    Snapshot(Snapshot),
-    Request(Request),
-    Version(VersionChange),
-    Prune(Prune),
-    Program(String),
-}
 
 pub(super) struct SqliteWriter {
     opening: Arc<Opening>,

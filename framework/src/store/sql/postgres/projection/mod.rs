@@ -28,7 +28,7 @@ use super::schema::Schema;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::error::{StartError, StoreError};
 use crate::lease::Lease;
-use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::parking::{ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
 use crate::projection_store::{ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction};
 use crate::store::sql::lent::{Lender, Lent};
 use crate::stream::GlobalPosition;
@@ -232,6 +232,15 @@ impl CheckpointStore for PgProjection {
         of: Option<&[String]>,
     ) -> Result<Vec<ParkedKey>, StoreError> {
         self.store.load_parked(model, of).await
+    }
+
+    async fn list_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+        at_most: usize,
+    ) -> Result<ParkedPage, StoreError> {
+        self.store.list_parked(model, of, at_most).await
     }
 
     async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {

@@ -23,7 +23,7 @@ use super::open::Opening;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::error::{StartError, StoreError};
 use crate::lease::Lease;
-use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
+use crate::parking::{ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
 use crate::projection_store::{ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction};
 use crate::store::leases::Leases;
 use crate::store::sql::lent::{Lender, Lent};
@@ -202,6 +202,19 @@ impl CheckpointStore for SqliteProjection {
     ) -> Result<Vec<ParkedKey>, StoreError> {
         let mut reader = self.reader().await?;
         let read = checkpoints::parked(&mut reader, model, of).await;
+        let parked = read.map_err(|error| self.unavailable(&error))?;
+        reader.give_back();
+        Ok(parked)
+    }
+
+    async fn list_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+        at_most: usize,
+    ) -> Result<ParkedPage, StoreError> {
+        let mut reader = self.reader().await?;
+        let read = checkpoints::parked_page(&mut reader, model, of, at_most).await;
         let parked = read.map_err(|error| self.unavailable(&error))?;
         reader.give_back();
         Ok(parked)

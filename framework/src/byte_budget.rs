@@ -1,0 +1,72 @@
+//! Byte budget: bounds the memory of everything that is queued or in flight in one place.
+//!
+//! A reservation is held as long as the bytes are. An item that is larger than the whole budget
+//! reserves all of it: it is taken alone, so it makes progress. It leaves to its user which bytes
+//! to count, and what to do when there is no room.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Budget that is shared by its clones.
+#[derive(Clone)]
+pub(crate) struct ByteBudget {
+    permits: Arc<Semaphore>,
+    limit: u32,
+}
+
+/// Bytes that are counted until it is dropped.
+pub(crate) type Reservation = OwnedSemaphorePermit;
+
+impl ByteBudget {
+    /// Budget of so many bytes: at least 1, at most 4 GiB or the largest semaphore, whichever is less.
+    pub(crate) fn new(limit: usize) -> Self {
+        let limit = limit.clamp(1, Semaphore::MAX_PERMITS);
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        Self { permits: Arc::new(Semaphore::new(limit as usize)), limit }
+    }
+
+    fn cost(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes).unwrap_or(u32::MAX).min(self.limit)
+    }
+
+    /// Reserves the bytes if there is room for them now.
+    pub(crate) fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
+        Arc::clone(&self.permits).try_acquire_many_owned(self.cost(bytes)).ok()
+    }
+
+    /// Reserves the bytes as soon as there is room. Callers are served in the order of their calls,
+    /// so a large item is not overtaken for ever by small ones. `None` never comes out in practice:
+    /// nothing closes the budget.
+    pub(crate) async fn reserve(&self, bytes: usize) -> Option<Reservation> {
+        Arc::clone(&self.permits).acquire_many_owned(self.cost(bytes)).await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_larger_than_the_budget_is_taken_alone() {
+        let budget = ByteBudget::new(10);
+        let small = budget.try_reserve(4).expect("there is room");
+        assert!(budget.try_reserve(7).is_none() && budget.try_reserve(1_000).is_none());
+        drop(small);
+        let large = budget.try_reserve(1_000).expect("nothing else is reserved");
+        assert!(budget.try_reserve(1).is_none());
+        drop(large);
+        assert!(budget.try_reserve(10).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_large_item_is_not_overtaken_by_small_ones() {
+        let budget = ByteBudget::new(10);
+        let small = budget.try_reserve(4);
+        let mut large = Box::pin(budget.reserve(usize::MAX));
+        let waits = tokio::time::timeout(std::time::Duration::ZERO, &mut large).await;
+        assert!(waits.is_err() && budget.try_reserve(1).is_none());
+        drop(small);
+        assert!(large.await.is_some());
+    }
+}

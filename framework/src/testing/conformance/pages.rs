@@ -1,0 +1,136 @@
+//! Pages are bounded by bytes, and what is larger than a page still comes, alone.
+
+use super::documents::{batch, lease, partition};
+use super::{append, committed, event, one, stream};
+use crate::document::Store;
+use crate::event_store::{Append, Filter, PageLimit};
+use crate::stream::{ExpectedVersion::Any, GlobalPosition, StreamId, StreamVersion};
+
+/// Sizes of payloads: alike, one that exceeds any page, tiny ones around it, two that fit exactly.
+const SIZES: [usize; 12] = [3_000, 3_000, 3_000, 2, 90_000, 2, 2, 5_000, 4_994, 3_000, 90_000, 3];
+
+const LIMITS: [usize; 6] = [0, 1, 6_004, 9_998, 10_000, 1 << 30];
+
+/// A JSON text of so many bytes.
+fn json(bytes: usize) -> String {
+    match bytes {
+        1 => "1".to_owned(),
+        bytes => format!("\"{}\"", "x".repeat(bytes - 2)),
+    }
+}
+
+/// Checks that pages are as full as their limit allows, and no fuller.
+fn assert_bounded(pages: &[Vec<usize>], limit: usize) {
+    assert!(pages.iter().all(|page| page.len() == 1 || page.iter().sum::<usize>() <= limit));
+    for pair in pages.windows(2) {
+        let with_next = pair[0].iter().sum::<usize>() + pair[1][0];
+        assert!(with_next > limit, "pages of {limit} bytes end too soon: {pages:?}");
+    }
+}
+
+async fn fill(store: &impl Store) -> Vec<usize> {
+    let events = SIZES.map(|bytes| event(&json(bytes)));
+    committed(one(store, Append { events: events.to_vec(), ..append("a", Any, 0) }).await);
+    SIZES.map(|bytes| bytes + 2).to_vec() // the metadata is `{}`
+}
+
+/// Of a stream and of the log.
+pub async fn a_page_of_events_is_bounded_by_bytes(store: impl Store) {
+    let sizes = fill(&store).await;
+    for bytes in LIMITS {
+        let limit = PageLimit::events(1_000).bytes(bytes);
+        let (mut version, mut pages) = (StreamVersion::ZERO, Vec::new());
+        loop {
+            let page = store.read_stream(&stream("a"), version, limit).await.unwrap();
+            let Some(last) = page.last() else { break };
+            version = last.version;
+            pages.push(page.iter().map(|event| event.bytes()).collect());
+        }
+        assert_bounded(&pages, bytes);
+        assert_eq!(pages.concat(), sizes);
+        let (mut after, mut logged) = (GlobalPosition::ZERO, Vec::new());
+        loop {
+            let page = store.read_all(after, &Filter::all(), limit).await.unwrap();
+            if page.scanned_to == after {
+                break;
+            }
+            assert_eq!(page.scanned_to, page.events.last().unwrap().position);
+            after = page.scanned_to;
+            logged.push(page.events.iter().map(|event| event.bytes()).collect::<Vec<_>>());
+        }
+        assert_eq!(logged, pages);
+    }
+    let two = PageLimit::events(2).bytes(1 << 30);
+    let page = store.read_stream(&stream("a"), StreamVersion::ZERO, two).await.unwrap();
+    assert_eq!(page.len(), 2, "the number of events is a limit too");
+}
+
+/// `scanned_to` is before the event that found no room, also if it is the last one that passes.
+pub async fn a_filtered_page_that_is_full_of_bytes_loses_nothing(store: impl Store) {
+    let rare = StreamId::new("rare", "1").unwrap();
+    let mut sizes = Vec::new();
+    for (n, bytes) in SIZES.into_iter().enumerate() {
+        committed(one(&store, append(&n.to_string(), Any, n % 3)).await);
+        let events = vec![event(&json(bytes))];
+        committed(
+            one(&store, Append { stream: rare.clone(), events, ..append("any", Any, 0) }).await,
+        );
+        sizes.push(bytes + 2);
+    }
+    committed(one(&store, append("end", Any, 1)).await);
+    let head = store.head().await.unwrap();
+    let filter = Filter { aggregate_types: vec!["rare".into()] };
+    for bytes in LIMITS {
+        let limit = PageLimit::events(1_000).bytes(bytes);
+        let (mut after, mut pages) = (GlobalPosition::ZERO, Vec::new());
+        while after < head {
+            let page = store.read_all(after, &filter, limit).await.unwrap();
+            assert!(page.scanned_to > after, "no progress after {after}");
+            after = page.scanned_to;
+            let found: Vec<_> = page.events.iter().map(|event| event.bytes()).collect();
+            pages.extend((!found.is_empty()).then_some(found));
+        }
+        assert_bounded(&pages, bytes);
+        assert_eq!(pages.concat(), sizes, "pages of {bytes} bytes");
+    }
+}
+
+/// The positions behind the page are asked for again.
+pub async fn a_page_of_picked_events_is_bounded_by_bytes(store: impl Store) {
+    let sizes = fill(&store).await;
+    let all: Vec<_> = (1..=SIZES.len() as u64).map(GlobalPosition).collect();
+    for bytes in LIMITS {
+        let limit = PageLimit::events(1_000).bytes(bytes);
+        let (mut open, mut pages) = (&all[..], Vec::new());
+        while !open.is_empty() {
+            let page = store.read_positions(open, limit).await.unwrap();
+            assert!(!page.is_empty(), "no progress before {}", open[0]);
+            open = &open[page.len()..];
+            pages.push(page.iter().map(|event| event.bytes()).collect::<Vec<_>>());
+        }
+        assert_bounded(&pages, bytes);
+        assert_eq!(pages.concat(), sizes);
+    }
+    let three = store.read_positions(&all, PageLimit::events(3)).await.unwrap();
+    assert_eq!(three.len(), 3, "the number of events is a limit too");
+}
+
+/// An empty page is the end, a short one is not.
+pub async fn a_page_of_documents_is_bounded_by_bytes(store: impl Store) {
+    let bodies: Vec<_> = (10..).zip(SIZES).map(|(n, b)| (format!("key-{n}"), json(b))).collect();
+    let documents: Vec<_> = bodies.iter().map(|(key, body)| (&**key, &**body)).collect();
+    let lease = lease(&store, &partition()).await;
+    store.save_documents(batch(&lease, 0, 1, &documents)).await.unwrap();
+    for bytes in LIMITS {
+        let limit = PageLimit::events(1_000).bytes(bytes);
+        let (mut after, mut pages) = (None::<String>, Vec::new());
+        loop {
+            let page = store.scan_documents("balance@1", after.as_deref(), limit).await.unwrap();
+            let Some((last, _)) = page.last() else { break };
+            after = Some(last.clone());
+            pages.push(page.into_iter().map(|(_, body)| body.len()).collect());
+        }
+        assert_bounded(&pages, bytes);
+        assert_eq!(pages.concat(), SIZES);
+    }
+}
