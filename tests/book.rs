@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Book;
 
 /// What can have happened to a book.
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 pub enum Noted {
     Noted { n: u64 },
 }

@@ -91,7 +91,7 @@ struct Notebook {
     notes: Vec<u64>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Noted {
     Noted(u64),
 }

@@ -14,7 +14,7 @@ use crate::directory::Directory;
 #[derive(Debug, Default, Clone)]
 struct Order;
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum OrderEvent {
     Placed {
         lines: Vec<(String, i64)>,

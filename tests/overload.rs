@@ -23,7 +23,7 @@ static OPEN: OnceLock<()> = OnceLock::new();
 #[derive(Debug, thiserror::Error)]
 enum Never {}
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 enum Nothing {}
 
 impl Aggregate for Gate {
@@ -117,7 +117,7 @@ async fn ten_thousand_in_flight_are_carried_out_before_the_end() {
 #[derive(Clone, Default)]
 struct Archive;
 
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 enum Archived {
     Text(String),
 }

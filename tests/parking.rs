@@ -23,7 +23,7 @@ macro_rules! generation {
         #[derive(Debug, Default, Clone)]
         struct $aggregate;
 
-        #[derive(Debug, Clone, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         enum $event {
             $($variants)*
         }

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use actum::{Application, CommandKey, CommandOptions, Settings, SqliteStore, Store};
+use actum::testing::ManualClock;
+use actum::{
+    Application, Clock, CommandKey, CommandOptions, Settings, SqliteStore, Store, SystemClock,
+};
 
 use crate::counter::{Ask, Counter};
 use crate::directory::Directory;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn keyed(key: &str) -> CommandOptions {
     CommandOptions::keyed(CommandKey::new(key, b"").unwrap())
@@ -25,9 +30,14 @@ async fn a_key_that_was_forgotten_acts_again_and_one_that_is_kept_does_not() {
     };
     let kept_for_ever = start(store.clone(), None).await;
     assert!(!add(&kept_for_ever, "a").await.replayed);
-    let kept = start(store.clone(), Some(Duration::from_secs(3600))).await;
+    let kept = start(store.clone(), Some(HOUR)).await;
     assert!(add(&kept, "a").await.replayed);
-    let forgetful = start(store, Some(Duration::from_millis(1))).await;
+    let clock = ManualClock::new();
+    // Two hours ahead of the store's, by which the key was recorded.
+    clock.set(SystemClock.now() + Duration::from_secs(7200));
+    let settings = Settings { keep_commands: Some(HOUR), ..Settings::default() };
+    let builder = Application::builder(store).aggregate::<Counter>().settings(settings);
+    let forgetful = builder.clock(clock).start().await.unwrap();
     while add(&forgetful, "a").await.replayed {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

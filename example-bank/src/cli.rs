@@ -20,7 +20,7 @@ use crate::access::{ApiKey, Credentials, Secret};
 use crate::calling::CallingOptions;
 use crate::limits::Limits;
 use crate::server::serve;
-use crate::tls;
+use crate::{tls, vital};
 
 /// A bank over HTTP, its accounts in one file or in PostgreSQL.
 #[derive(Parser)]
@@ -116,6 +116,7 @@ pub fn run() -> ExitCode {
         Log::Text => log.init(),
         Log::Json => log.json().flatten_event(true).init(),
     }
+    vital::end_without_vital_threads();
     ended(rt::System::new().block_on(serve(options.serve)))
 }
 

@@ -28,6 +28,7 @@ mod tls;
 #[path = "tls_off.rs"]
 mod tls;
 pub mod user;
+mod vital;
 
 use actum::{Application, ApplicationBuilder, Store};
 

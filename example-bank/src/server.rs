@@ -21,7 +21,7 @@ use crate::calling::Calling;
 use crate::cli::{Serve, told_to_stop};
 use crate::http::operations::metrics;
 use crate::limits::{Limits, connections};
-use crate::{application, operations, routes, socket, tls};
+use crate::{application, operations, routes, socket, tls, vital};
 
 /// How long answers that are ready may take to reach their clients when the bank stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -77,6 +77,7 @@ pub(crate) async fn serve(options: Serve) -> Result<(), BoxError> {
         ended = &mut public => return Ok(ended??),
         ended = &mut operated => return Ok(ended??),
     }
+    vital::end_after_stop();
     tracing::info!("stopping: no more connections, finishing what was asked");
     let [closed, also] = handles.map(|handle| handle.stop(true));
     app.shutdown().await;

@@ -4,12 +4,35 @@
 //! the state the one before left. Implement [`Aggregate`] on a plain struct; everything else
 //! (loading, storing, retrying, caching) is done for you. Test it with `testing::Scenario`.
 
+use std::ops::Deref;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::claim::Claim;
 use crate::codec::Upcaster;
 use crate::snapshot::Snapshots;
+use crate::stream::{GlobalPosition, StreamVersion};
+
+/// The state of an aggregate as the log had it, with its place in the log. Everything of `A` can be
+/// read from it directly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded<A> {
+    /// The fold of the aggregate's events.
+    pub state: A,
+    /// Version of the last event folded, 0 if there is none.
+    pub version: StreamVersion,
+    /// Position of the last event folded, 0 if there is none.
+    pub position: GlobalPosition,
+}
+
+impl<A> Deref for Loaded<A> {
+    type Target = A;
+
+    fn deref(&self) -> &A {
+        &self.state
+    }
+}
 
 /// State that is the fold of its events, and the decisions taken on it.
 ///
@@ -28,9 +51,10 @@ pub trait Aggregate: Default + Clone + 'static {
     /// What can be asked of it. Cloned when a conflict makes it necessary to decide again.
     type Command: Clone + Send + 'static;
 
-    /// What can have happened to it: a plain serde enum, externally tagged (serde's default). The
-    /// variant's serde name is stored as the event type; `#[serde(rename = "…")]` pins it.
-    type Event: Serialize + DeserializeOwned + Send + 'static;
+    /// Events: a plain serde enum, externally tagged (serde's default). The variant's serde name is
+    /// stored as the event type; `#[serde(rename = "…")]` pins it. An event that is not equal to itself
+    /// after encoding and decoding (NaN, `Some(None)`, a skipped field) fails its command.
+    type Event: Serialize + DeserializeOwned + PartialEq + Send + 'static;
 
     /// Why it may refuse. Nothing is stored of a refusal.
     type Error: std::error::Error + Send + 'static;

@@ -20,6 +20,7 @@ mod versions;
 
 use std::any::{Any, TypeId};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub use self::builder::ApplicationBuilder;
@@ -27,13 +28,14 @@ pub use self::readiness::Readiness;
 use self::running::Running;
 use crate::actor::Router;
 use crate::actor::read_model::Served;
-use crate::aggregate::Aggregate;
+use crate::aggregate::{Aggregate, Loaded};
 use crate::codec::EventCodec;
 use crate::command::{CommandOptions, Committed};
 use crate::document::{DocumentRange, Store};
-use crate::error::{CommandError, ReadError};
+use crate::error::{CommandError, ReadError, StoreError};
 use crate::event::EventEnvelope;
 use crate::event_store::{Confirmation, EventStore, PageLimit};
+use crate::guard::guarded;
 use crate::later::AcceptedCommand;
 use crate::live as streams;
 use crate::read_model::{Document, DocumentPage, ReadModel};
@@ -179,6 +181,40 @@ impl Application {
         served.ok_or(ReadError::NotRegistered(M::NAME))
     }
 
+    /// The state of the aggregate `A` with this id, folded from the log now, with its version and
+    /// position. An id without events has the default state at version 0.
+    ///
+    /// For reading: authorise the reader yourself. A decision on this state may be outdated; send a
+    /// command, with [`ExpectedVersion::Exact`](crate::ExpectedVersion::Exact) if it must be this one.
+    ///
+    /// # Errors
+    /// [`ReadError`]: `NotRegistered`, `InvalidId`, `Unavailable` if the store does not answer or the
+    /// events cannot be folded.
+    pub async fn load<A: Aggregate + Send>(&self, id: &str) -> Result<Loaded<A>, ReadError> {
+        let stream = StreamId::new(A::TYPE, id)?;
+        let router = self.router::<A>().ok_or(ReadError::NotRegistered(A::TYPE))?;
+        router.load(&stream).await
+    }
+
+    /// As [`Application::history`], up to and including the version `up_to`: a page that does not grow
+    /// while it is read.
+    ///
+    /// # Errors
+    /// As [`Application::history`].
+    pub async fn history_up_to<A: Aggregate>(
+        &self,
+        id: &str,
+        after: StreamVersion,
+        up_to: StreamVersion,
+        limit: usize,
+    ) -> Result<Vec<EventEnvelope<A::Event>>, ReadError> {
+        let left = usize::try_from(up_to.0.saturating_sub(after.0)).unwrap_or(usize::MAX);
+        match limit.min(left) {
+            0 => StreamId::new(A::TYPE, id).map(|_| Vec::new()).map_err(ReadError::from),
+            limit => self.history::<A>(id, after, limit).await,
+        }
+    }
+
     /// The events of one aggregate after a version, from the log: at most `limit`, and at most
     /// `Settings::page_bytes`. Only an empty answer is the end.
     ///
@@ -191,10 +227,16 @@ impl Application {
         limit: usize,
     ) -> Result<Vec<EventEnvelope<A::Event>>, ReadError> {
         let stream = StreamId::new(A::TYPE, id)?;
-        let codec = EventCodec::<A::Event>::new(A::upcasters());
         let limit = PageLimit::events(limit).bytes(self.inner.settings.page_bytes);
+        let panicked = |panic| StoreError::Corrupt {
+            place: stream.to_string(),
+            reason: format!("the code of its events panicked: {panic}"),
+        };
+        let codec = guarded(|| EventCodec::<A::Event>::new(A::upcasters())).map_err(panicked)?;
         let events = self.inner.store.read_stream(&stream, after, limit).await?;
-        events.into_iter().map(|recorded| streams::decode(&codec, recorded)).collect()
+        let decode =
+            || events.into_iter().map(|recorded| streams::decode(&codec, recorded)).collect();
+        guarded(decode).map_err(panicked)?
     }
 
     /// The last event of one aggregate, from the log; `None` if it has none. The cost does not grow
@@ -234,8 +276,10 @@ impl Application {
         Ok(self.inner.store.claim_holder(kind, value).await?)
     }
 
-    /// The log itself.
+    /// The log itself. From the first call on, decisions that store nothing are confirmed against the
+    /// log, because this reference can append to the streams of aggregates that are in memory.
     pub fn store(&self) -> &dyn EventStore {
+        self.inner.is_handed_out.store(true, Ordering::SeqCst);
         &*self.inner.store
     }
 

@@ -317,9 +317,31 @@ pub enum StartError {
         /// The name that the log keeps.
         found: String,
     },
-    /// The same name was registered twice.
-    #[error("{0} is registered twice")]
-    Twice(&'static str),
+    /// Two registrations share one name: an aggregate's `TYPE`, or the name of a read model or
+    /// projection. Rename one of them.
+    #[error("{0} is registered already: names are unique in an application; rename one of the two")]
+    AlreadyRegistered(&'static str),
+    /// The aggregate's `TYPE` names the streams of the framework itself. Choose another `TYPE`.
+    #[error("the aggregate type {0:?} is reserved for accepted commands; choose another TYPE")]
+    Reserved(&'static str),
+    /// Streams or events of this aggregate type cannot be stored. Change its `TYPE` or its event enum.
+    #[error("the aggregate type {aggregate_type:?} cannot be stored: {reason}")]
+    UnstorableAggregate {
+        /// `TYPE` of the aggregate.
+        aggregate_type: &'static str,
+        /// The part that cannot be stored, and the rule it breaks.
+        reason: String,
+    },
+    /// A setting of the application is out of its bounds.
+    #[error("the setting {setting} = {found} is out of bounds; needed: {needed}")]
+    Setting {
+        /// Name of the field of `Settings`.
+        setting: &'static str,
+        /// Its value.
+        found: String,
+        /// The bounds.
+        needed: String,
+    },
     /// A read model or projection has at least one partition and at most 1024.
     #[error(
         "{model} cannot have {partitions} partitions; at least 1 and at most 1024 are possible"

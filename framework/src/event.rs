@@ -14,6 +14,23 @@ use uuid::Uuid;
 
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
+/// The most bytes an event type may have.
+pub const MAX_EVENT_TYPE_BYTES: usize = 255;
+
+/// Reason why no store can keep an event type of this name, if there is one.
+pub(crate) fn invalid_event_type(name: &str) -> Option<String> {
+    if name.is_empty() || name.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
+        return Some(format!(
+            "{name:?} cannot be an event type: it is empty or holds a quote, a backslash or a \
+             control character"
+        ));
+    }
+    (name.len() > MAX_EVENT_TYPE_BYTES).then(|| {
+        let bytes = name.len();
+        format!("an event type has {bytes} bytes; at most {MAX_EVENT_TYPE_BYTES} are allowed")
+    })
+}
+
 /// An event that is to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewEvent {
@@ -115,7 +132,7 @@ impl<E> Deref for EventEnvelope<E> {
     }
 }
 
-/// Who asked, because of what, as part of which story. Written beside every event of a command.
+/// Origin of a command (correlation, cause, actor, trace), stored beside each of its events.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     /// The story: equal for everything that one first cause set off. Defaults to the command's id.
@@ -130,7 +147,31 @@ pub struct Metadata {
     /// W3C trace context (`traceparent`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_context: Option<String>,
-    /// Anything else, free.
+    /// Further entries of your own. The names of the fields above are reserved: a command with one of
+    /// them here is refused as `Unstorable`, because the stored object would have that key twice.
     #[serde(flatten)]
     pub extra: BTreeMap<String, String>,
+}
+
+/// Names of the fields beside [`Metadata::extra`], which share one JSON object with its entries.
+const RESERVED: [&str; 4] = ["correlation_id", "causation_id", "actor", "trace_context"];
+
+impl Metadata {
+    /// The stored form, decoded again and compared before it is returned.
+    ///
+    /// # Errors
+    /// A reserved name in `extra`, or a form that does not come back equal.
+    pub(crate) fn encode(&self) -> Result<Arc<str>, String> {
+        if let Some(name) = RESERVED.iter().find(|name| self.extra.contains_key(**name)) {
+            return Err(format!(
+                "the metadata: the name {name:?} is reserved in `extra`; set the field `{name}`"
+            ));
+        }
+        let text = serde_json::to_string(self).map_err(|error| format!("the metadata: {error}"))?;
+        match serde_json::from_str::<Self>(&text) {
+            Ok(decoded) if decoded == *self => Ok(text.into()),
+            Ok(_) => Err(format!("the metadata {text} does not come back equal")),
+            Err(error) => Err(format!("the metadata {text} cannot be decoded: {error}")),
+        }
+    }
 }

@@ -23,11 +23,9 @@ pub const MAX_PAYLOAD_BYTES: usize = 4 << 20;
 /// The most bytes one event's metadata may have: 64 KiB.
 pub const MAX_METADATA_BYTES: usize = 64 << 10;
 
-/// The most bytes the events of one append may have, payloads and metadata together: 32 MiB.
+/// The most bytes the events of one append may have: 32 MiB. Counted are payloads, metadata and, for
+/// each event, the name of its stream and 64 bytes for the short columns.
 pub const MAX_APPEND_BYTES: usize = 32 << 20;
-
-/// The most bytes an event type may have.
-pub const MAX_EVENT_TYPE_BYTES: usize = 255;
 
 /// One command's events for one stream: stored whole or not at all.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +48,18 @@ pub struct Append {
     /// stored just now; so the first of a call always is. (A version alone cannot tell: others may
     /// have reached it.)
     pub chained: bool,
+}
+
+impl Append {
+    /// Size that batches, calls and [`MAX_APPEND_BYTES`] count.
+    pub(crate) fn bytes(&self) -> usize {
+        self.events.iter().map(|event| event_bytes(&self.stream, event)).sum()
+    }
+}
+
+/// Size of one event in an append to this stream.
+pub(crate) fn event_bytes(stream: &StreamId, event: &NewEvent) -> usize {
+    stream.as_str().len() + 64 + event.payload.len() + event.metadata.len()
 }
 
 /// What became of one [`Append`]: exactly one of these.
@@ -291,7 +301,13 @@ pub trait EventStore: Send + Sync + 'static {
         BTreeMap::new()
     }
 
-    /// Whether nobody else can append while this store is open. If so, a decision on the state
-    /// held in memory needs no confirmation.
+    /// True if no other process can append while this store is open.
     fn is_sole_writer(&self) -> bool;
+
+    /// True if this handle of the store was never cloned. A decision on the state in memory needs no
+    /// confirmation if this and [`EventStore::is_sole_writer`] are true, because then every append
+    /// passes through the application that holds the handle.
+    fn is_only_handle(&self) -> bool {
+        true
+    }
 }

@@ -66,7 +66,7 @@ pub mod web;
 #[cfg(feature = "webhooks")]
 pub mod webhook;
 
-pub use aggregate::Aggregate;
+pub use aggregate::{Aggregate, Loaded};
 pub use application::{Application, ApplicationBuilder, Readiness};
 pub use checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId, partition_of};
 pub use claim::{Claim, MAX_CLAIM_BYTES};
@@ -77,10 +77,10 @@ pub use document::{
     DocumentBatch, DocumentRange, DocumentStore, MAX_LIST, MAX_LIST_BYTES, Store, StoredPage,
 };
 pub use error::{BoxError, CommandError, OperationError, ReadError, StartError, StoreError};
-pub use event::{EventEnvelope, Metadata, NewEvent, RecordedEvent};
+pub use event::{EventEnvelope, MAX_EVENT_TYPE_BYTES, Metadata, NewEvent, RecordedEvent};
 pub use event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_APPEND_BYTES,
-    MAX_EVENT_TYPE_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page, PageLimit,
+    MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page, PageLimit,
 };
 pub use later::{
     AcceptedCommand, CallbackState, CallbackStatus, Called, CommandEvent, CommandState,

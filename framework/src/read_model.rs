@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::aggregate::Aggregate;
 use crate::event::EventEnvelope;
+use crate::guard::Isolated;
 use crate::sources::{EventKeys, Routes, with_shared};
 use crate::stream::GlobalPosition;
 
@@ -109,7 +110,7 @@ pub struct DocumentPage<M> {
 /// # use actum::{Aggregate, EventEnvelope, Fold, ReadModel, Sources};
 /// # use serde::{Deserialize, Serialize};
 /// # #[derive(Default, Clone)] struct Order;
-/// #[derive(Serialize, Deserialize)]
+/// #[derive(PartialEq, Serialize, Deserialize)]
 /// enum OrderEvent { Placed { lines: Vec<(String, u32)> } }
 /// # impl Aggregate for Order {
 /// #     const TYPE: &'static str = "order";
@@ -154,6 +155,8 @@ impl<M: ReadModel> Change<M> {
     where
         M: Fold<A>,
     {
+        // Wherever the change is dropped, the event's Drop is isolated.
+        let event = Isolated::new(event);
         Self { apply: Box::new(move |document: &mut M| document.apply(&event)) }
     }
 
@@ -162,7 +165,7 @@ impl<M: ReadModel> Change<M> {
     where
         M: Fold<A>,
     {
-        let key = key.to_owned();
+        let (key, event) = (key.to_owned(), Isolated::new(event));
         let apply =
             move |document: &mut M| with_shared(&event, &key, |event| document.apply(event));
         Self { apply: Box::new(apply) }

@@ -1,31 +1,39 @@
-//! The limits of an application: every queue has one, and a name for what happens when it is full.
+//! The limits of an application, with bounds that are checked at its start.
+//!
+//! Every queue has a limit, and a name for the error that a full one causes. A value that would break
+//! a promise (a key forgotten while its command runs) or overflow is refused by the name of its field.
 
+use std::fmt::Debug;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use crate::error::StartError;
 use crate::event_store::PageLimit;
 
-/// Limits and patience. The defaults suit a small server; change a field and keep the rest:
+/// Limits and timeouts. The defaults suit a small server; change a field and keep the rest:
 /// `Settings { live_aggregates: 10_000, ..Settings::default() }`.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Threads that run actors. Default: one for each core.
+    /// Threads that run actors, 1 to 1,024. Default: one for each core.
     pub arbiters: usize,
-    /// How many instances of one aggregate type stay in memory; beyond it the longest unused idle
-    /// one goes. Default 100,000.
+    /// Instances of one aggregate type that stay in memory, 1 to 100,000,000; beyond it the longest
+    /// unused idle one is passivated. Default 100,000.
     pub live_aggregates: usize,
     /// About how many bytes of documents each read model keeps in memory, counted as JSON; beyond it
     /// the longest unused saved ones go. What is not saved yet stays: at most a quarter of that more.
     /// Default 64 MiB.
     pub hot_document_bytes: usize,
-    /// An aggregate unused for so long goes too. Default 10 minutes.
+    /// Time after which an unused aggregate is passivated, 1 ms to 366 days. Default 10 minutes.
     pub idle_after: Duration,
-    /// Commands that may wait for one aggregate; beyond it `Overloaded`. Default 4,096.
+    /// Commands that may wait for one aggregate, 1 to 1,000,000; beyond it `Overloaded`. Default
+    /// 4,096.
     pub queue_per_aggregate: usize,
-    /// Commands in the whole application that may wait for an answer; beyond it `Overloaded`.
-    /// Default 16,384.
+    /// Commands in the whole application that may wait for an answer, 1 to 1,000,000; beyond it
+    /// `Overloaded`. Default 16,384.
     pub commands_in_flight: usize,
     /// Limit on open deferred commands in total; beyond it `Overloaded`. A command whose client asked
-    /// for a callback is open until the callback was delivered or given up. Default 100,000.
+    /// for a callback is open until the callback was delivered or given up. At most 100,000,000; default
+    /// 100,000.
     pub deferred_commands: usize,
     /// Limit on open deferred commands of one actor; beyond it `ClientLimit`. Commands without an
     /// actor count only in total. Default 10,000.
@@ -34,27 +42,73 @@ pub struct Settings {
     /// event is read alone. Every follower that is behind, and every aggregate that is loading, holds
     /// up to two such pages. Default 4 MiB.
     pub page_bytes: usize,
-    /// How long a command may take before its caller is told `Unknown`, and who waits behind it
-    /// with the same key `StillRunning`. It goes on. Default 10 s.
+    /// Time that a caller waits for the answer of a command, 1 ms to 1 day. A command that is not
+    /// decided by then is withdrawn and answered as `Unavailable`; one that is goes on, and its caller
+    /// gets `Unknown`. A caller behind another one with the same key gets `StillRunning`. Default 10 s.
     pub answer_within: Duration,
-    /// How often a command is decided again because another process was faster; beyond it
+    /// Times that a command is decided again because another process was faster; beyond it
     /// `Conflict`. Default 16.
     pub conflict_retries: u32,
-    /// How long a read waits for its read model before it answers `NotYet`. Default 5 s.
+    /// Time that a read waits for its read model before it returns `NotYet`, at most 1 day. Default
+    /// 5 s.
     pub read_within: Duration,
-    /// Most live streams at a time: of events, of documents, of changes. One more is refused with
-    /// `NoLiveStream`. Default 1,024.
+    /// Live streams (of events, documents and changes) that may be open, at most 1,000,000. One more is
+    /// refused with `NoLiveStream`. Default 1,024.
     pub live_streams: usize,
-    /// Whether a new version of a read model or projection serves as soon as it has caught up.
-    /// Default true; if not, `Application::serve_version` says when.
+    /// Switches to a new version of a read model or projection as soon as it has caught up. Default
+    /// true; if false, `Application::serve_version` switches.
     pub switch_by_itself: bool,
-    /// How long a command's key is kept with its outcome, by the clocks of the processes; whoever
-    /// sends a command again after that is not recognised, and it is carried out a second time. So
-    /// longer than any client retries, and than commands may wait to be answered later. Default
-    /// `None`: for ever.
+    /// Retention of a command's key and its outcome, by the clocks of the processes: at least 1
+    /// minute, and at least twice `answer_within`. A command that is sent again later is not
+    /// recognised and carried out a second time. So choose longer than any client retries, and than
+    /// deferred commands may wait. Default `None`: for ever.
     pub keep_commands: Option<Duration>,
-    /// How long shutdown waits for queued commands. Default 30 s.
+    /// Time that shutdown waits for queued commands, at most 1 day. Default 30 s.
     pub drain_within: Duration,
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+impl Settings {
+    /// Checks all bounds.
+    ///
+    /// # Errors
+    /// [`StartError::Setting`] names the first field that is out of its bounds.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        const MILLION: usize = 1_000_000;
+        within("arbiters", self.arbiters, 1..=1024)?;
+        within("live_aggregates", self.live_aggregates, 1..=100 * MILLION)?;
+        within("idle_after", self.idle_after, MILLISECOND..=366 * DAY)?;
+        within("queue_per_aggregate", self.queue_per_aggregate, 1..=MILLION)?;
+        within("commands_in_flight", self.commands_in_flight, 1..=MILLION)?;
+        within("deferred_commands", self.deferred_commands, 0..=100 * MILLION)?;
+        within("deferred_per_client", self.deferred_per_client, 0..=100 * MILLION)?;
+        within("hot_document_bytes", self.hot_document_bytes, 1..=1 << 40)?;
+        within("page_bytes", self.page_bytes, 1..=1 << 30)?;
+        within("answer_within", self.answer_within, MILLISECOND..=DAY)?;
+        within("read_within", self.read_within, Duration::ZERO..=DAY)?;
+        within("live_streams", self.live_streams, 0..=MILLION)?;
+        within("drain_within", self.drain_within, Duration::ZERO..=DAY)?;
+        // A key that is forgotten before its caller gave up would let a retry act twice.
+        let least = (2 * self.answer_within).max(Duration::from_secs(60));
+        match self.keep_commands {
+            None => Ok(()),
+            Some(keep) => within("keep_commands", keep, least..=Duration::MAX),
+        }
+    }
+}
+
+fn within<T: PartialOrd + Debug>(
+    setting: &'static str,
+    found: T,
+    bounds: RangeInclusive<T>,
+) -> Result<(), StartError> {
+    if bounds.contains(&found) {
+        return Ok(());
+    }
+    let needed = format!("{:?} to {:?}", bounds.start(), bounds.end());
+    Err(StartError::Setting { setting, found: format!("{found:?}"), needed })
 }
 
 impl Default for Settings {
@@ -77,5 +131,53 @@ impl Default for Settings {
             keep_commands: None,
             drain_within: Duration::from_secs(30),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Settings)) -> &'static str {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        match settings.check() {
+            Err(StartError::Setting { setting, .. }) => setting,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_setting_out_of_its_bounds_is_refused_by_name() {
+        assert!(Settings::default().check().is_ok());
+        for many in [0, usize::MAX] {
+            assert_eq!(refused(|settings| settings.arbiters = many), "arbiters");
+            assert_eq!(refused(|settings| settings.live_aggregates = many), "live_aggregates");
+            assert_eq!(refused(|s| s.queue_per_aggregate = many), "queue_per_aggregate");
+            assert_eq!(refused(|s| s.commands_in_flight = many), "commands_in_flight");
+        }
+        assert_eq!(refused(|settings| settings.live_streams = usize::MAX), "live_streams");
+        for long in [Duration::ZERO, Duration::MAX] {
+            assert_eq!(refused(|settings| settings.idle_after = long), "idle_after");
+            assert_eq!(refused(|settings| settings.answer_within = long), "answer_within");
+        }
+        assert_eq!(refused(|settings| settings.read_within = Duration::MAX), "read_within");
+        assert_eq!(refused(|settings| settings.drain_within = Duration::MAX), "drain_within");
+    }
+
+    #[test]
+    fn a_key_is_kept_for_longer_than_its_caller_waits() {
+        for short in [Duration::ZERO, MILLISECOND, Duration::from_secs(59)] {
+            assert_eq!(refused(|settings| settings.keep_commands = Some(short)), "keep_commands");
+        }
+        let patient = |keep| Settings {
+            answer_within: Duration::from_secs(3600),
+            keep_commands: Some(Duration::from_secs(keep)),
+            ..Settings::default()
+        };
+        assert!(patient(7199).check().is_err());
+        assert!(patient(7200).check().is_ok());
+        let settings = Settings { keep_commands: Some(Duration::MAX), ..Settings::default() };
+        assert!(settings.check().is_ok());
     }
 }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::codec::is_same_json;
 use crate::error::StoreError;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
@@ -29,6 +30,20 @@ impl<A: Serialize + DeserializeOwned> Snapshots<A> {
             state_version,
             encode: |state| serde_json::to_string(state),
             decode: |text| serde_json::from_str(text),
+        }
+    }
+}
+
+impl<A> Snapshots<A> {
+    /// The state as text, checked: decoded and encoded again it is the same. A snapshot that changes
+    /// the state would make processes that load it decide differently from those that fold events.
+    pub(crate) fn round_trip(&self, state: &A) -> Result<String, String> {
+        let text = (self.encode)(state).map_err(|error| error.to_string())?;
+        let decoded = (self.decode)(&text).map_err(|e| format!("it cannot be decoded: {e}"))?;
+        let again = (self.encode)(&decoded).map_err(|error| error.to_string())?;
+        match is_same_json(&text, &again) {
+            true => Ok(text),
+            false => Err("it is another state after encoding and decoding".to_owned()),
         }
     }
 }

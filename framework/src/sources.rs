@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::aggregate::Aggregate;
 use crate::codec::{CodecError, EventCodec};
 use crate::event::{EventEnvelope, RecordedEvent};
-use crate::guard::guarded;
+use crate::guard::{Isolated, guarded};
 use crate::read_model::{MAX_KEY_BYTES, is_valid_key};
 
 /// Largest number of distinct keys that one event may feed. With at most
@@ -115,16 +115,16 @@ impl<T: 'static> Routes<T> {
     ) {
         let codec = EventCodec::<A::Event>::new(A::upcasters());
         let decode = move |recorded: &Arc<RecordedEvent>, is_ours: &IsOurs<'_>| {
-            let envelope = decode(&codec, recorded)?;
+            let envelope = Isolated::new(decode(&codec, recorded)?);
             let mut named = named(keys(&envelope), is_ours)?;
             if let [(key, reason)] = &mut named[..] {
                 let item = match reason.take() {
                     Some(reason) => Err(reason),
-                    None => Ok(wrap(envelope.with_key(key))),
+                    None => Ok(wrap(envelope.into_inner().with_key(key))),
                 };
                 return Ok(vec![(std::mem::take(key), item)]);
             }
-            let shared = Arc::new(Mutex::new(envelope));
+            let shared = Isolated::new(Arc::new(Mutex::new(envelope.into_inner())));
             let item = |(key, reason): (String, Option<String>)| {
                 let item = match reason {
                     Some(reason) => Err(reason),
@@ -276,7 +276,7 @@ fn nearest_valid(key: &str) -> String {
 /// # use actum::{Aggregate, EventEnvelope, EventSources};
 /// # use serde::{Deserialize, Serialize};
 /// # #[derive(Default, Clone)] struct Order;
-/// #[derive(Serialize, Deserialize)]
+/// #[derive(PartialEq, Serialize, Deserialize)]
 /// enum OrderEvent { Placed { articles: Vec<String> } }
 /// # impl Aggregate for Order {
 /// #     const TYPE: &'static str = "order";

@@ -13,7 +13,7 @@ use crate::stream::{ExpectedVersion, StreamId};
 #[derive(Default, Clone)]
 pub(crate) struct Till;
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Rung {
     Rung,
 }

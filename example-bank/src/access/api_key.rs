@@ -3,8 +3,8 @@
 //! A key is `bank_<prefix>_<256 random bits>`. The prefix is no secret, it finds the line; of the rest
 //! only the SHA-256 is kept. No salt and no slow hash: there is nothing to guess in 256 random bits.
 
-use actum::BoxError;
 use actum::web::Principal;
+use actum::{BoxError, Clock, SystemClock};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -82,7 +82,7 @@ impl ApiKey {
     pub(super) fn principal(&self, secret: &str) -> Option<Principal> {
         // How long this takes tells nothing of the digest.
         let is_it: bool = digest(secret).as_bytes().ct_eq(self.sha256.as_bytes()).into();
-        let holds = self.expires.is_none_or(|end| OffsetDateTime::now_utc() < end);
+        let holds = self.expires.is_none_or(|end| SystemClock.now() < end);
         (is_it && holds).then(|| Principal::new(format!("key:{}", self.name), &self.scopes))
     }
 }

@@ -1,9 +1,9 @@
-//! One aggregate instance as an actor: it decides all that waits and appends it in one go.
+//! The actor of one aggregate instance. It decides everything that waits and appends it in one call.
 //!
-//! The state in memory is the fold of the log up to its tip, always. In each round: take the queue,
-//! decide each command on what the one before did, append, answer. Nobody is answered before the
-//! commit. If somebody else was faster, what was missed is read and folded, and decided on again;
-//! only a state in doubt is thrown away.
+//! The state in memory is the fold of the log up to its tip, always. In each round the actor takes the
+//! queue, decides each command on what the one before did, appends, and answers. No command is answered
+//! before its commit. After a lost race the actor reads and folds what it missed and decides again;
+//! only a state in doubt is thrown away. When the actor ends, everything that waits is answered.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::aggregate::Aggregate;
 use crate::document::Store;
 use crate::error::{CommandError, StoreError};
 use crate::event_store::PageLimit;
+use crate::guard::{Isolated, guarded};
 use crate::snapshot::Snapshot;
 use crate::stream::{StreamId, StreamVersion, Tip};
 
@@ -37,13 +38,25 @@ pub(crate) struct EntityActor<A: Aggregate> {
 }
 
 enum State<A> {
-    /// The log may have more than the state, if there is one: read that first. Boxed, so that the
-    /// actor is `Unpin` whatever the aggregate is.
-    Behind(Option<Box<Loaded<A>>>),
+    /// The log may have more than the state, if there is one: read that first.
+    Behind(Behind<A>),
     Live(Box<Loaded<A>>),
     /// The stored events cannot be folded; only another program can change that, so it is not
     /// tried again while this actor lives.
     Quarantined(String),
+}
+
+/// A state to be caught up.
+struct Behind<A> {
+    /// Boxed, so that the actor is `Unpin` whatever the aggregate is.
+    held: Option<Box<Loaded<A>>>,
+    /// A version that the store has reported and the state has not reached.
+    at_least: Option<StreamVersion>,
+}
+
+impl<A> State<A> {
+    /// Nothing in memory.
+    const COLD: Self = Self::Behind(Behind { held: None, at_least: None });
 }
 
 impl<A: Aggregate> EntityActor<A> {
@@ -52,7 +65,7 @@ impl<A: Aggregate> EntityActor<A> {
         mailbox: Arc<Mailbox<A>>,
         deciding: Arc<Deciding<A>>,
     ) -> Self {
-        Self { stream, mailbox, deciding, state: State::Behind(None) }
+        Self { stream, mailbox, deciding, state: State::COLD }
     }
 
     /// One step: catch up, or decide and append. It ends with itself, until nothing waits. `again` are
@@ -78,26 +91,35 @@ impl<A: Aggregate> EntityActor<A> {
 
     fn catch_up(&mut self, requests: VecDeque<Request<A>>, context: &mut Context<Self>) {
         // The caller matched on it.
-        let State::Behind(held) = &mut self.state else { return };
-        let mut held = held.take();
+        let State::Behind(behind) = std::mem::replace(&mut self.state, State::COLD) else { return };
+        let Behind { mut held, at_least } = behind;
         let (deciding, stream) = (Arc::clone(&self.deciding), self.stream.clone());
+        self.mailbox.set_loading(true);
         let reading = async move {
-            let reached = catch_up(&deciding, &stream, &mut held).await;
+            let reached = catch_up(&deciding, &stream, &mut held, at_least).await;
             (held, reached)
         };
-        context.wait(reading.into_actor(self).map(|(held, reached), actor, context| {
+        context.wait(reading.into_actor(self).map(move |(held, reached), actor, context| {
+            actor.mailbox.set_loading(false);
             actor.state = match (reached, held) {
                 (Ok(()), Some(loaded)) => State::Live(loaded),
-                (Ok(()), None) => State::Behind(None),
+                (Ok(()), None) => State::COLD,
                 (Err(LoadError::Quarantined(reason)), _) => {
                     tracing::error!(stream = %actor.stream, reason, "an aggregate cannot be loaded");
                     State::Quarantined(reason)
+                }
+                (Err(LoadError::Panicked(message)), _) => {
+                    for request in requests {
+                        let (stream, message) = (actor.stream.clone(), message.clone());
+                        request.answer(Err(CommandError::Panicked { stream, message }));
+                    }
+                    return actor.step(Vec::new(), context);
                 }
                 (Err(LoadError::Unavailable(error)), held) => {
                     for request in requests {
                         request.answer(Err(CommandError::Unavailable(error.clone())));
                     }
-                    actor.state = State::Behind(held);
+                    actor.state = State::Behind(Behind { held, at_least });
                     return actor.step(Vec::new(), context);
                 }
             };
@@ -112,7 +134,7 @@ impl<A: Aggregate> EntityActor<A> {
         let (deciding, stream) = (Arc::clone(&self.deciding), self.stream.clone());
         let settling = async move { settle(&deciding, &stream, round).await }.into_actor(self);
         context.wait(settling.map(move |settled, actor, context| {
-            actor.state = match std::mem::replace(&mut actor.state, State::Behind(None)) {
+            actor.state = match std::mem::replace(&mut actor.state, State::COLD) {
                 State::Live(loaded) => actor.after_round(loaded, ahead, &settled),
                 state => state,
             };
@@ -123,7 +145,7 @@ impl<A: Aggregate> EntityActor<A> {
     fn after_round(
         &self,
         mut loaded: Box<Loaded<A>>,
-        ahead: Option<A>,
+        ahead: Option<Isolated<A>>,
         settled: &Settled<A>,
     ) -> State<A> {
         match settled.standing {
@@ -135,22 +157,24 @@ impl<A: Aggregate> EntityActor<A> {
                 self.save_snapshot(&mut loaded);
                 State::Live(loaded)
             }
-            Standing::Behind => State::Behind(Some(loaded)),
-            Standing::InDoubt => State::Behind(None),
+            Standing::Behind => {
+                State::Behind(Behind { held: Some(loaded), at_least: settled.seen })
+            }
+            Standing::InDoubt => State::COLD,
         }
     }
 
-    /// Keeps a snapshot when one is due. Nothing waits for it and nothing depends on it.
+    /// Saves a snapshot when one is due. Nothing waits for it and nothing depends on it.
     fn save_snapshot(&self, loaded: &mut Loaded<A>) {
         let Some(policy) = &self.deciding.snapshots else { return };
-        if loaded.tip.version.0 < loaded.snapshot_at.0 + policy.every {
+        if loaded.tip.version.0.saturating_sub(loaded.snapshot_at.0) < policy.every {
             return;
         }
         loaded.snapshot_at = loaded.tip.version;
-        let state = match (policy.encode)(&loaded.aggregate) {
-            Ok(state) => state,
-            Err(error) => {
-                return tracing::warn!(stream = %self.stream, %error, "a snapshot cannot be made");
+        let state = match guarded(|| policy.round_trip(&loaded.aggregate)) {
+            Ok(Ok(state)) => state,
+            Ok(Err(reason)) | Err(reason) => {
+                return tracing::warn!(stream = %self.stream, reason, "no snapshot is saved");
             }
         };
         let (tip, store) = (loaded.tip, Arc::clone(&self.deciding.store));
@@ -194,5 +218,17 @@ impl<A: Aggregate> Handler<Wake> for EntityActor<A> {
 
     fn handle(&mut self, _: Wake, context: &mut Context<Self>) {
         self.step(Vec::new(), context);
+    }
+}
+
+impl<A: Aggregate> Drop for EntityActor<A> {
+    /// Answers everything that waits. After passivation nothing does; after a panic in the runtime or
+    /// a stop of the arbiter, the callers would otherwise wait for the whole of `answer_within`.
+    fn drop(&mut self) {
+        for request in self.mailbox.close() {
+            let reason = format!("the actor of {} has ended; nothing was stored", self.stream);
+            let unavailable = StoreError::Unavailable(reason);
+            request.answer(Err(CommandError::Unavailable(unavailable)));
+        }
     }
 }

@@ -1,12 +1,14 @@
-//! From stored events to an aggregate's state: the snapshot, if it can be trusted, then the rest;
-//! and from a state that others have left behind to one that is not, by what it missed.
+//! Loads an aggregate: from its snapshot, if that can be trusted, and the events after it.
+//!
+//! A state that other processes have left behind is caught up in the same way, from the events it
+//! missed. All user code (`Default`, decoding, upcasters, `apply`) runs in panic isolation.
 
 use super::deciding::Deciding;
 use crate::aggregate::Aggregate;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::event_store::PageLimit;
-use crate::guard::guarded;
+use crate::guard::{Isolated, guarded};
 use crate::snapshot::{Snapshot, Snapshots};
 use crate::stream::{StreamId, StreamVersion, Tip};
 
@@ -15,7 +17,7 @@ const PAGE: usize = 2000;
 
 /// An aggregate in memory, equal to the fold of its stream up to `tip`.
 pub(crate) struct Loaded<A> {
-    pub(crate) aggregate: A,
+    pub(crate) aggregate: Isolated<A>,
     pub(crate) tip: Tip,
     /// The version of the newest snapshot, kept or under way.
     pub(crate) snapshot_at: StreamVersion,
@@ -26,6 +28,8 @@ pub(crate) enum LoadError {
     Unavailable(StoreError),
     /// The events cannot be folded by this program.
     Quarantined(String),
+    /// User code panicked before an event was folded, so the next attempt may succeed.
+    Panicked(String),
 }
 
 impl From<StoreError> for LoadError {
@@ -39,14 +43,16 @@ impl From<StoreError> for LoadError {
     }
 }
 
-/// Folds what the stream has after the state held, or all of it when none is held.
+/// Folds the events that the stream has after the state held, or all of them when none is held; up
+/// to `at_least`, a version that the store has reported, or else to the end.
 ///
-/// When the store does not answer, what is held is still right up to its tip; after any other
-/// error it is not to be relied on.
+/// If the store does not answer, the state held is still right up to its tip. After any other error
+/// it is not to be relied on.
 pub(crate) async fn catch_up<A: Aggregate>(
     deciding: &Deciding<A>,
     stream: &StreamId,
     held: &mut Option<Box<Loaded<A>>>,
+    at_least: Option<StreamVersion>,
 ) -> Result<(), LoadError> {
     let loaded = match held {
         Some(loaded) => loaded,
@@ -59,12 +65,9 @@ pub(crate) async fn catch_up<A: Aggregate>(
         for event in &events {
             fold(deciding, loaded, event)?;
         }
-        // A page that is far from both limits is probably the last one. If it is not, the conflict
-        // with what was missed is noticed before an answer is given, because others write too; that
-        // is cheaper than asking for an empty page each time.
-        let read: usize = events.iter().map(RecordedEvent::bytes).sum();
-        let is_short = events.len() < PAGE && read < bytes / 2;
-        let is_enough = is_short && !deciding.store.is_sole_writer();
+        // A short page is not the end: a store may cut a page by its bytes. A version that the store
+        // has reported saves the read of an empty page; anything newer makes the next append conflict.
+        let is_enough = at_least.is_some_and(|version| loaded.tip.version >= version);
         if events.is_empty() || is_enough {
             return Ok(());
         }
@@ -80,11 +83,13 @@ async fn start<A: Aggregate>(
         Some(policy) => from_snapshot(deciding, policy, stream).await?,
         None => None,
     };
-    Ok(snapshot.unwrap_or_else(|| Loaded {
-        aggregate: A::default(),
-        tip: Tip::default(),
-        snapshot_at: StreamVersion::ZERO,
-    }))
+    if let Some(loaded) = snapshot {
+        return Ok(loaded);
+    }
+    let aggregate = guarded(A::default)
+        .map_err(|panic| LoadError::Panicked(format!("Default panicked: {panic}")))?;
+    let (tip, snapshot_at) = (Tip::default(), StreamVersion::ZERO);
+    Ok(Loaded { aggregate: Isolated::new(aggregate), tip, snapshot_at })
 }
 
 fn fold<A: Aggregate>(
@@ -102,6 +107,7 @@ fn fold<A: Aggregate>(
     let event = decoded
         .map_err(|panic| quarantined(format!("its decoder panicked: {panic}")))?
         .map_err(|error| quarantined(error.to_string()))?;
+    let event = Isolated::new(event);
     guarded(|| loaded.aggregate.apply(&event))
         .map_err(|panic| quarantined(format!("apply panicked: {panic}")))?;
     loaded.tip = Tip { version: recorded.version, position: recorded.position };
@@ -132,6 +138,7 @@ async fn from_snapshot<A: Aggregate>(
     match guarded(|| (policy.decode)(&snapshot.state)) {
         Ok(Ok(aggregate)) => {
             let tip = Tip { version: snapshot.version, position: snapshot.position };
+            let aggregate = Isolated::new(aggregate);
             Ok(Some(Loaded { aggregate, tip, snapshot_at: snapshot.version }))
         }
         Ok(Err(error)) => ignored(&error.to_string()),

@@ -11,6 +11,7 @@ pub(crate) mod read_model;
 mod router;
 mod running_keys;
 mod settle;
+mod ticket;
 
 pub(crate) use admission::Admission;
 pub(crate) use arbiters::Arbiters;

@@ -17,13 +17,16 @@ use super::admission::{Admission, Refused};
 use super::arbiters::Arbiters;
 use super::deciding::Deciding;
 use super::entity::{EntityActor, Wake};
+use super::load::{self, LoadError, catch_up};
 use super::mailbox::{Answer, Mailbox, Offered, Request};
 use super::running_keys::RunningKeys;
-use crate::aggregate::Aggregate;
+use super::ticket::Ticket;
+use crate::aggregate::{Aggregate, Loaded};
 use crate::command::CommandOptions;
-use crate::error::CommandError;
+use crate::error::{CommandError, ReadError, StoreError};
+use crate::guard::Isolated;
 use crate::metrics::CommandMetrics;
-use crate::stream::StreamId;
+use crate::stream::{StreamId, Tip};
 
 /// The map is cut in parts with a lock each, so that callers seldom meet.
 const SHARDS: usize = 32;
@@ -75,8 +78,9 @@ impl<A: Aggregate> Router<A> {
         Self { shards, live_per_shard, deciding, arbiters, admission, running, metrics }
     }
 
-    /// Hands a command to its aggregate and waits for the answer. The command is carried out also
-    /// when the caller stops waiting.
+    /// Queues a command for its aggregate and waits for the answer, at most `answer_within`. A caller
+    /// that drops this future does not cancel the command. If the time ends before the command is
+    /// decided, the command is withdrawn and answered as `Unavailable`; after that, as `Unknown`.
     pub(crate) async fn execute(
         &self,
         stream: StreamId,
@@ -84,7 +88,7 @@ impl<A: Aggregate> Router<A> {
         options: CommandOptions,
     ) -> Answer<A> {
         let arrived = self.metrics.arrived();
-        let answer = self.ask(stream, command, options).await;
+        let answer = self.ask(stream, Isolated::new(command), options).await;
         arrived.answered(&answer);
         answer
     }
@@ -92,7 +96,7 @@ impl<A: Aggregate> Router<A> {
     async fn ask(
         &self,
         stream: StreamId,
-        command: A::Command,
+        command: Isolated<A::Command>,
         options: CommandOptions,
     ) -> Answer<A> {
         let permit = self.admission.admit().map_err(|refused| match refused {
@@ -110,34 +114,81 @@ impl<A: Aggregate> Router<A> {
             },
         };
         let (reply, answer) = oneshot::channel();
-        self.enqueue(stream, Request { command, options, reply, permit, running, conflicts: 0 })?;
+        let ticket = Arc::new(Ticket::new(running));
+        let mine = Arc::clone(&ticket);
+        let request = Request { command, options, reply, permit, ticket, conflicts: 0 };
+        let mailbox = self.enqueue(&stream, request)?;
         match timeout_at(until, answer).await {
             Ok(Ok(answer)) => answer,
-            // No answer in time, or the actor ended with the question in its hands.
+            // No answer in time, or the actor ended with the request in its hands.
+            Ok(Err(_)) | Err(_) if mine.withdraw() => {
+                mailbox.forget_withdrawn();
+                let busy = mailbox.busy_with();
+                let reason = format!("{stream} is {busy}; nothing of the command was stored");
+                Err(CommandError::Unavailable(StoreError::Unavailable(reason)))
+            }
             Ok(Err(_)) | Err(_) => Err(CommandError::Unknown),
         }
     }
 
-    fn enqueue(&self, stream: StreamId, request: Request<A>) -> Result<(), CommandError<A::Error>> {
+    /// Folds an aggregate from the log, beside its actor and without waiting for it.
+    pub(crate) async fn load(&self, stream: &StreamId) -> Result<Loaded<A>, ReadError>
+    where
+        A: Send,
+    {
+        let mut held = None;
+        catch_up(&self.deciding, stream, &mut held, None).await.map_err(|error| match error {
+            LoadError::Unavailable(error) => error,
+            LoadError::Quarantined(reason) | LoadError::Panicked(reason) => {
+                StoreError::Corrupt { place: stream.to_string(), reason }
+            }
+        })?;
+        // `catch_up` holds a state unless it failed.
+        let unloaded = || StoreError::Unavailable(format!("{stream} was not loaded"));
+        let load::Loaded { aggregate, tip, .. } = *held.ok_or_else(unloaded)?;
+        let Tip { version, position } = tip;
+        Ok(Loaded { state: aggregate.into_inner(), version, position })
+    }
+
+    /// Queues the request and returns the queue it is in.
+    fn enqueue(
+        &self,
+        stream: &StreamId,
+        mut request: Request<A>,
+    ) -> Result<Arc<Mailbox<A>>, CommandError<A::Error>> {
         let mut hasher = DefaultHasher::new();
         stream.hash(&mut hasher);
         let hash = hasher.finish();
         let mut shard = self.shard(hash as usize % SHARDS);
-        if !shard.get(&stream).is_some_and(|instance| instance.address.connected()) {
-            self.make_room(&mut shard);
-            // The shard took the low bits of the hash; the arbiter takes others.
-            let instance = self.start(stream.clone(), hash >> 32);
-            shard.put(stream.clone(), instance);
-        }
-        // Cannot fail: it was found or put there a moment ago, under this lock.
-        let Some(instance) = shard.get_mut(&stream) else { return Err(CommandError::Unknown) };
-        instance.used = Instant::now();
-        match instance.mailbox.offer(request) {
-            Offered::Awake => Ok(()),
-            Offered::Full => Err(CommandError::Overloaded("too many wait for this aggregate")),
-            // At most one wake-up is under way, so it is refused only by an actor that has ended:
-            // only an arbiter that stops does that.
-            Offered::Wake => instance.address.try_send(Wake).map_err(|_| CommandError::Stopping),
+        loop {
+            if !shard.get(stream).is_some_and(|instance| instance.address.connected()) {
+                self.make_room(&mut shard);
+                // The shard took the low bits of the hash; the arbiter takes others.
+                let instance = self.start(stream.clone(), hash >> 32);
+                shard.put(stream.clone(), instance);
+            }
+            let Some(instance) = shard.get_mut(stream) else {
+                // Cannot happen: it was found or put there a moment ago, under this lock.
+                return Err(CommandError::Stopping);
+            };
+            instance.used = Instant::now();
+            let mailbox = Arc::clone(&instance.mailbox);
+            request = match mailbox.offer(request) {
+                Offered::Awake => return Ok(mailbox),
+                Offered::Full => {
+                    return Err(CommandError::Overloaded("too many wait for this aggregate"));
+                }
+                Offered::Wake if instance.address.try_send(Wake).is_ok() => return Ok(mailbox),
+                // At most one wake-up is under way, so it is refused only by an actor that has
+                // ended. Only a stopping arbiter ends one between `connected` and here.
+                Offered::Wake => {
+                    drop(mailbox.close());
+                    return Err(CommandError::Stopping);
+                }
+                Offered::Closed(request) => *request,
+            };
+            // The actor has ended and closed its queue: the next turn starts another one.
+            shard.pop(stream);
         }
     }
 

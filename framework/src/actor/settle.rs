@@ -1,8 +1,8 @@
-//! The end of a round: append what was decided, then answer, in order.
+//! The end of a round: appends its decisions and answers them in order.
 //!
-//! A decision holds only if everything decided before it in the round came out as decided. The
-//! first that did not ends that: what follows is decided again, once what was missed is folded.
-//! What stored nothing is answered only if the log vouches for the version it was decided at.
+//! A decision holds only if every decision before it in the round came out as decided. After the first
+//! that did not, the rest is decided again on the caught-up state. A decision that stored nothing is
+//! answered only if the log vouches for the version it was made at.
 
 use std::vec;
 
@@ -13,6 +13,7 @@ use crate::aggregate::Aggregate;
 use crate::command::Committed;
 use crate::error::{CommandError, StoreError};
 use crate::event_store::{AppendOutcome, Confirmation, NotCommitted};
+use crate::guard::Isolated;
 use crate::stream::{StreamId, StreamVersion, Tip};
 
 /// What a round tells of the state in memory; the later the worse.
@@ -33,6 +34,8 @@ pub(crate) struct Settled<A: Aggregate> {
     pub(crate) tip: Tip,
     /// To be decided in the next round, in order.
     pub(crate) again: Vec<Request<A>>,
+    /// The latest version of the stream that the store reported with a conflict.
+    pub(crate) seen: Option<StreamVersion>,
 }
 
 /// Appends and answers.
@@ -52,7 +55,12 @@ pub(crate) async fn settle<A: Aggregate>(
         vouched: matches!(outcomes.first(), Some(AppendOutcome::Committed(c)) if !c.replayed),
         confirmed: None,
         outcomes: outcomes.into_iter(),
-        settled: Settled { standing: Standing::AsDecided, tip: round.tip, again: Vec::new() },
+        settled: Settled {
+            standing: Standing::AsDecided,
+            tip: round.tip,
+            again: Vec::new(),
+            seen: None,
+        },
     };
     for decided in round.decided {
         settling.settle_one(decided).await;
@@ -92,6 +100,8 @@ impl<A: Aggregate> Settling<'_, A> {
                 Ok(Committed { version, position, replayed: false })
             }
         };
+        // It may hold a refusal, whose Drop is user code.
+        let answer = Isolated::new(answer);
         match self.settled.standing {
             Standing::AsDecided => self.stored_nothing(request, answer, at).await,
             Standing::Behind | Standing::InDoubt => self.settled.again.push(request),
@@ -99,11 +109,16 @@ impl<A: Aggregate> Settling<'_, A> {
     }
 
     /// Answers what stored nothing, once it is certain that no newer state says otherwise.
-    async fn stored_nothing(&mut self, request: Request<A>, answer: Answer<A>, at: StreamVersion) {
+    async fn stored_nothing(
+        &mut self,
+        request: Request<A>,
+        answer: Isolated<Answer<A>>,
+        at: StreamVersion,
+    ) {
         match self.confirm(&request, at).await {
-            Ok(Confirmation::Current) => request.answer(answer),
+            Ok(Confirmation::Current) => request.answer(answer.into_inner()),
             // The key is not known; others came after what vouches for the version.
-            Ok(Confirmation::Stale { .. }) if self.vouched => request.answer(answer),
+            Ok(Confirmation::Stale { .. }) if self.vouched => request.answer(answer.into_inner()),
             Ok(Confirmation::Stale { actual }) => self.conflict(request, at, actual),
             Ok(Confirmation::Replayed(committed)) => request.answer(Ok(committed)),
             Ok(Confirmation::KeyReused) => self.key_reused(request),
@@ -122,7 +137,7 @@ impl<A: Aggregate> Settling<'_, A> {
         if let Some(key) = &request.options.key {
             return store.confirm(self.stream, at, Some(key)).await;
         }
-        if self.vouched || store.is_sole_writer() {
+        if self.vouched || self.deciding.is_alone() {
             return Ok(Confirmation::Current);
         }
         let told = match self.confirmed.take() {
@@ -190,7 +205,10 @@ impl<A: Aggregate> Settling<'_, A> {
         let first = self.settled.standing == Standing::AsDecided;
         // Nobody can have been faster in a log that has not moved on.
         self.is(if first && actual <= at { Standing::InDoubt } else { Standing::Behind });
+        self.settled.seen = self.settled.seen.max(Some(actual));
         request.conflicts += u32::from(first);
+        // The store refused it, so nothing of it can be stored until it is decided again.
+        request.ticket.stored_nothing();
         if request.conflicts <= self.deciding.settings.conflict_retries {
             return self.settled.again.push(request);
         }

@@ -9,7 +9,7 @@ use super::program;
 use super::pruning;
 use super::running::Running;
 use crate::aggregate::Aggregate;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clamped, Clock, SystemClock};
 use crate::document::Store;
 use crate::error::StartError;
 use crate::read_model::ReadModel;
@@ -75,7 +75,7 @@ impl ApplicationBuilder {
         self
     }
 
-    /// Other limits than the default ones.
+    /// Replaces the default limits. [`ApplicationBuilder::start`] refuses values out of bounds.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
@@ -92,12 +92,14 @@ impl ApplicationBuilder {
     /// Starts everything.
     ///
     /// # Errors
-    /// [`StartError`]: the log is another program's, something is registered twice, a thread did
-    /// not start, or a checkpoint does not belong to this log.
+    /// [`StartError`]: the log is another program's, a setting is out of bounds, a name is registered
+    /// twice or cannot be stored, a thread did not start, or a checkpoint does not belong to this log.
     pub async fn start(self) -> Result<Application, StartError> {
         crate::metrics::describe();
+        self.settings.check()?;
         program::claim(&*self.store, &self.name).await?;
-        let mut running = Running::start(self.store, self.clock, self.settings).await?;
+        let clock = Arc::new(Clamped(self.clock));
+        let mut running = Running::start(self.store, clock, self.settings).await?;
         for part in self.parts {
             part(&mut running).await?;
         }

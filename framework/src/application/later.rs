@@ -251,7 +251,7 @@ impl Running {
         let make: Make = |running| Some(Arc::new(CarriesOut::new(running.router_of::<A>()?)));
         match self.answers_later.insert(A::TYPE, make) {
             None => Ok(()),
-            Some(_) => Err(StartError::Twice(A::TYPE)),
+            Some(_) => Err(StartError::AlreadyRegistered(A::TYPE)),
         }
     }
 

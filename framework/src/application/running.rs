@@ -1,8 +1,9 @@
 //! All that runs in an application: its parts start from here, and register themselves here.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use tokio::sync::{Semaphore, watch};
@@ -19,10 +20,12 @@ use crate::checkpoint::CheckpointStore;
 use crate::clock::Clock;
 use crate::document::Store;
 use crate::error::{StartError, StoreError};
-use crate::later::{OpenCommands, Worker};
+use crate::guard::guarded;
+use crate::later::{AcceptedCommand, OpenCommands, Worker};
 use crate::live::Wakes;
 use crate::read_model::ReadModel;
 use crate::settings::Settings;
+use crate::stream::StreamId;
 use crate::subscription::{Tail, TailSettings};
 use crate::versions::{Candidates, DocumentVersions, Switch, SwitchSettings};
 
@@ -41,6 +44,10 @@ pub(super) struct Running {
     history: watch::Receiver<Option<String>>,
     /// `Router<A>` by the type `A`.
     pub(super) routers: HashMap<TypeId, Arc<dyn RouterControl>>,
+    /// A reference to the store was handed out: its user may append.
+    pub(super) is_handed_out: Arc<AtomicBool>,
+    /// `TYPE` of each aggregate.
+    aggregate_types: HashSet<&'static str>,
     /// By the aggregate types whose commands may be answered later.
     pub(super) answers_later: HashMap<&'static str, Make>,
     /// Name of the reaction that sends callbacks, if there is one.
@@ -98,6 +105,8 @@ impl Running {
             arbiters,
             tail,
             routers: HashMap::new(),
+            is_handed_out: Arc::default(),
+            aggregate_types: HashSet::new(),
             answers_later: HashMap::new(),
             callbacks: None,
             open_commands: None,
@@ -123,8 +132,16 @@ impl Running {
     }
 
     pub(super) fn add_aggregate<A: Aggregate>(&mut self) -> Result<(), StartError> {
+        self.check_aggregate::<A>()?;
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        let deciding = Arc::new(Deciding::<A>::new(store, clock, self.settings.clone()));
+        let is_handed_out = Arc::clone(&self.is_handed_out);
+        let make = || Deciding::<A>::new(store, clock, self.settings.clone(), is_handed_out);
+        let unstorable =
+            |reason| StartError::UnstorableAggregate { aggregate_type: A::TYPE, reason };
+        let deciding = guarded(make).map_err(unstorable)?;
+        let checked = guarded(|| deciding.codec.check()).map_err(unstorable)?;
+        checked.map_err(|error| unstorable(error.to_string()))?;
+        let deciding = Arc::new(deciding);
         let (admission, running_keys) = (self.admission.clone(), self.running_keys.clone());
         let arbiters = Arc::clone(&self.arbiters);
         let router = Arc::new(Router::new(deciding, arbiters, admission, running_keys));
@@ -148,9 +165,24 @@ impl Running {
                 }
             }
         });
-        match self.routers.insert(TypeId::of::<A>(), router) {
-            None => Ok(()),
-            Some(_) => Err(StartError::Twice(A::TYPE)),
+        self.routers.insert(TypeId::of::<A>(), router);
+        Ok(())
+    }
+
+    /// Checks that an aggregate type can name streams, and names those of one type only.
+    fn check_aggregate<A: Aggregate>(&mut self) -> Result<(), StartError> {
+        let (aggregate_type, own) = (A::TYPE, TypeId::of::<AcceptedCommand>());
+        if aggregate_type == AcceptedCommand::TYPE && TypeId::of::<A>() != own {
+            return Err(StartError::Reserved(aggregate_type));
+        }
+        let valid = StreamId::new(aggregate_type, "1");
+        valid.map_err(|error| {
+            let reason = error.to_string();
+            StartError::UnstorableAggregate { aggregate_type, reason }
+        })?;
+        match self.aggregate_types.insert(aggregate_type) {
+            true => Ok(()),
+            false => Err(StartError::AlreadyRegistered(aggregate_type)),
         }
     }
 
@@ -202,7 +234,7 @@ impl Running {
         let is_it =
             |known: &Arc<dyn ReadModelControl>| (known.name(), known.version()) == (name, version);
         match self.read_side.iter().any(is_it) {
-            true => Err(StartError::Twice(name)),
+            true => Err(StartError::AlreadyRegistered(name)),
             false => Ok(()),
         }
     }
@@ -215,7 +247,7 @@ impl Running {
         beside: Option<(u32, Arc<dyn ReadModelControl>)>,
     ) -> Result<Arc<Switch>, StartError> {
         if self.switches.contains_key(name) {
-            return Err(StartError::Twice(name));
+            return Err(StartError::AlreadyRegistered(name));
         }
         let settings =
             SwitchSettings { by_itself: self.settings.switch_by_itself, ..Default::default() };

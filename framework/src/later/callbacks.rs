@@ -91,6 +91,10 @@ impl Reaction for Callbacks {
             Err(error) => return Step::Unable(error.to_string()).into(),
         };
         let Some(status) = CommandStatus::of(&history) else { return Step::Done.into() };
+        if let Some(error) = history.first().and_then(|first| first.metadata().err()) {
+            // Without its actor, the callback could be signed with another client's secret.
+            return Step::Unable(format!("its metadata cannot be read: {error}")).into();
+        }
         let Some(url) = url(&history).filter(|_| status.waits_for_callback()) else {
             return Step::Done.into();
         };

@@ -62,10 +62,12 @@ impl Reaction for Executor {
     fn meaning(&self, event: &RecordedEvent) -> Meaning {
         match event.event_type.as_str() {
             "Accepted" => {
-                // An acceptance that cannot be decoded is a lane of its own: `work` reports it.
-                let (lane, client) = match acceptance(event) {
-                    Ok(it) => (format!("{}-{}", it.aggregate_type, it.aggregate_id), it.client),
-                    Err(_) => (event.stream.id().to_owned(), None),
+                // An acceptance that cannot be read, or whose metadata cannot, is a lane of its own, so
+                // that it holds up no other command: `work` reports it.
+                let readable = acceptance(event).ok().filter(|_| event.metadata().is_ok());
+                let (lane, client) = match readable {
+                    Some(it) => (format!("{}-{}", it.aggregate_type, it.aggregate_id), it.client),
+                    None => (event.stream.id().to_owned(), None),
                 };
                 let client = client.unwrap_or_default();
                 let destination = Destination { client, endpoint: String::new() };

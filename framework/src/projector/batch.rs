@@ -8,13 +8,14 @@ use super::term::Reached;
 use crate::checkpoint::partition_of;
 use crate::event::RecordedEvent;
 use crate::event_store::Page;
+use crate::guard::Isolated;
 use crate::projection::Projection;
 use crate::stream::GlobalPosition;
 use crate::subscription::parking::Parking;
 
 /// Decoded events and, beside each, what it came from: the user's code is given a slice of events.
 pub(super) struct Batch<E> {
-    pub(super) events: Vec<E>,
+    pub(super) events: Isolated<Vec<E>>,
     pub(super) of: Vec<Origin>,
     /// What is not taken in, in any order.
     pub(super) left: Vec<Left>,
@@ -45,8 +46,8 @@ impl<E: 'static> Batch<E> {
         let last = page.events.last().filter(|last| last.position == page.scanned_to);
         let reached =
             Reached { position: page.scanned_to, event_id: last.map(|last| last.event_id) };
-        let mut batch =
-            Self { events: Vec::new(), of: Vec::new(), left: Vec::new(), reached, halt: None };
+        let events = Isolated::new(Vec::new());
+        let mut batch = Self { events, of: Vec::new(), left: Vec::new(), reached, halt: None };
         // Keys of which no more is taken in.
         let mut stopped = HashSet::new();
         let is_ours = |key: &str| partition_of(key, P::PARTITIONS) == partition.id.number;
@@ -54,7 +55,8 @@ impl<E: 'static> Batch<E> {
             let origin = |key| Origin { key, recorded: Arc::clone(recorded) };
             let routed = partition.sources.routes.route(recorded, is_ours);
             let known = routed.each(|key, item| match item {
-                _ if parking.is_parked(&key) || stopped.contains(&key) => {
+                item if parking.is_parked(&key) || stopped.contains(&key) => {
+                    drop(Isolated::new(item));
                     batch.left.push(Left { origin: origin(key), reason: None });
                 }
                 Ok(item) => {
@@ -85,12 +87,12 @@ impl<E: 'static> Batch<E> {
 
     /// The event at this place cannot be taken in, nor what follows of its key.
     pub(super) fn leave(&mut self, place: usize, reason: String) {
-        self.events.remove(place);
+        drop(Isolated::new(self.events.remove(place)));
         let origin = self.of.remove(place);
         let mut next = place;
         while next < self.of.len() {
             if self.of[next].key == origin.key {
-                self.events.remove(next);
+                drop(Isolated::new(self.events.remove(next)));
                 self.left.push(Left { origin: self.of.remove(next), reason: None });
             } else {
                 next += 1;

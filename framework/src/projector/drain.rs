@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use time::OffsetDateTime;
-
 use super::batch::{Batch, Left};
 use super::term::{Reached, Term};
+use crate::clock::{Clock, SystemClock};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::event_store::Filter;
@@ -24,7 +23,7 @@ impl<P: Projection> Term<'_, P> {
     /// # Errors
     /// Too much stands still.
     pub(super) fn park(&mut self, batch: &mut Batch<P::Event>) -> Result<(), Full> {
-        let (now, since) = (Instant::now(), OffsetDateTime::now_utc());
+        let (now, since) = (Instant::now(), SystemClock.now());
         batch.left.sort_unstable_by_key(|left| left.origin.recorded.position);
         for Left { origin, reason } in batch.left.drain(..) {
             match reason {
@@ -109,7 +108,7 @@ impl<P: Projection> Term<'_, P> {
             (None, None) => (may, None),
         };
         let next = found.get(applied).map(|next| Stopped { event: in_words(next), reason });
-        self.parking.end(drain, applied, next, Instant::now(), OffsetDateTime::now_utc());
+        self.parking.end(drain, applied, next, Instant::now(), SystemClock.now());
         let stands = self.checkpoint.map(|at| (at.position, at.event_id));
         let (position, event_id) = stands.unwrap_or_default();
         self.commit(transaction, Reached { position, event_id: Some(event_id) }).await?;

@@ -22,7 +22,7 @@ use crate::byte_budget::{ByteBudget, Reservation};
 use crate::error::{StartError, StoreError};
 use crate::event_store::{Append, AppendOutcome, NotCommitted};
 use crate::metrics::CommitMetrics;
-use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
+use crate::stream::{ExpectedVersion, GlobalPosition, StreamId, StreamVersion};
 
 /// How many submissions may wait; beyond it appenders wait to submit.
 const QUEUE: usize = 4096;
@@ -35,7 +35,8 @@ pub(crate) const QUEUE_BYTES: usize = 64 << 20;
 const MAX_BATCH_EVENTS: usize = 1000;
 const MAX_BATCH_BYTES: usize = 8 << 20;
 
-/// The most one call may bring: a transaction takes it whole, and must end in the time it has.
+/// Most bytes of one call that go into one transaction, which must end in the time it has. A larger
+/// call is split.
 const MAX_CALL_BYTES: usize = 64 << 20;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -168,15 +169,60 @@ impl<S: Send + 'static> Committer<S> {
         Ok(Self { queue, budget: ByteBudget::new(queue_bytes) })
     }
 
-    /// See `EventStore::append`.
-    pub(crate) async fn append(&self, mut appends: Vec<Append>) -> Vec<AppendOutcome> {
-        let count = appends.len();
-        let bytes: usize = appends.iter().map(bytes).sum();
-        if bytes > MAX_CALL_BYTES {
-            let reason =
-                format!("one call brings {bytes} bytes; at most {MAX_CALL_BYTES} are taken");
-            return vec![AppendOutcome::NotCommitted(NotCommitted::Invalid(reason)); count];
+    /// See `EventStore::append`. A call that is too large for one transaction is split.
+    pub(crate) async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
+        if appends.iter().map(Append::bytes).sum::<usize>() <= MAX_CALL_BYTES {
+            return self.append_whole(appends).await;
         }
+        let (committer, count) = (self.clone(), appends.len());
+        // On a task of its own, because the write goes on when the caller stops waiting.
+        let parts = tokio::spawn(async move { committer.append_in_parts(appends).await });
+        let lost = || AppendOutcome::Unknown("the writer stopped before it answered".into());
+        parts.await.unwrap_or_else(|_| vec![lost(); count])
+    }
+
+    /// Appends one part after the other. An append that is chained to the last one of the part before
+    /// follows it only if that one was stored just now: then the version that it led to says the same.
+    async fn append_in_parts(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
+        let mut outcomes = Vec::with_capacity(appends.len());
+        let mut appends = appends.into_iter().peekable();
+        let mut last: Option<(StreamId, StreamVersion)> = None;
+        while let Some(mut first) = appends.next() {
+            if let Some((stream, version)) = last.take()
+                && first.chained
+                && first.stream == stream
+                && first.expected.admits(version)
+            {
+                first.expected = ExpectedVersion::Exact(version);
+                first.chained = false;
+            }
+            if first.bytes() > MAX_CALL_BYTES {
+                let reason = format!(
+                    "one append has {} bytes; at most {MAX_CALL_BYTES} fit in a transaction",
+                    first.bytes()
+                );
+                outcomes.push(AppendOutcome::NotCommitted(NotCommitted::Invalid(reason)));
+                continue;
+            }
+            let (mut bytes, mut part) = (first.bytes(), vec![first]);
+            while let Some(next) = appends.next_if(|next| bytes + next.bytes() <= MAX_CALL_BYTES) {
+                bytes += next.bytes();
+                part.push(next);
+            }
+            let stream = part.last().map(|append| append.stream.clone());
+            outcomes.extend(self.append_whole(part).await);
+            if let Some(AppendOutcome::Committed(stored)) = outcomes.last()
+                && !stored.replayed
+            {
+                last = stream.map(|stream| (stream, stored.version));
+            }
+        }
+        outcomes
+    }
+
+    async fn append_whole(&self, mut appends: Vec<Append>) -> Vec<AppendOutcome> {
+        let count = appends.len();
+        let bytes = appends.iter().map(Append::bytes).sum();
         // In the batch it may come right after another caller's append to its stream, which is not
         // what it was decided on: so it shall expect what no stream is.
         if let Some(first) = appends.first_mut().filter(|first| first.chained) {
@@ -293,13 +339,6 @@ async fn settle<W: Writer>(
             }
         }
     }
-}
-
-fn bytes(append: &Append) -> usize {
-    let Append { stream, events, .. } = append;
-    // The columns beside the two texts are short; the stream's name goes with each row.
-    let beside = stream.as_str().len() + 64;
-    events.iter().map(|e| beside + e.payload.len() + e.metadata.len()).sum()
 }
 
 /// What waits for the next transaction, and who for its answers.

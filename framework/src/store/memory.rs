@@ -15,10 +15,11 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::read_side::ReadSide;
+use super::handles::Handle;
 use super::leases::Leases;
 use super::plan::{Current, PastCommand, Row, plan};
 use crate::claim::{Claim, ClaimName};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clamped, Clock, SystemClock};
 use crate::command::CommandKey;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
@@ -38,6 +39,7 @@ pub struct MemoryStore {
     leases: Leases,
     identity: LogIdentity,
     clock: Arc<dyn Clock>,
+    handle: Handle,
 }
 
 #[derive(Default)]
@@ -68,7 +70,8 @@ impl MemoryStore {
         let identity = LogIdentity { log_id: clock.new_id(), epoch: 1 };
         let head = Arc::new(watch::Sender::new(GlobalPosition::ZERO));
         let (log, read_side, leases) = (Arc::default(), Arc::default(), Leases::default());
-        Self { log, read_side, head, leases, identity, clock: Arc::new(clock) }
+        let clock = Arc::new(Clamped(Arc::new(clock)));
+        Self { log, read_side, head, leases, identity, clock, handle: Handle::default() }
     }
 
     /// A panic while the lock is held cannot leave a half-written log: nothing under it runs code
@@ -261,6 +264,10 @@ impl EventStore for MemoryStore {
 
     fn is_sole_writer(&self) -> bool {
         true
+    }
+
+    fn is_only_handle(&self) -> bool {
+        self.handle.is_only_one()
     }
 }
 

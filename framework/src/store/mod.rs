@@ -4,6 +4,7 @@ pub(crate) mod advance;
 pub(crate) mod claims;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) mod committer;
+pub(crate) mod handles;
 pub(crate) mod leases;
 pub(crate) mod list;
 pub(crate) mod memory;

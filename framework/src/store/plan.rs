@@ -13,10 +13,10 @@ use uuid::Uuid;
 use super::claims::{self, Holders, Touched};
 use crate::claim::{Claim, ClaimName};
 use crate::command::{CommandKey, Committed, InvalidCommandId};
-use crate::event::NewEvent;
+use crate::event::{NewEvent, invalid_event_type};
 use crate::event_store::{
-    Append, AppendOutcome, Confirmation, MAX_APPEND_BYTES, MAX_EVENT_TYPE_BYTES,
-    MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted,
+    Append, AppendOutcome, Confirmation, MAX_APPEND_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES,
+    NotCommitted,
 };
 use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
 
@@ -204,12 +204,9 @@ fn storable(append: &Append) -> Result<(), String> {
     };
     for event in &append.events {
         let name = &event.event_type;
-        if name.is_empty() || name.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
-            return Err(format!(
-                "{name:?} cannot be an event type: it is empty or holds a quote, a backslash or a control character"
-            ));
+        if let Some(reason) = invalid_event_type(name) {
+            return Err(reason);
         }
-        limit("the event type", name.len(), MAX_EVENT_TYPE_BYTES)?;
         limit(&format!("the payload of {name}"), event.payload.len(), MAX_PAYLOAD_BYTES)?;
         limit(&format!("the metadata of {name}"), event.metadata.len(), MAX_METADATA_BYTES)?;
         for (what, text) in [("payload", &*event.payload), ("metadata", &*event.metadata)] {
@@ -224,8 +221,7 @@ fn storable(append: &Append) -> Result<(), String> {
             }
         }
     }
-    let bytes = append.events.iter().map(|event| event.payload.len() + event.metadata.len());
-    limit("the append", bytes.sum(), MAX_APPEND_BYTES)
+    limit("the append", append.bytes(), MAX_APPEND_BYTES)
 }
 
 /// How deep the arrays and objects of a JSON text lie in one another.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::stored::encoded;
+use super::stored::{encoded, stream};
 use crate::aggregate::Aggregate;
 use crate::codec::{Encoded, EventCodec};
 use crate::event::RecordedEvent;
@@ -38,11 +38,7 @@ impl Given {
         for (id, event) in events {
             let id = id.as_ref();
             self.shown.push(format!("{}-{id}: {event:?}", A::TYPE));
-            let stream = match StreamId::new(A::TYPE, id) {
-                Ok(stream) => stream,
-                Err(error) => panic!("{error}"),
-            };
-            self.record(stream, encoded(&codec, &event));
+            self.record(stream(A::TYPE, id), encoded(&codec, &event).0);
         }
     }
 

@@ -1,11 +1,11 @@
 //! Given events, when a command, then events or a refusal: an aggregate tested with values only.
 //!
-//! Every event on the way is written and read back by the codec, and the state by the aggregate's
-//! snapshot policy if it has one: a type that cannot be stored fails in its first test.
+//! Every event is encoded and decoded by the codec on its way, and the state by the aggregate's
+//! snapshot policy if it has one. A type that cannot be stored fails in its first test.
 
 use std::fmt::Debug;
 
-use super::stored::{encoded, is_same};
+use super::stored::{encoded, is_same, stream};
 use crate::aggregate::Aggregate;
 use crate::claim::Claim;
 use crate::codec::EventCodec;
@@ -53,8 +53,13 @@ where
     A::Event: Debug + PartialEq,
 {
     /// An aggregate without a past.
+    #[track_caller]
     pub fn given_nothing() -> Self {
+        stream(A::TYPE, "1");
         let codec = EventCodec::new(A::upcasters());
+        if let Err(error) = codec.check() {
+            panic!("the events of {} cannot be stored: {error}", A::TYPE);
+        }
         Self { aggregate: A::default(), codec, given: Vec::new() }
     }
 
@@ -94,8 +99,8 @@ where
 
     #[track_caller]
     fn happen(&mut self, event: &A::Event) {
-        encoded(&self.codec, event);
-        self.aggregate.apply(event);
+        let (_, decoded) = encoded(&self.codec, event);
+        self.aggregate.apply(&decoded);
         self.given.push(format!("{event:?}"));
         let Some(policy) = A::snapshots() else { return };
         let state = (policy.encode)(&self.aggregate);

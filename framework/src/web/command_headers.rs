@@ -21,6 +21,7 @@ use actix_web::{FromRequest, HttpRequest};
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::clock::{Clock, SystemClock};
 use crate::command::{CommandKey, CommandOptions};
 use crate::event::Metadata;
 use crate::stream::ExpectedVersion;
@@ -76,7 +77,7 @@ impl CommandHeaders {
         const NAMESPACE: Uuid = Uuid::from_u128(0x6f7c_2b9e_54a1_4d0f_8e35_1d7a_90c4_6b12);
         let id = match &self.command_id {
             Some(id) => Uuid::new_v5(&NAMESPACE, id.as_bytes()),
-            None => Uuid::now_v7(),
+            None => SystemClock.new_id(),
         };
         id.to_string()
     }

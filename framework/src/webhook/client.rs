@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode};
-use time::OffsetDateTime;
 
 use super::attempt::{Attempt, Failure};
 use super::endpoint::{Endpoint, ForbiddenAddress, Rules, ip_of};
@@ -20,6 +19,7 @@ use super::options::{InvalidOptions, WebhookOptions};
 use super::resolver::{CALLING_FOR, Connecting, Purpose, Vetted};
 use super::secret::Secret;
 use super::{retry_after, signature, tls};
+use crate::clock::{Clock, SystemClock};
 
 /// The most of a foreign error's text that is kept.
 const MAX_DETAIL_CHARS: usize = 200;
@@ -159,7 +159,7 @@ fn wait(response: &Response) -> Option<Duration> {
     let overloaded = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
     let header = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
     overloaded.contains(&response.status()).then_some(())?;
-    retry_after::parse(header.trim(), OffsetDateTime::now_utc())
+    retry_after::parse(header.trim(), SystemClock.now())
 }
 
 fn failure(error: &reqwest::Error) -> Failure {

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use lru::LruCache;
 
-use crate::guard::guarded;
+use crate::guard::{Isolated, guarded};
 use crate::read_model::ReadModel;
 
 pub(super) struct Documents<M> {
@@ -54,6 +54,13 @@ pub(super) struct HandedOut {
     pub(super) documents: Vec<(String, String)>,
     /// Keys of those that were deleted.
     pub(super) deleted: Vec<String>,
+}
+
+impl<M> Drop for Hot<M> {
+    /// A document's Drop is user code. A panic in it must not end the actor.
+    fn drop(&mut self) {
+        drop(Isolated::new(self.body.take()));
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -110,9 +117,10 @@ impl<M: ReadModel> Documents<M> {
     }
 
     /// Takes in a document as the store has it, unless memory has it already.
-    pub(super) fn warm(&mut self, key: String, body: M) {
+    pub(super) fn warm(&mut self, key: String, body: Isolated<M>) {
         if self.keeps && !self.hot.contains(&key) {
-            self.hot.put(key, Hot { body: Some(body), stored: Stored::AsItIs });
+            let body = Some(body.into_inner());
+            self.hot.put(key, Hot { body, stored: Stored::AsItIs });
         }
     }
 
@@ -125,21 +133,22 @@ impl<M: ReadModel> Documents<M> {
         &self,
         key: &str,
         apply: impl FnOnce(&mut M),
-    ) -> Result<Option<M>, String> {
+    ) -> Result<Isolated<Option<M>>, String> {
         let before = self.hot.peek(key).and_then(|hot| hot.body.as_ref());
         let changed = guarded(|| {
-            let mut body = before.cloned().unwrap_or_default();
+            let mut body = Isolated::new(before.cloned().unwrap_or_default());
             apply(&mut body);
-            (!body.is_deleted()).then_some(body)
+            Isolated::new((!body.is_deleted()).then(|| body.into_inner()))
         });
         changed.map_err(|panic| format!("panicked: {panic}"))
     }
 
     /// Replaces a document by a changed copy of it; `None` deletes it.
-    pub(super) fn put_changed(&mut self, key: &str, body: Option<M>) {
+    pub(super) fn put_changed(&mut self, key: &str, body: Isolated<Option<M>>) {
+        let body = body.into_inner();
         match self.hot.get_mut(key) {
             Some(hot) => {
-                hot.body = body;
+                drop(Isolated::new(std::mem::replace(&mut hot.body, body)));
                 if hot.stored == Stored::Changed {
                     return;
                 }

@@ -110,7 +110,10 @@ fn documents<M: ReadModel>(
     reached: &[GlobalPosition],
 ) -> Result<DocumentPage<M>, ReadError> {
     let StoredPage { documents, parked, next, .. } = page;
-    let parsed = documents.into_iter().map(|(key, body)| Ok((parse::<M>(&key, &body)?, key)));
+    let parsed = documents.into_iter().map(|(key, body)| {
+        let document = parse::<M>(&key, &body)?;
+        Ok((document.into_inner(), key))
+    });
     let parsed: Result<Vec<(M, String)>, ReadError> = parsed.collect();
     Ok(DocumentPage {
         documents: parsed?.into_iter().map(|(document, key)| (key, document)).collect(),

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::documents::Lookup;
 use super::term::Term;
 use crate::error::{ReadError, StoreError};
-use crate::guard::guarded;
+use crate::guard::{Isolated, guarded};
 use crate::parking::ParkedKey;
 use crate::read_model::{Document, ReadModel};
 use crate::stream::GlobalPosition;
@@ -35,7 +35,10 @@ impl<M: 'static> Message for Read<M> {
 
 impl<M: ReadModel> Read<M> {
     pub(super) fn answer(self, result: Result<Document<M>, ReadError>) {
-        let _ = self.reply.send(result); // whoever asked has left
+        if let Err(unread) = self.reply.send(result) {
+            // The reader has left. The document's Drop is user code.
+            drop(Isolated::new(unread));
+        }
     }
 
     fn not_found(self) {
@@ -221,10 +224,10 @@ impl<M: ReadModel> Reads<M> {
 }
 
 /// A document as the store has it.
-pub(super) fn parse<M: ReadModel>(key: &str, body: &str) -> Result<M, StoreError> {
+pub(super) fn parse<M: ReadModel>(key: &str, body: &str) -> Result<Isolated<M>, StoreError> {
     let parsed = guarded(|| serde_json::from_str(body));
     let parsed = parsed.and_then(|parsed| parsed.map_err(|error| error.to_string()));
-    parsed.map_err(|reason| {
+    parsed.map(Isolated::new).map_err(|reason| {
         let place = format!("the document {key:?} of {}@{}", M::NAME, M::VERSION);
         StoreError::Corrupt { place, reason }
     })

@@ -2,6 +2,7 @@
 
 use super::super::documents::{Documents, HandedOut, Lookup};
 use super::*;
+use crate::guard::Isolated;
 
 fn bump(documents: &mut Documents<Sums>, key: &str) {
     let copy = documents.changed_copy(key, |sums| sums.events += 1).unwrap();
@@ -30,7 +31,7 @@ fn a_document_that_changes_while_it_is_saved_is_saved_again() {
     documents.saved();
     bump(&mut documents, "b");
     for clean in ["c", "d", "e"] {
-        documents.warm(clean.to_owned(), Sums::default());
+        documents.warm(clean.to_owned(), Isolated::new(Sums::default()));
     }
     documents.evict();
     assert_eq!(documents.evictions(), 3);
@@ -68,18 +69,18 @@ fn an_absent_key_is_known_to_be_absent_until_something_has_left_memory() {
     documents.saved();
     documents.evict();
     assert!(documents.is_cold("a") && matches!(documents.lookup("c"), Lookup::Cold));
-    documents.warm("a".to_owned(), Sums { sum: 7, events: 7 });
-    documents.warm("a".to_owned(), Sums { sum: 8, events: 8 });
+    documents.warm("a".to_owned(), Isolated::new(Sums { sum: 7, events: 7 }));
+    documents.warm("a".to_owned(), Isolated::new(Sums { sum: 8, events: 8 }));
     assert_eq!(events(&mut documents, "a"), Some(7));
 }
 
 #[test]
 fn a_deleted_document_stays_known_as_absent_until_the_store_has_deleted_it() {
     let mut documents = Documents::<Sums>::new(1, false);
-    documents.warm("a".to_owned(), Sums::default());
-    documents.put_changed("a", None);
+    documents.warm("a".to_owned(), Isolated::new(Sums::default()));
+    documents.put_changed("a", Isolated::new(None));
     assert!(matches!(documents.lookup("a"), Lookup::Absent));
-    documents.warm("b".to_owned(), Sums::default());
+    documents.warm("b".to_owned(), Isolated::new(Sums::default()));
     documents.evict();
     assert!(!documents.is_cold("a"), "the store still has it");
     assert_eq!(handed_out(&mut documents), ["a deleted"]);

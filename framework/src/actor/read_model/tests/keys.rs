@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::document::DocumentRange;
 
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 enum Dealt {
     /// The number for each of these documents.
     Shared { to: Vec<String>, n: u64 },

@@ -44,13 +44,13 @@ macro_rules! aggregate {
     };
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 enum Noted {
     Noted { n: u64 },
     Poison,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Serialize, Deserialize)]
 enum Moved {
     Moved { to: String, n: u64 },
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::PostgresStore;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clamped, Clock, SystemClock};
 use crate::error::StartError;
 use crate::store::committer::QUEUE_BYTES;
 
@@ -48,7 +48,7 @@ impl PostgresOptions {
     /// Records events at the times another clock tells.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = Arc::new(Clamped(Arc::new(clock)));
         self
     }
 

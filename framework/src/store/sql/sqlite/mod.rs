@@ -53,6 +53,7 @@ use crate::lease::{Lease, LeaseStore};
 use crate::parking::{ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::store::committer::Committer;
+use crate::store::handles::Handle;
 use crate::store::leases::Leases;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 use crate::version::{Version, VersionStore};
@@ -68,6 +69,7 @@ pub struct SqliteStore {
     identity: LogIdentity,
     place: Arc<str>,
     opening: Arc<Opening>,
+    handle: Handle,
 }
 
 impl SqliteStore {
@@ -160,6 +162,10 @@ impl EventStore for SqliteStore {
 
     fn is_sole_writer(&self) -> bool {
         true
+    }
+
+    fn is_only_handle(&self) -> bool {
+        self.handle.is_only_one()
     }
 }
 

@@ -18,6 +18,7 @@ use super::{SqliteOptions, SqliteStore, checkpoints, fault, schema};
 use crate::error::StartError;
 use crate::event_store::LogIdentity;
 use crate::store::committer::Committer;
+use crate::store::handles::Handle;
 use crate::store::leases::Leases;
 use crate::store::sql::found::FoundSettings;
 use crate::stream::GlobalPosition;
@@ -155,7 +156,8 @@ pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartErr
     let committer = Committer::start(Arc::new(raised), queue_bytes, move || writer)?;
     let readers = open_readers(&opening).await?;
     let place = opening.path().display().to_string().into();
-    Ok(SqliteStore { committer, head, readers, leases, identity, place, opening })
+    let handle = Handle::default();
+    Ok(SqliteStore { committer, head, readers, leases, identity, place, opening, handle })
 }
 
 /// The journal mode is the file's, and setting it changes the file: so it is judged by its name.
