@@ -6,8 +6,11 @@
 
 mod operation;
 
+mod start;
+
 use std::time::Duration;
 
+pub use self::start::StartError;
 use crate::claim::Claim;
 use crate::command::InvalidCommandId;
 use crate::stream::{GlobalPosition, InvalidStreamId, StreamId, StreamVersion};
@@ -281,107 +284,4 @@ pub enum ReadError {
     /// The application is stopping (503).
     #[error("the application is stopping")]
     Stopping,
-}
-
-/// The application or its store did not start; nothing was changed.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The database cannot be opened, is in use, is not ours or is newer than this program.
-    #[error("{place}: {reason}")]
-    Open {
-        /// The database's path or address, without credentials.
-        place: String,
-        /// What is wrong and what to do.
-        reason: String,
-    },
-    /// A setting would break a promise.
-    #[error("{place}: unsafe setting {setting} = {found}; needed: {needed}")]
-    Unsafe {
-        /// The database's path or address.
-        place: String,
-        /// The setting.
-        setting: &'static str,
-        /// What it is.
-        found: String,
-        /// What it has to be.
-        needed: &'static str,
-    },
-    /// The log was begun by a program of another name. Open another database or schema. If it is the
-    /// same program under a new name, choose the old name: `ApplicationBuilder::name`.
-    #[error(
-        "the log belongs to the program {found:?}, this one is named {name:?}: open another database or schema; if they are one program, give it the name {found:?} with ApplicationBuilder::name"
-    )]
-    OtherProgram {
-        /// The name of this program.
-        name: String,
-        /// The name that the log keeps.
-        found: String,
-    },
-    /// Two registrations share one name: an aggregate's `TYPE`, or the name of a read model or
-    /// projection. Rename one of them.
-    #[error("{0} is registered already: names are unique in an application; rename one of the two")]
-    AlreadyRegistered(&'static str),
-    /// The aggregate's `TYPE` names the streams of the framework itself. Choose another `TYPE`.
-    #[error("the aggregate type {0:?} is reserved for accepted commands; choose another TYPE")]
-    Reserved(&'static str),
-    /// Streams or events of this aggregate type cannot be stored. Change its `TYPE` or its event enum.
-    #[error("the aggregate type {aggregate_type:?} cannot be stored: {reason}")]
-    UnstorableAggregate {
-        /// `TYPE` of the aggregate.
-        aggregate_type: &'static str,
-        /// The part that cannot be stored, and the rule it breaks.
-        reason: String,
-    },
-    /// A setting of the application is out of its bounds.
-    #[error("the setting {setting} = {found} is out of bounds; needed: {needed}")]
-    Setting {
-        /// Name of the field of `Settings`.
-        setting: &'static str,
-        /// Its value.
-        found: String,
-        /// The bounds.
-        needed: String,
-    },
-    /// A read model or projection has at least one partition and at most 1024.
-    #[error(
-        "{model} cannot have {partitions} partitions; at least 1 and at most 1024 are possible"
-    )]
-    Partitions {
-        /// Its versioned name.
-        model: String,
-        /// What its `PARTITIONS` says.
-        partitions: u32,
-    },
-    /// A version keeps the number of partitions it was begun with: raise its `VERSION`, and it is
-    /// built again with the new number.
-    #[error(
-        "{model} was begun with {stored} partitions and now has {partitions}: raise its VERSION"
-    )]
-    OtherPartitions {
-        /// Its versioned name.
-        model: String,
-        /// What its `PARTITIONS` says.
-        partitions: u32,
-        /// What it was begun with.
-        stored: u32,
-    },
-    /// The store did not answer, or a checkpoint does not fit the log.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// What is to replace a version has another name, or no greater version.
-    #[error("{name}@{version} cannot replace {old}: it needs the same name and a greater version")]
-    NoSuccessor {
-        /// The name of the read model or projection.
-        name: &'static str,
-        /// Its version.
-        version: u32,
-        /// The versioned name of what it should replace.
-        old: String,
-    },
-    /// Commands of this aggregate may be deferred, but the aggregate itself is not registered.
-    #[error("{0} answers later but is not registered: add .aggregate::<…>() to the builder")]
-    NoAggregate(&'static str),
-    /// The operating system did not give a thread.
-    #[error("a thread could not be started: {0}")]
-    Thread(String),
 }

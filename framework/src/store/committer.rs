@@ -6,6 +6,7 @@
 //! answers; only then are the callers. The queue is bounded by number and by bytes: a full one makes
 //! appenders wait.
 
+mod parts;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +23,7 @@ use crate::byte_budget::{ByteBudget, Reservation};
 use crate::error::{StartError, StoreError};
 use crate::event_store::{Append, AppendOutcome, NotCommitted};
 use crate::metrics::CommitMetrics;
-use crate::stream::{ExpectedVersion, GlobalPosition, StreamId, StreamVersion};
+use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
 
 /// How many submissions may wait; beyond it appenders wait to submit.
 const QUEUE: usize = 4096;
@@ -179,45 +180,6 @@ impl<S: Send + 'static> Committer<S> {
         let parts = tokio::spawn(async move { committer.append_in_parts(appends).await });
         let lost = || AppendOutcome::Unknown("the writer stopped before it answered".into());
         parts.await.unwrap_or_else(|_| vec![lost(); count])
-    }
-
-    /// Appends one part after the other. An append that is chained to the last one of the part before
-    /// follows it only if that one was stored just now: then the version that it led to says the same.
-    async fn append_in_parts(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
-        let mut outcomes = Vec::with_capacity(appends.len());
-        let mut appends = appends.into_iter().peekable();
-        let mut last: Option<(StreamId, StreamVersion)> = None;
-        while let Some(mut first) = appends.next() {
-            if let Some((stream, version)) = last.take()
-                && first.chained
-                && first.stream == stream
-                && first.expected.admits(version)
-            {
-                first.expected = ExpectedVersion::Exact(version);
-                first.chained = false;
-            }
-            if first.bytes() > MAX_CALL_BYTES {
-                let reason = format!(
-                    "one append has {} bytes; at most {MAX_CALL_BYTES} fit in a transaction",
-                    first.bytes()
-                );
-                outcomes.push(AppendOutcome::NotCommitted(NotCommitted::Invalid(reason)));
-                continue;
-            }
-            let (mut bytes, mut part) = (first.bytes(), vec![first]);
-            while let Some(next) = appends.next_if(|next| bytes + next.bytes() <= MAX_CALL_BYTES) {
-                bytes += next.bytes();
-                part.push(next);
-            }
-            let stream = part.last().map(|append| append.stream.clone());
-            outcomes.extend(self.append_whole(part).await);
-            if let Some(AppendOutcome::Committed(stored)) = outcomes.last()
-                && !stored.replayed
-            {
-                last = stream.map(|stream| (stream, stored.version));
-            }
-        }
-        outcomes
     }
 
     async fn append_whole(&self, mut appends: Vec<Append>) -> Vec<AppendOutcome> {
