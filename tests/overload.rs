@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::future::poll_fn;
 use std::sync::OnceLock;
 use std::task::Poll;
+use std::time::Duration;
 
 use actum::{Aggregate, Application, Settings, SqliteStore};
 use example_bank::account::{Account, AccountCommand};
