@@ -80,6 +80,10 @@ pub struct CommandOptions {
     /// Decided by then or not at all: then it is `Overloaded`, and nothing was stored. What was
     /// decided may take longer to be stored, but is not stored on any newer state.
     pub decide_by: Option<Instant>,
+    /// Size of the request that brought the command, as `Settings::command_bytes_in_flight` counts it.
+    /// Default 0: then the command counts with its own size, without what it holds on the heap. The
+    /// extractor of command headers sets it to the request's `Content-Length`.
+    pub bytes: usize,
 }
 
 impl CommandOptions {

@@ -31,6 +31,10 @@ pub struct Settings {
     /// Commands in the whole application that may wait for an answer, 1 to 1,000,000; beyond it
     /// `Overloaded`. Default 16,384.
     pub commands_in_flight: usize,
+    /// Limit on the bytes of commands in flight; beyond it `Overloaded`. A command counts with the size
+    /// of its request ([`CommandOptions::bytes`](crate::CommandOptions)) and is admitted alone if it is
+    /// larger. Default 64 MiB.
+    pub command_bytes_in_flight: usize,
     /// Limit on open deferred commands in total; beyond it `Overloaded`. A command whose client asked
     /// for a callback is open until the callback was delivered or given up. At most 100,000,000; default
     /// 100,000.
@@ -82,6 +86,7 @@ impl Settings {
         within("idle_after", self.idle_after, MILLISECOND..=366 * DAY)?;
         within("queue_per_aggregate", self.queue_per_aggregate, 1..=MILLION)?;
         within("commands_in_flight", self.commands_in_flight, 1..=MILLION)?;
+        within("command_bytes_in_flight", self.command_bytes_in_flight, 1..=1 << 40)?;
         within("deferred_commands", self.deferred_commands, 0..=100 * MILLION)?;
         within("deferred_per_client", self.deferred_per_client, 0..=100 * MILLION)?;
         within("hot_document_bytes", self.hot_document_bytes, 1..=1 << 40)?;
@@ -120,6 +125,7 @@ impl Default for Settings {
             idle_after: Duration::from_secs(600),
             queue_per_aggregate: 4096,
             commands_in_flight: 16_384,
+            command_bytes_in_flight: 64 << 20,
             deferred_commands: 100_000,
             deferred_per_client: 10_000,
             page_bytes: PageLimit::DEFAULT_BYTES,
@@ -155,6 +161,7 @@ mod tests {
             assert_eq!(refused(|settings| settings.live_aggregates = many), "live_aggregates");
             assert_eq!(refused(|s| s.queue_per_aggregate = many), "queue_per_aggregate");
             assert_eq!(refused(|s| s.commands_in_flight = many), "commands_in_flight");
+            assert_eq!(refused(|s| s.command_bytes_in_flight = many), "command_bytes_in_flight");
         }
         assert_eq!(refused(|settings| settings.live_streams = usize::MAX), "live_streams");
         for long in [Duration::ZERO, Duration::MAX] {

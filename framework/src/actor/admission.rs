@@ -1,10 +1,13 @@
-//! How many commands are let in, and when nobody is let in any more.
+//! Admission: how many commands, and how many bytes of them, may be in flight, until the application
+//! stops. It bounds what waits in the queues of all aggregates together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::byte_budget::{ByteBudget, Reservation};
 
 /// Why a command was not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,30 +16,41 @@ pub(crate) enum Refused {
     Stopping,
 }
 
-/// The door all commands of an application pass. Bounds memory: what is let in holds a permit
-/// until it is answered, also when its caller has left.
+/// Admission of all commands of an application. A command that was admitted counts until it is
+/// answered, also when its caller has left.
 #[derive(Clone)]
 pub(crate) struct Admission {
     permits: Arc<Semaphore>,
     limit: u32,
+    bytes: ByteBudget,
     closed: Arc<AtomicBool>,
 }
 
+/// The place of an admitted command, until it is dropped.
+pub(crate) struct Admitted {
+    _place: OwnedSemaphorePermit,
+    _bytes: Reservation,
+}
+
 impl Admission {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, bytes: usize) -> Self {
         let limit = u32::try_from(limit).unwrap_or(u32::MAX).max(1);
         let permits = Arc::new(Semaphore::new(limit as usize));
-        Self { permits, limit, closed: Arc::default() }
+        Self { permits, limit, bytes: ByteBudget::new(bytes), closed: Arc::default() }
     }
 
-    pub(crate) fn admit(&self) -> Result<OwnedSemaphorePermit, Refused> {
+    /// Admits a command of so many bytes. A command that is larger than the limit is admitted while no
+    /// other is in flight.
+    pub(crate) fn admit(&self, bytes: usize) -> Result<Admitted, Refused> {
         let permit = Arc::clone(&self.permits).try_acquire_owned();
         // After the permit was asked for: whoever closes waits for those who have one, and it may
         // be them who have them all.
         if self.is_closed() {
             return Err(Refused::Stopping);
         }
-        permit.map_err(|_| Refused::Full)
+        let _place = permit.map_err(|_| Refused::Full)?;
+        let _bytes = self.bytes.try_reserve(bytes).ok_or(Refused::Full)?;
+        Ok(Admitted { _place, _bytes })
     }
 
     /// How many are inside.
@@ -52,5 +66,28 @@ impl Admission {
     pub(crate) async fn close_and_drain(&self, within: Duration) -> bool {
         self.closed.store(true, Ordering::Release);
         tokio::time::timeout(within, self.permits.acquire_many(self.limit)).await.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_admitted_up_to_a_number_and_a_sum_of_bytes() {
+        let admission = Admission::new(3, 100);
+        let first = admission.admit(60).unwrap();
+        assert!(matches!(admission.admit(41), Err(Refused::Full)));
+        let second = admission.admit(40).unwrap();
+        assert!(matches!(admission.admit(1), Err(Refused::Full)));
+        assert_eq!(admission.inside(), 2, "a refused command holds no place");
+        drop((first, second));
+        let large = admission.admit(1_000).expect("a large command is admitted alone");
+        assert!(matches!(admission.admit(1), Err(Refused::Full)));
+        drop(large);
+        let small: Vec<_> = (0..3).map(|_| admission.admit(0).unwrap()).collect();
+        assert!(matches!(admission.admit(0), Err(Refused::Full)));
+        drop(small);
+        assert_eq!(admission.inside(), 0);
     }
 }

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
+use super::admission::Admitted;
 use super::ticket::Ticket;
 use crate::aggregate::Aggregate;
 use crate::command::{CommandOptions, Committed};
@@ -25,7 +26,7 @@ pub(crate) struct Request<A: Aggregate> {
     pub(crate) options: CommandOptions,
     pub(crate) reply: oneshot::Sender<Answer<A>>,
     /// Held until the request is answered or dropped.
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) permit: Admitted,
     /// Holds the key too, until the request is answered, withdrawn or dropped.
     pub(crate) ticket: Arc<Ticket>,
     /// How often it lost the race for its stream.

@@ -99,7 +99,9 @@ impl<A: Aggregate> Router<A> {
         command: Isolated<A::Command>,
         options: CommandOptions,
     ) -> Answer<A> {
-        let permit = self.admission.admit().map_err(|refused| match refused {
+        // What a command holds on the heap is not known without the size of its request.
+        let bytes = options.bytes.max(size_of::<A::Command>());
+        let permit = self.admission.admit(bytes).map_err(|refused| match refused {
             Refused::Full => CommandError::Overloaded("too many commands are in flight"),
             Refused::Stopping => CommandError::Stopping,
         })?;

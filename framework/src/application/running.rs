@@ -94,7 +94,10 @@ impl Running {
         let tail = Tail::start(Arc::clone(&store), head, tailing_settings, spawn);
         Ok(Self {
             process: clock.new_id(),
-            admission: Admission::new(settings.commands_in_flight),
+            admission: Admission::new(
+                settings.commands_in_flight,
+                settings.command_bytes_in_flight,
+            ),
             running_keys: RunningKeys::default(),
             followers: Wakes::of_streams(tail.clone()),
             live_streams: Arc::new(Semaphore::new(settings.live_streams)),

@@ -113,6 +113,7 @@ impl Executor {
                 ..command.metadata.clone()
             },
             decide_by: Some(until.into_std()),
+            ..CommandOptions::default()
         };
         let target = self::stream(aggregate_type, aggregate_id)?;
         let carried = by.carry_out(target, &command.acceptance.command, options).await;

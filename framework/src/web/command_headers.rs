@@ -44,6 +44,8 @@ pub struct CommandHeaders {
     expected: ExpectedVersion,
     metadata: Metadata,
     respond_async: Option<RespondAsync>,
+    /// The `Content-Length`; 0 without one, as for a chunked body.
+    bytes: usize,
 }
 
 impl CommandHeaders {
@@ -60,7 +62,8 @@ impl CommandHeaders {
     pub fn options(&self, body: &impl Serialize) -> Result<CommandOptions, Problem> {
         let key = self.command_id.as_ref().map(|id| self.key(id, body)).transpose()?;
         let (expected, metadata) = (self.expected, self.metadata.clone());
-        Ok(CommandOptions { key, expected, metadata, decide_by: None })
+        let bytes = self.bytes;
+        Ok(CommandOptions { key, expected, metadata, decide_by: None, bytes })
     }
 
     fn key(&self, id: &str, body: &impl Serialize) -> Result<CommandKey, Problem> {
@@ -96,6 +99,7 @@ impl CommandHeaders {
             target: target(request),
             expected: precondition::of(headers)?,
             respond_async: RespondAsync::of(headers),
+            bytes: content_length(headers),
             metadata: Metadata {
                 correlation_id: correlation_id.map(str::to_owned),
                 actor,
@@ -105,6 +109,12 @@ impl CommandHeaders {
             },
         })
     }
+}
+
+/// The `Content-Length` of a request. actix has refused one that is not a number.
+fn content_length(headers: &HeaderMap) -> usize {
+    let length = headers.get("Content-Length").and_then(|length| length.to_str().ok());
+    length.and_then(|length| length.parse().ok()).unwrap_or_default()
 }
 
 /// Method, route and path parameters of a request, the parameters decoded as a handler sees them.

@@ -66,10 +66,11 @@ const FILTERED_PAGE: &str = "SELECT head.head, head.is_same_history, page.* FROM
      LEFT JOIN (SELECT position, stream_type, stream_id, version, event_id, event_type,
       schema_version, metadata, recorded_at, total > $9 AND total <> bytes AS is_beyond,
       CASE WHEN total <= $9 OR total = bytes THEN payload END AS payload
-      FROM (SELECT *, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS total FROM
+      FROM (SELECT *, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS total,
+             first_value(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS first_bytes FROM
        (SELECT * FROM events WHERE position > $5 AND position <= $7
         AND stream_type = ANY ($8) ORDER BY position LIMIT $6) AS rows) AS rows
-      WHERE total - bytes <= $9) AS page ON true ORDER BY page.position";
+      WHERE total - bytes <= greatest($9, first_bytes)) AS page ON true ORDER BY page.position";
 
 /// Documents within a number (`$2`) and a sum of bytes (`$3`), one at least.
 macro_rules! document_page {
