@@ -1,6 +1,8 @@
 //! User code that panics anywhere: it fails its own command, and the aggregate, the callers behind
 //! it, their permits and keys, and the shutdown go on.
 
+mod documents;
+
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
