@@ -69,8 +69,9 @@ pub(crate) enum Step {
     Unable(String),
 }
 
-/// What an attempt showed about its destination.
+/// The state of a destination, as far as one attempt shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "only callbacks, a feature, call destinations that can fail")]
 pub(crate) enum Health {
     /// Nothing: the destination was not called, or the failure is the message's own.
     Untested,
