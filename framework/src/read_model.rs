@@ -18,11 +18,12 @@ use crate::stream::GlobalPosition;
 /// Largest size of a document's key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// Maximum size of a document, as JSON: 16 MiB.
+/// Supported size of a document, as JSON: 16 MiB.
 ///
-/// An event after which its document would be larger parks its key. Keep documents far smaller: a
-/// document is copied for every event that changes it, and written whole. From 1 MiB on a warning
-/// names the key, and `actum_subscription_largest_document_bytes` shows the largest one.
+/// A larger document is not refused, but a save may then exceed the time or the memory it has. Keep
+/// documents far smaller, because a document is copied for every event that changes it, and written
+/// whole. From 1 MiB on a warning names the key, and `actum_subscription_largest_document_bytes`
+/// shows the largest one.
 pub const MAX_DOCUMENT_BYTES: usize = 16 << 20;
 
 /// Checks that every store can keep a document with this key.

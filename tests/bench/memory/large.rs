@@ -2,10 +2,11 @@
 //! documents, one whose documents are larger than their events.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use actum::{
     Aggregate, Append, ApplicationBuilder, EventEnvelope, ExpectedVersion, Fold, NewEvent,
-    ReadError, ReadModel, Sources, StreamId,
+    ReadError, ReadModel, Settings, Sources, StreamId,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -120,7 +121,9 @@ pub(super) async fn fill(database: &Database, events: u64, drawers: u64, bytes: 
 
 /// One command to a drawer, which is loaded first.
 pub(super) async fn command(builder: ApplicationBuilder) -> Outcome {
-    let app = builder.aggregate::<Drawer>().start().await?;
+    // On a busy machine loading 300 MiB may take longer than a client would wait.
+    let patient = Settings { answer_within: Duration::from_secs(300), ..Settings::default() };
+    let app = builder.aggregate::<Drawer>().settings(patient).start().await?;
     app.execute::<Drawer>(&id(0), "one more".to_owned()).await?;
     app.shutdown().await;
     Ok(())
