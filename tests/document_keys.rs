@@ -35,7 +35,11 @@ impl ReadModel for Mended {
     const NAME: &'static str = "last";
 
     fn sources() -> Sources<Self> {
-        Sources::by::<Counter>(|_| Some("a good one".to_owned()))
+        Sources::by::<Counter>(|event| {
+            let Counted::Added(n) = event.event else { return None };
+            let is_good = (0..=MAX_KEY_BYTES as i64).contains(&n);
+            Some(if is_good { "k".repeat(n as usize) } else { "a good one".to_owned() })
+        })
     }
 }
 

@@ -141,6 +141,10 @@ async fn parked_keys(store: impl Store) {
     let wish =
         |position: u64, reason: &str| json!({ "key": "a", "position": position, "reason": reason });
     is_problem(post(&app, skip, wish(2, " ")).await, 422, "no_reason");
+    is_problem(post(&app, skip, wish(2, "a\0")).await, 400, "nul_character");
+    let nul = json!({ "key": "a\0", "position": 2, "reason": "a reason" });
+    is_problem(post(&app, skip, nul).await, 400, "nul_character");
+    is_problem(post(&app, retry, json!({ "key": "a\0" })).await, 400, "nul_character");
     is_problem(post(&app, skip, wish(3, "wrong event")).await, 404, "not_parked");
     is_problem(post(&app, skip, json!({ "key": "a", "position": 2 })).await, 400, "malformed_body");
     assert_eq!(post(&app, skip, wish(2, "a typing error, says Ada")).await.0, 202);
@@ -156,8 +160,8 @@ async fn parked_keys(store: impl Store) {
     app.shutdown().await;
 }
 
-async fn versions(store: impl Store) {
-    let builder = Application::builder(store).read_model_replacing::<NewSum, Sum>();
+async fn versions(store: impl Store + Clone) {
+    let builder = Application::builder(store.clone()).read_model_replacing::<NewSum, Sum>();
     let app = started(builder, false).await;
     let position = app.execute::<Counter>("a", Ask::Add(3)).await.unwrap().position;
     assert_eq!(app.read_after::<NewSum>("a", position).await.unwrap().0, 6);
@@ -174,6 +178,11 @@ async fn versions(store: impl Store) {
 
     let delete = |number: &str| TestRequest::delete().uri(&format!("{path}/{number}"));
     is_problem(ask(&app, delete("1")).await, 409, "serves");
+    for unknown in ["99", "0", "3"] {
+        is_problem(ask(&app, delete(unknown)).await, 404, "no_such_subscription");
+    }
+    let nobody = TestRequest::delete().uri("/subscriptions/a%00b/versions/1");
+    is_problem(ask(&app, nobody).await, 404, "no_such_subscription");
     is_problem(
         post(&app, &format!("{path}/7/serve"), json!({})).await,
         404,
@@ -184,6 +193,24 @@ async fn versions(store: impl Store) {
     assert_eq!((status.as_u16(), serving(&body)), (200, vec![(1, false), (2, true)]), "{body}");
     assert_eq!(ask(&app, delete("1")).await.0, 204);
     assert_eq!(serving(&get(&app, path).await), [(2, true)]);
+    app.shutdown().await;
+    removed(started(Application::builder(store), false).await).await;
+}
+
+/// No program has the read model any more: it is shown, and it can be dropped though it serves.
+async fn removed(app: Application) {
+    let of_sums = |status: &Value| -> Vec<Value> {
+        let all = status["subscriptions"].as_array().unwrap().iter();
+        all.filter(|known| known["name"] == "sums").cloned().collect()
+    };
+    let shown = of_sums(&get(&app, "/status").await);
+    let [sums] = &shown[..] else { panic!("{shown:?}") };
+    assert_eq!((&sums["version"], &sums["serves"]), (&json!(2), &json!(true)));
+    assert_eq!(sums["is_in_this_program"], false);
+    let dropping = || TestRequest::delete().uri("/subscriptions/sums/versions/2");
+    assert_eq!(ask(&app, dropping()).await.0, 204);
+    assert_eq!(of_sums(&get(&app, "/status").await), [json!(null); 0]);
+    is_problem(ask(&app, dropping()).await, 404, "no_such_subscription");
     app.shutdown().await;
 }
 

@@ -13,7 +13,7 @@ use actum::{
     DocumentRange, DocumentStore, EventStore, Filter, GlobalPosition, Lease, LeaseStore,
     LogIdentity, MemoryStore, Page, PageLimit, ParkedKey, ParkedRequest, PartitionId,
     ProjectionStore, RecordedEvent, SkippedEvent, Snapshot, SnapshotStore, StoreError, StoredPage,
-    StreamId, StreamVersion, Version, VersionStore,
+    StoredVersion, StreamId, StreamVersion, Version, VersionNote, VersionStore,
 };
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -289,6 +289,33 @@ impl VersionStore for WatchedStore {
 
     async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
         self.memory.versions(name).await
+    }
+
+    async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError> {
+        self.memory.all_versions().await
+    }
+
+    async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError> {
+        self.memory.retire_version(name, version).await
+    }
+
+    async fn note_version(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        self.memory.note_version(name, version, note, text).await
+    }
+
+    async fn version_note(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+    ) -> Result<Option<String>, StoreError> {
+        self.memory.version_note(name, version, note).await
     }
 
     async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {

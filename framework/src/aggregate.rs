@@ -41,6 +41,56 @@ impl<A> Deref for Loaded<A> {
 /// effects follow from the events. That is what makes tests need no runtime, a retry after a
 /// conflict safe, and many commands of one hot aggregate one disk write.
 ///
+/// ```
+/// use actum::Aggregate;
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Default, Clone)]
+/// struct Account {
+///     cents: i64,
+/// }
+///
+/// #[derive(Clone)]
+/// enum Command {
+///     Credit { amount: i64 },
+///     Withdraw { amount: i64 },
+/// }
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum Event {
+///     Credited { amount: i64 },
+///     Withdrawn { amount: i64 },
+/// }
+///
+/// #[derive(Debug, thiserror::Error)]
+/// #[error("there are only {0} cents")]
+/// struct InsufficientFunds(i64);
+///
+/// impl Aggregate for Account {
+///     const TYPE: &'static str = "account";
+///     type Command = Command;
+///     type Event = Event;
+///     type Error = InsufficientFunds;
+///
+///     fn handle(&self, command: Command) -> Result<Vec<Event>, InsufficientFunds> {
+///         match command {
+///             Command::Credit { amount } => Ok(vec![Event::Credited { amount }]),
+///             Command::Withdraw { amount } if amount > self.cents => {
+///                 Err(InsufficientFunds(self.cents))
+///             }
+///             Command::Withdraw { amount } => Ok(vec![Event::Withdrawn { amount }]),
+///         }
+///     }
+///
+///     fn apply(&mut self, event: &Event) {
+///         match event {
+///             Event::Credited { amount } => self.cents += amount,
+///             Event::Withdrawn { amount } => self.cents -= amount,
+///         }
+///     }
+/// }
+/// ```
+///
 /// An instance lives and dies on one thread; it need not be `Send`. It is cloned once for all the
 /// commands that wait, because what they decide is folded before it is stored and may not come to
 /// be. Let a large state share its parts (`Arc`), if that is felt.

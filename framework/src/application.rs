@@ -42,6 +42,30 @@ use crate::read_model::{Document, DocumentPage, ReadModel};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 
 /// A running application. Clones are the same application.
+///
+/// ```
+/// # use actum::Aggregate;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Default, Clone)] struct Account;
+/// # #[derive(Serialize, Deserialize)] enum Event { Credited { amount: i64 } }
+/// # impl Aggregate for Account {
+/// #     const TYPE: &'static str = "account";
+/// #     type Command = i64; type Event = Event; type Error = std::fmt::Error;
+/// #     fn handle(&self, amount: i64) -> Result<Vec<Event>, std::fmt::Error> {
+/// #         Ok(vec![Event::Credited { amount }])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) {}
+/// # }
+/// use actum::{Application, MemoryStore};
+///
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let app = Application::builder(MemoryStore::new()).aggregate::<Account>().start().await?;
+/// let committed = app.execute::<Account>("42", 1250).await?;
+/// assert_eq!((committed.version.0, committed.position.0), (1, 1));
+/// app.shutdown().await;
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone)]
 pub struct Application {
     inner: Arc<Running>,
@@ -67,6 +91,16 @@ impl Application {
     }
 
     /// As [`Application::execute`], with the client's key, an expected version or metadata.
+    ///
+    /// ```no_run
+    /// # use actum::{Aggregate, Application, CommandKey, CommandOptions};
+    /// # async fn f<Account: Aggregate<Command = i64>>(app: Application)
+    /// # -> Result<(), Box<dyn std::error::Error>> where Account::Error: Sync {
+    /// // However often it is sent, the account is credited once.
+    /// let key = CommandKey::new("payment-7", b"credit 42 1250")?;
+    /// app.execute_with::<Account>("42", 1250, CommandOptions::keyed(key)).await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`CommandError`]; after `Unknown`, send the same key again to learn the outcome.
@@ -109,6 +143,16 @@ impl Application {
 
     /// As [`Application::read`], but not before the read model has applied `position`: with
     /// `Committed::position` it reads your own write.
+    ///
+    /// ```no_run
+    /// # use actum::{Aggregate, Application, ReadModel};
+    /// # async fn f<Account: Aggregate<Command = i64>, Balance: ReadModel>(app: Application)
+    /// # -> Result<(), Box<dyn std::error::Error>> where Account::Error: Sync {
+    /// let committed = app.execute::<Account>("42", 1250).await?;
+    /// let balance = app.read_after::<Balance>("42", committed.position).await?;
+    /// assert!(balance.position >= committed.position);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// [`ReadError`]; `NotYet` if the wait of `Settings::read_within` ends first.

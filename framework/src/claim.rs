@@ -16,6 +16,15 @@ pub const MAX_CLAIM_BYTES: usize = 255;
 /// aggregate types that name the same kind share its values. A value has 1 to 255 bytes and no control character,
 /// and is compared byte by byte: bring it into one form (case, blanks, Unicode) before. It is kept as
 /// it is, so claim a digest of what may not be read.
+///
+/// ```
+/// use actum::Claim;
+///
+/// let claim = Claim::take("user_name", "ada");
+/// assert_eq!(claim.taken_code(), "user_name_taken");
+/// ```
+///
+/// [`Aggregate::claims`](crate::Aggregate::claims) says which claims an event takes or releases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     pub(crate) name: ClaimName,

@@ -68,7 +68,18 @@ impl CommandKey {
     }
 }
 
-/// What goes with a command besides itself. The default is right for a first program.
+/// Options of a command. The default is right for a first program.
+///
+/// ```
+/// use actum::{CommandKey, CommandOptions, Metadata};
+///
+/// let options = CommandOptions {
+///     key: Some(CommandKey::new("payment-7", b"credit 42 1250")?),
+///     metadata: Metadata { actor: Some("user:ada".into()), ..Metadata::default() },
+///     ..CommandOptions::default()
+/// };
+/// # Ok::<_, actum::InvalidCommandId>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct CommandOptions {
     /// The client's name for this command; without one it cannot be recognised when retried.

@@ -5,17 +5,15 @@
 //! answer. [`OperationError`]: an operator's request was not carried out. [`StartError`]: the application did not start. No variant carries a secret.
 
 mod operation;
-
 mod start;
 
 use std::time::Duration;
 
+pub use self::operation::OperationError;
 pub use self::start::StartError;
 use crate::claim::Claim;
 use crate::command::InvalidCommandId;
 use crate::stream::{GlobalPosition, InvalidStreamId, StreamId, StreamVersion};
-
-pub use operation::OperationError;
 
 /// Any error of user code.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

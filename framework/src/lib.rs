@@ -111,7 +111,7 @@ pub use store::sql::sqlite::{SqliteOptions, SqliteStore};
 pub use stream::{
     ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_ID_BYTES, StreamId, StreamVersion,
 };
-pub use version::{Comparison, Difference, Version, VersionStore};
+pub use version::{Comparison, Difference, StoredVersion, Version, VersionNote, VersionStore};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

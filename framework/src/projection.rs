@@ -18,6 +18,51 @@ pub const MAX_PROJECTION_NAME_BYTES: usize = 40;
 ///
 /// Raise `VERSION` when the tables or what they mean change: they are then built again from the
 /// first event, in a place of their own beside the old ones.
+///
+/// ```
+/// # use actum::Aggregate;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Default, Clone)] struct Account;
+/// # #[derive(Serialize, Deserialize)] enum Event { Credited { amount: i64 } }
+/// # impl Aggregate for Account {
+/// #     const TYPE: &'static str = "account";
+/// #     type Command = i64; type Event = Event; type Error = std::fmt::Error;
+/// #     fn handle(&self, amount: i64) -> Result<Vec<Event>, std::fmt::Error> {
+/// #         Ok(vec![Event::Credited { amount }])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) {}
+/// # }
+/// use actum::{BoxError, EventEnvelope, EventSources, Projection, SqlConnection};
+///
+/// struct Bookings;
+///
+/// #[async_trait::async_trait]
+/// impl Projection for Bookings {
+///     const NAME: &'static str = "bookings";
+///     type Event = EventEnvelope<Event>;
+///
+///     fn sources() -> EventSources<Self::Event> {
+///         EventSources::of::<Account>()
+///     }
+///
+///     async fn create(db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
+///         db.execute("CREATE TABLE bookings (account TEXT, amount BIGINT)", &[]).await?;
+///         Ok(())
+///     }
+///
+///     async fn project(
+///         events: &[Self::Event],
+///         db: &mut SqlConnection<'_>,
+///     ) -> Result<(), BoxError> {
+///         let row = |event: &Self::Event| {
+///             let Event::Credited { amount } = event.event;
+///             vec![event.stream.id().into(), amount.into()]
+///         };
+///         db.insert("bookings", &["account", "amount"], events.iter().map(row).collect(), "").await?;
+///         Ok(())
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait Projection: Send + Sync + 'static {
     /// Its name in the database, in logs and in errors: lower-case letters, digits and `_`, a letter

@@ -35,6 +35,42 @@ pub(crate) fn is_valid_key(key: &str) -> bool {
 ///
 /// `Default` is the document before its first event. Raise `VERSION` when the meaning of a fold
 /// changes: the read model is then built again from the first event, under its new name.
+///
+/// ```
+/// # use actum::Aggregate;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Default, Clone)] struct Account;
+/// # #[derive(Serialize, Deserialize)] enum Event { Credited { amount: i64 } }
+/// # impl Aggregate for Account {
+/// #     const TYPE: &'static str = "account";
+/// #     type Command = i64; type Event = Event; type Error = std::fmt::Error;
+/// #     fn handle(&self, amount: i64) -> Result<Vec<Event>, std::fmt::Error> {
+/// #         Ok(vec![Event::Credited { amount }])
+/// #     }
+/// #     fn apply(&mut self, _: &Event) {}
+/// # }
+/// use actum::{EventEnvelope, Fold, ReadModel, Sources};
+///
+/// #[derive(Default, Clone, Serialize, Deserialize)]
+/// struct Balance {
+///     cents: i64,
+/// }
+///
+/// impl ReadModel for Balance {
+///     const NAME: &'static str = "balance";
+///
+///     fn sources() -> Sources<Self> {
+///         Sources::of::<Account>()
+///     }
+/// }
+///
+/// impl Fold<Account> for Balance {
+///     fn apply(&mut self, event: &EventEnvelope<Event>) {
+///         let Event::Credited { amount } = event.event;
+///         self.cents += amount;
+///     }
+/// }
+/// ```
 pub trait ReadModel: Default + Clone + Serialize + DeserializeOwned + Send + 'static {
     /// Name of the read model in the database, in logs and in errors.
     const NAME: &'static str;

@@ -12,6 +12,14 @@ use crate::event_store::PageLimit;
 
 /// Limits and timeouts. The defaults suit a small server; change a field and keep the rest:
 /// `Settings { live_aggregates: 10_000, ..Settings::default() }`.
+///
+/// ```
+/// # use std::time::Duration;
+/// use actum::{Application, MemoryStore, Settings};
+///
+/// let settings = Settings { read_within: Duration::from_secs(2), ..Settings::default() };
+/// let builder = Application::builder(MemoryStore::new()).settings(settings);
+/// ```
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Threads that run actors, 1 to 1,024. Default: one for each core.
@@ -62,6 +70,11 @@ pub struct Settings {
     /// Switches to a new version of a read model or projection as soon as it has caught up. Default
     /// true; if false, `Application::serve_version` switches.
     pub switch_by_itself: bool,
+    /// Largest share of documents or compared rows, from 0 to 1, that may differ from the version
+    /// that serves for a new version to serve by itself. If more differ, the comparison is logged
+    /// and kept, and `Application::serve_version` decides. Default 1: differences are logged and
+    /// prevent nothing, because a new version is made to differ.
+    pub switch_up_to_different: f64,
     /// Retention of a command's key and its outcome, by the clocks of the processes: at least 1
     /// minute, and at least twice `answer_within`. A command that is sent again later is not
     /// recognised and carried out a second time. So choose longer than any client retries, and than
@@ -134,6 +147,7 @@ impl Default for Settings {
             read_within: Duration::from_secs(5),
             live_streams: 1024,
             switch_by_itself: true,
+            switch_up_to_different: 1.0,
             keep_commands: None,
             drain_within: Duration::from_secs(30),
         }

@@ -149,6 +149,25 @@ impl<T: 'static> Routes<T> {
         self.routes.iter().map(|route| route.aggregate_type)
     }
 
+    /// The aggregate types whose events are keyed by their content.
+    pub(crate) fn keyed_by_content(&self) -> impl Iterator<Item = &'static str> {
+        let by_content =
+            self.routes.iter().filter(|route| matches!(route.take, Take::ByContent(_)));
+        by_content.map(|route| route.aggregate_type)
+    }
+
+    /// Routes in words, such as `account by stream, order by content`: stored beside a version, so
+    /// that a program whose sources differ is recognised at start.
+    pub(crate) fn fingerprint(&self) -> String {
+        let route = |route: &Route<T>| match route.take {
+            Take::ByStream(_) => format!("{} by stream", route.aggregate_type),
+            Take::ByContent(_) => format!("{} by content", route.aggregate_type),
+        };
+        let mut routes: Vec<_> = self.routes.iter().map(route).collect();
+        routes.sort_unstable(); // the order of registration does not change a fold
+        routes.join(", ")
+    }
+
     /// Decodes an event for those of its keys that are ours.
     pub(crate) fn route(
         &self,

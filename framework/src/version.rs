@@ -6,6 +6,8 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use time::OffsetDateTime;
+use time::serde::rfc3339;
 
 use crate::error::StoreError;
 
@@ -22,10 +24,37 @@ pub struct Version {
     pub has_served: bool,
 }
 
+/// A version of any name, and what is stored beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredVersion {
+    /// Name of the read model or projection.
+    pub name: String,
+    /// The version.
+    pub version: Version,
+    /// Its [`VersionNote::Sources`], if one was stored.
+    pub sources: Option<String>,
+}
+
+/// Kind of a text that is stored beside a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionNote {
+    /// Fingerprint of the sources and keys that it was begun with.
+    Sources,
+    /// The comparison with the version that served before it, as JSON.
+    Comparison,
+}
+
 /// What a rebuild changed: the version that serves beside the new one. The documents of read models
 /// are compared, and the rows that projections name; else the rows of their tables are counted.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Comparison {
+    /// Number of the old version.
+    pub old_version: u32,
+    /// Number of the new version.
+    pub new_version: u32,
+    /// Time of the comparison, in UTC.
+    #[serde(with = "rfc3339::option")]
+    pub compared_at: Option<OffsetDateTime>,
     /// How many documents or rows the old version has.
     pub old_documents: u64,
     /// How many the new version has.
@@ -39,7 +68,7 @@ pub struct Comparison {
 }
 
 /// What two versions make of one key, row or table.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Difference {
     /// The key, the table and key of the row, or the table.
     pub key: String,
@@ -49,10 +78,20 @@ pub struct Difference {
     pub new: Option<String>,
 }
 
+impl Comparison {
+    /// Share of the documents or rows that differ, from 0 to 1.
+    pub fn different_share(&self) -> f64 {
+        match self.equal + self.different {
+            0 => 0.0,
+            all => self.different as f64 / all as f64,
+        }
+    }
+}
+
 impl fmt::Display for Comparison {
     /// One line of counts, and one for each of the differences.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { old_documents, new_documents, equal, different, differences } = self;
+        let Self { old_documents, new_documents, equal, different, differences, .. } = self;
         write!(
             f,
             "old: {old_documents}, new: {new_documents}, {equal} equal, {different} different"
@@ -85,6 +124,43 @@ pub trait VersionStore: Send + Sync + 'static {
     /// # Errors
     /// The store did not answer.
     async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError>;
+
+    /// All known versions of all names, by name and number.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError>;
+
+    /// Ends the serving of a version whose read model or projection no program has any more, so
+    /// that it can be dropped. Does nothing if it does not serve.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError>;
+
+    /// Stores a text beside a version, in place of the earlier one of this kind. Does nothing if the
+    /// version is not known.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn note_version(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+        text: &str,
+    ) -> Result<(), StoreError>;
+
+    /// The text of this kind that is stored beside a version, if there is one.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn version_note(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+    ) -> Result<Option<String>, StoreError>;
 
     /// Lets `to` serve in place of `from`; `false` if another one than `from` does, or `to` is not
     /// known. (True as well when `to` serves already.)

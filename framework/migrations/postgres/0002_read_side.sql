@@ -99,6 +99,8 @@ CREATE TABLE actum.versions (
     is_serving  boolean NOT NULL,
     has_served  boolean NOT NULL,  -- it serves, or did once
     is_dropping boolean NOT NULL DEFAULT false,
+    sources     text,  -- fingerprint of the sources and keys it was begun with
+    comparison  text,  -- JSON: with the version that served before it
     PRIMARY KEY (name, version),
     CHECK (NOT (is_serving AND is_dropping)),
     CHECK (has_served OR NOT is_serving)

@@ -67,6 +67,8 @@ CREATE TABLE versions (
     is_serving  INTEGER NOT NULL,
     has_served  INTEGER NOT NULL,  -- it serves, or did once
     is_dropping INTEGER NOT NULL DEFAULT 0,
+    sources     TEXT,  -- fingerprint of the sources and keys it was begun with
+    comparison  TEXT,  -- JSON: with the version that served before it
     PRIMARY KEY (name, version),
     CHECK (NOT (is_serving AND is_dropping)),
     CHECK (has_served OR NOT is_serving)

@@ -36,6 +36,7 @@ impl Application {
     /// # Errors
     /// [`OperationError`]
     pub async fn retry_parked(&self, name: &str, key: &str) -> Result<(), OperationError> {
+        no_nul("key", key)?;
         let (control, store) = self.control(name)?;
         let model = control.versioned_name();
         let parked = store.load_parked(&model, Some(&[key.to_owned()])).await?;
@@ -73,6 +74,7 @@ impl Application {
         position: GlobalPosition,
         reason: &str,
     ) -> Result<(), OperationError> {
+        no_nul("reason", reason)?;
         if reason.trim().is_empty() {
             return Err(OperationError::NoReason);
         }
@@ -87,6 +89,7 @@ impl Application {
         position: GlobalPosition,
         request: ParkedRequest,
     ) -> Result<(), OperationError> {
+        no_nul("key", key)?;
         let (control, store) = self.control(name)?;
         let model = control.versioned_name();
         if !store.request_parked(&model, key, position, request).await? {
@@ -105,5 +108,13 @@ impl Application {
         let named = controls.find(|c| c.name() == name || c.versioned_name() == name);
         let named = named.ok_or_else(|| OperationError::Unknown { name: name.to_owned() })?;
         Ok((named, self.inner.checkpoints(named)))
+    }
+}
+
+/// Not every database can keep a NUL, and no key or reason has one.
+fn no_nul(what: &'static str, text: &str) -> Result<(), OperationError> {
+    match text.contains('\0') {
+        true => Err(OperationError::Nul { what }),
+        false => Ok(()),
     }
 }

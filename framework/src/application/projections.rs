@@ -34,6 +34,18 @@ impl Application {
     /// never from before the application started. The query is given the connection, which cannot
     /// write, and the position that the rows reflect. Works in every process.
     ///
+    /// ```no_run
+    /// # use actum::{Application, GlobalPosition, Projection, ReadError};
+    /// # async fn f<Bookings: Projection>(app: Application) -> Result<(), ReadError> {
+    /// let count: i64 = app
+    ///     .query::<Bookings, _>(GlobalPosition::ZERO, async |db, _position| {
+    ///         let rows = db.rows("SELECT count(*) FROM bookings", &[]).await?;
+    ///         Ok(rows[0].get(0)?)
+    ///     })
+    ///     .await?;
+    /// # Ok(()) }
+    /// ```
+    ///
     /// # Errors
     /// [`ReadError`]; `NotYet` if the wait of `Settings::read_within` ends first.
     pub async fn query<P: Projection, T>(
@@ -87,6 +99,7 @@ impl Running {
             spawn: Arc::new(move |task| spawning.spawn(0, task)),
         });
         let handle = Arc::new(handle.await?);
+        self.check_begun((P::NAME, P::VERSION), P::sources().routes).await?;
         self.read_side.push(Arc::clone(&handle) as Arc<_>);
         Ok(handle)
     }

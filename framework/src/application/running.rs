@@ -25,9 +25,10 @@ use crate::later::{AcceptedCommand, OpenCommands, Worker};
 use crate::live::Wakes;
 use crate::read_model::ReadModel;
 use crate::settings::Settings;
+use crate::sources::Routes;
 use crate::stream::StreamId;
 use crate::subscription::{Tail, TailSettings};
-use crate::versions::{Candidates, DocumentVersions, Switch, SwitchSettings};
+use crate::versions::{Beginning, Candidates, DocumentVersions, Switch, SwitchSettings};
 
 pub(super) struct Running {
     pub(super) store: Arc<dyn Store>,
@@ -224,8 +225,20 @@ impl Running {
         let handle =
             read_model::start::<M>(arbiters, first, store, clock, tail, self.process, settings)
                 .await?;
+        self.check_begun((M::NAME, M::VERSION), M::sources().routes).await?;
         self.read_side.push(Arc::new(handle.clone()));
         Ok(handle)
+    }
+
+    /// Compares sources and keys with those that a version was begun with, and keeps samples of them.
+    pub(super) async fn check_begun<T: 'static>(
+        &self,
+        version: (&'static str, u32),
+        routes: Routes<T>,
+    ) -> Result<(), StartError> {
+        let beginning = Beginning::check(Arc::clone(&self.store), version, routes).await?;
+        self.arbiters.spawn(0, beginning.sample());
+        Ok(())
     }
 
     fn serve<M: ReadModel>(&mut self, served: Served<M>) {
@@ -252,8 +265,11 @@ impl Running {
         if self.switches.contains_key(name) {
             return Err(StartError::AlreadyRegistered(name));
         }
-        let settings =
-            SwitchSettings { by_itself: self.settings.switch_by_itself, ..Default::default() };
+        let settings = SwitchSettings {
+            by_itself: self.settings.switch_by_itself,
+            up_to_different: self.settings.switch_up_to_different,
+            ..Default::default()
+        };
         let store = Arc::clone(&self.store);
         let candidates = Box::new(candidates);
         let switch = Switch::new((name, own), self.process, store, candidates, settings).await?;

@@ -17,6 +17,7 @@ use crate::status::{
     SubscriptionStatus,
 };
 use crate::stream::GlobalPosition;
+use crate::version::StoredVersion;
 
 /// How long the store may take; then the answer is given without it.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
@@ -97,24 +98,18 @@ impl Running {
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
         *head = self.store.head().await?.max(*head);
-        let mut names: Vec<_> = subscriptions.iter().map(|known| known.name.clone()).collect();
-        names.sort_unstable();
-        names.dedup();
-        for name in names {
-            for version in self.store.versions(&name).await? {
-                let is_it = |known: &&mut SubscriptionStatus| {
-                    known.name == name && known.version == version.number
-                };
-                let known = match subscriptions.iter_mut().find(is_it) {
-                    Some(known) => known,
-                    None => {
-                        subscriptions.push(elsewhere(&name, version.number, version.partitions));
-                        // Cannot fail: it was pushed a moment ago.
-                        let Some(known) = subscriptions.last_mut() else { continue };
-                        known
-                    }
-                };
-                known.serves = Some(version.is_serving);
+        // Those of names that no program has any more are shown too, so that they can be dropped.
+        for StoredVersion { name, version, .. } in self.store.all_versions().await? {
+            let is_it = |known: &&mut SubscriptionStatus| {
+                known.name == name && known.version == version.number
+            };
+            match subscriptions.iter_mut().find(is_it) {
+                Some(known) => known.serves = Some(version.is_serving),
+                None => {
+                    let serves = Some(version.is_serving);
+                    let known = elsewhere(&name, version.number, version.partitions);
+                    subscriptions.push(SubscriptionStatus { serves, ..known });
+                }
             }
         }
         for subscription in subscriptions {

@@ -8,17 +8,26 @@ use crate::version::{Comparison, Version};
 use crate::versions::Switch;
 
 impl Application {
-    /// The versions of a read model or projection that the store knows, by number.
+    /// The versions of a read model or projection that the store knows, by number, whether this
+    /// program has registered the name or not.
     ///
     /// # Errors
-    /// The name is not registered, or the store did not answer.
+    /// The name is not known, or the store did not answer.
     pub async fn versions(&self, name: &str) -> Result<Vec<Version>, OperationError> {
-        self.switch(name)?;
-        Ok(self.inner.store.versions(name).await?)
+        let unknown = || OperationError::Unknown { name: name.to_owned() };
+        if name.contains('\0') {
+            return Err(unknown()); // not every database can be asked for it
+        }
+        let versions = self.inner.store.versions(name).await?;
+        match versions.is_empty() && !self.inner.switches.contains_key(name) {
+            true => Err(unknown()),
+            false => Ok(versions),
+        }
     }
 
     /// What the version of this program makes different from the one that serves. Reads all
-    /// documents of both.
+    /// documents of both. If this program's version serves, returns the comparison that preceded its
+    /// switch, as it was stored then.
     ///
     /// # Errors
     /// The name is not registered, or the store did not answer.
@@ -36,29 +45,45 @@ impl Application {
         self.switch(name)?.serve(version).await
     }
 
-    /// Deletes a version that does not serve, with its documents and what it has parked. Nothing may
-    /// run it any more but this application, which then stops it.
+    /// Deletes a version of a read model or projection, with its documents or tables and what it has
+    /// parked. If this program has registered the version, it is stopped first; then it must not
+    /// serve. A name that this program has not registered, such as a read model that was removed
+    /// from it, may also lose the version that serves.
     ///
     /// # Errors
-    /// It serves, or the store did not answer: ask again, and it goes on.
+    /// The version is not known, it serves, or another process runs it. The store did not answer:
+    /// call again, and it continues.
     pub async fn drop_version(&self, name: &str, version: u32) -> Result<(), OperationError> {
-        self.switch(name)?;
-        let is_it = |(known, number): (&str, u32)| known == name && number == version;
         let versioned = || format!("{name}@{version}");
-        let known = self.inner.store.versions(name).await?;
-        if known.iter().any(|known| known.number == version && known.is_serving) {
-            return Err(OperationError::Serves { name: versioned() });
-        }
-        for control in &self.inner.read_side {
-            if is_it((control.name(), control.version())) {
-                control.flush_and_stop().await;
+        let known = self.versions(name).await?;
+        let known = known.into_iter().find(|known| known.number == version);
+        let known = known.ok_or_else(|| OperationError::Unknown { name: versioned() })?;
+        let controls = || self.inner.read_side.iter().filter(|control| control.name() == name);
+        if known.is_serving {
+            if controls().next().is_some() {
+                return Err(OperationError::Serves { name: versioned() });
             }
+            self.retire(name, known).await?;
+        }
+        for control in controls().filter(|control| control.version() == version) {
+            control.flush_and_stop().await;
         }
         match self.inner.store.drop_version(name, version).await? {
             // Of a projection the tables are in a place of their own.
             true => Ok(self.inner.store.drop_projection(name, version).await?),
             false => Err(OperationError::Serves { name: versioned() }),
         }
+    }
+
+    /// Ends the serving of a version that no process runs.
+    async fn retire(&self, name: &str, version: Version) -> Result<(), OperationError> {
+        let versioned = format!("{name}@{}", version.number);
+        let leases = (0..version.partitions).map(|number| format!("{versioned}/{number}"));
+        let holders = self.inner.store.holders(&leases.collect::<Vec<_>>()).await?;
+        if holders.iter().any(Option::is_some) {
+            return Err(OperationError::Running { name: versioned });
+        }
+        Ok(self.inner.store.retire_version(name, version.number).await?)
     }
 
     fn switch(&self, name: &str) -> Result<&Arc<Switch>, OperationError> {

@@ -103,6 +103,17 @@ impl From<serde_json::Error> for CodecError {
 }
 
 /// One step that turns the body of an older schema version of one event type into the next.
+///
+/// ```
+/// use actum::Upcaster;
+/// use serde_json::json;
+///
+/// // Until version 1, `Credited` had no currency.
+/// let with_currency = Upcaster::new("Credited", |mut body| {
+///     body["currency"] = json!("EUR");
+///     Ok(body)
+/// });
+/// ```
 pub struct Upcaster {
     event_type: &'static str,
     step: Step,

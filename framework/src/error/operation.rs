@@ -44,6 +44,18 @@ pub enum OperationError {
         /// The key.
         key: String,
     },
+    /// Another process runs this version: stop it, or wait until its leases have expired (409).
+    #[error("{name} is run by another process; stop that process first")]
+    Running {
+        /// The version.
+        name: String,
+    },
+    /// No key or reason holds this character (400).
+    #[error("a {what} has no NUL character")]
+    Nul {
+        /// `key` or `reason`.
+        what: &'static str,
+    },
     /// To leave an event out for good takes a reason, which is kept (422).
     #[error("to skip an event takes a reason, which is kept")]
     NoReason,

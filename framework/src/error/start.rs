@@ -4,6 +4,7 @@
 //! secret: places are without credentials.
 
 use super::StoreError;
+use crate::stream::GlobalPosition;
 
 /// The application or its store did not start; nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +87,32 @@ pub enum StartError {
         partitions: u32,
         /// What it was begun with.
         stored: u32,
+    },
+    /// A version keeps the sources it was begun with: raise its `VERSION`, and it is built again
+    /// with the new ones.
+    #[error(
+        "{model} was begun with the sources \"{stored}\" and now has \"{sources}\": raise its VERSION"
+    )]
+    OtherSources {
+        /// Its versioned name.
+        model: String,
+        /// Its sources in this program.
+        sources: String,
+        /// The sources it was begun with.
+        stored: String,
+    },
+    /// A version keeps the key function it was begun with: raise its `VERSION`, and it is built
+    /// again with the new keys, or restore the function.
+    #[error(
+        "{model} was begun with another key function: it now returns other keys for the event {event_type} at position {position}. Raise its VERSION, or restore the function"
+    )]
+    OtherKeys {
+        /// Its versioned name.
+        model: String,
+        /// Position of an event that has other keys now.
+        position: GlobalPosition,
+        /// Type of that event.
+        event_type: String,
     },
     /// The store did not answer, or a checkpoint does not fit the log.
     #[error(transparent)]

@@ -4,6 +4,7 @@
 //! `plan` and nothing else.
 
 mod read_side;
+mod versions;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,6 +32,10 @@ use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
 
 /// A store that forgets everything when its last clone is dropped.
+///
+/// ```
+/// let builder = actum::Application::builder(actum::MemoryStore::new());
+/// ```
 #[derive(Clone)]
 pub struct MemoryStore {
     log: Arc<Mutex<Log>>,

@@ -27,7 +27,7 @@ use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
 use crate::projection_store::ProjectionStore;
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{ExpectedVersion, GlobalPosition, StreamId, StreamVersion};
-use crate::version::{Version, VersionStore};
+use crate::version::{StoredVersion, Version, VersionNote, VersionStore};
 
 /// What the store is about to do, or has just done.
 #[derive(Debug, Clone, PartialEq)]
@@ -326,6 +326,33 @@ impl VersionStore for TestStore {
 
     async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
         self.memory.versions(name).await
+    }
+
+    async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError> {
+        self.memory.all_versions().await
+    }
+
+    async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError> {
+        self.memory.retire_version(name, version).await
+    }
+
+    async fn note_version(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        self.memory.note_version(name, version, note, text).await
+    }
+
+    async fn version_note(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+    ) -> Result<Option<String>, StoreError> {
+        self.memory.version_note(name, version, note).await
     }
 
     async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {

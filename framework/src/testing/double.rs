@@ -24,7 +24,7 @@ use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
 use crate::projection_store::{ProjectionDatabase, ProjectionStore};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
-use crate::version::{Version, VersionStore};
+use crate::version::{StoredVersion, Version, VersionNote, VersionStore};
 
 /// [`EventStore`], [`CheckpointStore`] and [`DocumentStore`] as `mockall` can take them: it cannot follow the lifetime inside an `Option<&_>`,
 /// nor mock a part of a trait. Out of a user's sight, so that calls mean the real methods.
@@ -344,6 +344,21 @@ mockall::mock! {
             partitions: u32,
         ) -> Result<Vec<Version>, StoreError>;
         async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError>;
+        async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError>;
+        async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError>;
+        async fn note_version(
+            &self,
+            name: &str,
+            version: u32,
+            note: VersionNote,
+            text: &str,
+        ) -> Result<(), StoreError>;
+        async fn version_note(
+            &self,
+            name: &str,
+            version: u32,
+            note: VersionNote,
+        ) -> Result<Option<String>, StoreError>;
         async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError>;
         async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError>;
     }

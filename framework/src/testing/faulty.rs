@@ -23,7 +23,7 @@ use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
 use crate::projection_store::{ProjectionDatabase, ProjectionStore};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
-use crate::version::{Version, VersionStore};
+use crate::version::{StoredVersion, Version, VersionNote, VersionStore};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -307,6 +307,33 @@ impl<S: Store> VersionStore for FaultyStore<S> {
 
     async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
         self.inner.versions(name).await
+    }
+
+    async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError> {
+        self.inner.all_versions().await
+    }
+
+    async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError> {
+        self.inner.retire_version(name, version).await
+    }
+
+    async fn note_version(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        self.inner.note_version(name, version, note, text).await
+    }
+
+    async fn version_note(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+    ) -> Result<Option<String>, StoreError> {
+        self.inner.version_note(name, version, note).await
     }
 
     async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {

@@ -6,6 +6,7 @@
 //! a switch back loses nothing.
 
 mod answered;
+mod begun;
 mod compare;
 mod documents;
 mod switch;
@@ -15,6 +16,7 @@ mod tests;
 use async_trait::async_trait;
 
 pub(crate) use answered::Answered;
+pub(crate) use begun::Beginning;
 pub(crate) use compare::{Both, Found, PAGE, Pair};
 pub(crate) use documents::DocumentVersions;
 pub(crate) use switch::{Switch, SwitchSettings};

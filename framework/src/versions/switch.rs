@@ -4,8 +4,10 @@
 //! two that decide at once decide the same.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -14,13 +16,15 @@ use super::Candidates;
 use crate::document::Store;
 use crate::error::{OperationError, StoreError};
 use crate::stream::GlobalPosition;
-use crate::version::{Comparison, Version};
+use crate::version::{Comparison, Version, VersionNote};
 
 /// When a new version serves.
 #[derive(Debug, Clone)]
 pub(crate) struct SwitchSettings {
     /// Once it has caught up. If not: when somebody says so.
     pub(crate) by_itself: bool,
+    /// Largest share of differences with which it does, from 0 to 1.
+    pub(crate) up_to_different: f64,
     /// How often a process looks which version serves.
     pub(crate) look_every: Duration,
     /// How long a switch by hand waits until the version has caught up.
@@ -33,6 +37,7 @@ impl Default for SwitchSettings {
     fn default() -> Self {
         Self {
             by_itself: true,
+            up_to_different: 1.0,
             look_every: Duration::from_secs(1),
             wait: Duration::from_secs(5),
             compare_within: Duration::from_secs(60),
@@ -48,6 +53,8 @@ pub(crate) struct Switch {
     store: Arc<dyn Store>,
     candidates: Box<dyn Candidates>,
     serving: watch::Sender<u32>,
+    /// Too much differs: only an operator lets this program's version serve.
+    is_held_back: AtomicBool,
     settings: SwitchSettings,
 }
 
@@ -64,7 +71,8 @@ impl Switch {
         let versions = store.versions(name).await?;
         let serving = serving(&versions).map_or(own, |version| version.number);
         let serving = watch::Sender::new(serving);
-        Ok(Self { name, own, process, store, candidates, serving, settings })
+        let is_held_back = AtomicBool::new(false);
+        Ok(Self { name, own, process, store, candidates, serving, is_held_back, settings })
     }
 
     /// The number of the version that serves, as this process knows it.
@@ -105,6 +113,9 @@ impl Switch {
         if !self.settings.by_itself || own.has_served || serving.number > own.number {
             return Ok(false);
         }
+        if self.is_held_back.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
         let head = self.store.head().await?;
         if let Some(before) = seen.replace(head)
             && self.candidates.saved(own).await? >= before
@@ -118,20 +129,62 @@ impl Switch {
         let (name, process) = (format!("{}/switch", self.name), self.process);
         let lease = self.store.acquire_lease(&name, process, self.settings.compare_within).await?;
         let Some(lease) = lease else { return Ok(()) }; // another process is at it
-        let comparison = self.candidates.compare(from).await;
-        let switched = match &comparison {
-            Ok(comparison) => {
-                info!("{}: version {} has caught up; {comparison}", self.name, to.number);
-                self.store.serve_version(self.name, from.number, to.number).await
-            }
-            Err(error) => Err(error.clone()),
-        };
+        let switched = self.judge_and_serve(from, to).await;
         self.store.release_lease(&lease).await?;
         if switched? {
             info!("{}: version {} serves in place of {}", self.name, to.number, from.number);
             self.serves(to.number);
         }
         Ok(())
+    }
+
+    /// Lets `to` serve, unless too much of it differs, or differed when it was compared before.
+    async fn judge_and_serve(&self, from: &Version, to: &Version) -> Result<bool, StoreError> {
+        let kept = self.kept(to.number).await?.filter(|kept| kept.old_version == from.number);
+        let comparison = match kept {
+            // The share that is allowed may have changed with the program.
+            Some(kept) if self.differs_too_much(&kept) => kept,
+            _ => self.compare_and_keep(from).await?,
+        };
+        if self.differs_too_much(&comparison) {
+            self.is_held_back.store(true, Ordering::Relaxed);
+            warn!(
+                "{}: version {} does not serve by itself, because more than {} of it differs; \
+                 compare_versions shows some differences, and serve_version lets it serve",
+                self.name, to.number, self.settings.up_to_different
+            );
+            return Ok(false);
+        }
+        self.store.serve_version(self.name, from.number, to.number).await
+    }
+
+    fn differs_too_much(&self, comparison: &Comparison) -> bool {
+        comparison.different_share() > self.settings.up_to_different
+    }
+
+    /// Compares this program's version with an old one, logs it and stores it beside the version.
+    async fn compare_and_keep(&self, old: &Version) -> Result<Comparison, StoreError> {
+        let comparison = self.compare_with(old).await?;
+        match comparison.different {
+            0 => info!("{}: version {} compared: {comparison}", self.name, self.own),
+            _ => warn!("{}: version {} differs: {comparison}", self.name, self.own),
+        }
+        // Made of texts and numbers, so it can always be JSON.
+        let text = serde_json::to_string(&comparison).unwrap_or_default();
+        self.store.note_version(self.name, self.own, VersionNote::Comparison, &text).await?;
+        Ok(comparison)
+    }
+
+    async fn compare_with(&self, old: &Version) -> Result<Comparison, StoreError> {
+        let comparison = self.candidates.compare(old).await?;
+        let compared_at = Some(OffsetDateTime::now_utc());
+        Ok(Comparison { old_version: old.number, new_version: self.own, compared_at, ..comparison })
+    }
+
+    /// The comparison that is stored beside a version.
+    async fn kept(&self, number: u32) -> Result<Option<Comparison>, StoreError> {
+        let text = self.store.version_note(self.name, number, VersionNote::Comparison).await?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
     fn serves(&self, number: u32) {
@@ -142,7 +195,32 @@ impl Switch {
     pub(crate) async fn compare(&self) -> Result<Comparison, OperationError> {
         let versions = self.store.versions(self.name).await?;
         let old = serving(&versions).ok_or_else(|| self.unknown(self.own))?;
-        Ok(self.candidates.compare(old).await?)
+        // Compared with itself it would be equal, whatever the switch changed.
+        if old.number == self.own
+            && let Some(kept) = self.kept(self.own).await?
+        {
+            return Ok(kept);
+        }
+        Ok(self.compare_with(old).await?)
+    }
+
+    /// Compares before an operator's switch to this program's version, unless that was done. A
+    /// comparison that fails or takes too long does not prevent the switch.
+    async fn compare_first(&self, from: &Version, to: &Version) {
+        let compare = async {
+            match self.kept(to.number).await? {
+                Some(kept) if kept.old_version == from.number => Ok(()),
+                _ => self.compare_and_keep(from).await.map(drop),
+            }
+        };
+        if to.number != self.own || from.number == to.number {
+            return;
+        }
+        match tokio::time::timeout(self.settings.compare_within, compare).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(name = self.name, %error, "the versions are not compared"),
+            Err(_) => warn!(name = self.name, "the versions take too long to compare"),
+        }
     }
 
     /// Lets a version serve, be it a new one or, to go back, an old one.
@@ -155,6 +233,7 @@ impl Switch {
             let from = serving(&versions).ok_or_else(|| self.unknown(self.own))?;
             let position = self.candidates.saved(to).await?;
             if position >= head || to.is_serving {
+                self.compare_first(from, to).await;
                 if self.store.serve_version(self.name, from.number, number).await? {
                     break;
                 }

@@ -7,18 +7,19 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{DocumentVersions, Switch, SwitchSettings};
+use super::{Beginning, DocumentVersions, Switch, SwitchSettings};
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::document::{DocumentBatch, DocumentStore};
-use crate::error::OperationError;
+use crate::error::{OperationError, StartError};
 use crate::event::EventEnvelope;
 use crate::event_store::EventStore;
 use crate::lease::LeaseStore;
-use crate::read_model::{Fold, ReadModel, Sources};
+use crate::read_model::{Change, Fold, ReadModel, Sources};
+use crate::sources::Routes;
 use crate::store::memory::MemoryStore;
 use crate::stream::GlobalPosition;
 use crate::till::{Rung, Till};
-use crate::version::VersionStore;
+use crate::version::{VersionNote, VersionStore};
 
 #[derive(Default, Clone, Serialize, Deserialize)]
 struct Euros {
@@ -101,10 +102,16 @@ async fn save(
 }
 
 async fn switch(store: &MemoryStore, by_itself: bool) -> Arc<Switch> {
+    switch_up_to(store, by_itself, 1.0).await
+}
+
+/// It switches by itself only if no more than this share differs.
+async fn switch_up_to(store: &MemoryStore, by_itself: bool, up_to_different: f64) -> Arc<Switch> {
     let shared = Arc::new(store.clone());
     let candidates = DocumentVersions::replacing::<Cents, Euros>(shared.clone());
     let settings = SwitchSettings {
         by_itself,
+        up_to_different,
         look_every: Duration::from_millis(2),
         wait: Duration::from_millis(60),
         ..SwitchSettings::default()
@@ -222,4 +229,122 @@ async fn whoever_runs_another_version_learns_of_a_switch() {
         serving.wait_for(|serving| *serving == 2).await.unwrap();
     })
     .await;
+}
+
+/// Version 2 has caught up, and one of its three documents is another one.
+async fn one_of_three_differs() -> MemoryStore {
+    let store = two_versions().await;
+    let old = [("a", r#"{"euros":1}"#), ("b", r#"{"euros":2}"#), ("c", r#"{"euros":3}"#)];
+    save(&store, ("takings@1", 0), 0..3, &old).await;
+    let new = [("a", r#"{"cents":100}"#), ("b", r#"{"cents":7}"#), ("c", r#"{"cents":300}"#)];
+    save(&store, ("takings@2", 0), 0..3, &new).await;
+    save(&store, ("takings@2", 1), 0..3, &[]).await;
+    store
+}
+
+async fn has_switched(switch: &Arc<Switch>) {
+    let mut serving = switch.serving();
+    running(switch, async {
+        let switched = serving.wait_for(|serving| *serving == 2);
+        tokio::time::timeout(Duration::from_secs(20), switched).await.unwrap().unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_comparison_that_preceded_a_switch_is_shown_after_it() {
+    let store = one_of_three_differs().await;
+    let own = switch(&store, true).await;
+    has_switched(&own).await;
+    // By another process, too, and long after.
+    for switch in [own, switch(&store, true).await] {
+        let shown = switch.compare().await.unwrap();
+        assert_eq!((shown.old_version, shown.new_version), (1, 2));
+        assert_eq!((shown.equal, shown.different), (2, 1));
+        assert_eq!(shown.differences[0].key, "b");
+        assert!(shown.compared_at.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_switch_by_hand_is_compared_before_too() {
+    let store = one_of_three_differs().await;
+    let switch = switch(&store, false).await;
+    switch.serve(2).await.unwrap();
+    assert_eq!(switch.compare().await.unwrap().different, 1);
+    switch.serve(1).await.unwrap();
+    assert_eq!(switch.compare().await.unwrap().different, 1, "compared anew: the old one serves");
+}
+
+#[tokio::test]
+async fn more_differences_than_are_allowed_leave_the_switch_to_an_operator() {
+    let store = one_of_three_differs().await;
+    let strict = switch_up_to(&store, true, 0.3).await;
+    running(&strict, async {
+        let kept = async || {
+            let kept = store.version_note("takings", 2, VersionNote::Comparison).await;
+            kept.unwrap().is_some()
+        };
+        while !kept().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        a_while().await;
+        assert_eq!(*strict.serving().borrow(), 1);
+    })
+    .await;
+    // A process that starts later holds it back as well; another setting lets it serve.
+    let later = switch_up_to(&store, true, 0.3).await;
+    running(&later, a_while()).await;
+    assert_eq!(*later.serving().borrow(), 1);
+    later.serve(2).await.unwrap();
+    later.serve(1).await.unwrap();
+    let store = one_of_three_differs().await;
+    has_switched(&switch_up_to(&store, true, 0.34).await).await;
+}
+
+fn by_content(key: fn(&EventEnvelope<Rung>) -> Vec<String>) -> Routes<Change<Euros>> {
+    Sources::by::<Till>(key).routes
+}
+
+async fn begun(store: &MemoryStore, routes: Routes<Change<Euros>>) -> Result<(), StartError> {
+    let beginning = Beginning::check(Arc::new(store.clone()), ("takings", 1), routes).await?;
+    // Ends after the events that there are: a memory store is closed with its last clone.
+    let sampling = tokio::time::timeout(Duration::from_millis(50), beginning.sample());
+    let _ = sampling.await; // it waits for more
+    Ok(())
+}
+
+#[tokio::test]
+async fn other_sources_under_the_same_version_are_refused() {
+    let store = two_versions().await;
+    let by_stream = || Sources::<Euros>::of::<Till>().routes;
+    begun(&store, by_stream()).await.unwrap();
+    begun(&store, by_stream()).await.unwrap();
+    let refused = begun(&store, by_content(|_| vec![])).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("takings@1 was begun with the sources \"till by stream\""),
+        "{refused}"
+    );
+    assert!(refused.contains("raise its VERSION"), "{refused}");
+}
+
+#[tokio::test]
+async fn another_key_function_under_the_same_version_is_refused() {
+    let store = two_versions().await;
+    let id = |event: &EventEnvelope<Rung>| vec![event.stream.id().to_owned(), "all".to_owned()];
+    begun(&store, by_content(id)).await.unwrap();
+    begun(&store, by_content(id)).await.unwrap();
+    let same = |event: &EventEnvelope<Rung>| {
+        vec!["all".to_owned(), event.stream.id().to_owned(), "all".to_owned()]
+    };
+    begun(&store, by_content(same)).await.unwrap();
+    for other in
+        [(|_| vec!["all".to_owned()]) as fn(&EventEnvelope<Rung>) -> Vec<String>, |_| vec![]]
+    {
+        let refused = begun(&store, by_content(other)).await.unwrap_err().to_string();
+        assert!(refused.contains("another key function"), "{refused}");
+        assert!(refused.contains("Rung at position 1"), "{refused}");
+    }
+    // What cannot be keyed now says nothing about the function.
+    begun(&store, by_content(|_| panic!("no key"))).await.unwrap();
 }

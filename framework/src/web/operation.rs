@@ -11,6 +11,8 @@ impl From<OperationError> for Problem {
             OperationError::NotParked { .. } => (404, "not_parked"),
             OperationError::Behind { .. } => (409, "behind"),
             OperationError::Serves { .. } => (409, "serves"),
+            OperationError::Running { .. } => (409, "running"),
+            OperationError::Nul { .. } => (400, "nul_character"),
             OperationError::NoReason => (422, "no_reason"),
             OperationError::Unavailable(store) => return Self::of_store(store),
         };

@@ -6,6 +6,7 @@ use std::ops::Bound;
 use async_trait::async_trait;
 
 use super::{MemoryStore, within};
+use super::versions::Versions;
 use crate::checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId};
 use crate::document::{DocumentBatch, DocumentRange, DocumentStore, MAX_LIST_BYTES, StoredPage};
 use crate::error::StoreError;
@@ -16,7 +17,6 @@ use crate::store::advance::{Stored, continues};
 use crate::store::list::{Bounds, Found};
 use crate::store::parked::{Parking, text, time};
 use crate::stream::GlobalPosition;
-use crate::version::{Version, VersionStore};
 
 /// By model, and what is of one model in the order in which it is answered.
 #[derive(Default)]
@@ -25,12 +25,16 @@ pub(super) struct ReadSide {
     checkpoints: HashMap<PartitionId, Stored>,
     parked: HashMap<String, BTreeMap<String, ParkedKey>>,
     skipped: HashMap<String, BTreeMap<(GlobalPosition, String), SkippedEvent>>,
-    versions: HashMap<String, BTreeMap<u32, Version>>,
+    pub(super) versions: Versions,
 }
 
 impl ReadSide {
-    fn versions(&self, name: &str) -> Vec<Version> {
-        self.versions.get(name).into_iter().flat_map(BTreeMap::values).copied().collect()
+    /// Forgets a model with all that belongs to it.
+    pub(super) fn forget(&mut self, model: &str) {
+        self.documents.remove(model);
+        self.checkpoints.retain(|partition, _| partition.model != model);
+        self.parked.remove(model);
+        self.skipped.remove(model);
     }
 
     fn find(&self, model: &str, bounds: &Bounds) -> Found {
@@ -241,59 +245,6 @@ impl DocumentStore for MemoryStore {
             documents.extend(batch.documents);
         }
         Ok(())
-    }
-}
-
-#[async_trait]
-impl VersionStore for MemoryStore {
-    async fn register_version(
-        &self,
-        name: &str,
-        version: u32,
-        partitions: u32,
-    ) -> Result<Vec<Version>, StoreError> {
-        let mut read_side = self.read_side();
-        let versions = read_side.versions.entry(name.to_owned()).or_default();
-        let is_first = !versions.values().any(|version| version.is_serving);
-        let (is_serving, has_served) = (is_first, is_first);
-        let new = Version { number: version, partitions, is_serving, has_served };
-        versions.entry(version).or_insert(new);
-        Ok(read_side.versions(name))
-    }
-
-    async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
-        Ok(self.read_side().versions(name))
-    }
-
-    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {
-        let mut read_side = self.read_side();
-        let Some(versions) = read_side.versions.get_mut(name) else { return Ok(false) };
-        let serves = |number| versions.get(&number).is_some_and(|version| version.is_serving);
-        if serves(to) || !serves(from) || !versions.contains_key(&to) {
-            return Ok(serves(to));
-        }
-        for version in versions.values_mut() {
-            version.is_serving = version.number == to;
-            version.has_served |= version.is_serving;
-        }
-        Ok(true)
-    }
-
-    async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError> {
-        let model = format!("{name}@{version}");
-        let mut read_side = self.read_side();
-        let versions = read_side.versions.entry(name.to_owned()).or_default();
-        match versions.get(&version) {
-            None => return Ok(true),
-            Some(version) if version.is_serving => return Ok(false),
-            Some(_) => drop(versions.remove(&version)),
-        }
-        self.leases.void(&model);
-        read_side.documents.remove(&model);
-        read_side.checkpoints.retain(|partition, _| partition.model != model);
-        read_side.parked.remove(&model);
-        read_side.skipped.remove(&model);
-        Ok(true)
     }
 }
 

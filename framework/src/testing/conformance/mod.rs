@@ -123,6 +123,8 @@ macro_rules! conformance {
             versions: of_concurrent_switches_and_drops_one_wins,
             versions: a_dropped_version_leaves_nothing_of_itself,
             versions: the_version_that_serves_is_not_dropped,
+            versions: a_retired_version_can_be_dropped,
+            versions: texts_beside_a_version_go_with_it,
         }
     };
     ($attributes:tt $store:ident, $open:expr, $($topic:ident: $case:ident,)*) => {

@@ -8,7 +8,7 @@ use crate::event_store::PageLimit;
 use crate::lease::Lease;
 use crate::parking::{ParkedChange, ParkedKey, SkippedEvent};
 use crate::stream::GlobalPosition;
-use crate::version::Version;
+use crate::version::{StoredVersion, Version, VersionNote};
 
 /// One that no switch has touched yet.
 fn version(number: u32, partitions: u32, is_serving: bool) -> Version {
@@ -171,4 +171,51 @@ pub async fn the_version_that_serves_is_not_dropped(store: impl Store) {
     assert!(store.serve_version("balance", 1, 2).await.unwrap());
     assert!(store.drop_version("balance", 1).await.unwrap());
     assert_eq!(store.versions("balance").await.unwrap(), [version(2, 1, true)]);
+}
+
+/// Its read model is in no program any more, so nobody else will ever serve in its place.
+pub async fn a_retired_version_can_be_dropped(store: impl Store) {
+    store.register_version("gone", 3, 2).await.unwrap();
+    store.register_version("other", 1, 1).await.unwrap();
+    store.retire_version("gone", 4).await.unwrap();
+    assert!(!store.drop_version("gone", 3).await.unwrap(), "it serves");
+    store.retire_version("gone", 3).await.unwrap();
+    assert!(store.drop_version("gone", 3).await.unwrap());
+    assert_eq!(store.versions("gone").await.unwrap(), []);
+    assert_eq!(store.versions("other").await.unwrap(), [version(1, 1, true)]);
+    let anew = store.register_version("gone", 4, 2).await.unwrap();
+    assert_eq!(anew, [version(4, 2, true)]);
+}
+
+/// Each kind is kept apart, replaced by the next, and found among the versions of all names.
+pub async fn texts_beside_a_version_go_with_it(store: impl Store) {
+    use VersionNote::{Comparison, Sources};
+    for number in [2, 10] {
+        store.register_version("balance", number, 1).await.unwrap();
+    }
+    store.register_version("access", 1, 1).await.unwrap();
+    let note = async |number, note| store.version_note("balance", number, note).await.unwrap();
+    assert_eq!(note(10, Sources).await, None);
+    for text in ["first", "'sources' of \"ü\""] {
+        store.note_version("balance", 10, Sources, text).await.unwrap();
+    }
+    store.note_version("balance", 10, Comparison, "{}").await.unwrap();
+    store.note_version("balance", 99, Sources, "of nothing").await.unwrap();
+    assert_eq!(note(10, Sources).await.as_deref(), Some("'sources' of \"ü\""));
+    assert_eq!(note(10, Comparison).await.as_deref(), Some("{}"));
+    assert_eq!((note(2, Sources).await, note(99, Sources).await), (None, None));
+    let stored = |name: &str, version, sources: Option<&str>| StoredVersion {
+        name: name.to_owned(),
+        version,
+        sources: sources.map(str::to_owned),
+    };
+    let all = [
+        stored("access", version(1, 1, true), None),
+        stored("balance", version(2, 1, true), None),
+        stored("balance", version(10, 1, false), Some("'sources' of \"ü\"")),
+    ];
+    assert_eq!(store.all_versions().await.unwrap(), all);
+    assert!(store.drop_version("balance", 10).await.unwrap());
+    store.register_version("balance", 10, 1).await.unwrap();
+    assert_eq!((note(10, Sources).await, note(10, Comparison).await), (None, None));
 }

@@ -15,6 +15,7 @@ mod history;
 mod lane;
 mod leases;
 mod list;
+mod notes;
 mod open;
 mod options;
 mod projection;
@@ -53,11 +54,20 @@ use crate::parking::{ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
 use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::store::committer::Committer;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
-use crate::version::{Version, VersionStore};
+use crate::version::{StoredVersion, Version, VersionNote, VersionStore};
 
-/// A log in a PostgreSQL database, in the schema `actum` or the one that
-/// [`PostgresOptions::schema`] names. Any number of processes may have it open. Clones are the same
-/// store; when the last is dropped, what is queued is still written.
+/// A log in a PostgreSQL database.
+///
+/// ```no_run
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = actum::PostgresStore::open("postgres://localhost/bank").await?;
+/// let app = actum::Application::builder(store).start().await?;
+/// # Ok(()) }
+/// ```
+///
+/// It is in the schema `actum` or the one that [`PostgresOptions::schema`] names. Any number of
+/// processes may have it open. Clones are the same store; when the last is dropped, what is queued
+/// is still written.
 #[derive(Clone)]
 pub struct PostgresStore {
     /// Documents and snapshots do not ride along: they would be written under the writer lock,
@@ -311,6 +321,33 @@ impl VersionStore for PostgresStore {
 
     async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
         self.read_versions(name).await
+    }
+
+    async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError> {
+        self.read_all_versions().await
+    }
+
+    async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError> {
+        self.end_serving(name, version).await
+    }
+
+    async fn note_version(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        self.write_note(name, version, note, text).await
+    }
+
+    async fn version_note(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+    ) -> Result<Option<String>, StoreError> {
+        self.read_note(name, version, note).await
     }
 
     async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {

@@ -11,6 +11,7 @@ mod commands;
 mod fault;
 mod list;
 mod lock;
+mod notes;
 mod open;
 mod options;
 mod page;
@@ -56,9 +57,18 @@ use crate::store::committer::Committer;
 use crate::store::handles::Handle;
 use crate::store::leases::Leases;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
-use crate::version::{Version, VersionStore};
+use crate::version::{StoredVersion, Version, VersionNote, VersionStore};
 
-/// A log in an SQLite file. Clones are the same store; when the last is dropped, what is queued is
+/// A log in an SQLite file.
+///
+/// ```no_run
+/// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = actum::SqliteStore::open("bank.db").await?;
+/// let app = actum::Application::builder(store).start().await?;
+/// # Ok(()) }
+/// ```
+///
+///  Clones are the same store; when the last is dropped, what is queued is
 /// still written and the file closed.
 #[derive(Clone)]
 pub struct SqliteStore {
@@ -319,6 +329,33 @@ impl VersionStore for SqliteStore {
 
     async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
         self.read_versions(name).await
+    }
+
+    async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError> {
+        self.read_all_versions().await
+    }
+
+    async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError> {
+        self.end_serving(name, version).await
+    }
+
+    async fn note_version(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        self.write_note(name, version, note, text).await
+    }
+
+    async fn version_note(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+    ) -> Result<Option<String>, StoreError> {
+        self.read_note(name, version, note).await
     }
 
     async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {

@@ -6,10 +6,10 @@
 use sqlx::Error;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{SideWrite, SqliteStore};
+use super::{SideWrite, SqliteStore, notes};
 use crate::error::StoreError;
 use crate::store::leases::Leases;
-use crate::version::Version;
+use crate::version::{Version, VersionNote};
 
 /// How many rows one step of dropping a version deletes at most.
 const DROPPED_AT_ONCE: i64 = 1000;
@@ -22,9 +22,11 @@ pub(super) struct VersionChange {
 }
 
 #[derive(Debug)]
-enum What {
+pub(super) enum What {
     Register { version: u32, partitions: u32 },
     Serve { from: u32, to: u32 },
+    Retire { version: u32 },
+    Note { version: u32, note: VersionNote, text: String },
     Drop { version: u32 },
 }
 
@@ -35,12 +37,16 @@ pub(super) async fn change(
     change: &VersionChange,
 ) -> Result<bool, Error> {
     let name = &*change.name;
-    match change.what {
+    match &change.what {
         What::Register { version, partitions } => {
-            register(connection, name, version, partitions).await.map(|()| false)
+            register(connection, name, *version, *partitions).await.map(|()| false)
         }
-        What::Serve { from, to } => serve(connection, name, from, to).await,
-        What::Drop { version } => drop_some(connection, leases, name, version).await,
+        What::Serve { from, to } => serve(connection, name, *from, *to).await,
+        What::Retire { version } => notes::retire(connection, name, *version).await.map(|()| false),
+        What::Note { version, note, text } => {
+            notes::write(connection, (name, *version), *note, text).await.map(|()| false)
+        }
+        What::Drop { version } => drop_some(connection, leases, name, *version).await,
     }
 }
 
@@ -139,7 +145,7 @@ async fn drop_some(
 }
 
 impl SqliteStore {
-    async fn change_version(&self, name: &str, what: What) -> Result<bool, StoreError> {
+    pub(super) async fn change_version(&self, name: &str, what: What) -> Result<bool, StoreError> {
         let change = VersionChange { name: name.to_owned(), what };
         self.write_beside(SideWrite::Version(change)).await
     }
