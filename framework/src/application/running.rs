@@ -145,6 +145,9 @@ impl Running {
         let deciding = guarded(make).map_err(unstorable)?;
         let checked = guarded(|| deciding.codec.check()).map_err(unstorable)?;
         checked.map_err(|error| unstorable(error.to_string()))?;
+        if let Some(event_type) = deciding.codec.orphaned_upcaster() {
+            return Err(StartError::Upcaster { aggregate: A::TYPE, event_type });
+        }
         let deciding = Arc::new(deciding);
         let (admission, running_keys) = (self.admission.clone(), self.running_keys.clone());
         let arbiters = Arc::clone(&self.arbiters);

@@ -25,6 +25,7 @@ use serde_json::Value;
 pub(crate) use self::same::is_same_json;
 use crate::error::BoxError;
 use crate::event::{RecordedEvent, invalid_event_type};
+use crate::guard::guarded;
 
 /// Why an event could not be written or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -240,6 +241,17 @@ impl<E: Serialize + DeserializeOwned> EventCodec<E> {
             body = step(body).map_err(|error| CodecError::Malformed(error.to_string()))?;
         }
         variant::read(event_type, &marked.restore(body.to_string()))
+    }
+
+    /// An event type that has upcasters and is no variant of the enum: whatever they make of an
+    /// event, it cannot be decoded.
+    pub(crate) fn orphaned_upcaster(&self) -> Option<&'static str> {
+        let is_orphaned = |event_type: &&&'static str| {
+            // `null` fits few variants, but only an unknown one is refused by its name.
+            let read = guarded(|| variant::read::<E>(event_type, "null").map(drop));
+            matches!(read, Ok(Err(CodecError::UnknownEventType(_))))
+        };
+        self.upcasters.keys().filter(is_orphaned).min().copied()
     }
 
     fn schema_version(&self, event_type: &str) -> u32 {

@@ -214,3 +214,17 @@ fn no_text_makes_the_codec_panic() {
         "the noise tells nothing: {read} read, {refused} refused"
     );
 }
+
+#[test]
+fn an_upcaster_that_leads_to_no_variant_is_found() {
+    let with = |event_types: &[&'static str]| {
+        let steps = event_types.iter().map(|event_type| Upcaster::new(event_type, Ok));
+        EventCodec::<Happened>::new(steps.collect()).orphaned_upcaster()
+    };
+    let all = ["Nothing", "Renamed", "Moved", "Opened", "Empty", "account.closed", "Nested"];
+    assert_eq!(with(&all), None);
+    assert_eq!(with(&["Renamed", "Renamed"]), None, "a chain of two");
+    assert_eq!(with(&["Renamed", "Rennamed"]), Some("Rennamed"));
+    // The stored name, and not the one in the code.
+    assert_eq!(with(&["Closed"]), Some("Closed"));
+}

@@ -114,6 +114,16 @@ pub enum StartError {
         /// Type of that event.
         event_type: String,
     },
+    /// An aggregate has an upcaster for an event type that its events lack: correct or remove it.
+    #[error(
+        "the aggregate {aggregate} has an upcaster for {event_type}, which is no variant of its events: correct its name, or remove it"
+    )]
+    Upcaster {
+        /// Type of the aggregate.
+        aggregate: &'static str,
+        /// The event type that the upcaster names.
+        event_type: &'static str,
+    },
     /// The store did not answer, or a checkpoint does not fit the log.
     #[error(transparent)]
     Store(#[from] StoreError),
