@@ -90,6 +90,7 @@ impl Running {
         &mut self,
     ) -> Result<Arc<ProjectorHandle>, StartError> {
         self.check_new(P::NAME, P::VERSION)?;
+        let beginning = self.check_begun((P::NAME, P::VERSION), P::sources().routes).await?;
         let spawning = Arc::clone(&self.arbiters);
         let handle = projector::start::<P>(projector::Start {
             store: Arc::clone(&self.store),
@@ -99,7 +100,7 @@ impl Running {
             spawn: Arc::new(move |task| spawning.spawn(0, task)),
         });
         let handle = Arc::new(handle.await?);
-        self.check_begun((P::NAME, P::VERSION), P::sources().routes).await?;
+        self.begun(beginning).await?;
         self.read_side.push(Arc::clone(&handle) as Arc<_>);
         Ok(handle)
     }

@@ -218,6 +218,7 @@ impl Running {
 
     async fn start_read_model<M: ReadModel>(&mut self) -> Result<ReadModelHandle<M>, StartError> {
         self.check_new(M::NAME, M::VERSION)?;
+        let beginning = self.check_begun((M::NAME, M::VERSION), M::sources().routes).await?;
         // Each partition of each on the next arbiter.
         let first = self.partitions;
         self.partitions += u64::from(M::PARTITIONS);
@@ -228,18 +229,26 @@ impl Running {
         let handle =
             read_model::start::<M>(arbiters, first, store, clock, tail, self.process, settings)
                 .await?;
-        self.check_begun((M::NAME, M::VERSION), M::sources().routes).await?;
+        self.begun(beginning).await?;
         self.read_side.push(Arc::new(handle.clone()));
         Ok(handle)
     }
 
-    /// Compares sources and keys with those that a version was begun with, and keeps samples of them.
+    /// Compares the sources and keys of a version with those it was begun with.
     pub(super) async fn check_begun<T: 'static>(
         &self,
         version: (&'static str, u32),
         routes: Routes<T>,
+    ) -> Result<Beginning<T>, StartError> {
+        Beginning::check(Arc::clone(&self.store), version, routes).await
+    }
+
+    /// Keeps what a version begins with, and then samples of its keys.
+    pub(super) async fn begun<T: 'static>(
+        &self,
+        beginning: Beginning<T>,
     ) -> Result<(), StartError> {
-        let beginning = Beginning::check(Arc::clone(&self.store), version, routes).await?;
+        beginning.keep_if_new().await?;
         self.arbiters.spawn(0, beginning.sample());
         Ok(())
     }

@@ -65,10 +65,13 @@ pub(crate) struct Beginning<T> {
     version: u32,
     routes: Routes<T>,
     begun: Begun,
+    /// Nothing is stored beside the version yet.
+    is_new: bool,
 }
 
 impl<T: 'static> Beginning<T> {
-    /// Compares the program with what the version was begun with.
+    /// Compares the program with what the version was begun with, before anything of it runs:
+    /// events folded from other sources could not be taken back.
     ///
     /// # Errors
     /// [`StartError::OtherSources`], [`StartError::OtherKeys`], or the store did not answer.
@@ -87,15 +90,23 @@ impl<T: 'static> Beginning<T> {
         if begun.sources != sources {
             return Err(StartError::OtherSources { model, sources, stored: begun.sources });
         }
-        let beginning = Self { store, name, version, routes, begun };
+        let beginning = Self { store, name, version, routes, begun, is_new };
         if let Some(event) = beginning.contradicted().await? {
             let (position, event_type) = (event.position, event.event_type.clone());
             return Err(StartError::OtherKeys { model, position, event_type });
         }
-        if is_new {
-            beginning.keep().await?;
-        }
         Ok(beginning)
+    }
+
+    /// Stores what a new version begins with, once the version is registered.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    pub(crate) async fn keep_if_new(&self) -> Result<(), StoreError> {
+        match self.is_new {
+            true => self.keep().await,
+            false => Ok(()),
+        }
     }
 
     /// The first sample that has other keys today.

@@ -308,6 +308,7 @@ fn by_content(key: fn(&EventEnvelope<Rung>) -> Vec<String>) -> Routes<Change<Eur
 
 async fn begun(store: &MemoryStore, routes: Routes<Change<Euros>>) -> Result<(), StartError> {
     let beginning = Beginning::check(Arc::new(store.clone()), ("takings", 1), routes).await?;
+    beginning.keep_if_new().await?;
     // Ends after the events that there are: a memory store is closed with its last clone.
     let sampling = tokio::time::timeout(Duration::from_millis(50), beginning.sample());
     let _ = sampling.await; // it waits for more
