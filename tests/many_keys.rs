@@ -166,9 +166,9 @@ async fn a_deleted_document_is_gone_and_begins_anew(store: impl Store + Clone) {
     let last = end(&app, &["cup"]).await;
     assert_eq!(sold(&app, "tea", last).await, Some(vec![7]), "from the default");
     assert_eq!(list(&app, "", 9, last).await.0, listed(&[("tea", &[7])]));
-    app.shutdown().await;
     let stored = store.scan_documents("sold@1", None, actum::PageLimit::events(9)).await.unwrap();
     assert_eq!(stored, [("tea".to_owned(), r#"{"pieces":[7]}"#.to_owned())]);
+    app.shutdown().await;
 }
 
 async fn of_several_documents_only_the_one_that_fails_is_parked(store: impl Store + Clone) {
