@@ -56,7 +56,7 @@ impl<A> Deref for Loaded<A> {
 ///     Withdraw { amount: i64 },
 /// }
 ///
-/// #[derive(Serialize, Deserialize)]
+/// #[derive(PartialEq, Serialize, Deserialize)]
 /// enum Event {
 ///     Credited { amount: i64 },
 ///     Withdrawn { amount: i64 },

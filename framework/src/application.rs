@@ -47,7 +47,7 @@ use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 /// # use actum::Aggregate;
 /// # use serde::{Deserialize, Serialize};
 /// # #[derive(Default, Clone)] struct Account;
-/// # #[derive(Serialize, Deserialize)] enum Event { Credited { amount: i64 } }
+/// # #[derive(PartialEq, Serialize, Deserialize)] enum Event { Credited { amount: i64 } }
 /// # impl Aggregate for Account {
 /// #     const TYPE: &'static str = "account";
 /// #     type Command = i64; type Event = Event; type Error = std::fmt::Error;

@@ -23,7 +23,7 @@ pub const MAX_PROJECTION_NAME_BYTES: usize = 40;
 /// # use actum::Aggregate;
 /// # use serde::{Deserialize, Serialize};
 /// # #[derive(Default, Clone)] struct Account;
-/// # #[derive(Serialize, Deserialize)] enum Event { Credited { amount: i64 } }
+/// # #[derive(PartialEq, Serialize, Deserialize)] enum Event { Credited { amount: i64 } }
 /// # impl Aggregate for Account {
 /// #     const TYPE: &'static str = "account";
 /// #     type Command = i64; type Event = Event; type Error = std::fmt::Error;

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::document::Store;
 use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
-use crate::event_store::Filter;
+use crate::event_store::{Filter, PageLimit};
 use crate::sources::Routes;
 use crate::stream::GlobalPosition;
 use crate::version::VersionNote;
@@ -112,7 +112,7 @@ impl<T: 'static> Beginning<T> {
     /// The first sample that has other keys today.
     async fn contradicted(&self) -> Result<Option<Arc<RecordedEvent>>, StoreError> {
         let positions: Vec<_> = self.begun.samples.iter().map(|sample| sample.position).collect();
-        let events = self.store.read_positions(&positions).await?;
+        let events = self.store.read_positions(&positions, PageLimit::events(SAMPLES)).await?;
         Ok(events.into_iter().find(|event| {
             let sample = self.begun.samples.iter().find(|sample| sample.event_id == event.event_id);
             let keys = keys(&self.routes, event);
@@ -156,7 +156,7 @@ impl<T: 'static> Beginning<T> {
         let before = self.begun.samples.len();
         let head = self.store.head().await?.min(LOOKED_THROUGH);
         while self.begun.looked_to < head && self.begun.samples.len() < SAMPLES {
-            let page = self.store.read_all(self.begun.looked_to, filter, PAGE).await?;
+            let page = self.store.read_all(self.begun.looked_to, filter, PageLimit::events(PAGE)).await?;
             if page.scanned_to <= self.begun.looked_to {
                 break;
             }
