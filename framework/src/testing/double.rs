@@ -353,12 +353,8 @@ mockall::mock! {
             note: VersionNote,
             text: &str,
         ) -> Result<(), StoreError>;
-        async fn version_note(
-            &self,
-            name: &str,
-            version: u32,
-            note: VersionNote,
-        ) -> Result<Option<String>, StoreError>;
+        async fn version_note(&self, name: &str, version: u32, note: VersionNote)
+            -> Result<Option<String>, StoreError>;
         async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError>;
         async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError>;
     }

@@ -156,7 +156,8 @@ impl<T: 'static> Beginning<T> {
         let before = self.begun.samples.len();
         let head = self.store.head().await?.min(LOOKED_THROUGH);
         while self.begun.looked_to < head && self.begun.samples.len() < SAMPLES {
-            let page = self.store.read_all(self.begun.looked_to, filter, PageLimit::events(PAGE)).await?;
+            let page =
+                self.store.read_all(self.begun.looked_to, filter, PageLimit::events(PAGE)).await?;
             if page.scanned_to <= self.begun.looked_to {
                 break;
             }

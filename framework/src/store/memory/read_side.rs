@@ -5,8 +5,8 @@ use std::ops::Bound;
 
 use async_trait::async_trait;
 
-use super::{MemoryStore, within};
 use super::versions::Versions;
+use super::{MemoryStore, within};
 use crate::checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId};
 use crate::document::{DocumentBatch, DocumentRange, DocumentStore, MAX_LIST_BYTES, StoredPage};
 use crate::error::StoreError;
