@@ -47,7 +47,7 @@ impl Write for Counted {
     }
 }
 
-/// What a save writes.
+/// Documents that a save writes.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct HandedOut {
     /// Key and JSON text of each document that changed.

@@ -8,7 +8,7 @@ use super::MemoryStore;
 use crate::error::StoreError;
 use crate::version::{StoredVersion, Version, VersionNote, VersionStore};
 
-/// By name and number.
+/// Versions by name and number.
 #[derive(Default)]
 pub(super) struct Versions(BTreeMap<String, BTreeMap<u32, Known>>);
 

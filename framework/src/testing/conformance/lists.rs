@@ -93,7 +93,7 @@ pub async fn documents_are_listed_by_prefix_in_pages(store: impl Store) {
     );
 }
 
-/// So that a page of any documents fits in memory.
+/// A page of any documents fits in memory.
 pub async fn a_page_of_large_documents_ends_early(store: impl Store) {
     let large = format!("\"{}\"", "x".repeat(MAX_LIST_BYTES / 2 + 1));
     let lease = lease(&store, &partition()).await;
