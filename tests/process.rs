@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::child::{Bank, read_log};
@@ -91,4 +91,47 @@ fn running_out_of_descriptors_is_survived() {
     let body = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(later.post("/accounts", body, None).unwrap().status, 201);
     assert!(bank.terminate().success());
+}
+
+/// Until its store is open a bank could only keep clients waiting, so they are refused: a load
+/// balancer then asks another one.
+#[test]
+fn nobody_can_connect_before_the_store_is_open() {
+    let directory = Directory::new();
+    let store = directory.file("bank.db");
+    let _first = Bank::start(&store, &[]).unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bank-process"));
+    command.args(["--store", &store, "--listen", &free.to_string()]);
+    // It waits for the lock of the first one, and then gives up.
+    let mut second = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut tries = 0;
+    let ended = loop {
+        if let Some(ended) = second.try_wait().unwrap() {
+            break ended;
+        }
+        assert!(TcpStream::connect(free).is_err(), "it listens before its store is open");
+        tries += 1;
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert_eq!(ended.code(), Some(1));
+    assert!(tries > 20, "it ended too soon: nothing was proved");
+}
+
+#[test]
+fn too_few_open_files_end_the_start_with_a_message_and_no_panic() {
+    let directory = Directory::new();
+    let bank = Bank::command(&directory.file("bank.db"));
+    let arguments: Vec<_> = bank.get_args().map(|a| a.to_str().unwrap()).collect();
+    let program = bank.get_program().to_str().unwrap();
+    let mut refused = 0;
+    for limit in [8, 10, 12, 14, 16, 18, 20, 24, 28, 32, 40] {
+        let run =
+            format!("ulimit -n {limit}; exec timeout -s KILL 4 {program} {}", arguments.join(" "));
+        let output = Command::new("sh").args(["-c", &run]).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(!message.contains("panicked"), "{limit}: {message}");
+        refused += u32::from(output.status.code() == Some(1));
+    }
+    assert!(refused > 0, "no limit was too low: nothing was proved");
 }

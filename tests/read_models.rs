@@ -104,7 +104,7 @@ async fn dropped_at_any_moment_the_documents_equal_the_fold(store: impl Store + 
         }
         match round % 3 {
             0 => drop(app.read_after::<Mixed>("0", head).await.unwrap()),
-            1 => app.shutdown().await,
+            1 => drop(app.shutdown().await),
             _ => {}
         }
         drop(app);

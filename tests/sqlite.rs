@@ -1,6 +1,10 @@
 //! What is special about the SQLite store: refusals at open, settings, faults of the file.
 
+mod backups;
+mod closing;
 mod edges;
+mod identity;
+mod side_files;
 
 use std::process::Command;
 use std::sync::Arc;
@@ -86,7 +90,10 @@ async fn a_database_that_is_open_already_is_refused_until_it_is_closed() {
     let path = directory.file("bank.db");
     let store = SqliteStore::open(&path).await.unwrap();
     let message = refusal(&path).await;
-    assert!(message.contains(&path) && message.contains("open in another process"), "{message}");
+    assert!(
+        message.contains(&path) && message.contains("open already in this process"),
+        "{message}"
+    );
     drop(store);
     SqliteStore::open(&format!("sqlite:{path}")).await.unwrap();
 }
@@ -281,12 +288,21 @@ async fn a_full_disk_refuses_whole_appends_serves_reads_and_resumes() {
     };
     assert!(reason.contains("full") && reason.contains(&path), "{reason}");
     assert!(stored > 0);
+    let trouble = store.trouble().expect("the last commit failed, and nothing tells");
+    assert!(trouble.contains("full"), "{trouble}");
     let page = store
         .read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(1000))
         .await
         .unwrap();
     assert_eq!(page.events.len(), stored);
     disk.run("mount", &["-o", "remount,size=30m"]);
+    // Nobody writes, and yet the store notices that it can.
+    let recovered = async {
+        while store.trouble().is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), recovered).await.expect("it is still in trouble");
     let outcome = store.append(vec![append("1", 20_000)]).await.remove(0);
     let AppendOutcome::Committed(committed) = outcome else { panic!("{outcome:?}") };
     assert_eq!(committed.position.0 as usize, stored + 1);

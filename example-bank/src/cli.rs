@@ -1,7 +1,8 @@
 //! The bank's command line: its arguments, its log, its exit code. `server.rs` does the rest.
 //!
 //! Standard output carries the addresses and a first request to try; everything else goes to
-//! standard error. Exit codes: 0 stopped as asked, 1 could not start, 2 wrong arguments.
+//! standard error. Exit codes: 0 stopped as asked, 1 could not start, 2 wrong arguments, 3 stopped,
+//! but the log is not in its file alone.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::access::{ApiKey, Credentials, Secret};
+use crate::backup::{backup, restore};
 use crate::calling::CallingOptions;
 use crate::limits::Limits;
 use crate::server::serve;
@@ -37,6 +39,29 @@ enum Command {
     /// The API keys of machines.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Write a copy of an SQLite log into a new file, whether a bank has it open or not. For
+    /// PostgreSQL use pg_dump.
+    Backup {
+        /// The new file.
+        file: PathBuf,
+        #[command(flatten)]
+        of: Store,
+    },
+    /// Replace an SQLite log by a backup and raise its epoch; no bank may have it open. On
+    /// PostgreSQL run pg_restore first, then this command without a file, which raises the epoch.
+    Restore {
+        /// The backup; only for SQLite.
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        into: Store,
+    },
+}
+
+#[derive(Args)]
+pub(crate) struct Store {
+    /// The database, as the bank is given it.
+    #[arg(long, env = "BANK_STORE", hide_env_values = true, default_value = "sqlite:bank.db")]
+    pub(crate) store: Secret,
 }
 
 #[derive(Subcommand)]
@@ -89,6 +114,9 @@ pub(crate) struct Serve {
     pub(crate) calling: CallingOptions,
 }
 
+/// Open files that a bank needs before it serves anybody; each connection needs one more.
+const FILES: usize = 128;
+
 #[derive(Clone, Copy, ValueEnum)]
 enum Log {
     /// For people.
@@ -108,8 +136,11 @@ impl Serve {
 /// Runs the bank until it is told to stop.
 pub fn run() -> ExitCode {
     let options = Options::parse();
-    if let Some(Command::Key(KeyCommand::New { name, scopes, expires })) = options.command {
-        return ended(new_key(name, scopes, expires));
+    if let Some(command) = options.command {
+        return ended(command.run().map(|()| ExitCode::SUCCESS));
+    }
+    if let Err(error) = enough_files() {
+        return ended(Err(error));
     }
     let log = tracing_subscriber::fmt().with_env_filter(filter()).with_writer(std::io::stderr);
     match options.serve.log {
@@ -133,15 +164,37 @@ fn filter() -> EnvFilter {
     }
 }
 
-fn ended(result: Result<(), BoxError>) -> ExitCode {
+impl Command {
+    fn run(self) -> Result<(), BoxError> {
+        match self {
+            Self::Key(KeyCommand::New { name, scopes, expires }) => new_key(name, scopes, expires),
+            Self::Backup { file, of } => rt::System::new().block_on(backup(&of, &file)),
+            Self::Restore { file, into } => {
+                rt::System::new().block_on(restore(file.as_deref(), &into))
+            }
+        }
+    }
+}
+
+fn ended(result: Result<ExitCode, BoxError>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Nobody is left to tell when standard error is closed as well.
             let _ = writeln!(std::io::stderr(), "example-bank: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Refuses a limit of open files that does not suffice to start: the runtimes below would panic.
+fn enough_files() -> Result<(), BoxError> {
+    let open = |_| std::fs::File::open("/dev/null");
+    let opened: Result<Vec<_>, _> = (0..FILES).map(open).collect();
+    opened.map(drop).map_err(|error| {
+        format!("a bank needs {FILES} open files to start ({error}): raise the limit, ulimit -n")
+            .into()
+    })
 }
 
 /// Prints a new key and its line, each on a line of its own.

@@ -7,6 +7,7 @@
 pub mod access;
 #[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
 pub mod account;
+mod backup;
 pub mod balance;
 #[expect(missing_docs, reason = "an address is an address")]
 pub mod callback;

@@ -6,6 +6,7 @@
 use std::io::{ErrorKind, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -15,6 +16,7 @@ use actix_web::{App, HttpServer, rt};
 use actum::web::{Deadlines, deadlines, in_pieces, request_log, security_headers};
 use actum::{ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpSocket;
 
 use crate::access::Access;
 use crate::calling::Calling;
@@ -33,16 +35,20 @@ const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 /// there the next bank listens.
 const OPERATORS_ABOVE: u16 = 1000;
 
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// Exit code of a bank whose log is not in its file alone.
+const LEFT_OPEN: u8 = 3;
+
 /// Serves until the process is told to stop.
-pub(crate) async fn serve(options: Serve) -> Result<(), BoxError> {
+pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
     // Before all else: a bank that would be open to the world does not even listen.
     let access = options.credentials.open(options.listen)?;
-    // The addresses first: a port in use must not leave a new database behind.
+    // The addresses first: a port in use must not leave a new database behind. Nobody can connect
+    // until the store is open.
     let listener = bind(options.listen)?;
     let operators = operators(&options)?;
-    for listener in [&listener, &operators] {
-        socket::bound_sending(listener, options.limits.send_deadline())?;
-    }
     let tls = options.tls()?;
     let addresses = (listener.local_addr()?, operators.local_addr()?);
     let told_to_stop = told_to_stop()?;
@@ -54,6 +60,10 @@ pub(crate) async fn serve(options: Serve) -> Result<(), BoxError> {
         None => builder,
     };
     let app = builder.start().await?;
+    let (listener, operators) = (listen(listener)?, listen(operators)?);
+    for listener in [&listener, &operators] {
+        socket::bound_sending(listener, options.limits.send_deadline())?;
+    }
 
     let within = options.limits.deadlines();
     let operations = operations(app.clone(), access.clone());
@@ -74,19 +84,19 @@ pub(crate) async fn serve(options: Serve) -> Result<(), BoxError> {
 
     tokio::select! {
         () = told_to_stop => {}
-        ended = &mut public => return Ok(ended??),
-        ended = &mut operated => return Ok(ended??),
+        ended = &mut public => return ended?.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        ended = &mut operated => return ended?.map(|()| ExitCode::SUCCESS).map_err(Into::into),
     }
     vital::end_after_stop();
     tracing::info!("stopping: no more connections, finishing what was asked");
     let [closed, also] = handles.map(|handle| handle.stop(true));
-    app.shutdown().await;
+    let stopped = app.shutdown().await;
     // A client that keeps its connection open must not keep the bank from ending.
     let _ = tokio::time::timeout(LAST_ANSWERS, async { tokio::join!(closed, also) }).await;
     public.abort();
     operated.abort();
     tracing::info!("stopped");
-    Ok(())
+    Ok(if stopped.left_open.is_some() { ExitCode::from(LEFT_OPEN) } else { ExitCode::SUCCESS })
 }
 
 /// The bank, for all who may enter.
@@ -140,13 +150,28 @@ fn operated(
     Ok(server.disable_signals().workers(1).listen(listener)?.run())
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, BoxError> {
-    let bound = TcpListener::bind(address);
+/// Reserves an address; nobody can connect to it yet.
+fn bind(address: SocketAddr) -> Result<TcpSocket, BoxError> {
+    let bound = reserve(address);
     Ok(bound.map_err(|error| format!("cannot listen on {address}: {error}"))?)
 }
 
-/// Where operators ask: nowhere that another machine reaches.
-fn operators(options: &Serve) -> Result<TcpListener, BoxError> {
+fn reserve(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?; // a bank that starts again at once finds its address free
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+/// Lets clients connect.
+fn listen(socket: TcpSocket) -> Result<TcpListener, BoxError> {
+    let address = socket.local_addr()?;
+    let listening = socket.listen(BACKLOG).and_then(tokio::net::TcpListener::into_std);
+    Ok(listening.map_err(|error| format!("cannot listen on {address}: {error}"))?)
+}
+
+/// Reserves the address of the operations API, which no other machine reaches.
+fn operators(options: &Serve) -> Result<TcpSocket, BoxError> {
     if let Some(address) = options.operate {
         if !address.ip().is_loopback() {
             let what = "operators ask on a loopback address only";
@@ -158,7 +183,7 @@ fn operators(options: &Serve) -> Result<TcpListener, BoxError> {
         0 => 0,
         port => port.checked_add(OPERATORS_ABOVE).unwrap_or(0),
     };
-    let local = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    let local = |port| reserve((Ipv4Addr::LOCALHOST, port).into());
     // Nobody has asked for this port, so another one will do; the greeting tells which.
     match local(port) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(local(0)?),
@@ -171,10 +196,15 @@ const NAME: &str = "bank";
 
 /// The bank on the store that the URL names.
 async fn open(store: &str) -> Result<ApplicationBuilder, StartError> {
-    if store.starts_with("postgres://") || store.starts_with("postgresql://") {
+    if is_postgres(store) {
         return Ok(application(PostgresStore::open(store).await?).name(NAME));
     }
     Ok(application(SqliteStore::open(store).await?).name(NAME))
+}
+
+/// Tells the two databases apart by the text that names one.
+pub(crate) fn is_postgres(store: &str) -> bool {
+    store.starts_with("postgres://") || store.starts_with("postgresql://")
 }
 
 fn cores() -> usize {

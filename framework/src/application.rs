@@ -327,8 +327,9 @@ impl Application {
         &*self.inner.store
     }
 
-    /// Lets no more commands in, waits for those that are, saves the read models, and stops.
-    pub async fn shutdown(&self) {
+    /// Lets no more commands in, waits for those that are, saves the read models, stops, and closes
+    /// the store unless other handles of it are in use.
+    pub async fn shutdown(&self) -> Stopped {
         let inner = &self.inner;
         crate::crash::point("shutdown");
         let (first, then): (Vec<_>, Vec<_>) =
@@ -352,5 +353,21 @@ impl Application {
             arbiters.stop();
         };
         let _ = tokio::task::spawn_blocking(stop).await;
+        // The last step, because everything above reads or writes.
+        let closed = inner.store.release().await;
+        let left_open = closed.err().map(|error| error.to_string());
+        if let Some(reason) = &left_open {
+            tracing::warn!(%reason, "the database could not be closed in order; nothing is lost, and the next start recovers it");
+        }
+        Stopped { left_open }
     }
+}
+
+/// The end of an application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stopped {
+    /// The reason why a database in a file is not complete without the files beside it, if it is
+    /// not: names the files. Nothing is lost; a copy needs all of them.
+    pub left_open: Option<String>,
 }

@@ -296,6 +296,21 @@ pub trait EventStore: Send + Sync + 'static {
         watch::channel(None).1
     }
 
+    /// Length in bytes of what the database has written ahead of its main file, if it is one file.
+    /// It grows without bound while another program keeps a read of the database open.
+    fn wal_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Called once, when the application that used the store has stopped: a store in a file closes
+    /// it, so that all of the log is in that file. A store that still has other handles stays open.
+    ///
+    /// # Errors
+    /// The files could not be left so: the message names them and what to do.
+    async fn release(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// The settings that its promises depend on, as they were read back from the database, by name.
     fn settings(&self) -> BTreeMap<&'static str, String> {
         BTreeMap::new()

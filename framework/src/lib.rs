@@ -67,7 +67,7 @@ pub mod web;
 pub mod webhook;
 
 pub use aggregate::{Aggregate, Loaded};
-pub use application::{Application, ApplicationBuilder, Readiness};
+pub use application::{Application, ApplicationBuilder, Readiness, Stopped};
 pub use checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId, partition_of};
 pub use claim::{Claim, MAX_CLAIM_BYTES};
 pub use clock::{Clock, SystemClock};
@@ -107,7 +107,7 @@ pub use store::memory::MemoryStore;
 #[cfg(feature = "postgres")]
 pub use store::sql::postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
-pub use store::sql::sqlite::{SqliteOptions, SqliteStore};
+pub use store::sql::sqlite::{Backup, SqliteOptions, SqliteStore};
 pub use stream::{
     ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_ID_BYTES, StreamId, StreamVersion,
 };

@@ -43,6 +43,9 @@ pub struct LogStatus {
     /// What is wrong with the store or the reading of the log. What only the store could tell is
     /// absent then.
     pub trouble: Option<String>,
+    /// Length in bytes of SQLite's write-ahead log; absent on other stores. More than 128 MiB means
+    /// that another program keeps a read of the database open: end its transaction.
+    pub wal_bytes: Option<u64>,
 }
 
 /// One version of a read model or projection.

@@ -26,7 +26,7 @@ async fn dropped_at_any_moment_the_rows_equal_the_fold(place: Place) {
         }
         match round % 3 {
             0 => assert_eq!(read_mixes(&app, head).await, (expected.clone(), head)),
-            1 => app.shutdown().await,
+            1 => drop(app.shutdown().await),
             _ => {}
         }
         drop(app);

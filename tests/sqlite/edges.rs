@@ -52,7 +52,7 @@ async fn a_refused_second_opening_leaves_the_locks_of_the_first() {
     let store = SqliteStore::open(&path).await.unwrap();
     store.append(vec![append("1", 1)]).await;
     assert_eq!(locks_on(&path).len(), 1, "the store has no lock: nothing would be proved");
-    assert!(refusal(&path).await.contains("open in another process"));
+    assert!(refusal(&path).await.contains("open already in this process"));
     assert_eq!(locks_on(&path).len(), 1, "the lock of the open store is gone");
 }
 
@@ -63,7 +63,7 @@ async fn another_name_of_the_file_is_the_same_file() {
     let _store = SqliteStore::open(&path).await.unwrap();
     std::os::unix::fs::symlink(&path, &link).unwrap();
     let message = refusal(&link).await;
-    assert!(message.contains("open in another process"), "{message}");
+    assert!(message.contains("open already in this process"), "{message}");
 }
 
 #[tokio::test]
@@ -249,4 +249,31 @@ fn a_read_that_is_dropped_outside_of_a_runtime_costs_nothing() {
     let read =
         runtime.block_on(store.read_all(GlobalPosition::ZERO, &filter, PageLimit::events(10)));
     assert_eq!(read.unwrap().events.len(), 1);
+}
+
+/// Keys from the future, left by a clock that was ahead for a while, do not keep the old ones after
+/// them.
+#[tokio::test]
+async fn keys_that_a_clock_ahead_left_do_not_keep_those_after_them() {
+    let directory = Directory::new();
+    let path = directory.file("bank.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let keyed = |n: usize| Append {
+        command: Some(CommandKey::new(format!("key-{n}"), b"").unwrap()),
+        ..append(&n.to_string(), 1)
+    };
+    store.append((0..900).map(keyed).collect()).await;
+    let ahead = "UPDATE commands SET recorded_at = recorded_at + 3600000000 * 24 * 365
+                 WHERE number <= 600";
+    sqlx::query(ahead).execute(&mut raw(&path).await).await.unwrap();
+    let now = time::OffsetDateTime::now_utc() + Duration::from_secs(1);
+    let mut rounds = 0;
+    while store.prune_commands(now, 100).await.unwrap() {
+        rounds += 1;
+    }
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM commands")
+        .fetch_one(&mut raw(&path).await)
+        .await
+        .unwrap();
+    assert_eq!((rounds, left), (3, 600));
 }

@@ -8,6 +8,14 @@ CREATE TABLE log (
 ) STRICT;
 INSERT INTO log VALUES (1, randomblob(16), 1, CAST(unixepoch('subsec') * 1000000 AS INTEGER), NULL);
 
+-- The mark that binds a write-ahead log to this file: each transaction writes its own and the one
+-- before it. A blob of a fixed size, so that it is found in a page without SQLite.
+CREATE TABLE wal_origin (
+    one  INTEGER PRIMARY KEY CHECK (one = 1),
+    mark BLOB    NOT NULL CHECK (length(mark) = 56)
+) STRICT;
+INSERT INTO wal_origin VALUES (1, zeroblob(56));
+
 -- Positions are assigned by the writer, dense from 1. Never AUTOINCREMENT: it leaves holes.
 CREATE TABLE events (
     position       INTEGER PRIMARY KEY CHECK (position > 0),

@@ -41,7 +41,9 @@ impl Application {
             subscription.partitions.iter_mut().for_each(|partition| measure(partition, head));
         }
         let identity = inner.store.identity();
-        let log = LogStatus { log_id: identity.log_id, epoch: identity.epoch, head, trouble };
+        let wal_bytes = inner.store.wal_bytes();
+        let (log_id, epoch) = (identity.log_id, identity.epoch);
+        let log = LogStatus { log_id, epoch, head, trouble, wal_bytes };
         let settings = inner.store.settings();
         Status { process: inner.process, at: now, log, settings, subscriptions }
     }

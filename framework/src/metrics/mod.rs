@@ -12,6 +12,8 @@ mod commands;
 mod commits;
 mod reads;
 mod subscriptions;
+#[cfg(feature = "sqlite")]
+mod wal;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
@@ -23,6 +25,8 @@ pub use self::reads::OUTCOMES as READ_OUTCOMES;
 pub(crate) use self::reads::ReadMetrics;
 pub use self::subscriptions::STATES as SUBSCRIPTION_STATES;
 pub(crate) use self::subscriptions::{SubscriptionMetrics, WorkMetrics};
+#[cfg(feature = "sqlite")]
+pub(crate) use self::wal::WalMetrics;
 
 /// What a metric is made of.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -134,6 +138,15 @@ pub const EVENTS_APPENDED: Metric = Metric {
     meaning: "Events that this process stored.",
 };
 
+/// Of SQLite's log only. Grows without bound while another program keeps a read open.
+pub const WAL_BYTES: Metric = Metric {
+    name: "actum_wal_bytes",
+    kind: Kind::Gauge,
+    labels: &[],
+    unit: "bytes",
+    meaning: "Length of the log's write-ahead log after the last commit.",
+};
+
 /// As far as this process knows.
 pub const LOG_HEAD: Metric = Metric {
     name: "actum_log_head",
@@ -234,7 +247,7 @@ pub const SUBSCRIPTION_STATE: Metric = Metric {
 };
 
 /// All there is.
-pub const ALL: [Metric; 19] = [
+pub const ALL: [Metric; 20] = [
     COMMANDS,
     COMMAND_SECONDS,
     COMMANDS_IN_FLIGHT,
@@ -243,6 +256,7 @@ pub const ALL: [Metric; 19] = [
     COMMIT_APPENDS,
     COMMITS_IN_DOUBT,
     EVENTS_APPENDED,
+    WAL_BYTES,
     LOG_HEAD,
     READS,
     READ_SECONDS,

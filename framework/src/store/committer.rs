@@ -7,6 +7,7 @@
 //! appenders wait.
 
 mod parts;
+mod queued;
 #[cfg(test)]
 mod tests;
 
@@ -16,9 +17,10 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
 
+use self::queued::Queued;
 use crate::byte_budget::{ByteBudget, Reservation};
 use crate::error::{StartError, StoreError};
 use crate::event_store::{Append, AppendOutcome, NotCommitted};
@@ -42,6 +44,9 @@ const MAX_CALL_BYTES: usize = 64 << 20;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Time between two probes of a database whose last commit failed.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// What one transaction takes.
 #[derive(Debug)]
@@ -85,6 +90,16 @@ pub(crate) enum WriteFailure {
     OtherHistory(String),
 }
 
+impl WriteFailure {
+    /// The message of the database.
+    #[allow(dead_code, reason = "not every store keeps the reason")]
+    pub(crate) fn reason(&self) -> &str {
+        let (Self::NotCommitted(reason) | Self::Unknown(reason) | Self::OtherHistory(reason)) =
+            self;
+        reason
+    }
+}
+
 /// A batch that was given up.
 struct GivenUp {
     reason: String,
@@ -109,20 +124,34 @@ pub(crate) trait Writer {
     /// Throws the connection away and opens a new one.
     async fn reopen(&mut self) -> Result<(), StoreError>;
 
-    /// The queue is closed and empty: the last chance to close the connection in order.
-    async fn close(&mut self);
+    /// Checks whether the last commit failed, so that [`Writer::probe`] is called until one succeeds.
+    fn is_troubled(&self) -> bool {
+        false
+    }
+
+    /// Tries a commit of no consequence: without it a store that nobody writes to would report its
+    /// last failure for ever.
+    async fn probe(&mut self) {}
+
+    /// The queue is closed and empty: the last chance to close the connection in order. Returns the
+    /// reason if the database could not be left as a clean stop should leave it.
+    async fn close(&mut self) -> Result<(), String>;
 }
 
 enum Job<S> {
     Append(Vec<Append>, oneshot::Sender<Vec<AppendOutcome>>, Bytes),
     #[allow(dead_code, reason = "not every store writes beside the appends")]
     Side(S, oneshot::Sender<Result<bool, StoreError>>, Bytes),
+    #[allow(dead_code, reason = "not every store is closed by its application")]
+    Close(oneshot::Sender<Result<(), String>>),
 }
 
 impl<S> Job<S> {
     fn bytes(&self) -> usize {
-        let (Self::Append(.., Bytes { bytes, .. }) | Self::Side(.., Bytes { bytes, .. })) = self;
-        *bytes
+        match self {
+            Self::Append(.., Bytes { bytes, .. }) | Self::Side(.., Bytes { bytes, .. }) => *bytes,
+            Self::Close(_) => 0,
+        }
     }
 }
 
@@ -215,6 +244,17 @@ impl<S: Send + 'static> Committer<S> {
         let lost = |_| StoreError::Unknown("the writer stopped before it answered".into());
         outcome.await.unwrap_or_else(|e| Err(lost(e)))
     }
+
+    /// Settles everything that is queued, closes the writer and ends its thread. Later calls are
+    /// answered that the writer has stopped.
+    #[allow(dead_code, reason = "not every store is closed by its application")]
+    pub(crate) async fn close(&self) -> Result<(), String> {
+        let (reply, closed) = oneshot::channel();
+        if self.queue.send(Job::Close(reply)).await.is_err() {
+            return Ok(()); // it has been closed before
+        }
+        closed.await.unwrap_or_else(|_| Err("the writer stopped before it was closed".into()))
+    }
 }
 
 async fn run<W: Writer>(
@@ -224,23 +264,27 @@ async fn run<W: Writer>(
     metrics: CommitMetrics,
 ) {
     let mut answering = tokio::spawn(async {});
-    let mut kept = None;
-    loop {
+    let (mut kept, mut closing) = (None, None);
+    while closing.is_none() {
         let next = match kept.take() {
             Some(job) => Some(job),
-            None => jobs.recv().await,
+            None => next(&mut writer, &mut jobs).await,
         };
         let Some(job) = next else { break };
         let mut queued = Queued::new();
-        queued.take(job);
-        while !queued.is_full()
+        closing = queued.take(job);
+        while closing.is_none()
+            && !queued.is_full()
             && let Ok(job) = jobs.try_recv()
         {
             if !queued.has_room_for(&job) {
                 kept = Some(job);
                 break;
             }
-            queued.take(job);
+            closing = queued.take(job);
+        }
+        if queued.is_empty() && closing.is_some() {
+            break;
         }
         let began = Instant::now();
         let result = settle(&mut writer, &queued.batch, &metrics).await;
@@ -254,7 +298,26 @@ async fn run<W: Writer>(
     }
     // The last ones to be answered; it cannot fail, because sending cannot panic.
     let _ = answering.await;
-    writer.close().await;
+    drop(jobs);
+    match (writer.close().await, closing) {
+        (closed, Some(reply)) => drop(reply.send(closed)), // whoever closed it may have given up
+        (Err(reason), None) => warn!(%reason, "the database was not closed in order"),
+        (Ok(()), None) => {}
+    }
+}
+
+/// The next job. While the last commit stands failed, probes the database once a second.
+async fn next<W: Writer>(
+    writer: &mut W,
+    jobs: &mut mpsc::Receiver<Job<W::Side>>,
+) -> Option<Job<W::Side>> {
+    while writer.is_troubled() {
+        match timeout(PROBE_EVERY, jobs.recv()).await {
+            Ok(job) => return job,
+            Err(_) => writer.probe().await,
+        }
+    }
+    jobs.recv().await
 }
 
 /// Tells who watches the head of a later one.
@@ -299,85 +362,6 @@ async fn settle<W: Writer>(
                 }
                 Err(error) => warn!(%error, "the writer's connection cannot be reopened yet"),
             }
-        }
-    }
-}
-
-/// What waits for the next transaction, and who for its answers.
-struct Queued<S> {
-    batch: Batch<S>,
-    appenders: Vec<(usize, oneshot::Sender<Vec<AppendOutcome>>)>,
-    side_writers: Vec<oneshot::Sender<Result<bool, StoreError>>>,
-    events: usize,
-    bytes: usize,
-    /// Given back when everybody has been answered.
-    reserved: Vec<Bytes>,
-}
-
-impl<S> Queued<S> {
-    fn new() -> Self {
-        Self {
-            batch: Batch { appends: Vec::new(), side_writes: Vec::new() },
-            appenders: Vec::new(),
-            side_writers: Vec::new(),
-            events: 0,
-            bytes: 0,
-            reserved: Vec::new(),
-        }
-    }
-
-    fn take(&mut self, job: Job<S>) {
-        self.bytes += job.bytes();
-        match job {
-            Job::Append(appends, reply, bytes) => {
-                self.reserved.push(bytes);
-                self.appenders.push((appends.len(), reply));
-                self.events += appends.iter().map(|append| append.events.len()).sum::<usize>();
-                self.batch.appends.extend(appends);
-            }
-            Job::Side(side_write, reply, bytes) => {
-                self.reserved.push(bytes);
-                self.side_writers.push(reply);
-                self.batch.side_writes.push(side_write);
-            }
-        }
-    }
-
-    /// Checks that the job does not make a batch too large. A job that is too large by itself gets a
-    /// batch of its own.
-    fn has_room_for(&self, job: &Job<S>) -> bool {
-        self.bytes.saturating_add(job.bytes()) <= MAX_BATCH_BYTES
-    }
-
-    fn is_full(&self) -> bool {
-        self.events >= MAX_BATCH_EVENTS
-            || self.bytes >= MAX_BATCH_BYTES
-            || self.batch.appends.len() >= MAX_BATCH_EVENTS
-    }
-
-    /// Gives everyone their part of the result. Whoever no longer listens has left: their write
-    /// stands all the same.
-    fn answer(self, result: Result<Written, GivenUp>) {
-        let (mut outcomes, mut side_outcomes) = match result {
-            Ok(written) => (written.appends.into_iter(), written.side_writes.into_iter()),
-            Err(GivenUp { reason, is_in_doubt }) => {
-                let appends: usize = self.appenders.iter().map(|(count, _)| count).sum();
-                let (outcome, error) = match is_in_doubt {
-                    true => (AppendOutcome::Unknown(reason.clone()), StoreError::Unknown(reason)),
-                    false => {
-                        let refused = NotCommitted::Unavailable(reason.clone());
-                        (AppendOutcome::NotCommitted(refused), StoreError::Unavailable(reason))
-                    }
-                };
-                let side = vec![Err(error); self.side_writers.len()];
-                (vec![outcome; appends].into_iter(), side.into_iter())
-            }
-        };
-        for (count, reply) in self.appenders {
-            let _ = reply.send(outcomes.by_ref().take(count).collect());
-        }
-        for (reply, outcome) in self.side_writers.into_iter().zip(side_outcomes.by_ref()) {
-            let _ = reply.send(outcome);
         }
     }
 }

@@ -169,6 +169,14 @@ impl<S: Store> EventStore for FaultyStore<S> {
         self.inner.trouble()
     }
 
+    fn wal_bytes(&self) -> Option<u64> {
+        self.inner.wal_bytes()
+    }
+
+    async fn release(&self) -> Result<(), StoreError> {
+        self.inner.release().await
+    }
+
     /// Not: so decisions are confirmed as they are with several writing processes.
     fn is_sole_writer(&self) -> bool {
         false

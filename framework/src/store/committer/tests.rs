@@ -69,8 +69,9 @@ impl Writer for Scripted {
         }
     }
 
-    async fn close(&mut self) {
+    async fn close(&mut self) -> Result<(), String> {
         let _ = self.closed.send(());
+        Ok(())
     }
 }
 

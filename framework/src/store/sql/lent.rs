@@ -38,6 +38,16 @@ impl<C> Lender<C> {
         Self { permits: Arc::new(Semaphore::new(most)), idle: Arc::default() }
     }
 
+    /// Takes all connections back, to be closed, and lends none while the guard lives: waits for
+    /// those that are lent.
+    #[allow(dead_code, reason = "connections to a server close themselves")]
+    pub(super) async fn take_all(&self, most: u32) -> (Vec<C>, OwnedSemaphorePermit) {
+        let permits = Arc::clone(&self.permits).acquire_many_owned(most).await;
+        // The semaphore is never closed: this file holds it and does not.
+        let permits = permits.expect("an open semaphore");
+        (with(&self.idle, std::mem::take), permits)
+    }
+
     /// Waits until fewer than the most are lent.
     pub(super) async fn permit(&self) -> Permit<C> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;

@@ -9,6 +9,7 @@
 mod checkpoints;
 mod claims;
 mod connections;
+mod epoch;
 mod fault;
 mod groups;
 mod history;

@@ -47,7 +47,7 @@ pub(super) struct Opening {
 }
 
 impl Opening {
-    fn new(options: PostgresOptions) -> Result<Self, StartError> {
+    pub(super) fn new(options: PostgresOptions) -> Result<Self, StartError> {
         let parsed: Result<PgConnectOptions, _> = options.url.parse();
         let connect = parsed.map_err(|error| {
             // The message may hold a piece of the URL; its kind does not.

@@ -269,10 +269,11 @@ impl Writer for PostgresWriter {
         Ok(())
     }
 
-    async fn close(&mut self) {
+    async fn close(&mut self) -> Result<(), String> {
         use sqlx::Connection;
         if let Some(session) = self.session.take() {
             let _ = timeout(CLOSE_WITHIN, session.connection.close()).await; // the server notices anyway
         }
+        Ok(())
     }
 }

@@ -36,23 +36,30 @@ pub(super) async fn find(
         .collect()
 }
 
-/// Forget so many that were recorded before this.
+/// A request to delete command keys.
 #[derive(Debug)]
 pub(super) struct Prune {
     pub(super) recorded_before: OffsetDateTime,
     pub(super) at_most: usize,
 }
 
-/// Whether there may be more.
+/// Deletes the oldest keys that were recorded before a time. Returns whether there may be more.
+///
+/// Keys are looked at in the order in which they came, because an index by time would cost each
+/// command a page. Those from the future, which a clock that was ahead left, are passed over: else
+/// they would keep all later ones for as long.
 pub(super) async fn prune(
     connection: &mut SqliteConnection,
     prune: &Prune,
+    now: OffsetDateTime,
 ) -> Result<bool, sqlx::Error> {
-    // In the order in which they came; were the clock ahead for a while, they stay longer by as much.
     let gone = sqlx::query(
         "DELETE FROM commands
-         WHERE number IN (SELECT number FROM commands ORDER BY number LIMIT ?) AND recorded_at < ?",
+         WHERE number IN (SELECT number FROM commands WHERE recorded_at <= ?
+                          ORDER BY number LIMIT ?)
+           AND recorded_at < ?",
     )
+    .bind(micros(now))
     .bind(most(prune.at_most))
     .bind(micros(prune.recorded_before))
     .execute(connection)

@@ -39,6 +39,12 @@ pub(super) fn is_unknown(error: &sqlx::Error, committing: bool) -> bool {
     }
 }
 
+/// Checks whether the error says that the file is no longer a database, or not a whole one: then
+/// anything written to it could make the damage worse.
+pub(super) fn is_damaged(error: &sqlx::Error) -> bool {
+    matches!(primary_code(error), Some(CORRUPT | NOT_A_DATABASE))
+}
+
 /// Whether the database, and not the statement, is to blame: done again it may succeed.
 pub(super) fn is_trouble(error: &sqlx::Error) -> bool {
     const TROUBLE: [i32; 9] =
@@ -55,6 +61,14 @@ pub(super) fn explain(path: &Path, error: &sqlx::Error) -> String {
         Some(BUSY | LOCKED) => "another program holds the database; close it or wait",
         Some(FULL) => "the disk is full; free space and retry",
         Some(IO_ERROR) => "the disk reports an error; check it",
+        Some(CORRUPT | NOT_A_DATABASE) => {
+            "the file is damaged, so nothing is written to it any more; stop the process and \
+             restore a backup"
+        }
+        Some(CANNOT_OPEN) => {
+            "check the permissions of the file and its folder, and the process's limit of open \
+             files (ulimit -n)"
+        }
         _ => "see the database's message",
     };
     format!("{}: {error}; {advice}", path.display())

@@ -1,32 +1,43 @@
 //! The embedded log: one SQLite file, one writing process, full durability.
 //!
-//! [`SqliteStore`] is the face; opening and its refusals are in `lock`, `open` and `schema`, the one
-//! writing connection in `writer`, pages in `read`, checkpoints and parked keys in `checkpoints`,
-//! claims in `claims`, command keys in `commands`, versions in `versions`, what an error of the
-//! database means in `fault`.
+//! [`SqliteStore`] implements the store's contract; opening and its refusals are in `path`, `lock`,
+//! `wal`, `open` and `schema`, the one writing connection in `writer`, pages in `read`, the end in
+//! `close`, copies in `backup` and `restore`, the meaning of an error of the database in `fault`.
 
+mod backup;
 mod checkpoints;
 mod claims;
+mod close;
 mod commands;
+mod doubt;
 mod fault;
+mod inode;
 mod list;
 mod lock;
 mod notes;
 mod open;
 mod options;
+mod origin;
 mod page;
+mod path;
 mod program;
 mod projection;
 mod read;
 mod reader;
+mod restore;
 mod rows;
 mod schema;
 mod side_write;
+mod tips;
+mod trouble;
 mod versions;
+mod wal;
+mod wal_size;
 mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -35,10 +46,12 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+pub use self::backup::Backup;
 use self::checkpoints::Request;
 use self::commands::Prune;
 use self::open::Opening;
 pub use self::options::SqliteOptions;
+use self::projection::Projections;
 use self::side_write::SideWrite;
 
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
@@ -68,8 +81,9 @@ use crate::version::{StoredVersion, Version, VersionNote, VersionStore};
 /// # Ok(()) }
 /// ```
 ///
-///  Clones are the same store; when the last is dropped, what is queued is
-/// still written and the file closed.
+/// Clones are the same store. An application that has the last one closes
+/// it when it shuts down; else call [`SqliteStore::close`], because dropping the last one closes the
+/// file in the background, and a process that ends before leaves a part of the log in `bank.db-wal`.
 #[derive(Clone)]
 pub struct SqliteStore {
     committer: Committer<SideWrite>,
@@ -79,6 +93,9 @@ pub struct SqliteStore {
     identity: LogIdentity,
     place: Arc<str>,
     opening: Arc<Opening>,
+    projections: Projections,
+    /// Counts the clones.
+    handles: Arc<()>,
     handle: Handle,
 }
 
@@ -89,8 +106,9 @@ impl SqliteStore {
     /// [`StartError`] with the path: the file is no database, read-only, open in another process
     /// or written by a newer release, or a setting would break a promise. Nothing is changed then.
     ///
-    /// While the store is open, only SQLite may open the file in this process: a descriptor of
-    /// your own, once closed, takes the database's locks with it.
+    /// A new file, and the files beside it, can be read by this user alone (mode 0600). While the
+    /// store is open, only SQLite may open the file in this process: a descriptor of your own, once
+    /// closed, takes the database's locks with it.
     pub async fn open(place: &str) -> Result<Self, StartError> {
         SqliteOptions::new(place).open().await
     }
@@ -164,6 +182,21 @@ impl EventStore for SqliteStore {
 
     fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
         self.head.clone()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.opening.held.check().err().or_else(|| self.opening.trouble.now())
+    }
+
+    fn wal_bytes(&self) -> Option<u64> {
+        Some(self.opening.wal_bytes.load(Ordering::Relaxed))
+    }
+
+    async fn release(&self) -> Result<(), StoreError> {
+        match Arc::strong_count(&self.handles) {
+            1 => self.close().await,
+            _ => Ok(()),
+        }
     }
 
     fn settings(&self) -> BTreeMap<&'static str, String> {

@@ -1,10 +1,11 @@
 //! Opening a log file, in an order in which a refusal changes nothing.
 //!
-//! First `lock` takes the file, then a connection looks into the database, and only then it is
-//! migrated and switched to WAL. Every connection reads its settings back.
+//! First `lock` takes the file and `wal` checks its side files, then a connection looks into the
+//! database, and only then it is migrated and marked. Every connection reads its settings back.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqlitePoolOptions};
@@ -13,8 +14,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::lock::{self, HeldFile};
+use super::trouble::Trouble;
 use super::writer::SqliteWriter;
-use super::{SqliteOptions, SqliteStore, checkpoints, fault, schema};
+use super::{SqliteOptions, SqliteStore, checkpoints, fault, origin, schema};
 use crate::error::StartError;
 use crate::event_store::LogIdentity;
 use crate::store::committer::Committer;
@@ -26,11 +28,17 @@ use crate::stream::GlobalPosition;
 /// Older releases have a bug that can corrupt a WAL when it is reset.
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
-/// What is needed to open one more connection to the file; holds the lock on it.
+/// Name of the collation that carries a [`HeldFile`].
+const HOLD: &str = "actum_hold";
+
+/// Everything that one more connection to the file needs; holds the lock on it.
 pub(super) struct Opening {
     pub(super) options: SqliteOptions,
-    file: HeldFile,
+    pub(super) held: Arc<HeldFile>,
     pub(super) settings: FoundSettings,
+    pub(super) trouble: Trouble,
+    /// Length of the write-ahead log after the last commit.
+    pub(super) wal_bytes: AtomicU64,
 }
 
 impl Opening {
@@ -38,16 +46,24 @@ impl Opening {
         &self.options.path
     }
 
-    /// The log's file, whatever it was called when it was opened.
+    /// Absolute path of the log's file, without symbolic links.
     pub(super) fn file(&self) -> &Path {
-        &self.file.path
+        &self.held.path
     }
 
-    /// How every connection begins, to the log or to a file beside it.
-    pub(super) fn connect_options(&self, file: &Path) -> SqliteConnectOptions {
+    /// Options of every connection, to the log or to a file beside it.
+    pub(super) fn connect_options(&self, held: &Arc<HeldFile>) -> SqliteConnectOptions {
         let options = &self.options;
+        let kept = Arc::clone(held);
         let mut connect = SqliteConnectOptions::new()
-            .filename(file)
+            .filename(&held.path)
+            // SQLite drops a collation after it has closed the connection's files. So the lock on
+            // the file outlives each connection, also one that is dropped without being closed; a
+            // lock that went first would take SQLite's own locks with it.
+            .collation(HOLD, move |left, right| {
+                let _ = &kept;
+                left.cmp(right)
+            })
             .foreign_keys(true)
             .busy_timeout(options.busy_timeout)
             .statement_cache_capacity(512)
@@ -57,6 +73,8 @@ impl Opening {
             // each commit looks at every page at hand (as SQLite 3.51 is written).
             .pragma("cache_size", "-8192")
             .pragma("wal_autocheckpoint", "8192")
+            // A WAL that another program's read made longer shrinks to this once it has ended.
+            .pragma("journal_size_limit", "67108864")
             // What undoes one statement stays in memory, a few pages, instead of a file for each.
             .pragma("temp_store", "MEMORY")
             .disable_statement_logging();
@@ -68,7 +86,7 @@ impl Opening {
 
     /// A connection whose settings are safe.
     pub(super) async fn connect(&self) -> Result<SqliteConnection, StartError> {
-        let connecting = self.connect_options(self.file()).connect().await;
+        let connecting = self.connect_options(&self.held).connect().await;
         let mut connection = connecting.map_err(|e| self.cannot_open(&e))?;
         self.check(&mut connection).await?;
         Ok(connection)
@@ -143,21 +161,38 @@ pub(super) fn refuse(path: &Path, reason: impl Into<String>) -> StartError {
 /// Opens the store, or refuses and changes nothing.
 pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartError> {
     refuse_other_journals(&options)?;
-    let file = lock::hold(&options.path, options.wait_for_lock).await?;
-    let opening = Arc::new(Opening { options, file, settings: FoundSettings::default() });
-    prepare(&opening).await?;
+    let held = Arc::new(lock::hold(&options.path, options.wait_for_lock).await?);
+    let (settings, trouble) = (FoundSettings::default(), Trouble::default());
+    let wal_bytes = AtomicU64::new(0);
+    let opening = Arc::new(Opening { options, held, settings, trouble, wal_bytes });
+    if let Err(refused) = prepare(&opening).await {
+        opening.held.undo_creation();
+        return Err(refused);
+    }
     let mut connection = opening.connect().await?;
     let (head, identity) = identify(&mut connection).await.map_err(|e| opening.cannot_open(&e))?;
     let token = checkpoints::last_token(&mut connection).await;
     let leases = Leases::after(token.map_err(|e| opening.cannot_open(&e))?);
+    opening.held.note_side_files();
     let writer = SqliteWriter::new(Arc::clone(&opening), connection, leases.clone());
     let (raised, head) = watch::channel(head);
     let queue_bytes = opening.options.queue_bytes;
     let committer = Committer::start(Arc::new(raised), queue_bytes, move || writer)?;
     let readers = open_readers(&opening).await?;
     let place = opening.path().display().to_string().into();
-    let handle = Handle::default();
-    Ok(SqliteStore { committer, head, readers, leases, identity, place, opening, handle })
+    let (projections, handles, handle) = (Arc::default(), Arc::default(), Handle::default());
+    Ok(SqliteStore {
+        committer,
+        head,
+        readers,
+        leases,
+        identity,
+        place,
+        opening,
+        projections,
+        handles,
+        handle,
+    })
 }
 
 /// The journal mode is the file's, and setting it changes the file: so it is judged by its name.
@@ -185,44 +220,57 @@ async fn open_readers(opening: &Arc<Opening>) -> Result<sqlx::SqlitePool, StartE
                 checked.map_err(|error| sqlx::Error::Configuration(Box::new(error)))
             })
         })
-        .connect_with(opening.connect_options(opening.file()).pragma("query_only", "1"))
+        .connect_with(opening.connect_options(&opening.held).pragma("query_only", "1"))
         .await
         .map_err(|e| opening.cannot_open(&e))
 }
 
-/// Looks into the database, then migrates it.
+/// Looks into the database, then migrates and marks it.
 async fn prepare(opening: &Opening) -> Result<(), StartError> {
-    let connecting =
-        opening.connect_options(opening.file()).create_if_missing(true).connect().await;
+    let connecting = opening.connect_options(&opening.held).connect().await;
     let mut connection = connecting.map_err(|e| opening.cannot_open(&e))?;
     check_version(opening, &mut connection).await?;
     opening.check_connection(&mut connection).await?;
     schema::refuse_others(opening, &mut connection).await?;
     let failed = |error| opening.cannot_open(&error);
-    sqlx::query("PRAGMA journal_mode = WAL").execute(&mut connection).await.map_err(failed)?;
-    make_recovered_durable(opening, &mut connection).await?;
-    schema::migrate(opening, &mut connection).await?;
+    let is_wal = opening.setting(&mut connection, "journal_mode", "journal_mode").await? == "wal";
+    if is_wal && schema::is_marked(&mut connection).await.map_err(failed)? {
+        bind(opening, &mut connection).await?;
+        schema::migrate(opening, &mut connection).await?;
+    } else if is_wal {
+        // The database of another program becomes a log.
+        schema::migrate(opening, &mut connection).await?;
+        bind(opening, &mut connection).await?;
+    } else {
+        // A crash in here leaves a journal, which undoes what was begun. A write-ahead log must not
+        // exist before the file carries a mark.
+        schema::migrate(opening, &mut connection).await?;
+        origin::mark(&mut connection, &opening.held).await.map_err(failed)?;
+        sqlx::query("PRAGMA journal_mode = WAL").execute(&mut connection).await.map_err(failed)?;
+        bind(opening, &mut connection).await?;
+    }
     connection.close().await.map_err(failed)
 }
 
-/// What was just recovered from the WAL may never have reached the disk: the process before may
-/// have been killed after a sync that failed, and a page cache that holds the only copy writes it
-/// no more. Before any of it is served it is written to the database and synced there.
-async fn make_recovered_durable(
-    opening: &Opening,
-    connection: &mut SqliteConnection,
-) -> Result<(), StartError> {
-    let checkpoint = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await;
-    match checkpoint.map(|(busy, _, _): (i64, i64, i64)| busy) {
-        Ok(0) => Ok(()),
-        // Somebody reads, or the disk is full: a log that can be read is better than none.
-        Ok(_) => {
-            tracing::warn!(path = %opening.path().display(), "another program reads the log; what was recovered is synced later");
+/// Marks the file as opened, and makes durable what was just recovered from the WAL: that may never
+/// have reached the disk, because the process before may have been killed after a failed sync, and
+/// a page cache that holds the only copy writes it no more. So the checkpoint comes before any of
+/// it is served.
+async fn bind(opening: &Opening, connection: &mut SqliteConnection) -> Result<(), StartError> {
+    match origin::bind(connection, &opening.held).await {
+        Ok(false) => Ok(()),
+        // A log that can be read is better than none.
+        Ok(true) => {
+            tracing::warn!(
+                path = %opening.path().display(),
+                "another program reads the database, so the write-ahead log cannot be emptied yet"
+            );
             Ok(())
         }
         Err(error) if fault::primary_code(&error) == Some(fault::FULL) => {
+            let _ = sqlx::query("ROLLBACK").execute(connection).await; // SQLite may have done it
             let reason = fault::explain(opening.path(), &error);
-            tracing::warn!(%reason, "what was recovered is synced later");
+            tracing::warn!(%reason, "the write-ahead log cannot be emptied yet");
             Ok(())
         }
         Err(error) => Err(opening.cannot_open(&error)),
@@ -244,7 +292,7 @@ async fn check_version(
     Ok(())
 }
 
-async fn identify(
+pub(super) async fn identify(
     connection: &mut SqliteConnection,
 ) -> Result<(GlobalPosition, LogIdentity), sqlx::Error> {
     let (head, log_id, epoch): (i64, Vec<u8>, i64) = sqlx::query_as(

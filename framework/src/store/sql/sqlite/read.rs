@@ -44,6 +44,9 @@ impl SqliteStore {
     }
 
     pub(super) fn unavailable(&self, error: &sqlx::Error) -> StoreError {
+        if fault::is_damaged(error) {
+            self.opening.held.stop_writing(fault::explain(self.opening.path(), error));
+        }
         fault::unavailable(&self.place, error)
     }
 

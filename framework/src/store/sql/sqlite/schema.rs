@@ -3,7 +3,7 @@
 //! [`refuse_others`] only reads; [`migrate`] changes. Between them everything else that could
 //! refuse the file has had its turn.
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 
@@ -35,7 +35,7 @@ pub(super) async fn refuse_others(
     if !migrated {
         let taken: Option<String> = sqlx::query_scalar(
             "SELECT name FROM sqlite_schema WHERE name COLLATE NOCASE IN
-             ('log', 'events', 'commands', 'claims', 'snapshots', 'documents', 'checkpoints', 'parked',
+             ('log', 'wal_origin', 'events', 'commands', 'claims', 'snapshots', 'documents', 'checkpoints', 'parked',
               'parked_events', 'skipped', 'versions') LIMIT 1",
         )
         .fetch_optional(connection)
@@ -52,19 +52,54 @@ pub(super) async fn refuse_others(
         };
     }
     let found: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM actum_migrations")
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
         .await
         .map_err(failed)?;
     let known = MIGRATIONS[MIGRATIONS.len() - 1].0;
-    match found > known {
-        false => Ok(()),
-        true => Err(refuse(
+    if found > known {
+        return Err(refuse(
             opening.path(),
             format!(
                 "its schema is version {found}, this program knows up to {known}: start the newer release"
             ),
-        )),
+        ));
     }
+    refuse_other_steps(opening, connection).await
+}
+
+/// Refuses steps that a build made which was never released. Migrating would refuse them as well,
+/// but only after the file has been marked.
+async fn refuse_other_steps(
+    opening: &Opening,
+    connection: &mut SqliteConnection,
+) -> Result<(), StartError> {
+    let done: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT version, checksum FROM actum_migrations ORDER BY version")
+            .fetch_all(connection)
+            .await
+            .map_err(|error| opening.cannot_open(&error))?;
+    for (version, checksum) in done {
+        let is_other = |step: &Migration| step.version == version && *step.checksum != *checksum;
+        if steps().any(|step| is_other(&step)) {
+            let reason = migrations::explain(&MigrateError::VersionMismatch(version));
+            return Err(refuse(opening.path(), reason));
+        }
+    }
+    Ok(())
+}
+
+fn steps() -> impl Iterator<Item = Migration> {
+    MIGRATIONS.iter().map(|(version, name, sql)| {
+        let (name, sql) = ((*name).into(), (*sql).into_sql_str());
+        Migration::new(*version, name, MigrationType::Simple, sql, false)
+    })
+}
+
+/// Checks whether the database has the row that binds a write-ahead log to it.
+pub(super) async fn is_marked(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'wal_origin')")
+        .fetch_one(connection)
+        .await
 }
 
 /// Brings the schema up to date, each step in a transaction of its own: a crash between or in them
@@ -74,11 +109,7 @@ pub(super) async fn migrate(
     connection: &mut SqliteConnection,
 ) -> Result<(), StartError> {
     crate::crash::point("migrate");
-    let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
-        let (name, sql) = ((*name).into(), (*sql).into_sql_str());
-        Migration::new(*version, name, MigrationType::Simple, sql, false)
-    });
-    let mut migrator = Migrator::with_migrations(migrations.collect());
+    let mut migrator = Migrator::with_migrations(steps().collect());
     // A table of our own: the application may keep migrations of its own in the same file.
     migrator.dangerous_set_table_name("actum_migrations");
     let migrated = migrator.run_direct(None, &mut *connection, false).await;

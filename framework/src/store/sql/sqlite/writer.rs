@@ -4,7 +4,6 @@
 //! write while the file is locked. Should somebody do so all the same, the primary key refuses the
 //! batch and everything is looked up again. Whatever fails, the memory is thrown away.
 
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -12,22 +11,24 @@ use async_trait::async_trait;
 use lru::LruCache;
 use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
-use uuid::Uuid;
+use time::OffsetDateTime;
 
 use super::checkpoints;
 use super::claims;
 use super::commands;
 use super::fault::{self, explain, is_unknown};
 use super::open::Opening;
+use super::origin::{self, Mark};
+use super::path::{WAL, beside};
 use super::side_write::SideWrite;
-use super::{program, rows, versions};
+use super::wal_size::WalSize;
+use super::{doubt, program, rows, tips, versions};
 use crate::error::StoreError;
 use crate::event_store::Append;
 use crate::store::committer::{Batch, WriteFailure, Writer, Written};
 use crate::store::leases::Leases;
 use crate::store::plan::{Current, plan};
-use crate::store::sql::numbers::tip;
-use crate::stream::{GlobalPosition, StreamId, StreamVersion, Tip};
+use crate::stream::{GlobalPosition, StreamId, Tip};
 
 /// How many stream ends are remembered (about 100 bytes each).
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
@@ -44,6 +45,9 @@ pub(super) struct SqliteWriter {
     tips: LruCache<StreamId, Tip>,
     /// Keys are looked up first for so many batches more.
     wary: u32,
+    /// The mark that this connection wrote last, if that is certain.
+    mark: Option<Mark>,
+    wal: WalSize,
 }
 
 /// An error, and how far the transaction was.
@@ -75,13 +79,23 @@ impl From<sqlx::Error> for Failed {
 
 impl SqliteWriter {
     pub(super) fn new(opening: Arc<Opening>, connection: SqliteConnection, leases: Leases) -> Self {
-        let tips = LruCache::new(REMEMBERED);
-        Self { opening, connection: Some(connection), leases, head: None, tips, wary: 0 }
+        let wal = WalSize::new(beside(opening.file(), WAL));
+        Self {
+            opening,
+            connection: Some(connection),
+            leases,
+            head: None,
+            tips: LruCache::new(REMEMBERED),
+            wary: 0,
+            mark: None,
+            wal,
+        }
     }
 
     fn forget(&mut self) {
         self.head = None;
         self.tips.clear();
+        self.mark = None;
     }
 
     /// The batch in one transaction. With `care` its events and commands are looked for in the log
@@ -109,13 +123,22 @@ impl SqliteWriter {
         let mut side_writes = Vec::with_capacity(batch.side_writes.len());
         for side_write in &batch.side_writes {
             side_writes.push(match care {
-                true => self.write_alone(connection, side_write).await?,
-                false => write_beside(connection, &self.leases, side_write).await?,
+                true => self.write_alone(connection, side_write, now).await?,
+                false => write_beside(connection, &self.leases, side_write, now).await?,
             });
         }
         crate::crash::point("append.before_commit");
-        let committed = sqlx::query("COMMIT").execute(&mut *connection).await;
-        committed.map_err(Step::Commit.failed())?;
+        let is_empty = planned.rows.is_empty() && planned.commands.is_empty();
+        if is_empty && batch.side_writes.is_empty() {
+            // Nothing was written, so nothing is synced; claims come with rows.
+            let committed = sqlx::query("COMMIT").execute(&mut *connection).await;
+            committed.map_err(Step::Commit.failed())?;
+        } else {
+            let row = origin::next(connection, &self.opening.held, self.mark).await?;
+            let committed = origin::commit(connection, row).await;
+            committed.map_err(Step::Commit.failed())?;
+            self.mark = Some(row.own);
+        }
         crate::crash::point("append.after_commit");
         self.head = Some(planned.after.head);
         for row in &planned.rows {
@@ -130,9 +153,10 @@ impl SqliteWriter {
         &self,
         connection: &mut SqliteConnection,
         side_write: &SideWrite,
+        now: OffsetDateTime,
     ) -> Result<Result<bool, StoreError>, sqlx::Error> {
         sqlx::query("SAVEPOINT side").execute(&mut *connection).await?;
-        let written = match write_beside(connection, &self.leases, side_write).await {
+        let written = match write_beside(connection, &self.leases, side_write, now).await {
             Err(error) if fault::primary_code(&error) == Some(fault::CONSTRAINT) => {
                 sqlx::query("ROLLBACK TO side").execute(&mut *connection).await?;
                 Err(StoreError::Unavailable(explain(self.opening.path(), &error)))
@@ -161,11 +185,11 @@ impl SqliteWriter {
             }
         }
         if !missing.is_empty() {
-            find_tips(connection, &missing, &mut current.tips).await?;
+            tips::find(connection, &missing, &mut current.tips).await?;
         }
         current.head = match self.head {
             Some(head) => head,
-            None => find_head(connection).await?,
+            None => tips::find_head(connection).await?,
         };
         current.claims = claims::find(connection, appends).await?;
         if find_commands {
@@ -174,7 +198,7 @@ impl SqliteWriter {
                 if current.commands.is_empty() { self.wary.saturating_sub(1) } else { WARY };
         }
         if find_ids {
-            current.stored = find_events(connection, appends).await?;
+            current.stored = tips::find_events(connection, appends).await?;
         }
         Ok(current)
     }
@@ -185,6 +209,82 @@ impl Writer for SqliteWriter {
     type Side = SideWrite;
 
     async fn write(
+        &mut self,
+        batch: &Batch<SideWrite>,
+        again: bool,
+    ) -> Result<Written, WriteFailure> {
+        let written = match self.opening.held.check() {
+            Ok(()) => self.write_checked(batch, again).await,
+            Err(reason) => Err(WriteFailure::NotCommitted(reason)),
+        };
+        // What was just committed may be in a file that nobody finds any more.
+        let written = written.and_then(|written| match self.opening.held.check() {
+            Ok(()) => Ok(written),
+            Err(reason) => Err(WriteFailure::Unknown(reason)),
+        });
+        match &written {
+            Ok(_) => self.opening.trouble.end(),
+            Err(failure) => {
+                self.forget();
+                self.opening.trouble.begin(failure.reason());
+            }
+        }
+        self.wal.measure(&self.opening);
+        written
+    }
+
+    async fn reopen(&mut self) -> Result<(), StoreError> {
+        self.forget();
+        self.opening.held.check().map_err(StoreError::Unavailable)?;
+        // Dropping it closes it on its own thread; a close that fails too has nothing to add.
+        drop(self.connection.take());
+        let opened = self.opening.connect().await;
+        let connection = opened.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        // If it was the last one, SQLite has begun a new log.
+        self.opening.held.note_side_files();
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    fn is_troubled(&self) -> bool {
+        self.opening.trouble.now().is_some()
+    }
+
+    async fn probe(&mut self) {
+        if let Err(reason) = self.opening.held.check() {
+            return self.opening.trouble.begin(&reason);
+        }
+        let Some(mut connection) = self.connection.take() else { return };
+        match origin::mark(&mut connection, &self.opening.held).await {
+            Ok(()) => {
+                self.opening.trouble.end();
+                self.connection = Some(connection);
+            }
+            Err(error) => {
+                let failure = self.failed(connection, Failed { error, at: Step::Begun }).await;
+                self.opening.trouble.begin(failure.reason());
+            }
+        }
+        self.forget();
+    }
+
+    async fn close(&mut self) -> Result<(), String> {
+        let Some(mut connection) = self.connection.take() else { return Ok(()) };
+        if let Some(reason) = self.opening.held.broken() {
+            // Closing it would copy the log into a file that is no longer its own.
+            std::mem::forget(connection);
+            return Err(reason.clone());
+        }
+        let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
+        let emptied = checkpoint.execute(&mut connection).await;
+        let closed = connection.close().await;
+        emptied.and(closed).map_err(|error| explain(self.opening.path(), &error))
+    }
+}
+
+impl SqliteWriter {
+    /// Writes the batch to a file that is where it should be.
+    async fn write_checked(
         &mut self,
         batch: &Batch<SideWrite>,
         again: bool,
@@ -208,142 +308,50 @@ impl Writer for SqliteWriter {
             };
         }
         if again && result.is_ok() {
-            let durable = make_durable(&mut connection).await;
+            let durable = doubt::make_durable(&mut connection, self.opening.file()).await;
+            let durable = durable.map_err(Step::Commit.failed());
             result = result.and_then(|written| durable.map(|()| written));
         }
-        let Failed { error, at } = match result {
+        match result {
             Ok(written) => {
                 self.connection = Some(connection);
-                return Ok(written);
+                Ok(written)
             }
-            Err(failed) => failed,
-        };
-        self.forget();
+            Err(failed) => Err(self.failed(connection, failed).await),
+        }
+    }
+
+    /// Finds out what became of a transaction that failed, and keeps the connection if it can
+    /// serve again.
+    async fn failed(
+        &mut self,
+        mut connection: SqliteConnection,
+        Failed { error, at }: Failed,
+    ) -> WriteFailure {
         let reason = explain(self.opening.path(), &error);
+        if fault::is_damaged(&error) {
+            self.opening.held.stop_writing(reason.clone());
+        }
         if is_unknown(&error, at == Step::Commit) {
             let full = fault::primary_code(&error) == Some(fault::FULL);
-            if full && make_absent(&mut connection).await.is_ok() {
+            if full && doubt::make_absent(&mut connection, &self.opening.held).await.is_ok() {
                 self.connection = Some(connection);
-                return Err(WriteFailure::NotCommitted(reason));
+                return WriteFailure::NotCommitted(reason);
             }
-            return Err(WriteFailure::Unknown(reason));
+            return WriteFailure::Unknown(reason);
         }
         // SQLite may have rolled back by itself (when the disk is full it does); then there is no
         // transaction left, and saying so is an error without meaning.
         match sqlx::query("ROLLBACK").execute(&mut connection).await {
             Err(error) if is_unknown(&error, false) => {
-                Err(WriteFailure::Unknown(explain(self.opening.path(), &error)))
+                WriteFailure::Unknown(explain(self.opening.path(), &error))
             }
             _ => {
                 self.connection = Some(connection);
-                Err(WriteFailure::NotCommitted(reason))
+                WriteFailure::NotCommitted(reason)
             }
         }
     }
-
-    async fn reopen(&mut self) -> Result<(), StoreError> {
-        self.forget();
-        // Dropping it closes it on its own thread; a close that fails too has nothing to add.
-        drop(self.connection.take());
-        let opened = self.opening.connect().await;
-        let connection = opened.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        self.connection = Some(connection);
-        Ok(())
-    }
-
-    async fn close(&mut self) {
-        if let Some(connection) = self.connection.take()
-            && let Err(error) = connection.close().await
-        {
-            tracing::warn!(%error, "the log did not close in order; it will be recovered at the next start");
-        }
-    }
-}
-
-async fn find_head(connection: &mut SqliteConnection) -> Result<GlobalPosition, sqlx::Error> {
-    let head: i64 = sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM events")
-        .fetch_one(connection)
-        .await?;
-    Ok(GlobalPosition(head as u64))
-}
-
-/// All ends in one row: `index version position` of each stream that has events.
-async fn find_tips(
-    connection: &mut SqliteConnection,
-    streams: &[&StreamId],
-    tips: &mut HashMap<StreamId, Tip>,
-) -> Result<(), sqlx::Error> {
-    // Types and ids hold nothing that JSON would escape.
-    let names = streams.iter().map(|s| format!("[\"{}\",\"{}\"]", s.aggregate_type(), s.id()));
-    let asked = format!("[{}]", names.collect::<Vec<_>>().join(","));
-    let found: Option<String> = sqlx::query_scalar(
-        "SELECT group_concat(concat(asked.key, ' ', e.version, ' ', e.position), ';')
-         FROM json_each(?) AS asked JOIN events AS e
-         ON e.stream_type = asked.value ->> 0 AND e.stream_id = asked.value ->> 1
-         AND e.version = (SELECT max(version) FROM events AS last
-                          WHERE last.stream_type = e.stream_type AND last.stream_id = e.stream_id)",
-    )
-    .bind(asked)
-    .fetch_one(connection)
-    .await?;
-    for tip in found.iter().flat_map(|found| found.split(';')) {
-        let mut numbers = tip.split(' ').map(|number| number.parse::<u64>().unwrap_or_default());
-        let mut next = || numbers.next().unwrap_or_default();
-        let stream = streams[next() as usize];
-        let tip = Tip { version: StreamVersion(next()), position: GlobalPosition(next()) };
-        tips.insert(stream.clone(), tip);
-    }
-    Ok(())
-}
-
-async fn find_events(
-    connection: &mut SqliteConnection,
-    appends: &[Append],
-) -> Result<HashMap<Uuid, (StreamId, Tip)>, sqlx::Error> {
-    let ids = appends.iter().flat_map(|append| &append.events);
-    let ids = ids.map(|event| format!("\"{}\"", event.event_id.simple()));
-    let asked = format!("[{}]", ids.collect::<Vec<_>>().join(","));
-    let found: Vec<(Vec<u8>, String, String, i64, i64)> = sqlx::query_as(
-        "SELECT event_id, stream_type, stream_id, version, position FROM events
-         WHERE event_id IN (SELECT unhex(value) FROM json_each(?))",
-    )
-    .bind(asked)
-    .fetch_all(connection)
-    .await?;
-    let decode = |(id, stream_type, stream_id, version, position): (Vec<u8>, _, _, i64, i64)| {
-        let stream_type: String = stream_type;
-        let stream_id: String = stream_id;
-        let stream = StreamId::new(&stream_type, &stream_id);
-        let stream = stream.map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
-        let id = Uuid::from_slice(&id).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
-        Ok((id, (stream, tip(version, position))))
-    };
-    found.into_iter().map(decode).collect()
-}
-
-/// What an attempt before this one left (events, a command's outcome, a checkpoint) may stand only
-/// in the page cache, with nobody left to write it: a checkpoint writes it to the database file and
-/// syncs that. It waits for whoever reads an older state; so it is for batches in doubt alone.
-async fn make_durable(connection: &mut SqliteConnection) -> Result<(), Failed> {
-    let checkpoint = sqlx::query_as("PRAGMA wal_checkpoint(FULL)").fetch_one(connection).await;
-    let (busy, _, _): (i64, i64, i64) = checkpoint.map_err(Step::Commit.failed())?;
-    match busy {
-        0 => Ok(()),
-        _ => {
-            let error = sqlx::Error::Protocol("a reader kept the log from being synced".into());
-            Err(Step::Commit.failed()(error))
-        }
-    }
-}
-
-/// After a COMMIT for which the disk had no room, frames of it may stand in the WAL, whole enough
-/// to come back at the next recovery. Another commit, of one page, overwrites the first of them
-/// and so breaks the chain of checksums for all: what is absent then stays absent.
-async fn make_absent(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    // SQLite has rolled back by itself, or this does.
-    let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
-    sqlx::query("UPDATE log SET epoch = epoch").execute(connection).await?;
-    Ok(())
 }
 
 /// A side write that is refused changes nothing; one that fails fails the transaction.
@@ -351,6 +359,7 @@ async fn write_beside(
     connection: &mut SqliteConnection,
     leases: &Leases,
     side_write: &SideWrite,
+    now: OffsetDateTime,
 ) -> Result<Result<bool, StoreError>, sqlx::Error> {
     match side_write {
         SideWrite::Snapshot(snapshot) => {
@@ -367,7 +376,7 @@ async fn write_beside(
         }
         SideWrite::Request(request) => checkpoints::request(connection, request).await.map(Ok),
         SideWrite::Program(name) => program::keep(connection, name).await.map(Ok),
-        SideWrite::Prune(prune) => commands::prune(connection, prune).await.map(Ok),
+        SideWrite::Prune(prune) => commands::prune(connection, prune, now).await.map(Ok),
         SideWrite::Version(change) => versions::change(connection, leases, change).await.map(Ok),
     }
 }

@@ -7,19 +7,25 @@
 mod executor;
 mod transaction;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use async_trait::async_trait;
-use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{ConnectOptions, Connection};
+use tokio::time::timeout;
 
 use self::executor::SqliteExecutor;
 use self::transaction::{SqliteSnapshot, SqliteTransaction};
 use super::SqliteStore;
 use super::checkpoints::{self, Request};
+use super::close::CLOSE_WITHIN;
 use super::fault::{self, explain};
+use super::lock::{self, HeldFile};
 use super::open::Opening;
+use super::path::{JOURNAL, WAL, WAL_INDEX, beside};
+use super::{origin, schema};
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::error::{StartError, StoreError};
 use crate::lease::Lease;
@@ -31,12 +37,18 @@ use crate::stream::GlobalPosition;
 
 /// How the log keeps checkpoints and what is parked: so does the file of a projection.
 const BOOKKEEPING: &str = "SELECT group_concat(sql, ';' ORDER BY rowid) FROM sqlite_schema
-    WHERE tbl_name IN ('checkpoints', 'parked', 'parked_events', 'skipped') AND sql IS NOT NULL";
+    WHERE tbl_name IN ('wal_origin', 'checkpoints', 'parked', 'parked_events', 'skipped')
+    AND sql IS NOT NULL";
+
+/// The open projections of a store, which it closes.
+pub(super) type Projections = Arc<Mutex<Vec<Weak<SqliteProjection>>>>;
 
 /// The file of one version.
-struct SqliteProjection {
+pub(super) struct SqliteProjection {
     opening: Arc<Opening>,
-    path: PathBuf,
+    pub(super) path: PathBuf,
+    held: Arc<HeldFile>,
+    is_closed: AtomicBool,
     /// The statements that make its bookkeeping.
     bookkeeping: String,
     leases: Leases,
@@ -54,30 +66,49 @@ impl ProjectionStore for SqliteStore {
         let readers = self.opening.options.readers as usize;
         let bookkeeping = sqlx::query_scalar(BOOKKEEPING).fetch_one(&self.readers).await;
         let bookkeeping = bookkeeping.map_err(|error| self.opening.cannot_open(&error))?;
-        Ok(Arc::new(SqliteProjection {
-            path: path(&self.opening, name, version),
+        let path = path(&self.opening, name, version);
+        let open = self.projections().iter().filter_map(Weak::upgrade).find(|p| p.path == path);
+        if let Some(open) = open.filter(|open| open.check_file().is_ok()) {
+            return Ok(open); // by another application on a clone of this store
+        }
+        let held = lock::hold(&path, self.opening.options.wait_for_lock).await?;
+        let projection = Arc::new(SqliteProjection {
+            path,
+            held: Arc::new(held),
+            is_closed: AtomicBool::new(false),
             bookkeeping,
             opening: Arc::clone(&self.opening),
             leases: self.leases.clone(),
             writer: Lender::new(1),
             readers: Lender::new(readers),
-        }))
+        });
+        let mut open = self.projections();
+        open.retain(|projection| projection.strong_count() > 0);
+        open.push(Arc::downgrade(&projection));
+        Ok(projection)
     }
 
     async fn drop_projection(&self, name: &str, version: u32) -> Result<(), StoreError> {
         let path = path(&self.opening, name, version);
-        for suffix in ["-wal", "-shm", ""] {
-            let mut file = path.clone().into_os_string();
-            file.push(suffix);
+        // The log first: without its database it would be refused, and the database without it not.
+        for suffix in [WAL, WAL_INDEX, JOURNAL, ""] {
+            let file = beside(&path, suffix);
             match std::fs::remove_file(&file) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    let file = Path::new(&file).display();
+                    let file = file.display();
                     return Err(StoreError::Unavailable(format!("{file}: {error}")));
                 }
                 _ => {}
             }
         }
         Ok(())
+    }
+}
+
+impl SqliteStore {
+    /// Nothing under the lock can panic, so a poisoned one is whole.
+    pub(super) fn projections(&self) -> MutexGuard<'_, Vec<Weak<SqliteProjection>>> {
+        self.projections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -99,32 +130,102 @@ impl SqliteProjection {
         }
     }
 
+    /// Refuses a file that was closed, or to which the path does not lead any more.
+    fn check_file(&self) -> Result<(), StoreError> {
+        if self.is_closed.load(Ordering::Acquire) {
+            let reason = format!("{} is closed: the application stops", self.path.display());
+            return Err(StoreError::Unavailable(reason));
+        }
+        self.held.check().map_err(StoreError::Unavailable)
+    }
+
     async fn write(&self) -> Result<Lent<SqliteConnection>, StoreError> {
-        let permit = match self.writer.permit().await.idle() {
+        let permit = self.writer.permit().await;
+        self.check_file()?;
+        let permit = match permit.idle() {
             Ok(idle) => return Ok(idle),
             Err(permit) => permit,
         };
-        let options = self.opening.connect_options(&self.path).create_if_missing(true);
+        let options = self.opening.connect_options(&self.held);
         let connecting = options.pragma("journal_mode", "wal").connect().await;
         let mut connection = connecting.map_err(|error| self.unavailable(&error))?;
-        // What was just recovered may never have reached the disk: it is synced before it is built on.
-        let synced = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
-        match synced {
+        match self.bind(&mut connection).await {
             Err(error) if fault::primary_code(&error) != Some(fault::FULL) => {
-                Err(self.unavailable(&error))
+                return Err(self.unavailable(&error));
             }
-            _ => Ok(permit.lend(connection)),
+            Err(_) => {
+                let _ = sqlx::query("ROLLBACK").execute(&mut connection).await; // SQLite may have
+            }
+            Ok(()) => {}
         }
+        self.held.note_side_files();
+        Ok(permit.lend(connection))
+    }
+
+    /// Marks the file as opened. That also syncs what was just recovered, which may never have
+    /// reached the disk, before anything is built on it.
+    async fn bind(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        if schema::is_marked(connection).await? {
+            origin::bind(connection, &self.held).await?;
+        }
+        Ok(())
     }
 
     async fn reader(&self) -> Result<Lent<SqliteConnection>, StoreError> {
-        let permit = match self.readers.permit().await.idle() {
+        let permit = self.readers.permit().await;
+        if self.is_closed.load(Ordering::Acquire) {
+            self.check_file()?;
+        }
+        let permit = match permit.idle() {
             Ok(idle) => return Ok(idle),
             Err(permit) => permit,
         };
-        let options = self.opening.connect_options(&self.path).pragma("query_only", "1");
+        let options = self.opening.connect_options(&self.held).pragma("query_only", "1");
         let connection = options.connect().await;
         Ok(permit.lend(connection.map_err(|error| self.unavailable(&error))?))
+    }
+
+    /// Closes its connections, the writing one last, and lends none after that.
+    ///
+    /// # Errors
+    /// The reason why the file is not complete without the files beside it.
+    pub(super) async fn close(&self) -> Result<(), String> {
+        self.is_closed.store(true, Ordering::Release);
+        let readers = self.opening.options.readers;
+        let still_lent =
+            || format!("{}: a query or a batch is still under way", self.path.display());
+        let taking = timeout(CLOSE_WITHIN, self.readers.take_all(readers)).await;
+        let (idle, _no_more) = taking.map_err(|_| still_lent())?;
+        for connection in idle {
+            let _ = connection.close().await; // the writer reports what is wrong with the file
+        }
+        let taking = timeout(CLOSE_WITHIN, self.writer.take_all(1)).await;
+        let (idle, _no_more) = taking.map_err(|_| still_lent())?;
+        for mut connection in idle {
+            if let Some(reason) = self.held.broken() {
+                // Closing it would copy the log into a file that is no longer its own.
+                std::mem::forget(connection);
+                return Err(reason.clone());
+            }
+            let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
+            let emptied = checkpoint.execute(&mut connection).await;
+            let closed = emptied.and(connection.close().await);
+            closed.map_err(|error| explain(&self.path, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Leaves a request in a transaction of its own.
+    async fn leave(
+        &self,
+        writer: &mut SqliteConnection,
+        request: &Request,
+    ) -> Result<bool, sqlx::Error> {
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *writer).await?;
+        let left = checkpoints::request(writer, request).await?;
+        let row = origin::next(writer, &self.held, None).await?;
+        origin::commit(writer, row).await?;
+        Ok(left)
     }
 
     async fn begin_with(
@@ -139,7 +240,8 @@ impl SqliteProjection {
 
     async fn begin_write(&self) -> Result<SqliteTransaction, StoreError> {
         let executor = self.begin_with("BEGIN IMMEDIATE", self.write().await?).await?;
-        Ok(SqliteTransaction::new(executor, self.leases.clone(), &self.path))
+        let (leases, held) = (self.leases.clone(), Arc::clone(&self.held));
+        Ok(SqliteTransaction::new(executor, leases, held, &self.path))
     }
 }
 
@@ -249,7 +351,7 @@ impl CheckpointStore for SqliteProjection {
         let (model, key) = (model.to_owned(), key.to_owned());
         let mut writer = self.write().await?;
         let asked = Request { model, key, position, request };
-        let left = checkpoints::request(&mut writer, &asked).await;
+        let left = self.leave(&mut writer, &asked).await;
         let left = left.map_err(|error| self.unavailable(&error))?;
         writer.give_back();
         Ok(left)

@@ -1,6 +1,7 @@
 //! Transactions on the file of a projection.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::AssertSqlSafe;
@@ -14,18 +15,26 @@ use crate::projection_store::{SqlSnapshot, SqlTransaction};
 use crate::sql::SqlConnection;
 use crate::store::leases::Leases;
 use crate::store::sql::sqlite::checkpoints;
-use crate::store::sql::sqlite::fault::{explain, is_unknown};
+use crate::store::sql::sqlite::fault::{explain, is_damaged, is_unknown};
+use crate::store::sql::sqlite::lock::HeldFile;
+use crate::store::sql::sqlite::origin;
 
 /// The one transaction that writes.
 pub(super) struct SqliteTransaction {
     executor: SqliteExecutor,
     leases: Leases,
+    held: Arc<HeldFile>,
     path: PathBuf,
 }
 
 impl SqliteTransaction {
-    pub(super) fn new(executor: SqliteExecutor, leases: Leases, path: &Path) -> Self {
-        Self { executor, leases, path: path.to_owned() }
+    pub(super) fn new(
+        executor: SqliteExecutor,
+        leases: Leases,
+        held: Arc<HeldFile>,
+        path: &Path,
+    ) -> Self {
+        Self { executor, leases, held, path: path.to_owned() }
     }
 
     fn database(&mut self) -> &mut SqliteConnection {
@@ -48,8 +57,9 @@ impl SqliteTransaction {
         if made.map_err(|error| self.unavailable(&error))? {
             return Ok(false);
         }
-        // It is the log's own schema.
-        let done = sqlx::raw_sql(AssertSqlSafe(bookkeeping)).execute(self.database()).await;
+        // The statements are the log's own schema.
+        let make = format!("{bookkeeping}; INSERT INTO wal_origin VALUES (1, zeroblob(56))");
+        let done = sqlx::raw_sql(AssertSqlSafe(make)).execute(self.database()).await;
         done.map(|_| true).map_err(|error| self.unavailable(&error))
     }
 
@@ -101,12 +111,20 @@ impl SqlTransaction for SqliteTransaction {
             }
             crash::point("projection.before_commit");
         }
-        if let Err(error) = sqlx::query("COMMIT").execute(self.database()).await {
+        self.held.check().map_err(StoreError::Unavailable)?;
+        let row = origin::next(&mut self.executor.connection, &self.held, None).await;
+        let row = row.map_err(|error| self.unavailable(&error))?;
+        if let Err(error) = origin::commit(self.database(), row).await {
+            if is_damaged(&error) {
+                self.held.stop_writing(explain(&self.path, &error));
+            }
             return Err(match is_unknown(&error, true) {
                 true => StoreError::Unknown(explain(&self.path, &error)),
                 false => self.unavailable(&error),
             });
         }
+        // The rows may be in a file that nobody finds any more.
+        self.held.check().map_err(StoreError::Unknown)?;
         if advance.is_some() {
             crash::point("projection.after_commit");
         }
@@ -139,7 +157,8 @@ impl SqlSnapshot for SqliteSnapshot {
 
     fn tables(&self) -> &'static str {
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'
-         AND name NOT IN ('checkpoints', 'parked', 'parked_events', 'skipped') ORDER BY name"
+         AND name NOT IN ('wal_origin', 'checkpoints', 'parked', 'parked_events', 'skipped')
+         ORDER BY name"
     }
 
     async fn checkpoints(
