@@ -81,9 +81,8 @@ use crate::version::{StoredVersion, Version, VersionNote, VersionStore};
 /// # Ok(()) }
 /// ```
 ///
-/// Clones are the same store. An application that has the last one closes
-/// it when it shuts down; else call [`SqliteStore::close`], because dropping the last one closes the
-/// file in the background, and a process that ends before leaves a part of the log in `bank.db-wal`.
+/// Clones are the same store. An application that has the last one closes it when it shuts down;
+/// else call [`SqliteStore::close`]: a dropped store closes in the background, perhaps too late.
 #[derive(Clone)]
 pub struct SqliteStore {
     committer: Committer<SideWrite>,
