@@ -3,7 +3,8 @@
 //! Far behind, it reads for itself, only what it follows, one page ahead of its follower, and shares
 //! its pages with others who are as far behind. Close to the tail it joins; when it is too slow the
 //! tail lets it go and it reads for itself again. The [`Cursor`] decides what is handed on, so no
-//! timing of these changes can lose or repeat an event.
+//! timing of these changes can lose or repeat an event. Each read of the store runs on a task of its
+//! own that the subscription keeps, so a caller that stops waiting does not cancel the read.
 
 use std::sync::Arc;
 
@@ -32,18 +33,20 @@ pub(crate) struct Subscription {
     rest: Option<Arc<Page>>,
     /// How many events to ask the store for: as many as probably fit into a page's bytes.
     page_events: usize,
+    /// The read of the store that is in progress or done, until its page is handed on.
+    pending: Option<Pending>,
     changes: u64,
 }
 
 enum Source {
     /// The store, by our own cursor.
-    Own { pages: Arc<Pages>, ahead: Option<Ahead> },
+    Own { pages: Arc<Pages> },
     /// The tail, once our cursor has reached `from`.
     Tail { from: GlobalPosition, stretches: mpsc::Receiver<Waiting> },
 }
 
-/// A page that is being read while the one before is being folded.
-struct Ahead {
+/// A page that a task is reading. Dropping this cancels the read.
+struct Pending {
     after: GlobalPosition,
     read: oneshot::Receiver<Read>,
 }
@@ -52,13 +55,18 @@ type Read = Result<Stretch, StoreError>;
 
 impl Subscription {
     pub(super) fn new(hub: Arc<Hub>, name: Arc<str>, filter: Filter, cursor: Cursor) -> Self {
-        let source = Source::Own { pages: hub.pages(), ahead: None };
+        let source = Source::Own { pages: hub.pages() };
         let page_events = hub.settings.catch_up_page;
-        Self { hub, name, filter, cursor, source, rest: None, page_events, changes: 0 }
+        let (rest, pending, changes) = (None, None, 0);
+        Self { hub, name, filter, cursor, source, rest, page_events, pending, changes }
     }
 
-    /// The next stretch, as soon as there is one; `None` once the tail was stopped. A store that
-    /// does not answer is asked again until it does. May be cancelled at any point.
+    /// Waits for the next stretch and returns it; `None` once the tail was stopped. A store that
+    /// fails to reply is read again until it replies.
+    ///
+    /// Cancel safe: a call that is dropped loses no event, and the read that it waited for goes on.
+    /// The next call waits for the same read, so a follower makes progress however often something
+    /// else interrupts it.
     ///
     /// # Errors
     /// The log cannot be read on: a hole or a corrupt row. Asking again does not help.
@@ -162,7 +170,7 @@ impl Subscription {
     }
 
     fn let_go(&mut self) {
-        self.turn_to(Source::Own { pages: self.hub.pages(), ahead: None });
+        self.turn_to(Source::Own { pages: self.hub.pages() });
     }
 
     fn turn_to(&mut self, source: Source) {
@@ -170,17 +178,23 @@ impl Subscription {
         self.changes += 1;
     }
 
-    /// The next page by our own cursor; `None` if the store has no more, or the tail has ended.
+    /// Returns the next page by our own cursor; `None` if the store has no more, or the tail has
+    /// ended.
     async fn read_own(&mut self) -> Result<Option<Arc<Page>>, StoreError> {
         let after = self.cursor.at();
-        let stretch = match self.take_ahead(after) {
-            // A reader that vanished read nothing: read again.
-            Some(ahead) => match ahead.read.await {
-                Ok(read) => read?,
-                Err(_) => self.read(after).await?,
-            },
-            None => self.read(after).await?,
+        let pending = match self.pending.take() {
+            Some(pending) if pending.after == after => pending,
+            _ => self.begin_read(),
         };
+        // Waiting for it where it stays: if this call is dropped here, the read goes on.
+        let stretch = match (&mut self.pending.insert(pending).read).await {
+            Ok(read) => read,
+            // The reading task panicked or its runtime has ended: read here, so that a panic of the
+            // store is the follower's own.
+            Err(_) => self.read(after).await,
+        };
+        self.pending = None;
+        let stretch = stretch?;
         let (events, bytes) = (stretch.page.events.len(), stretch.page.bytes());
         let TailSettings { catch_up_page, page_bytes, .. } = self.hub.settings;
         // More probably follows a page that is near either limit.
@@ -192,8 +206,8 @@ impl Subscription {
         }
         match self.cursor.admit(&stretch) {
             Admission::Next(page) => {
-                if is_full {
-                    self.read_ahead();
+                if is_full && matches!(self.source, Source::Own { .. }) {
+                    self.pending = Some(self.begin_read());
                 }
                 Ok(Some(page))
             }
@@ -201,36 +215,34 @@ impl Subscription {
         }
     }
 
-    fn take_ahead(&mut self, after: GlobalPosition) -> Option<Ahead> {
-        match &mut self.source {
-            Source::Own { ahead, .. } => ahead.take().filter(|ahead| ahead.after == after),
-            Source::Tail { .. } => None,
-        }
-    }
-
-    fn read_ahead(&mut self) {
-        let Source::Own { pages, ahead } = &mut self.source else { return };
-        let (mut sender, read_by) = oneshot::channel();
+    /// Starts to read the page after the cursor, on a task of its own.
+    fn begin_read(&self) -> Pending {
+        let (mut sender, receiver) = oneshot::channel();
         let after = self.cursor.at();
         let (hub, name, filter) = (self.hub.clone(), self.name.clone(), self.filter.clone());
-        let (pages, events) = (Arc::clone(pages), self.page_events);
+        let (pages, events) = (self.pages(), self.page_events);
         (self.hub.spawn)(Box::pin(async move {
             tokio::select! {
+                // The subscription is gone, or follows the tail: nobody needs the page any more.
                 () = sender.closed() => {}
                 stretch = read(&hub, &pages, &name, &filter, after, events) => {
-                    let _ = sender.send(stretch); // nobody waits any more: it will be read again
+                    let _ = sender.send(stretch); // as above
                 }
             }
         }));
-        *ahead = Some(Ahead { after, read: read_by });
+        Pending { after, read: receiver }
+    }
+
+    fn pages(&self) -> Arc<Pages> {
+        match &self.source {
+            Source::Own { pages } => Arc::clone(pages),
+            Source::Tail { .. } => self.hub.pages(),
+        }
     }
 
     async fn read(&self, after: GlobalPosition) -> Read {
-        let pages = match &self.source {
-            Source::Own { pages, .. } => Arc::clone(pages),
-            Source::Tail { .. } => self.hub.pages(),
-        };
-        read(&self.hub, &pages, &self.name, &self.filter, after, self.page_events).await
+        let (pages, events) = (self.pages(), self.page_events);
+        read(&self.hub, &pages, &self.name, &self.filter, after, events).await
     }
 }
 

@@ -133,6 +133,70 @@ async fn ten_thousand_switches_between_catch_up_and_tail_lose_and_repeat_nothing
     }
 }
 
+/// A store whose pages wait until the gate opens, and the reads that began, by position.
+fn gated() -> (TestStore, Arc<tokio::sync::Semaphore>, Arc<Mutex<Vec<u64>>>) {
+    let (gate, began) = (Arc::new(tokio::sync::Semaphore::new(0)), Arc::<Mutex<Vec<_>>>::default());
+    let (waits, counts) = (Arc::clone(&gate), Arc::clone(&began));
+    let store = TestStore::new(move |call| {
+        let (gate, began) = (Arc::clone(&waits), Arc::clone(&counts));
+        Box::pin(async move {
+            if let Call::ReadAll(after) = call {
+                began.lock().unwrap().push(after.0);
+                drop(gate.acquire().await);
+            }
+            Ok(())
+        })
+    });
+    (store, gate, began)
+}
+
+/// Waits for the next page again and again, and each time stops waiting at once.
+async fn interrupted(subscription: &mut Subscription, times: usize) {
+    for _ in 0..times {
+        let waited = tokio::time::timeout(Duration::from_millis(1), subscription.next()).await;
+        assert!(waited.is_err(), "the gate is closed");
+    }
+}
+
+#[tokio::test]
+async fn a_read_survives_those_who_stop_waiting_for_it() {
+    for filter in [Filter::all(), accounts()] {
+        let (store, gate, began) = gated();
+        deposit(&store.memory, ("account", "1"), 8).await;
+        let tail = start(store, TailSettings { join_within: 0, ..quick() });
+        let mut subscription = tail.subscribe("test", filter.clone(), GlobalPosition::ZERO);
+        interrupted(&mut subscription, 20).await;
+        assert_eq!(*began.lock().unwrap(), [0], "one read for all who waited");
+        gate.add_permits(1_000);
+        let log = vec!["account".to_owned(); 8];
+        let mut last = 0;
+        while last < 8 {
+            let page = next(&mut subscription).await;
+            last = continued(last, &page, &log, &filter);
+        }
+        let began = began.lock().unwrap().clone();
+        assert!(began.iter().filter(|after| **after == 4).count() <= 1, "{began:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_read_between_the_cursor_and_the_tail_survives_those_who_stop_waiting_for_it() {
+    let (store, gate, began) = gated();
+    deposit(&store.memory, ("account", "1"), 3).await;
+    // Near enough to join at once: only what lies before the tail's position is read by itself.
+    let tail = Tail::start(Arc::new(store), GlobalPosition(3), quick(), |task| {
+        tokio::spawn(task);
+    });
+    let mut other = tail.subscribe("other", Filter::all(), GlobalPosition(3));
+    let mut subscription = tail.subscribe("test", Filter::all(), GlobalPosition::ZERO);
+    interrupted(&mut other, 1).await;
+    interrupted(&mut subscription, 20).await;
+    let own = began.lock().unwrap().iter().filter(|after| **after == 0).count();
+    assert_eq!(own, 1, "one read for all who waited");
+    gate.add_permits(1_000);
+    assert_eq!(next(&mut subscription).await.scanned_to.0, 3);
+}
+
 #[tokio::test]
 async fn what_the_tail_has_handed_on_meanwhile_is_one_page_up_to_a_full_one() {
     let memory = MemoryStore::new();
