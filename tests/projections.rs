@@ -2,10 +2,12 @@
 //! restarts, slow ones, several processes.
 
 mod faults;
+mod moved_keys;
 mod owning;
 mod parking;
 mod rows;
 mod versions;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;

@@ -86,27 +86,18 @@ impl<P: Projection> Term<'_, P> {
     async fn try_again(&mut self, mut drain: Drain) -> Result<(), StoreError> {
         let found = read_waiting(&*self.partition.store, &mut drain).await?;
         let may = self.parking.may_apply(&drain);
-        // An event that belongs nowhere any more is as good as applied.
-        let (mut events, mut places, mut unreadable) = (Vec::new(), Vec::new(), None);
-        for (place, recorded) in found[..may].iter().enumerate() {
+        let (mut events, mut refused) = (Vec::new(), None);
+        for recorded in &found[..may] {
             match self.partition.sources.routes.route_parked(recorded, &drain.key) {
-                Ok(None) => {}
-                Ok(Some(item)) => {
-                    events.push(item);
-                    places.push(place);
-                }
+                Ok(event) => events.push(event),
                 Err(reason) => {
-                    unreadable = Some((place, reason));
+                    refused = Some(reason);
                     break;
                 }
             }
         }
-        let (transaction, taken, reason) = self.project_in_order(&events).await?;
-        let (applied, reason) = match (reason, unreadable) {
-            (Some(reason), _) => (places[taken], Some(reason)),
-            (None, Some((place, reason))) => (place, Some(reason)),
-            (None, None) => (may, None),
-        };
+        let (transaction, applied, failed) = self.project_in_order(&events).await?;
+        let reason = failed.or(refused);
         let next = found.get(applied).map(|next| Stopped { event: in_words(next), reason });
         self.parking.end(drain, applied, next, Instant::now(), SystemClock.now());
         let stands = self.checkpoint.map(|at| (at.position, at.event_id));

@@ -1,7 +1,7 @@
 //! The runtime of projections: it follows the log and hands batches to the user's own SQL.
 //!
-//! Each partition has a thread of its own, so whatever its code or its database does slows nobody
-//! else. The owner of a partition, told by a lease, takes in what comes: one transaction for each
+//! Each partition that this process owns has a thread of its own, so whatever its code or its
+//! database does slows nobody else; a standby has none. The owner of a partition takes in what comes: one transaction for each
 //! page, with the rows, the checkpoint and what was parked. [`start`] gives a [`ProjectorHandle`],
 //! which answers queries from the database itself, so in every process.
 
@@ -22,10 +22,8 @@ mod term;
 mod tests;
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tracing::info;
 use uuid::Uuid;
@@ -44,9 +42,7 @@ use crate::guard::guarded_async;
 use crate::projection::{Projection, check_name};
 use crate::projection_store::ProjectionDatabase;
 use crate::subscription::parking::ParkingSettings;
-use crate::subscription::{
-    Assignment, AssignmentSettings, Duty, Tail, Task, register_version, verify,
-};
+use crate::subscription::{Assignment, AssignmentSettings, Tail, Task, register_version, verify};
 
 /// The limits and the patience of one projection.
 #[derive(Debug, Clone)]
@@ -112,7 +108,7 @@ pub(crate) struct Start {
     pub(crate) spawn: Arc<dyn Fn(Task) + Send + Sync>,
 }
 
-/// Starts the projection `P`: makes its place if it is new, then a thread for each partition.
+/// Starts the projection `P`: makes its place if it is new, then a task for each partition.
 ///
 /// # Errors
 /// Its place cannot be opened or made, or a checkpoint does not belong to this log.
@@ -164,7 +160,11 @@ pub(crate) async fn start<P: Projection>(start: Start) -> Result<ProjectorHandle
             standings: Arc::clone(&standings),
             stopping: stopping.clone(),
         };
-        run(ownership, partition, duty)?;
+        let running = standings.running(id.number);
+        (start.spawn)(Box::pin(async move {
+            ownership.run_on_a_thread(partition, duty).await;
+            drop(running);
+        }));
     }
     Ok(ProjectorHandle::new::<P>(ids, database, standings, (stop, assignment), settings))
 }
@@ -193,22 +193,4 @@ async fn make<P: Projection>(
         Err(StoreError::Unknown(reason)) => Err(StoreError::Unavailable(reason).into()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Gives the partition its thread.
-fn run<P: Projection>(
-    ownership: Ownership,
-    partition: Partition<P>,
-    duty: Duty,
-) -> Result<(), StartError> {
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| StartError::Thread(error.to_string()))?;
-    let name = format!("actum-{}", partition.id);
-    let running = partition.standings.running(partition.id.number);
-    let run = move || {
-        runtime.block_on(ownership.run(partition, duty));
-        drop(running);
-    };
-    let started = thread::Builder::new().name(name).spawn(run);
-    started.map(drop).map_err(|error| StartError::Thread(error.to_string()))
 }

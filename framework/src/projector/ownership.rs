@@ -6,10 +6,14 @@
 //! looks at tokens, is begun only as long as the lease is surely held. Projections and reactions are
 //! owned so; what one does with a term is its own affair.
 
+use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::runtime::Builder;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -96,28 +100,62 @@ impl Held {
 impl Ownership {
     /// Owns the partition whenever it may and should, until the application stops.
     pub(crate) async fn run(mut self, mut owned: impl Owned, mut duty: Duty) {
-        let (name, number) = (self.id.to_string(), self.id.number);
-        // A process that withdrew from a partition of the model takes no more of it.
         let mut owns = Some(duty.owns());
-        while !self.is_stopping() {
-            match self.acquire(owns).await {
-                Ok(Some(mut held)) => {
-                    info!(partition = %name, token = held.lease.token, "owns its partition from here on");
-                    self.standings.owns(number, true);
-                    let end = self.own(&mut owned, &mut held, &mut duty).await;
-                    self.standings.owns(number, false);
-                    match end {
-                        End::Halted { position, reason } => {
-                            error!(partition = %name, %position, %reason, "a partition halts");
-                            duty.withdraw();
-                            self.standings.work(number).failed(&reason);
-                            return self.standings.turn(number, State::Halted { position, reason });
-                        }
-                        End::Lost => warn!(partition = %name, "lost its lease"),
-                        End::HandsOver => self.give_up(&held.lease).await,
-                        End::Stopped | End::Again(_) => return self.give_up(&held.lease).await,
+        while let Some(mut held) = self.next_lease(&owned, &mut duty, &mut owns).await {
+            if self.run_under(&mut owned, &mut held, &mut duty).await.is_break() {
+                return;
+            }
+            self.wait(&mut duty, &mut owns).await;
+        }
+    }
+
+    /// As [`Ownership::run`], with a thread and a runtime for as long as the lease is held: the code
+    /// of what is owned may block. A standby has no thread.
+    pub(crate) async fn run_on_a_thread<O: Owned + Send + 'static>(self, owned: O, duty: Duty) {
+        let (standings, number) = (Arc::clone(&self.standings), self.id.number);
+        let mut owns = Some(duty.owns());
+        let mut all = Box::new((self, owned, duty));
+        loop {
+            let (ownership, owned, duty) = &mut *all;
+            let Some(held) = ownership.next_lease(owned, duty, &mut owns).await else { return };
+            let lease = held.lease.clone();
+            let goes_on = match on_a_thread(&lease.name, all, held) {
+                Ok(returned) => match returned.await {
+                    Ok((returned, goes_on)) => {
+                        all = returned;
+                        goes_on
                     }
+                    // The thread is gone, and with it what is owned.
+                    Err(_) => return standings.panicked(number),
+                },
+                Err((returned, error)) => {
+                    all = returned;
+                    warn!(partition = %lease.name, %error, "no thread for a partition; trying again");
+                    all.0.give_up(&lease).await;
+                    ControlFlow::Continue(())
                 }
+            };
+            if goes_on.is_break() {
+                return;
+            }
+            let (ownership, _, duty) = &mut *all;
+            ownership.wait(duty, &mut owns).await;
+        }
+    }
+
+    /// Waits until the lease is granted; `None` once the application stops. A process that withdrew
+    /// from a partition of the model takes no more of it: then `owns` is `None`, and it only looks
+    /// how far the owner is.
+    async fn next_lease(
+        &mut self,
+        owned: &impl Owned,
+        duty: &mut Duty,
+        owns: &mut Option<bool>,
+    ) -> Option<Held> {
+        let (name, number) = (self.id.to_string(), self.id.number);
+        while !self.is_stopping() {
+            match self.acquire(*owns).await {
+                Ok(Some(held)) => return Some(held),
                 Ok(None) => {
                     if let Ok(Some(checkpoint)) = owned.stored().await {
                         self.standings.saved(number, checkpoint.position);
@@ -127,10 +165,52 @@ impl Ownership {
                     warn!(partition = %name, %error, "the store cannot be asked for a lease; trying again");
                 }
             }
-            tokio::select! {
-                _ = self.stopping.wait_for(|stop| *stop) => {}
-                next = duty.next(), if owns.is_some() => owns = next,
-                () = sleep(self.patience.look_every), if owns.is_none() => {}
+            self.wait(duty, owns).await;
+        }
+        None
+    }
+
+    /// Until the next decision of the assignment, or the next look at how far the owner is.
+    async fn wait(&mut self, duty: &mut Duty, owns: &mut Option<bool>) {
+        tokio::select! {
+            _ = self.stopping.wait_for(|stop| *stop) => {}
+            next = duty.next(), if owns.is_some() => *owns = next,
+            () = sleep(self.patience.look_every), if owns.is_none() => {}
+        }
+    }
+
+    /// Owns the partition until the lease ends. Breaks if this process owns it no more.
+    async fn run_under(
+        &mut self,
+        owned: &mut impl Owned,
+        held: &mut Held,
+        duty: &mut Duty,
+    ) -> ControlFlow<()> {
+        let (name, number) = (self.id.to_string(), self.id.number);
+        info!(partition = %name, token = held.lease.token, "owns its partition from here on");
+        self.standings.owns(number, true);
+        let end = self.own(owned, held, duty).await;
+        self.standings.owns(number, false);
+        match end {
+            End::Halted { position, reason } => {
+                error!(partition = %name, %position, %reason, "a partition halts");
+                duty.withdraw();
+                self.standings.work(number).failed(&reason);
+                self.standings.turn(number, State::Halted { position, reason });
+                self.give_up(&held.lease).await;
+                ControlFlow::Break(())
+            }
+            End::Lost => {
+                warn!(partition = %name, "lost its lease");
+                ControlFlow::Continue(())
+            }
+            End::HandsOver => {
+                self.give_up(&held.lease).await;
+                ControlFlow::Continue(())
+            }
+            End::Stopped | End::Again(_) => {
+                self.give_up(&held.lease).await;
+                ControlFlow::Break(())
             }
         }
     }
@@ -205,5 +285,44 @@ impl Ownership {
         if let Err(error) = self.store.release_lease(lease).await {
             warn!(lease = %lease.name, %error, "a lease is not given up; it will expire");
         }
+    }
+}
+
+/// All that a partition runs with.
+type All<O> = Box<(Ownership, O, Duty)>;
+
+/// All of it again, and whether the partition is owned again later.
+type Returned<O> = oneshot::Receiver<(All<O>, ControlFlow<()>)>;
+
+/// Owns a partition on a thread of its own, and gives back what it took when the lease has ended.
+///
+/// # Errors
+/// The operating system gave no thread; what was to run is given back.
+fn on_a_thread<O: Owned + Send + 'static>(
+    lease: &str,
+    all: All<O>,
+    held: Held,
+) -> Result<Returned<O>, (All<O>, io::Error)> {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Err((all, error)),
+    };
+    // A thread that does not start drops its closure, so that takes what it needs from here.
+    let (hand_over, taken) = std::sync::mpsc::channel::<(All<O>, Held)>();
+    let (give_back, returned) = oneshot::channel();
+    let run = move || {
+        let Ok((mut all, mut held)) = taken.recv() else { return };
+        let (ownership, owned, duty) = &mut *all;
+        let goes_on = runtime.block_on(ownership.run_under(owned, &mut held, duty));
+        drop(held);
+        let _ = give_back.send((all, goes_on)); // the application is gone
+    };
+    match thread::Builder::new().name(format!("actum-{lease}")).spawn(run) {
+        // The thread waits for exactly this.
+        Ok(_) => {
+            let _ = hand_over.send((all, held));
+            Ok(returned)
+        }
+        Err(error) => Err((all, error)),
     }
 }

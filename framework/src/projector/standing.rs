@@ -91,6 +91,15 @@ impl Standings {
         self.change(number, |standing| standing.state = state);
     }
 
+    /// The thread of a partition panicked outside of the user's code.
+    pub(crate) fn panicked(&self, number: u32) {
+        self.change(number, |standing| {
+            standing.is_owner = false;
+            let (position, reason) = (standing.saved.next(), "its task panicked".to_owned());
+            standing.state = State::Halted { position, reason };
+        });
+    }
+
     /// Until the partition is dropped it runs.
     pub(crate) fn running(self: &Arc<Self>, number: u32) -> Running {
         Running { standings: Arc::clone(self), number }

@@ -11,7 +11,9 @@ use uuid::Uuid;
 
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
-use crate::document::{DocumentBatch, DocumentRange, DocumentStore, Store, StoredPage};
+use crate::document::{
+    DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, Store, StoredPage,
+};
 use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
@@ -45,12 +47,18 @@ pub enum Fault {
 pub struct FaultyStore<S> {
     inner: S,
     faults: Arc<Mutex<VecDeque<Fault>>>,
+    page_delay: Arc<Mutex<Duration>>,
 }
 
 impl<S: Store> FaultyStore<S> {
     /// Fails nothing until told to.
     pub fn new(inner: S) -> Self {
-        Self { inner, faults: Arc::default() }
+        Self { inner, faults: Arc::default(), page_delay: Arc::default() }
+    }
+
+    /// Each page of the log takes this much longer from now on, as on a slow disk.
+    pub fn delay_pages(&self, by: Duration) {
+        *self.page_delay.lock().unwrap_or_else(PoisonError::into_inner) = by;
     }
 
     /// One fault more; faults of one kind of call come in the order told.
@@ -122,6 +130,8 @@ impl<S: Store> EventStore for FaultyStore<S> {
         filter: &Filter,
         limit: PageLimit,
     ) -> Result<Page, StoreError> {
+        let delay = *self.page_delay.lock().unwrap_or_else(PoisonError::into_inner);
+        tokio::time::sleep(delay).await;
         self.inner.read_all(after, filter, limit).await
     }
 
@@ -241,6 +251,14 @@ impl<S: Store> DocumentStore for FaultyStore<S> {
         keys: &[String],
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.inner.load_documents(model, keys).await
+    }
+
+    async fn load_documents_at(
+        &self,
+        partition: &PartitionId,
+        keys: &[String],
+    ) -> Result<DocumentsAt, StoreError> {
+        self.inner.load_documents_at(partition, keys).await
     }
 
     async fn scan_documents(

@@ -2,7 +2,8 @@
 //!
 //! `bank.db` has `bank.db.statement@1`, with the projection's tables and its own bookkeeping, so rows
 //! and checkpoint are one commit that the log's writer knows nothing of: neither a slow projection
-//! nor a disk that is full for it holds up a command. One connection writes, some read.
+//! nor a disk that is full for it holds up a command. One connection writes, some run queries, and two
+//! read the bookkeeping.
 
 mod executor;
 mod transaction;
@@ -54,7 +55,13 @@ pub(super) struct SqliteProjection {
     leases: Leases,
     writer: Lender<SqliteConnection>,
     readers: Lender<SqliteConnection>,
+    /// Reads checkpoints and parked keys, for the owner and the status: a query of the user, however
+    /// slow, never holds these up.
+    bookkeepers: Lender<SqliteConnection>,
 }
+
+/// Connections that read the bookkeeping: one for the owner and one for whoever looks at its status.
+const BOOKKEEPERS: u32 = 2;
 
 #[async_trait]
 impl ProjectionStore for SqliteStore {
@@ -81,6 +88,7 @@ impl ProjectionStore for SqliteStore {
             leases: self.leases.clone(),
             writer: Lender::new(1),
             readers: Lender::new(readers),
+            bookkeepers: Lender::new(BOOKKEEPERS as usize),
         });
         let mut open = self.projections();
         open.retain(|projection| projection.strong_count() > 0);
@@ -171,8 +179,19 @@ impl SqliteProjection {
         Ok(())
     }
 
+    async fn bookkeeper(&self) -> Result<Lent<SqliteConnection>, StoreError> {
+        self.reading(&self.bookkeepers).await
+    }
+
     async fn reader(&self) -> Result<Lent<SqliteConnection>, StoreError> {
-        let permit = self.readers.permit().await;
+        self.reading(&self.readers).await
+    }
+
+    async fn reading(
+        &self,
+        lender: &Lender<SqliteConnection>,
+    ) -> Result<Lent<SqliteConnection>, StoreError> {
+        let permit = lender.permit().await;
         if self.is_closed.load(Ordering::Acquire) {
             self.check_file()?;
         }
@@ -195,8 +214,10 @@ impl SqliteProjection {
         let still_lent =
             || format!("{}: a query or a batch is still under way", self.path.display());
         let taking = timeout(CLOSE_WITHIN, self.readers.take_all(readers)).await;
-        let (idle, _no_more) = taking.map_err(|_| still_lent())?;
-        for connection in idle {
+        let (queries, _no_queries) = taking.map_err(|_| still_lent())?;
+        let taking = timeout(CLOSE_WITHIN, self.bookkeepers.take_all(BOOKKEEPERS)).await;
+        let (bookkeepers, _no_bookkeeping) = taking.map_err(|_| still_lent())?;
+        for connection in queries.into_iter().chain(bookkeepers) {
             let _ = connection.close().await; // the writer reports what is wrong with the file
         }
         let taking = timeout(CLOSE_WITHIN, self.writer.take_all(1)).await;
@@ -290,7 +311,7 @@ impl CheckpointStore for SqliteProjection {
         &self,
         partition: &PartitionId,
     ) -> Result<Option<Checkpoint>, StoreError> {
-        let mut reader = self.reader().await?;
+        let mut reader = self.bookkeeper().await?;
         let read = checkpoints::checkpoint(&mut reader, partition).await;
         let checkpoint = read.map_err(|error| self.unavailable(&error))?;
         reader.give_back();
@@ -302,7 +323,7 @@ impl CheckpointStore for SqliteProjection {
         model: &str,
         of: Option<&[String]>,
     ) -> Result<Vec<ParkedKey>, StoreError> {
-        let mut reader = self.reader().await?;
+        let mut reader = self.bookkeeper().await?;
         let read = checkpoints::parked(&mut reader, model, of).await;
         let parked = read.map_err(|error| self.unavailable(&error))?;
         reader.give_back();
@@ -323,7 +344,7 @@ impl CheckpointStore for SqliteProjection {
     }
 
     async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
-        let mut reader = self.reader().await?;
+        let mut reader = self.bookkeeper().await?;
         let read = checkpoints::skipped(&mut reader, model).await;
         let skipped = read.map_err(|error| self.unavailable(&error))?;
         reader.give_back();
@@ -334,7 +355,7 @@ impl CheckpointStore for SqliteProjection {
         &self,
         model: &str,
     ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
-        let mut reader = self.reader().await?;
+        let mut reader = self.bookkeeper().await?;
         let read = checkpoints::requests(&mut reader, model).await;
         let requests = read.map_err(|error| self.unavailable(&error))?;
         reader.give_back();
