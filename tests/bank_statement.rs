@@ -194,3 +194,22 @@ async fn a_value_that_one_database_cannot_store_is_refused_on_sqlite() {
     let bank = booked().await;
     refuses_values_that_cannot_be_stored(&bank).await;
 }
+
+#[actix_web::test]
+async fn an_account_that_was_just_opened_is_never_unknown_to_what_is_behind_the_log() {
+    let bank = bank_with_account().await;
+    for n in 0..40 {
+        let id = format!("new-{n}");
+        let opening = json!({ "id": id, "owner": "Eve", "currency": "EUR" });
+        post(&bank, "/accounts", opening).await;
+        for path in ["/statement", "/balance", "/credit-limit", ""] {
+            let answer = get(&bank, &format!("/accounts/{id}{path}")).await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            assert!(answer.json()["position"].as_u64() >= Some(n + 2), "{path}: {answer:?}");
+        }
+    }
+    for path in ["/statement", "/balance", "/credit-limit", ""] {
+        let answer = get(&bank, &format!("/accounts/never{path}")).await;
+        assert_eq!(answer.status, 404, "{path}: {answer:?}");
+    }
+}

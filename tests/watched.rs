@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use actum::{
     Append, AppendOutcome, Checkpoint, CheckpointStore, CommandKey, Confirmation, DocumentBatch,
-    DocumentRange, DocumentStore, EventStore, Filter, GlobalPosition, Lease, LeaseStore,
-    LogIdentity, MemoryStore, Page, PageLimit, ParkedKey, ParkedRequest, PartitionId,
+    DocumentRange, DocumentStore, DocumentsAt, EventStore, Filter, GlobalPosition, Lease,
+    LeaseStore, LogIdentity, MemoryStore, Page, PageLimit, ParkedKey, ParkedRequest, PartitionId,
     ProjectionStore, RecordedEvent, SkippedEvent, Snapshot, SnapshotStore, StoreError, StoredPage,
     StoredVersion, StreamId, StreamVersion, Version, VersionNote, VersionStore,
 };
@@ -215,6 +215,14 @@ impl DocumentStore for WatchedStore {
         keys: &[String],
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.memory.load_documents(model, keys).await
+    }
+
+    async fn load_documents_at(
+        &self,
+        partition: &PartitionId,
+        keys: &[String],
+    ) -> Result<DocumentsAt, StoreError> {
+        self.memory.load_documents_at(partition, keys).await
     }
 
     async fn scan_documents(

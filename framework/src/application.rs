@@ -155,7 +155,8 @@ impl Application {
     /// ```
     ///
     /// # Errors
-    /// [`ReadError`]; `NotYet` if the wait of `Settings::read_within` ends first.
+    /// [`ReadError`]; `NotYet` if the wait of `Settings::read_within` ends first, and at once if the
+    /// log does not have that position.
     pub async fn read_after<M: ReadModel>(
         &self,
         key: &str,
@@ -177,7 +178,31 @@ impl Application {
     ) -> Result<Document<M>, ReadError> {
         let within = within.min(self.inner.settings.read_within);
         self.inner.check_history()?;
-        self.read_model::<M>()?.read(key, position, within).await
+        let served = self.read_model::<M>()?;
+        self.check_position(M::NAME, position).await?;
+        served.read(key, position, within).await
+    }
+
+    /// Checks that the log has this position. Nothing waits for one that it does not have: it may
+    /// never come, as after a mistake or from another log.
+    ///
+    /// # Errors
+    /// [`ReadError::NotYet`] at once, or the store did not answer.
+    async fn check_position(
+        &self,
+        model: &'static str,
+        wanted: GlobalPosition,
+    ) -> Result<(), ReadError> {
+        let store = &self.inner.store;
+        if wanted <= *store.watch_head().borrow() {
+            return Ok(());
+        }
+        // Another process may have written it a moment ago.
+        let reached = store.head().await?;
+        match wanted <= reached {
+            true => Ok(()),
+            false => Err(ReadError::NotYet { model, wanted, reached, waited: Duration::ZERO }),
+        }
     }
 
     /// A page of the documents of the read model `M`, in the order of their keys.

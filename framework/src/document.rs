@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 
-use crate::checkpoint::{Advance, CheckpointStore};
+use crate::checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId};
 use crate::error::StoreError;
 use crate::event_store::{EventStore, PageLimit};
 use crate::lease::LeaseStore;
@@ -68,6 +68,29 @@ pub struct StoredPage {
     pub checkpoints: Vec<(u32, GlobalPosition)>,
 }
 
+/// Documents and what belongs to them, all of one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DocumentsAt {
+    /// The partition's checkpoint; `None` if it never saved. The documents reflect the log up to
+    /// here, and nothing after it.
+    pub checkpoint: Option<Checkpoint>,
+    /// Key and JSON body, as far as the documents exist, in any order.
+    pub documents: Vec<(String, String)>,
+    /// Those of the keys that are parked, in any order.
+    pub parked: Vec<ParkedAt>,
+}
+
+/// A parked key without its queue, which may be long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedAt {
+    /// The key.
+    pub key: String,
+    /// The event that cannot be applied.
+    pub position: GlobalPosition,
+    /// The reason why it cannot be applied.
+    pub reason: String,
+}
+
 /// A store of documents and their checkpoints. A document belongs to a model and has a key; which
 /// partition it is in is not the store's concern.
 #[async_trait]
@@ -81,6 +104,17 @@ pub trait DocumentStore: CheckpointStore {
         model: &str,
         keys: &[String],
     ) -> Result<Vec<(String, String)>, StoreError>;
+
+    /// The documents with these keys of one partition, its checkpoint and which of the keys are
+    /// parked: all from one snapshot, so that an answer can name exactly the position it reflects.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn load_documents_at(
+        &self,
+        partition: &PartitionId,
+        keys: &[String],
+    ) -> Result<DocumentsAt, StoreError>;
 
     /// The documents after a key in the order of their bytes, within `limit`. Only an empty page is
     /// the end. The first page is after `None`.

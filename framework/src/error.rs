@@ -210,6 +210,8 @@ pub enum ReadError {
         model: &'static str,
         /// The key asked for.
         key: String,
+        /// Position up to which the answer reflects the log.
+        reflects: GlobalPosition,
     },
     /// The read model has not yet applied the position asked for, within the time given. Ask
     /// again (504); the document would be older than asked.
@@ -246,6 +248,8 @@ pub enum ReadError {
         position: GlobalPosition,
         /// Why.
         reason: String,
+        /// Position up to which the answer reflects the log.
+        reflects: GlobalPosition,
     },
     /// The code of the query did not come to an answer: fix it (500).
     #[error("a query of {model} failed: {reason}")]

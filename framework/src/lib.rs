@@ -74,7 +74,8 @@ pub use clock::{Clock, SystemClock};
 pub use codec::{CodecError, Encoded, EventCodec, Upcaster};
 pub use command::{CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_COMMAND_ID_BYTES};
 pub use document::{
-    DocumentBatch, DocumentRange, DocumentStore, MAX_LIST, MAX_LIST_BYTES, Store, StoredPage,
+    DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_LIST, MAX_LIST_BYTES, ParkedAt,
+    Store, StoredPage,
 };
 pub use error::{BoxError, CommandError, OperationError, ReadError, StartError, StoreError};
 pub use event::{EventEnvelope, MAX_EVENT_TYPE_BYTES, Metadata, NewEvent, RecordedEvent};

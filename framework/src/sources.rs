@@ -199,30 +199,30 @@ impl<T: 'static> Routes<T> {
         !matches!(self.route(recorded, |its| its == key), Routed::Nothing)
     }
 
-    /// The event for one key at which it was parked before. `None` if today's code says that the
-    /// event belongs to no key at all.
+    /// Decodes an event that was parked under a key, to be tried again. Read models and projections
+    /// share this rule: the event must still belong to that key. The documents or rows of other keys
+    /// may be past it already, in another partition even, and with no key at all it would be dropped
+    /// in silence. So only a rebuild is right, or an operator who skips the event.
     ///
     /// # Errors
-    /// The event still cannot be applied, or it belongs to other keys now. Those keys may have
-    /// folded later events long ago, in another partition even, so only a rebuild is right.
+    /// The reason why the key stays parked.
     pub(crate) fn route_parked(
         &self,
         recorded: &Arc<RecordedEvent>,
         key: &str,
-    ) -> Result<Option<T>, String> {
+    ) -> Result<T, String> {
         let mut found = None;
         self.route(recorded, |now| now == key).each(|_, item| found = Some(item))?;
         if let Some(item) = found {
-            return item.map(Some);
+            return item;
         }
         let mut other = None;
         self.route(recorded, |_| true).each(|now, _| other = Some(now))?;
-        match other {
-            None => Ok(None),
-            Some(other) => Err(format!(
-                "its key is {other:?} now: raise the VERSION, to build all of it with the new keys"
-            )),
-        }
+        let advice = "raise the VERSION, to build all of it with the new keys, or skip the event";
+        Err(match other {
+            None => format!("it belongs to no key now: {advice}"),
+            Some(other) => format!("its key is {other:?} now: {advice}"),
+        })
     }
 }
 

@@ -10,8 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::openapi::AccountId;
 use super::reading::Reading;
-use super::{App, page};
-use crate::account::Refusal;
+use super::{App, page, unknown_account};
 use crate::statement::{Booking, Period, Statement};
 
 /// `?from=&to=` are times such as `2026-01-31T12:00:00Z`, or dates, whose first moment (UTC) is meant;
@@ -65,11 +64,10 @@ pub(super) async fn statement(
     let id = reading.allowed(&app).await?;
     // One more than asked for tells whether the page is the last one.
     let period = Period { from, to, after: asked.after_booking, limit: limit + 1 };
-    let found = app.query::<Statement, _>(asked.after, async |db, position| {
-        Ok((Statement::of(&id, &period, db).await?, position))
+    let found = app.find::<Statement, _>(&id, asked.after, async |db, _| {
+        Statement::of(&id, &period, db).await
     });
-    let (found, position) = found.await?;
-    let mut bookings = found.ok_or_else(|| Problem::refused(&Refusal::UnknownAccount))?;
+    let (mut bookings, position) = found.await.map_err(unknown_account)?;
     let has_more = page::cut(&mut bookings, limit)?;
     let next = bookings.last().filter(|_| has_more).map(|last| last.booking);
     Ok(Json(StatementPage { id, bookings, next, position }))

@@ -225,6 +225,7 @@ impl Application {
     /// # Errors
     /// [`ReadError`]; `NotFound` if no command was accepted under this id.
     pub async fn command(&self, id: &str) -> Result<CommandStatus, ReadError> {
+        let reflects = *self.inner.store.watch_head().borrow();
         let most = later::MOST_EVENTS;
         let mut events = self.history::<AcceptedCommand>(id, StreamVersion::ZERO, most).await?;
         // The first event holds the command and may fill a page; the others are small.
@@ -232,7 +233,8 @@ impl Application {
             let rest = self.history::<AcceptedCommand>(id, last, most - events.len()).await?;
             events.extend(rest);
         }
-        let not_found = || ReadError::NotFound { model: AcceptedCommand::TYPE, key: id.to_owned() };
+        let not_found =
+            || ReadError::NotFound { model: AcceptedCommand::TYPE, key: id.to_owned(), reflects };
         CommandStatus::of(&events).ok_or_else(not_found)
     }
 }

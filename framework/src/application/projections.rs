@@ -2,6 +2,7 @@
 
 use std::any::TypeId;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Application;
 use super::builder::ApplicationBuilder;
@@ -47,16 +48,53 @@ impl Application {
     /// ```
     ///
     /// # Errors
-    /// [`ReadError`]; `NotYet` if the wait of `Settings::read_within` ends first.
+    /// [`ReadError`]; `NotYet` if the wait of `Settings::read_within` ends first, and at once if the
+    /// log does not have that position.
     pub async fn query<P: Projection, T>(
         &self,
         position: GlobalPosition,
         query: impl AsyncFnOnce(&mut SqlConnection<'_>, GlobalPosition) -> Result<T, BoxError>,
     ) -> Result<T, ReadError> {
+        let served = self.served::<P>()?;
+        self.check_position(P::NAME, position).await?;
+        served.query(position, self.inner.settings.read_within, query).await
+    }
+
+    /// Runs a query that looks for something by its key. `None` from the query means that the rows
+    /// do not have it; rows that are behind the log cannot know, so the query then runs once more on
+    /// rows that reflect the log's head at the time of the call. Returns what was found and the
+    /// position that it reflects.
+    ///
+    /// # Errors
+    /// [`ReadError`]; `NotFound` if the rows do not have it at that head, `NotYet` if the wait of
+    /// `Settings::read_within` ends before they reflect it.
+    pub async fn find<P: Projection, T>(
+        &self,
+        key: &str,
+        position: GlobalPosition,
+        query: impl AsyncFn(&mut SqlConnection<'_>, GlobalPosition) -> Result<Option<T>, BoxError>,
+    ) -> Result<(T, GlobalPosition), ReadError> {
+        let served = self.served::<P>()?;
+        self.check_position(P::NAME, position).await?;
+        let (arrived, within) = (Instant::now(), self.inner.settings.read_within);
+        let look =
+            async |db: &mut SqlConnection<'_>, reflects| Ok((query(db, reflects).await?, reflects));
+        let (mut found, mut reflects) = served.query(position, within, look).await?;
+        if found.is_none() {
+            let head = self.inner.store.head().await?;
+            if reflects < head {
+                let left = within.saturating_sub(arrived.elapsed());
+                (found, reflects) = served.query(head, left, look).await?;
+            }
+        }
+        let not_found = || ReadError::NotFound { model: P::NAME, key: key.to_owned(), reflects };
+        Ok((found.ok_or_else(not_found)?, reflects))
+    }
+
+    fn served<P: Projection>(&self) -> Result<&ServedProjection, ReadError> {
         let served = self.inner.read_models.get(&TypeId::of::<P>());
         let served = served.and_then(|any| any.downcast_ref::<ServedProjection>());
-        let served = served.ok_or(ReadError::NotRegistered(P::NAME))?;
-        served.query(position, self.inner.settings.read_within, query).await
+        served.ok_or(ReadError::NotRegistered(P::NAME))
     }
 }
 

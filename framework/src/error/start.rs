@@ -124,6 +124,24 @@ pub enum StartError {
         /// The event type that the upcaster names.
         event_type: &'static str,
     },
+    /// The stored documents of a read model do not decode with this program's type: it was changed
+    /// and its `VERSION` was not. Raise the `VERSION`, and it is built again beside the old one; or
+    /// give each new field a default, and the stored documents are read as they are.
+    #[error(
+        "{model}: {unfit} of {sampled} stored documents do not decode; the first is {key:?}: {reason}. Raise its VERSION to build it again, or give new fields #[serde(default)]"
+    )]
+    Shape {
+        /// Its versioned name.
+        model: String,
+        /// Number of documents in the sample that do not decode.
+        unfit: usize,
+        /// Number of documents in the sample.
+        sampled: usize,
+        /// One of the documents that do not decode.
+        key: String,
+        /// The reason, from serde.
+        reason: String,
+    },
     /// The store did not answer, or a checkpoint does not fit the log.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -70,10 +70,10 @@ impl<M: ReadModel> LiveDocument<M> {
                     self.is_shown = true;
                     return Ok(Some(document));
                 }
-                Err(ReadError::NotFound { model, key }) => {
+                Err(ReadError::NotFound { model, key, reflects }) => {
                     self.saw(wanted);
                     if std::mem::take(&mut self.is_shown) {
-                        return Err(ReadError::NotFound { model, key });
+                        return Err(ReadError::NotFound { model, key, reflects });
                     }
                 }
                 Err(ReadError::Stopping) => return Ok(None),

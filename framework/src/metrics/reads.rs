@@ -8,8 +8,17 @@ use super::{READ_SECONDS, READS};
 use crate::error::ReadError;
 
 /// What can become of a read: the values of the label `outcome`.
-pub const OUTCOMES: [&str; 8] =
-    ["found", "not_found", "not_yet", "parked", "halted", "unavailable", "overloaded", "stopping"];
+pub const OUTCOMES: [&str; 9] = [
+    "found",
+    "not_found",
+    "not_yet",
+    "parked",
+    "halted",
+    "unavailable",
+    "failed",
+    "overloaded",
+    "stopping",
+];
 
 /// The handles, made once for each read model.
 pub(crate) struct ReadMetrics {
@@ -51,5 +60,39 @@ fn outcome<T>(answer: &Result<T, ReadError>) -> &'static str {
         Err(ReadError::Stopping | ReadError::NotRegistered(_) | ReadError::Lost { .. }) => {
             "stopping"
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::StoreError;
+    use crate::stream::{GlobalPosition, StreamId};
+
+    #[test]
+    fn every_error_of_a_read_is_counted_under_an_outcome() {
+        let (model, key, reason) = ("m", String::from("k"), String::from("r"));
+        let at = GlobalPosition(1);
+        let invalid = StreamId::new("", "").unwrap_err();
+        let errors = [
+            ReadError::NotFound { model, key: key.clone(), reflects: at },
+            ReadError::NotYet { model, wanted: at, reached: at, waited: Duration::ZERO },
+            ReadError::Halted { model, position: at, reason: reason.clone() },
+            ReadError::Parked { model, key, position: at, reason: reason.clone(), reflects: at },
+            ReadError::Failed { model, reason: reason.clone() },
+            ReadError::Unavailable(StoreError::Unavailable(reason)),
+            ReadError::Overloaded(model),
+            ReadError::NotRegistered(model),
+            ReadError::InvalidId(invalid),
+            ReadError::Lost { model, after: at },
+            ReadError::Stopping,
+        ];
+        for error in errors {
+            let outcome = outcome::<()>(&Err(error.clone()));
+            assert!(OUTCOMES.contains(&outcome), "{error}: {outcome}");
+        }
+        assert!(OUTCOMES.contains(&outcome(&Ok(()))));
     }
 }

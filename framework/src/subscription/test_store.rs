@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::MemoryStore;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
-use crate::document::{DocumentBatch, DocumentRange, DocumentStore, StoredPage};
+use crate::document::{DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, StoredPage};
 use crate::error::StoreError;
 use crate::event::{NewEvent, RecordedEvent};
 use crate::event_store::{
@@ -33,6 +33,8 @@ use crate::version::{StoredVersion, Version, VersionNote, VersionStore};
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Call {
     ReadAll(GlobalPosition),
+    /// What waits behind a parked key.
+    ReadPositions,
     LoadDocuments(Vec<String>),
     /// The documents are read; only the answer is still to come.
     Loaded,
@@ -139,6 +141,7 @@ impl EventStore for TestStore {
         positions: &[GlobalPosition],
         limit: PageLimit,
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+        (self.hook)(Call::ReadPositions).await?;
         self.memory.read_positions(positions, limit).await
     }
 
@@ -244,6 +247,17 @@ impl DocumentStore for TestStore {
         let documents = self.memory.load_documents(model, keys).await?;
         (self.hook)(Call::Loaded).await?;
         Ok(documents)
+    }
+
+    async fn load_documents_at(
+        &self,
+        partition: &PartitionId,
+        keys: &[String],
+    ) -> Result<DocumentsAt, StoreError> {
+        (self.hook)(Call::LoadDocuments(keys.to_vec())).await?;
+        let loaded = self.memory.load_documents_at(partition, keys).await?;
+        (self.hook)(Call::Loaded).await?;
+        Ok(loaded)
     }
 
     async fn scan_documents(

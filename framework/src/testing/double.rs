@@ -1,7 +1,6 @@
-//! A store that answers what a test tells it to, call by call, made by `mockall`.
-//!
-//! For a test of your own code against a store's rare answers. To see an application survive
-//! them, put a [`FaultyStore`](super::FaultyStore) around a real store instead.
+//! A store that answers what a test tells it to, call by call, made by `mockall`: for tests of your
+//! own code. To see an application survive a store's rare answers, put a
+//! [`FaultyStore`](super::FaultyStore) around a real one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use uuid::Uuid;
 
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
-use crate::document::{DocumentBatch, DocumentRange, DocumentStore, StoredPage};
+use crate::document::{DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, StoredPage};
 use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
@@ -26,8 +25,10 @@ use crate::snapshot::{Snapshot, SnapshotStore};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 use crate::version::{StoredVersion, Version, VersionNote, VersionStore};
 
-/// [`EventStore`], [`CheckpointStore`] and [`DocumentStore`] as `mockall` can take them: it cannot follow the lifetime inside an `Option<&_>`,
-/// nor mock a part of a trait. Out of a user's sight, so that calls mean the real methods.
+/// A store's answer.
+type Answer<T> = Result<T, StoreError>;
+
+/// The stores' traits as `mockall` can take them: without a lifetime inside an `Option`, and whole.
 pub trait Calls {
     fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome>;
     fn confirm(
@@ -35,61 +36,46 @@ pub trait Calls {
         stream: &StreamId,
         version: StreamVersion,
         command: Option<CommandKey>,
-    ) -> Result<Confirmation, StoreError>;
+    ) -> Answer<Confirmation>;
     fn read_stream(
         &self,
         stream: &StreamId,
         after: StreamVersion,
         limit: PageLimit,
-    ) -> Result<Vec<RecordedEvent>, StoreError>;
-    fn read_all(
-        &self,
-        after: GlobalPosition,
-        filter: &Filter,
-        limit: PageLimit,
-    ) -> Result<Page, StoreError>;
+    ) -> Answer<Vec<RecordedEvent>>;
+    fn read_all(&self, after: GlobalPosition, filter: &Filter, limit: PageLimit) -> Answer<Page>;
     fn read_positions(
         &self,
         positions: &[GlobalPosition],
         limit: PageLimit,
-    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
-    fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError>;
-    fn prune_commands(&self, before: OffsetDateTime, at_most: usize) -> Result<bool, StoreError>;
-    fn head(&self) -> Result<GlobalPosition, StoreError>;
+    ) -> Answer<Vec<Arc<RecordedEvent>>>;
+    fn claim_holder(&self, kind: &str, value: &str) -> Answer<Option<StreamId>>;
+    fn prune_commands(&self, before: OffsetDateTime, at_most: usize) -> Answer<bool>;
+    fn head(&self) -> Answer<GlobalPosition>;
     fn identity(&self) -> LogIdentity;
     fn watch_head(&self) -> watch::Receiver<GlobalPosition>;
     fn is_sole_writer(&self) -> bool;
-    fn load_checkpoint(&self, partition: &PartitionId) -> Result<Option<Checkpoint>, StoreError>;
-    fn load_parked(
-        &self,
-        model: &str,
-        of: Option<Vec<String>>,
-    ) -> Result<Vec<ParkedKey>, StoreError>;
-    fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError>;
-    fn load_requests(
-        &self,
-        model: &str,
-    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError>;
+    fn load_checkpoint(&self, partition: &PartitionId) -> Answer<Option<Checkpoint>>;
+    fn load_parked(&self, model: &str, of: Option<Vec<String>>) -> Answer<Vec<ParkedKey>>;
+    fn load_skipped(&self, model: &str) -> Answer<Vec<SkippedEvent>>;
+    fn load_requests(&self, model: &str) -> Answer<Vec<(String, GlobalPosition, ParkedRequest)>>;
     fn request_parked(
         &self,
         model: &str,
         key: &str,
         position: GlobalPosition,
         request: ParkedRequest,
-    ) -> Result<bool, StoreError>;
-    fn load_documents(
-        &self,
-        model: &str,
-        keys: &[String],
-    ) -> Result<Vec<(String, String)>, StoreError>;
+    ) -> Answer<bool>;
+    fn load_documents(&self, model: &str, keys: &[String]) -> Answer<Vec<(String, String)>>;
+    fn load_documents_at(&self, partition: &PartitionId, keys: &[String]) -> Answer<DocumentsAt>;
     fn scan_documents(
         &self,
         model: &str,
         after: Option<String>,
         limit: PageLimit,
-    ) -> Result<Vec<(String, String)>, StoreError>;
-    fn list_documents(&self, model: &str, range: &DocumentRange) -> Result<StoredPage, StoreError>;
-    fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
+    ) -> Answer<Vec<(String, String)>>;
+    fn list_documents(&self, model: &str, range: &DocumentRange) -> Answer<StoredPage>;
+    fn save_documents(&self, batch: DocumentBatch) -> Answer<()>;
 }
 
 #[async_trait]
@@ -211,6 +197,14 @@ impl DocumentStore for MockStore {
         Calls::load_documents(self, model, keys)
     }
 
+    async fn load_documents_at(
+        &self,
+        partition: &PartitionId,
+        keys: &[String],
+    ) -> Result<DocumentsAt, StoreError> {
+        Calls::load_documents_at(self, partition, keys)
+    }
+
     async fn scan_documents(
         &self,
         model: &str,
@@ -245,74 +239,64 @@ mockall::mock! {
             stream: &StreamId,
             version: StreamVersion,
             command: Option<CommandKey>,
-        ) -> Result<Confirmation, StoreError>;
+        ) -> Answer<Confirmation>;
         fn read_stream(
             &self,
             stream: &StreamId,
             after: StreamVersion,
             limit: PageLimit,
-        ) -> Result<Vec<RecordedEvent>, StoreError>;
+        ) -> Answer<Vec<RecordedEvent>>;
         fn read_all(
             &self,
             after: GlobalPosition,
             filter: &Filter,
             limit: PageLimit,
-        ) -> Result<Page, StoreError>;
+        ) -> Answer<Page>;
         fn read_positions(
             &self,
             positions: &[GlobalPosition],
             limit: PageLimit,
-        ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
-        fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError>;
-        fn prune_commands(&self, before: OffsetDateTime, at_most: usize) -> Result<bool, StoreError>;
-        fn head(&self) -> Result<GlobalPosition, StoreError>;
+        ) -> Answer<Vec<Arc<RecordedEvent>>>;
+        fn claim_holder(&self, kind: &str, value: &str) -> Answer<Option<StreamId>>;
+        fn prune_commands(&self, before: OffsetDateTime, at_most: usize) -> Answer<bool>;
+        fn head(&self) -> Answer<GlobalPosition>;
         fn identity(&self) -> LogIdentity;
         fn watch_head(&self) -> watch::Receiver<GlobalPosition>;
         fn is_sole_writer(&self) -> bool;
-        fn load_checkpoint(
-            &self,
-            partition: &PartitionId,
-        ) -> Result<Option<Checkpoint>, StoreError>;
-        fn load_parked(
-            &self,
-            model: &str,
-            of: Option<Vec<String>>,
-        ) -> Result<Vec<ParkedKey>, StoreError>;
-        fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError>;
+        fn load_checkpoint(&self, partition: &PartitionId) -> Answer<Option<Checkpoint>>;
+        fn load_parked(&self, model: &str, of: Option<Vec<String>>) -> Answer<Vec<ParkedKey>>;
+        fn load_skipped(&self, model: &str) -> Answer<Vec<SkippedEvent>>;
         fn load_requests(
             &self,
             model: &str,
-        ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError>;
+        ) -> Answer<Vec<(String, GlobalPosition, ParkedRequest)>>;
         fn request_parked(
             &self,
             model: &str,
             key: &str,
             position: GlobalPosition,
             request: ParkedRequest,
-        ) -> Result<bool, StoreError>;
-        fn load_documents(
+        ) -> Answer<bool>;
+        fn load_documents(&self, model: &str, keys: &[String]) -> Answer<Vec<(String, String)>>;
+        fn load_documents_at(
             &self,
-            model: &str,
+            partition: &PartitionId,
             keys: &[String],
-        ) -> Result<Vec<(String, String)>, StoreError>;
+        ) -> Answer<DocumentsAt>;
         fn scan_documents(
             &self,
             model: &str,
             after: Option<String>,
             limit: PageLimit,
-        ) -> Result<Vec<(String, String)>, StoreError>;
-        fn list_documents(
-            &self,
-            model: &str,
-            range: &DocumentRange,
-        ) -> Result<StoredPage, StoreError>;
-        fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
+        ) -> Answer<Vec<(String, String)>>;
+        fn list_documents(&self, model: &str, range: &DocumentRange) -> Answer<StoredPage>;
+        fn save_documents(&self, batch: DocumentBatch) -> Answer<()>;
     }
 
     #[async_trait]
     impl SnapshotStore for Store {
-        async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError>;
-        async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError>;
+        async fn load_snapshot(&self, stream: &StreamId) -> Answer<Option<Snapshot>>;
+        async fn save_snapshot(&self, snapshot: Snapshot) -> Answer<()>;
     }
 
     #[async_trait]
@@ -322,17 +306,17 @@ mockall::mock! {
             name: &str,
             owner: Uuid,
             duration: Duration,
-        ) -> Result<Option<Lease>, StoreError>;
-        async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError>;
-        async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError>;
-        async fn holders(&self, names: &[String]) -> Result<Vec<Option<Uuid>>, StoreError>;
+        ) -> Answer<Option<Lease>>;
+        async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Answer<bool>;
+        async fn release_lease(&self, lease: &Lease) -> Answer<()>;
+        async fn holders(&self, names: &[String]) -> Answer<Vec<Option<Uuid>>>;
         async fn join(
             &self,
             model: &str,
             process: Uuid,
             duration: Duration,
-        ) -> Result<Vec<Uuid>, StoreError>;
-        async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError>;
+        ) -> Answer<Vec<Uuid>>;
+        async fn leave(&self, model: &str, process: Uuid) -> Answer<()>;
     }
 
     #[async_trait]
@@ -342,21 +326,21 @@ mockall::mock! {
             name: &str,
             version: u32,
             partitions: u32,
-        ) -> Result<Vec<Version>, StoreError>;
-        async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError>;
-        async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError>;
-        async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError>;
+        ) -> Answer<Vec<Version>>;
+        async fn versions(&self, name: &str) -> Answer<Vec<Version>>;
+        async fn all_versions(&self) -> Answer<Vec<StoredVersion>>;
+        async fn retire_version(&self, name: &str, version: u32) -> Answer<()>;
         async fn note_version(
             &self,
             name: &str,
             version: u32,
             note: VersionNote,
             text: &str,
-        ) -> Result<(), StoreError>;
+        ) -> Answer<()>;
         async fn version_note(&self, name: &str, version: u32, note: VersionNote)
-            -> Result<Option<String>, StoreError>;
-        async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError>;
-        async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError>;
+            -> Answer<Option<String>>;
+        async fn serve_version(&self, name: &str, from: u32, to: u32) -> Answer<bool>;
+        async fn drop_version(&self, name: &str, version: u32) -> Answer<bool>;
     }
 
     #[async_trait]
@@ -366,7 +350,7 @@ mockall::mock! {
             name: &str,
             version: u32,
         ) -> Result<Arc<dyn ProjectionDatabase>, StartError>;
-        async fn drop_projection(&self, name: &str, version: u32) -> Result<(), StoreError>;
+        async fn drop_projection(&self, name: &str, version: u32) -> Answer<()>;
     }
 }
 

@@ -14,8 +14,8 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::ReadModelSettings;
-use super::handle::{Shared, State};
 use super::ownership::Attempt;
+use super::progress::{Shared, State};
 use super::read::{Read, Reads};
 use super::term::{Term, position};
 use crate::checkpoint::{PartitionId, partition_of};
@@ -173,7 +173,9 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.save_if_due(ctx);
     }
 
-    /// Stands still for good, with what was folded before saved if it is whole.
+    /// Halts for good. What was folded before is saved if it is whole, and then the lease is released,
+    /// so that a process with other code may get past the event at once. From here on this process
+    /// is not the owner any more, for status and metrics too.
     pub(super) fn halt(
         &mut self,
         position: GlobalPosition,
@@ -186,16 +188,18 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.progress.work.failed(format_args!("halted at position {position}: {reason}"));
         error!(model = %self.partition, %position, %reason, "a read model halts");
         self.progress.applied(self.term.reached.position);
+        self.progress.owns(false);
         self.progress.turn(State::Halted { position, reason: reason.clone() });
         self.reads.refuse_all(&ReadError::Halted { model: M::NAME, position, reason });
         self.term.subscription = None;
-        self.save(ctx);
+        self.leave_if_saved(ctx);
     }
 
-    /// Gives the lease up if that was asked for and nothing is left to save; so another process
-    /// takes over at once.
+    /// Releases the lease if this partition leaves, stops or has halted, and nothing is left to save;
+    /// so another process takes over at once.
     pub(super) fn leave_if_saved(&mut self, ctx: &mut Context<Self>) {
-        let is_asked = self.term.is_leaving || !self.stopping.is_empty();
+        let has_halted = self.halted().is_some() && self.term.lease.is_some();
+        let is_asked = self.term.is_leaving || !self.stopping.is_empty() || has_halted;
         if !is_asked || self.term.is_released {
             return;
         }

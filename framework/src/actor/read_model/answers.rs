@@ -10,13 +10,14 @@ use actix::fut::{ActorFutureExt, WrapFuture};
 use actix::{AsyncContext, Context};
 
 use super::actor::ReadModelActor;
-use super::read::{Loading, Read, Stored};
+use super::read::{Loading, Read};
 use crate::checkpoint::{Checkpoint, PartitionId};
+use crate::document::DocumentsAt;
 use crate::error::{ReadError, StoreError};
 use crate::read_model::ReadModel;
+use crate::subscription::same_log;
 
-/// What is stored, and the checkpoint that was when that had been loaded.
-type Loaded = Result<(Stored, Option<Checkpoint>), StoreError>;
+type Loaded = Result<DocumentsAt, StoreError>;
 
 impl<M: ReadModel> ReadModelActor<M> {
     /// Answers a read, now or as soon as its position is reached.
@@ -53,21 +54,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         let Some((keys, loading)) = begun else { return };
         let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
         let term = self.terms;
-        let is_owner = self.term.lease.is_some();
-        let has_rivals = self.is_shared && is_owner;
-        let load = async move {
-            // In this order: what was let go is in the documents, and the checkpoint is not older.
-            let parked = match is_owner {
-                true => Vec::new(),
-                false => {
-                    let of = Some(&*keys);
-                    store.list_parked(&partition.model, of, keys.len()).await?.keys
-                }
-            };
-            let documents = store.load_documents(&partition.model, &keys).await?;
-            let stored = if has_rivals { store.load_checkpoint(&partition).await? } else { None };
-            Ok((Stored { documents, parked }, stored))
-        };
+        let load = async move { store.load_documents_at(&partition, &keys).await };
         ctx.spawn(load.into_actor(self).map(move |loaded, act, ctx| {
             act.loaded(term, loading, loaded, ctx);
             act.load_for_reads(ctx);
@@ -75,28 +62,49 @@ impl<M: ReadModel> ReadModelActor<M> {
     }
 
     fn loaded(&mut self, term: u64, loading: Loading<M>, loaded: Loaded, ctx: &mut Context<Self>) {
-        let reached = self.term.reached.position;
         if term != self.terms {
             for read in self.reads.give_up_load(loading) {
                 self.receive(read, ctx);
             }
             return;
         }
-        let loaded = loaded.map(|(found, checkpoint)| {
-            (found, checkpoint.filter(|stored| stored.position > reached))
-        });
-        match loaded {
-            Ok((_, Some(ahead))) => {
+        let stored = loaded.as_ref().ok().and_then(|loaded| loaded.checkpoint);
+        if self.term.lease.is_none() {
+            return self.seen_with(stored, loading, loaded, ctx);
+        }
+        let reached = self.term.reached.position;
+        match stored.filter(|stored| stored.position > reached) {
+            Some(ahead) => {
                 for read in self.reads.give_up_load(loading) {
                     self.reads.wait(read);
                 }
                 let fault = ahead_of(&self.partition, ahead);
                 self.fail(reached.next(), fault, ctx);
             }
-            loaded => {
-                let found = loaded.map(|(found, _)| found);
-                self.reads.end_load(loading, found, &mut self.term);
+            None => self.reads.end_load(loading, loaded, &mut self.term),
+        }
+    }
+
+    /// Answers the reads of a standby from the snapshot that the owner's last save left, and
+    /// remembers how far that is.
+    fn seen_with(
+        &mut self,
+        stored: Option<Checkpoint>,
+        loading: Loading<M>,
+        loaded: Loaded,
+        ctx: &mut Context<Self>,
+    ) {
+        let name = self.partition.to_string();
+        if let Err(fault) = same_log(&*self.store, &name, stored) {
+            for read in self.reads.give_up_load(loading) {
+                self.reads.wait(read);
             }
+            return self.halt(self.term.reached.position, fault.to_string(), ctx);
+        }
+        self.reads.end_load(loading, loaded, &mut self.term);
+        self.saw(stored, ctx);
+        if !self.reads.nobody_waits() {
+            self.look(ctx);
         }
     }
 }

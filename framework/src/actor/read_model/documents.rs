@@ -1,15 +1,20 @@
 //! The documents in memory: hot ones, and all that are not saved yet.
 //!
 //! A document leaves memory only when the store has it as it is. So a key that is not here is in
-//! the store, current, or nowhere. No I/O here.
+//! the store, current, or nowhere. The exception is a document that cannot be stored: it leaves
+//! memory together with the positions of its unsaved events, and the caller parks its key. No I/O
+//! here.
 
 use std::cmp::max;
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use lru::LruCache;
 
+use super::encoding::encode;
 use crate::guard::{Isolated, guarded};
 use crate::read_model::ReadModel;
+use crate::stream::GlobalPosition;
 
 pub(super) struct Documents<M> {
     hot: LruCache<String, Hot<M>>,
@@ -25,12 +30,16 @@ pub(super) struct Documents<M> {
     evictions: u64,
     /// Stays, though it may be saved.
     pinned: Option<String>,
+    /// Keys whose stored document does not decode, and why: an event cannot be applied to it.
+    unreadable: HashMap<String, String>,
 }
 
 struct Hot<M> {
     /// `None` if the document is deleted. It stays here until the store has deleted it too.
     body: Option<M>,
     stored: Stored,
+    /// The positions of the events that changed it since it was last handed out.
+    pending: Vec<GlobalPosition>,
 }
 
 /// Counts what is written and keeps nothing of it.
@@ -47,6 +56,15 @@ impl Write for Counted {
     }
 }
 
+/// A document that cannot be stored. Memory has forgotten it, so the store's older one counts.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Unstorable {
+    pub(super) key: String,
+    /// The events that the stored document lacks, in order. There is at least one.
+    pub(super) positions: Vec<GlobalPosition>,
+    pub(super) reason: String,
+}
+
 /// Documents that a save writes.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct HandedOut {
@@ -54,7 +72,11 @@ pub(super) struct HandedOut {
     pub(super) documents: Vec<(String, String)>,
     /// Keys of those that were deleted.
     pub(super) deleted: Vec<String>,
+    pub(super) unstorable: Vec<Unstorable>,
 }
+
+/// A document as it was before some events, to return to it.
+pub(super) struct Backup<M>(Option<Hot<M>>);
 
 impl<M> Drop for Hot<M> {
     /// A document's Drop is user code. A panic in it must not end the actor.
@@ -93,6 +115,7 @@ impl<M: ReadModel> Documents<M> {
             keeps: true,
             evictions: 0,
             pinned: None,
+            unreadable: HashMap::new(),
         }
     }
 
@@ -113,27 +136,46 @@ impl<M: ReadModel> Documents<M> {
 
     /// Whether the store must be asked before the document can change.
     pub(super) fn is_cold(&self, key: &str) -> bool {
-        !self.is_complete && !self.hot.contains(key)
+        !self.is_complete && !self.hot.contains(key) && !self.unreadable.contains_key(key)
     }
 
-    /// Takes in a document as the store has it, unless memory has it already.
-    pub(super) fn warm(&mut self, key: String, body: Isolated<M>) {
-        if self.keeps && !self.hot.contains(&key) {
-            let body = Some(body.into_inner());
-            self.hot.put(key, Hot { body, stored: Stored::AsItIs });
+    /// Takes in a document as the store has it, unless memory has it already. `body` is the reason
+    /// if the stored text does not decode: until [`Documents::forget_unreadable`] every change of
+    /// the document fails with it.
+    pub(super) fn warm(&mut self, key: String, body: impl FnOnce() -> Result<M, String>) {
+        if !self.keeps || self.hot.contains(&key) {
+            return;
         }
+        match body() {
+            Ok(body) => {
+                let hot = Hot { body: Some(body), stored: Stored::AsItIs, pending: Vec::new() };
+                self.hot.put(key, hot);
+            }
+            Err(reason) => {
+                self.unreadable.insert(key, reason);
+            }
+        }
+    }
+
+    /// Forgets which stored documents did not decode. Only when no page waits to be folded: each
+    /// change of such a document must find the reason here, and never begin at the default.
+    pub(super) fn forget_unreadable(&mut self) {
+        self.unreadable.clear();
     }
 
     /// Applies a change to a copy of a document, or to the default if there is none. Returns the
     /// copy, or `None` if the document is then to be deleted. The document itself stays as it is.
     ///
     /// # Errors
-    /// The read model's code panicked.
+    /// The read model's code panicked, or the stored document does not decode.
     pub(super) fn changed_copy(
         &self,
         key: &str,
         apply: impl FnOnce(&mut M),
     ) -> Result<Isolated<Option<M>>, String> {
+        if let Some(reason) = self.unreadable.get(key) {
+            return Err(reason.clone());
+        }
         let before = self.hot.peek(key).and_then(|hot| hot.body.as_ref());
         let changed = guarded(|| {
             let mut body = Isolated::new(before.cloned().unwrap_or_default());
@@ -143,18 +185,23 @@ impl<M: ReadModel> Documents<M> {
         changed.map_err(|panic| format!("panicked: {panic}"))
     }
 
-    /// Replaces a document by a changed copy of it; `None` deletes it.
-    pub(super) fn put_changed(&mut self, key: &str, body: Isolated<Option<M>>) {
+    /// Replaces a document by a copy of it that the event at a position has changed; `None` deletes
+    /// it.
+    pub(super) fn put_changed(&mut self, key: &str, at: GlobalPosition, body: Isolated<Option<M>>) {
         let body = body.into_inner();
         match self.hot.get_mut(key) {
             Some(hot) => {
                 drop(Isolated::new(std::mem::replace(&mut hot.body, body)));
+                hot.pending.push(at);
                 if hot.stored == Stored::Changed {
                     return;
                 }
                 hot.stored = Stored::Changed;
             }
-            None => drop(self.hot.put(key.to_owned(), Hot { body, stored: Stored::Changed })),
+            None => {
+                let hot = Hot { body, stored: Stored::Changed, pending: vec![at] };
+                self.hot.put(key.to_owned(), hot);
+            }
         }
         self.changed.push(key.to_owned());
     }
@@ -173,6 +220,38 @@ impl<M: ReadModel> Documents<M> {
         self.capacity = max(capacity, 1);
     }
 
+    /// Checks that a document can be stored as it is now.
+    ///
+    /// # Errors
+    /// The reason.
+    pub(super) fn check(&self, key: &str) -> Result<(), String> {
+        let body = self.hot.peek(key).and_then(|hot| hot.body.as_ref());
+        body.map_or(Ok(()), |body| encode(body).map(drop))
+    }
+
+    /// A copy of a document as it is now, to be restored if what follows fails.
+    ///
+    /// # Errors
+    /// Its `Clone` panicked.
+    pub(super) fn backup(&self, key: &str) -> Result<Backup<M>, String> {
+        let Some(hot) = self.hot.peek(key) else { return Ok(Backup(None)) };
+        let body = guarded(|| hot.body.clone()).map_err(|panic| format!("panicked: {panic}"))?;
+        let copy = Hot { body, stored: hot.stored, pending: hot.pending.clone() };
+        Ok(Backup(Some(copy)))
+    }
+
+    /// Undoes what changed a document since its backup.
+    pub(super) fn restore(&mut self, key: &str, backup: Backup<M>) {
+        let was_changed = matches!(&backup.0, Some(hot) if hot.stored == Stored::Changed);
+        match backup.0 {
+            Some(hot) => drop(self.hot.put(key.to_owned(), hot)),
+            None => drop(self.hot.pop(key)),
+        }
+        if !was_changed {
+            self.changed.retain(|changed| changed != key);
+        }
+    }
+
     /// Keeps this document in memory until the next is pinned.
     pub(super) fn pin(&mut self, key: Option<String>) {
         self.pinned = key;
@@ -188,28 +267,36 @@ impl<M: ReadModel> Documents<M> {
         self.changed.len()
     }
 
-    /// Hands out all changed documents as they are now, as JSON texts.
-    ///
-    /// # Errors
-    /// A document cannot be JSON, or its code panicked: the message names the key.
-    pub(super) fn hand_out(&mut self) -> Result<HandedOut, String> {
+    /// Hands out all changed documents as they are now, as JSON texts that decode again. What
+    /// cannot be stored is handed out as such and leaves memory.
+    pub(super) fn hand_out(&mut self) -> HandedOut {
         let mut handed_out = HandedOut::default();
-        for key in &self.changed {
-            let Some(hot) = self.hot.peek_mut(key) else { continue };
-            match &hot.body {
-                None => handed_out.deleted.push(key.clone()),
-                Some(body) => {
-                    let json = guarded(|| serde_json::to_string(body));
-                    let json = json.and_then(|json| json.map_err(|error| error.to_string()));
-                    let json =
-                        json.map_err(|e| format!("the document {key:?} cannot be stored: {e}"))?;
-                    handed_out.documents.push((key.clone(), json));
+        for key in std::mem::take(&mut self.changed) {
+            let Some(hot) = self.hot.peek_mut(&key) else { continue };
+            let positions = std::mem::take(&mut hot.pending);
+            match hot.body.as_ref().map(encode).transpose() {
+                Ok(json) => {
+                    hot.stored = Stored::Soon;
+                    self.saving.push(key.clone());
+                    match json {
+                        Some(json) => handed_out.documents.push((key, json)),
+                        None => handed_out.deleted.push(key),
+                    }
+                }
+                Err(reason) => {
+                    self.forget(&key);
+                    handed_out.unstorable.push(Unstorable { key, positions, reason });
                 }
             }
-            hot.stored = Stored::Soon;
         }
-        self.saving = std::mem::take(&mut self.changed);
-        Ok(handed_out)
+        handed_out
+    }
+
+    /// The store may have an older document with this key, which is the one that counts.
+    fn forget(&mut self, key: &str) {
+        drop(self.hot.pop(key));
+        self.is_complete = false;
+        self.evictions += 1;
     }
 
     /// What was handed out last is stored.

@@ -10,7 +10,8 @@ use actix::Context;
 
 use super::actor::ReadModelActor;
 use super::fold::apply;
-use super::save::{self, Loaded};
+use super::save;
+use crate::document::DocumentsAt;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::read_model::ReadModel;
@@ -19,7 +20,7 @@ use crate::subscription::parking::{
 };
 
 /// The document, if it was to be loaded, and the events.
-type Waiting = (Option<Loaded>, Vec<Arc<RecordedEvent>>);
+type Waiting = (Option<DocumentsAt>, Vec<Arc<RecordedEvent>>);
 
 impl<M: ReadModel> ReadModelActor<M> {
     /// Tries a key that is due, if no other is being tried.
@@ -101,23 +102,20 @@ impl<M: ReadModel> ReadModelActor<M> {
         if !self.is_following() {
             return;
         }
+        if !self.term.parking.is_current(&drain) {
+            // A save has set the key back meanwhile: these events are not the next ones any more.
+            self.term.parking.abandon(&drain);
+            self.term.documents.pin(None);
+            return self.drain_if_due(ctx);
+        }
         if let Err(fault) = document.map_or(Ok(()), |document| self.warm(document)) {
             let at = drain.positions.first().copied().unwrap_or_default();
             return self.fail(at, fault, ctx);
         }
-        let may_apply = self.term.parking.may_apply(&drain);
-        let mut applied = 0;
-        let stopped = events.iter().find_map(|event| {
-            let reason = match applied < may_apply {
-                true => self.apply_waiting(&drain.key, event).err(),
-                false => None,
-            };
-            if applied < may_apply && reason.is_none() {
-                applied += 1;
-                return None;
-            }
-            Some(Stopped { event: in_words(event), reason })
-        });
+        let may_apply = self.term.parking.may_apply(&drain).min(events.len());
+        let (applied, reason) = self.apply_all(&drain.key, &events[..may_apply]);
+        let next = events.get(applied);
+        let stopped = next.map(|next| Stopped { event: in_words(next), reason });
         self.progress.work.applied(applied);
         self.term.parking.end(drain, applied, stopped, Instant::now(), self.clock.now());
         self.term.unsaved_since.get_or_insert_with(Instant::now);
@@ -130,11 +128,50 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.drain_if_due(ctx);
     }
 
-    fn apply_waiting(&mut self, key: &str, event: &Arc<RecordedEvent>) -> Result<(), String> {
-        match self.sources.routes.route_parked(event, key)? {
-            Some(change) => apply(&mut self.term.documents, key, Ok(change)),
-            None => Ok(()),
+    /// Applies events in order, up to the first that cannot be applied or after which the document
+    /// could not be stored. Returns how many were applied, and the reason why no more were.
+    ///
+    /// To serialise a large document after every event is expensive, so it is checked once at the
+    /// end, and after each event only if that check fails.
+    fn apply_all(&mut self, key: &str, events: &[Arc<RecordedEvent>]) -> (usize, Option<String>) {
+        let before = match self.term.documents.backup(key) {
+            Ok(before) => before,
+            Err(reason) => return (0, Some(reason)),
+        };
+        let failed = |act: &mut Self, event| act.apply_waiting(key, event).err();
+        let mut applied = 0;
+        let reason = events.iter().find_map(|event| {
+            let reason = failed(self, event);
+            applied += usize::from(reason.is_none());
+            reason
+        });
+        if self.term.documents.check(key).is_ok() {
+            return (applied, reason);
         }
+        self.term.documents.restore(key, before);
+        applied = 0;
+        let reason = events.iter().find_map(|event| {
+            let reason = self.apply_checked(key, event).err();
+            applied += usize::from(reason.is_none());
+            reason
+        });
+        (applied, reason)
+    }
+
+    /// Applies one event, unless the document could not be stored after it.
+    fn apply_checked(&mut self, key: &str, event: &Arc<RecordedEvent>) -> Result<(), String> {
+        let before = self.term.documents.backup(key)?;
+        self.apply_waiting(key, event)?;
+        let storable = self.term.documents.check(key);
+        if storable.is_err() {
+            self.term.documents.restore(key, before);
+        }
+        storable
+    }
+
+    fn apply_waiting(&mut self, key: &str, event: &Arc<RecordedEvent>) -> Result<(), String> {
+        let change = self.sources.routes.route_parked(event, key);
+        apply(&mut self.term.documents, key, event.position, change)
     }
 
     /// Looks what was asked for parked keys, from whatever process.

@@ -132,7 +132,7 @@ fn fold_one<M: ReadModel>(
         parking.queue(&key, event.position);
         return Ok(());
     }
-    match apply(documents, &key, change) {
+    match apply(documents, &key, event.position, change) {
         Ok(()) => Ok(()),
         Err(reason) => parking.park(key, event, reason, now, at),
     }
@@ -160,7 +160,7 @@ fn fold_all<M: ReadModel>(
     }
     parking.check_room(failed.len())?;
     for (key, copy) in changed {
-        documents.put_changed(&key, copy);
+        documents.put_changed(&key, event.position, copy);
     }
     for (key, reason) in failed {
         parking.park(key, event, reason, now, at)?;
@@ -175,10 +175,11 @@ fn fold_all<M: ReadModel>(
 pub(super) fn apply<M: ReadModel>(
     documents: &mut Documents<M>,
     key: &str,
+    at: GlobalPosition,
     change: Result<Change<M>, String>,
 ) -> Result<(), String> {
     let copy = documents.changed_copy(key, change?.apply)?;
-    documents.put_changed(key, copy);
+    documents.put_changed(key, at, copy);
     Ok(())
 }
 

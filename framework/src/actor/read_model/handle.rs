@@ -5,8 +5,7 @@
 
 use std::any::Any;
 use std::cmp::max;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
@@ -17,138 +16,16 @@ use tracing::warn;
 
 use super::ReadModelSettings;
 use super::actor::{ReadModelActor, Requested, Stop};
+use super::progress::{Progress, Shared, State};
 use super::read::Read;
-use crate::checkpoint::{CheckpointStore, PartitionId, partition_of};
+use crate::checkpoint::{CheckpointStore, partition_of};
+use crate::document::Store;
 use crate::error::{ReadError, StoreError};
 use crate::event_store::Filter;
 use crate::metrics::ReadMetrics;
 use crate::read_model::{Document, ReadModel, is_valid_key};
 use crate::stream::GlobalPosition;
-use crate::subscription::{Assignment, Work};
-
-/// How a partition of a read model is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum State {
-    /// It has not yet applied all that the log held when it was started; it answers no read.
-    CatchingUp,
-    /// It follows the log.
-    Live,
-    /// It stands still for good: an event cannot be applied, or somebody wrote without the lease.
-    Halted {
-        /// What it could not get past.
-        position: GlobalPosition,
-        /// Why.
-        reason: String,
-    },
-    /// It was stopped.
-    Stopped,
-}
-
-/// How far a partition has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Progress {
-    /// Reads reflect everything up to here.
-    pub(crate) applied: GlobalPosition,
-    /// After a crash it would go on from here.
-    pub(crate) saved: GlobalPosition,
-    /// Where the log ended when it was started.
-    pub(crate) head_at_start: GlobalPosition,
-    /// Whether this process folds and saves; if not, another one does and this one answers from what
-    /// is saved.
-    pub(crate) is_owner: bool,
-    /// How many keys stand still.
-    pub(crate) parked_keys: usize,
-    /// What went wrong last, and when.
-    pub(crate) last_error: Option<(Instant, String)>,
-    /// How it is doing.
-    pub(crate) state: State,
-}
-
-/// What the actor writes and handles read.
-pub(super) struct Shared {
-    applied: AtomicU64,
-    saved: AtomicU64,
-    head_at_start: GlobalPosition,
-    /// Nothing older is answered: the head at start, and what was answered before a lease was lost.
-    answers_from: AtomicU64,
-    is_owner: AtomicBool,
-    pub(super) work: Work,
-    state: Mutex<State>,
-}
-
-impl Shared {
-    pub(super) fn new(
-        id: &PartitionId,
-        position: GlobalPosition,
-        head_at_start: GlobalPosition,
-    ) -> Arc<Self> {
-        let state = if position < head_at_start { State::CatchingUp } else { State::Live };
-        Arc::new(Self {
-            applied: AtomicU64::new(position.0),
-            saved: AtomicU64::new(position.0),
-            head_at_start,
-            answers_from: AtomicU64::new(head_at_start.0),
-            is_owner: AtomicBool::new(false),
-            work: Work::new(id),
-            state: Mutex::new(state),
-        })
-    }
-
-    pub(super) fn applied(&self, position: GlobalPosition) {
-        self.applied.store(position.0, Ordering::Release);
-        if position >= self.head_at_start && self.state() == State::CatchingUp {
-            self.turn(State::Live);
-        }
-    }
-
-    pub(super) fn saved(&self, position: GlobalPosition) {
-        self.saved.store(position.0, Ordering::Release);
-    }
-
-    pub(super) fn owns(&self, is_owner: bool) {
-        self.is_owner.store(is_owner, Ordering::Release);
-    }
-
-    /// Nothing older than this is answered any more.
-    pub(super) fn answer_from(&self, position: GlobalPosition) {
-        self.answers_from.fetch_max(position.0, Ordering::AcqRel);
-    }
-
-    pub(super) fn answers_from(&self) -> GlobalPosition {
-        GlobalPosition(self.answers_from.load(Ordering::Acquire))
-    }
-
-    pub(super) fn turn(&self, state: State) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
-    }
-
-    pub(super) fn state(&self) -> State {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Reads are answered up to here.
-    pub(super) fn reached(&self) -> GlobalPosition {
-        GlobalPosition(self.applied.load(Ordering::Acquire))
-    }
-
-    /// Returns `false` once the partition has halted or stopped.
-    pub(super) fn is_running(&self) -> bool {
-        matches!(self.state(), State::CatchingUp | State::Live)
-    }
-
-    fn progress(&self) -> Progress {
-        let at = |counter: &AtomicU64| GlobalPosition(counter.load(Ordering::Acquire));
-        Progress {
-            applied: at(&self.applied),
-            saved: at(&self.saved),
-            head_at_start: self.head_at_start,
-            is_owner: self.is_owner.load(Ordering::Acquire),
-            parked_keys: self.work.parked_keys(),
-            last_error: self.work.last_error(),
-            state: self.state(),
-        }
-    }
-}
+use crate::subscription::Assignment;
 
 /// A running read model: all its partitions.
 pub(crate) struct ReadModelHandle<M: ReadModel> {
@@ -161,6 +38,8 @@ pub(super) struct Inner<M: ReadModel> {
     pub(super) reads: Arc<Semaphore>,
     metrics: ReadMetrics,
     filter: Filter,
+    /// Whoever holds a handle does not keep the store open.
+    store: Weak<dyn Store>,
     flush_within: Duration,
 }
 
@@ -180,6 +59,7 @@ impl<M: ReadModel> ReadModelHandle<M> {
     /// `partitions` by number.
     pub(super) fn new(
         partitions: Vec<Partition<M>>,
+        store: &Arc<dyn Store>,
         assignment: Assignment,
         filter: Filter,
         settings: &ReadModelSettings,
@@ -187,7 +67,8 @@ impl<M: ReadModel> ReadModelHandle<M> {
         let reads = Arc::new(Semaphore::new(settings.waiting_reads));
         let flush_within = settings.flush_within;
         let metrics = ReadMetrics::new(M::NAME);
-        let inner = Inner { partitions, assignment, reads, metrics, filter, flush_within };
+        let store = Arc::downgrade(store);
+        let inner = Inner { partitions, assignment, reads, metrics, filter, store, flush_within };
         Self { inner: Arc::new(inner) }
     }
 
@@ -196,7 +77,9 @@ impl<M: ReadModel> ReadModelHandle<M> {
     }
 
     /// The document of a key, at or after a position, and never before its partition has caught up
-    /// with the head that the log had at start; waits at most `within` for that.
+    /// with the head that the log had at start; waits at most `within` for that. That there is no
+    /// such document is answered only from the log's head at the time of the call: a read model that
+    /// is behind does not deny what the log has.
     ///
     /// # Errors
     /// [`ReadError`]
@@ -207,9 +90,33 @@ impl<M: ReadModel> ReadModelHandle<M> {
         within: Duration,
     ) -> Result<Document<M>, ReadError> {
         let arrived = Instant::now();
-        let answer = self.ask(key, after, within).await;
+        let answer = match self.ask(key, after, within).await {
+            Err(ReadError::NotFound { reflects, .. }) if is_valid_key(key) => {
+                self.ask_at_head(key, reflects, arrived, within).await
+            }
+            answer => answer,
+        };
         self.inner.metrics.answered(arrived, &answer);
         answer
+    }
+
+    /// Reads again, from the head of the log, what was not there at `reflects`.
+    async fn ask_at_head(
+        &self,
+        key: &str,
+        reflects: GlobalPosition,
+        arrived: Instant,
+        within: Duration,
+    ) -> Result<Document<M>, ReadError> {
+        let left = || within.saturating_sub(arrived.elapsed());
+        let late = || StoreError::Unavailable(format!("no head of the log within {within:?}"));
+        let store = self.inner.store.upgrade().ok_or(ReadError::Stopping)?;
+        let head = tokio::time::timeout(left(), store.head()).await;
+        let head = head.map_err(|_| late())??;
+        match head <= reflects {
+            true => Err(ReadError::NotFound { model: M::NAME, key: key.to_owned(), reflects }),
+            false => self.ask(key, head, left()).await,
+        }
     }
 
     async fn ask(
@@ -219,7 +126,9 @@ impl<M: ReadModel> ReadModelHandle<M> {
         within: Duration,
     ) -> Result<Document<M>, ReadError> {
         if !is_valid_key(key) {
-            return Err(ReadError::NotFound { model: M::NAME, key: key.to_owned() });
+            // At any position: no event can have such a key.
+            let reflects = self.inner.partitions[0].shared.progress().applied;
+            return Err(ReadError::NotFound { model: M::NAME, key: key.to_owned(), reflects });
         }
         let permit = Arc::clone(&self.inner.reads).try_acquire_owned();
         let permit = permit.map_err(|_| ReadError::Overloaded(M::NAME))?;

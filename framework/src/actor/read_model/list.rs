@@ -12,8 +12,8 @@ use actix::{Context, Handler, Message};
 use tokio::time::{Instant, sleep};
 
 use super::actor::ReadModelActor;
+use super::encoding::parse;
 use super::handle::{Inner, Partition, ReadModelHandle};
-use super::read::parse;
 use crate::document::{DocumentRange, Store, StoredPage};
 use crate::error::ReadError;
 use crate::read_model::{DocumentPage, ReadModel};

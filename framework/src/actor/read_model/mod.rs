@@ -15,16 +15,19 @@ mod actor;
 mod answers;
 mod documents;
 mod drain;
+mod encoding;
 mod fold;
 mod handle;
 mod list;
 mod owner;
 mod ownership;
+mod progress;
 mod read;
 mod resume;
 mod retry;
 mod save;
 mod served;
+mod shape;
 mod sizes;
 mod standby;
 mod term;
@@ -40,7 +43,8 @@ use uuid::Uuid;
 
 use self::actor::ReadModelActor;
 use self::handle::Partition;
-pub(crate) use self::handle::{Progress, ReadModelControl, ReadModelHandle, State};
+pub(crate) use self::handle::{ReadModelControl, ReadModelHandle};
+pub(crate) use self::progress::{Progress, State};
 pub(crate) use self::served::Served;
 use super::Arbiters;
 use crate::checkpoint::PartitionId;
@@ -149,7 +153,7 @@ fn versioned_name<M: ReadModel>() -> String {
 ///
 /// # Errors
 /// The store did not answer, or a checkpoint does not belong to this log, or the version was built
-/// with another number of partitions.
+/// with another number of partitions, or with a type that this program's does not decode.
 pub(crate) async fn start<M: ReadModel>(
     arbiters: &Arbiters,
     first: u64,
@@ -161,6 +165,7 @@ pub(crate) async fn start<M: ReadModel>(
 ) -> Result<ReadModelHandle<M>, StartError> {
     register_version(&*store, M::NAME, M::VERSION, M::PARTITIONS).await?;
     let name = versioned_name::<M>();
+    shape::check::<M>(&*store, &name).await?;
     let head = store.head().await?;
     let looks = AssignmentSettings { every: settings.acquire_every, lasts: settings.lease_for };
     let spawn = |task| arbiters.spawn(first, task);
@@ -177,7 +182,7 @@ pub(crate) async fn start<M: ReadModel>(
         };
         let position = term::position(attempt.checkpoint);
         info!(head = %head, "read model {partition} resumes from position {position}");
-        let progress = handle::Shared::new(&partition, position, head);
+        let progress = progress::Shared::new(&partition, position, head);
         let start = actor::Start {
             partition,
             partitions: M::PARTITIONS,
@@ -195,5 +200,5 @@ pub(crate) async fn start<M: ReadModel>(
         let addr = ReadModelActor::start_in_arbiter(arbiter, move |_| ReadModelActor::new(start));
         partitions.push(Partition { addr, shared: progress });
     }
-    Ok(ReadModelHandle::new(partitions, assignment, filter, &settings))
+    Ok(ReadModelHandle::new(partitions, &store, assignment, filter, &settings))
 }

@@ -16,9 +16,10 @@ use tokio::sync::oneshot;
 use super::ReadModelSettings;
 use super::actor::ReadModelActor;
 use super::answers::ahead_of;
+use super::encoding::decode;
 use super::fold::{Decoded, Poison};
-use super::read::parse;
-use super::save::{self, Loaded};
+use super::save;
+use crate::document::DocumentsAt;
 use crate::error::StoreError;
 use crate::event_store::{Filter, Page};
 use crate::guard::guarded_async;
@@ -148,20 +149,25 @@ impl<M: ReadModel> ReadModelActor<M> {
         }
     }
 
-    /// Takes in what the store had.
+    /// Takes in what the store had. A document that does not decode is taken in as unreadable: the
+    /// next event for it parks its key, and no other key is concerned.
     ///
     /// # Errors
-    /// A document cannot be read, or somebody else has stored newer ones than we have: folded on,
-    /// those would count events twice.
-    pub(super) fn warm(&mut self, loaded: Loaded) -> Result<(), StoreError> {
-        let Loaded { documents, checkpoint } = loaded;
+    /// Another process has stored newer documents than this one has: folded on, those would count
+    /// events twice.
+    pub(super) fn warm(&mut self, loaded: DocumentsAt) -> Result<(), StoreError> {
+        let DocumentsAt { documents, checkpoint, .. } = loaded;
         if let Some(ahead) = checkpoint.filter(|stored| stored.position > self.term.handed_out) {
             return Err(ahead_of(&self.partition, ahead));
         }
-        for (key, body) in documents {
-            self.term.sizes.sampled(body.len());
-            let body = parse(&key, &body)?;
-            self.term.documents.warm(key, body);
+        for (key, text) in documents {
+            self.term.sizes.sampled(text.len());
+            self.term.documents.warm(key, || {
+                decode(&text).map_err(|unreadable| {
+                    let reason = unreadable.reason;
+                    format!("its stored document does not decode: {reason}. Deploy code that reads it, or raise the VERSION")
+                })
+            });
         }
         Ok(())
     }

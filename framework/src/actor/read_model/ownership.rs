@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::ReadModelSettings;
 use super::actor::ReadModelActor;
-use super::handle::State;
+use super::progress::State;
 use super::term::{Term, position};
 use super::{owner, resume};
 use crate::checkpoint::{Checkpoint, PartitionId};
@@ -157,8 +157,8 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.leave_if_saved(ctx);
     }
 
-    /// After a third of its time, renews the lease. One that halted lets it expire: a process with
-    /// other code may get past the event.
+    /// After a third of its time, renews the lease. One that halted does not: it releases the lease
+    /// after its last save, or lets it expire.
     fn renew_later(&mut self, ctx: &mut Context<Self>) {
         let Some(lease) = self.term.lease.clone() else { return };
         if self.halted().is_some() {

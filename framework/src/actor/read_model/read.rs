@@ -3,16 +3,18 @@
 //! Cold documents are loaded beside the folding, many in one call: while one load is under way the
 //! next ones gather.
 
+use std::cmp::max;
 use std::collections::{BTreeMap, HashMap};
 
 use actix::Message;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::documents::Lookup;
-use super::term::Term;
+use super::encoding::parse;
+use super::term::{Term, position};
+use crate::document::DocumentsAt;
 use crate::error::{ReadError, StoreError};
 use crate::guard::{Isolated, guarded};
-use crate::parking::ParkedKey;
 use crate::read_model::{Document, ReadModel};
 use crate::stream::GlobalPosition;
 
@@ -41,14 +43,14 @@ impl<M: ReadModel> Read<M> {
         }
     }
 
-    fn not_found(self) {
+    fn not_found(self, reflects: GlobalPosition) {
         let key = self.key.clone();
-        self.answer(Err(ReadError::NotFound { model: M::NAME, key }));
+        self.answer(Err(ReadError::NotFound { model: M::NAME, key, reflects }));
     }
 
-    fn parked(self, position: GlobalPosition, reason: String) {
+    fn parked(self, position: GlobalPosition, reason: String, reflects: GlobalPosition) {
         let key = self.key.clone();
-        self.answer(Err(ReadError::Parked { model: M::NAME, key, position, reason }));
+        self.answer(Err(ReadError::Parked { model: M::NAME, key, position, reason, reflects }));
     }
 
     fn found(self, body: &M, position: GlobalPosition) {
@@ -68,18 +70,12 @@ pub(super) struct Reads<M> {
     is_loading: bool,
 }
 
-/// What the store answered.
-pub(super) struct Stored {
-    pub(super) documents: Vec<(String, String)>,
-    /// Of these keys those that are parked, if another process is the one to know; read before the
-    /// documents were, so that a key that is not among them has a document that is whole.
-    pub(super) parked: Vec<ParkedKey>,
-}
-
 /// Reads whose documents are being loaded, and when that began.
 pub(super) struct Loading<M> {
     reads: Vec<Read<M>>,
-    position: GlobalPosition,
+    /// Of an owner: how far it had folded. What it had in memory then was not among these documents,
+    /// so all that had changed them by then was stored.
+    folded: GlobalPosition,
     evictions: u64,
 }
 
@@ -104,11 +100,12 @@ impl<M: ReadModel> Reads<M> {
     /// Answers from memory, or sets the read aside to be loaded.
     pub(super) fn look_up(&mut self, read: Read<M>, term: &mut Term<M>) {
         if let Some((position, reason)) = term.parking.standing(&read.key) {
-            return read.parked(position, reason.to_owned());
+            let reason = reason.to_owned();
+            return read.parked(position, reason, term.reached.position);
         }
         match term.documents.lookup(&read.key) {
             Lookup::Hot(body) => read.found(body, term.reached.position),
-            Lookup::Absent => read.not_found(),
+            Lookup::Absent => read.not_found(term.reached.position),
             Lookup::Cold => self.cold.push(read),
         }
     }
@@ -131,31 +128,49 @@ impl<M: ReadModel> Reads<M> {
         }
         self.is_loading = true;
         let evictions = term.documents.evictions();
-        Some((keys, Loading { reads, position: term.reached.position, evictions }))
+        // A standby has folded nothing: its answers reflect what is stored and nothing else.
+        let folded = match term.lease {
+            Some(_) => term.reached.position,
+            None => GlobalPosition::ZERO,
+        };
+        Some((keys, Loading { reads, folded, evictions }))
     }
 
-    /// Answers the reads of a load that has ended.
+    /// Answers the reads of a load that has ended. Each answer names the position that it reflects:
+    /// that of memory, or that of the snapshot it was loaded from.
     pub(super) fn end_load(
         &mut self,
         loading: Loading<M>,
-        stored: Result<Stored, StoreError>,
+        stored: Result<DocumentsAt, StoreError>,
         term: &mut Term<M>,
     ) {
         self.is_loading = false;
-        let (bodies, parked): (HashMap<_, _>, HashMap<_, _>) = match stored {
-            Ok(Stored { documents, parked }) => {
-                let parked = parked.into_iter().map(|parked| (parked.key.clone(), parked));
-                (documents.into_iter().collect(), parked.collect())
-            }
+        let DocumentsAt { checkpoint, documents, parked } = match stored {
+            Ok(stored) => stored,
             Err(error) => {
                 let refuse = |read: Read<M>| read.answer(Err(error.clone().into()));
                 return loading.reads.into_iter().for_each(refuse);
             }
         };
+        let bodies: HashMap<_, _> = documents.into_iter().collect();
+        // An owner has its parked keys in memory, newer than the stored ones.
+        let parked = parked.into_iter().filter(|_| term.lease.is_none());
+        let parked: HashMap<_, _> = parked.map(|parked| (parked.key.clone(), parked)).collect();
+        // A cold document had no unsaved change when the load began, so an older checkpoint means
+        // that nothing has changed it up to there.
+        let reflects = max(position(checkpoint), loading.folded);
         for read in loading.reads {
-            let parked = parked.get(&read.key).map(|key| (key.position, &*key.reason));
-            if let Some((position, reason)) = parked.or_else(|| term.parking.standing(&read.key)) {
-                read.parked(position, reason.to_owned());
+            if let Some((position, reason)) = term.parking.standing(&read.key) {
+                let reason = reason.to_owned();
+                read.parked(position, reason, term.reached.position);
+                continue;
+            }
+            if reflects < read.wanted {
+                self.wait(read); // a standby's store went back: a failover, perhaps
+                continue;
+            }
+            if let Some(parked) = parked.get(&read.key) {
+                read.parked(parked.position, parked.reason.clone(), reflects);
                 continue;
             }
             // Folded or deleted meanwhile: memory is newer than what was loaded.
@@ -165,22 +180,22 @@ impl<M: ReadModel> Reads<M> {
                     continue;
                 }
                 Lookup::Absent => {
-                    read.not_found();
+                    read.not_found(term.reached.position);
                     continue;
                 }
                 Lookup::Cold => {}
             }
             let Some(body) = bodies.get(&read.key) else {
-                read.not_found();
+                read.not_found(reflects);
                 continue;
             };
             match parse::<M>(&read.key, body) {
                 Ok(body) => {
                     let key = read.key.clone();
-                    read.found(&body, loading.position);
+                    read.found(&body, reflects);
                     // If a document has left memory since, it may have been this one, and newer.
                     if term.documents.evictions() == loading.evictions {
-                        term.documents.warm(key, body);
+                        term.documents.warm(key, || Ok(body.into_inner()));
                     }
                 }
                 Err(error) => read.answer(Err(error.into())),
@@ -221,14 +236,4 @@ impl<M: ReadModel> Reads<M> {
         });
         self.cold.retain(is_awaited);
     }
-}
-
-/// A document as the store has it.
-pub(super) fn parse<M: ReadModel>(key: &str, body: &str) -> Result<Isolated<M>, StoreError> {
-    let parsed = guarded(|| serde_json::from_str(body));
-    let parsed = parsed.and_then(|parsed| parsed.map_err(|error| error.to_string()));
-    parsed.map(Isolated::new).map_err(|reason| {
-        let place = format!("the document {key:?} of {}@{}", M::NAME, M::VERSION);
-        StoreError::Corrupt { place, reason }
-    })
 }

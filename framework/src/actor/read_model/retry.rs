@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::warn;
 
 use super::actor::ReadModelActor;
-use super::handle::Shared;
+use super::progress::Shared;
 use crate::checkpoint::PartitionId;
 use crate::error::StoreError;
 use crate::read_model::ReadModel;

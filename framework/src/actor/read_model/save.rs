@@ -2,29 +2,33 @@
 //! must be asked.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::Context;
+use tracing::error;
 
 use super::ReadModelSettings;
 use super::actor::ReadModelActor;
-use super::documents::HandedOut;
+use super::documents::{HandedOut, Unstorable};
 use super::fold::Reached;
-use super::handle::State;
+use super::progress::State;
 use super::retry::Retry;
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::crash;
-use crate::document::{DocumentBatch, Store};
+use crate::document::{DocumentBatch, DocumentsAt, Store};
 use crate::error::StoreError;
 use crate::lease::Lease;
 use crate::parking::ParkedChange;
 use crate::read_model::ReadModel;
 use crate::stream::GlobalPosition;
 use crate::subscription::event_at;
+use crate::subscription::parking::Full;
 
 /// What is to be stored.
 struct Save {
     partition: Arc<PartitionId>,
-    documents: HandedOut,
+    documents: Vec<(String, String)>,
+    deleted: Vec<String>,
     from: GlobalPosition,
     step: u64,
     parked: Vec<ParkedChange>,
@@ -39,7 +43,7 @@ struct Save {
 /// The checkpoint was moved by somebody else, or the log is not the one that was folded. Nothing
 /// may be stored any more.
 async fn store_all(store: &dyn Store, save: Save, mut retry: Retry) -> Result<(), StoreError> {
-    let Save { partition, documents, from, step, parked, lease, to } = save;
+    let Save { partition, documents, deleted, from, step, parked, lease, to } = save;
     let event_id = loop {
         match to.event_id {
             Some(event_id) => break event_id,
@@ -58,7 +62,6 @@ async fn store_all(store: &dyn Store, save: Save, mut retry: Retry) -> Result<()
         Checkpoint { log_id: store.identity().log_id, position: to.position, event_id };
     let id = PartitionId::clone(&partition);
     let advance = Advance { partition: id, from, step, checkpoint, parked, lease };
-    let HandedOut { documents, deleted } = documents;
     let batch = DocumentBatch { documents, deleted, advance };
     crash::point("read_model.before_save");
     while let Err(error) = store.save_documents(batch.clone()).await {
@@ -68,14 +71,8 @@ async fn store_all(store: &dyn Store, save: Save, mut retry: Retry) -> Result<()
     Ok(())
 }
 
-/// Documents as they are stored.
-pub(super) struct Loaded {
-    pub(super) documents: Vec<(String, String)>,
-    /// Not older than the documents.
-    pub(super) checkpoint: Option<Checkpoint>,
-}
-
-/// The documents with these keys, however often the store must be asked.
+/// The documents with these keys and the checkpoint of the same moment, however often the store
+/// must be asked.
 ///
 /// # Errors
 /// They cannot be read.
@@ -84,13 +81,9 @@ pub(super) async fn load(
     partition: &PartitionId,
     keys: &[String],
     mut retry: Retry,
-) -> Result<Loaded, StoreError> {
+) -> Result<DocumentsAt, StoreError> {
     loop {
-        let loaded = async {
-            let documents = store.load_documents(&partition.model, keys).await?;
-            Ok(Loaded { documents, checkpoint: store.load_checkpoint(partition).await? })
-        };
-        match loaded.await {
+        match store.load_documents_at(partition, keys).await {
             Ok(loaded) => return Ok(loaded),
             Err(error) => retry.after(error).await?,
         }
@@ -129,16 +122,14 @@ impl<M: ReadModel> ReadModelActor<M> {
             return;
         }
         let Some(lease) = term.lease.clone() else { return };
-        let documents = match term.documents.hand_out() {
-            Ok(documents) => documents,
-            Err(reason) => {
-                term.is_in_doubt = true;
-                return self.halt(self.term.reached.position, reason, ctx);
-            }
-        };
-        term.sizes.measured(documents.documents.iter().map(|(_, body)| body.len()));
-        let largest = documents.documents.iter().max_by_key(|(_, body)| body.len());
-        if let Some((key, body)) = largest {
+        let HandedOut { documents, deleted, unstorable } = term.documents.hand_out();
+        if let Err(full) = self.set_back(unstorable) {
+            // The checkpoint must not pass events that are neither in a document nor queued.
+            self.term.is_in_doubt = true;
+            return self.halt(self.term.reached.position, full.to_string(), ctx);
+        }
+        self.term.sizes.measured(documents.iter().map(|(_, body)| body.len()));
+        if let Some((key, body)) = documents.iter().max_by_key(|(_, body)| body.len()) {
             self.progress.work.largest_document(key, body.len());
         }
         let term = &mut self.term;
@@ -149,7 +140,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         let (from, step, to) = (term.saved, term.saves, term.reached);
         let partition = Arc::clone(&self.partition);
         let parked = term.parking.hand_out();
-        let save = Save { partition, documents, from, step, parked, lease, to };
+        let save = Save { partition, documents, deleted, from, step, parked, lease, to };
         let (store, retry) = (Arc::clone(&self.store), self.retry());
         let saving = async move { store_all(&*store, save, retry).await };
         self.beside(ctx, saving, move |result, act, ctx| {
@@ -163,6 +154,21 @@ impl<M: ReadModel> ReadModelActor<M> {
             }
             act.leave_if_saved(ctx);
         });
+    }
+
+    /// Parks the keys of documents that cannot be stored. They are tried again at once, one event
+    /// after the other, and then stand at the first event that their document does not survive.
+    ///
+    /// # Errors
+    /// Too many keys are parked: the cause is the code and not one document.
+    fn set_back(&mut self, unstorable: Vec<Unstorable>) -> Result<(), Full> {
+        let (now, at) = (Instant::now(), self.clock.now());
+        for Unstorable { key, positions, reason } in unstorable {
+            error!(model = %self.partition, %key, %reason, "a document cannot be stored: its key is parked");
+            self.progress.work.failed(format_args!("{key:?} is parked: {reason}"));
+            self.term.parking.set_back(&key, &positions, reason, now, at)?;
+        }
+        Ok(())
     }
 
     fn saved(&mut self, position: GlobalPosition, ctx: &mut Context<Self>) {

@@ -61,7 +61,9 @@ impl<Old: ReadModel, M: ReadModel + From<Old>> Reads<M> for ReadModelHandle<Old>
         let body: M = body.into();
         // The new version would not have it.
         match body.is_deleted() {
-            true => Err(ReadError::NotFound { model: M::NAME, key: key.to_owned() }),
+            true => {
+                Err(ReadError::NotFound { model: M::NAME, key: key.to_owned(), reflects: position })
+            }
             false => Ok(Document { body, position }),
         }
     }

@@ -1,7 +1,7 @@
 //! A standby: it follows nothing, keeps nothing, and answers from what the owner has saved.
 //!
-//! It looks at the checkpoint first and loads the document then, so what it answers is at least as
-//! new as the position it names. While nobody waits it asks the store nothing.
+//! It loads document, checkpoint and parked keys from one snapshot, so an answer names exactly the
+//! position it reflects. While nobody waits it asks the store nothing.
 
 use std::cmp::max;
 use std::sync::Arc;

@@ -107,6 +107,7 @@ impl<M: ReadModel> Term<M> {
     /// must still be there then.
     pub(super) fn evict(&mut self) {
         if self.loading.is_none() {
+            self.documents.forget_unreadable();
             self.documents.evict();
         }
     }

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use super::versions::Versions;
 use super::{MemoryStore, within};
 use crate::checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId};
-use crate::document::{DocumentBatch, DocumentRange, DocumentStore, MAX_LIST_BYTES, StoredPage};
+use crate::document::{
+    DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_LIST_BYTES, ParkedAt, StoredPage,
+};
 use crate::error::StoreError;
 use crate::event_store::PageLimit;
 use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
@@ -209,6 +211,27 @@ impl DocumentStore for MemoryStore {
         let Some(documents) = read_side.documents.get(model) else { return Ok(Vec::new()) };
         let body = |key: &String| documents.get(key).map(|body| (key.clone(), body.clone()));
         Ok(keys.iter().filter_map(body).collect())
+    }
+
+    async fn load_documents_at(
+        &self,
+        partition: &PartitionId,
+        keys: &[String],
+    ) -> Result<DocumentsAt, StoreError> {
+        let read_side = self.read_side(); // one lock, so one moment
+        let (documents, parked) =
+            (read_side.documents.get(&partition.model), read_side.parked.get(&partition.model));
+        let body = |key: &String| Some((key.clone(), documents?.get(key)?.clone()));
+        let parked = |key: &String| {
+            let parked = parked?.get(key)?;
+            let (position, reason) = (parked.position, parked.reason.clone());
+            Some(ParkedAt { key: key.clone(), position, reason })
+        };
+        Ok(DocumentsAt {
+            checkpoint: read_side.checkpoints.get(partition).map(|stored| stored.checkpoint),
+            documents: keys.iter().filter_map(body).collect(),
+            parked: keys.iter().filter_map(parked).collect(),
+        })
     }
 
     async fn scan_documents(

@@ -11,6 +11,7 @@
 
 mod listing;
 mod parked;
+mod set_back;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -86,6 +87,7 @@ pub(crate) struct Drain {
     /// of them shortens the list: the rest waits.
     pub(crate) positions: Vec<GlobalPosition>,
     skip: Option<String>,
+    stood_at: u64,
 }
 
 /// The event that draining stopped before.
@@ -244,6 +246,7 @@ impl Parking {
             key: key.clone(),
             positions: positions.take(self.settings.chunk.max(2)).collect(),
             skip: parked.skip.clone(),
+            stood_at: parked.stood_at,
         };
         self.draining = Some(drain.key.clone());
         Some(drain)

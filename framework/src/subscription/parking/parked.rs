@@ -40,10 +40,21 @@ impl Parked {
         settings: &ParkingSettings,
         now: Instant,
     ) -> Self {
+        Self::at((event.position, in_words(event)), reason, since, settings, now)
+    }
+
+    /// As [`Parked::new`], for an event that is known by its position and in words.
+    pub(super) fn at(
+        (position, event): (GlobalPosition, String),
+        reason: String,
+        since: OffsetDateTime,
+        settings: &ParkingSettings,
+        now: Instant,
+    ) -> Self {
         let ParkingSettings { tries, first_pause, .. } = *settings;
         Self {
-            position: event.position,
-            event: in_words(event),
+            position,
+            event,
             reason,
             attempts: 1,
             since,

@@ -1,5 +1,7 @@
 //! Parking by itself: what stands, what waits, what is asked, and by chance against a plain list.
 
+mod set_back;
+
 use std::collections::BTreeSet;
 
 use super::*;

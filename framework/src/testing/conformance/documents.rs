@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
-use crate::document::{DocumentBatch, Store};
+use crate::document::{DocumentBatch, DocumentsAt, Store};
 use crate::error::StoreError;
 use crate::event_store::PageLimit;
 use crate::lease::Lease;
+use crate::parking::{ParkedChange, ParkedKey};
 use crate::stream::GlobalPosition;
 
 /// Partition 0 of `balance@1`.
@@ -72,6 +74,68 @@ pub async fn documents_and_checkpoint_are_stored_together(store: impl Store) {
     let many: Vec<_> = keys.iter().map(|key| (key.as_str(), "0")).collect();
     store.save_documents(batch(&lease, 4, 5, &many)).await.unwrap();
     assert_eq!(store.load_documents("balance@1", &keys).await.unwrap().len(), 1000);
+}
+
+/// One answer has documents, checkpoint and parked keys of one moment, also while others save.
+pub async fn documents_are_loaded_with_their_checkpoint_from_one_snapshot(
+    store: impl Store + Clone,
+) {
+    let keys = ["a", "b", "c"].map(str::to_owned);
+    let at = store.load_documents_at(&partition(), &keys).await.unwrap();
+    assert_eq!(at, DocumentsAt::default());
+    let lease = lease(&store, &partition()).await;
+    let saving = async |from: u64, to: u64| {
+        let body = to.to_string();
+        let mut batch = batch(&lease, from, to, &[("a", &body), ("b", &body)]);
+        let since = OffsetDateTime::UNIX_EPOCH;
+        let (position, key) = (GlobalPosition(to), "c".to_owned());
+        let change = match to % 2 {
+            0 => ParkedChange::Release { key },
+            _ => ParkedChange::Park(ParkedKey {
+                key,
+                partition: partition().number,
+                position,
+                event: "Noted".into(),
+                reason: format!("bad {to}"),
+                attempts: 1,
+                since,
+                queue: Vec::new(),
+                unlisted_from: None,
+                waiting: 0,
+                request: None,
+            }),
+        };
+        batch.advance.parked = vec![change];
+        store.save_documents(batch).await.unwrap();
+    };
+    let reading = async {
+        let mut last = 0;
+        while last < 60 {
+            let at = store.load_documents_at(&partition(), &keys).await.unwrap();
+            let position = at.checkpoint.map_or(0, |checkpoint| checkpoint.position.0);
+            assert!(position >= last, "{position} after {last}");
+            last = position;
+            let bodies: Vec<_> = at.documents.iter().map(|(_, body)| body.clone()).collect();
+            let expected = if position == 0 { vec![] } else { vec![position.to_string(); 2] };
+            assert_eq!(bodies, expected, "at {position}");
+            let parked: Vec<_> =
+                at.parked.iter().map(|key| (key.position.0, &*key.reason)).collect();
+            let reason = format!("bad {position}");
+            let expected = if position % 2 == 1 { vec![(position, &*reason)] } else { vec![] };
+            assert_eq!(parked, expected, "at {position}");
+        }
+    };
+    let writing = async {
+        for n in 0..60 {
+            saving(n, n + 1).await;
+        }
+    };
+    tokio::join!(reading, writing);
+    // Keys and partitions of others are not in it.
+    let at = store.load_documents_at(&partition(), &keys[1..]).await.unwrap();
+    assert_eq!((at.documents.len(), at.parked.len()), (1, 0));
+    let other = PartitionId::new(partition().model, partition().number + 1);
+    assert_eq!(store.load_documents_at(&other, &keys).await.unwrap().checkpoint, None);
 }
 
 /// Of two writers only the one that continues from the stored checkpoint writes.

@@ -74,6 +74,7 @@ macro_rules! conformance {
             commands: old_command_ids_are_forgotten_the_oldest_first,
             commands: a_confirmation_tells_stale_and_done_from_current,
             documents: documents_and_checkpoint_are_stored_together,
+            documents: documents_are_loaded_with_their_checkpoint_from_one_snapshot,
             documents: a_writer_with_an_old_checkpoint_stores_nothing,
             documents: the_same_batch_sent_again_changes_nothing,
             documents: of_concurrent_writers_one_continues,

@@ -238,3 +238,47 @@ async fn many_changes_of_one_document_are_one_write_and_stopping_saves_them() {
     let process = Process::new(store, patient());
     assert_eq!(read(&process.sums().await, "a", 100).await.events, 100);
 }
+
+/// A process that dies right after any save leaves documents that are those of the checkpoint.
+#[tokio::test]
+async fn after_each_save_the_stored_documents_are_those_of_the_stored_checkpoint() {
+    let memory = MemoryStore::new();
+    let (looked, saves) = (memory.clone(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&saves);
+    let store = TestStore::over(memory.clone(), move |call| {
+        let (memory, saves) = (looked.clone(), Arc::clone(&counted));
+        Box::pin(async move {
+            if call != Call::Saved {
+                return Ok(());
+            }
+            let partition = PartitionId::new("sums@1", 0);
+            let keys = ["a".to_owned(), "b".to_owned()];
+            let at = memory.load_documents_at(&partition, &keys).await?;
+            let position = at.checkpoint.map_or(0, |checkpoint| checkpoint.position.0);
+            let events = at
+                .documents
+                .iter()
+                .map(|(_, body)| serde_json::from_str::<Sums>(body).unwrap().events);
+            // If not, the save comes to nothing, and with it the test.
+            match events.sum::<u64>() == position {
+                true => saves.fetch_add(1, Ordering::SeqCst),
+                false => {
+                    return Err(StoreError::Corrupt {
+                        place: "a checkpoint".into(),
+                        reason: "it is ahead of the documents".into(),
+                    });
+                }
+            };
+            Ok(())
+        })
+    });
+    let process = Process::new(store, small());
+    let model = process.sums().await;
+    for n in 0..100 {
+        note(&memory, if n % 3 == 0 { "a" } else { "b" }, n).await;
+        tokio::task::yield_now().await;
+    }
+    read(&model, "a", 100).await;
+    until(|| model.progress().saved.0 == 100).await;
+    assert!(saves.load(Ordering::SeqCst) > 1);
+}

@@ -182,3 +182,38 @@ async fn documents_that_somebody_moved_on_beside_its_lease_are_not_folded_on() {
     gate.add_permits(1_000);
     assert!(halted(&second).await.1.contains("another writer has moved it to 2"));
 }
+
+/// Status and metrics are made of this, and so is what other processes may do.
+#[tokio::test]
+async fn an_owner_that_halted_owns_nothing_any_more_in_any_process() {
+    let memory = MemoryStore::new();
+    let settings = ReadModelSettings { lease_for: Duration::from_secs(3600), ..small() };
+    let process = || {
+        let store = TestStore::over(memory.clone(), |_| Box::pin(async { Ok(()) }));
+        Process::new(store.shared(), settings.clone())
+    };
+    let one = process();
+    let first = one.sums().await;
+    until(|| first.progress().is_owner).await;
+    note(&memory, "a", 1).await;
+    append(&memory, ("transfer", "t"), &[("Shredded", "{}".to_owned())]).await;
+    let (position, reason) = halted(&first).await;
+    assert_eq!(position, 2);
+    assert!(!first.progress().is_owner);
+    // What came before is saved, and then the lease is free, long before it would expire.
+    let free = async {
+        while memory.holders(&["sums@1/0".to_owned()]).await.unwrap() != [None] {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(WITHIN, free).await.expect("it keeps its lease");
+    assert_eq!(first.progress().saved.0, 1);
+    // It stays halted, and takes nothing again; another process of the same program halts as well.
+    let two = process();
+    let second = two.sums().await;
+    assert_eq!(halted(&second).await, (position, reason));
+    assert!(matches!(first.progress().state, State::Halted { .. }));
+    assert!(!first.progress().is_owner && !second.progress().is_owner);
+    first.flush_and_stop().await;
+    second.flush_and_stop().await;
+}

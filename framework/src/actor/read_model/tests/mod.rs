@@ -257,6 +257,7 @@ fn whimsical(memory: MemoryStore, seed: usize) -> TestStore {
 
 // Below the macros, so that they see them.
 mod folding;
+mod fresh;
 mod halting;
 mod hot;
 mod keys;
@@ -266,3 +267,4 @@ mod parking;
 mod reading;
 mod sharing;
 mod sleeping;
+mod storable;

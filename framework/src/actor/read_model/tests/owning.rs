@@ -15,6 +15,7 @@ pub(super) struct Watched {
 fn name_of(call: &Call) -> &'static str {
     match call {
         Call::ReadAll(_) => "read",
+        Call::ReadPositions => "positions",
         Call::LoadDocuments(_) | Call::Loaded => "load",
         Call::Save(_) => "save",
         Call::Saved => "saved",

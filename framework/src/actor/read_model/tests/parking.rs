@@ -201,3 +201,32 @@ async fn killed_at_any_moment_a_drain_loses_and_doubles_nothing() {
     let sum = notes.iter().fold(0, |sum, n| mix(sum, *n));
     assert_eq!((document.sum, document.events), (sum, 100));
 }
+
+/// It is in memory when the retry begins, and nothing but its pin keeps it there.
+#[tokio::test]
+async fn the_document_of_a_key_that_is_being_tried_stays_in_memory() {
+    let (memory, watched) = (MemoryStore::new(), super::owning::Watched::default());
+    let mut settings = ReadModelSettings { hot_documents: 1, ..super::owning::lasting() };
+    settings.parking.tries = 0;
+    settings.look_for_requests_every = Duration::from_millis(1);
+    let process = watched.process(&memory, settings);
+    let brittle = process.start::<Brittle>(1).await.unwrap();
+    note(&memory, "a", 1).await;
+    poison(&memory, "a").await;
+    note(&memory, "a", 3).await;
+    saved_parked(&memory, |parked| parked.iter().any(|key| key.queue.len() == 1)).await;
+    watched.hold(&["positions"]);
+    let skip = ParkedRequest::Skip { reason: "no".into() };
+    assert!(memory.request_parked("brittle@1", "a", GlobalPosition(2), skip).await.unwrap());
+    until(|| watched.count("positions") == 1).await;
+    // Each of these is saved and then sent out of memory by the next.
+    for (n, key) in (4..).zip(["b", "c", "d", "e", "f"]) {
+        note(&memory, key, 1).await;
+        read(&brittle, key, n).await;
+        until(|| brittle.progress().saved.0 == n).await;
+    }
+    watched.hold(&[]);
+    saved_parked(&memory, <[_]>::is_empty).await;
+    let sum = [1, 3].into_iter().fold(0, mix);
+    assert_eq!(body(&read(&brittle, "a", 8).await), format!("{{\"sum\":{sum},\"events\":2}}"));
+}

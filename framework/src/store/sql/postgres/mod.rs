@@ -9,6 +9,7 @@
 mod checkpoints;
 mod claims;
 mod connections;
+mod documents;
 mod epoch;
 mod fault;
 mod groups;
@@ -44,7 +45,7 @@ use self::open::Opening;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::claim::Claim;
 use crate::command::CommandKey;
-use crate::document::{DocumentBatch, DocumentRange, DocumentStore, StoredPage};
+use crate::document::{DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, StoredPage};
 use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
@@ -248,6 +249,14 @@ impl DocumentStore for PostgresStore {
         keys: &[String],
     ) -> Result<Vec<(String, String)>, StoreError> {
         self.read_documents(model, keys).await
+    }
+
+    async fn load_documents_at(
+        &self,
+        partition: &PartitionId,
+        keys: &[String],
+    ) -> Result<DocumentsAt, StoreError> {
+        self.read_documents_at(partition, keys).await
     }
 
     async fn scan_documents(

@@ -9,6 +9,7 @@ mod checkpoints;
 mod claims;
 mod close;
 mod commands;
+mod documents;
 mod doubt;
 mod fault;
 mod inode;
@@ -57,7 +58,6 @@ use self::side_write::SideWrite;
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::claim::Claim;
 use crate::command::CommandKey;
-use crate::document::{DocumentBatch, DocumentRange, DocumentStore, StoredPage};
 use crate::error::{StartError, StoreError};
 use crate::event::RecordedEvent;
 use crate::event_store::{
@@ -269,38 +269,6 @@ impl CheckpointStore for SqliteStore {
         let (model, key) = (model.to_owned(), key.to_owned());
         let request = Request { model, key, position, request };
         self.write_beside(SideWrite::Request(request)).await
-    }
-}
-
-#[async_trait]
-impl DocumentStore for SqliteStore {
-    async fn load_documents(
-        &self,
-        model: &str,
-        keys: &[String],
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        self.read_documents(model, keys).await
-    }
-
-    async fn scan_documents(
-        &self,
-        model: &str,
-        after: Option<&str>,
-        limit: PageLimit,
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        self.read_documents_after(model, after, limit).await
-    }
-
-    async fn list_documents(
-        &self,
-        model: &str,
-        range: &DocumentRange,
-    ) -> Result<StoredPage, StoreError> {
-        self.read_page(model, range).await
-    }
-
-    async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
-        self.write_beside(SideWrite::Documents(batch)).await.map(drop)
     }
 }
 
