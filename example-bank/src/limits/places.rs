@@ -154,7 +154,7 @@ mod tests {
         let places = Places::new(1024, 100, 4);
         let mut held = Vec::new();
         let mut counts = Vec::new();
-        for client in 0..40 {
+        for client in 0..20 {
             let before = held.len();
             while let Ok(place) = places.take(named(client)) {
                 held.push(place);

@@ -133,12 +133,11 @@ mod tests {
 
     use super::*;
 
-    /// First second of a new year, or last one of an old year, `minutes` east of Greenwich.
+    /// One minute after midnight, and some nanoseconds, `minutes` east of Greenwich.
     fn moment(year: i32, day: u8, nanoseconds: u32, minutes: i32) -> OffsetDateTime {
         let month = if day == 1 { Month::January } else { Month::December };
         let date = Date::from_calendar_date(year, month, day).unwrap();
-        let (hour, rest) = if day == 1 { (0, 0) } else { (23, 59) };
-        let time = Time::from_hms_nano(hour, rest, rest, nanoseconds).unwrap();
+        let time = Time::from_hms_nano(0, 1, 0, nanoseconds).unwrap();
         let zone = UtcOffset::from_whole_seconds(minutes * 60).unwrap();
         date.with_time(time).assume_offset(zone)
     }
