@@ -14,13 +14,14 @@ ALTER FUNCTION actum.save_documents SET SCHEMA noted;
 CREATE FUNCTION actum.save_documents(
     model text, partition integer, token bigint, step bigint, from_position bigint,
     log_id uuid, "position" bigint, event_id uuid, changes text, keys text[], bodies text[],
+    deleted text[],
     OUT is_owner boolean, OUT is_taken boolean, OUT stored_token bigint, OUT stored_step bigint,
     OUT stored_log_id uuid, OUT stored_position bigint, OUT stored_event_id uuid
 ) LANGUAGE plpgsql AS $$
 BEGIN
     SELECT * INTO is_owner, is_taken, stored_token, stored_step, stored_log_id, stored_position,
                   stored_event_id
-    FROM noted.save_documents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+    FROM noted.save_documents($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
     INSERT INTO noted.saves (name, token, by, "position", is_owner)
     VALUES ($1 || '/' || $2, $3, current_setting('application_name'), $7, is_owner);
 END $$;"#;
