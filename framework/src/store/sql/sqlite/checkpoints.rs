@@ -109,6 +109,10 @@ const DEQUEUE: &str = "DELETE FROM parked_events WHERE model = ?1 AND (key, posi
     SELECT queued.key, queued.position FROM json_each(?2) AS new CROSS JOIN parked_events AS queued
     ON queued.model = ?1 AND queued.key = new.value ->> 'key'
     AND queued.position <= new.value ->> 'done_to')";
+const CHECK_PARKED: &str = "INSERT INTO parked_events (model, key, position)
+    SELECT ?1, new.value ->> 0, 0 FROM json_each(?2) AS new WHERE true";
+const UNCHECK_PARKED: &str = "DELETE FROM parked_events WHERE model = ?1 AND position = 0
+    AND key IN (SELECT new.value ->> 0 FROM json_each(?2) AS new)";
 const UNLIST: &str = "UPDATE parked SET unlisted_from = new.value ->> 2
     FROM json_each(?2) AS new WHERE parked.model = ?1 AND parked.key = new.value ->> 0";
 const FORGET: &str = "DELETE FROM parked_events WHERE model = ?1 AND (key, position) IN (
@@ -132,12 +136,13 @@ async fn park(
     apply(connection, RELEASE, model, released).await?;
     apply(connection, PARK, model, parked).await?;
     apply(connection, DEQUEUE, model, parked).await?;
-    if apply(connection, UNLIST, model, unlisted).await? != unlisted.len() as u64 {
-        return Err(Error::RowNotFound); // a key that is not parked
-    }
+    // The foreign key refuses a key that is not parked, as it does for events that are queued.
+    apply(connection, CHECK_PARKED, model, unlisted).await?;
+    apply(connection, UNLIST, model, unlisted).await?;
+    apply(connection, UNCHECK_PARKED, model, unlisted).await?;
     apply(connection, FORGET, model, unlisted).await?;
     apply(connection, QUEUE, model, queued).await?;
-    apply(connection, SKIP, model, skipped).await.map(drop)
+    apply(connection, SKIP, model, skipped).await
 }
 
 async fn apply(
@@ -145,13 +150,12 @@ async fn apply(
     statement: &'static str,
     model: &str,
     part: &[impl Serialize],
-) -> Result<u64, Error> {
+) -> Result<(), Error> {
     if part.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let part = serde_json::to_string(part).map_err(|e| Error::Encode(Box::new(e)))?;
-    let done = sqlx::query(statement).bind(model.to_owned()).bind(part).execute(connection).await?;
-    Ok(done.rows_affected())
+    sqlx::query(statement).bind(model.to_owned()).bind(part).execute(connection).await.map(drop)
 }
 
 /// Leaves a request; `false` if no key is parked there.
