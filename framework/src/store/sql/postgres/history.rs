@@ -67,7 +67,7 @@ impl History {
     }
 
     /// Begins with a log as it was found when it was opened.
-    pub(super) fn begin(&self, found: &Found) -> LogIdentity {
+    pub(super) fn adopt(&self, found: &Found) -> LogIdentity {
         let known = self.known();
         self.learn(&known, found.last);
         *self.identity.get_or_init(|| found.identity)

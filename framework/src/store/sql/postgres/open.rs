@@ -224,7 +224,7 @@ pub(super) async fn open(options: PostgresOptions) -> Result<PostgresStore, Star
     let found = found.map_err(|error| opening.cannot_open(&error))?;
     let _ = connection.close().await; // it has served
     opening.head.send_replace(found.head());
-    let identity = opening.history.begin(&found);
+    let identity = opening.history.adopt(&found);
     let writer = PostgresWriter::new(Arc::clone(&opening));
     let committer =
         Committer::start(Arc::clone(&opening.head), opening.options.queue_bytes, move || writer)?;

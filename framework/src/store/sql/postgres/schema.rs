@@ -181,9 +181,9 @@ pub(super) async fn migrate(
     crate::crash::point("migrate");
     let schema = &opening.schema;
     let migrations = MIGRATIONS.iter().map(|(version, name, sql)| {
-        // The schema's name holds only letters, digits and _.
         let sql = match schema.migration(sql) {
             Cow::Borrowed(sql) => sql.into_sql_str(),
+            // The schema's name holds only letters, digits and _.
             Cow::Owned(sql) => AssertSqlSafe(sql).into_sql_str(),
         };
         Migration::new(*version, (*name).into(), MigrationType::Simple, sql, false)

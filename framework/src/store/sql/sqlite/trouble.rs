@@ -1,4 +1,4 @@
-//! Whether the store can commit at the moment, for status and readiness.
+//! The reason why the store cannot commit at the moment, for status and readiness.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,13 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(super) struct Trouble(Mutex<Option<String>>);
 
 impl Trouble {
-    /// The last commit failed, or its outcome is unknown.
-    pub(super) fn begin(&self, reason: &str) {
+    /// Keeps the reason why the last commit failed, or why its outcome is unknown.
+    pub(super) fn report(&self, reason: &str) {
         *self.reason() = Some(reason.to_owned());
     }
 
-    /// A commit succeeded.
-    pub(super) fn end(&self) {
+    /// Forgets the reason, because a commit succeeded.
+    pub(super) fn clear(&self) {
         *self.reason() = None;
     }
 

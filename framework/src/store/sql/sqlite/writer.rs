@@ -223,10 +223,10 @@ impl Writer for SqliteWriter {
             Err(reason) => Err(WriteFailure::Unknown(reason)),
         });
         match &written {
-            Ok(_) => self.opening.trouble.end(),
+            Ok(_) => self.opening.trouble.clear(),
             Err(failure) => {
                 self.forget();
-                self.opening.trouble.begin(failure.reason());
+                self.opening.trouble.report(failure.reason());
             }
         }
         self.wal.measure(&self.opening);
@@ -252,17 +252,17 @@ impl Writer for SqliteWriter {
 
     async fn probe(&mut self) {
         if let Err(reason) = self.opening.held.check() {
-            return self.opening.trouble.begin(&reason);
+            return self.opening.trouble.report(&reason);
         }
         let Some(mut connection) = self.connection.take() else { return };
         match origin::mark(&mut connection, &self.opening.held).await {
             Ok(()) => {
-                self.opening.trouble.end();
+                self.opening.trouble.clear();
                 self.connection = Some(connection);
             }
             Err(error) => {
                 let failure = self.failed(connection, Failed { error, at: Step::Begun }).await;
-                self.opening.trouble.begin(failure.reason());
+                self.opening.trouble.report(failure.reason());
             }
         }
         self.forget();

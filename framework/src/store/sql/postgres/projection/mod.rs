@@ -73,13 +73,13 @@ impl ProjectionStore for PostgresStore {
         let schema = schema.map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let connection = self.opening.connect().await;
         let mut connection = connection.map_err(|e| StoreError::Unavailable(e.to_string()))?;
-        // The names are ours: letters, digits and _. Several statements at once are one
-        // transaction.
-        let drop = AssertSqlSafe(format!(
+        // Several statements at once are one transaction.
+        let drop = format!(
             "DROP SCHEMA IF EXISTS {schema} CASCADE; {}",
             forget(&self.opening.schema, &format!("{name}@{version}"))
-        ));
-        sqlx::raw_sql(drop).execute(&mut connection).await.map_err(unavailable)?;
+        );
+        // The names in it are ours: letters, digits and _.
+        sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await.map_err(unavailable)?;
         connection.close().await.map_err(unavailable)
     }
 }

@@ -57,8 +57,8 @@ impl SqliteTransaction {
         if made.map_err(|error| self.unavailable(&error))? {
             return Ok(false);
         }
-        // The statements are the log's own schema.
         let make = format!("{bookkeeping}; INSERT INTO wal_origin VALUES (1, zeroblob(56))");
+        // The statements are the log's own schema.
         let done = sqlx::raw_sql(AssertSqlSafe(make)).execute(self.database()).await;
         done.map(|_| true).map_err(|error| self.unavailable(&error))
     }
