@@ -1,7 +1,8 @@
 //! H9, J1, J20: clients that are slow, lie about their bodies or speak HTTP two ways at once, as raw
 //! bytes to the real bank.
 
-use sqlx::Executor;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Executor};
 
 use crate::child::Bank;
 use crate::directory::Directory;
@@ -143,15 +144,22 @@ fn a_body_that_is_shorter_than_it_says_does_nothing() {
     assert_eq!(bank.client().get("/accounts/1/history").unwrap().status, 404);
 }
 
-#[test]
-fn a_read_that_waits_too_long_is_answered_503() {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_waits_too_long_is_answered_503() {
     let directory = Directory::new();
-    let bank = bank(&directory.file("bank.db"), 60_000, 300);
+    let file = directory.file("bank.db");
+    let bank = bank(&file, 60_000, 300);
     open(&bank);
+    // The statement does not get on while somebody else holds the lock of its file.
+    let statement = SqliteConnectOptions::new().filename(format!("{file}.statement@1"));
+    let mut lock = statement.connect().await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
     let mut client = bank.client();
-    let late = client.get("/accounts/1/balance?after=99&within=50000").unwrap();
+    assert_eq!(client.post("/accounts/1/credit", CREDIT, None).unwrap().status, 200);
+    let late = client.get("/accounts/1/statement?after=2&within=50000").unwrap();
     assert_eq!((late.status, &late.body["code"]), (503, &"too_slow".into()), "{late:?}");
-    while client.get("/accounts/1/balance?after=1").unwrap().status != 200 {}
+    drop(lock);
+    while client.get("/accounts/1/statement?after=2").unwrap().status != 200 {}
 }
 
 const CREDIT: &str = r#"{"amount":7}"#;

@@ -39,7 +39,8 @@ fn the_first_program_of_the_readme_runs_as_it_is_shown() {
     fs::create_dir_all(folder.join("src")).unwrap();
     let framework = repository().join("framework");
     let manifest = block("toml").replace("../actum/framework", framework.to_str().unwrap());
-    fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+    // The folder is below the repository's, whose workspace the crate does not belong to.
+    fs::write(folder.join("Cargo.toml"), format!("{manifest}\n[workspace]\n")).unwrap();
     fs::write(folder.join("src/main.rs"), block("rust")).unwrap();
     fs::copy(repository().join("Cargo.lock"), folder.join("Cargo.lock")).unwrap();
     assert_eq!(cargo(&folder, &["run", "-q"]), "1000 cents\n");

@@ -58,7 +58,7 @@ fn every_answer_is_protected_errors_too() {
         (200, "HEAD /accounts/1/history", "", ""),
         (404, "GET /nowhere", "", ""),
         (405, "DELETE /accounts/1/history", "", ""),
-        (503, "GET /accounts/1/balance?after=9&within=60000", "", ""),
+        (504, "GET /accounts/1/balance?after=9&within=60000", "", ""),
         (405, "OPTIONS /accounts/1/history", "", ""),
         (405, "TRACE /accounts/1/history", "", ""),
         (429, "GET /accounts/1/history", "", ""),

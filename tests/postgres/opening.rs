@@ -117,7 +117,8 @@ async fn a_role_that_may_not_create_runs_on_a_migrated_log_only() {
          GRANT SELECT ON ALL TABLES IN SCHEMA actum TO {name};
          GRANT INSERT ON actum.events, actum.commands TO {name};
          GRANT INSERT, UPDATE ON actum.documents, actum.checkpoints, actum.snapshots, actum.leases
-         TO {name}"
+         TO {name};
+         GRANT DELETE ON actum.documents TO {name}"
     );
     execute(&database, &grants).await;
     let store = open(&url).await;

@@ -41,8 +41,18 @@ async fn back_up(root: &mut PgConnection) {
 async fn restore(root: &mut PgConnection) {
     execute(root, "SET session_replication_role = replica").await;
     for table in TABLES {
+        // A generated column cannot be written, so it is not among the copied ones.
+        let columns: String = sqlx::query_scalar(
+            "SELECT string_agg(quote_ident(column_name), ', ') FROM information_schema.columns
+             WHERE table_schema = 'actum' AND table_name = $1 AND is_generated = 'NEVER'",
+        )
+        .bind(table)
+        .fetch_one(&mut *root)
+        .await
+        .unwrap();
         let restore = format!(
-            "DELETE FROM actum.{table}; INSERT INTO actum.{table} SELECT * FROM kept.{table}"
+            "DELETE FROM actum.{table};
+             INSERT INTO actum.{table} ({columns}) SELECT {columns} FROM kept.{table}"
         );
         execute(root, &restore).await;
     }

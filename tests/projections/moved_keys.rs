@@ -22,9 +22,11 @@ fn release(id: &str) -> &'static str {
 
 fn key(event: &EventEnvelope<Counted>) -> Option<String> {
     let id = event.stream.id();
+    // The first two events keep their key: the start compares the keys of two of each type.
+    let is_late = matches!(event.event, Counted::Added(n) if n >= 13);
     match release(id) {
-        "moved" => Some(format!("{id}-elsewhere")),
-        "gone" => None,
+        "moved" if is_late => Some(format!("{id}-elsewhere")),
+        "gone" if is_late => None,
         _ => Some(format!("{id}-here")),
     }
 }
@@ -110,12 +112,12 @@ async fn a_parked_event_whose_key_has_moved_or_gone_stays_parked(place: Place) {
         Place::Postgres(_) => "server",
     };
     let app = start(&place, id, "first").await;
-    for n in [1, 13, 14] {
+    for n in [1, 2, 13, 14] {
         add(&app, id, n).await;
     }
     let head = app.store().head().await.unwrap();
     until(async || parked(&app).await.iter().map(|(_, queued, _)| *queued).eq([1, 1])).await;
-    assert_eq!(rows(&app, head).await, [1]);
+    assert_eq!(rows(&app, head).await, [1, 2]);
     app.shutdown().await;
     drop(app);
     for (release, told) in [("moved", "elsewhere\" now"), ("gone", "belongs to no key now")] {
@@ -128,16 +130,16 @@ async fn a_parked_event_whose_key_has_moved_or_gone_stays_parked(place: Place) {
         let parked = parked(&app).await;
         assert!(parked.iter().all(|(_, queued, _)| *queued == 1), "{release}: {parked:?}");
         assert!(parked.iter().all(|(_, _, reason)| reason.contains("VERSION")), "{parked:?}");
-        assert_eq!(rows(&app, head).await, [1], "{release}");
+        assert_eq!(rows(&app, head).await, [1, 2], "{release}");
         app.shutdown().await;
         drop(app);
     }
     let app = start(&place, id, "mended").await;
     until(async || parked(&app).await.is_empty()).await;
     let head = add(&app, id, 15).await;
-    assert_eq!(rows(&app, head).await, [1, 13, 14, 15]);
+    assert_eq!(rows(&app, head).await, [1, 2, 13, 14, 15]);
     let document = app.read_after::<Numbers>(&format!("{id}-here"), head).await.unwrap();
-    assert_eq!(document.0, [1, 13, 14, 15]);
+    assert_eq!(document.0, [1, 2, 13, 14, 15]);
     app.shutdown().await;
 }
 
