@@ -239,8 +239,8 @@ async fn rebuild(kind: &str, store: &str) {
     assert!(resumed.new >= least, "it begins at {resumed:?}, and had saved {saved_then:?}");
     let first = process.comes(|at| at.answers > 0).await;
     assert!(first.least >= killed.greatest, "{first:?} is older than {killed:?}");
-    let compared = process.says("version 2 has caught up").await;
-    let (_, compared) = compared.split_once("; ").unwrap();
+    let compared = process.says("version 2 compared").await;
+    let (_, compared) = compared.split_once("compared: ").unwrap();
     let equal = format!("old: {BOOKS}, new: {BOOKS}, {BOOKS} equal, 0 different");
     assert_eq!(compared, equal);
     process.says("version 2 serves in place of 1").await;
