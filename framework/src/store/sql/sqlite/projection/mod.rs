@@ -336,7 +336,7 @@ impl CheckpointStore for SqliteProjection {
         of: Option<&[String]>,
         at_most: usize,
     ) -> Result<ParkedPage, StoreError> {
-        let mut reader = self.reader().await?;
+        let mut reader = self.bookkeeper().await?;
         let read = checkpoints::parked_page(&mut reader, model, of, at_most).await;
         let parked = read.map_err(|error| self.unavailable(&error))?;
         reader.give_back();
