@@ -54,6 +54,7 @@ mod rounds;
 mod security_headers;
 mod signal;
 mod slow_commands;
+mod spans;
 mod sqlite;
 mod sse;
 mod status;

@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::access::{ApiKey, Credentials, Secret};
 use crate::backup::{backup, restore};
@@ -142,7 +143,9 @@ pub fn run() -> ExitCode {
     if let Err(error) = enough_files() {
         return ended(Err(error));
     }
-    let log = tracing_subscriber::fmt().with_env_filter(filter()).with_writer(std::io::stderr);
+    // A line for each span that closes, with its times; none unless RUST_LOG asks for spans.
+    let log = tracing_subscriber::fmt().with_span_events(FmtSpan::CLOSE);
+    let log = log.with_env_filter(filter()).with_writer(std::io::stderr);
     match options.serve.log {
         Log::Text => log.init(),
         Log::Json => log.json().flatten_event(true).init(),

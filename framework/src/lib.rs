@@ -50,6 +50,7 @@ mod refusal;
 mod settings;
 mod snapshot;
 mod sources;
+mod spans;
 mod sql;
 mod status;
 mod store;

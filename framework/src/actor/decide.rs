@@ -79,7 +79,8 @@ pub(crate) fn decide<A: Aggregate>(
             continue; // its caller has withdrawn it
         }
         let decided_at = at;
-        let decision = decide_one(deciding, stream, aggregate, &mut ahead, at, &request);
+        let decide = || decide_one(deciding, stream, aggregate, &mut ahead, at, &request);
+        let decision = request.span.in_scope(decide);
         let decision = match decision {
             Ok(append) => {
                 at = StreamVersion(at.0 + append.events.len() as u64);

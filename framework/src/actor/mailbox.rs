@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+use tracing::Span;
 
 use super::admission::Admitted;
 use super::ticket::Ticket;
@@ -31,6 +32,8 @@ pub(crate) struct Request<A: Aggregate> {
     pub(crate) ticket: Arc<Ticket>,
     /// How often it lost the race for its stream.
     pub(crate) conflicts: u32,
+    /// The caller's, so that what user code logs is found under the command.
+    pub(crate) span: Span,
 }
 
 impl<A: Aggregate> Request<A> {

@@ -12,6 +12,7 @@ use actix::{Actor, Addr, Context};
 use lru::LruCache;
 use tokio::sync::oneshot;
 use tokio::time::timeout_at;
+use tracing::{Instrument, Span};
 
 use super::admission::{Admission, Refused};
 use super::arbiters::Arbiters;
@@ -26,6 +27,7 @@ use crate::command::CommandOptions;
 use crate::error::{CommandError, ReadError, StoreError};
 use crate::guard::Isolated;
 use crate::metrics::CommandMetrics;
+use crate::spans;
 use crate::stream::{StreamId, Tip};
 
 /// The map is cut in parts with a lock each, so that callers seldom meet.
@@ -88,7 +90,9 @@ impl<A: Aggregate> Router<A> {
         options: CommandOptions,
     ) -> Answer<A> {
         let arrived = self.metrics.arrived();
-        let answer = self.ask(stream, Isolated::new(command), options).await;
+        let span = spans::command(&stream, &options.metadata);
+        let command = Isolated::new(command);
+        let answer = self.ask(stream, command, options, span.clone()).instrument(span).await;
         arrived.answered(&answer);
         answer
     }
@@ -98,6 +102,7 @@ impl<A: Aggregate> Router<A> {
         stream: StreamId,
         command: Isolated<A::Command>,
         options: CommandOptions,
+        span: Span,
     ) -> Answer<A> {
         // What a command holds on the heap is not known without the size of its request.
         let bytes = options.bytes.max(size_of::<A::Command>());
@@ -118,7 +123,7 @@ impl<A: Aggregate> Router<A> {
         let (reply, answer) = oneshot::channel();
         let ticket = Arc::new(Ticket::new(running));
         let mine = Arc::clone(&ticket);
-        let request = Request { command, options, reply, permit, ticket, conflicts: 0 };
+        let request = Request { command, options, reply, permit, ticket, conflicts: 0, span };
         let mailbox = self.enqueue(&stream, request)?;
         match timeout_at(until, answer).await {
             Ok(Ok(answer)) => answer,

@@ -6,6 +6,8 @@
 
 use std::vec;
 
+use tracing::Instrument;
+
 use super::decide::{Decided, Decision, Round};
 use super::deciding::Deciding;
 use super::mailbox::{Answer, Request};
@@ -14,6 +16,7 @@ use crate::command::Committed;
 use crate::error::{CommandError, StoreError};
 use crate::event_store::{AppendOutcome, Confirmation, NotCommitted};
 use crate::guard::Isolated;
+use crate::spans;
 use crate::stream::{StreamId, StreamVersion, Tip};
 
 /// What a round tells of the state in memory; the later the worse.
@@ -46,7 +49,11 @@ pub(crate) async fn settle<A: Aggregate>(
 ) -> Settled<A> {
     let outcomes = match round.appends.is_empty() {
         true => Vec::new(),
-        false => deciding.store.append(round.appends).await,
+        false => {
+            let commands = round.decided.iter().map(|decided| &decided.request.span);
+            let span = spans::append(commands, round.appends.len());
+            deciding.store.append(round.appends).instrument(span).await
+        }
     };
     crate::crash::point("entity.before_reply");
     let mut settling = Settling {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
+use tracing::Instrument;
 
 use super::owner::Owner;
 use super::reaction::{Destination, Meaning, Reaction, Step, Worked};
@@ -21,6 +22,7 @@ use crate::event_store::Page;
 use crate::guard::{guarded, guarded_async};
 use crate::lease::Lease;
 use crate::projector::{End, Held};
+use crate::spans;
 use crate::stream::GlobalPosition;
 use crate::subscription::{Duty, event_at, verify};
 
@@ -144,14 +146,16 @@ impl<'a, R: Reaction> Term<'a, R> {
         while self.reached >= self.begins_at {
             let Some(id) = self.queue.next(now) else { return };
             let reaction = Arc::clone(&self.owner.reaction);
-            self.running.spawn(async move {
+            let span = spans::reaction(R::NAME, &id);
+            let work = async move {
                 let worked = guarded_async(reaction.work(&id, until)).await;
                 let worked = worked.unwrap_or_else(|panic| {
                     tracing::error!(command = %id, %panic, "a reaction panicked; it tries again");
                     Step::Again(None).into()
                 });
                 (id, worked)
-            });
+            };
+            self.running.spawn(work.instrument(span));
         }
     }
 

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::batch::Batch;
@@ -17,6 +18,7 @@ use crate::event_store::{Filter, Page};
 use crate::lease::Lease;
 use crate::projection::Projection;
 use crate::projection_store::SqlTransaction;
+use crate::spans;
 use crate::stream::GlobalPosition;
 use crate::subscription::parking::Parking;
 use crate::subscription::{Duty, event_at, verify};
@@ -204,7 +206,8 @@ impl<'a, P: Projection> Term<'a, P> {
         let mut batch = Batch::of(self.partition, &self.parking, page);
         let (reached, halt) = (batch.reached, batch.halt.take());
         if !batch.is_empty() {
-            let transaction = self.project(&mut batch).await?;
+            let span = spans::project(P::NAME, batch.events.len());
+            let transaction = self.project(&mut batch).instrument(span).await?;
             if let Err(full) = self.park(&mut batch) {
                 return Ok(Some(self.halt(full.to_string())));
             }

@@ -11,7 +11,9 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderMap;
 use actix_web::middleware::Next;
+use tracing::Instrument;
 
+use crate::spans;
 use crate::web::{Principal, trace_context};
 
 /// A longer one is not worth its place.
@@ -30,7 +32,13 @@ pub async fn request_log<B: MessageBody>(
     let method = request.method().clone();
     let route = request.match_pattern();
     let (correlation_id, trace_id) = ids(request.headers());
-    let answer = next.call(request).await;
+    let span = spans::request(
+        method.as_str(),
+        route.as_deref(),
+        correlation_id.as_deref(),
+        trace_id.as_deref(),
+    );
+    let answer = next.call(request).instrument(span).await;
     let (status, principal) = match &answer {
         Ok(answer) => (answer.status(), Principal::of(answer.request())),
         Err(error) => (error.as_response_error().status_code(), None),

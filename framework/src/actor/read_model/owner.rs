@@ -24,6 +24,7 @@ use crate::error::StoreError;
 use crate::event_store::{Filter, Page};
 use crate::guard::guarded_async;
 use crate::read_model::{ReadModel, Sources};
+use crate::spans;
 use crate::subscription::Pause;
 
 /// What a read model follows.
@@ -180,7 +181,8 @@ impl<M: ReadModel> ReadModelActor<M> {
         let (now, at) = (Instant::now(), self.clock.now());
         let term = &mut self.term;
         let parked_before = term.parking.len();
-        let (reached, poison) = decoded.fold(&mut term.documents, &mut term.parking, now, at);
+        let fold = || decoded.fold(&mut term.documents, &mut term.parking, now, at);
+        let (reached, poison) = spans::fold(M::NAME, events).in_scope(fold);
         if term.parking.len() > parked_before {
             self.progress.work.failed("an event cannot be applied: its key is parked");
         }
