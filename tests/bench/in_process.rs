@@ -48,6 +48,10 @@ struct Rounds<'a> {
 
 impl Rounds<'_> {
     async fn run(&self, in_flight: u64, spread: u64, read_models: ReadModels) -> Outcome {
+        let wanted = &self.options.in_flight;
+        if !wanted.is_empty() && !wanted.contains(&in_flight) {
+            return Ok(());
+        }
         let database = self.store.fresh(self.options).await?;
         let time = self.options.round;
         let app = accounts::bank(&database, read_models).await?;

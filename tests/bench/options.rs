@@ -7,7 +7,7 @@ use crate::Outcome;
 use crate::database::{STORES, Store};
 
 const USAGE: &str = "bench [--only raw,actum,processes,http,edge,catchup,freshness,load,million,unread,memory] [--store sqlite,postgres] \
-     [--seconds 3] [--events 1000000] [--times 3] [--folder target/bench]";
+     [--in-flight 1,256] [--seconds 3] [--events 1000000] [--times 3] [--folder target/bench]";
 
 /// A part of the benchmark that can run alone.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub const SECTIONS: [(&str, Section); 11] = [
 pub struct Options {
     pub sections: Vec<Section>,
     pub stores: Vec<Store>,
+    /// How many commands are in flight, of the numbers that the sections use; all if none is named.
+    pub in_flight: Vec<u64>,
     /// How long each round is measured.
     pub round: Duration,
     /// How many events there are to catch up with.
@@ -69,6 +71,7 @@ impl Options {
         let mut options = Self {
             sections: SECTIONS.map(|(_, section)| section).to_vec(),
             stores: STORES.map(|(_, store)| store).to_vec(),
+            in_flight: Vec::new(),
             round: Duration::from_secs(3),
             events: 1_000_000,
             times: 3,
@@ -79,6 +82,10 @@ impl Options {
             match word.as_str() {
                 "--only" => options.sections = named(&value, &SECTIONS)?,
                 "--store" => options.stores = named(&value, &STORES)?,
+                "--in-flight" => {
+                    let numbers = value.split(',').map(str::parse);
+                    options.in_flight = numbers.collect::<Result<_, _>>()?;
+                }
                 "--seconds" => options.round = Duration::try_from_secs_f32(value.parse()?)?,
                 "--events" => options.events = value.parse::<u64>()?.max(1),
                 "--times" => options.times = value.parse::<usize>()?.max(1),

@@ -39,10 +39,28 @@ pub(crate) struct Request<A: Aggregate> {
 impl<A: Aggregate> Request<A> {
     /// Answers the caller. If the caller has left, the outcome stands all the same.
     pub(crate) fn answer(self, answer: Answer<A>) {
+        self.finish(answer).send();
+    }
+
+    /// Ends the request, and returns the answer that is to be sent to the caller.
+    pub(crate) fn finish(self, answer: Answer<A>) -> Reply<A> {
         // Before the answer, so that a caller with an answer finds the place free for its next command.
         drop(self.permit);
         self.ticket.finish(answer.as_ref().ok().copied());
-        if let Err(unheard) = self.reply.send(answer) {
+        Reply { to: self.reply, answer }
+    }
+}
+
+/// The answer to a request that has ended, and its caller.
+pub(crate) struct Reply<A: Aggregate> {
+    to: oneshot::Sender<Answer<A>>,
+    answer: Answer<A>,
+}
+
+impl<A: Aggregate> Reply<A> {
+    /// Sends it. A caller that has left gets nothing.
+    pub(crate) fn send(self) {
+        if let Err(unheard) = self.to.send(self.answer) {
             // It may hold a refusal, whose Drop is user code.
             drop(Isolated::new(unheard));
         }

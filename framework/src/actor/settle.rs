@@ -10,7 +10,7 @@ use tracing::Instrument;
 
 use super::decide::{Decided, Decision, Round};
 use super::deciding::Deciding;
-use super::mailbox::{Answer, Request};
+use super::mailbox::{Answer, Reply, Request};
 use crate::aggregate::Aggregate;
 use crate::command::Committed;
 use crate::error::{CommandError, StoreError};
@@ -62,6 +62,7 @@ pub(crate) async fn settle<A: Aggregate>(
         vouched: matches!(outcomes.first(), Some(AppendOutcome::Committed(c)) if !c.replayed),
         confirmed: None,
         outcomes: outcomes.into_iter(),
+        replies: Vec::new(),
         settled: Settled {
             standing: Standing::AsDecided,
             tip: round.tip,
@@ -72,6 +73,7 @@ pub(crate) async fn settle<A: Aggregate>(
     for decided in round.decided {
         settling.settle_one(decided).await;
     }
+    send(&mut settling.replies);
     if round.broken {
         settling.is(Standing::InDoubt);
     }
@@ -88,6 +90,9 @@ struct Settling<'a, A: Aggregate> {
     /// What the log said of the version at which the round began, once asked.
     confirmed: Option<Result<Confirmation, StoreError>>,
     outcomes: vec::IntoIter<AppendOutcome>,
+    /// Sent one right after the other: a thread that answers more slowly than the callers' threads
+    /// take the answers would let those sleep, and wake them, for each one.
+    replies: Vec<Reply<A>>,
     settled: Settled<A>,
 }
 
@@ -123,13 +128,15 @@ impl<A: Aggregate> Settling<'_, A> {
         at: StreamVersion,
     ) {
         match self.confirm(&request, at).await {
-            Ok(Confirmation::Current) => request.answer(answer.into_inner()),
+            Ok(Confirmation::Current) => self.answer(request, answer.into_inner()),
             // The key is not known; others came after what vouches for the version.
-            Ok(Confirmation::Stale { .. }) if self.vouched => request.answer(answer.into_inner()),
+            Ok(Confirmation::Stale { .. }) if self.vouched => {
+                self.answer(request, answer.into_inner());
+            }
             Ok(Confirmation::Stale { actual }) => self.conflict(request, at, actual),
-            Ok(Confirmation::Replayed(committed)) => request.answer(Ok(committed)),
+            Ok(Confirmation::Replayed(committed)) => self.answer(request, Ok(committed)),
             Ok(Confirmation::KeyReused) => self.key_reused(request),
-            Err(error) => request.answer(Err(CommandError::Unavailable(error))),
+            Err(error) => self.answer(request, Err(CommandError::Unavailable(error))),
         }
     }
 
@@ -142,6 +149,7 @@ impl<A: Aggregate> Settling<'_, A> {
     ) -> Result<Confirmation, StoreError> {
         let store = &self.deciding.store;
         if let Some(key) = &request.options.key {
+            send(&mut self.replies);
             return store.confirm(self.stream, at, Some(key)).await;
         }
         if self.vouched || self.deciding.is_alone() {
@@ -149,7 +157,10 @@ impl<A: Aggregate> Settling<'_, A> {
         }
         let told = match self.confirmed.take() {
             Some(told) => told,
-            None => store.confirm(self.stream, at, None).await,
+            None => {
+                send(&mut self.replies);
+                store.confirm(self.stream, at, None).await
+            }
         };
         self.confirmed = Some(told.clone());
         told
@@ -167,7 +178,7 @@ impl<A: Aggregate> Settling<'_, A> {
                 } else {
                     self.is(Standing::InDoubt);
                 }
-                request.answer(Ok(committed));
+                self.answer(request, Ok(committed));
             }
             Some(AppendOutcome::NotCommitted(NotCommitted::Conflict { actual })) => {
                 self.conflict(request, at, actual);
@@ -179,22 +190,29 @@ impl<A: Aggregate> Settling<'_, A> {
             // The log said so under its lock, of the version that was decided on: it is final.
             Some(AppendOutcome::NotCommitted(NotCommitted::Claimed { claim, holder })) => {
                 self.is(Standing::Behind);
-                request.answer(Err(CommandError::Claimed { claim, holder }));
+                self.answer(request, Err(CommandError::Claimed { claim, holder }));
             }
             Some(AppendOutcome::NotCommitted(NotCommitted::Invalid(reason))) => {
                 self.is(Standing::Behind);
-                request.answer(Err(CommandError::Unstorable { stream, reason }));
+                self.answer(request, Err(CommandError::Unstorable { stream, reason }));
             }
             Some(AppendOutcome::NotCommitted(NotCommitted::Unavailable(reason))) => {
                 self.is(Standing::Behind);
-                request.answer(Err(CommandError::Unavailable(StoreError::Unavailable(reason))));
+                self.answer(
+                    request,
+                    Err(CommandError::Unavailable(StoreError::Unavailable(reason))),
+                );
             }
             // A store that answers fewer outcomes than it was given appends breaks its contract.
             Some(AppendOutcome::Unknown(_)) | None => {
                 self.is(Standing::InDoubt);
-                request.answer(Err(CommandError::Unknown));
+                self.answer(request, Err(CommandError::Unknown));
             }
         }
+    }
+
+    fn answer(&mut self, request: Request<A>, answer: Answer<A>) {
+        self.replies.push(request.finish(answer));
     }
 
     fn is(&mut self, standing: Standing) {
@@ -203,7 +221,7 @@ impl<A: Aggregate> Settling<'_, A> {
 
     fn key_reused(&mut self, request: Request<A>) {
         let id = request.options.key.as_ref().map(|key| key.id.clone()).unwrap_or_default();
-        request.answer(Err(CommandError::KeyReused { id }));
+        self.answer(request, Err(CommandError::KeyReused { id }));
     }
 
     /// Somebody was faster: decide again, but not for ever. Only the first of a round lost a race;
@@ -224,6 +242,11 @@ impl<A: Aggregate> Settling<'_, A> {
             true => CommandError::Conflict { stream, actual },
             false => CommandError::NotExpected { stream, actual },
         };
-        request.answer(Err(error));
+        self.answer(request, Err(error));
     }
+}
+
+/// Sends all replies: before waiting for the store, and at the end.
+fn send<A: Aggregate>(replies: &mut Vec<Reply<A>>) {
+    replies.drain(..).for_each(Reply::send);
 }

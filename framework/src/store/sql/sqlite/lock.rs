@@ -28,6 +28,8 @@ pub(super) const MODE: u32 = 0o600;
 pub(super) struct HeldFile {
     /// Absolute, and the path that every symbolic link to the file leads to.
     pub(super) path: PathBuf,
+    /// Paths of the write-ahead log and of its index.
+    side_paths: [PathBuf; 2],
     /// The file was empty when it was taken: no database yet.
     is_new: bool,
     /// The file was created for this opening.
@@ -125,6 +127,7 @@ fn take(
     }
     Ok(Ok(HeldFile {
         path: path.to_owned(),
+        side_paths: [WAL, WAL_INDEX].map(|suffix| beside(path, suffix)),
         is_new: locked.len() == 0,
         is_created,
         first_mark: Mark::first(),
@@ -208,7 +211,7 @@ impl HeldFile {
 
     /// Remembers the side files that SQLite has opened. Call this after a connection has read.
     pub(super) fn note_side_files(&self) {
-        let found = [WAL, WAL_INDEX].map(|suffix| Inode::at(&beside(&self.path, suffix)));
+        let found = [0, 1].map(|index| Inode::at(&self.side_paths[index]));
         *self.side_files.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
@@ -261,8 +264,8 @@ impl HeldFile {
             return Err(format!("{path} was given a second name (hard link): remove that name"));
         }
         let known = *self.side_files.lock().unwrap_or_else(PoisonError::into_inner);
-        for (suffix, known) in [WAL, WAL_INDEX].into_iter().zip(known) {
-            if known.is_some() && Inode::at(&beside(&self.path, suffix)) != known {
+        for (index, (suffix, known)) in [WAL, WAL_INDEX].into_iter().zip(known).enumerate() {
+            if known.is_some() && Inode::at(&self.side_paths[index]) != known {
                 let reason = format!(
                     "{path}{suffix} was removed or replaced while the database was open: stop this \
                      process, which writes the log into {path} as it stops"

@@ -29,6 +29,7 @@ mod restore;
 mod rows;
 mod schema;
 mod side_write;
+mod small_batch;
 mod tips;
 mod trouble;
 mod versions;

@@ -71,7 +71,7 @@ impl Header {
 }
 
 impl Row {
-    fn to_bytes(self) -> Vec<u8> {
+    pub(super) fn to_bytes(self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         for mark in [self.before, self.own] {
             bytes.extend(mark.opening.to_be_bytes());
@@ -196,10 +196,13 @@ pub(super) async fn next(
     Ok(Row { before, own, header: file.header() })
 }
 
-/// Commits the transaction with its mark, in one step because each statement costs a hop to the
-/// connection's thread.
+/// Ends a transaction with its mark, which is bound last. One text, because each statement that is
+/// sent alone costs a hop to the connection's thread.
+pub(super) const COMMIT: &str = "UPDATE wal_origin SET mark = ?; COMMIT";
+
+/// Commits the transaction with its mark.
 pub(super) async fn commit(connection: &mut SqliteConnection, row: Row) -> Result<(), sqlx::Error> {
-    let commit = sqlx::query("UPDATE wal_origin SET mark = ?; COMMIT").bind(row.to_bytes());
+    let commit = sqlx::query(COMMIT).bind(row.to_bytes());
     commit.execute(connection).await.map(drop)
 }
 

@@ -6,6 +6,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use lru::LruCache;
@@ -22,12 +23,12 @@ use super::origin::{self, Mark};
 use super::path::{WAL, beside};
 use super::side_write::SideWrite;
 use super::wal_size::WalSize;
-use super::{doubt, program, rows, tips, versions};
+use super::{doubt, program, rows, small_batch, tips, versions};
 use crate::error::StoreError;
 use crate::event_store::Append;
 use crate::store::committer::{Batch, WriteFailure, Writer, Written};
 use crate::store::leases::Leases;
-use crate::store::plan::{Current, plan};
+use crate::store::plan::{Current, Plan, plan};
 use crate::stream::{GlobalPosition, StreamId, Tip};
 
 /// How many stream ends are remembered (about 100 bytes each).
@@ -36,6 +37,10 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 /// For how many batches command keys are looked up first, once a known one came: where one client
 /// tries again, more do. Else the keys' own index tells, by refusing the batch, which begins anew.
 const WARY: u32 = 64;
+
+/// How long the check after a commit serves as the check before the next one. A file that is replaced
+/// within that time is found by the check after that commit, which is then answered `Unknown`.
+const CHECK_LASTS: Duration = Duration::from_millis(1);
 
 pub(super) struct SqliteWriter {
     opening: Arc<Opening>,
@@ -48,6 +53,8 @@ pub(super) struct SqliteWriter {
     /// The mark that this connection wrote last, if that is certain.
     mark: Option<Mark>,
     wal: WalSize,
+    /// When the file was last found in its place, after a commit.
+    checked_at: Option<Instant>,
 }
 
 /// An error, and how far the transaction was.
@@ -57,7 +64,7 @@ struct Failed {
 }
 
 #[derive(PartialEq)]
-enum Step {
+pub(super) enum Step {
     Begun,
     /// The events stand.
     Events,
@@ -89,6 +96,7 @@ impl SqliteWriter {
             wary: 0,
             mark: None,
             wal,
+            checked_at: None,
         }
     }
 
@@ -106,6 +114,9 @@ impl SqliteWriter {
         batch: &Batch<SideWrite>,
         care: bool,
     ) -> Result<Written, Failed> {
+        if !care && let Some(written) = self.write_at_once(connection, batch).await? {
+            return Ok(written);
+        }
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         let look_up = care || self.wary > 0;
         let current = self.current(connection, &batch.appends, look_up, care).await?;
@@ -140,11 +151,57 @@ impl SqliteWriter {
             self.mark = Some(row.own);
         }
         crate::crash::point("append.after_commit");
+        Ok(self.committed(planned, side_writes))
+    }
+
+    /// Writes a small batch of appends as one piece of work, if memory has all that it touches.
+    async fn write_at_once(
+        &mut self,
+        connection: &mut SqliteConnection,
+        batch: &Batch<SideWrite>,
+    ) -> Result<Option<Written>, Failed> {
+        let is_small = batch.appends.len() <= small_batch::MOST && batch.side_writes.is_empty();
+        let (true, Some(mark)) = (is_small, self.mark) else { return Ok(None) };
+        let Some(current) = self.remembered(&batch.appends) else { return Ok(None) };
+        let planned = plan(&batch.appends, current);
+        if !small_batch::fits(&planned) {
+            return Ok(None);
+        }
+        let row = origin::next(connection, &self.opening.held, Some(mark)).await?;
+        let now = self.opening.options.clock.now();
+        crate::crash::point("append.before_commit");
+        let written = small_batch::write(connection, &planned, row, now).await;
+        written.map_err(|(error, at)| Failed { error, at })?;
+        self.mark = Some(row.own);
+        crate::crash::point("append.after_commit");
+        Ok(Some(self.committed(planned, Vec::new())))
+    }
+
+    /// Remembers the ends of the streams that a committed transaction wrote.
+    fn committed(
+        &mut self,
+        planned: Plan<'_>,
+        side_writes: Vec<Result<bool, StoreError>>,
+    ) -> Written {
         self.head = Some(planned.after.head);
         for row in &planned.rows {
             self.tips.put(row.stream.clone(), Tip { version: row.version, position: row.position });
         }
-        Ok(Written { appends: planned.outcomes, side_writes, head: planned.after.head })
+        Written { appends: planned.outcomes, side_writes, head: planned.after.head }
+    }
+
+    /// What the log says of all that the appends touch, if nothing of it has to be looked up.
+    fn remembered(&mut self, appends: &[Append]) -> Option<Current> {
+        let head = self.head.filter(|_| self.wary == 0)?;
+        let mut current = Current { head, ..Current::default() };
+        for append in appends {
+            if !append.claims.is_empty() {
+                return None;
+            }
+            let tip = self.tips.get(&append.stream)?;
+            current.tips.insert(append.stream.clone(), *tip);
+        }
+        Some(current)
     }
 
     /// A side write under a savepoint: what the database refuses of it (a trigger of the user's,
@@ -213,7 +270,9 @@ impl Writer for SqliteWriter {
         batch: &Batch<SideWrite>,
         again: bool,
     ) -> Result<Written, WriteFailure> {
-        let written = match self.opening.held.check() {
+        let is_fresh = self.checked_at.is_some_and(|at| at.elapsed() < CHECK_LASTS);
+        let checked = if is_fresh { Ok(()) } else { self.opening.held.check() };
+        let written = match checked {
             Ok(()) => self.write_checked(batch, again).await,
             Err(reason) => Err(WriteFailure::NotCommitted(reason)),
         };
@@ -222,6 +281,7 @@ impl Writer for SqliteWriter {
             Ok(()) => Ok(written),
             Err(reason) => Err(WriteFailure::Unknown(reason)),
         });
+        self.checked_at = written.is_ok().then(Instant::now);
         match &written {
             Ok(_) => self.opening.trouble.clear(),
             Err(failure) => {
