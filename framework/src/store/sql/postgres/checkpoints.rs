@@ -31,10 +31,11 @@ pub(super) fn advance(
              SELECT *, set_config('idle_in_transaction_session_timeout', '5000', true)
              FROM {log}.advance($1, $2, $3, $4, $5, $6, $7, $8, $9)
          ), marked AS (
-             INSERT INTO {rows}.actum_mark (partition, log_id, position, event_id)
-             SELECT $2, $6, $7, $8 FROM step WHERE is_taken
+             INSERT INTO {rows}.actum_mark (partition, log_id, position, event_id, token, step)
+             SELECT $2, $6, $7, $8, $3, $4 FROM step WHERE is_taken
              ON CONFLICT (partition) DO UPDATE SET log_id = excluded.log_id,
-             position = excluded.position, event_id = excluded.event_id
+             position = excluded.position, event_id = excluded.event_id,
+             token = excluded.token, step = excluded.step
          )
          SELECT * FROM step"
     ));
