@@ -136,6 +136,19 @@ impl SqlTransaction for PgTransaction {
         self.executor.connection.give_back();
         Ok(())
     }
+
+    async fn roll_back(self: Box<Self>) {
+        end(self.executor).await;
+    }
+}
+
+/// Ends a transaction without keeping anything. A connection that does not reply is closed.
+async fn end(mut executor: PgExecutor) {
+    let ended = sqlx::raw_sql("ROLLBACK").execute(&mut *executor.connection);
+    let ended = timeout(SILENT_AFTER, ended).await;
+    if answered(ended).is_ok() {
+        executor.connection.give_back();
+    }
 }
 
 /// A transaction that reads.
@@ -175,14 +188,7 @@ impl SqlSnapshot for PgSnapshot {
         checked.collect()
     }
 
-    async fn end(mut self: Box<Self>) {
-        let ended = timeout(
-            SILENT_AFTER,
-            sqlx::raw_sql("ROLLBACK").execute(&mut *self.executor.connection),
-        )
-        .await;
-        if answered(ended).is_ok() {
-            self.executor.connection.give_back();
-        }
+    async fn end(self: Box<Self>) {
+        end(self.executor).await;
     }
 }

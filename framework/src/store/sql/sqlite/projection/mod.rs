@@ -282,7 +282,10 @@ impl ProjectionDatabase for SqliteProjection {
         lease: &Lease,
     ) -> Result<Option<Checkpoint>, StoreError> {
         let mut connection = self.write().await?;
-        self.check(lease)?;
+        if let Err(lost) = self.check(lease) {
+            connection.give_back();
+            return Err(lost);
+        }
         let read = checkpoints::checkpoint(&mut connection, partition).await;
         let checkpoint = read.map_err(|error| self.unavailable(&error))?;
         connection.give_back();
@@ -295,7 +298,10 @@ impl ProjectionDatabase for SqliteProjection {
         lease: &Lease,
     ) -> Result<Box<dyn SqlTransaction>, StoreError> {
         let transaction = self.begin_write().await?;
-        self.check(lease)?;
+        if let Err(lost) = self.check(lease) {
+            transaction.undo().await?;
+            return Err(lost);
+        }
         Ok(Box::new(transaction))
     }
 
