@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnection;
 use tokio::time::timeout;
 
 use super::executor::{PgExecutor, SILENT_AFTER, answered};
-use super::{forget, mark};
+use super::{comment, forget, mark};
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::crash;
 use crate::error::StoreError;
@@ -50,7 +50,7 @@ impl PgTransaction {
     pub(super) async fn make(&mut self, model: &str) -> Result<bool, StoreError> {
         let (schema, log) = (&self.schema.clone(), &self.log.clone());
         // The schemas `a_b` and `a` may both want the projection schema `a_b_1`.
-        let mark = format!("Actum, the projection {model} of the log in {log}");
+        let mark = comment(log, model);
         // All are made of names that hold no quote.
         let make = format!(
             "CREATE SCHEMA {schema}; {}; COMMENT ON SCHEMA {schema} IS '{mark}'; {}",
