@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use actum::testing::{Fault, FaultyStore};
+use actum::web::Problem;
 use actum::{
     Aggregate, Append, AppendOutcome, Application, CommandError, CommandKey, CommandOptions,
     Committed, EventStore, ExpectedVersion, GlobalPosition, MAX_APPEND_BYTES, MemoryStore,
@@ -222,6 +223,30 @@ async fn a_command_behind_a_load_is_unavailable_and_never_carried_out() {
     assert_eq!(soon(loaded).await.version, StreamVersion(2));
     let fresh = soon(app.execute_with::<Counter>("1", Ask::Add(1), keyed("k"))).await.unwrap();
     assert_eq!((fresh.version, fresh.replayed), (StreamVersion(3), false));
+    app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_that_is_withdrawn_is_answered_for_this_attempt_alone() {
+    let (store, app) = impatient().await;
+    let other = Application::builder(store.clone()).aggregate::<Counter>().start().await.unwrap();
+    let first = other.execute_with::<Counter>("1", Ask::Add(1), keyed("k")).await.unwrap();
+    let held = store.hold().await;
+    let retry = soon(app.execute_with::<Counter>("1", Ask::Add(1), keyed("k"))).await;
+    let Err(error) = retry else { panic!("{retry:?}") };
+    assert!(error.to_string().contains("this attempt stored nothing"), "{error}");
+    let problem = Problem::from(error).to_string();
+    assert!(problem.contains("this attempt stored nothing"), "{problem}");
+    drop(held);
+    let retry = async {
+        loop {
+            if let Ok(committed) = app.execute_with::<Counter>("1", Ask::Add(1), keyed("k")).await {
+                return committed;
+            }
+        }
+    };
+    let retry = soon(retry).await;
+    assert_eq!((retry.position, retry.replayed), (first.position, true));
     app.shutdown().await;
 }
 

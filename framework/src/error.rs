@@ -110,7 +110,7 @@ pub enum CommandError<E> {
         /// The aggregate that holds it.
         holder: StreamId,
     },
-    /// Too much is queued. Nothing was stored. Retry after a pause (503).
+    /// Too much is queued. This attempt stored nothing. Retry after a pause (503).
     #[error("overloaded: {0}")]
     Overloaded(&'static str),
     /// A deferred command with this key was refused or failed before, and that outcome is final.
@@ -125,7 +125,8 @@ pub enum CommandError<E> {
     /// The client has too much open. Nothing was stored. Retry after some of it is done (429).
     #[error("over the client's limit: {0}")]
     ClientLimit(&'static str),
-    /// The store did not take it. Nothing was stored. Retry after a pause (503).
+    /// The store did not take it, or it was not decided in time. This attempt stored nothing; an
+    /// earlier one with the same key may have. Retry after a pause, with the same key (503).
     #[error(transparent)]
     Unavailable(StoreError),
     /// No answer in time. It is not known whether the command was or will be carried out: retry

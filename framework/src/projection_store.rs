@@ -81,7 +81,7 @@ pub trait ProjectionDatabase: CheckpointStore {
     async fn read(&self) -> Result<Box<dyn SqlSnapshot>, StoreError>;
 }
 
-/// A transaction that writes; rolled back when it is dropped.
+/// A transaction that writes; rolled back when it is dropped, see [`SqlTransaction::roll_back`].
 #[async_trait]
 pub trait SqlTransaction: Send {
     /// Its connection.
@@ -116,6 +116,10 @@ pub trait SqlTransaction: Send {
     /// [`StoreError::LeaseLost`], [`StoreError::Checkpoint`] or [`StoreError::Unavailable`]: nothing
     /// of it is stored. [`StoreError::Unknown`]: nobody knows; load the checkpoint to learn it.
     async fn commit(self: Box<Self>, advance: Option<&Advance>) -> Result<(), StoreError>;
+
+    /// Rolls it back, so that its connection can serve again. Dropped instead, the transaction takes
+    /// its connection along, and the next one has to open another.
+    async fn roll_back(self: Box<Self>);
 }
 
 /// A transaction that reads, all of one moment.

@@ -8,6 +8,7 @@ use actum::{
     Append, AppendOutcome, EventStore, ExpectedVersion, Filter, GlobalPosition, PageLimit,
     PostgresStore, StreamVersion,
 };
+use sqlx::Executor;
 use tokio::net::TcpStream;
 
 use super::ledger::{
@@ -259,4 +260,32 @@ async fn sessions_that_are_terminated_under_load_lose_and_double_nothing() {
     reading.abort();
     assert_holds(&read_log(&mut root).await, &done);
     assert_eq!(all(&one, Vec::new()).await.len(), 0);
+}
+
+/// The first call stores one of two appends and finds that the other's stream is elsewhere. Before
+/// the second call the epoch is raised.
+#[tokio::test]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+async fn what_one_call_has_stored_is_committed_though_the_next_finds_another_history() {
+    let database = database().await;
+    let store = open(&database.url()).await;
+    for _ in 0..3 {
+        committed(one(&store, append("longer", ExpectedVersion::Any)).await);
+    }
+    let mut root = database.connect().await;
+    let raising = "CREATE FUNCTION actum.raise() RETURNS trigger LANGUAGE plpgsql AS
+                   $$ BEGIN UPDATE actum.log SET epoch = epoch + 1; RETURN NULL; END $$;
+                   CREATE TRIGGER raising AFTER INSERT ON actum.events
+                   FOR EACH STATEMENT EXECUTE FUNCTION actum.raise()";
+    root.execute(raising).await.unwrap();
+    let appends = vec![
+        append("1", ExpectedVersion::Any),
+        append("longer", ExpectedVersion::StreamExists),
+        append("2", ExpectedVersion::Any),
+    ];
+    let [first, elsewhere, second] = all(&store, appends).await.try_into().unwrap();
+    assert_eq!((committed(first).position.0, committed(second).position.0), (4, 5));
+    let reason = unavailable(elsewhere);
+    assert!(reason.contains("exchanged or restored"), "{reason}");
+    assert_eq!(read_log(&mut root).await.len(), 5);
 }

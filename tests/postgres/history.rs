@@ -178,6 +178,27 @@ async fn an_application_whose_history_is_lost_forgets_its_state_and_is_not_ready
     within(app.shutdown()).await;
 }
 
+/// Each hint of the new history names a position that the old one had reached long ago.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+async fn a_lost_history_is_noticed_while_hints_of_the_new_one_keep_coming() {
+    let database = database().await;
+    let old = open(&database.url()).await;
+    write(&old, 100).await;
+    rewind(&mut database.connect().await, 1).await;
+    let new = open(&database.url()).await;
+    for _ in 0..50 {
+        write(&new, 1).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if old.trouble().is_some() {
+            break;
+        }
+    }
+    let trouble = old.trouble().expect("it was not noticed");
+    assert!(trouble.contains(WRITTEN_AGAIN) || trouble.contains("it was rewound"), "{trouble}");
+    assert!(new.head().await.unwrap().0 < 100);
+}
+
 fn post(bank: &Bank, path: &str, body: &str) -> Answer {
     bank.client().patience(Duration::from_secs(30)).unwrap().post(path, body, None).unwrap()
 }

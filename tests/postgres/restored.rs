@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use actum::{LeaseStore, PartitionId, PostgresStore, ProjectionStore};
+use actum::{
+    Advance, Checkpoint, EventStore, GlobalPosition, LeaseStore, PartitionId, PostgresStore,
+    ProjectionStore,
+};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 use uuid::Uuid;
@@ -136,6 +139,43 @@ async fn rows_that_are_behind_their_checkpoint_are_refused() {
     assert_refused(&database, &mut root).await;
     execute(&mut root, "DELETE FROM actum_statement_1.actum_mark").await;
     assert_refused(&database, &mut root).await;
+}
+
+/// A retry of a parked key has changed the rows while the position stood still.
+#[tokio::test]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+async fn rows_from_before_or_after_a_retry_in_place_are_refused() {
+    let database = database().await;
+    let store = open(&database.url()).await;
+    let partition = PartitionId::new("sums@1", 0);
+    let place = store.open_projection("sums", 1).await.unwrap();
+    place.begin_making().await.unwrap().expect("it is new").commit(None).await.unwrap();
+    let lease = owner(&store, &partition).await;
+    let (log_id, event_id) = (store.identity().log_id, Uuid::now_v7());
+    let checkpoint = Checkpoint { log_id, position: GlobalPosition(10), event_id };
+    let step = async |step, from| {
+        let (partition, lease, parked) = (partition.clone(), lease.clone(), Vec::new());
+        let advance = Advance { partition, from, step, checkpoint, parked, lease };
+        let transaction = place.begin(&advance.partition, &advance.lease).await.unwrap();
+        transaction.commit(Some(&advance)).await.unwrap();
+    };
+    step(1, GlobalPosition::ZERO).await;
+    let mut root = database.connect().await;
+    execute(&mut root, "CREATE TABLE mark AS TABLE actum_sums_1.actum_mark").await;
+    step(2, GlobalPosition(10)).await;
+    assert_eq!(place.resume(&partition, &lease).await.unwrap(), Some(checkpoint));
+    let older = "DELETE FROM actum_sums_1.actum_mark;
+                 INSERT INTO actum_sums_1.actum_mark SELECT * FROM mark";
+    let swapped =
+        "UPDATE actum_sums_1.actum_mark SET step = 2; UPDATE actum.checkpoints SET step = 1";
+    for restored in [older, swapped] {
+        execute(&mut root, restored).await;
+        let refused = place.resume(&partition, &lease).await.unwrap_err().to_string();
+        assert!(refused.contains("restored without the other"), "{refused}");
+        let mut query = place.read().await.unwrap();
+        query.checkpoints(std::slice::from_ref(&partition)).await.unwrap_err();
+        query.end().await;
+    }
 }
 
 const LASTS: Duration = Duration::from_millis(200);

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use actum::{EventStore, ExpectedVersion, GlobalPosition, PostgresStore, StartError};
+use actum::{
+    EventStore, ExpectedVersion, GlobalPosition, PostgresStore, ProjectionStore, StartError,
+};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
@@ -70,6 +72,27 @@ async fn two_applications_share_one_database_in_schemas_of_their_own() {
         south.shutdown().await;
     })
     .await;
+}
+
+/// What the log in `bank` would call `eu_statement@1`, the log in `bank_eu` calls `statement@1`.
+#[tokio::test]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+async fn a_dropped_version_takes_no_other_applications_schema_along() {
+    let database = database().await;
+    let bank = open_in(&database.url(), "bank").await;
+    let other = open_in(&database.url(), "bank_eu").await;
+    let place = other.open_projection("statement", 1).await.unwrap();
+    let making = place.begin_making().await.unwrap().expect("it is new");
+    making.commit(None).await.unwrap();
+    let mut root = database.connect().await;
+    let made = "SELECT count(*) FROM pg_namespace WHERE nspname = 'bank_eu_statement_1'";
+    // Names of read models, of which the last two no projection can have.
+    for name in ["eu_statement", "Order-Lines", "it's"] {
+        bank.drop_projection(name, 1).await.unwrap();
+        assert_eq!(count(&mut root, made).await, 1, "{name}");
+    }
+    other.drop_projection("statement", 1).await.unwrap();
+    assert_eq!(count(&mut root, made).await, 0);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use actum::{
     Application, BoxError, GlobalPosition, MemoryStore, PostgresStore, ReadError, Settings,
     StartError,
 };
+use time::OffsetDateTime;
 
 use super::{Mixes, Place, add, mixed, on_both, read_mixes};
 use crate::counter::{Counted, Counter};
@@ -105,12 +106,39 @@ async fn of_two_projections_each_has_tables_of_its_own(place: Place) {
     app.shutdown().await;
 }
 
+/// More than `time` has dates for, and what a column may hold by default on PostgreSQL.
+async fn a_value_that_no_rust_type_holds_is_an_error_of_the_query(place: Place) {
+    let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
+    let values: &[_] = match place {
+        Place::Sqlite(_) => &["9223372036854775807", "-9223372036854775808"],
+        Place::Postgres(_) => &[
+            "timestamptz 'infinity'",
+            "timestamptz '-infinity'",
+            "timestamptz '294276-12-31'",
+            "timestamp 'infinity'",
+            "date 'infinity'",
+            "date '-infinity'",
+            "date '5874897-12-31'",
+        ],
+    };
+    for value in values {
+        let read = app.query::<Mixes, _>(GlobalPosition::ZERO, async |db, _| {
+            let rows = db.rows(&format!("SELECT {value}"), &[]).await?;
+            Ok(rows[0].get::<OffsetDateTime>(0)?)
+        });
+        let Err(ReadError::Failed { reason, .. }) = read.await else { panic!("{value}") };
+        assert!(reason.contains("timestamp") || reason.contains("CAST"), "{value}: {reason}");
+    }
+    app.shutdown().await;
+}
+
 on_both!(
     dropped_at_any_moment_the_rows_equal_the_fold,
     a_log_that_was_there_before_is_caught_up_with,
     what_was_dropped_is_built_again_from_the_first_event,
     a_query_reads_its_own_write_and_cannot_write,
     of_two_projections_each_has_tables_of_its_own,
+    a_value_that_no_rust_type_holds_is_an_error_of_the_query,
 );
 
 #[tokio::test]

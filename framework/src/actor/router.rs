@@ -131,7 +131,8 @@ impl<A: Aggregate> Router<A> {
             Ok(Err(_)) | Err(_) if mine.withdraw() => {
                 mailbox.forget_withdrawn();
                 let busy = mailbox.busy_with();
-                let reason = format!("{stream} is {busy}; nothing of the command was stored");
+                // An earlier attempt under the same key may have been carried out.
+                let reason = format!("{stream} is {busy}; this attempt stored nothing");
                 Err(CommandError::Unavailable(StoreError::Unavailable(reason)))
             }
             Ok(Err(_)) | Err(_) => Err(CommandError::Unknown),

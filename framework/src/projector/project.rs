@@ -74,7 +74,12 @@ impl<P: Projection> Term<'_, P> {
         match attempt::<P>(&mut *transaction, events).await {
             Ok(()) => Ok(Some(transaction)),
             Err(Failure::Database(error)) => Err(error),
-            Err(Failure::Events(_)) => Ok(None),
+            Err(Failure::Events(_)) => {
+                // A bad event is no fault of the connection: opening another costs much, and on SQLite
+                // waits for every query that is being read.
+                transaction.roll_back().await;
+                Ok(None)
+            }
         }
     }
 }

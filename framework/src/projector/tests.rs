@@ -40,6 +40,30 @@ impl Projection for Rings {
     }
 }
 
+/// The same, but the second event is refused.
+struct Picky;
+
+#[async_trait]
+impl Projection for Picky {
+    const NAME: &'static str = "picky";
+    type Event = EventEnvelope<Rung>;
+
+    fn sources() -> EventSources<Self::Event> {
+        EventSources::of::<Till>()
+    }
+
+    async fn create(db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
+        Rings::create(db).await
+    }
+
+    async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
+        if events.iter().any(|event| event.position.0 == 2) {
+            return Err("not that one".into());
+        }
+        Rings::project(events, db).await
+    }
+}
+
 /// A log in a folder of its own.
 struct Place {
     folder: PathBuf,
@@ -56,7 +80,7 @@ impl Place {
     }
 
     /// The projection, which gathers for longer than any test lasts.
-    async fn start(&self) -> ProjectorHandle {
+    async fn start<P: Projection>(&self) -> ProjectorHandle {
         let store: Arc<dyn Store> = Arc::clone(&self.store) as _;
         let spawn: fn(Task) = |task| drop(tokio::spawn(task));
         let small = TailSettings { catch_up_page: 2, join_within: 1, ..TailSettings::default() };
@@ -64,7 +88,7 @@ impl Place {
         let gather_for = Duration::from_secs(3600);
         let settings = ProjectorSettings { gather_for, ..ProjectorSettings::default() };
         let (owner, spawn) = (Uuid::now_v7(), Arc::new(spawn));
-        start::<Rings>(Start { store, tail, owner, settings, spawn }).await.unwrap()
+        start::<P>(Start { store, tail, owner, settings, spawn }).await.unwrap()
     }
 }
 
@@ -83,7 +107,7 @@ async fn until_saved(rings: &ProjectorHandle, position: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_the_tail_events_gather_until_somebody_waits_for_them() {
     let place = Place::new().await;
-    let rings = place.start().await;
+    let rings = place.start::<Rings>().await;
     Till::ring(&*place.store, 1).await;
     until_saved(&rings, 1).await;
     Till::ring(&*place.store, 1).await;
@@ -97,5 +121,33 @@ async fn at_the_tail_events_gather_until_somebody_waits_for_them() {
 async fn as_long_as_it_is_behind_nothing_gathers() {
     let place = Place::new().await;
     Till::ring(&*place.store, 7).await;
-    until_saved(&place.start().await, 7).await;
+    until_saved(&place.start::<Rings>().await, 7).await;
+}
+
+/// To open another connection would wait for the query that is being read, as long as the file may be
+/// busy: 5 s.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_event_waits_for_no_query() {
+    let place = Place::new().await;
+    let rings = place.start::<Picky>().await;
+    Till::ring(&*place.store, 1).await;
+    until_saved(&rings, 1).await;
+    let (reads, is_reading) = tokio::sync::oneshot::channel();
+    let (ends, has_ended) = tokio::sync::oneshot::channel::<()>();
+    let slow = rings.query(GlobalPosition(1), WITHIN, async move |db, _| {
+        db.rows("SELECT position FROM rings", &[]).await?;
+        let _ = reads.send(());
+        Ok(has_ended.await?)
+    });
+    let beside = async {
+        is_reading.await.unwrap();
+        Till::ring(&*place.store, 1).await;
+        let within = Duration::from_secs(3);
+        let asked = rings.query(GlobalPosition(2), within, async |_, reflects| Ok(reflects)).await;
+        ends.send(()).unwrap();
+        asked
+    };
+    let (slow, asked) = tokio::join!(slow, beside);
+    slow.unwrap();
+    assert_eq!(asked.unwrap().1.0, 2);
 }

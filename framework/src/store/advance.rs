@@ -10,7 +10,7 @@ use crate::error::StoreError;
 use crate::stream::GlobalPosition;
 
 /// What a store keeps of the last step of a partition.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stored {
     pub(crate) checkpoint: Checkpoint,
     /// The token of the lease it was written under.

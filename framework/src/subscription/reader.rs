@@ -122,14 +122,18 @@ impl Subscription {
                         None => self.hub.pause().rest().await,
                     }
                 }
-                Source::Tail { stretches, .. } => match stretches.recv().await {
-                    Some(Waiting { stretch, .. }) => match self.cursor.admit(&stretch) {
-                        Admission::Next(page) => return Ok(Some(self.with_what_waits(page))),
-                        Admission::Seen => {}
-                        Admission::Gap => self.let_go(),
-                    },
-                    None => self.let_go(),
-                },
+                Source::Tail { stretches, .. } => {
+                    // A page that was read ahead would stay in memory for as long as this follows.
+                    self.pending = None;
+                    match stretches.recv().await {
+                        Some(Waiting { stretch, .. }) => match self.cursor.admit(&stretch) {
+                            Admission::Next(page) => return Ok(Some(self.with_what_waits(page))),
+                            Admission::Seen => {}
+                            Admission::Gap => self.let_go(),
+                        },
+                        None => self.let_go(),
+                    }
+                }
             }
         }
     }
@@ -161,6 +165,12 @@ impl Subscription {
     #[cfg(test)]
     pub(crate) fn position(&self) -> GlobalPosition {
         self.cursor.at()
+    }
+
+    /// Checks that a page is being read ahead, or waits to be handed on.
+    #[cfg(test)]
+    pub(crate) fn reads_ahead(&self) -> bool {
+        self.pending.is_some()
     }
 
     /// How often it joined the tail or was let go.

@@ -180,6 +180,25 @@ async fn a_read_survives_those_who_stop_waiting_for_it() {
 }
 
 #[tokio::test]
+async fn who_has_joined_the_tail_keeps_no_page_that_was_read_ahead() {
+    let memory = MemoryStore::new();
+    deposit(&memory, ("account", "1"), 8).await;
+    let settings = TailSettings { join_within: 2, ..quick() };
+    let tail = Tail::start(Arc::new(memory.clone()), GlobalPosition(8), settings, |task| {
+        tokio::spawn(task);
+    });
+    let mut subscription = tail.subscribe("test", Filter::all(), GlobalPosition::ZERO);
+    // Two full pages by itself: the next one is read ahead though the log ends here.
+    assert_eq!(next(&mut subscription).await.scanned_to.0, 4);
+    assert_eq!(next(&mut subscription).await.scanned_to.0, 8);
+    assert!(subscription.reads_ahead());
+    interrupted(&mut subscription, 1).await;
+    deposit(&memory, ("account", "1"), 1).await;
+    assert_eq!(next(&mut subscription).await.scanned_to.0, 9);
+    assert!(subscription.is_at_tail() && !subscription.reads_ahead());
+}
+
+#[tokio::test]
 async fn a_read_between_the_cursor_and_the_tail_survives_those_who_stop_waiting_for_it() {
     let (store, gate, began) = gated();
     deposit(&store.memory, ("account", "1"), 3).await;

@@ -21,11 +21,15 @@ impl Problem {
         match error {
             StoreError::Unavailable(_) => {
                 tracing::warn!(%error, "a request was turned away");
-                Self::for_now("unavailable", "the store is unavailable; nothing was stored")
+                Self::for_now(
+                    "unavailable",
+                    "the store is unavailable; this attempt stored nothing",
+                )
             }
             StoreError::OtherHistory(_) => {
                 tracing::error!(%error, "a request was turned away");
-                Self::for_now("unavailable", "the store holds another history; nothing was stored")
+                let detail = "the store holds another history; this attempt stored nothing";
+                Self::for_now("unavailable", detail)
             }
             StoreError::Unknown(_) => Self::outcome_unknown(),
             StoreError::Hole { .. }
@@ -42,7 +46,7 @@ impl Problem {
     }
 
     fn overloaded() -> Self {
-        Self::for_now("overloaded", "too much is queued; nothing was done")
+        Self::for_now("overloaded", "too much is queued; this attempt did nothing")
     }
 
     /// All places of live streams are taken (503), by whichever clients.
@@ -52,7 +56,7 @@ impl Problem {
     }
 
     fn stopping() -> Self {
-        Self::for_now("stopping", "the server is stopping; nothing was done")
+        Self::for_now("stopping", "the server is stopping; this attempt did nothing")
     }
 }
 

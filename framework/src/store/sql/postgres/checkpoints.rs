@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use super::PostgresStore;
 use super::connections::{Purpose, Statement};
 use super::schema::Schema;
+use super::timestamp::Timestamp;
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::document::DocumentBatch;
 use crate::error::StoreError;
@@ -31,10 +32,11 @@ pub(super) fn advance(
              SELECT *, set_config('idle_in_transaction_session_timeout', '5000', true)
              FROM {log}.advance($1, $2, $3, $4, $5, $6, $7, $8, $9)
          ), marked AS (
-             INSERT INTO {rows}.actum_mark (partition, log_id, position, event_id)
-             SELECT $2, $6, $7, $8 FROM step WHERE is_taken
+             INSERT INTO {rows}.actum_mark (partition, log_id, position, event_id, token, step)
+             SELECT $2, $6, $7, $8, $3, $4 FROM step WHERE is_taken
              ON CONFLICT (partition) DO UPDATE SET log_id = excluded.log_id,
-             position = excluded.position, event_id = excluded.event_id
+             position = excluded.position, event_id = excluded.event_id,
+             token = excluded.token, step = excluded.step
          )
          SELECT * FROM step"
     ));
@@ -218,7 +220,7 @@ impl PostgresStore {
             position: GlobalPosition(row.get::<i64, _>(1) as u64),
             event: row.get(2),
             reason: row.get(3),
-            skipped_at: row.get(4),
+            skipped_at: time(row, "skipped_at"),
         });
         Ok(skipped.collect())
     }
@@ -259,7 +261,7 @@ fn parked_key(row: &PgRow) -> ParkedKey {
         event: row.get("event"),
         reason: row.get("reason"),
         attempts: row.get::<i64, _>("attempts") as u32,
-        since: row.get::<OffsetDateTime, _>("since"),
+        since: time(row, "since"),
         queue: Vec::new(),
         waiting: 0,
         unlisted_from: row
@@ -267,6 +269,13 @@ fn parked_key(row: &PgRow) -> ParkedKey {
             .map(|from| GlobalPosition(from as u64)),
         request: request(row),
     }
+}
+
+/// A time that only people read. One that has no date, written by hand, is shown as 1970, as on
+/// SQLite: the parked keys beside it are still listed.
+fn time(row: &PgRow, column: &str) -> OffsetDateTime {
+    let time = row.try_get(column).map(|Timestamp(time)| time);
+    time.unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 fn request(row: &PgRow) -> Option<ParkedRequest> {

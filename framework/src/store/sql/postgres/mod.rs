@@ -25,6 +25,7 @@ mod read;
 mod rows;
 mod schema;
 mod signals;
+mod timestamp;
 mod versions;
 mod writer;
 

@@ -9,6 +9,7 @@ use super::PostgresStore;
 use super::connections::Purpose;
 use super::fault::Fault;
 use super::history::{Known, Place};
+use super::timestamp::Timestamp;
 use crate::command::CommandKey;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
@@ -369,7 +370,7 @@ fn event(row: &PgRow) -> Result<RecordedEvent, sqlx::Error> {
         schema_version: row.try_get::<i32, _>("schema_version")? as u32,
         payload: json(row, "payload")?,
         metadata: json(row, "metadata")?,
-        recorded_at: row.try_get("recorded_at")?,
+        recorded_at: row.try_get("recorded_at").map(|Timestamp(time)| time)?,
     })
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgListener, PgPoolOptions, PgRow};
 use sqlx::{PgPool, Row};
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::connections::{Connections, Purpose, Statement};
@@ -24,7 +24,7 @@ use crate::stream::GlobalPosition;
 /// At most one hint in this time: many commits need one.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A listener that has heard nothing for so long asks whether the server is still there.
+/// How often the listener compares the log's history, which also checks that the server replies.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -140,10 +140,20 @@ impl Signals {
 
     /// Hears until the connection is lost; the answer is why.
     async fn hear(&self, listener: &mut PgListener) -> String {
-        let within = self.opening.options.answer_within;
+        let mut heartbeat = interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            match timeout(HEARTBEAT, listener.try_recv()).await {
-                Ok(Ok(Some(hint))) => {
+            let heard = tokio::select! {
+                // Before the hints, because they may come without a pause.
+                biased;
+                _ = heartbeat.tick() => match self.compare(listener).await {
+                    Ok(()) => continue,
+                    Err(reason) => return reason,
+                },
+                heard = listener.try_recv() => heard,
+            };
+            match heard {
+                Ok(Some(hint)) => {
                     let known = *self.opening.head.borrow();
                     let Ok(hinted) = hint.payload().parse().map(GlobalPosition) else { continue };
                     // Anybody may send a hint: it is a reason to look, no more.
@@ -152,20 +162,26 @@ impl Signals {
                         self.heard.fetch_max(hinted.min(head).0, Ordering::Relaxed);
                     }
                 }
-                Ok(Ok(None)) => return "the connection was lost".into(),
-                Ok(Err(error)) => return describe(&error),
-                Err(_) => {
-                    // A log may be restored under sessions that live on: this notices it in a second.
-                    let beat = sqlx::query("SELECT is_same_history($1, $2, $3, $4)");
-                    let beat = self.opening.history.known().bind(beat).fetch_one(&mut *listener);
-                    match timeout(within, beat).await {
-                        Ok(Ok(row)) if row.get(0) => {}
-                        Ok(Ok(_)) => return self.opening.lost().await,
-                        Ok(Err(error)) => return describe(&error),
-                        Err(_) => return format!("no answer within {within:?}"),
-                    }
-                }
+                Ok(None) => return "the connection was lost".into(),
+                Err(error) => return describe(&error),
             }
+        }
+    }
+
+    /// Compares the log with the history that this process knows. A log may be restored under
+    /// sessions that live on, and hints of a shorter log look like late ones.
+    ///
+    /// # Errors
+    /// The reason for which this session is of no more use.
+    async fn compare(&self, listener: &mut PgListener) -> Result<(), String> {
+        let within = self.opening.options.answer_within;
+        let beat = sqlx::query("SELECT is_same_history($1, $2, $3, $4)");
+        let beat = self.opening.history.known().bind(beat).fetch_one(listener);
+        match timeout(within, beat).await {
+            Ok(Ok(row)) if row.get(0) => Ok(()),
+            Ok(Ok(_)) => Err(self.opening.lost().await),
+            Ok(Err(error)) => Err(describe(&error)),
+            Err(_) => Err(format!("no answer within {within:?}")),
         }
     }
 

@@ -23,7 +23,7 @@ use super::groups::{Answer, Assumed};
 use super::open::Opening;
 use super::rows::{self, Care};
 use crate::error::StoreError;
-use crate::event_store::{Append, AppendOutcome};
+use crate::event_store::{Append, AppendOutcome, NotCommitted};
 use crate::store::committer::{Batch, WriteFailure, Writer, Written};
 use crate::store::plan::{Current, plan};
 
@@ -96,6 +96,14 @@ impl PostgresWriter {
         let row = row.await.map_err(|fault| fault.explain(&self.opening.place))?;
         let id = SessionId { pid: row.get(0), started: row.get(1) };
         Ok(Session { connection, id })
+    }
+
+    /// One call of the function `append`.
+    async fn call(&self, session: &mut Session, call: Statement) -> Result<PgRow, Fault> {
+        crate::crash::point("append.before_commit");
+        let row = self.one_row(&mut session.connection, call).await;
+        crate::crash::point("append.after_commit");
+        self.check_history(row?).await
     }
 
     /// Refuses an answer that says that nothing was looked for or stored, nor will be.
@@ -177,14 +185,16 @@ impl PostgresWriter {
             let known = self.opening.history.known();
             let opening = &*self.opening;
             let call = rows::append(opening, &known, &appends, &assumed, &planned, &found, care);
-            crate::crash::point("append.before_commit");
-            let row = self.one_row(&mut session.connection, call).await;
-            crate::crash::point("append.after_commit");
-            let row = match row {
-                Ok(row) => self.check_history(row).await,
-                Err(fault) => Err(fault),
+            let row = match self.call(session, call).await {
+                Ok(row) => row,
+                // An earlier call has committed a part, and no call can settle the rest any more.
+                Err(fault @ Fault::OtherHistory(_)) if head.is_some() => {
+                    let reason = fault.explain(&self.opening.place);
+                    settle_unstored(&mut outcomes, &reason, again);
+                    break;
+                }
+                Err(fault) => return Err(Failed { fault, partly_stored: head.is_some() }),
             };
-            let row = row.map_err(|fault| Failed { fault, partly_stored: head.is_some() })?;
             let answer = match Answer::read(&row, &assumed, &planned, &mut found) {
                 Ok(answer) => answer,
                 // Committed, and sent again it would be answered no better.
@@ -203,6 +213,17 @@ impl PostgresWriter {
         let lost = || AppendOutcome::Unknown(unread.clone());
         let appends = outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(lost)).collect();
         Ok(Written { appends, side_writes: Vec::new(), head: head.unwrap_or_default() })
+    }
+}
+
+/// Settles the appends of which this attempt has stored nothing. If an earlier attempt of the batch
+/// may have stored them, nobody knows.
+fn settle_unstored(outcomes: &mut [Option<AppendOutcome>], reason: &str, again: bool) {
+    for outcome in outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
+        *outcome = Some(match again {
+            true => AppendOutcome::Unknown(reason.to_owned()),
+            false => AppendOutcome::NotCommitted(NotCommitted::Unavailable(reason.to_owned())),
+        });
     }
 }
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::postgres::{PgArguments, PgConnection, PgRow};
 use sqlx::{Arguments, AssertSqlSafe, Column, Row, TypeInfo};
-use time::OffsetDateTime;
 use tokio::time::timeout;
 
 use crate::error::StoreError;
 use crate::sql::{SqlError, SqlExecutor, SqlRow, SqlValue};
 use crate::store::sql::lent::Lent;
 use crate::store::sql::postgres::fault::{Fault, is_trouble};
+use crate::store::sql::postgres::timestamp::Timestamp;
 
 /// How long the server lets one statement run.
 pub(super) const STATEMENT_WITHIN: Duration = Duration::from_secs(60);
@@ -185,7 +185,10 @@ fn row(row: &PgRow) -> Result<SqlRow, SqlError> {
                 SqlValue::Text(row.try_get(column)?)
             }
             "BYTEA" => SqlValue::Blob(row.try_get(column)?),
-            "TIMESTAMPTZ" => SqlValue::Timestamp(row.try_get::<Option<OffsetDateTime>, _>(column)?),
+            "TIMESTAMPTZ" => {
+                let time = row.try_get::<Option<Timestamp>, _>(column)?;
+                SqlValue::Timestamp(time.map(|Timestamp(time)| time))
+            }
             other => {
                 let column = row.column(column).name();
                 let advice = format!(

@@ -29,6 +29,7 @@ use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::error::{StartError, StoreError};
 use crate::lease::Lease;
 use crate::parking::{ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
+use crate::projection::check_name;
 use crate::projection_store::{ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction};
 use crate::store::sql::lent::{Lender, Lent};
 use crate::stream::GlobalPosition;
@@ -69,16 +70,26 @@ impl ProjectionStore for PostgresStore {
 
     async fn drop_projection(&self, name: &str, version: u32) -> Result<(), StoreError> {
         let unavailable = |error: sqlx::Error| Fault::from(error).not_written(&self.place);
-        let schema = self.projection_schema(name, version);
-        let schema = schema.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        // A read model may have a name that no projection can have: then there is no schema.
+        let named = check_name(name).and_then(|()| self.projection_schema(name, version));
+        let Ok(schema) = named else { return Ok(()) };
         let connection = self.opening.connect().await;
         let mut connection = connection.map_err(|e| StoreError::Unavailable(e.to_string()))?;
+        let (log, model) = (&self.opening.schema, format!("{name}@{version}"));
+        // The logs in `a_b` and `a` share names of projection schemas. So only a schema that bears the
+        // comment of this log's projection is dropped, another application may use it otherwise.
         // Several statements at once are one transaction.
         let drop = format!(
-            "DROP SCHEMA IF EXISTS {schema} CASCADE; {}",
-            forget(&self.opening.schema, &format!("{name}@{version}"))
+            "DO $$ BEGIN
+                 IF EXISTS (SELECT FROM pg_namespace WHERE nspname = '{schema}'
+                            AND obj_description(oid, 'pg_namespace') = '{}') THEN
+                     DROP SCHEMA {schema} CASCADE;
+                 END IF;
+             END $$; {}",
+            comment(log, &model),
+            forget(log, &model)
         );
-        // The names in it are ours: letters, digits and _.
+        // The names in it hold only letters, digits, _ and @.
         sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut connection).await.map_err(unavailable)?;
         connection.close().await.map_err(unavailable)
     }
@@ -90,6 +101,11 @@ impl PostgresStore {
         let schema = self.opening.schema.of_projection(name, version);
         schema.map_err(|reason| self.opening.refuse(reason))
     }
+}
+
+/// The comment on a projection's schema, which names the log and the projection that it belongs to.
+fn comment(log: &Schema, model: &str) -> String {
+    format!("Actum, the projection {model} of the log in {log}")
 }
 
 /// Statements that delete what the log's schema keeps of a model, whose name holds no quote.

@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnection;
 use tokio::time::timeout;
 
 use super::executor::{PgExecutor, SILENT_AFTER, answered};
-use super::{forget, mark};
+use super::{comment, forget, mark};
 use crate::checkpoint::{Advance, Checkpoint, PartitionId};
 use crate::crash;
 use crate::error::StoreError;
@@ -50,7 +50,7 @@ impl PgTransaction {
     pub(super) async fn make(&mut self, model: &str) -> Result<bool, StoreError> {
         let (schema, log) = (&self.schema.clone(), &self.log.clone());
         // The schemas `a_b` and `a` may both want the projection schema `a_b_1`.
-        let mark = format!("Actum, the projection {model} of the log in {log}");
+        let mark = comment(log, model);
         // All are made of names that hold no quote.
         let make = format!(
             "CREATE SCHEMA {schema}; {}; COMMENT ON SCHEMA {schema} IS '{mark}'; {}",
@@ -136,6 +136,19 @@ impl SqlTransaction for PgTransaction {
         self.executor.connection.give_back();
         Ok(())
     }
+
+    async fn roll_back(self: Box<Self>) {
+        end(self.executor).await;
+    }
+}
+
+/// Ends a transaction without keeping anything. A connection that does not reply is closed.
+async fn end(mut executor: PgExecutor) {
+    let ended = sqlx::raw_sql("ROLLBACK").execute(&mut *executor.connection);
+    let ended = timeout(SILENT_AFTER, ended).await;
+    if answered(ended).is_ok() {
+        executor.connection.give_back();
+    }
 }
 
 /// A transaction that reads.
@@ -175,14 +188,7 @@ impl SqlSnapshot for PgSnapshot {
         checked.collect()
     }
 
-    async fn end(mut self: Box<Self>) {
-        let ended = timeout(
-            SILENT_AFTER,
-            sqlx::raw_sql("ROLLBACK").execute(&mut *self.executor.connection),
-        )
-        .await;
-        if answered(ended).is_ok() {
-            self.executor.connection.give_back();
-        }
+    async fn end(self: Box<Self>) {
+        end(self.executor).await;
     }
 }

@@ -31,6 +31,7 @@ use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::error::{StartError, StoreError};
 use crate::lease::Lease;
 use crate::parking::{ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
+use crate::projection::check_name;
 use crate::projection_store::{ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction};
 use crate::store::leases::Leases;
 use crate::store::sql::lent::{Lender, Lent};
@@ -97,6 +98,9 @@ impl ProjectionStore for SqliteStore {
     }
 
     async fn drop_projection(&self, name: &str, version: u32) -> Result<(), StoreError> {
+        if check_name(name).is_err() {
+            return Ok(()); // a read model may have a name that no projection can have
+        }
         let path = path(&self.opening, name, version);
         // The log first: without its database it would be refused, and the database without it not.
         for suffix in [WAL, WAL_INDEX, JOURNAL, ""] {
@@ -282,7 +286,10 @@ impl ProjectionDatabase for SqliteProjection {
         lease: &Lease,
     ) -> Result<Option<Checkpoint>, StoreError> {
         let mut connection = self.write().await?;
-        self.check(lease)?;
+        if let Err(lost) = self.check(lease) {
+            connection.give_back();
+            return Err(lost);
+        }
         let read = checkpoints::checkpoint(&mut connection, partition).await;
         let checkpoint = read.map_err(|error| self.unavailable(&error))?;
         connection.give_back();
@@ -295,7 +302,10 @@ impl ProjectionDatabase for SqliteProjection {
         lease: &Lease,
     ) -> Result<Box<dyn SqlTransaction>, StoreError> {
         let transaction = self.begin_write().await?;
-        self.check(lease)?;
+        if let Err(lost) = self.check(lease) {
+            transaction.undo().await?;
+            return Err(lost);
+        }
         Ok(Box::new(transaction))
     }
 

@@ -67,10 +67,10 @@ impl SqliteTransaction {
     pub(super) async fn go_on(mut self) -> Result<(), StoreError> {
         let token = checkpoints::last_token(&mut self.executor.connection).await;
         self.leases.grant_above(token.map_err(|error| self.unavailable(&error))?);
-        self.roll_back().await
+        self.undo().await
     }
 
-    pub(super) async fn roll_back(mut self) -> Result<(), StoreError> {
+    pub(super) async fn undo(mut self) -> Result<(), StoreError> {
         self.statement("ROLLBACK").await?;
         self.executor.connection.give_back();
         Ok(())
@@ -107,7 +107,7 @@ impl SqlTransaction for SqliteTransaction {
             let taken =
                 checkpoints::advance(&mut self.executor.connection, &self.leases, advance).await;
             if !taken.map_err(|error| self.unavailable(&error))?? {
-                return self.roll_back().await; // it is stored already, and so are its rows
+                return self.undo().await; // it is stored already, and so are its rows
             }
             crash::point("projection.before_commit");
         }
@@ -130,6 +130,10 @@ impl SqlTransaction for SqliteTransaction {
         }
         self.executor.connection.give_back();
         Ok(())
+    }
+
+    async fn roll_back(self: Box<Self>) {
+        let _ = self.undo().await; // if it fails, the connection is closed, which rolls back as well
     }
 }
 
