@@ -269,3 +269,38 @@ async fn every_process_lists_all_documents_and_sees_them_deleted() {
     };
     in_time(test).await;
 }
+
+/// The lines of an order are a client's choice.
+#[tokio::test]
+async fn an_order_with_too_many_lines_stops_no_other_article() {
+    let app = start::<false>(MemoryStore::new()).await;
+    let lines: Vec<_> = (0..1_001).map(|n| ("bolt", n)).collect();
+    let head = place(&app, &lines).await;
+    assert_eq!(sold(&app, "bolt", head).await.map(|pieces| pieces.len()), Some(1_001));
+    let articles: Vec<_> = (0..1_001).map(|n| format!("article {n}")).collect();
+    let lines: Vec<_> = articles.iter().map(|article| (&**article, 1)).collect();
+    place(&app, &lines).await;
+    let head = place(&app, &[("article 0", 2), ("nut", 3)]).await;
+    assert_eq!(sold(&app, "article 0", head).await, Some(vec![2]));
+    assert_eq!(sold(&app, "nut", head).await, Some(vec![3]));
+    let (_, keys) = list(&app, "", 100, head).await; // the owner has saved then
+    assert_eq!(keys, ["1"]);
+    let parked = app.parked("sold").await.unwrap();
+    let [parked] = &parked[..] else { panic!("{parked:?}") };
+    assert_eq!((&*parked.key, parked.position.0), ("1", head.0 - 1));
+    assert!(parked.reason.contains("more than 1000 keys"), "{}", parked.reason);
+    app.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_list_after_a_position_that_the_log_does_not_have_is_refused_at_once() {
+    let app = start::<false>(MemoryStore::new()).await;
+    let head = place(&app, &[("nut", 1)]).await;
+    for ahead in [head.0 + 1, u64::MAX] {
+        let range = DocumentRange::default();
+        let refused = app.list_after::<Sold<false>>(&range, GlobalPosition(ahead)).await;
+        let Err(ReadError::NotYet { waited, wanted, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!((waited, wanted.0), (Duration::ZERO, ahead));
+    }
+    app.shutdown().await;
+}

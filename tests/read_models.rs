@@ -6,7 +6,7 @@ use actum::testing::FaultyStore;
 use actum::{
     Append, Application, CheckpointStore, EventEnvelope, ExpectedVersion, Fold, GlobalPosition,
     MemoryStore, NewEvent, PartitionId, ReadError, ReadModel, Settings, Sources, SqliteStore,
-    Store, StreamId,
+    StartError, Store, StreamId,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -212,3 +212,26 @@ on_every_store!(
     dropped_at_any_moment_the_documents_equal_the_fold,
     a_poisoned_key_is_named_and_leaves_all_else_alone
 );
+
+/// A read model whose name is that of a partition of another one.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+struct Misnamed;
+
+impl ReadModel for Misnamed {
+    const NAME: &'static str = "mixed@1/0";
+
+    fn sources() -> Sources<Self> {
+        Sources::of::<Counter>()
+    }
+}
+
+impl Fold<Counter> for Misnamed {
+    fn apply(&mut self, _: &EventEnvelope<Counted>) {}
+}
+
+#[tokio::test]
+async fn a_read_model_whose_name_could_be_taken_for_anothers_does_not_start() {
+    let builder = Application::builder(MemoryStore::new()).read_model::<Misnamed>();
+    let Err(refused) = builder.start().await else { panic!("it starts") };
+    assert!(matches!(refused, StartError::ReadModelName("mixed@1/0")), "{refused:?}");
+}

@@ -177,14 +177,13 @@ impl Application {
         within: Duration,
     ) -> Result<Document<M>, ReadError> {
         let within = within.min(self.inner.settings.read_within);
-        self.inner.check_history()?;
         let served = self.read_model::<M>()?;
         self.check_position(M::NAME, position).await?;
         served.read(key, position, within).await
     }
 
-    /// Checks that the log has this position. Nothing waits for one that it does not have: it may
-    /// never come, as after a mistake or from another log.
+    /// Checks that the log is the one this process knows and has this position. Nothing waits for a
+    /// position that it does not have: it may never come, as after a mistake or from another log.
     ///
     /// # Errors
     /// [`ReadError::NotYet`] at once, or the store did not answer.
@@ -193,6 +192,7 @@ impl Application {
         model: &'static str,
         wanted: GlobalPosition,
     ) -> Result<(), ReadError> {
+        self.inner.check_history()?;
         let store = &self.inner.store;
         if wanted <= *store.watch_head().borrow() {
             return Ok(());
@@ -234,14 +234,15 @@ impl Application {
     /// saves at once, so a list costs a transaction where there is something to save.
     ///
     /// # Errors
-    /// [`ReadError`]; `NotYet` if the wait of `Settings::read_within` ends first.
+    /// As [`Application::read_after`].
     pub async fn list_after<M: ReadModel>(
         &self,
         range: &DocumentRange,
         position: GlobalPosition,
     ) -> Result<DocumentPage<M>, ReadError> {
-        let within = self.inner.settings.read_within;
-        self.read_model::<M>()?.list(&*self.inner.store, range, position, within).await
+        let (served, within) = (self.read_model::<M>()?, self.inner.settings.read_within);
+        self.check_position(M::NAME, position).await?;
+        served.list(&*self.inner.store, range, position, within).await
     }
 
     fn read_model<M: ReadModel>(&self) -> Result<&Served<M>, ReadError> {

@@ -58,6 +58,7 @@ mod stream;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod threads;
 #[cfg(test)]
 mod till;
 mod version;

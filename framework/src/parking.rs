@@ -35,6 +35,9 @@ pub struct ParkedKey {
     /// From this position on, the events of the key are not listed: the owner reads the log again
     /// from there. `None` if all of them are listed.
     pub unlisted_from: Option<GlobalPosition>,
+    /// Checksum of the positions of the events that are not listed; 0 if all of them are. The
+    /// owner compares it with what the log has for the key before it lists any of them.
+    pub unlisted_sum: i64,
     /// What somebody wants done that was not carried out yet.
     pub request: Option<ParkedRequest>,
 }
@@ -65,8 +68,8 @@ pub enum ParkedRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParkedChange {
     /// It stands at this event, for the first time, still or anew: what is stored of it is replaced
-    /// but for `since`, `unlisted_from` and those of its queue that come after. `queue`, `waiting`,
-    /// `unlisted_from` and `request` are not read.
+    /// but for `since`, `unlisted_from`, `unlisted_sum` and those of its queue that come after.
+    /// `queue`, `waiting`, `unlisted_from`, `unlisted_sum` and `request` are not read.
     /// Its request is done with, unless it is to skip this very event.
     Park(ParkedKey),
     /// This event of the key waits behind the others. A store refuses it, and all that comes with
@@ -84,6 +87,8 @@ pub enum ParkedChange {
         key: String,
         /// Position of the first event that is not listed, or an earlier position.
         from: Option<GlobalPosition>,
+        /// See [`ParkedKey::unlisted_sum`].
+        sum: i64,
     },
     /// This event of the key is left out for good. (What becomes of the key follows.)
     Skip(SkippedEvent),

@@ -34,7 +34,7 @@ pub trait ProjectionStore: Send + Sync + 'static {
     }
 
     /// Deletes the place of a version with all that is in it, open connections notwithstanding.
-    /// Nothing happens if it is not there.
+    /// Nothing happens if it is not there. `VersionStore::drop_version` does this too.
     ///
     /// # Errors
     /// The store did not answer; some of it may be deleted. Call it again.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::aggregate::Aggregate;
+use crate::error::StartError;
 use crate::event::EventEnvelope;
 use crate::guard::Isolated;
 use crate::sources::{EventKeys, Routes, with_shared};
@@ -30,6 +31,19 @@ pub const MAX_DOCUMENT_BYTES: usize = 16 << 20;
 pub(crate) fn is_valid_key(key: &str) -> bool {
     key.len() <= MAX_KEY_BYTES && !key.contains('\0')
 }
+
+/// Checks the name of a read model. The leases of its partitions have names such as `balance@2/0`, so
+/// with `@` or `/` in it they could be taken for those of another read model.
+pub(crate) fn check_name(name: &'static str) -> Result<(), StartError> {
+    let is_odd = |c: char| matches!(c, '@' | '/') || c.is_control();
+    match name.is_empty() || name.len() > MAX_NAME_BYTES || name.contains(is_odd) {
+        true => Err(StartError::ReadModelName(name)),
+        false => Ok(()),
+    }
+}
+
+/// Largest number of bytes in the name of a read model.
+const MAX_NAME_BYTES: usize = 100;
 
 /// A document that is the fold of events, such as the balance of one account.
 ///
@@ -72,7 +86,8 @@ pub(crate) fn is_valid_key(key: &str) -> bool {
 /// }
 /// ```
 pub trait ReadModel: Default + Clone + Serialize + DeserializeOwned + Send + 'static {
-    /// Name of the read model in the database, in logs and in errors.
+    /// Name of the read model in the database, in logs and in errors: 1 to 100 bytes, without `@`,
+    /// `/` and control characters.
     const NAME: &'static str;
 
     /// Version of its folds, keys and sources.
@@ -131,6 +146,8 @@ pub struct DocumentPage<M> {
     /// Parked keys within the page. Their documents are left out, because they lack events up to
     /// `position`.
     pub parked: Vec<String>,
+    /// Keys within the page whose stored document does not decode. `read` returns the reason.
+    pub unreadable: Vec<String>,
     /// Value for [`DocumentRange::after`](crate::DocumentRange) of the next page; `None` if this one
     /// is the last.
     pub next: Option<String>,
@@ -237,8 +254,9 @@ impl<M: ReadModel> Sources<M> {
     /// its key is parked.
     ///
     /// Prefer [`Sources::of`] where it fits: the key is then known before an event is decoded, while
-    /// here every partition decodes every event. An event that cannot be decoded, or that names too
-    /// many keys, halts the read model before that event, because it may belong to any document.
+    /// here every partition decodes every event. An event that cannot be decoded halts the read model
+    /// before that event, because it may belong to any document. An event that names too many keys is
+    /// folded into none of them; it parks the key that is the id of its aggregate.
     pub fn by<A: Aggregate>(keys: impl EventKeys<A::Event>) -> Self
     where
         M: Fold<A>,

@@ -11,12 +11,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::aggregate::Aggregate;
 use crate::codec::{CodecError, EventCodec};
 use crate::event::{EventEnvelope, RecordedEvent};
+use crate::event_store::MAX_PAYLOAD_BYTES;
 use crate::guard::{Isolated, guarded};
 use crate::read_model::{MAX_KEY_BYTES, is_valid_key};
 
 /// Largest number of distinct keys that one event may feed. With at most
-/// [`MAX_KEY_BYTES`](crate::MAX_KEY_BYTES) bytes each, this also bounds their bytes.
+/// [`MAX_KEY_BYTES`](crate::MAX_KEY_BYTES) bytes each, this also bounds their bytes. An event that
+/// names more feeds none of them: it parks the key that is the id of its aggregate.
 pub const MAX_KEYS_PER_EVENT: usize = 1_000;
+
+/// Largest number of keys that are looked at for one event, each as often as it is named. It bounds
+/// an iterator without an end. No key function that reads names from an event finds more of them,
+/// because a name has a byte at least.
+const MAX_NAMED: usize = MAX_PAYLOAD_BYTES;
 
 /// A function that returns the keys an event belongs to: an `Option` of one key, a `Vec` or any
 /// other iterator of them. Every closure of this form implements it.
@@ -116,7 +123,15 @@ impl<T: 'static> Routes<T> {
         let codec = EventCodec::<A::Event>::new(A::upcasters());
         let decode = move |recorded: &Arc<RecordedEvent>, is_ours: &IsOurs<'_>| {
             let envelope = Isolated::new(decode(&codec, recorded)?);
-            let mut named = named(keys(&envelope), is_ours)?;
+            let mut named = match named(keys(&envelope), is_ours) {
+                Ok(named) => named,
+                // One client could otherwise halt all keys of all partitions with one event.
+                Err(reason) => {
+                    let id = recorded.stream.id();
+                    let parked = is_ours(id).then(|| (id.to_owned(), Err(reason)));
+                    return Ok(parked.into_iter().collect());
+                }
+            };
             if let [(key, reason)] = &mut named[..] {
                 let item = match reason.take() {
                     Some(reason) => Err(reason),
@@ -226,18 +241,17 @@ impl<T: 'static> Routes<T> {
     }
 }
 
-/// The keys of ours among these, each once and in order, with the reason why a key cannot be kept.
+/// Returns the keys of ours among these, each once and in order, with the reason why a key cannot
+/// be kept.
+///
+/// # Errors
+/// There are too many. All partitions agree on that, because those of the others count as well.
 fn named(
     keys: impl IntoIterator<Item = String>,
     is_ours: &IsOurs<'_>,
-) -> Result<Vec<(String, Option<String>)>, CodecError> {
+) -> Result<Vec<(String, Option<String>)>, String> {
     let (mut seen, mut named) = (BTreeSet::new(), Vec::new());
-    // Bounds an iterator without an end, and one that repeats its keys.
     for (count, key) in keys.into_iter().enumerate() {
-        if count >= MAX_KEYS_PER_EVENT {
-            let reason = format!("it names more than {MAX_KEYS_PER_EVENT} keys");
-            return Err(CodecError::Malformed(reason));
-        }
         let (key, reason) = match is_valid_key(&key) {
             true => (key, None),
             false => {
@@ -245,9 +259,19 @@ fn named(
                 (nearest_valid(&key), Some(reason))
             }
         };
-        if is_ours(&key) && seen.insert(key.clone()) {
-            named.push((key, reason));
+        if seen.contains(&key) && count < MAX_NAMED {
+            continue;
         }
+        if seen.len() >= MAX_KEYS_PER_EVENT || count >= MAX_NAMED {
+            return Err(format!(
+                "it names more than {MAX_KEYS_PER_EVENT} keys, and none of them takes it in: name \
+                 fewer and raise the VERSION, or skip the event"
+            ));
+        }
+        if is_ours(&key) {
+            named.push((key.clone(), reason));
+        }
+        seen.insert(key);
     }
     Ok(named)
 }
@@ -337,13 +361,14 @@ impl<E: 'static> EventSources<E> {
     /// rows: events of one key are taken in by one process, in order.
     ///
     /// `keys` returns an `Option` of a key, a `Vec` or any other iterator of at most
-    /// [`MAX_KEYS_PER_EVENT`] keys. A key that is named twice counts once. The event arrives once for each
-    /// key, and [`EventEnvelope::key`] says for which, so write the rows of that key only: the
+    /// [`MAX_KEYS_PER_EVENT`] keys; a key that is named twice counts once. The event arrives once for
+    /// each key, and [`EventEnvelope::key`] says for which, so write the rows of that key only: the
     /// arrivals may fail apart, and may be taken in by different processes. The event is decoded
     /// once for each key.
     ///
-    /// An event that cannot be decoded, or that names too many keys, halts the projection before
-    /// that event, because no one can tell which rows would miss it.
+    /// An event that cannot be decoded halts the projection before that event, because no one can
+    /// tell which rows would miss it. An event that names too many keys arrives for none of them; it
+    /// parks the key that is the id of its aggregate.
     pub fn by<A: Aggregate>(keys: impl EventKeys<A::Event>) -> Self
     where
         E: From<EventEnvelope<A::Event>>,

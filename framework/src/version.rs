@@ -65,6 +65,9 @@ pub struct Comparison {
     pub different: u64,
     /// Some of those.
     pub differences: Vec<Difference>,
+    /// The reason why the versions could not be compared, if they could not. All counts are then 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_compared: Option<String>,
 }
 
 /// What two versions make of one key, row or table.
@@ -79,9 +82,10 @@ pub struct Difference {
 }
 
 impl Comparison {
-    /// Share of the documents or rows that differ, from 0 to 1.
+    /// Share of the documents or rows that differ, from 0 to 1; 1 if nothing could be compared.
     pub fn different_share(&self) -> f64 {
         match self.equal + self.different {
+            _ if self.not_compared.is_some() => 1.0,
             0 => 0.0,
             all => self.different as f64 / all as f64,
         }
@@ -89,8 +93,11 @@ impl Comparison {
 }
 
 impl fmt::Display for Comparison {
-    /// One line of counts, and one for each of the differences.
+    /// Writes one line of counts, and one for each of the differences.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(reason) = &self.not_compared {
+            return write!(f, "not compared: {reason}");
+        }
         let Self { old_documents, new_documents, equal, different, differences, .. } = self;
         write!(
             f,
@@ -169,8 +176,10 @@ pub trait VersionStore: Send + Sync + 'static {
     /// The store did not answer.
     async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError>;
 
-    /// Deletes a version with all its documents, checkpoints and parked keys; `false` if it serves.
-    /// Nothing happens if it is not known. May be called again after an error, and goes on.
+    /// Deletes a version with all its documents, checkpoints and parked keys, and then with the place
+    /// of a projection, if the store has one; `false` if it serves. Nothing happens if it is not
+    /// known. The version is known until all of it is deleted, so that a call after an error goes
+    /// on; a version that is registered meanwhile begins anew.
     ///
     /// # Errors
     /// The store did not answer; some of it may be deleted, and the version is still known.

@@ -2,7 +2,7 @@
 
 use actum::{
     Application, BoxError, ComparedRows, Comparison, EventEnvelope, EventSources, GlobalPosition,
-    OperationError, Projection, Settings, SqlConnection,
+    OperationError, PostgresStore, Projection, Settings, SqlConnection, VersionStore,
 };
 
 use super::{Place, add, on_both, until};
@@ -90,6 +90,115 @@ async fn on_sqlite_a_new_version_is_built_beside_the_old_one() {
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn on_postgres_a_new_version_is_built_beside_the_old_one() {
     a_new_version_is_built_beside_the_old_one_and_switched_to(Place::postgres().await).await;
+}
+
+/// Lets the deletion of the first version's tables fail for as long as the result is kept.
+async fn obstruct(place: &Place) -> Box<dyn std::any::Any> {
+    match place {
+        Place::Sqlite(directory) => {
+            let in_the_way = directory.file("log.db.added@1-journal");
+            std::fs::create_dir(&in_the_way).unwrap();
+            Box::new(InTheWay(in_the_way))
+        }
+        Place::Postgres(database) => {
+            let mut reader = database.connect().await;
+            let statements = "BEGIN; LOCK TABLE actum_added_1.added IN ACCESS SHARE MODE";
+            sqlx::raw_sql(statements).execute(&mut reader).await.unwrap();
+            Box::new(reader)
+        }
+    }
+}
+
+/// A directory where a file would be.
+struct InTheWay(String);
+
+impl Drop for InTheWay {
+    fn drop(&mut self) {
+        std::fs::remove_dir(&self.0).unwrap();
+    }
+}
+
+/// Checks that the tables of the first version are there.
+async fn has_tables(place: &Place) -> bool {
+    match place {
+        Place::Sqlite(directory) => std::fs::exists(directory.file("log.db.added@1")).unwrap(),
+        Place::Postgres(database) => {
+            let found = "SELECT to_regnamespace('actum_added_1') IS NOT NULL";
+            sqlx::query_scalar(found).fetch_one(&mut database.connect().await).await.unwrap()
+        }
+    }
+}
+
+async fn a_drop_that_ends_half_way_is_continued(place: Place) {
+    let app = place.builder().await.projection::<Added<1>>().start().await.unwrap();
+    add(&app, "1", 1).await;
+    app.shutdown().await;
+    drop(app);
+    let builder = place.builder().await.projection_replacing::<Added<2>, Added<1>>();
+    let app = builder.start().await.unwrap();
+    until(async || {
+        app.versions("added").await.unwrap().iter().any(|v| v.number == 2 && v.is_serving)
+    })
+    .await;
+    let in_the_way = obstruct(&place).await;
+    let failed = app.drop_version("added", 1).await;
+    assert!(matches!(failed, Err(OperationError::Unavailable(_))), "{failed:?}");
+    assert!(has_tables(&place).await);
+    drop(in_the_way);
+    app.drop_version("added", 1).await.unwrap();
+    assert!(!has_tables(&place).await, "nothing leads to them any more");
+    let unknown = app.drop_version("added", 1).await;
+    assert!(matches!(unknown, Err(OperationError::Unknown { .. })), "{unknown:?}");
+    app.shutdown().await;
+}
+
+/// In SQL and without quotes `Added` is `added`, of which the version serves.
+#[tokio::test]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+async fn on_postgres_a_read_model_is_dropped_and_no_projection_of_a_similar_name() {
+    let place = Place::postgres().await;
+    let app = place.builder().await.projection::<Added<2>>().start().await.unwrap();
+    let position = add(&app, "1", 1).await;
+    let Place::Postgres(database) = &place else { return };
+    let store = PostgresStore::open(&database.url()).await.unwrap();
+    for name in ["Added", "credit-limit", "o'clock"] {
+        store.register_version(name, 2, 1).await.unwrap();
+        app.drop_version(name, 2).await.unwrap();
+        let gone = app.versions(name).await;
+        assert!(matches!(gone, Err(OperationError::Unknown { .. })), "{gone:?}");
+    }
+    assert_eq!(sum(&app, position).await.0, 2);
+    app.shutdown().await;
+}
+
+async fn a_new_version_that_is_not_compared_is_held_back_unless_all_of_it_may_differ(place: Place) {
+    let app = place.builder().await.projection::<Added<1>>().start().await.unwrap();
+    add(&app, "1", 1).await;
+    app.shutdown().await;
+    drop(app);
+    let careful = Settings { switch_up_to_different: 0.5, ..Settings::default() };
+    let builder = place.builder().await.settings(careful);
+    let app = builder.projection::<Added<2>>().start().await.unwrap();
+    // It has caught up within a second, and another one later it would serve.
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    let compared = app.compare_versions("added").await.unwrap();
+    assert!(compared.to_string().starts_with("not compared: "), "{compared}");
+    let serves = async |number: u32| {
+        let versions = app.versions("added").await.unwrap();
+        versions.iter().any(|version| version.number == number && version.is_serving)
+    };
+    assert!(serves(1).await, "it served by itself, and nothing was compared");
+    app.serve_version("added", 2).await.unwrap();
+    assert!(serves(2).await);
+    app.shutdown().await;
+    drop(app);
+    // As long as all of it may differ, which is the default, it serves by itself.
+    let app = place.builder().await.projection::<Added<3>>().start().await.unwrap();
+    until(async || {
+        app.versions("added").await.unwrap().iter().any(|v| v.number == 3 && v.is_serving)
+    })
+    .await;
+    app.shutdown().await;
 }
 
 /// For each event as many lines as it adds. Of a thousand lines, the third version changes one,
@@ -186,4 +295,8 @@ async fn rows_that_a_new_version_changes_are_told_exactly(place: Place) {
     }
 }
 
-on_both!(rows_that_a_new_version_changes_are_told_exactly);
+on_both!(
+    rows_that_a_new_version_changes_are_told_exactly,
+    a_drop_that_ends_half_way_is_continued,
+    a_new_version_that_is_not_compared_is_held_back_unless_all_of_it_may_differ,
+);

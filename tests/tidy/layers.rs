@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 5] = [
         "crash_off",
         "guard",
         "metrics",
+        "threads",
     ],
     &[
         "aggregate",

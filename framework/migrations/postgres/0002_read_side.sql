@@ -66,6 +66,7 @@ CREATE TABLE actum.parked (
     attempts       bigint      NOT NULL,
     since          timestamptz NOT NULL,
     unlisted_from  bigint,  -- events from this position on are not in parked_events
+    unlisted_sum   bigint      NOT NULL DEFAULT 0, -- checksum of these events' positions
     request        text        CHECK (request IN ('retry', 'skip')),
     request_reason text,
     PRIMARY KEY (model, key)
@@ -141,10 +142,12 @@ BEGIN
     END LOOP;
 
     FOR stood IN SELECT value ->> 0 AS key, (value ->> 1)::bigint AS forgotten_from,
-                        (value ->> 2)::bigint AS unlisted_from
+                        (value ->> 2)::bigint AS unlisted_from,
+                        (value ->> 3)::bigint AS unlisted_sum
                  FROM json_array_elements(changes -> 'unlisted')
     LOOP
-        UPDATE actum.parked AS p SET unlisted_from = stood.unlisted_from
+        UPDATE actum.parked AS p
+        SET unlisted_from = stood.unlisted_from, unlisted_sum = stood.unlisted_sum
         WHERE p.model = park.model AND p.key = stood.key;
         IF NOT FOUND THEN
             RAISE EXCEPTION 'the key % is not parked', stood.key;
@@ -253,7 +256,8 @@ BEGIN
 END $$;
 
 -- Deletes some of a version that does not serve; answers whether there is more. From the first call
--- on it can neither serve nor be built: who folds it finds its lease lost.
+-- on it can neither serve nor be built: who folds it finds its lease lost. Its row in versions stays,
+-- because the schema of a projection is yet to be dropped.
 CREATE FUNCTION actum.drop_version(name text, version bigint, at_most integer)
 RETURNS boolean LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -295,7 +299,5 @@ BEGIN
     IF gone = at_most THEN
         RETURN true;
     END IF;
-    DELETE FROM actum.versions AS v
-    WHERE v.name = drop_version.name AND v.version = drop_version.version;
     RETURN false;
 END $$;

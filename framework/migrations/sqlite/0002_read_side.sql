@@ -34,6 +34,7 @@ CREATE TABLE parked (
     attempts       INTEGER NOT NULL,
     since          INTEGER NOT NULL,  -- microseconds since 1970, UTC
     unlisted_from  INTEGER,  -- events from this position on are not in parked_events
+    unlisted_sum   INTEGER NOT NULL DEFAULT 0,  -- checksum of these events' positions
     request        TEXT    CHECK (request IN ('retry', 'skip')),
     request_reason TEXT,
     PRIMARY KEY (model, key)

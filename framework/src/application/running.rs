@@ -23,7 +23,7 @@ use crate::error::{StartError, StoreError};
 use crate::guard::guarded;
 use crate::later::{AcceptedCommand, OpenCommands, Worker};
 use crate::live::Wakes;
-use crate::read_model::ReadModel;
+use crate::read_model::{ReadModel, check_name};
 use crate::settings::Settings;
 use crate::sources::Routes;
 use crate::stream::StreamId;
@@ -217,6 +217,7 @@ impl Running {
     }
 
     async fn start_read_model<M: ReadModel>(&mut self) -> Result<ReadModelHandle<M>, StartError> {
+        check_name(M::NAME)?;
         self.check_new(M::NAME, M::VERSION)?;
         let beginning = self.check_begun((M::NAME, M::VERSION), M::sources().routes).await?;
         // Each partition of each on the next arbiter.

@@ -69,8 +69,7 @@ impl Application {
             control.flush_and_stop().await;
         }
         match self.inner.store.drop_version(name, version).await? {
-            // Of a projection the tables are in a place of their own.
-            true => Ok(self.inner.store.drop_projection(name, version).await?),
+            true => Ok(()),
             false => Err(OperationError::Serves { name: versioned() }),
         }
     }

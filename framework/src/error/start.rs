@@ -65,6 +65,11 @@ pub enum StartError {
         /// The bounds.
         needed: String,
     },
+    /// The name of a read model cannot be kept apart from others: correct its `NAME`.
+    #[error(
+        "{0:?} cannot be the name of a read model: it needs 1 to 100 bytes, and neither @ nor / nor control characters. Correct its NAME"
+    )]
+    ReadModelName(&'static str),
     /// A read model or projection has at least one partition and at most 1024.
     #[error(
         "{model} cannot have {partitions} partitions; at least 1 and at most 1024 are possible"

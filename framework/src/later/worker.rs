@@ -7,11 +7,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::error::StartError;
 use crate::subscription::Task;
+use crate::threads;
 
 /// How long the end of the thread waits for blocking calls, such as name look-ups.
 const END_WITHIN: Duration = Duration::from_millis(200);
@@ -28,10 +29,9 @@ impl Worker {
     /// [`StartError::Thread`]: the operating system refused it.
     pub(crate) fn start() -> Result<Self, StartError> {
         let failed = |error: std::io::Error| StartError::Thread(error.to_string());
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(failed)?;
         // Holds a few tasks for each application: one for each reaction, and the census.
         let (tasks, mut given) = unbounded_channel::<Task>();
-        let run = move || {
+        let run = move |runtime: Runtime| {
             runtime.block_on(async {
                 while let Some(task) = given.recv().await {
                     tokio::spawn(task);
@@ -39,8 +39,9 @@ impl Worker {
             });
             runtime.shutdown_timeout(END_WITHIN);
         };
-        let thread = thread::Builder::new().name("actum-reactions".into()).spawn(run);
-        Ok(Self { running: Mutex::new(Some((tasks, thread.map_err(failed)?))) })
+        let thread = thread::Builder::new().name("actum-reactions".into());
+        let (thread, _) = threads::start(thread, run).map_err(failed)?;
+        Ok(Self { running: Mutex::new(Some((tasks, thread))) })
     }
 
     /// Runs a task on the thread; after [`Worker::stop`] it is dropped instead.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
@@ -26,6 +26,7 @@ use crate::error::StoreError;
 use crate::lease::Lease;
 use crate::stream::GlobalPosition;
 use crate::subscription::{Duty, Pause, Task};
+use crate::threads;
 
 /// Why a term ended.
 pub(crate) enum End {
@@ -303,21 +304,17 @@ fn on_a_thread<O: Owned + Send + 'static>(
     all: All<O>,
     held: Held,
 ) -> Result<Returned<O>, (All<O>, io::Error)> {
-    let runtime = match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return Err((all, error)),
-    };
     // A thread that does not start drops its closure, so that takes what it needs from here.
     let (hand_over, taken) = std::sync::mpsc::channel::<(All<O>, Held)>();
     let (give_back, returned) = oneshot::channel();
-    let run = move || {
+    let run = move |runtime: Runtime| {
         let Ok((mut all, mut held)) = taken.recv() else { return };
         let (ownership, owned, duty) = &mut *all;
         let goes_on = runtime.block_on(ownership.run_under(owned, &mut held, duty));
         drop(held);
         let _ = give_back.send((all, goes_on)); // the application is gone
     };
-    match thread::Builder::new().name(format!("actum-{lease}")).spawn(run) {
+    match threads::start(thread::Builder::new().name(format!("actum-{lease}")), run) {
         // The thread waits for exactly this.
         Ok(_) => {
             let _ = hand_over.send((all, held));

@@ -84,7 +84,14 @@ impl Candidates for RowVersions {
     async fn compare(&self, old: &Version) -> Result<Comparison, StoreError> {
         match self.find(old.number) {
             Some(old) => compare(old, &self.own).await,
-            None => Ok(Comparison::default()),
+            None => {
+                let reason = format!(
+                    "this program does not have version {} of the projection: register it with \
+                     projection_replacing to compare the two",
+                    old.number
+                );
+                Ok(Comparison { not_compared: Some(reason), ..Comparison::default() })
+            }
         }
     }
 }

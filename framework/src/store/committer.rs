@@ -16,6 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{error, warn};
@@ -26,6 +27,7 @@ use crate::error::{StartError, StoreError};
 use crate::event_store::{Append, AppendOutcome, NotCommitted};
 use crate::metrics::CommitMetrics;
 use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
+use crate::threads;
 
 /// How many submissions may wait; beyond it appenders wait to submit.
 const QUEUE: usize = 4096;
@@ -188,13 +190,8 @@ impl<S: Send + 'static> Committer<S> {
     {
         let (queue, jobs) = mpsc::channel(QUEUE);
         let metrics = CommitMetrics::new();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| StartError::Thread(e.to_string()))?;
-        thread::Builder::new()
-            .name("actum-committer".into())
-            .spawn(move || runtime.block_on(run(open(), jobs, head, metrics)))
+        let write = move |runtime: Runtime| runtime.block_on(run(open(), jobs, head, metrics));
+        threads::start(thread::Builder::new().name("actum-committer".into()), write)
             .map_err(|e| StartError::Thread(e.to_string()))?;
         Ok(Self { queue, budget: ByteBudget::new(queue_bytes) })
     }

@@ -19,11 +19,18 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     pub(crate) fn of(range: &DocumentRange) -> Self {
-        // No key has a NUL, so nothing lies between a key and the same key with U+0001 behind it.
-        let after = range.after.as_ref().map(|after| format!("{after}\u{1}"));
+        let limit = range.limit.clamp(1, MAX_LIST);
+        if range.prefix.contains('\0') {
+            // No key has a NUL, and PostgreSQL refuses a text that has one.
+            return Self { from: String::new(), below: String::new(), limit };
+        }
+        // No key has a NUL, so nothing lies between a key and the same key with U+0001 behind it,
+        // nor between that and any text that continues the key with a NUL.
+        let after = range.after.as_ref().and_then(|after| after.split('\0').next());
+        let after = after.map(|after| format!("{after}\u{1}"));
         let from =
             after.map_or_else(|| range.prefix.clone(), |after| after.max(range.prefix.clone()));
-        Self { from, below: below(&range.prefix), limit: range.limit.clamp(1, MAX_LIST) }
+        Self { from, below: below(&range.prefix), limit }
     }
 
     /// Number of keys that a store looks for.
@@ -121,6 +128,13 @@ mod tests {
         let Bounds { from, .. } = Bounds::of(&range("a", Some("ab")));
         assert!("ab" < &*from && &*from < "ab!" && &*from <= "ab\u{1}");
         assert_eq!(Bounds::of(&range("b", Some("a"))).from, "b");
+    }
+
+    #[test]
+    fn no_bound_has_a_nul() {
+        let Bounds { from, below, .. } = Bounds::of(&range("a\0", Some("b")));
+        assert!(from.is_empty() && below.is_empty(), "{from:?} {below:?}");
+        assert_eq!(Bounds::of(&range("", Some("ab\0c"))).from, "ab\u{1}");
     }
 
     #[test]

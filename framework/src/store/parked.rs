@@ -22,9 +22,9 @@ pub(crate) struct Parking {
     /// What replaces what is stored of a key, but for `since` and a request to skip this event;
     /// then its queue up to `done_to` goes.
     pub(crate) parked: Vec<Parked>,
-    /// Key; the position from which on what is listed goes, before `queued` is added; and the position
-    /// from which on nothing is listed. The key must be parked.
-    pub(crate) unlisted: Vec<(String, Option<u64>, Option<u64>)>,
+    /// Key; the position from which on what is listed goes, before `queued` is added; the position
+    /// from which on nothing is listed; and the sum of what is not. The key must be parked.
+    pub(crate) unlisted: Vec<(String, Option<u64>, Option<u64>, i64)>,
     /// Keys and positions. The key must be parked; one that is in the queue already stays.
     pub(crate) queued: Vec<(String, u64)>,
     /// One that is known stays as it is.
@@ -62,7 +62,7 @@ pub(crate) struct Skipped {
 struct Key {
     is_released: bool,
     parked: Option<Parked>,
-    unlisted: Option<Option<u64>>,
+    unlisted: Option<(Option<u64>, i64)>,
     /// What was listed before from here on was forgotten.
     forgotten_from: Option<u64>,
     queued: Vec<u64>,
@@ -78,8 +78,8 @@ impl Parking {
                 ParkedChange::Queue { key, position } => {
                     keys.entry(key).or_default().queued.push(position.0);
                 }
-                ParkedChange::Unlisted { key, from } => {
-                    keys.entry(key).or_default().unlist(from.map(|from| from.0));
+                ParkedChange::Unlisted { key, from, sum } => {
+                    keys.entry(key).or_default().unlist(from.map(|from| from.0), *sum);
                 }
                 ParkedChange::Release { key } => {
                     keys.insert(key, Key { is_released: true, ..Key::default() });
@@ -90,7 +90,9 @@ impl Parking {
         for (name, key) in keys {
             all.released.extend(key.is_released.then(|| name.to_owned()));
             all.parked.extend(key.parked);
-            let unlisted = key.unlisted.map(|from| (name.to_owned(), key.forgotten_from, from));
+            let unlisted = key.unlisted;
+            let unlisted =
+                unlisted.map(|(from, sum)| (name.to_owned(), key.forgotten_from, from, sum));
             all.unlisted.extend(unlisted);
             all.queued.extend(key.queued.into_iter().map(|position| (name.to_owned(), position)));
         }
@@ -103,12 +105,12 @@ impl Parking {
 }
 
 impl Key {
-    fn unlist(&mut self, from: Option<u64>) {
+    fn unlist(&mut self, from: Option<u64>, sum: i64) {
         if let Some(from) = from {
             self.queued.retain(|position| *position < from);
             self.forgotten_from = Some(self.forgotten_from.map_or(from, |known| known.min(from)));
         }
-        self.unlisted = Some(from);
+        self.unlisted = Some((from, sum));
     }
 
     fn park(&mut self, parked: &ParkedKey) {

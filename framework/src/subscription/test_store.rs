@@ -44,6 +44,7 @@ pub(crate) enum Call {
     /// The batch is refused, because its lease is lost.
     Fenced,
     LoadCheckpoint,
+    ListDocuments,
     Renew,
     Join,
 }
@@ -274,6 +275,7 @@ impl DocumentStore for TestStore {
         model: &str,
         range: &DocumentRange,
     ) -> Result<StoredPage, StoreError> {
+        (self.hook)(Call::ListDocuments).await?;
         self.memory.list_documents(model, range).await
     }
 

@@ -140,7 +140,10 @@ impl Switch {
 
     /// Lets `to` serve, unless too much of it differs, or differed when it was compared before.
     async fn judge_and_serve(&self, from: &Version, to: &Version) -> Result<bool, StoreError> {
-        let kept = self.kept(to.number).await?.filter(|kept| kept.old_version == from.number);
+        let kept = self.kept(to.number).await?;
+        // Another program may have been unable to compare them.
+        let kept =
+            kept.filter(|kept| kept.old_version == from.number && kept.not_compared.is_none());
         let comparison = match kept {
             // The share that is allowed may have changed with the program.
             Some(kept) if self.differs_too_much(&kept) => kept,
@@ -149,7 +152,7 @@ impl Switch {
         if self.differs_too_much(&comparison) {
             self.is_held_back.store(true, Ordering::Relaxed);
             warn!(
-                "{}: version {} does not serve by itself, because more than {} of it differs; \
+                "{}: version {} does not serve by itself, because more than {} of it may differ; \
                  compare_versions shows some differences, and serve_version lets it serve",
                 self.name, to.number, self.settings.up_to_different
             );
@@ -166,6 +169,9 @@ impl Switch {
     async fn compare_and_keep(&self, old: &Version) -> Result<Comparison, StoreError> {
         let comparison = self.compare_with(old).await?;
         match comparison.different {
+            _ if comparison.not_compared.is_some() => {
+                warn!("{}: version {} is {comparison}", self.name, self.own);
+            }
             0 => info!("{}: version {} compared: {comparison}", self.name, self.own),
             _ => warn!("{}: version {} differs: {comparison}", self.name, self.own),
         }
@@ -209,7 +215,9 @@ impl Switch {
     async fn compare_first(&self, from: &Version, to: &Version) {
         let compare = async {
             match self.kept(to.number).await? {
-                Some(kept) if kept.old_version == from.number => Ok(()),
+                Some(kept) if kept.old_version == from.number && kept.not_compared.is_none() => {
+                    Ok(())
+                }
                 _ => self.compare_and_keep(from).await.map(drop),
             }
         };

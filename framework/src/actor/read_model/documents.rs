@@ -32,6 +32,10 @@ pub(super) struct Documents<M> {
     pinned: Option<String>,
     /// Keys whose stored document does not decode, and why: an event cannot be applied to it.
     unreadable: HashMap<String, String>,
+    /// A document has changed since the last sample.
+    is_unsampled: bool,
+    /// Bytes that were serialised for samples since documents were last handed out.
+    sampled: usize,
 }
 
 struct Hot<M> {
@@ -116,6 +120,8 @@ impl<M: ReadModel> Documents<M> {
             evictions: 0,
             pinned: None,
             unreadable: HashMap::new(),
+            is_unsampled: false,
+            sampled: 0,
         }
     }
 
@@ -189,6 +195,7 @@ impl<M: ReadModel> Documents<M> {
     /// it.
     pub(super) fn put_changed(&mut self, key: &str, at: GlobalPosition, body: Isolated<Option<M>>) {
         let body = body.into_inner();
+        self.is_unsampled = true;
         match self.hot.get_mut(key) {
             Some(hot) => {
                 drop(Isolated::new(std::mem::replace(&mut hot.body, body)));
@@ -206,12 +213,19 @@ impl<M: ReadModel> Documents<M> {
         self.changed.push(key.to_owned());
     }
 
-    /// Size of the document that changed last, as JSON. `None` if there is none, or it cannot be JSON,
-    /// which the save finds out too.
-    pub(super) fn sample(&self) -> Option<usize> {
-        let hot = self.hot.peek(self.changed.last()?)?;
+    /// Size of the document that changed last, as JSON. `None` if none has changed since the last
+    /// sample, or it cannot be JSON, which the save finds out too.
+    ///
+    /// To serialise a large document for every page would cost as much as folding it. So samples end
+    /// once they had `most_bytes` between two saves; each save measures all that has changed.
+    pub(super) fn sample(&mut self, most_bytes: usize) -> Option<usize> {
+        if !std::mem::take(&mut self.is_unsampled) || self.sampled >= most_bytes {
+            return None;
+        }
+        let (_, hot) = self.hot.iter().next()?; // the one used last
         let mut counted = Counted(0);
         let written = guarded(|| serde_json::to_writer(&mut counted, hot.body.as_ref()?).ok());
+        self.sampled = self.sampled.saturating_add(counted.0);
         written.ok().flatten().map(|()| counted.0)
     }
 
@@ -270,6 +284,7 @@ impl<M: ReadModel> Documents<M> {
     /// Hands out all changed documents as they are now, as JSON texts that decode again. What
     /// cannot be stored is handed out as such and leaves memory.
     pub(super) fn hand_out(&mut self) -> HandedOut {
+        self.sampled = 0;
         let mut handed_out = HandedOut::default();
         for key in std::mem::take(&mut self.changed) {
             let Some(hot) = self.hot.peek_mut(&key) else { continue };

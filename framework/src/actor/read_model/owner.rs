@@ -187,7 +187,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             self.progress.work.failed("an event cannot be applied: its key is parked");
         }
         self.progress.work.applied(events);
-        if let Some(bytes) = self.term.documents.sample() {
+        if let Some(bytes) = self.term.documents.sample(self.settings.save_bytes) {
             self.term.sizes.sampled(bytes);
         }
         self.term.reached = reached;

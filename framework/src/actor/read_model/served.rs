@@ -76,10 +76,10 @@ impl<Old: ReadModel, M: ReadModel + From<Old>> Reads<M> for ReadModelHandle<Old>
         within: Duration,
     ) -> Result<DocumentPage<M>, ReadError> {
         let page = ReadModelHandle::list(self, store, range, after, within).await?;
-        let DocumentPage { documents, parked, next, position, up_to } = page;
+        let DocumentPage { documents, parked, unreadable, next, position, up_to } = page;
         let documents = documents.into_iter().map(|(key, body)| (key, M::from(body)));
         let documents = documents.filter(|(_, body)| !body.is_deleted()).collect();
-        Ok(DocumentPage { documents, parked, next, position, up_to })
+        Ok(DocumentPage { documents, parked, unreadable, next, position, up_to })
     }
 }
 

@@ -1,8 +1,9 @@
 //! Sizes of documents: turns bounds of bytes into numbers of documents and events.
 //!
 //! The size of a document is that of its JSON text, which is known when it is saved or loaded. In
-//! between one document of each page is measured, so a bound holds on average and not exactly: to
-//! measure every change would cost more than the change.
+//! between one document of a page that changes some is measured, as long as that is cheap beside the
+//! next save. So a bound holds on average and not exactly: to measure every change would cost more
+//! than the change.
 
 /// Sizes as they were measured last.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

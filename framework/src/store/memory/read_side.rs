@@ -108,16 +108,18 @@ impl ReadSide {
                 waiting: queue.len() as u64,
                 queue,
                 unlisted_from: old.as_ref().and_then(|old| old.unlisted_from),
+                unlisted_sum: old.as_ref().map_or(0, |old| old.unlisted_sum),
                 request: old.filter(is_to_skip).and_then(|old| old.request),
             };
             parked.insert(new.key.clone(), new);
         }
-        for (key, forgotten_from, from) in changes.unlisted {
+        for (key, forgotten_from, from, sum) in changes.unlisted {
             let Some(parked) = parked.get_mut(&key) else { continue };
             let stays = |at: &GlobalPosition| forgotten_from.is_none_or(|from| at.0 < from);
             parked.queue.retain(stays);
             parked.waiting = parked.queue.len() as u64;
             parked.unlisted_from = from.map(GlobalPosition);
+            parked.unlisted_sum = sum;
         }
         for (key, position) in changes.queued {
             if let Some(parked) = parked.get_mut(&key)

@@ -16,7 +16,7 @@ mod set_back;
 mod tests;
 mod waiting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
@@ -72,6 +72,8 @@ pub(crate) struct Parking {
     /// The key that is being drained.
     draining: Option<String>,
     unsaved: Vec<ParkedChange>,
+    /// Keys of which more or fewer events are unlisted than the store knows.
+    unlisted_changed: BTreeSet<String>,
     /// How often a key came to stand, all keys together, and how much of that was handed out, and is
     /// saved.
     stands: u64,
@@ -112,6 +114,7 @@ impl Parking {
             keys: BTreeMap::new(),
             draining: None,
             unsaved: Vec::new(),
+            unlisted_changed: BTreeSet::new(),
             stands: 0,
             handed_out: 0,
             saved: 0,
@@ -237,7 +240,7 @@ impl Parking {
     /// [`Parking::may_apply`] and [`end`](Parking::end) it.
     pub(crate) fn begin(&mut self, now: Instant) -> Option<Drain> {
         let (key, parked) = self.keys.get_key_value(self.due(now)?)?;
-        if parked.queue.is_empty() && parked.unlisted_from.is_some() {
+        if parked.queue.is_empty() && parked.unlisted.is_some() {
             return None; // its events are to be listed first
         }
         let stands_at = Some(parked.position).filter(|_| parked.skip.is_none());
@@ -256,7 +259,7 @@ impl Parking {
     pub(crate) fn may_apply(&self, drain: &Drain) -> usize {
         let parked = self.keys.get(&drain.key);
         let listed = parked.map_or(0, |parked| parked.queue.len());
-        let more = parked.is_some_and(|parked| parked.unlisted_from.is_some());
+        let more = parked.is_some_and(|parked| parked.unlisted.is_some());
         let all = listed + usize::from(drain.skip.is_none());
         match all == drain.positions.len() && !more {
             true => all,
@@ -279,7 +282,7 @@ impl Parking {
         let gone = applied + usize::from(skip.is_some()); // of where it stands and of its queue
         parked.is_resumed = false;
         let Some(stopped) = stopped else {
-            if gone <= parked.queue.len() || parked.unlisted_from.is_some() {
+            if gone <= parked.queue.len() || parked.unlisted.is_some() {
                 // More has arrived where nothing was to be applied: again, with that.
                 parked.next_try = Some(now);
                 self.keys.insert(key, parked);
@@ -312,7 +315,8 @@ impl Parking {
         }));
     }
 
-    /// How many changes are not handed out yet.
+    /// How many changes are not handed out yet. One more unlisted event is none: it was not applied,
+    /// so its checkpoint is not urgent.
     pub(crate) fn unsaved(&self) -> usize {
         self.unsaved.len()
     }
@@ -320,7 +324,16 @@ impl Parking {
     /// What has changed since the last time, to be saved.
     pub(crate) fn hand_out(&mut self) -> Vec<ParkedChange> {
         self.handed_out = self.stands;
-        std::mem::take(&mut self.unsaved)
+        let unlisted = std::mem::take(&mut self.unlisted_changed).into_iter();
+        let unlisted = unlisted.filter_map(|key| {
+            let unlisted = self.keys.get(&key)?.unlisted;
+            let (from, sum) = unlisted.map_or((None, 0), |it| (Some(it.from), it.sum));
+            Some(ParkedChange::Unlisted { key, from, sum })
+        });
+        // Behind the others, because a key must be parked before anything of it is unlisted.
+        let mut changes = std::mem::take(&mut self.unsaved);
+        changes.extend(unlisted);
+        changes
     }
 
     /// What was handed out last is saved.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 
+use super::listing::{Check, Unlisted};
 use super::{ParkingSettings, Stopped, in_words};
 use crate::event::RecordedEvent;
 use crate::parking::{ParkedChange, ParkedKey, ParkedRequest};
@@ -18,8 +19,11 @@ pub(super) struct Parked {
     pub(super) since: OffsetDateTime,
     /// The listed events that wait.
     pub(super) queue: VecDeque<GlobalPosition>,
-    /// From here on the events are not listed.
-    pub(super) unlisted_from: Option<GlobalPosition>,
+    /// The events that wait and are not listed.
+    pub(super) unlisted: Option<Unlisted>,
+    /// The search for these events, which precedes their listing if another release may have
+    /// passed them.
+    pub(super) check: Option<Check>,
     /// `None`: it waits for a request.
     pub(super) next_try: Option<Instant>,
     pub(super) tries_left: u32,
@@ -59,7 +63,8 @@ impl Parked {
             attempts: 1,
             since,
             queue: VecDeque::new(),
-            unlisted_from: None,
+            unlisted: None,
+            check: None,
             next_try: (tries > 0).then(|| now + first_pause),
             tries_left: tries,
             pause: first_pause.saturating_mul(2),
@@ -75,6 +80,7 @@ impl Parked {
         settings: &ParkingSettings,
         now: Instant,
     ) -> (String, Self) {
+        let unlisted = saved.unlisted_from.map(|from| Unlisted { from, sum: saved.unlisted_sum });
         let mut parked = Self {
             position: saved.position,
             event: saved.event,
@@ -82,7 +88,8 @@ impl Parked {
             attempts: saved.attempts,
             since: saved.since,
             queue: saved.queue.into(),
-            unlisted_from: saved.unlisted_from,
+            unlisted,
+            check: unlisted.map(Unlisted::check),
             next_try: Some(now),
             tries_left: settings.tries,
             pause: settings.first_pause,
@@ -117,6 +124,7 @@ impl Parked {
             queue: Vec::new(),
             waiting: 0,
             unlisted_from: None,
+            unlisted_sum: 0,
             request: None,
         })
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use time::OffsetDateTime;
 
+use super::listing::Unlisted;
 use super::parked::Parked;
 use super::{Drain, Full, Parking};
 use crate::stream::GlobalPosition;
@@ -39,10 +40,10 @@ impl Parking {
         let mut parked = Parked::at((*first, words), reason, since, &self.settings, now);
         parked.next_try = Some(now);
         // A request to skip means the event that the key stood at, which is not the next any more.
-        let (stood_at, behind, unlisted_from) = match old {
+        let (stood_at, behind, unlisted, is_checked) = match old {
             Some(old) => {
                 parked.since = old.since;
-                (Some(old.position), old.queue, old.unlisted_from)
+                (Some(old.position), old.queue, old.unlisted, old.check.is_none())
             }
             None => Default::default(),
         };
@@ -55,7 +56,8 @@ impl Parking {
         others.iter().copied().chain(stood_at).for_each(|position| self.list(key, position));
         if let Some(parked) = self.keys.get_mut(key) {
             parked.queue.extend(behind); // the store has these already
-            parked.unlisted_from = unlisted_from;
+            parked.unlisted = unlisted;
+            parked.check = unlisted.filter(|_| !is_checked).map(Unlisted::check);
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Parking by itself: what stands, what waits, what is asked, and by chance against a plain list.
 
+mod moved;
 mod set_back;
 
 use std::collections::BTreeSet;
@@ -142,8 +143,11 @@ fn a_hot_parked_key_lists_a_few_events_and_reads_the_others_from_the_log() {
     queue(&mut parking, "a", &(2..100_000).collect::<Vec<_>>());
     let changes = parking.hand_out();
     assert_eq!(changes.len(), 6, "{changes:?}");
-    let unlisted = |from| ParkedChange::Unlisted { key: "a".into(), from };
-    assert_eq!(changes[5], unlisted(Some(GlobalPosition(6))));
+    let unlisted = |change: &ParkedChange| match change {
+        ParkedChange::Unlisted { key, from, .. } if key == "a" => from.map(|from| from.0),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(unlisted(&changes[5]), Some(6));
     let due = now + Duration::from_secs(1);
     assert!(parking.begin_listing(due).is_none(), "there are listed ones to apply first");
     assert_eq!(drain(&mut parking, due, |_| false), Some(vec![1, 2]));
@@ -153,14 +157,14 @@ fn a_hot_parked_key_lists_a_few_events_and_reads_the_others_from_the_log() {
     assert_eq!(listing.from.0, 6);
     // The page ends before what the owner has passed: there may be more behind it.
     parking.end_listing(listing, &[GlobalPosition(6)], GlobalPosition(7), GlobalPosition(99), due);
-    assert_eq!(parking.hand_out().pop(), Some(unlisted(Some(GlobalPosition(8)))));
+    assert_eq!(parking.hand_out().last().map(unlisted), Some(Some(8)));
     queue(&mut parking, "a", &[100]);
     assert_eq!(drain(&mut parking, due, |_| false), Some(vec![5]));
     let listing = parking.begin_listing(due).unwrap();
     // The store is ahead of the owner, who has passed 100 and will see 101.
     let found = [9, 100, 101].map(GlobalPosition);
     parking.end_listing(listing, &found, GlobalPosition(101), GlobalPosition(100), due);
-    assert_eq!(parking.hand_out().pop(), Some(unlisted(None)));
+    assert_eq!(parking.hand_out().last().map(unlisted), Some(None));
     queue(&mut parking, "a", &[101]);
     assert_eq!(drain(&mut parking, due, |_| false), Some(vec![6, 9]));
     assert_eq!(drain(&mut parking, due, |_| false), Some(vec![100, 101]));
@@ -204,6 +208,7 @@ impl Store {
                     Some(old) => {
                         new.queue = std::mem::take(&mut old.queue);
                         new.unlisted_from = old.unlisted_from;
+                        new.unlisted_sum = old.unlisted_sum;
                         new.queue.retain(|position| *position > new.position);
                         *old = new;
                     }
@@ -212,10 +217,11 @@ impl Store {
                 ParkedChange::Queue { key, position } => {
                     self.of(&key).expect("it queues behind nothing").queue.push(position);
                 }
-                ParkedChange::Unlisted { key, from } => {
+                ParkedChange::Unlisted { key, from, sum } => {
                     let parked = self.of(&key).expect("it is parked");
                     parked.queue.retain(|position| from.is_none_or(|from| *position < from));
                     parked.unlisted_from = from;
+                    parked.unlisted_sum = sum;
                 }
                 ParkedChange::Skip(skipped) => assert!(self.skipped.insert(skipped.position.0)),
                 ParkedChange::Release { key } => self.parked.retain(|parked| parked.key != key),

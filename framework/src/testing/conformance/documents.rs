@@ -101,6 +101,7 @@ pub async fn documents_are_loaded_with_their_checkpoint_from_one_snapshot(
                 since,
                 queue: Vec::new(),
                 unlisted_from: None,
+                unlisted_sum: 0,
                 waiting: 0,
                 request: None,
             }),

@@ -67,6 +67,12 @@ pub async fn documents_are_listed_by_prefix_in_pages(store: impl Store) {
     let lease = lease(&store, &partition()).await;
     store.save_documents(batch(&lease, 0, 1, &documents)).await.unwrap();
     all.sort_unstable();
+    // No key has a NUL, and a text that has one is no error.
+    for prefix in ["\0", "a\0"] {
+        let page = list(&store, range(prefix, None, 9)).await;
+        assert!(page.documents.is_empty() && page.checkpoints.len() == 1, "{page:?}");
+    }
+    assert_eq!(keys(&list(&store, range("", Some("ab\0z"), 1)).await), ["ab\u{10ffff}"]);
     for prefix in ["", "a", "ab", "a%", "ä", "z", "\u{10ffff}", "\u{d7ff}"] {
         let expected: Vec<_> = all.iter().filter(|key| key.starts_with(prefix)).collect();
         for limit in [1, 2, 3, 1000] {
@@ -122,6 +128,7 @@ pub async fn a_page_names_the_parked_keys_and_the_checkpoints(store: impl Store)
             queue: vec![],
             waiting: 0,
             unlisted_from: None,
+            unlisted_sum: 0,
             request: None,
         })
     };

@@ -30,6 +30,7 @@ fn key(key: &str, position: u64, attempts: u32) -> ParkedKey {
         queue: Vec::new(),
         waiting: 0,
         unlisted_from: None,
+        unlisted_sum: 0,
         request: None,
     }
 }
@@ -84,7 +85,13 @@ fn with(queue: &[u64], key: ParkedKey) -> ParkedKey {
 }
 
 fn unlisted(key: &str, from: Option<u64>) -> ParkedChange {
-    ParkedChange::Unlisted { key: key.into(), from: from.map(GlobalPosition) }
+    let sum = sum(from);
+    ParkedChange::Unlisted { key: key.into(), from: from.map(GlobalPosition), sum }
+}
+
+/// Some number of either sign, and beyond 53 bits, in which a store could lose some.
+fn sum(from: Option<u64>) -> i64 {
+    from.map_or(0, |from| ((from.cast_signed() - 15) << 57) | 1)
 }
 
 /// All of a batch, or nothing of it.
@@ -274,6 +281,7 @@ pub async fn many_changes_in_a_batch_are_as_good_as_one_at_a_time(store: impl St
                     let from = (below(3) > 0).then_some(position);
                     queue.retain(|queued| from.is_none_or(|from| *queued < from));
                     key.unlisted_from = from.map(GlobalPosition);
+                    key.unlisted_sum = sum(from);
                     unlisted(&name, from)
                 }
                 (1 | 2, Some((_, queue))) => {
@@ -282,12 +290,13 @@ pub async fn many_changes_in_a_batch_are_as_good_as_one_at_a_time(store: impl St
                 }
                 (_, known) => {
                     let new = key(&name, position, 1);
-                    let (since, unlisted_from, mut queue) = known
-                        .map_or((new.since, None, BTreeSet::new()), |(old, queue)| {
-                            (old.since, old.unlisted_from, std::mem::take(queue))
+                    let (old, mut queue) = known
+                        .map_or((new.clone(), BTreeSet::new()), |(old, queue)| {
+                            (old.clone(), std::mem::take(queue))
                         });
+                    let ParkedKey { since, unlisted_from, unlisted_sum, .. } = old;
                     queue.retain(|queued| *queued > position);
-                    let kept = ParkedKey { since, unlisted_from, ..new.clone() };
+                    let kept = ParkedKey { since, unlisted_from, unlisted_sum, ..new.clone() };
                     model.insert(name, (kept, queue));
                     ParkedChange::Park(new)
                 }
@@ -314,8 +323,8 @@ pub async fn a_page_of_parked_keys_counts_what_waits(store: impl Store) {
     changes.push(unlisted("c", Some(2_000)));
     store.save_documents(step(&lease, 100, 2, &changes)).await.unwrap();
     let short = |name, waiting, from: Option<u64>| {
-        let unlisted_from = from.map(GlobalPosition);
-        ParkedKey { waiting, unlisted_from, ..key(name, 10, 1) }
+        let (unlisted_from, unlisted_sum) = (from.map(GlobalPosition), sum(from));
+        ParkedKey { waiting, unlisted_from, unlisted_sum, ..key(name, 10, 1) }
     };
     let all = [short("a", 1_000, None), short("b", 0, Some(11)), short("c", 1_000, Some(2_000))];
     let page = store.list_parked(MODEL, None, 10).await.unwrap();

@@ -110,6 +110,7 @@ async fn fill(store: &impl Store, model: &str, many: usize) -> Lease {
         queue: Vec::new(),
         waiting: 0,
         unlisted_from: None,
+        unlisted_sum: 0,
         request: None,
     };
     let ParkedKey { key, position, event, reason, since, .. } = parked.clone();

@@ -42,6 +42,21 @@ fn a_document_that_changes_while_it_is_saved_is_saved_again() {
 }
 
 #[test]
+fn a_document_is_sampled_after_a_change_and_as_long_as_samples_are_cheap() {
+    let mut documents = Documents::<Sums>::new(9, true);
+    assert_eq!(documents.sample(30), None);
+    bump(&mut documents, "a");
+    assert_eq!((documents.sample(30), documents.sample(30)), (Some(20), None));
+    bump(&mut documents, "a");
+    assert_eq!(documents.sample(30), Some(20));
+    bump(&mut documents, "b");
+    assert_eq!(documents.sample(30), None, "40 bytes were serialised, and none is saved yet");
+    handed_out(&mut documents);
+    bump(&mut documents, "b");
+    assert_eq!(documents.sample(30), Some(20));
+}
+
+#[test]
 fn only_what_is_saved_leaves_memory_and_the_longest_unused_first() {
     let mut documents = Documents::<Sums>::new(2, true);
     for key in ["a", "b", "c", "d"] {

@@ -200,17 +200,105 @@ async fn one_key_waits_for_its_own_bad_event_and_for_no_other_key_of_that_event(
 }
 
 #[tokio::test]
-async fn an_event_with_too_many_keys_halts_before_it_and_is_applied_nowhere() {
+async fn an_event_with_too_many_keys_is_applied_nowhere_and_parks_the_key_of_its_stream() {
     let store = obliging();
     let process = Process::new(store.clone(), small());
     let model = process.start::<Shares>(1).await.unwrap();
     let most: Vec<_> = (0..crate::MAX_KEYS_PER_EVENT).map(|n| n.to_string()).collect();
     happen(&store.memory, &Dealt::Shared { to: most.clone(), n: 1 }).await;
     assert_eq!(read(&model, "999", 1).await.events, 1);
-    let too_many = [most, names(&["one more"])].concat();
+    let too_many = [&most[..], &names(&["one more"])].concat();
     happen(&store.memory, &Dealt::Shared { to: too_many, n: 2 }).await;
-    until(|| matches!(model.progress().state, State::Halted { .. })).await;
-    let State::Halted { position, reason } = model.progress().state else { return };
-    assert_eq!(position.0, 2);
-    assert!(reason.contains("names more than 1000 keys"), "{reason}");
+    happen(&store.memory, &Dealt::Shared { to: names(&["999", "one more"]), n: 3 }).await;
+    assert_eq!(read(&model, "999", 3).await.events, 2);
+    assert_eq!(read(&model, "one more", 3).await.events, 1);
+    until(|| model.progress().saved.0 == 3).await;
+    let parked = store.memory.load_parked("shares@1", None).await.unwrap();
+    let [parked] = &parked[..] else { panic!("{parked:?}") };
+    assert_eq!((&*parked.key, parked.position.0, parked.queue.len()), ("1", 2, 0));
+    assert!(parked.reason.contains("names more than 1000 keys"), "{}", parked.reason);
+}
+
+#[tokio::test]
+async fn a_key_that_an_event_names_many_times_counts_once() {
+    let store = obliging();
+    let process = Process::new(store.clone(), small());
+    let model = process.start::<Shares>(2).await.unwrap();
+    let often = vec!["a".to_owned(); 10 * crate::MAX_KEYS_PER_EVENT];
+    let many = (1..crate::MAX_KEYS_PER_EVENT).map(|n| n.to_string()).collect();
+    happen(&store.memory, &Dealt::Shared { to: [often, many].concat(), n: 1 }).await;
+    assert_eq!(read(&model, "a", 1).await.events, 1);
+    assert_eq!(read(&model, "999", 1).await.events, 1);
+    assert_eq!(store.memory.load_parked("shares@1", None).await.unwrap(), []);
+}
+
+/// The same read model in three releases, by the keys of an event and by whether it takes in the
+/// first one.
+macro_rules! moving {
+    ($name:ident, |$n:ident| $key:expr, $takes_all:literal) => {
+        #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+        struct $name(Vec<u64>);
+
+        impl ReadModel for $name {
+            const NAME: &'static str = "moving";
+
+            fn sources() -> Sources<Self> {
+                Sources::by::<Sharer>(|event| match event.event {
+                    Dealt::Shared { n: $n, .. } => vec![$key.to_owned()],
+                    _ => vec![],
+                })
+            }
+        }
+
+        impl Fold<Sharer> for $name {
+            fn apply(&mut self, event: &EventEnvelope<Dealt>) {
+                if let Dealt::Shared { n, .. } = event.event {
+                    assert!($takes_all || n > 1, "not for me");
+                    self.0.push(n);
+                }
+            }
+        }
+    };
+}
+
+moving!(First, |_n| "k", false);
+moving!(Moved, |n| if n == 7 { "elsewhere" } else { "k" }, true);
+moving!(Back, |_n| "k", true);
+
+#[tokio::test]
+async fn an_unlisted_event_whose_key_has_moved_keeps_its_key_parked() {
+    let mut settings = small();
+    settings.parking.most_listed = 3;
+    let store = obliging();
+    for n in 1..=9 {
+        happen(&store.memory, &Dealt::Shared { to: vec![], n }).await;
+    }
+    let parked = async || store.memory.load_parked("moving@1", None).await.unwrap();
+    let process = Process::new(store.clone(), settings.clone());
+    let model = process.start::<First>(1).await.unwrap();
+    until(|| model.progress().saved.0 == 9).await;
+    let [key] = &parked().await[..] else { panic!("not one key") };
+    assert_eq!(
+        (key.position.0, key.queue.len(), key.unlisted_from),
+        (1, 3, Some(GlobalPosition(5)))
+    );
+    process.kill().await;
+    let process = Process::new(store.clone(), settings.clone());
+    process.start::<Moved>(1).await.unwrap();
+    let waiting = async {
+        while !parked().await.iter().any(|key| key.reason.contains("raise the VERSION")) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(WITHIN, waiting).await.expect("the seventh event is dropped in silence");
+    process.kill().await;
+    let process = Process::new(store.clone(), settings);
+    let model = process.start::<Back>(1).await.unwrap();
+    let waiting = async {
+        while !parked().await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(WITHIN, waiting).await.expect("it stays parked");
+    assert_eq!(read(&model, "k", 9).await.0, (1..=9).collect::<Vec<_>>());
 }

@@ -71,6 +71,50 @@ async fn saves_and_documents_in_memory_are_bounded_by_bytes() {
     assert_eq!(seen.lock().unwrap().1, loads + 1);
 }
 
+/// How often a `Costly` was serialised.
+static SERIALISED: AtomicUsize = AtomicUsize::new(0);
+
+fn count<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    SERIALISED.fetch_add(1, Ordering::Relaxed);
+    serializer.serialize_str(text)
+}
+
+/// A document that one test only uses, and that counts.
+#[derive(Clone, Default, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Costly {
+    #[serde(serialize_with = "count")]
+    text: String,
+}
+
+impl ReadModel for Costly {
+    const NAME: &'static str = "costly";
+
+    fn sources() -> Sources<Self> {
+        Sources::of::<Book>()
+    }
+}
+
+impl Fold<Book> for Costly {
+    fn apply(&mut self, _: &EventEnvelope<Noted>) {
+        self.text = "x".repeat(BYTES);
+    }
+}
+
+#[tokio::test]
+async fn pages_that_change_nothing_do_not_serialise_the_document_that_changed_last() {
+    let store = obliging();
+    let process = Process::new(store.clone(), patient());
+    let model = process.start::<Costly>(1).await.unwrap();
+    note(&store.memory, "one", 1).await;
+    until(|| model.progress().applied.0 == 1).await;
+    for number in 2..50 {
+        let moved = format!("{{\"to\":\"nobody\",\"n\":{number}}}");
+        append(&store.memory, ("transfer", "1"), &[("Moved", moved)]).await;
+        until(|| model.progress().applied.0 == number).await;
+    }
+    assert_eq!(SERIALISED.load(Ordering::Relaxed), 1);
+}
+
 /// Even one document that is larger than all bounds is folded and saved.
 #[tokio::test]
 async fn a_document_larger_than_every_bound_makes_progress() {

@@ -262,6 +262,7 @@ mod halting;
 mod hot;
 mod keys;
 mod large;
+mod lists;
 mod owning;
 mod parking;
 mod reading;

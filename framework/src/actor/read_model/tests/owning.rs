@@ -22,6 +22,7 @@ fn name_of(call: &Call) -> &'static str {
         Call::Fenced => "fenced",
         Call::LoadCheckpoint => "checkpoint",
         // Who is not heard of holds nothing, and is not waited for.
+        Call::ListDocuments => "list",
         Call::Renew | Call::Join => "renew",
     }
 }

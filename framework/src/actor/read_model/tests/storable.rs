@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::document::DocumentRange;
 use crate::parking::{ParkedKey, ParkedRequest};
 
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -217,6 +218,27 @@ async fn a_stored_document_that_does_not_decode_parks_its_key_at_the_next_event(
         assert!(matches!(refused, Err(ReadError::Parked { .. })), "{body}: {refused:?}");
         process.kill().await;
     }
+}
+
+#[tokio::test]
+async fn a_stored_document_that_does_not_decode_is_left_out_of_a_list_and_named() {
+    let memory = saved(&["a", "b", "c", "d", "e", "f"]).await;
+    damage(&memory, "b", "{\"sum\":").await;
+    damage(&memory, "c", "7").await;
+    let process = Process::new(obliging_over(&memory), small());
+    let model = process.start::<Even>(1).await.unwrap();
+    let (mut found, mut unreadable, mut after) = (Vec::new(), Vec::new(), None);
+    loop {
+        let range = DocumentRange { after, limit: 1, ..DocumentRange::default() };
+        let page = model.list(&*process.store, &range, GlobalPosition::ZERO, WITHIN).await.unwrap();
+        found.extend(page.documents.into_iter().map(|(key, _)| key));
+        unreadable.extend(page.unreadable);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((found.concat(), unreadable.concat()), ("adef".to_owned(), "bc".to_owned()));
 }
 
 /// `Odd` as it might be in the next release, whose author forgot that documents are stored.

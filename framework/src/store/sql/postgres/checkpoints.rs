@@ -136,7 +136,7 @@ impl PostgresStore {
         let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query(
                 "SELECT key, partition, position, event, reason, attempts, since, unlisted_from,
-                        request, request_reason,
+                        unlisted_sum, request, request_reason,
                         ARRAY(SELECT queued.position FROM parked_events AS queued
                               WHERE queued.model = parked.model AND queued.key = parked.key
                               ORDER BY queued.position) AS queue
@@ -267,6 +267,7 @@ fn parked_key(row: &PgRow) -> ParkedKey {
         unlisted_from: row
             .get::<Option<i64>, _>("unlisted_from")
             .map(|from| GlobalPosition(from as u64)),
+        unlisted_sum: row.get("unlisted_sum"),
         request: request(row),
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::{Postgres, Row};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -21,6 +21,7 @@ use super::history::{Known, Place};
 use super::lane::Lane;
 use super::open::Opening;
 use crate::error::StartError;
+use crate::threads;
 
 /// How long closing may take.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
@@ -54,29 +55,26 @@ pub(super) struct Connections {
 impl Connections {
     /// Starts the thread. Connections are opened when they are needed.
     pub(super) fn start(opening: &Arc<Opening>) -> Result<Self, StartError> {
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|e| StartError::Thread(e.to_string()))?;
-        let handle = runtime.handle().clone();
         let readers = opening.options.readers as usize;
         let lanes = Arc::new([readers, readers, readers, SIGNALS].map(Lane::new));
         let closing = Arc::clone(&lanes);
         let (running, stopped) = oneshot::channel::<()>();
-        thread::Builder::new()
-            .name("actum-postgres".into())
-            .spawn(move || {
-                runtime.block_on(async move {
-                    // Nothing is ever sent: the sender goes with the store.
-                    let _ = stopped.await;
-                    let close = async {
-                        for lane in closing.iter() {
-                            lane.close().await;
-                        }
-                    };
-                    let _ = timeout(CLOSE_WITHIN, close).await;
-                });
-            })
-            .map_err(|e| StartError::Thread(e.to_string()))?;
-        Ok(Self { runtime: handle, lanes, opening: Arc::clone(opening), _running: running })
+        let run = move |runtime: Runtime| {
+            runtime.block_on(async move {
+                // Nothing is ever sent: the sender goes with the store.
+                let _ = stopped.await;
+                let close = async {
+                    for lane in closing.iter() {
+                        lane.close().await;
+                    }
+                };
+                let _ = timeout(CLOSE_WITHIN, close).await;
+            });
+        };
+        let thread = thread::Builder::new().name("actum-postgres".into());
+        let (_, runtime) =
+            threads::start(thread, run).map_err(|e| StartError::Thread(e.to_string()))?;
+        Ok(Self { runtime, lanes, opening: Arc::clone(opening), _running: running })
     }
 
     pub(super) fn runtime(&self) -> &Handle {

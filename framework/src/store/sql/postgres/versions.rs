@@ -1,13 +1,16 @@
 //! The versions of read models: one row each, one of a name serves.
 //!
 //! A version with a million documents is dropped in many small transactions, so that none runs
-//! into the time a statement may take. The first of them makes it unfit to serve.
+//! into the time a statement may take. The first of them makes it unfit to serve. Its row goes last,
+//! when the schema of a projection is gone too, so that an interrupted drop can be continued.
 
 use sqlx::Row;
 
 use super::PostgresStore;
 use super::connections::{Purpose, Statement};
 use crate::error::StoreError;
+use crate::projection::check_name;
+use crate::projection_store::ProjectionStore;
 use crate::version::Version;
 
 /// How many rows one step of dropping a version deletes at most.
@@ -107,7 +110,23 @@ impl PostgresStore {
             }
         }
         let versions = self.read_versions(name).await?;
-        Ok(!versions.iter().any(|known| known.number == version && known.is_serving))
+        match versions.iter().find(|known| known.number == version) {
+            None => return Ok(true),
+            Some(known) if known.is_serving => return Ok(false),
+            Some(_) => {}
+        }
+        // No projection has another name, and none of its characters means anything in SQL.
+        if check_name(name).is_ok() {
+            self.drop_projection(name, version).await?;
+        }
+        let asked = name.to_owned();
+        let forgotten = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query("DELETE FROM versions WHERE name = $1 AND version = $2 AND is_dropping")
+                .bind(asked.clone())
+                .bind(i64::from(version))
+        });
+        forgotten.await.map_err(|fault| fault.not_written(&self.place))?;
+        Ok(true)
     }
 
     async fn is_dropping(&self, name: &str, version: u32) -> Result<bool, StoreError> {

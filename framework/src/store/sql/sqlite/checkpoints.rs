@@ -113,7 +113,8 @@ const CHECK_PARKED: &str = "INSERT INTO parked_events (model, key, position)
     SELECT ?1, new.value ->> 0, 0 FROM json_each(?2) AS new WHERE true";
 const UNCHECK_PARKED: &str = "DELETE FROM parked_events WHERE model = ?1 AND position = 0
     AND key IN (SELECT new.value ->> 0 FROM json_each(?2) AS new)";
-const UNLIST: &str = "UPDATE parked SET unlisted_from = new.value ->> 2
+const UNLIST: &str =
+    "UPDATE parked SET unlisted_from = new.value ->> 2, unlisted_sum = new.value ->> 3
     FROM json_each(?2) AS new WHERE parked.model = ?1 AND parked.key = new.value ->> 0";
 const FORGET: &str = "DELETE FROM parked_events WHERE model = ?1 AND (key, position) IN (
     SELECT queued.key, queued.position FROM json_each(?2) AS new CROSS JOIN parked_events AS queued
@@ -197,8 +198,8 @@ pub(super) async fn parked(
 ) -> Result<Vec<ParkedKey>, Error> {
     let of = of.map(serde_json::to_string).transpose().map_err(|e| Error::Encode(Box::new(e)))?;
     let rows = sqlx::query(
-        "SELECT key, partition, position, event, reason, attempts, since, unlisted_from, request,
-                request_reason,
+        "SELECT key, partition, position, event, reason, attempts, since, unlisted_from, unlisted_sum,
+                request, request_reason,
                 (SELECT json_group_array(queued.position ORDER BY queued.position)
                  FROM parked_events AS queued
                  WHERE queued.model = parked.model AND queued.key = parked.key) AS queue
@@ -221,8 +222,8 @@ pub(super) async fn parked_page(
 ) -> Result<ParkedPage, Error> {
     let of = of.map(serde_json::to_string).transpose().map_err(|e| Error::Encode(Box::new(e)))?;
     let rows = sqlx::query(
-        "SELECT key, partition, position, event, reason, attempts, since, unlisted_from, request,
-                request_reason, count(*) OVER () AS total,
+        "SELECT key, partition, position, event, reason, attempts, since, unlisted_from, unlisted_sum,
+                request, request_reason, count(*) OVER () AS total,
                 (SELECT count(*) FROM parked_events AS queued
                  WHERE queued.model = parked.model AND queued.key = parked.key) AS waiting
          FROM parked WHERE model = ?1
@@ -360,6 +361,7 @@ fn parked_key(row: &SqliteRow) -> Result<ParkedKey, Error> {
         unlisted_from: row
             .try_get::<Option<i64>, _>("unlisted_from")?
             .map(|from| GlobalPosition(from as u64)),
+        unlisted_sum: row.try_get("unlisted_sum")?,
         request: request.map(|request| asked(request, reason)),
     })
 }

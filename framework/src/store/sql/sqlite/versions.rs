@@ -1,13 +1,16 @@
 //! The versions of read models: one row each, one of a name serves.
 //!
 //! A version with a million documents is dropped in many small transactions, so that no command
-//! waits long. It is marked first: from then on it can neither serve nor be built.
+//! waits long. It is marked first: from then on it can neither serve nor be built. Its row goes last,
+//! when the place of a projection is gone too, so that an interrupted drop can be continued.
 
 use sqlx::Error;
 use sqlx::sqlite::SqliteConnection;
 
 use super::{SideWrite, SqliteStore, notes};
 use crate::error::StoreError;
+use crate::projection::check_name;
+use crate::projection_store::ProjectionStore;
 use crate::store::leases::Leases;
 use crate::version::{Version, VersionNote};
 
@@ -28,6 +31,7 @@ pub(super) enum What {
     Retire { version: u32 },
     Note { version: u32, note: VersionNote, text: String },
     Drop { version: u32 },
+    Forget { version: u32 },
 }
 
 /// Carries it out, or a step of it: `true` if it serves now, or if there is more to be dropped.
@@ -47,6 +51,7 @@ pub(super) async fn change(
             notes::write(connection, (name, *version), *note, text).await.map(|()| false)
         }
         What::Drop { version } => drop_some(connection, leases, name, *version).await,
+        What::Forget { version } => forget(connection, name, *version).await.map(|()| false),
     }
 }
 
@@ -136,12 +141,17 @@ async fn drop_some(
             return Ok(true);
         }
     }
-    sqlx::query("DELETE FROM versions WHERE name = ? AND version = ?")
+    Ok(false)
+}
+
+/// The last step: nothing leads to the version any more.
+async fn forget(connection: &mut SqliteConnection, name: &str, version: u32) -> Result<(), Error> {
+    sqlx::query("DELETE FROM versions WHERE name = ? AND version = ? AND is_dropping")
         .bind(name.to_owned())
         .bind(version)
         .execute(connection)
-        .await?;
-    Ok(false)
+        .await
+        .map(drop)
 }
 
 impl SqliteStore {
@@ -180,7 +190,17 @@ impl SqliteStore {
     ) -> Result<bool, StoreError> {
         while self.change_version(name, What::Drop { version }).await? {}
         let versions = self.read_versions(name).await?;
-        Ok(!versions.iter().any(|known| known.number == version && known.is_serving))
+        match versions.iter().find(|known| known.number == version) {
+            None => return Ok(true),
+            Some(known) if known.is_serving => return Ok(false),
+            Some(_) => {}
+        }
+        // No projection has another name, and such a name could be a path.
+        if check_name(name).is_ok() {
+            self.drop_projection(name, version).await?;
+        }
+        self.change_version(name, What::Forget { version }).await?;
+        Ok(true)
     }
 
     pub(super) async fn read_versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {

@@ -1,0 +1,57 @@
+//! Threads that have a tokio runtime of their own.
+//!
+//! Starting one may fail at any time, for example at the process limit of the user. The runtime then
+//! ends in the background, because an async task that drops a runtime panics.
+
+use std::io;
+use std::sync::mpsc;
+use std::thread::{Builder, JoinHandle};
+
+use tokio::runtime::{self, Handle, Runtime};
+
+/// Starts a thread that calls `run` with a single-threaded runtime. Returns the thread and a handle
+/// of the runtime.
+///
+/// # Errors
+/// The operating system refused the runtime or the thread. `run` is dropped.
+pub(crate) fn start(
+    thread: Builder,
+    run: impl FnOnce(Runtime) + Send + 'static,
+) -> io::Result<(JoinHandle<()>, Handle)> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    // A thread that does not start drops its closure here, so the runtime must not be in it.
+    let (hand_over, taken) = mpsc::channel();
+    let started = thread.spawn(move || {
+        if let Ok(runtime) = taken.recv() {
+            run(runtime);
+        }
+    });
+    match started {
+        Ok(thread) => {
+            let _ = hand_over.send(runtime); // the thread waits for it
+            Ok((thread, handle))
+        }
+        Err(error) => {
+            runtime.shutdown_background();
+            Err(error)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thread_that_is_refused_is_an_error_and_no_panic() {
+        // No address space has room for its stack.
+        let refused = start(Builder::new().stack_size(1 << 60), |_| panic!("it started"));
+        assert!(refused.is_err());
+        let (ended, end) = tokio::sync::oneshot::channel();
+        let run = |runtime: Runtime| runtime.block_on(async { ended.send(7).unwrap() });
+        let (thread, _) = start(Builder::new(), run).unwrap();
+        assert_eq!(end.await, Ok(7));
+        thread.join().unwrap();
+    }
+}
