@@ -33,7 +33,7 @@ pub(super) struct Unlisted {
     pub(super) sum: i64,
 }
 
-/// How far the log was searched for unlisted events.
+/// Progress of the search for unlisted events.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Check {
     from: GlobalPosition,

@@ -71,7 +71,7 @@ async fn saves_and_documents_in_memory_are_bounded_by_bytes() {
     assert_eq!(seen.lock().unwrap().1, loads + 1);
 }
 
-/// How often a `Costly` was serialised.
+/// Number of times a `Costly` was serialised.
 static SERIALISED: AtomicUsize = AtomicUsize::new(0);
 
 fn count<S: serde::Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {

@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// What a store has of the key `a`, parked at 1: four listed events, and as unlisted ones the even
+/// A store with the key `a`, parked at 1: four listed events, and as unlisted ones the even
 /// positions from 10 to 20.
 fn saved(now: Instant) -> Store {
     let mut parking = Parking::new(0, small());
