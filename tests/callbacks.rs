@@ -1,10 +1,19 @@
 //! Callbacks to many endpoints: one that hangs or fails delays its own messages and no others.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actum::webhook::{RetrySchedule, Secret, WebhookClient, WebhookOptions};
-use actum::{Application, CallbackState, CommandOptions, CommandStatus, MemoryStore, Metadata};
+use actum::webhook::{Resolver, RetrySchedule, Secret, WebhookClient, WebhookOptions};
+use actum::{
+    Application, ApplicationBuilder, CallbackState, Clock, CommandOptions, CommandStatus,
+    MemoryStore, Metadata, SystemClock,
+};
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::counter::{Ask, Counter};
 use crate::webhook::receiver::Receiver;
@@ -13,17 +22,31 @@ const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// An application that may call these receivers, and gives each of them a minute to answer.
 async fn calling(receivers: &[&Receiver]) -> Application {
-    let loopback = "127.0.0.0/8".parse().unwrap();
-    let mut options = WebhookOptions::default().allow_http().allow_private_network(loopback);
-    for receiver in receivers {
-        options = options.allow_port(receiver.port);
-    }
-    let client = WebhookClient::new(options.answer_within(Duration::from_secs(60))).unwrap();
-    let secret: Secret = SECRET.parse().unwrap();
-    let builder = Application::builder(MemoryStore::new()).aggregate::<Counter>();
-    let builder = builder.answers_later::<Counter>();
+    let options = options(receivers).answer_within(Duration::from_secs(60));
     let schedule = RetrySchedule { jitter: 0.0, ..RetrySchedule::standard() };
-    builder.calls_back(client, schedule, move |_, _| secret.clone()).start().await.unwrap()
+    calls(builder(&MemoryStore::new()), options, schedule).start().await.unwrap()
+}
+
+/// Options that allow these receivers to be called.
+fn options(receivers: &[&Receiver]) -> WebhookOptions {
+    let loopback = "127.0.0.0/8".parse().unwrap();
+    let options = WebhookOptions::default().allow_http().allow_private_network(loopback);
+    receivers.iter().fold(options, |options, receiver| options.allow_port(receiver.port))
+}
+
+/// An application on this store that calls nobody back.
+fn builder(store: &MemoryStore) -> ApplicationBuilder {
+    Application::builder(store.clone()).aggregate::<Counter>().answers_later::<Counter>()
+}
+
+fn calls(
+    builder: ApplicationBuilder,
+    options: WebhookOptions,
+    schedule: RetrySchedule,
+) -> ApplicationBuilder {
+    let client = WebhookClient::new(options).unwrap();
+    let secret: Secret = SECRET.parse().unwrap();
+    builder.calls_back(client, schedule, move |_, _| secret.clone())
 }
 
 /// A receiver that accepts connections and never answers.
@@ -131,5 +154,125 @@ async fn an_endpoint_that_works_is_sent_everything() {
         status(&app, id, is_delivered).await;
     }
     assert_eq!(good.requests().len(), ids.len());
+    app.shutdown().await;
+}
+
+/// A clock that is ahead of the machine's by so many seconds.
+#[derive(Clone, Default)]
+struct Ahead(Arc<AtomicU64>);
+
+impl Clock for Ahead {
+    fn now(&self) -> OffsetDateTime {
+        SystemClock.now() + Duration::from_secs(self.0.load(Ordering::SeqCst))
+    }
+
+    fn new_id(&self) -> Uuid {
+        SystemClock.new_id()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_is_made_however_long_no_process_could_make_it() {
+    let (store, good) = (MemoryStore::new(), Receiver::answering("204 No Content"));
+    let app = builder(&store).start().await.unwrap();
+    let id = send(&app, "ada", &good).await;
+    status(&app, &id, |status| status.state.name() == "committed").await;
+    app.shutdown().await;
+    let month_later = Ahead::default();
+    month_later.0.store(30 * 24 * 3600, Ordering::SeqCst);
+    let schedule = RetrySchedule { pauses: Vec::new(), ..RetrySchedule::standard() };
+    let app = calls(builder(&store).clock(month_later), options(&[&good]), schedule);
+    let app = app.start().await.unwrap();
+    let told = status(&app, &id, |status| !status.waits_for_callback()).await;
+    let callback = told.callback.unwrap();
+    assert_eq!((callback.status, callback.attempts), (CallbackState::Delivered, 1), "{callback:?}");
+    assert_eq!(good.requests().len(), 1);
+    app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_is_tried_for_too_long_ends_with_an_attempt_that_was_made() {
+    let (clock, dead) = (Ahead::default(), Receiver::answering("503 Service Unavailable"));
+    let store = MemoryStore::with_clock(clock.clone());
+    let pauses = vec![Duration::from_millis(20); 1_000];
+    let schedule = RetrySchedule { pauses, ..RetrySchedule::standard() };
+    let app = calls(builder(&store).clock(clock.clone()), options(&[&dead]), schedule);
+    let app = app.start().await.unwrap();
+    let id = send(&app, "ada", &dead).await;
+    let is_tried =
+        |status: &CommandStatus| status.callback.as_ref().is_some_and(|it| it.attempts >= 2);
+    status(&app, &id, is_tried).await;
+    clock.0.store(3 * 3600, Ordering::SeqCst);
+    let told = status(&app, &id, |status| !status.waits_for_callback()).await;
+    let callback = told.callback.unwrap();
+    assert_eq!(callback.status, CallbackState::GivenUp);
+    assert_eq!(callback.last_error.as_deref(), Some("answered with status 503"));
+    assert_eq!(callback.attempts as usize, dead.requests().len(), "an attempt that was not made");
+    app.shutdown().await;
+}
+
+/// Leads to loopback after a while, and never answers for names that begin with `dead`.
+struct Slow;
+
+#[async_trait]
+impl Resolver for Slow {
+    async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        if name.starts_with("dead") {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        Ok(vec![[127, 0, 0, 1].into()])
+    }
+}
+
+/// A command of this client, whose outcome is sent to a host of this name at the receiver.
+async fn send_to(app: &Application, client: Option<&str>, host: &str, to: &Receiver) -> String {
+    let metadata = Metadata { actor: client.map(str::to_owned), ..Metadata::default() };
+    let options = CommandOptions { metadata, ..CommandOptions::default() };
+    let url = format!("http://{host}.example:{}/", to.port);
+    app.execute_later::<Counter>(host, &Ask::Add(1), options, Some(url)).await.unwrap().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_names_that_are_looked_up_at_once_cost_no_attempt() {
+    let (store, good) = (MemoryStore::new(), Receiver::answering("204 No Content"));
+    let app = builder(&store).start().await.unwrap();
+    let mut ids = Vec::new();
+    for n in 0..40 {
+        ids.push(send_to(&app, None, &format!("good{n}"), &good).await);
+    }
+    for id in &ids {
+        status(&app, id, |status| status.state.name() == "committed").await;
+    }
+    app.shutdown().await;
+    // All of them are due at its start.
+    let options = options(&[&good]).resolver(Slow);
+    let app = calls(builder(&store), options, RetrySchedule::standard()).start().await.unwrap();
+    for id in &ids {
+        let tried = |status: &CommandStatus| status.callback.as_ref().unwrap().attempts > 0;
+        let callback = status(&app, id, tried).await.callback.unwrap();
+        assert_eq!((callback.status, callback.attempts), (CallbackState::Delivered, 1), "{id}");
+    }
+    app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_has_no_place_for_its_look_up_is_no_attempt() {
+    let (store, good) = (MemoryStore::new(), Receiver::answering("204 No Content"));
+    let options = options(&[&good]).connect_within(Duration::from_millis(100)).resolver(Slow);
+    let schedule = RetrySchedule { jitter: 0.0, ..RetrySchedule::standard() };
+    let app = calls(builder(&store), options, schedule).start().await.unwrap();
+    // The look-ups go on when the calls have ended.
+    for n in 0..8 {
+        let id = send_to(&app, Some("mallory"), &format!("dead{n}"), &good).await;
+        let tried = |status: &CommandStatus| status.callback.as_ref().unwrap().attempts > 0;
+        status(&app, &id, tried).await;
+    }
+    let waits = send_to(&app, Some("mallory"), "good", &good).await;
+    let others = send(&app, "ada", &good).await;
+    status(&app, &others, is_delivered).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let callback = app.command(&waits).await.unwrap().callback.unwrap();
+    assert_eq!((callback.status, callback.attempts), (CallbackState::Due, 0), "{callback:?}");
     app.shutdown().await;
 }

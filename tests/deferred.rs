@@ -18,7 +18,7 @@ use crate::counter::{Ask, BelowZero, Counted, Counter};
 use crate::later::{Place, concluded, counted, keyed, later};
 
 /// The append that an owner had decided on before it was stopped.
-fn decided_before(counter: &str, event: &Counted, key: &CommandKey) -> Append {
+pub fn decided_before(counter: &str, event: &Counted, key: &CommandKey) -> Append {
     let encoded = EventCodec::<Counted>::new(Counter::upcasters()).encode(event).unwrap();
     let event = NewEvent {
         event_id: Uuid::now_v7(),
@@ -37,7 +37,7 @@ fn decided_before(counter: &str, event: &Counted, key: &CommandKey) -> Append {
     }
 }
 
-async fn append(app: &Application, append: Append) -> AppendOutcome {
+pub async fn append(app: &Application, append: Append) -> AppendOutcome {
     app.store().append(vec![append]).await.remove(0)
 }
 
@@ -140,7 +140,7 @@ async fn next_release(place: &Place) -> Application {
 }
 
 /// Accepts a command as another release does: as the one of `like`, with some of it changed.
-async fn accept(
+pub async fn accept(
     app: &Application,
     like: Uuid,
     number: u128,
@@ -176,7 +176,7 @@ async fn accept(
     id
 }
 
-fn double(payload: &mut Value) {
+pub fn double(payload: &mut Value) {
     payload["command"] = json!("Double");
     payload["aggregate_id"] = json!("b");
 }

@@ -39,6 +39,7 @@ mod metrics;
 mod names;
 mod operators;
 mod oracle;
+mod outcomes;
 mod overload;
 mod parking;
 mod postgres;

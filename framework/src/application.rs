@@ -9,6 +9,7 @@ mod callbacks;
 mod later;
 mod live;
 mod observer;
+mod outcome;
 mod parked;
 mod program;
 mod projections;
@@ -36,7 +37,6 @@ use crate::error::{CommandError, ReadError, StoreError};
 use crate::event::EventEnvelope;
 use crate::event_store::{Confirmation, EventStore, PageLimit};
 use crate::guard::guarded;
-use crate::later::AcceptedCommand;
 use crate::live as streams;
 use crate::read_model::{Document, DocumentPage, ReadModel};
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
@@ -113,14 +113,9 @@ impl Application {
         let stream = StreamId::new(A::TYPE, id)?;
         let router = self.router::<A>().ok_or(CommandError::NotRegistered(A::TYPE))?;
         self.inner.check_history().map_err(CommandError::Unavailable)?;
+        let key = self.deferrable_key::<A>(&options);
         let answer = router.execute(stream, command, options).await;
-        match answer {
-            // A deferred command's own answers are never translated.
-            Ok(committed) if committed.replayed && A::TYPE != AcceptedCommand::TYPE => {
-                self.replayed(committed).await
-            }
-            answer => answer,
-        }
+        self.answered::<A>(key, answer).await
     }
 
     fn router<A: Aggregate>(&self) -> Option<&Router<A>> {

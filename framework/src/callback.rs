@@ -14,7 +14,7 @@ pub(crate) trait CallBack: Send + Sync + 'static {
     /// Name of the endpoint behind a URL, such as its origin: endpoints fail and recover one by one.
     fn endpoint(&self, url: &str) -> String;
 
-    /// Longest time that a callback stays open, measured from the command's conclusion.
+    /// Time after the first attempt from which on a failed attempt is the last one.
     fn gives_up_after(&self) -> Duration;
 }
 
@@ -47,4 +47,6 @@ pub(crate) enum Answered {
     },
     /// The client has not received it, and there will be no other attempt.
     GivenUp { reason: String, is_down: bool },
+    /// No call was made, because this process had no place for it. It does not count as an attempt.
+    Untried,
 }

@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::event::Metadata;
 use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
@@ -61,6 +62,13 @@ impl CommandKey {
         }
     }
 
+    /// The id of a command that is deferred under this key: the same in every process and release.
+    pub(crate) fn deferred_id(&self) -> Uuid {
+        // Another namespace would make other ids.
+        const NAMESPACE: Uuid = Uuid::from_u128(0x3b0c_61f2_8d5e_4a57_b7d4_92e6_0f1a_c83d);
+        Uuid::new_v5(&NAMESPACE, self.id.as_bytes())
+    }
+
     /// Whether every store can keep it.
     pub(crate) fn is_valid(&self) -> bool {
         let Self { id, .. } = self;
@@ -93,7 +101,8 @@ pub struct CommandOptions {
     pub decide_by: Option<Instant>,
     /// Size of the request that brought the command, as `Settings::command_bytes_in_flight` counts it.
     /// Default 0: then the command counts with its own size, without what it holds on the heap. The
-    /// extractor of command headers sets it to the request's `Content-Length`.
+    /// extractor of command headers sets it to the size of the body: as it was read, or else as the
+    /// request declares it; a body of unknown length that was not read counts as the largest one.
     pub bytes: usize,
 }
 

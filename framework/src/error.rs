@@ -114,13 +114,15 @@ pub enum CommandError<E> {
     #[error("overloaded: {0}")]
     Overloaded(&'static str),
     /// A deferred command with this key was refused or failed before, and that outcome is final.
-    /// Nothing was stored. Tell the user, or send the command under another key (422).
+    /// Nothing was stored. Tell the user, or send the command under another key (`status`).
     #[error("{detail}")]
     RefusedBefore {
         /// Name of the refusal, for programs.
         code: String,
         /// Sentence for people.
         detail: String,
+        /// HTTP status of the outcome: of the refusal itself, such as 404, and 500 for a failure.
+        status: u16,
     },
     /// The client has too much open. Nothing was stored. Retry after some of it is done (429).
     #[error("over the client's limit: {0}")]
@@ -186,7 +188,9 @@ impl<E> CommandError<E> {
             Self::Claimed { claim, holder } => CommandError::Claimed { claim, holder },
             Self::KeyReused { id } => CommandError::KeyReused { id },
             Self::Overloaded(what) => CommandError::Overloaded(what),
-            Self::RefusedBefore { code, detail } => CommandError::RefusedBefore { code, detail },
+            Self::RefusedBefore { code, detail, status } => {
+                CommandError::RefusedBefore { code, detail, status }
+            }
             Self::ClientLimit(what) => CommandError::ClientLimit(what),
             Self::Unavailable(error) => CommandError::Unavailable(error),
             Self::Unknown => CommandError::Unknown,

@@ -47,8 +47,9 @@ pub struct Settings {
     /// for a callback is open until the callback was delivered or given up. At most 100,000,000; default
     /// 100,000.
     pub deferred_commands: usize,
-    /// Limit on open deferred commands of one actor; beyond it `ClientLimit`. Commands without an
-    /// actor count only in total. Default 10,000.
+    /// Limit on open deferred commands of one actor; beyond it `ClientLimit`. An actor may also have no
+    /// more than a ninth of the places that are free (but always 4), so a few actors cannot take them
+    /// all. Commands without an actor have nine tenths of all places together. Default 10,000.
     pub deferred_per_client: usize,
     /// Maximum bytes of events in one read of the log or of a stream: payloads and metadata. A larger
     /// event is read alone. Every follower that is behind, and every aggregate that is loading, holds

@@ -10,7 +10,9 @@ use super::running::Running;
 use crate::callback::{Answered, Call, CallBack};
 use crate::error::StartError;
 use crate::later::{Callbacks, Reaction};
-use crate::webhook::{Failure, Message, Outcome, RetrySchedule, Secret, WebhookClient};
+use crate::webhook::{
+    Failure, ForbiddenAddress, Message, Outcome, RetrySchedule, Secret, WebhookClient,
+};
 
 /// The secret of an actor for a URL.
 type SecretOf = Box<dyn Fn(Option<&str>, &str) -> Secret + Send + Sync>;
@@ -55,8 +57,7 @@ impl CallBack for Webhooks {
     async fn call(&self, call: Call<'_>) -> Answered {
         let Call { id, actor, url, body, attempt, at } = call;
         let given_up = |reason: String| Answered::GivenUp { reason, is_down: false };
-        let client = self.client.on_behalf_of(actor.unwrap_or_default());
-        let endpoint = match client.endpoint(url) {
+        let endpoint = match self.client.endpoint(url) {
             Ok(endpoint) => endpoint,
             Err(forbidden) => return given_up(forbidden.to_string()),
         };
@@ -64,7 +65,13 @@ impl CallBack for Webhooks {
             Ok(message) => message,
             Err(invalid) => return given_up(invalid.to_string()),
         };
+        // Look-ups of commands without a client are counted for each endpoint, as their calls are.
+        let client = actor.map_or_else(|| endpoint.to_string(), str::to_owned);
+        let client = self.client.on_behalf_of(&client);
         let answer = client.send(&endpoint, &[(self.secret_of)(actor, url)], &message).await;
+        if let Err(Failure::Forbidden(ForbiddenAddress::Busy)) = answer.result {
+            return Answered::Untried;
+        }
         let is_down = answer.result.as_ref().is_err_and(is_down);
         match self.schedule.judge(id, attempt, &answer) {
             Outcome::Delivered { status } => Answered::Delivered { status },

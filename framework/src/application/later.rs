@@ -16,6 +16,7 @@ use crate::aggregate::Aggregate;
 use crate::checkpoint::PartitionId;
 use crate::command::{CommandKey, CommandOptions, Committed};
 use crate::error::{CommandError, OperationError, ReadError, StartError, StoreError};
+use crate::event::EventEnvelope;
 use crate::event_store::{Filter, PageLimit};
 use crate::later::{
     self, Acceptance, AcceptedCommand, CarriesOut, Change, CommandEvent, CommandState,
@@ -24,9 +25,6 @@ use crate::later::{
 use crate::refusal::RefusalCode;
 use crate::stream::{GlobalPosition, StreamId, StreamVersion};
 use crate::subscription::verify;
-
-/// Command ids that are made of keys are made in here; another one would make other ids.
-const NAMESPACE: Uuid = Uuid::from_u128(0x3b0c_61f2_8d5e_4a57_b7d4_92e6_0f1a_c83d);
 
 impl ApplicationBuilder {
     /// Lets commands of the aggregate `A` be deferred, by [`Application::execute_later`]. They are
@@ -47,13 +45,15 @@ impl Application {
     /// its status; `follow::<AcceptedCommand>` returns each event as it is stored.
     ///
     /// The same key gives the same id. The command and its refusal are stored under that key, so
-    /// [`Application::execute_with`] with the same key returns the same outcome. The outcome is sent to
+    /// [`Application::execute_with`] with the same key returns the same outcome, or `StillRunning` if the
+    /// aggregate would refuse it while the deferred command is still open. The outcome is sent to
     /// the URL in `callback` in a signed message, if the application [calls back](ApplicationBuilder).
     ///
     /// # Errors
     /// [`CommandError`]; never `Refused`. `ClientLimit` and `Overloaded` beyond
-    /// `Settings::deferred_per_client` and `Settings::deferred_commands`. After `Unknown`, send the
-    /// same key again to learn whether the command was accepted.
+    /// `Settings::deferred_per_client` and `Settings::deferred_commands`. `Unstorable` if the command is
+    /// not the same after it was written as JSON and read back. After `Unknown`, send the same key again
+    /// to learn whether the command was accepted.
     pub async fn execute_later<A>(
         &self,
         id: &str,
@@ -68,12 +68,10 @@ impl Application {
         if !self.inner.answers_later.contains_key(A::TYPE) {
             return Err(CommandError::NotRegistered(A::TYPE));
         }
-        let command = serde_json::to_value(command).map_err(|error| {
-            let reason = format!("the command is no JSON: {error}");
-            CommandError::Unstorable { stream: target.clone(), reason }
-        })?;
+        let command = later::encode(command)
+            .map_err(|reason| CommandError::Unstorable { stream: target.clone(), reason })?;
         let (id, key) = match options.key {
-            Some(key) => (Uuid::new_v5(&NAMESPACE, key.id.as_bytes()), key),
+            Some(key) => (key.deferred_id(), key),
             None => {
                 let id = self.inner.clock.new_id();
                 (id, CommandKey::new(id.to_string(), &[])?)
@@ -163,12 +161,13 @@ impl Application {
         // A key that cannot be read cannot be used to carry the command out either.
         let key = serde_json::from_str::<StoredKey>(&accepted.payload);
         let key = key.ok().and_then(|stored| stored.key.read());
-        match self.conclude_failed(id, reason, key).await {
+        let failed = || CommandEvent::Failed { reason: reason.to_owned() };
+        let concluded = match self.conclude(id, failed(), key).await {
             // The key is another request's, so nothing can be carried out under it.
-            Err(CommandError::KeyReused { .. }) => self.conclude_failed(id, reason, None).await,
+            Err(CommandError::KeyReused { .. }) => self.conclude(id, failed(), None).await,
             concluded => concluded,
-        }
-        .map_err(|error| match error {
+        };
+        self.carried_out_before(&stream, concluded).await.map_err(|error| match error {
             CommandError::Unavailable(error) => error,
             other => StoreError::Unavailable(other.to_string()),
         })?;
@@ -179,45 +178,34 @@ impl Application {
         }
     }
 
-    async fn conclude_failed(
+    async fn conclude(
         &self,
         id: &str,
-        reason: &str,
+        outcome: CommandEvent,
         key: Option<CommandKey>,
     ) -> Result<Committed, CommandError<NotAccepted>> {
-        let conclude = Change::Conclude(CommandEvent::Failed { reason: reason.to_owned() });
         let options = CommandOptions { key, ..CommandOptions::default() };
-        self.execute_with::<AcceptedCommand>(id, conclude, options).await
+        self.execute_with::<AcceptedCommand>(id, Change::Conclude(outcome), options).await
     }
 
-    /// Returns the answer of a command that was sent again. Its key may hold the refusal of a deferred
-    /// command: the position of a replayed outcome tells, because that event is then of the deferred
-    /// command's own stream.
-    pub(super) async fn replayed<E>(
+    /// Stores that a command was carried out if its key shows that: its owner died between the two, and
+    /// no owner may ever run that can find it out.
+    async fn carried_out_before(
         &self,
-        committed: Committed,
-    ) -> Result<Committed, CommandError<E>> {
-        // It is not known here what was stored, so neither is anything else claimed.
-        let unknown = |_: StoreError| CommandError::Unknown;
-        let store = &self.inner.store;
-        let found = store
-            .read_positions(&[committed.position], PageLimit::events(1))
-            .await
-            .map_err(unknown)?;
-        let deferred = |stream: &&StreamId| stream.aggregate_type() == AcceptedCommand::TYPE;
-        let Some(stream) = found.first().map(|event| &event.stream).filter(deferred) else {
+        command: &StreamId,
+        concluded: Result<Committed, CommandError<NotAccepted>>,
+    ) -> Result<Committed, CommandError<NotAccepted>> {
+        let committed = concluded?;
+        if !committed.replayed {
             return Ok(committed);
-        };
-        let status = self.command(stream.id()).await.map_err(|_| CommandError::Unknown)?;
-        match status.state {
-            CommandState::Refused { code, detail } => {
-                Err(CommandError::RefusedBefore { code, detail })
-            }
-            CommandState::Failed { reason } => {
-                Err(CommandError::RefusedBefore { code: "failed".to_owned(), detail: reason })
-            }
-            CommandState::Accepted | CommandState::Committed { .. } => Ok(committed),
         }
+        let Committed { version, position, .. } = committed;
+        let found = self.inner.store.read_positions(&[position], PageLimit::events(1)).await;
+        let found = found.map_err(CommandError::Unavailable)?;
+        if found.first().is_some_and(|event| event.stream == *command) {
+            return Ok(committed);
+        }
+        self.conclude(command.id(), CommandEvent::Committed { version, position }, None).await
     }
 
     /// The status of the command with this id, as the log has it now, from any process.
@@ -226,6 +214,17 @@ impl Application {
     /// [`ReadError`]; `NotFound` if no command was accepted under this id.
     pub async fn command(&self, id: &str) -> Result<CommandStatus, ReadError> {
         let reflects = *self.inner.store.watch_head().borrow();
+        let events = self.command_events(id).await?;
+        let not_found =
+            || ReadError::NotFound { model: AcceptedCommand::TYPE, key: id.to_owned(), reflects };
+        CommandStatus::of(&events).ok_or_else(not_found)
+    }
+
+    /// All events of the command with this id.
+    pub(super) async fn command_events(
+        &self,
+        id: &str,
+    ) -> Result<Vec<EventEnvelope<CommandEvent>>, ReadError> {
         let most = later::MOST_EVENTS;
         let mut events = self.history::<AcceptedCommand>(id, StreamVersion::ZERO, most).await?;
         // The first event holds the command and may fill a page; the others are small.
@@ -233,9 +232,7 @@ impl Application {
             let rest = self.history::<AcceptedCommand>(id, last, most - events.len()).await?;
             events.extend(rest);
         }
-        let not_found =
-            || ReadError::NotFound { model: AcceptedCommand::TYPE, key: id.to_owned(), reflects };
-        CommandStatus::of(&events).ok_or_else(not_found)
+        Ok(events)
     }
 }
 

@@ -5,6 +5,7 @@
 //! the number of upcasters of that event. No stored text makes this code panic. The caller isolates
 //! panics of user code (serde impls, `PartialEq`, upcasters).
 
+mod exact;
 mod numbers;
 mod probe;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub(crate) use self::exact::is_same;
 pub(crate) use self::same::is_same_json;
 use crate::error::BoxError;
 use crate::event::{RecordedEvent, invalid_event_type};

@@ -42,6 +42,9 @@ pub enum CommandEvent {
         code: String,
         /// A sentence for people.
         detail: String,
+        /// HTTP status of the refusal; 422 if there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
     },
     /// It cannot be carried out, and nothing came of it; the log of the process says why.
     Failed {

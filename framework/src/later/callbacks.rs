@@ -103,12 +103,13 @@ impl Reaction for Callbacks {
             return Step::Again(Some(pause)).into();
         }
         let number = 1 + callback.map_or(0, |callback| callback.attempts);
-        let answered = match self.is_too_old(&history) {
-            true => {
-                let reason = "the endpoint did not recover in time".to_owned();
-                Answered::GivenUp { reason, is_down: false }
+        let answered = match self.call(&url, &status, &history, number).await {
+            Answered::Untried => return Step::Again(None).into(),
+            // Age alone never gives a callback up, because a process may have been stopped for long.
+            Answered::Again { reason, is_down, .. } if self.is_too_old(&history) => {
+                Answered::GivenUp { reason, is_down }
             }
-            false => self.call(&url, &status, &history, number).await,
+            answered => answered,
         };
         crate::crash::point("later.called");
         let health = health(&answered);
@@ -122,7 +123,7 @@ fn health(answered: &Answered) -> Health {
         Answered::Delivered { .. } => Health::Up,
         Answered::Again { after, is_down: true, .. } => Health::Down(*after),
         Answered::GivenUp { is_down: true, .. } => Health::Down(GAVE_UP_REST),
-        Answered::Again { .. } | Answered::GivenUp { .. } => Health::Untested,
+        Answered::Again { .. } | Answered::GivenUp { .. } | Answered::Untried => Health::Untested,
     }
 }
 
@@ -137,9 +138,11 @@ impl Callbacks {
         Destination { client: client.unwrap_or_else(|| endpoint.clone()), endpoint }
     }
 
-    /// Checks that the command was concluded longer ago than any callback may take.
+    /// Checks that the first attempt was made longer ago than any callback may take.
     fn is_too_old(&self, history: &History) -> bool {
-        let age = history.get(1).map(|concluded| self.clock.now() - concluded.recorded_at);
+        let is_attempt = |event: &CommandEvent| matches!(event, CommandEvent::CallbackAttempted(_));
+        let first = history.iter().find(|envelope| is_attempt(&envelope.event));
+        let age = first.map(|first| self.clock.now() - first.recorded_at);
         age.is_some_and(|age| age > self.by.gives_up_after())
     }
 
@@ -196,6 +199,8 @@ impl Callbacks {
                 warn!(command = id, %reason, "a callback is given up");
                 (CommandEvent::CallbackGivenUp { attempt: number, reason }, Step::Done)
             }
+            // No call was made, so there is nothing to record.
+            Answered::Untried => return Step::Again(None),
         };
         let Ok(stream) = StreamId::new(AcceptedCommand::TYPE, id) else { return Step::Done };
         let change = Change::Called(event);

@@ -6,19 +6,43 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tracing::error;
 
 use super::accepted::CommandEvent;
 use crate::actor::Router;
 use crate::aggregate::Aggregate;
+use crate::codec::is_same;
 use crate::command::{CommandOptions, Committed};
 use crate::error::CommandError;
 use crate::guard::guarded;
 use crate::refusal::RefusalCode;
 use crate::stream::StreamId;
+
+/// The stored form of a command. It is read back, because a command that this release cannot read
+/// would stay open for ever, and one that comes back as another would be carried out in its place.
+///
+/// # Errors
+/// The command is no JSON, or does not come back the same; a sentence that says which.
+pub(crate) fn encode<C: Serialize + DeserializeOwned>(command: &C) -> Result<Value, String> {
+    let encode = || {
+        let stored = serde_json::to_value(command)
+            .map_err(|error| format!("the command is no JSON: {error}"))?;
+        let read = C::deserialize(&stored)
+            .map_err(|error| format!("the command cannot be read back from its JSON: {error}"))?;
+        match is_same(command, &read) {
+            Ok(true) => Ok(stored),
+            Ok(false) => Err("the command is not the same after it was written as JSON and read \
+                              back: a field is NaN, or an Option inside an Option"
+                .to_owned()),
+            Err(error) => Err(format!("the command cannot be compared: {error}")),
+        }
+    };
+    guarded(encode)
+        .unwrap_or_else(|panic| Err(format!("the code of the command panicked: {panic}")))
+}
 
 /// The result of one attempt to carry out a command.
 #[derive(Debug, PartialEq)]
@@ -92,13 +116,15 @@ fn concluded<E: RefusalCode>(answer: Result<Committed, CommandError<E>>) -> Carr
         Err(error) => error,
     };
     match &error {
-        CommandError::Refused(refusal) => refused(refusal.code(), refusal.to_string()),
-        CommandError::RefusedBefore { code, detail } => refused(code, detail),
-        CommandError::NotExpected { .. } => refused("precondition_failed", error.to_string()),
-        CommandError::KeyReused { .. } => {
-            refused("idempotency_key_reused", "the key was used before for another request")
+        CommandError::Refused(refusal) => {
+            refused(refusal.status(), refusal.code(), refusal.to_string())
         }
-        CommandError::Claimed { claim, .. } => refused(&claim.taken_code(), error.to_string()),
+        CommandError::RefusedBefore { code, detail, status } => refused(*status, code, detail),
+        CommandError::NotExpected { .. } => refused(412, "precondition_failed", error.to_string()),
+        CommandError::KeyReused { .. } => {
+            refused(422, "idempotency_key_reused", "the key was used before for another request")
+        }
+        CommandError::Claimed { claim, .. } => refused(409, &claim.taken_code(), error.to_string()),
         // Another process kept winning, or the client sends it at this moment as well.
         CommandError::Conflict { .. }
         | CommandError::StillRunning
@@ -122,8 +148,9 @@ fn concluded<E: RefusalCode>(answer: Result<Committed, CommandError<E>>) -> Carr
     }
 }
 
-fn refused(code: &str, detail: impl Into<String>) -> Carried {
-    Carried::Concluded(CommandEvent::Refused { code: code.to_owned(), detail: detail.into() })
+fn refused(status: u16, code: &str, detail: impl Into<String>) -> Carried {
+    let (code, detail) = (code.to_owned(), detail.into());
+    Carried::Concluded(CommandEvent::Refused { code, detail, status: Some(status) })
 }
 
 fn failed(reason: &str) -> Carried {

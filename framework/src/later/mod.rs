@@ -24,7 +24,7 @@ pub(crate) use accepted::{Acceptance, Change, Key, NotAccepted};
 pub use accepted::{AcceptedCommand, Called, CommandEvent};
 #[cfg(feature = "webhooks")]
 pub(crate) use callbacks::Callbacks;
-pub(crate) use carry_out::{CarriesOut, CarryOut};
+pub(crate) use carry_out::{CarriesOut, CarryOut, encode};
 pub(crate) use executor::Executor;
 pub(crate) use open_commands::{Entered, Full, OpenCommands};
 pub(crate) use owner::{Start, start};

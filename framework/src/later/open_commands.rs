@@ -3,6 +3,10 @@
 //! Each process counts for itself, by following the log; commands that it has accepted itself count at
 //! once. Other processes' acceptances count when the tail has read them, so several processes
 //! together may exceed a limit by what they accept within that moment. Nothing is stored.
+//!
+//! Beside its fixed limit a client may have no more than a part of what is free (the dynamic threshold
+//! of shared buffers, Choudhury and Hahne 1998), because a command whose callback does not arrive stays
+//! open for days: a few clients with dead endpoints would otherwise close deferred commands to all.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +18,13 @@ use crate::event::RecordedEvent;
 use crate::event_store::Page;
 use crate::stream::GlobalPosition;
 use crate::subscription::Subscription;
+
+/// A client may have one in so many of the places that are free: a tenth of all while nobody else has
+/// any.
+const PART: usize = 9;
+
+/// Places that a client may have however few are free.
+const LEAST_SHARE: usize = 4;
 
 /// The open deferred commands of a log, as this process knows them.
 pub(crate) struct OpenCommands {
@@ -30,6 +41,8 @@ pub(crate) struct OpenCommands {
 struct State {
     open: HashMap<String, Open>,
     by_client: HashMap<String, usize>,
+    /// Number of commands without a client.
+    of_nobody: usize,
     /// The log is read up to here.
     reached: GlobalPosition,
 }
@@ -91,12 +104,23 @@ impl OpenCommands {
         let mut state = self.state();
         let is_new = !state.open.contains_key(id);
         if is_new {
-            if state.open.len() >= self.most {
+            let free = self.most.saturating_sub(state.open.len());
+            if free == 0 {
                 return Err(Full::Total);
             }
-            let of_client = client.and_then(|client| state.by_client.get(client));
-            if of_client.is_some_and(|open| *open >= self.most_per_client) {
-                return Err(Full::Client);
+            let share = (free / PART).max(LEAST_SHARE);
+            let share_of_nobody = free.saturating_mul(PART).max(LEAST_SHARE);
+            match client {
+                Some(client) => {
+                    let open = state.by_client.get(client).copied().unwrap_or_default();
+                    if open >= share.min(self.most_per_client) {
+                        return Err(Full::Client);
+                    }
+                }
+                // Commands without a client leave a tenth of all places to the others. They have no
+                // smaller share, because an application without actors has no other commands.
+                None if state.of_nobody >= share_of_nobody => return Err(Full::Total),
+                None => {}
             }
             let client = client.map(str::to_owned);
             state.insert(id, Open { client, has_callback, is_entered: true });
@@ -175,14 +199,19 @@ impl State {
     }
 
     fn insert(&mut self, id: &str, open: Open) {
-        if let Some(client) = &open.client {
-            *self.by_client.entry(client.clone()).or_default() += 1;
+        match &open.client {
+            Some(client) => *self.by_client.entry(client.clone()).or_default() += 1,
+            None => self.of_nobody += 1,
         }
         self.open.insert(id.to_owned(), open);
     }
 
     fn remove(&mut self, id: &str) {
-        let Some(Open { client: Some(client), .. }) = self.open.remove(id) else { return };
+        let Some(Open { client, .. }) = self.open.remove(id) else { return };
+        let Some(client) = client else {
+            self.of_nobody -= 1;
+            return;
+        };
         if let Some(count) = self.by_client.get_mut(&client) {
             *count -= 1;
             if *count == 0 {

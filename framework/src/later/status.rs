@@ -114,7 +114,7 @@ impl CommandStatus {
             CommandEvent::Committed { version, position } => {
                 self.state = CommandState::Committed { version: *version, position: *position };
             }
-            CommandEvent::Refused { code, detail } => {
+            CommandEvent::Refused { code, detail, .. } => {
                 self.state = CommandState::Refused { code: code.clone(), detail: detail.clone() };
             }
             CommandEvent::Failed { reason } => {

@@ -227,3 +227,40 @@ fn a_command_that_is_sent_again_after_it_was_concluded_does_not_count() {
     commands.take_in(&page(3, &[("2", "Accepted", ADAS), ("2", "Committed", "{}")]));
     assert_eq!(commands.count(), 0);
 }
+
+/// Enters commands of this client until one is refused; returns how many were accepted.
+fn fill(commands: &Arc<OpenCommands>, client: Option<&str>) -> usize {
+    let entered = (0..).take_while(|n| {
+        let id = format!("{}-{n}", client.unwrap_or_default());
+        let entered = commands.enter(&id, client, true);
+        entered.map(|entered| entered.accepted(GlobalPosition(u64::MAX))).is_ok()
+    });
+    entered.count()
+}
+
+#[test]
+fn a_few_clients_with_callbacks_that_stay_open_leave_room_to_all_others() {
+    let commands = OpenCommands::new(100_000, 10_000, true, GlobalPosition::ZERO);
+    for n in 0..30 {
+        fill(&commands, Some(&format!("mallory{n}")));
+    }
+    for n in 0..10 {
+        let room = fill(&commands, Some(&format!("ada{n}")));
+        assert!(room > 100, "{room} commands are open to the next client");
+    }
+    assert!(fill(&commands, None) > 100, "commands without a client have no room");
+    // Commands without a client cannot take all the room either.
+    let commands = OpenCommands::new(100_000, 10_000, true, GlobalPosition::ZERO);
+    assert_eq!(fill(&commands, None), 90_000);
+    assert_eq!(fill(&commands, Some("ada")), 1_000);
+}
+
+#[test]
+fn a_command_without_a_client_counts_until_it_is_concluded() {
+    let commands = OpenCommands::new(10, 10, true, GlobalPosition::ZERO);
+    assert_eq!(fill(&commands, None), 9);
+    assert_eq!(refusal(&commands, "next", None), Some(Full::Total));
+    commands.take_in(&page(1, &[("-0", "Accepted", "{}"), ("-0", "CallbackGivenUp", "{}")]));
+    assert_eq!(commands.count(), 8);
+    assert_eq!(refusal(&commands, "next", None), None);
+}

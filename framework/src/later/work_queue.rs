@@ -158,6 +158,7 @@ impl WorkQueue {
     /// Starts the next item that is due and has a place. It keeps its place until
     /// [`WorkQueue::finished`], and does not start again before [`WorkQueue::again`].
     pub(super) fn next(&mut self, now: Instant) -> Option<String> {
+        self.destinations.forget_proven(now);
         while let Some(timer) = self.timers.first_entry().filter(|timer| timer.key().0 <= now) {
             match timer.remove() {
                 Waits::Lane(name) => {
@@ -189,7 +190,8 @@ impl WorkQueue {
 
     /// Gives the place of a started item back, and keeps what its attempt showed.
     pub(super) fn finished(&mut self, id: &str, health: Health, now: Instant) {
-        let Some((destination, rest)) = self.destinations.finished(id, health) else { return };
+        let finished = self.destinations.finished(id, health, now);
+        let Some((destination, rest)) = finished else { return };
         if let Some(rest) = rest {
             let timer = self.timer(now + rest);
             self.timers.insert(timer, Waits::Destination(destination));

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::ops::Deref;
 use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{self, HeaderMap};
@@ -101,6 +102,28 @@ fn check_media_type(request: &HttpRequest) -> Result<(), Problem> {
     Err(Problem::new(415, "unsupported_media_type", detail))
 }
 
+/// Size of the body of one request, once an extractor has read it. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ReadBytes(Arc<OnceLock<usize>>);
+
+impl ReadBytes {
+    /// Returns the size that all extractors of this request share.
+    pub(super) fn of(request: &HttpRequest) -> Self {
+        let mut extensions = request.extensions_mut();
+        if let Some(known) = extensions.get::<Self>() {
+            return known.clone();
+        }
+        let new = Self::default();
+        extensions.insert(new.clone());
+        new
+    }
+
+    /// Number of bytes; `None` if no body was read yet.
+    pub(super) fn get(&self) -> Option<usize> {
+        self.0.get().copied()
+    }
+}
+
 /// Reads the whole body, unless it is larger than a body may be: then none or part of it is read.
 fn read(
     request: &HttpRequest,
@@ -109,13 +132,18 @@ fn read(
     let is_too_large =
         declared_length(request.headers()).is_some_and(|n| n > MAX_BODY_BYTES as u64);
     let payload = web::Payload::from_request(request, payload).into_inner();
+    let counted = ReadBytes::of(request);
     async move {
         if is_too_large {
             return Err(Problem::body_too_large());
         }
         let payload = payload.map_err(|_| Problem::unreadable_body())?;
         let body = payload.to_bytes_limited(MAX_BODY_BYTES).await;
-        body.map_err(|_| Problem::body_too_large())?.map_err(|_| Problem::unreadable_body())
+        let body = body.map_err(|_| Problem::body_too_large())?;
+        let body = body.map_err(|_| Problem::unreadable_body())?;
+        // A request has one body, so nothing else is counted.
+        let _ = counted.0.set(body.len());
+        Ok(body)
     }
 }
 

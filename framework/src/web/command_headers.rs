@@ -15,6 +15,7 @@
 use std::future::{Ready, ready};
 
 use actix_web::dev::Payload;
+use actix_web::http::Version;
 use actix_web::http::header::HeaderMap;
 use actix_web::web::Path;
 use actix_web::{FromRequest, HttpRequest};
@@ -25,7 +26,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::command::{CommandKey, CommandOptions};
 use crate::event::Metadata;
 use crate::stream::ExpectedVersion;
-use crate::web::{Principal, Problem, RespondAsync, precondition, trace_context};
+use crate::web::body::ReadBytes;
+use crate::web::{MAX_BODY_BYTES, Principal, Problem, RespondAsync, precondition, trace_context};
 
 /// The longest `Idempotency-Key` in bytes.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
@@ -44,8 +46,10 @@ pub struct CommandHeaders {
     expected: ExpectedVersion,
     metadata: Metadata,
     respond_async: Option<RespondAsync>,
-    /// The `Content-Length`; 0 without one, as for a chunked body.
-    bytes: usize,
+    /// Size of the body as the headers declare it.
+    declared: usize,
+    /// Size of the body as an extractor reads it, before or after this one.
+    read: ReadBytes,
 }
 
 impl CommandHeaders {
@@ -62,7 +66,7 @@ impl CommandHeaders {
     pub fn options(&self, body: &impl Serialize) -> Result<CommandOptions, Problem> {
         let key = self.command_id.as_ref().map(|id| self.key(id, body)).transpose()?;
         let (expected, metadata) = (self.expected, self.metadata.clone());
-        let bytes = self.bytes;
+        let bytes = self.read.get().unwrap_or(self.declared);
         Ok(CommandOptions { key, expected, metadata, decide_by: None, bytes })
     }
 
@@ -99,7 +103,8 @@ impl CommandHeaders {
             target: target(request),
             expected: precondition::of(headers)?,
             respond_async: RespondAsync::of(headers),
-            bytes: content_length(headers),
+            declared: declared_bytes(request),
+            read: ReadBytes::of(request),
             metadata: Metadata {
                 correlation_id: correlation_id.map(str::to_owned),
                 actor,
@@ -111,10 +116,14 @@ impl CommandHeaders {
     }
 }
 
-/// The `Content-Length` of a request. actix has refused one that is not a number.
-fn content_length(headers: &HeaderMap) -> usize {
+/// The `Content-Length` of a request, which actix has refused if it is not a number. A body without
+/// one, chunked or of HTTP/2, counts as the largest body, because nothing else bounds it.
+fn declared_bytes(request: &HttpRequest) -> usize {
+    let headers = request.headers();
     let length = headers.get("Content-Length").and_then(|length| length.to_str().ok());
-    length.and_then(|length| length.parse().ok()).unwrap_or_default()
+    let is_open = headers.contains_key("Transfer-Encoding") || request.version() > Version::HTTP_11;
+    let without = if is_open { MAX_BODY_BYTES } else { 0 };
+    length.and_then(|length| length.parse().ok()).unwrap_or(without)
 }
 
 /// Method, route and path parameters of a request, the parameters decoded as a handler sees them.
@@ -183,7 +192,56 @@ impl FromRequest for CommandHeaders {
 
 #[cfg(test)]
 mod tests {
-    use super::{scoped, unquoted};
+    use actix_web::dev::Payload;
+    use actix_web::test::TestRequest;
+    use actix_web::{FromRequest, HttpRequest};
+    use serde_json::{Map, Value};
+
+    use super::{CommandHeaders, scoped, unquoted};
+    use crate::web::{JsonBody, MAX_BODY_BYTES, NoBody};
+
+    type Any = JsonBody<Map<String, Value>>;
+
+    const BODY: &str = "{\"amount\": 3}";
+
+    /// A request with this header and this body. A `TestRequest` with a body has a length.
+    fn request(header: (&'static str, &'static str)) -> (HttpRequest, Payload) {
+        let json = ("content-type", "application/json");
+        let request = TestRequest::post().insert_header(header).insert_header(json);
+        let (_, payload) = TestRequest::post().set_payload(BODY).to_http_parts();
+        (request.to_http_request(), payload)
+    }
+
+    #[actix_web::test]
+    async fn a_command_counts_with_the_bytes_of_its_body_however_they_were_sent() {
+        for header in [("content-length", "13"), ("transfer-encoding", "chunked")] {
+            for is_body_first in [true, false] {
+                let (request, mut payload) = request(header);
+                let body = Any::from_request(&request, &mut payload);
+                let (body, headers) = match is_body_first {
+                    true => (body.await, CommandHeaders::of(&request).unwrap()),
+                    false => {
+                        let headers = CommandHeaders::of(&request).unwrap();
+                        (body.await, headers)
+                    }
+                };
+                let bytes = headers.options(&body.unwrap()).unwrap().bytes;
+                assert_eq!(bytes, BODY.len(), "{header:?}, body first: {is_body_first}");
+            }
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_body_of_unknown_length_that_was_not_read_counts_as_the_largest() {
+        let (chunked, _) = request(("transfer-encoding", "chunked"));
+        let headers = CommandHeaders::of(&chunked).unwrap();
+        assert_eq!(headers.options(&()).unwrap().bytes, MAX_BODY_BYTES);
+        let (none, mut payload) = TestRequest::post().to_http_parts();
+        let headers = CommandHeaders::of(&none).unwrap();
+        assert_eq!(headers.options(&()).unwrap().bytes, 0);
+        NoBody::from_request(&none, &mut payload).await.unwrap();
+        assert_eq!(headers.options(&()).unwrap().bytes, 0);
+    }
 
     #[test]
     fn a_key_is_the_same_with_and_without_quotes() {

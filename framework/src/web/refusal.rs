@@ -81,8 +81,8 @@ impl<E: RefusalCode> From<CommandError<E>> for Problem {
                     .member("kind", claim.kind())
                     .member("value", claim.value())
             }
-            CommandError::RefusedBefore { code, detail } => {
-                Self::new(422, code.clone(), detail.clone())
+            CommandError::RefusedBefore { code, detail, status } => {
+                Self::new(*status, code.clone(), detail.clone())
             }
             CommandError::ClientLimit(what) => {
                 Self::new(429, "too_many_open", *what).retry_after(RETRY_AFTER_S)

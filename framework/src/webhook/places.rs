@@ -1,10 +1,18 @@
 //! Places for look-ups: a limit in total, and one for each client.
 //!
+//! A client may also have no more than a part of what is free (the dynamic threshold of shared buffers,
+//! Choudhury and Hahne 1998), so a few clients with dead names leave places to the others.
 //! Nobody waits for a place. A caller without one is refused at once, because the places in use may be
 //! held by a name server that never answers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A client may have one in so many of the free places.
+const PART: usize = 8;
+
+/// Places that a client may have however few are free.
+const LEAST_SHARE: usize = 2;
 
 /// Places of one kind. Clones share them.
 #[derive(Debug, Clone)]
@@ -36,7 +44,9 @@ impl Places {
     pub(super) fn take(&self, client: &Arc<str>) -> Option<Place> {
         let mut taken = self.taken();
         let of_client = taken.by_client.get(client).copied().unwrap_or(0);
-        if taken.total >= self.most || of_client >= self.most_per_client {
+        let free = self.most.saturating_sub(taken.total);
+        let share = (free / PART).max(LEAST_SHARE).min(self.most_per_client);
+        if free == 0 || of_client >= share {
             return None;
         }
         taken.total += 1;
@@ -80,5 +90,17 @@ mod tests {
         assert!(places.take(&ada).is_some());
         taken.clear();
         assert!(places.taken().by_client.is_empty() && places.taken().total == 0);
+    }
+
+    #[test]
+    fn a_few_greedy_clients_leave_places_to_the_others() {
+        let places = Places::new(64, 8);
+        let mut taken = Vec::new();
+        for client in 0..8 {
+            let client = Arc::from(format!("mallory{client}"));
+            taken.extend(std::iter::from_fn(|| places.take(&client)));
+        }
+        let ada: Vec<_> = std::iter::from_fn(|| places.take(&"ada".into())).collect();
+        assert!(ada.len() >= 2, "{} places beside {}", ada.len(), taken.len());
     }
 }

@@ -14,8 +14,12 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use super::endpoint::{ForbiddenAddress, Rules};
 use super::places::Places;
 
-/// Look-ups at a time, for each purpose.
-const LOOKUPS: usize = 64;
+/// Look-ups at a time of URLs that are registered.
+const CHECKS: usize = 64;
+
+/// Look-ups at a time of calls: as many as there are calls at a time, so that a call has no place only
+/// when look-ups outlive their calls.
+const CALLS: usize = 256;
 
 /// Look-ups at a time for one client that registers URLs.
 const CHECKS_PER_CLIENT: usize = 4;
@@ -68,8 +72,8 @@ pub(super) struct Vetted {
 
 impl Vetted {
     pub(super) fn new(rules: Arc<Rules>, resolver: Arc<dyn Resolver>) -> Self {
-        let checks = Places::new(LOOKUPS, CHECKS_PER_CLIENT);
-        let calls = Places::new(LOOKUPS, CALLS_PER_CLIENT);
+        let checks = Places::new(CHECKS, CHECKS_PER_CLIENT);
+        let calls = Places::new(CALLS, CALLS_PER_CLIENT);
         Self { rules, resolver, checks, calls }
     }
 

@@ -197,8 +197,12 @@ const FORBIDDEN_ADDRESS: Known = known(
 const NOT_READY: Known =
     for_now("NotReady", 503, "Not yet, or not any more: send no work", &["not_ready"]);
 
-const FAILED: Known =
-    known("Failed", 500, "A mistake of the bank's, which its log tells of", &["internal"]);
+const FAILED: Known = known(
+    "Failed",
+    500,
+    "A mistake of the bank's, which its log tells of",
+    &["failed", "internal"],
+);
 
 const UNAUTHENTICATED: Known =
     known("Unauthenticated", 401, "Nobody who is known asks", &["unauthenticated"]);

@@ -80,3 +80,12 @@ fn a_key_is_read_as_it_was_written() {
         assert_eq!(Key::from(&key).read(), Some(key));
     }
 }
+
+#[test]
+fn a_refusal_that_was_stored_without_a_status_is_read() {
+    let stored = r#"{"Refused":{"code":"frozen","detail":"it is frozen"}}"#;
+    let refused: CommandEvent = serde_json::from_str(stored).unwrap();
+    let (code, detail) = ("frozen".to_owned(), "it is frozen".to_owned());
+    assert_eq!(refused, CommandEvent::Refused { code, detail, status: None });
+    assert_eq!(serde_json::to_string(&refused).unwrap(), stored);
+}

@@ -1,11 +1,17 @@
 //! Places for running work, shared out in turn between clients and their destinations.
 //!
 //! Each destination is a circuit breaker: *unproven* until it succeeds, then *proven* until it fails
-//! three times in a row. An unproven one rests after each failure and is tried with one item.
+//! three times in a row. An unproven one rests after each failure and is tried with one item. A
+//! destination without work is remembered as proven for an hour after its last success, so that one
+//! that gets an item now and then does not wait behind all the unproven ones each time.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
+
+use lru::LruCache;
+use tokio::time::Instant;
 
 use super::Limits;
 use crate::later::reaction::{Destination, Health};
@@ -16,11 +22,19 @@ const FAILURES: u32 = 3;
 /// Longest rest of a destination after a failure: one attempt a minute notices its recovery.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
+/// Time after its last success for which a destination is remembered as proven.
+pub(super) const PROVEN_FOR: Duration = Duration::from_secs(3600);
+
+/// Limit on the destinations that are remembered as proven; a few hundred bytes each.
+const MOST_PROVEN: NonZero<usize> = NonZero::new(10_000).unwrap();
+
 /// All destinations with open or running work, and the places in use.
 #[derive(Debug)]
 pub(super) struct Destinations {
     limits: Limits,
     known: HashMap<Arc<Destination>, Endpoint>,
+    /// Times of the last success of proven destinations, the latest first.
+    proven: LruCache<Arc<Destination>, Instant>,
     clients: HashMap<String, Client>,
     /// Clients that may have something to start, each once, in turn.
     turns: VecDeque<String>,
@@ -62,6 +76,7 @@ impl Destinations {
         Self {
             limits,
             known: HashMap::new(),
+            proven: LruCache::new(MOST_PROVEN),
             clients: HashMap::new(),
             turns: VecDeque::new(),
             held: VecDeque::new(),
@@ -76,11 +91,24 @@ impl Destinations {
         self.known.is_empty() && self.clients.is_empty() && self.running.is_empty()
     }
 
+    /// Marks destinations as unproven whose last success is too long ago.
+    pub(super) fn forget_proven(&mut self, now: Instant) {
+        let is_old = |(_, at): (&Arc<Destination>, &Instant)| now.duration_since(*at) > PROVEN_FOR;
+        while self.proven.peek_lru().is_some_and(is_old) {
+            let Some((destination, _)) = self.proven.pop_lru() else { return };
+            if let Some(endpoint) = self.known.get_mut(&destination) {
+                endpoint.is_proven = false;
+            }
+        }
+    }
+
     /// Counts one more lane that leads to this destination.
     pub(super) fn add_lane(&mut self, to: Destination) -> Arc<Destination> {
         let known = self.known.get_key_value(&to).map(|(known, _)| Arc::clone(known));
         let destination = known.unwrap_or_else(|| Arc::new(to));
-        self.known.entry(Arc::clone(&destination)).or_default().lanes += 1;
+        let is_proven = self.proven.contains(&destination);
+        let new = || Endpoint { is_proven, ..Endpoint::default() };
+        self.known.entry(Arc::clone(&destination)).or_insert_with(new).lanes += 1;
         destination
     }
 
@@ -186,6 +214,7 @@ impl Destinations {
         &mut self,
         id: &str,
         health: Health,
+        now: Instant,
     ) -> Option<(Arc<Destination>, Option<Duration>)> {
         let Place { destination, is_unproven } = self.running.remove(id)?;
         self.unproven_running -= usize::from(is_unproven);
@@ -196,6 +225,11 @@ impl Destinations {
         if let Some(endpoint) = self.known.get_mut(&destination) {
             endpoint.running -= 1;
             rest = endpoint.learn(health);
+            if health == Health::Up {
+                self.proven.put(Arc::clone(&destination), now);
+            } else if !endpoint.is_proven {
+                self.proven.pop(&destination);
+            }
         }
         if is_unproven && let Some(held) = self.held.pop_front() {
             if let Some(endpoint) = self.known.get_mut(&held) {

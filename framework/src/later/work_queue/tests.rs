@@ -234,6 +234,49 @@ fn what_is_done_with_is_forgotten() {
     assert!(queue.destinations.is_empty(), "{:?}", queue.destinations);
 }
 
+#[test]
+fn an_endpoint_that_worked_lately_is_not_behind_those_that_never_did() {
+    let now = Instant::now();
+    let mut queue = WorkQueue::new(CALLS);
+    let good = to("ada", "https://good");
+    open_callbacks(&mut queue, 1, &ids("first", 1), &good);
+    assert_eq!(start(&mut queue, now), ["first0"]);
+    queue.finished("first0", Health::Up, now);
+    queue.close("first0");
+    assert!(queue.destinations.is_empty());
+    for (position, id) in (10..).zip(ids("dead", 100)) {
+        let to = to(&id, &format!("https://{id}"));
+        queue.open(&id, &id, to, GlobalPosition(position));
+    }
+    assert_eq!(start(&mut queue, now).len(), CALLS.unproven_at_once);
+    open_callbacks(&mut queue, 1_000, &ids("next", 1), &good);
+    let half_an_hour = now + Duration::from_secs(1800);
+    assert_eq!(start(&mut queue, half_an_hour), ["next0"]);
+    // One that fails is unproven, and one that worked long ago is again.
+    for n in 0..3 {
+        queue.finished("next0", Health::Down(Duration::ZERO), half_an_hour);
+        queue.again("next0", Some(Duration::ZERO), half_an_hour);
+        let started = start(&mut queue, half_an_hour);
+        assert_eq!(started.is_empty(), n == 2, "{n}: {started:?}");
+    }
+    queue.close("next0");
+    open_callbacks(&mut queue, 2_000, &ids("last", 1), &good);
+    assert_eq!(start(&mut queue, half_an_hour), Vec::<String>::new());
+}
+
+#[test]
+fn an_endpoint_that_worked_long_ago_is_unproven_again() {
+    let (now, good) = (Instant::now(), to("ada", "https://good"));
+    let mut queue = WorkQueue::new(CALLS);
+    open_callbacks(&mut queue, 1, &ids("first", 1), &good);
+    start(&mut queue, now);
+    queue.finished("first0", Health::Up, now);
+    queue.close("first0");
+    let later = now + destinations::PROVEN_FOR + Duration::from_secs(1);
+    open_callbacks(&mut queue, 2, &ids("m", 4), &good);
+    assert_eq!(start(&mut queue, later), ["m0"], "one probe");
+}
+
 /// Runs `work`, which takes minutes or hours if its cost is quadratic.
 fn within_a_minute(work: impl FnOnce() + Send + 'static) {
     let (told, done) = mpsc::channel();
