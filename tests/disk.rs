@@ -1,5 +1,7 @@
 //! The bank on a disk that is watched and a disk that fails, by tracing its system calls.
 
+mod moved;
+
 use std::collections::HashSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -256,17 +258,23 @@ ssize_t pwrite(int fd, const void *data, size_t size, off_t at) {
 }
 "#;
 
+/// Compiles a library that the bank loads before its own, and returns its path.
+fn compiled(directory: &Directory, code: &str) -> String {
+    let (source, shim) = (directory.file("shim.c"), directory.file("shim.so"));
+    std::fs::write(&source, code).unwrap();
+    let compiled =
+        Command::new("cc").args(["-shared", "-fPIC", "-o", &shim, &source, "-ldl"]).status();
+    assert!(compiled.unwrap().success());
+    shim
+}
+
 /// The disk is full at COMMIT, after the frames are in the log, whole. The command is answered as
 /// not stored, so it must not come back at the next start.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a C compiler: run scripts/test"]
 async fn a_command_that_a_full_disk_refused_does_not_come_back_after_a_kill() {
     let directory = Directory::new();
-    let (source, shim) = (directory.file("shim.c"), directory.file("shim.so"));
-    std::fs::write(&source, FULL_ONCE).unwrap();
-    let compiled =
-        Command::new("cc").args(["-shared", "-fPIC", "-o", &shim, &source, "-ldl"]).status();
-    assert!(compiled.unwrap().success());
+    let shim = compiled(&directory, FULL_ONCE);
     let (store, armed) = (directory.file("bank.db"), directory.file("armed"));
     let bank = Bank::start(&store, &[("LD_PRELOAD", &shim), ("FULL_ONCE", &armed)]).unwrap();
     let mut client = bank.client();

@@ -3,6 +3,7 @@
 mod batches;
 mod disk;
 mod doubt;
+mod epoch;
 mod history;
 mod ledger;
 mod neighbours;

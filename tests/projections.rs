@@ -2,6 +2,7 @@
 //! restarts, slow ones, several processes.
 
 mod faults;
+mod moved_files;
 mod moved_keys;
 mod owning;
 mod parking;

@@ -3,7 +3,7 @@
 mod backups;
 mod closing;
 mod edges;
-mod identity;
+pub mod identity;
 mod side_files;
 
 use std::process::Command;

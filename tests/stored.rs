@@ -15,7 +15,7 @@ use actum::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::counter::{Ask, Counter};
+use crate::counter::{Ask, BelowZero, Counter};
 use crate::directory::Directory;
 
 /// Measures in ways of which some do not survive JSON.
@@ -324,4 +324,53 @@ async fn a_deferred_command_whose_metadata_cannot_be_read_never_runs() {
     assert_eq!(events.len(), 1, "{events:?}");
     assert_eq!(events[0].metadata().unwrap().actor.as_deref(), Some("user:ada"));
     app.shutdown().await;
+}
+
+/// Reads a number and remembers it in a cache, which is not stored.
+#[derive(Debug, Default, Clone)]
+struct Reader {
+    cache: i64,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+enum Read {
+    Read {
+        #[serde(skip)]
+        cache: i64,
+    },
+}
+
+/// A cache is no part of the event, so the event comes back equal without it.
+impl PartialEq for Read {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Aggregate for Reader {
+    const TYPE: &'static str = "reader";
+    type Command = i64;
+    type Event = Read;
+    type Error = BelowZero;
+
+    /// Refuses 0 with the cache, so that a test sees the state.
+    fn handle(&self, number: i64) -> Result<Vec<Read>, BelowZero> {
+        match number {
+            0 => Err(BelowZero(self.cache)),
+            cache => Ok(vec![Read::Read { cache }]),
+        }
+    }
+
+    fn apply(&mut self, Read::Read { cache }: &Read) {
+        self.cache = *cache;
+    }
+}
+
+/// The state in memory is the fold of the log, also before a restart.
+#[tokio::test]
+async fn the_stored_form_of_an_event_is_folded_and_not_what_was_decided() {
+    let app = Application::builder(MemoryStore::new()).aggregate::<Reader>().start().await.unwrap();
+    app.execute::<Reader>("1", 7).await.unwrap();
+    let refused = app.execute::<Reader>("1", 0).await;
+    assert!(matches!(refused, Err(CommandError::Refused(BelowZero(0)))), "{refused:?}");
 }
