@@ -339,3 +339,27 @@ async fn each_event_comes_once_and_in_order_across_crashes_on_postgres() {
     let url = database.url();
     tokio::task::spawn_blocking(move || each_event_comes_once_across_crashes(&url)).await.unwrap();
 }
+
+/// The store ends each page after one event here, also one that then has exactly `limit` events.
+#[actix_web::test]
+async fn a_history_whose_pages_the_store_ends_early_is_read_to_its_end() {
+    let (directory, store) = crate::bank::fresh_store().await;
+    let settings = Settings { page_bytes: 1, ..Settings::default() };
+    let builder = example_bank::application(store).settings(settings);
+    let bank = crate::bank::Bank::start(builder, directory).await;
+    post(&bank, "/accounts", json!({ "id": "42", "owner": "Ada", "currency": "EUR" })).await;
+    for _ in 0..3 {
+        post(&bank, "/accounts/42/credit", json!({ "amount": 1 })).await;
+    }
+    for limit in 1..=5 {
+        let (mut versions, mut after) = (Vec::new(), json!(0));
+        while !after.is_null() {
+            let path = format!("/accounts/42/history?after={after}&limit={limit}");
+            let page = get(&bank, &path).await.json();
+            let events = page["events"].as_array().unwrap().iter();
+            versions.extend(events.map(|event| event["version"].as_u64().unwrap()));
+            after = page["next"].clone();
+        }
+        assert_eq!(versions, [1, 2, 3, 4], "limit {limit}");
+    }
+}

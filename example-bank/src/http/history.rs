@@ -68,8 +68,8 @@ pub(super) async fn history(
     }
     let mut events = found.iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
     let mut has_more = page::cut(&mut events, limit)?;
-    // The store also ends a page that is large in bytes, so a short one may not be the last.
-    if let Some(last) = found.last().filter(|_| !has_more && found.len() < limit) {
+    // The store also ends a page that is large in bytes, so one that is not cut may not be the last.
+    if let Some(last) = found.last().filter(|_| !has_more) {
         has_more = !read(&app, &id, last.version, 1).await?.is_empty();
     }
     let next = events.last().filter(|_| has_more).map(|entry| entry.version);
