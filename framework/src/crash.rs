@@ -3,8 +3,8 @@
 //! Compiled with the feature `failpoints` only, which no application needs. `ACTUM_CRASH_AT=name:n` aborts the process when it
 //! passes the point `name` for the n-th time; an abort runs no destructor and flushes nothing. The
 //! points: `command.accepted`, `append.before_commit`, `append.after_commit`,
-//! `entity.before_reply`, `snapshot.before_commit`, `read_model.before_save`,
-//! `read_model.after_save`, `read_model.drained`, `projection.before_commit`,
+//! `entity.before_reply`, `snapshot.before_commit`, `documents.before_commit`,
+//! `read_model.before_save`, `read_model.after_save`, `read_model.drained`, `projection.before_commit`,
 //! `projection.after_commit`, `later.accepted`, `later.before_outcome`, `later.after_outcome`,
 //! `later.called`, `later.before_checkpoint`, `migrate`, `shutdown`.
 

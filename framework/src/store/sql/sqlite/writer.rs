@@ -431,6 +431,9 @@ async fn write_beside(
             let advanced = checkpoints::advance(connection, leases, &batch.advance).await?;
             if let Ok(true) = advanced {
                 rows::upsert_documents(connection, batch).await?;
+                if !batch.documents.is_empty() {
+                    crate::crash::point("documents.before_commit");
+                }
             }
             Ok(advanced)
         }
