@@ -7,7 +7,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
-use actum::{Append, AppendOutcome, EventStore, NotCommitted, SqliteStore};
+use actum::{
+    Append, AppendOutcome, EventStore, Filter, GlobalPosition, NotCommitted, PageLimit, SqliteStore,
+};
+
+use sqlx::Connection;
 
 use super::{append, quick, refusal};
 use crate::child::Bank;
@@ -192,4 +196,56 @@ async fn a_new_database_and_its_side_files_belong_to_their_user_alone() {
         seen += 1;
     }
     assert_eq!(seen, 3, "bank.db, -wal and -shm");
+}
+
+/// The first reader is open, and the others are opened when they are needed. SQLite would read the
+/// file that is there now with the write-ahead log and the index of the one that was.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_reader_opens_a_file_that_took_the_place_of_the_database() {
+    let directory = Directory::new();
+    let path = directory.file("bank.db");
+    let store = SqliteStore::open(&path).await.unwrap();
+    let write = async || {
+        let outcome = outcome(&store).await;
+        assert!(matches!(outcome, AppendOutcome::Committed(_)), "{outcome:?}");
+    };
+    for _ in 0..50 {
+        write().await;
+    }
+    let read = async || {
+        let all = PageLimit::events(1000);
+        let reads = (0..16).map(|_| {
+            let store = store.clone();
+            tokio::spawn(
+                async move { store.read_all(GlobalPosition::ZERO, &Filter::all(), all).await },
+            )
+        });
+        let mut found = Vec::new();
+        for read in reads.collect::<Vec<_>>() {
+            found.push(read.await.unwrap());
+        }
+        found
+    };
+    sh(&directory, "mv bank.db elsewhere.db; cp elsewhere.db bank.db");
+    for found in read().await {
+        match found {
+            Ok(page) => assert_eq!(page.events.len(), 50),
+            Err(error) => assert!(error.to_string().contains("bank.db"), "{error}"),
+        }
+    }
+    sh(&directory, "mv elsewhere.db bank.db");
+    // What is in the write-ahead log goes into the database, of which a copy would know nothing.
+    let mut other = super::raw(&path).await;
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    for events in 51..80 {
+        write().await;
+        for found in read().await {
+            assert_eq!(found.unwrap().events.len(), events);
+        }
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let store = SqliteStore::open(&path).await.unwrap();
+    assert_eq!(store.head().await.unwrap().0, 79);
 }

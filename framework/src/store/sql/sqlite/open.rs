@@ -86,6 +86,7 @@ impl Opening {
 
     /// A connection whose settings are safe.
     pub(super) async fn connect(&self) -> Result<SqliteConnection, StartError> {
+        self.held.check().map_err(|reason| refuse(self.path(), reason))?;
         let connecting = self.connect_options(&self.held).connect().await;
         let mut connection = connecting.map_err(|e| self.cannot_open(&e))?;
         self.check(&mut connection).await?;

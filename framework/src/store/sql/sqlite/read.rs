@@ -39,6 +39,11 @@ type SnapshotRow = (i64, i64, Vec<u8>, i64, String, Vec<u8>);
 
 impl SqliteStore {
     pub(super) async fn reader(&self) -> Result<Reader, StoreError> {
+        // A new connection would read the file that is at the path now, with the index of the one that
+        // was there.
+        if self.readers.num_idle() == 0 {
+            self.opening.held.check().map_err(StoreError::Unavailable)?;
+        }
         let connection = self.readers.acquire().await;
         connection.map(Reader::new).map_err(|e| self.unavailable(&e))
     }

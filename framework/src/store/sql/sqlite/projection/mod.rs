@@ -203,6 +203,7 @@ impl SqliteProjection {
             Ok(idle) => return Ok(idle),
             Err(permit) => permit,
         };
+        self.check_file()?; // a new connection would read what is at the path now
         let options = self.opening.connect_options(&self.held).pragma("query_only", "1");
         let connection = options.connect().await;
         Ok(permit.lend(connection.map_err(|error| self.unavailable(&error))?))
