@@ -2,12 +2,13 @@
 
 use actum::{
     Append, AppendOutcome, Application, CommandError, EventStore, ExpectedVersion, GlobalPosition,
-    MemoryStore, NewEvent, ReadError, SqliteStore, Store, StreamId, StreamVersion,
+    MemoryStore, NewEvent, ReadError, Settings, SqliteStore, Store, StreamId, StreamVersion,
 };
 use uuid::Uuid;
 
 use crate::counter::{Ask, BelowZero, Counter};
 use crate::directory::Directory;
+use crate::watched::WatchedStore;
 
 async fn start(store: impl Store) -> Application {
     Application::builder(store).aggregate::<Counter>().start().await.unwrap()
@@ -47,6 +48,28 @@ async fn a_loaded_state_comes_with_its_version_and_position() {
     let app = Application::builder(MemoryStore::new()).start().await.unwrap();
     let unknown = app.load::<Counter>("1").await;
     assert!(matches!(unknown, Err(ReadError::NotRegistered("counter"))), "{unknown:?}");
+}
+
+/// For a command and for a reader: a long stream is never in memory whole.
+#[tokio::test]
+async fn a_stream_is_loaded_in_pages_that_are_bounded_by_bytes() {
+    let store = WatchedStore::default();
+    let metadata = format!("{{\"note\":\"{}\"}}", "x".repeat(10_000));
+    let large = || {
+        let mut append = added(1);
+        append.events[0].metadata = metadata.as_str().into();
+        append
+    };
+    store.memory.append((0..60).map(|_| large()).collect()).await;
+    let settings = Settings { page_bytes: 55_000, ..Settings::default() };
+    let app = Application::builder(store.clone()).aggregate::<Counter>().settings(settings);
+    let app = app.start().await.unwrap();
+    assert_eq!(app.execute::<Counter>("1", Ask::Add(1)).await.unwrap().version.0, 61);
+    assert_eq!((store.events_read(), store.largest_read()), (60, 5));
+    assert_eq!(app.load::<Counter>("1").await.unwrap().state.sum, 61);
+    let largest = store.largest_read();
+    assert!(largest <= 6, "{largest} events at once");
+    app.shutdown().await;
 }
 
 #[tokio::test]

@@ -359,3 +359,27 @@ async fn a_short_page_is_not_the_end_of_a_stream() {
     assert_eq!(committed.position, GlobalPosition(41));
     app.shutdown().await;
 }
+
+#[tokio::test]
+async fn the_bytes_of_all_commands_in_flight_have_a_limit() {
+    let store = WatchedStore::default();
+    let settings = Settings { command_bytes_in_flight: 100_000, ..Settings::default() };
+    let app = Application::builder(store.clone()).aggregate::<Counter>().settings(settings);
+    let app = app.start().await.unwrap();
+    let held = store.hold().await;
+    let ask = |bytes| {
+        let options = CommandOptions { bytes, ..CommandOptions::default() };
+        Box::pin(app.execute_with::<Counter>("1", Ask::Add(1), options)) as Asked<'_, BelowZero>
+    };
+    let mut large = [ask(60_000)];
+    arrive(&mut large).await;
+    let refused = soon(ask(60_000)).await;
+    assert!(matches!(refused, Err(CommandError::Overloaded(_))), "{refused:?}");
+    let mut small = [ask(10_000)];
+    arrive(&mut small).await;
+    drop(held);
+    for asked in large.into_iter().chain(small) {
+        soon(asked).await.unwrap();
+    }
+    soon(ask(60_000)).await.expect("there is room again");
+}

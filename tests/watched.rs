@@ -30,6 +30,7 @@ pub struct WatchedStore {
     lies: Arc<Mutex<VecDeque<Vec<AppendOutcome>>>>,
     appends: Arc<AtomicUsize>,
     events_read: Arc<AtomicUsize>,
+    largest_read: Arc<AtomicUsize>,
     confirmations: Arc<AtomicUsize>,
 }
 
@@ -57,6 +58,11 @@ impl WatchedStore {
     /// How many events of streams were read since it was asked last.
     pub fn events_read(&self) -> usize {
         self.events_read.swap(0, Ordering::SeqCst)
+    }
+
+    /// Most events of a stream that were read at once since it was asked last.
+    pub fn largest_read(&self) -> usize {
+        self.largest_read.swap(0, Ordering::SeqCst)
     }
 
     /// How many confirmations were asked for since it was asked last.
@@ -100,6 +106,7 @@ impl EventStore for WatchedStore {
         let _held = self.held.read().await;
         let events = self.memory.read_stream(stream, after, limit).await?;
         self.events_read.fetch_add(events.len(), Ordering::SeqCst);
+        self.largest_read.fetch_max(events.len(), Ordering::SeqCst);
         Ok(events)
     }
 

@@ -1,5 +1,7 @@
 //! Whatever the timing, a follower gets every event once and in order.
 
+mod bytes;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
