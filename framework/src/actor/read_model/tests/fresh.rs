@@ -20,6 +20,11 @@ async fn a_standby_names_the_position_of_its_document_whether_asked_for_one_or_n
     let (mut last, mut positions) = (1, 0);
     for n in 1..200 {
         note(&memory, "a", n).await;
+        if n % 10 == 5 {
+            until(|| owner.progress().saved.0 == n + 1).await;
+            let Document { body, position } = read(&standby, "a", 0).await;
+            assert_eq!((body, position.0), (after(n + 1), n + 1), "it is saved");
+        }
         // Nobody waits: what is saved by now is answered, and named as what it is.
         let Document { body, position } = read(&standby, "a", 0).await;
         assert_eq!(body, after(position.0), "at {position}");
