@@ -2,23 +2,44 @@
 
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use actum::webhook::{Resolver, RetrySchedule, Secret, WebhookClient, WebhookOptions};
 use actum::{
     Application, ApplicationBuilder, CallbackState, Clock, CommandOptions, CommandStatus,
-    MemoryStore, Metadata, SystemClock,
+    EventEnvelope, Fold, MemoryStore, Metadata, ReadModel, Sources, SystemClock,
 };
 use async_trait::async_trait;
+use example_bank::callback::{Callback, CallbackCommand, address_of};
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::counter::{Ask, Counter};
+use crate::counter::{Ask, Counted, Counter};
+use crate::watched::WatchedStore;
 use crate::webhook::receiver::Receiver;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+/// Number of events of a counter.
+#[derive(Default, Clone, Serialize, Deserialize)]
+struct Count(u64);
+
+impl ReadModel for Count {
+    const NAME: &'static str = "count";
+
+    fn sources() -> Sources<Self> {
+        Sources::of::<Counter>()
+    }
+}
+
+impl Fold<Counter> for Count {
+    fn apply(&mut self, _: &EventEnvelope<Counted>) {
+        self.0 += 1;
+    }
+}
 
 /// An application that may call these receivers, and gives each of them a minute to answer.
 async fn calling(receivers: &[&Receiver]) -> Application {
@@ -47,6 +68,24 @@ fn calls(
     let client = WebhookClient::new(options).unwrap();
     let secret: Secret = SECRET.parse().unwrap();
     builder.calls_back(client, schedule, move |_, _| secret.clone())
+}
+
+/// An application that may call these receivers, and does this before each call, where it asks for
+/// the secret.
+async fn calling_with(
+    receivers: &[&Receiver],
+    before: impl Fn() + Send + Sync + 'static,
+) -> Application {
+    let options = options(receivers).answer_within(Duration::from_secs(60));
+    let client = WebhookClient::new(options).unwrap();
+    let secret: Secret = SECRET.parse().unwrap();
+    let schedule = RetrySchedule { jitter: 0.0, ..RetrySchedule::standard() };
+    let builder = builder(&MemoryStore::new()).read_model::<Count>();
+    let secret_of = move |_: Option<&str>, _: &str| {
+        before();
+        secret.clone()
+    };
+    builder.calls_back(client, schedule, secret_of).start().await.unwrap()
 }
 
 /// A receiver that accepts connections and never answers.
@@ -274,5 +313,43 @@ async fn a_call_that_has_no_place_for_its_look_up_is_no_attempt() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     let callback = app.command(&waits).await.unwrap().callback.unwrap();
     assert_eq!((callback.status, callback.attempts), (CallbackState::Due, 0), "{callback:?}");
+    app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_blocks_a_callback_holds_up_nothing_that_follows_the_log() {
+    let good = Receiver::answering("204 No Content");
+    let (blocked, mut is_blocked) = tokio::sync::mpsc::unbounded_channel();
+    let (go_on, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let before = move || {
+        let _ = blocked.send(());
+        let _ = gate.lock().unwrap().recv(); // an error says that the test has ended
+    };
+    let app = calling_with(&[&good], before).await;
+    let id = send(&app, "ada", &good).await;
+    is_blocked.recv().await.unwrap();
+    for n in 1..=5 {
+        let head = app.execute::<Counter>("b", Ask::Add(1)).await.unwrap().position;
+        assert_eq!(app.read_after::<Count>("b", head).await.unwrap().0, n);
+    }
+    drop(go_on);
+    status(&app, &id, is_delivered).await;
+    app.shutdown().await;
+}
+
+/// Each command with a callback asks for it, so it must not cost more with each registration.
+#[tokio::test]
+async fn the_address_of_a_client_is_read_from_one_event_however_often_it_registered() {
+    let store = WatchedStore::default();
+    let app = Application::builder(store.clone()).aggregate::<Callback>().start().await.unwrap();
+    for n in 1..=500 {
+        let url = format!("https://hooks.example/{n}");
+        let command = CallbackCommand::Register { url: url.clone() };
+        app.execute::<Callback>("ada", command).await.unwrap();
+        store.events_read();
+        assert_eq!(address_of(&app, "ada").await.unwrap(), Some(url));
+        assert_eq!(store.events_read(), 1, "after {n} registrations");
+    }
     app.shutdown().await;
 }
