@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actum::{
-    Append, AppendOutcome, EventStore, ExpectedVersion, Filter, GlobalPosition, NewEvent,
-    NotCommitted, PageLimit, SqliteOptions, SqliteStore, StartError, StoreError, StreamId,
-    StreamVersion,
+    Append, AppendOutcome, Application, EventStore, ExpectedVersion, Filter, GlobalPosition,
+    NewEvent, NotCommitted, PageLimit, SqliteOptions, SqliteStore, StartError, StoreError,
+    StreamId, StreamVersion,
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
@@ -271,6 +271,7 @@ async fn a_full_disk_refuses_whole_appends_serves_reads_and_resumes() {
     let disk = SmallDisk::mount();
     let path = disk.0.file("bank.db");
     let store = SqliteStore::open(&path).await.unwrap();
+    let app = Application::builder(store.clone()).start().await.unwrap();
     let mut stored = 0;
     let reason = loop {
         let appends = (0..5).map(|_| append("1", 20_000)).collect();
@@ -290,6 +291,7 @@ async fn a_full_disk_refuses_whole_appends_serves_reads_and_resumes() {
     assert!(stored > 0);
     let trouble = store.trouble().expect("the last commit failed, and nothing tells");
     assert!(trouble.contains("full"), "{trouble}");
+    assert!(!app.readiness().ready && app.status().await.log.trouble == Some(trouble));
     let page = store
         .read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(1000))
         .await
@@ -303,6 +305,7 @@ async fn a_full_disk_refuses_whole_appends_serves_reads_and_resumes() {
         }
     };
     tokio::time::timeout(Duration::from_secs(20), recovered).await.expect("it is still in trouble");
+    assert!(app.readiness().ready, "{:?}", app.readiness());
     let outcome = store.append(vec![append("1", 20_000)]).await.remove(0);
     let AppendOutcome::Committed(committed) = outcome else { panic!("{outcome:?}") };
     assert_eq!(committed.position.0 as usize, stored + 1);

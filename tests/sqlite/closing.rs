@@ -96,3 +96,39 @@ async fn the_length_of_the_write_ahead_log_is_known() {
     store.append(vec![append("1", 100_000)]).await;
     assert!(store.wal_bytes().unwrap() > 100_000, "{:?}", store.wal_bytes());
 }
+
+/// Another program keeps a read of the database open and a third one writes much: SQLite cannot reuse
+/// the log. The bank says so, once, in its log and with the length in its status.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_ahead_log_that_cannot_be_reused_is_warned_of() {
+    let directory = Directory::new();
+    let (path, log) = (directory.file("bank.db"), directory.file("log"));
+    let mut command = Bank::command(&path);
+    command.env("RUST_LOG", "warn").stderr(std::fs::File::create(&log).unwrap());
+    let bank = Bank::launch(&mut command).unwrap();
+    let body = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
+    assert_eq!(bank.client().post("/accounts", body, Some("open")).unwrap().status, 201);
+    let mut reader = raw(&path).await;
+    for statement in ["BEGIN", "SELECT count(*) FROM events"] {
+        sqlx::query(statement).execute(&mut reader).await.unwrap();
+    }
+    let mut writer = raw(&path).await;
+    sqlx::query("CREATE TABLE ballast (bytes BLOB)").execute(&mut writer).await.unwrap();
+    for _ in 0..14 {
+        let ten_mb = "INSERT INTO ballast VALUES (zeroblob(10000000))";
+        sqlx::query(ten_mb).execute(&mut writer).await.unwrap();
+    }
+    writer.close().await.unwrap();
+    let mut client = bank.client();
+    for n in 0..10 {
+        let key = n.to_string();
+        let credit = client.post("/accounts/1/credit", r#"{"amount":1}"#, Some(&key)).unwrap();
+        assert_eq!(credit.status, 200, "{credit:?}");
+    }
+    let status = bank.operator().get("/status").unwrap().body;
+    assert!(status["log"]["wal_bytes"].as_u64() > Some(128 << 20), "{status}");
+    let told = std::fs::read_to_string(&log).unwrap();
+    let warnings: Vec<_> = told.lines().filter(|line| line.contains("cannot be reused")).collect();
+    assert!(matches!(warnings[..], [one] if one.contains("bank.db-wal")), "{told}");
+    reader.close().await.unwrap();
+}
