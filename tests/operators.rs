@@ -7,8 +7,8 @@ use actix_web::App;
 use actix_web::http::StatusCode;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actum::{
-    Application, EventEnvelope, Fold, GlobalPosition, PostgresStore, ReadModel, Settings, Sources,
-    SqliteStore, Store,
+    Application, EventEnvelope, Fold, GlobalPosition, MemoryStore, OperationError, PostgresStore,
+    ReadModel, Settings, Sources, SqliteStore, Store,
 };
 use example_bank::Access;
 use serde::{Deserialize, Serialize};
@@ -212,6 +212,20 @@ async fn removed(app: Application) {
     assert_eq!(of_sums(&get(&app, "/status").await), [json!(null); 0]);
     is_problem(ask(&app, dropping()).await, 404, "no_such_subscription");
     app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_another_process_runs_is_not_dropped() {
+    let store = MemoryStore::new();
+    let runs = started(Application::builder(store.clone()).read_model::<Sum>(), false).await;
+    let position = runs.execute::<Counter>("a", Ask::Add(3)).await.unwrap().position;
+    runs.read_after::<Sum>("a", position).await.unwrap();
+    let other = Application::builder(store).start().await.unwrap();
+    let refused = other.drop_version("sums", 1).await;
+    assert!(matches!(refused, Err(OperationError::Running { .. })), "{refused:?}");
+    runs.shutdown().await;
+    other.drop_version("sums", 1).await.unwrap();
+    other.shutdown().await;
 }
 
 #[actix_web::test]

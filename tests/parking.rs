@@ -7,8 +7,8 @@ use std::time::Duration;
 use actum::testing::FaultyStore;
 use actum::{
     Aggregate, Append, AppendOutcome, Application, EventEnvelope, EventStore, ExpectedVersion,
-    Fold, GlobalPosition, MemoryStore, NewEvent, OperationError, ParkedKey, PostgresStore,
-    ReadError, ReadModel, Settings, Sources, SqliteStore, Store, StreamId, Upcaster,
+    Fold, GlobalPosition, MAX_LISTED_PARKED, MemoryStore, NewEvent, OperationError, ParkedKey,
+    PostgresStore, ReadError, ReadModel, Settings, Sources, SqliteStore, Store, StreamId, Upcaster,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -272,6 +272,20 @@ async fn more_than_a_thousand_parked_keys_halt_and_a_fix_drains_them_all(
     ended(app).await;
 }
 
+async fn the_status_lists_some_of_many_parked_keys_and_counts_all(store: impl Store + Clone) {
+    let app = old(store.clone()).await;
+    let ids: Vec<String> = (0..150).map(|id| format!("{id:03}")).collect();
+    let poison = ids.iter().map(|id| (&**id, "Noted", 1, POISON));
+    write(&store, &poison.collect::<Vec<_>>()).await;
+    write(&store, &[("000", "Noted", 1, 7)]).await;
+    parked(&app, |keys| keys.len() == 150 && keys[0].queue.len() == 1).await;
+    let status = app.status().await;
+    let pages = status.subscriptions.iter().find(|one| one.name == "pages").unwrap();
+    assert_eq!((pages.parked_keys, pages.parked.len()), (Some(150), MAX_LISTED_PARKED));
+    assert_eq!((&*pages.parked[0].key, pages.parked[0].queued), ("000", 1));
+    ended(app).await;
+}
+
 /// The acceptance test: one in a hundred thousand.
 async fn one_event_in_a_hundred_thousand_is_poison(store: impl Store + Clone) {
     const EVENTS: u64 = 100_000;
@@ -341,5 +355,6 @@ on_every_store!(
     a_newer_event_type_and_a_newer_schema_park_in_the_older_code,
     a_request_is_carried_out_by_the_owner_and_a_skip_is_listed,
     more_than_a_thousand_parked_keys_halt_and_a_fix_drains_them_all,
+    the_status_lists_some_of_many_parked_keys_and_counts_all,
     one_event_in_a_hundred_thousand_is_poison
 );
