@@ -5,6 +5,7 @@ mod crowds;
 mod dev_mode;
 mod holders;
 mod later;
+mod lookups;
 mod matrix;
 mod secrets;
 mod start;
