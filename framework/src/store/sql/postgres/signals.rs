@@ -156,6 +156,11 @@ impl Signals {
                 Ok(Some(hint)) => {
                     let known = *self.opening.head.borrow();
                     let Ok(hinted) = hint.payload().parse().map(GlobalPosition) else { continue };
+                    // A hint below the known head may be late, or of a log that was rewound: it must not
+                    // put the comparison off.
+                    if hinted >= known {
+                        heartbeat.reset();
+                    }
                     // Anybody may send a hint: it is a reason to look, no more.
                     let head = if hinted > known { self.catch_up().await } else { Some(known) };
                     if let Some(head) = head {
