@@ -41,6 +41,10 @@ impl ReadSide {
 
     fn find(&self, model: &str, bounds: &Bounds) -> Found {
         let mut found = Found::default();
+        let of_model = self.checkpoints.iter().filter(|(partition, _)| partition.model == model);
+        let position =
+            |(id, stored): (&PartitionId, &Stored)| (id.number, stored.checkpoint.position);
+        found.checkpoints = of_model.map(position).collect();
         if bounds.from >= bounds.below {
             return found; // a `BTreeMap` refuses a range that ends before it begins
         }
@@ -56,10 +60,6 @@ impl ReadSide {
         let parked = self.parked.get(model);
         let parked = parked.into_iter().flat_map(|all| all.range::<str, _>(keys()));
         found.parked = parked.take(bounds.sought()).map(|(key, _)| key.clone()).collect();
-        let of_model = self.checkpoints.iter().filter(|(partition, _)| partition.model == model);
-        let position =
-            |(id, stored): (&PartitionId, &Stored)| (id.number, stored.checkpoint.position);
-        found.checkpoints = of_model.map(position).collect();
         found
     }
 
