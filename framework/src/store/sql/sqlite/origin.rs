@@ -11,9 +11,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use sqlx::sqlite::SqliteConnection;
-use uuid::Uuid;
 
 use super::lock::HeldFile;
+use crate::clock::{Clock, SystemClock};
 
 /// Bytes of the row's value.
 pub(super) const BYTES: usize = 56;
@@ -54,7 +54,8 @@ pub(super) struct Row {
 impl Mark {
     /// The first mark of an opening.
     pub(super) fn first() -> Self {
-        let (time, random) = Uuid::now_v7().as_u64_pair();
+        // Not `Uuid::now_v7`, which panics before 1970.
+        let (time, random) = SystemClock.new_id().as_u64_pair();
         Self { opening: time ^ random, number: 1 }
     }
 
