@@ -52,6 +52,7 @@ mod read_models;
 mod rebuild;
 mod rounds;
 mod security_headers;
+mod shim;
 mod signal;
 mod slow_commands;
 mod spans;

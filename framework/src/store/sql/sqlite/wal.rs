@@ -152,6 +152,14 @@ fn is_marked(main: &MainFile<'_>) -> io::Result<bool> {
     Ok(false)
 }
 
+/// Checks that SQLite would replay nothing of the write-ahead log at `file`, or marks of ours.
+pub(super) fn is_empty_or_ours(file: &Path) -> io::Result<bool> {
+    match File::open(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        opened => Ok(replayed(opened?)?.is_none_or(|log| !log.rows.is_empty())),
+    }
+}
+
 /// Checks that the file carries a mark of the log, or none if the log begins with the first one.
 fn carries_mark_of(main: &MainFile<'_>, log: &Replayed, before: Mark) -> bool {
     let mut marks: HashSet<Mark> = log.rows.iter().map(|(_, row)| row.own).collect();
