@@ -110,6 +110,12 @@ pub trait SqlTransaction: Send {
     /// transaction is over, and doing it again may succeed.
     fn trouble(&self) -> Option<StoreError>;
 
+    /// Undoes what was done and keeps the connection, which a dropped transaction closes.
+    ///
+    /// # Errors
+    /// The store did not answer; nothing is stored all the same.
+    async fn roll_back(self: Box<Self>) -> Result<(), StoreError>;
+
     /// Commits what was done, with the step of the checkpoint if there is one.
     ///
     /// # Errors

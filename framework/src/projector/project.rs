@@ -74,7 +74,11 @@ impl<P: Projection> Term<'_, P> {
         match attempt::<P>(&mut *transaction, events).await {
             Ok(()) => Ok(Some(transaction)),
             Err(Failure::Database(error)) => Err(error),
-            Err(Failure::Events(_)) => Ok(None),
+            Err(Failure::Events(_)) => {
+                // A connection that cannot be rolled back is closed, and the next one reports why.
+                let _ = transaction.roll_back().await;
+                Ok(None)
+            }
         }
     }
 }

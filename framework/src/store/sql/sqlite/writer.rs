@@ -4,6 +4,9 @@
 //! write while the file is locked. Should somebody do so all the same, the primary key refuses the
 //! batch and everything is looked up again. Whatever fails, the memory is thrown away.
 
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -13,16 +16,15 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 use time::OffsetDateTime;
 
-use super::checkpoints;
 use super::claims;
 use super::commands;
 use super::fault::{self, explain, is_unknown};
 use super::open::Opening;
 use super::origin::{self, Mark};
 use super::path::{WAL, beside};
-use super::side_write::SideWrite;
+use super::side_write::{SideWrite, write_beside};
 use super::wal_size::WalSize;
-use super::{doubt, program, rows, tips, versions};
+use super::{doubt, rows, tips};
 use crate::error::StoreError;
 use crate::event_store::Append;
 use crate::store::committer::{Batch, WriteFailure, Writer, Written};
@@ -40,6 +42,9 @@ const WARY: u32 = 64;
 pub(super) struct SqliteWriter {
     opening: Arc<Opening>,
     connection: Option<SqliteConnection>,
+    /// A connection that failed. It stays open until [`Writer::reopen`] has checked the side files,
+    /// because SQLite removes these when the last connection is closed.
+    lost: Option<SqliteConnection>,
     leases: Leases,
     head: Option<GlobalPosition>,
     tips: LruCache<StreamId, Tip>,
@@ -83,6 +88,7 @@ impl SqliteWriter {
         Self {
             opening,
             connection: Some(connection),
+            lost: None,
             leases,
             head: None,
             tips: LruCache::new(REMEMBERED),
@@ -236,11 +242,13 @@ impl Writer for SqliteWriter {
     async fn reopen(&mut self) -> Result<(), StoreError> {
         self.forget();
         self.opening.held.check().map_err(StoreError::Unavailable)?;
-        // Dropping it closes it on its own thread; a close that fails too has nothing to add.
-        drop(self.connection.take());
+        if let Some(lost) = self.connection.take().or_else(|| self.lost.take()) {
+            let _ = lost.close().await; // a close that fails too has nothing to add
+            // If it was the last one, SQLite has removed the side files.
+            self.opening.held.note_side_files();
+        }
         let opened = self.opening.connect().await;
         let connection = opened.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        // If it was the last one, SQLite has begun a new log.
         self.opening.held.note_side_files();
         self.connection = Some(connection);
         Ok(())
@@ -254,8 +262,17 @@ impl Writer for SqliteWriter {
         if let Err(reason) = self.opening.held.check() {
             return self.opening.trouble.report(&reason);
         }
+        let was_lost = self.connection.is_none();
+        if was_lost && let Err(error) = self.reopen().await {
+            return self.opening.trouble.report(&error.to_string());
+        }
         let Some(mut connection) = self.connection.take() else { return };
-        match origin::mark(&mut connection, &self.opening.held).await {
+        let mut probed = origin::mark(&mut connection, &self.opening.held).await;
+        if was_lost && probed.is_ok() {
+            // What the lost one left only in the page cache would break the log before later ones.
+            probed = doubt::make_durable(&mut connection, self.opening.file()).await;
+        }
+        match probed {
             Ok(()) => {
                 self.opening.trouble.clear();
                 self.connection = Some(connection);
@@ -269,7 +286,8 @@ impl Writer for SqliteWriter {
     }
 
     async fn close(&mut self) -> Result<(), String> {
-        let Some(mut connection) = self.connection.take() else { return Ok(()) };
+        let left = self.connection.take().or_else(|| self.lost.take());
+        let Some(mut connection) = left else { return Ok(()) };
         if let Some(reason) = self.opening.held.broken() {
             // Closing it would copy the log into a file that is no longer its own.
             std::mem::forget(connection);
@@ -338,12 +356,14 @@ impl SqliteWriter {
                 self.connection = Some(connection);
                 return WriteFailure::NotCommitted(reason);
             }
+            self.lost = Some(connection);
             return WriteFailure::Unknown(reason);
         }
         // SQLite may have rolled back by itself (when the disk is full it does); then there is no
         // transaction left, and saying so is an error without meaning.
         match sqlx::query("ROLLBACK").execute(&mut connection).await {
             Err(error) if is_unknown(&error, false) => {
+                self.lost = Some(connection);
                 WriteFailure::Unknown(explain(self.opening.path(), &error))
             }
             _ => {
@@ -351,32 +371,5 @@ impl SqliteWriter {
                 WriteFailure::NotCommitted(reason)
             }
         }
-    }
-}
-
-/// A side write that is refused changes nothing; one that fails fails the transaction.
-async fn write_beside(
-    connection: &mut SqliteConnection,
-    leases: &Leases,
-    side_write: &SideWrite,
-    now: OffsetDateTime,
-) -> Result<Result<bool, StoreError>, sqlx::Error> {
-    match side_write {
-        SideWrite::Snapshot(snapshot) => {
-            rows::upsert_snapshot(connection, snapshot).await?;
-            crate::crash::point("snapshot.before_commit");
-            Ok(Ok(true))
-        }
-        SideWrite::Documents(batch) => {
-            let advanced = checkpoints::advance(connection, leases, &batch.advance).await?;
-            if let Ok(true) = advanced {
-                rows::upsert_documents(connection, batch).await?;
-            }
-            Ok(advanced)
-        }
-        SideWrite::Request(request) => checkpoints::request(connection, request).await.map(Ok),
-        SideWrite::Program(name) => program::keep(connection, name).await.map(Ok),
-        SideWrite::Prune(prune) => commands::prune(connection, prune, now).await.map(Ok),
-        SideWrite::Version(change) => versions::change(connection, leases, change).await.map(Ok),
     }
 }

@@ -116,6 +116,12 @@ impl SqlTransaction for PgTransaction {
         self.executor.trouble.clone()
     }
 
+    async fn roll_back(mut self: Box<Self>) -> Result<(), StoreError> {
+        self.statement("ROLLBACK").await.map_err(|fault| self.unavailable(fault))?;
+        self.executor.connection.give_back();
+        Ok(())
+    }
+
     async fn commit(mut self: Box<Self>, advance: Option<&Advance>) -> Result<(), StoreError> {
         if let Some(advance) = advance {
             // The lease's row is locked from here to the commit: not for longer than it takes.

@@ -67,10 +67,10 @@ impl SqliteTransaction {
     pub(super) async fn go_on(mut self) -> Result<(), StoreError> {
         let token = checkpoints::last_token(&mut self.executor.connection).await;
         self.leases.grant_above(token.map_err(|error| self.unavailable(&error))?);
-        self.roll_back().await
+        self.undo().await
     }
 
-    pub(super) async fn roll_back(mut self) -> Result<(), StoreError> {
+    async fn undo(mut self) -> Result<(), StoreError> {
         self.statement("ROLLBACK").await?;
         self.executor.connection.give_back();
         Ok(())
@@ -102,12 +102,16 @@ impl SqlTransaction for SqliteTransaction {
         self.executor.trouble.clone()
     }
 
+    async fn roll_back(self: Box<Self>) -> Result<(), StoreError> {
+        self.undo().await
+    }
+
     async fn commit(mut self: Box<Self>, advance: Option<&Advance>) -> Result<(), StoreError> {
         if let Some(advance) = advance {
             let taken =
                 checkpoints::advance(&mut self.executor.connection, &self.leases, advance).await;
             if !taken.map_err(|error| self.unavailable(&error))?? {
-                return self.roll_back().await; // it is stored already, and so are its rows
+                return self.undo().await; // it is stored already, and so are its rows
             }
             crash::point("projection.before_commit");
         }
