@@ -223,6 +223,34 @@ async fn a_batch_in_doubt_is_written_again_before_its_answer_also_while_another_
     }
 }
 
+/// Promise 1 after a kill: what a start recovers may be in the page cache only. If another program
+/// reads it, no checkpoint moves it into the database; so it is written once more and synced.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs strace: run scripts/test"]
+async fn what_a_start_recovers_is_written_again_also_while_another_program_reads() {
+    let directory = Directory::new();
+    let (store, trace) = (directory.file("bank.db"), directory.file("trace"));
+    let bank = Bank::start(&store, &[]).unwrap();
+    open_account(&mut bank.client());
+    drop(bank); // killed
+    let mut reader = crate::sqlite::raw(&store).await;
+    for statement in ["BEGIN", "SELECT count(*) FROM events"] {
+        sqlx::query(statement).execute(&mut reader).await.unwrap();
+    }
+    let bank = Traced::start(&store, &trace, &["-e", "trace=pwrite64,fdatasync,fsync"]);
+    drop(bank);
+    let trace = std::fs::read_to_string(&trace).unwrap();
+    let log = format!("{store}-wal>");
+    // SQLite writes the log's beginning itself if it begins a log: a header of 32 bytes.
+    let is_whole = |line: &&str| {
+        let begins = [", 0) = ", ", 0 <unfinished"].iter().any(|end| line.contains(end));
+        line.contains("pwrite64") && begins && !line.contains(", 32, 0")
+    };
+    let mut lines = trace.lines().filter(|line| line.contains(&log));
+    assert!(lines.any(|line| is_whole(&line)), "the log was not written again:\n{trace}");
+    assert!(lines.any(|line| line.contains("sync(")), "it was not synced:\n{trace}");
+}
+
 /// Reports a full disk after it has written the last frame of a transaction, once, when the file
 /// that `FULL_ONCE` names exists.
 const FULL_ONCE: &str = r#"
@@ -258,23 +286,13 @@ ssize_t pwrite(int fd, const void *data, size_t size, off_t at) {
 }
 "#;
 
-/// Compiles a library that the bank loads before its own, and returns its path.
-fn compiled(directory: &Directory, code: &str) -> String {
-    let (source, shim) = (directory.file("shim.c"), directory.file("shim.so"));
-    std::fs::write(&source, code).unwrap();
-    let compiled =
-        Command::new("cc").args(["-shared", "-fPIC", "-o", &shim, &source, "-ldl"]).status();
-    assert!(compiled.unwrap().success());
-    shim
-}
-
 /// The disk is full at COMMIT, after the frames are in the log, whole. The command is answered as
 /// not stored, so it must not come back at the next start.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a C compiler: run scripts/test"]
 async fn a_command_that_a_full_disk_refused_does_not_come_back_after_a_kill() {
     let directory = Directory::new();
-    let shim = compiled(&directory, FULL_ONCE);
+    let shim = crate::shim::compile(&directory, FULL_ONCE);
     let (store, armed) = (directory.file("bank.db"), directory.file("armed"));
     let bank = Bank::start(&store, &[("LD_PRELOAD", &shim), ("FULL_ONCE", &armed)]).unwrap();
     let mut client = bank.client();

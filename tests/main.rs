@@ -53,6 +53,7 @@ mod read_models;
 mod rebuild;
 mod rounds;
 mod security_headers;
+mod shim;
 mod signal;
 mod slow_commands;
 mod spans;

@@ -59,14 +59,3 @@ pub(crate) fn fold(read_model: &str, events: usize) -> Span {
 pub(crate) fn project(projection: &str, events: usize) -> Span {
     debug_span!(target: "actum::spans", parent: None, "project", projection, events)
 }
-
-/// A request, until its answer begins.
-#[cfg(feature = "actix-web")]
-pub(crate) fn request(
-    method: &str,
-    route: Option<&str>,
-    correlation_id: Option<&str>,
-    trace_id: Option<&str>,
-) -> Span {
-    debug_span!(target: "actum::spans", "request", method, route, correlation_id, trace_id)
-}

@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{compiled, open_account};
 use crate::child::{Bank, read_commands};
 use crate::directory::Directory;
 use crate::http::{Answer, Client};
@@ -53,7 +52,7 @@ impl Moving {
     /// `suffix` names the file that will be renamed: the log's own, or a projection's.
     fn start(suffix: &str) -> Self {
         let directory = Directory::new();
-        let shim = compiled(&directory, MOVE_ONCE);
+        let shim = crate::shim::compile(&directory, MOVE_ONCE);
         let (store, armed) = (directory.file("bank.db"), directory.file("armed"));
         let moved = format!("{store}{suffix}");
         let environment = [("LD_PRELOAD", &*shim), ("MOVE_ONCE", &*armed), ("MOVED", &*moved)];

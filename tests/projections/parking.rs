@@ -163,7 +163,58 @@ async fn parked(app: &Application, name: &str) -> Vec<(String, String)> {
     read.await.unwrap()
 }
 
+/// Notes for each event which connection took it in.
+pub struct Sessions;
+
+#[async_trait::async_trait]
+impl Projection for Sessions {
+    const NAME: &'static str = "sessions";
+    type Event = EventEnvelope<Counted>;
+
+    fn sources() -> EventSources<Self::Event> {
+        EventSources::of::<Counter>()
+    }
+
+    async fn create(db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
+        db.execute("CREATE TABLE taken (session DOUBLE PRECISION)", &[]).await?;
+        Ok(())
+    }
+
+    async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
+        // It lasts as long as the connection.
+        db.execute("CREATE TEMP TABLE IF NOT EXISTS session AS SELECT random() AS id", &[]).await?;
+        for event in events {
+            if event.event == Counted::Poisoned {
+                return Err("not for me".into());
+            }
+            db.execute("INSERT INTO taken SELECT id FROM session", &[]).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn a_bad_event_costs_no_connection(place: Place) {
+    let app = place.builder().await.projection::<Sessions>().start().await.unwrap();
+    let taken = async |position| {
+        let read = app.query::<Sessions, _>(position, async |db, _| {
+            let count = "SELECT count(*), count(DISTINCT session) FROM taken";
+            let rows = db.rows(count, &[]).await?;
+            Ok((rows[0].get(0)?, rows[0].get(1)?))
+        });
+        read.await.unwrap()
+    };
+    let position = add(&app, "good", 1).await;
+    assert_eq!(taken(position).await, (1_i64, 1_i64));
+    for round in 0..3 {
+        poison(&app, &format!("bad-{round}"), ("Poisoned", "null")).await;
+        let position = add(&app, "good", 1).await;
+        assert_eq!(taken(position).await, (round + 2, 1));
+    }
+    app.shutdown().await;
+}
+
 on_both!(
+    a_bad_event_costs_no_connection,
     a_poisoned_event_parks_its_key_and_after_a_fix_all_of_it_is_taken_in,
     an_unknown_event_and_many_bad_ones_park_only_their_keys,
     what_the_database_refuses_parks_its_key_with_the_message,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use actum::{
     Advance, Append, AppendOutcome, Checkpoint, CheckpointStore, CommandKey, DocumentBatch,
     DocumentStore, EventStore, Filter, GlobalPosition, LeaseStore, NotCommitted, PageLimit,
-    PartitionId, SqliteOptions, SqliteStore, StartError, StreamVersion,
+    PartitionId, ProjectionStore, SqliteOptions, SqliteStore, StartError, StreamVersion,
 };
 use uuid::Uuid;
 
@@ -276,4 +276,64 @@ async fn keys_that_a_clock_ahead_left_do_not_keep_those_after_them() {
         .await
         .unwrap();
     assert_eq!((rounds, left), (3, 600));
+}
+
+/// Two programs read two moments of the run before. As the first one ends, a checkpoint copies what
+/// the second one sees, but no mark of that run, because the log holds a later one.
+#[tokio::test]
+async fn programs_that_read_the_run_before_do_not_stop_the_writing() {
+    use sqlx::Connection;
+    let directory = Directory::new();
+    let path = directory.file("bank.db");
+    let options = SqliteOptions::new(&path).busy_timeout(Duration::from_millis(50));
+    let store = options.clone().open().await.unwrap();
+    let mut readers = Vec::new();
+    for _ in 0..2 {
+        store.append(vec![append("1", 1)]).await;
+        let mut reader = raw(&path).await;
+        for statement in ["BEGIN", "SELECT count(*) FROM events"] {
+            sqlx::query(statement).execute(&mut reader).await.unwrap();
+        }
+        readers.push(reader);
+    }
+    store.append(vec![append("1", 1)]).await;
+    assert!(store.close().await.is_err(), "nobody reads: nothing would be proved");
+    drop(store);
+    let store = options.open().await.unwrap();
+    readers.remove(0).close().await.unwrap();
+    let checkpoint = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)");
+    checkpoint.execute(&mut raw(&path).await).await.unwrap();
+    for _ in 0..2 {
+        let outcome = store.append(vec![append("1", 1)]).await.remove(0);
+        assert!(matches!(outcome, AppendOutcome::Committed(_)), "{outcome:?}");
+    }
+    assert_eq!(store.trouble(), None);
+}
+
+/// A connection that is dropped is closed, and as the last one is closed, SQLite removes the files
+/// beside the database. Nor does a new connection wait for a query.
+#[tokio::test]
+async fn a_projection_goes_on_after_its_only_connection_was_closed() {
+    let directory = Directory::new();
+    let store = SqliteStore::open(&directory.file("bank.db")).await.unwrap();
+    let projection = store.open_projection("sums", 1).await.unwrap();
+    projection.begin_making().await.unwrap().unwrap().commit(None).await.unwrap();
+    let partition = PartitionId::new("sums@1", 0);
+    let lasting = Duration::from_secs(600);
+    let lease = store.acquire_lease(&partition.to_string(), Uuid::now_v7(), lasting).await;
+    let lease = lease.unwrap().unwrap();
+    for _ in 0..2 {
+        drop(projection.begin(&partition, &lease).await.unwrap());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    projection.begin(&partition, &lease).await.unwrap().commit(None).await.unwrap();
+    let mut query = projection.read().await.unwrap();
+    query.checkpoints(std::slice::from_ref(&partition)).await.unwrap();
+    projection.begin(&partition, &lease).await.unwrap().commit(None).await.unwrap();
+    drop(projection.begin(&partition, &lease).await.unwrap());
+    let began = std::time::Instant::now();
+    projection.begin(&partition, &lease).await.unwrap().commit(None).await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "it waited for a query");
+    query.end().await;
+    store.close().await.unwrap();
 }

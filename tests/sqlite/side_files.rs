@@ -198,3 +198,67 @@ async fn a_killed_bank_is_recovered_and_an_older_projection_beside_its_log_is_re
     assert!(bank.terminate().success());
     assert_eq!(read_log(&path).await.len(), 16);
 }
+
+/// Transactions of ours alone have a mark. A checkpoint by any SQLite says that the files belong
+/// together.
+#[tokio::test]
+async fn a_log_that_only_another_program_wrote_is_refused_with_the_way_to_keep_it() {
+    let directory = Directory::new();
+    let running = store(&directory, 3).await;
+    checkpoint(&directory).await;
+    let mut theirs = raw(&directory.file("bank.db")).await;
+    for statement in ["CREATE TABLE note (text TEXT)", "INSERT INTO note VALUES ('kept')"] {
+        sqlx::query(statement).execute(&mut theirs).await.unwrap();
+    }
+    sh(&directory, "mkdir mixed; cp bank.db bank.db-wal mixed");
+    assert_refused(&directory, "mixed/bank.db-wal").await;
+    let path = directory.file("mixed/bank.db");
+    let message = refusal(&path).await;
+    let advice = format!("sqlite3 {path} 'PRAGMA wal_checkpoint(TRUNCATE)'");
+    assert!(message.contains(&advice) && !message.contains("move it away"), "{message}");
+    let mut shell = raw(&path).await;
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut shell).await.unwrap();
+    shell.close().await.unwrap();
+    assert_opened(&directory, 3).await;
+    let mut shell = raw(&path).await;
+    let notes = sqlx::query_scalar("SELECT count(*) FROM note").fetch_one(&mut shell).await;
+    assert_eq!(notes.unwrap_or(0_i64), 1);
+    theirs.close().await.unwrap();
+    close(running).await;
+}
+
+#[tokio::test]
+async fn a_database_that_a_program_has_open_becomes_a_log() {
+    let directory = Directory::new();
+    let path = directory.file("bank.db");
+    std::fs::write(&path, "").unwrap();
+    let mut own = raw(&path).await;
+    for statement in [
+        "PRAGMA journal_mode = WAL",
+        "CREATE TABLE mine (n INTEGER)",
+        "INSERT INTO mine VALUES (1)",
+    ] {
+        sqlx::query(statement).execute(&mut own).await.unwrap();
+    }
+    let store = store(&directory, 2).await;
+    let mine = sqlx::query_scalar("SELECT count(*) FROM mine").fetch_one(&mut own).await;
+    assert_eq!((mine.unwrap_or(0_i64), store.head().await.unwrap().0), (1, 2));
+    own.close().await.unwrap();
+    close(store).await;
+}
+
+#[tokio::test]
+async fn a_crash_while_a_database_becomes_a_log_is_made_good_at_the_next_start() {
+    let directory = Directory::new();
+    let path = directory.file("bank.db");
+    std::fs::write(&path, "").unwrap();
+    let mut own = raw(&path).await;
+    for statement in ["PRAGMA journal_mode = WAL", "CREATE TABLE mine (n INTEGER)"] {
+        sqlx::query(statement).execute(&mut own).await.unwrap();
+    }
+    own.close().await.unwrap();
+    assert!(Bank::start(&path, &[("ACTUM_CRASH_AT", "migrate:2")]).is_none());
+    sh(&directory, "test -s bank.db-wal");
+    let bank = Bank::start(&path, &[]).unwrap();
+    assert!(bank.terminate().success());
+}

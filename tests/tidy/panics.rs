@@ -28,6 +28,17 @@ fn reasonless_panics(repository: &Repository) -> Vec<String> {
     wrong
 }
 
+/// Ids by `now_v7`, which panics under a clock before 1970. A clock of ours makes them.
+fn ids_that_panic(repository: &Repository) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for file in repository.library() {
+        let ids = file.lines().filter(|(line, code)| !file.is_test(*line) && has(code, "now_v7("));
+        let reason = "`now_v7` panics before 1970";
+        wrong.extend(ids.map(|(line, _)| format!("{}: {reason}", file.at(line))));
+    }
+    wrong
+}
+
 /// What is computed by the compiler fails there.
 fn is_constant(code: &str) -> bool {
     let item = code.trim_start().trim_start_matches("pub(crate) ").trim_start_matches("pub ");
@@ -67,6 +78,15 @@ fn the_library_panics_only_with_a_reason() {
     caught("example-bank/src/a.rs", "// Cannot happen, as said.\n\nb\n  .expect(\"c\");", "a.rs:4");
     caught("framework/src/a.rs", "/// It cannot happen.\npanic!(\"a\")", "`panic!(`");
     caught("framework/src/a.rs", "#[cfg(test)]\nmod tests {}\nunreachable!()", "a.rs:3");
+}
+
+#[test]
+fn no_id_of_the_library_panics_under_a_clock_before_1970() {
+    assert_kept(ids_that_panic);
+    let planted = "fn a() {\n  // For a reason.\n  Uuid::now_v7();\n}";
+    assert_caught(ids_that_panic, &[("framework/src/a.rs", planted)], "a.rs:3: `now_v7`");
+    let allowed = "// Not `now_v7()`.\n#[cfg(test)]\nmod tests {\n Uuid::now_v7()\n}";
+    assert_allowed(ids_that_panic, &[("framework/src/a.rs", allowed), ("tests/a.rs", planted)]);
 }
 
 #[test]

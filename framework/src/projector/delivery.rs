@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use super::batch::Batch;
 use super::ownership::End;
@@ -16,6 +15,7 @@ use super::standing::Standings;
 use super::term::Term;
 use super::{ProjectorSettings, make};
 use crate::checkpoint::PartitionId;
+use crate::clock::{Clock, SystemClock};
 use crate::document::Store;
 use crate::event_store::Page;
 use crate::lease::Lease;
@@ -78,7 +78,7 @@ impl<P: Projection> Process<P> {
         make::<P>(&*database, &model).await.map_err(|error| error.to_string())?;
         let ids: Vec<_> = (0..P::PARTITIONS).map(|n| PartitionId::new(&*model, n)).collect();
         let standings = Arc::new(Standings::new(&ids, GlobalPosition::ZERO));
-        let owner = Uuid::now_v7();
+        let owner = SystemClock.new_id();
         let mut partitions = Vec::new();
         for id in ids {
             let name = id.to_string();

@@ -149,6 +149,20 @@ enum Job<S> {
 }
 
 impl<S> Job<S> {
+    /// Answers that nothing was stored. Returns the reply of a request to close.
+    fn refuse(self) -> Option<oneshot::Sender<Result<(), String>>> {
+        let reason = || "the writer has stopped".to_owned();
+        match self {
+            Self::Append(appends, reply, _) => {
+                let refused = NotCommitted::Unavailable(reason());
+                let _ = reply.send(vec![AppendOutcome::NotCommitted(refused); appends.len()]);
+            }
+            Self::Side(_, reply, _) => drop(reply.send(Err(StoreError::Unavailable(reason())))),
+            Self::Close(reply) => return Some(reply),
+        }
+        None
+    }
+
     fn bytes(&self) -> usize {
         match self {
             Self::Append(.., Bytes { bytes, .. }) | Self::Side(.., Bytes { bytes, .. }) => *bytes,
@@ -295,11 +309,19 @@ async fn run<W: Writer>(
     }
     // The last ones to be answered; it cannot fail, because sending cannot panic.
     let _ = answering.await;
-    drop(jobs);
-    match (writer.close().await, closing) {
-        (closed, Some(reply)) => drop(reply.send(closed)), // whoever closed it may have given up
-        (Err(reason), None) => warn!(%reason, "the database was not closed in order"),
-        (Ok(()), None) => {}
+    // Nothing of what came after the request to close is stored, so its outcome is not unknown.
+    let mut closers = Vec::from_iter(closing);
+    jobs.close();
+    while let Some(job) = jobs.recv().await {
+        closers.extend(job.refuse());
+    }
+    let closed = writer.close().await;
+    match &closed {
+        Err(reason) if closers.is_empty() => warn!(%reason, "the database was not closed in order"),
+        _ => {}
+    }
+    for reply in closers {
+        let _ = reply.send(closed.clone()); // whoever closed it may have given up
     }
 }
 

@@ -13,7 +13,6 @@ use actix_web::http::header::HeaderMap;
 use actix_web::middleware::Next;
 use tracing::Instrument;
 
-use crate::spans;
 use crate::web::{Principal, trace_context};
 
 /// A longer one is not worth its place.
@@ -32,11 +31,13 @@ pub async fn request_log<B: MessageBody>(
     let method = request.method().clone();
     let route = request.match_pattern();
     let (correlation_id, trace_id) = ids(request.headers());
-    let span = spans::request(
-        method.as_str(),
-        route.as_deref(),
-        correlation_id.as_deref(),
-        trace_id.as_deref(),
+    let span = tracing::debug_span!(
+        target: "actum::spans",
+        "request",
+        method = method.as_str(),
+        route,
+        correlation_id,
+        trace_id,
     );
     let answer = next.call(request).instrument(span).await;
     let (status, principal) = match &answer {

@@ -352,3 +352,30 @@ async fn what_waits_for_the_writer_is_bounded_by_bytes() {
     assert_eq!(positions(&second.await), [Some(2)]);
     assert_eq!(positions(&first.await.unwrap()), [Some(1)]);
 }
+
+#[tokio::test]
+async fn what_queues_behind_a_close_is_answered_as_not_stored() {
+    let (open, gate) = mpsc::unbounded_channel();
+    let rig = Rig::start(&[], Some(gate));
+    let of = || rig.committer.clone();
+    let (stored, closing, late, side, again) = (of(), of(), of(), of(), of());
+    let stored = tokio::spawn(async move { stored.append(vec![append(1..=1)]).await });
+    let closing = tokio::spawn(async move { closing.close().await });
+    let late = tokio::spawn(async move { late.append(vec![append(2..=2)]).await });
+    let side = tokio::spawn(async move { side.write("good", 1).await });
+    let again = tokio::spawn(async move { again.close().await });
+    // All have submitted once they have run: the queue takes them without waiting.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    (0..9).for_each(|_| open.send(()).unwrap());
+    assert_eq!(positions(&stored.await.unwrap()), [Some(1)]);
+    let late = late.await.unwrap();
+    let is_refused =
+        matches!(late[..], [AppendOutcome::NotCommitted(NotCommitted::Unavailable(_))]);
+    assert!(is_refused, "{late:?}");
+    let side = side.await.unwrap();
+    assert!(matches!(side, Err(StoreError::Unavailable(_))), "{side:?}");
+    assert_eq!((closing.await.unwrap(), again.await.unwrap()), (Ok(()), Ok(())));
+    assert_eq!(rig.asked(), [(vec![1], false)]);
+}

@@ -14,7 +14,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use super::inode::{Inode, Registered};
 use super::open::{identify, refuse};
-use super::path::{beside, resolve};
+use super::path::{SIDE_FILES, beside, resolve};
 use super::{SqliteStore, fault, lock, origin};
 use crate::error::{StartError, StoreError};
 use crate::event_store::LogIdentity;
@@ -135,16 +135,46 @@ impl Partial {
 
     /// Gives the file its name, which nobody may have taken meanwhile.
     fn publish(self, to: &Path) -> Result<(), StartError> {
-        std::fs::hard_link(&self.path, to).map_err(cannot(to))?;
-        std::fs::remove_file(&self.path).map_err(cannot(&self.path))?;
+        match std::fs::hard_link(&self.path, to) {
+            Ok(()) => std::fs::remove_file(&self.path).map_err(cannot(&self.path))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(cannot(to)(error));
+            }
+            Err(_) => self.rename(to).map_err(cannot(to))?,
+        }
         sync_folder(to).map_err(cannot(to))
+    }
+
+    /// Gives the file its name where there are no hard links, as on exFAT and many network drives.
+    /// An empty file takes the name first, because renaming would replace any other file. A crash
+    /// in between leaves the empty file, which a restore refuses.
+    fn rename(&self, to: &Path) -> io::Result<()> {
+        File::options().write(true).create_new(true).mode(lock::MODE).open(to)?;
+        std::fs::rename(&self.path, to).inspect_err(|_| {
+            let _ = std::fs::remove_file(to); // the error of the renaming says what is wrong
+        })
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
         // After it was published there is nothing left to remove.
-        let _ = std::fs::remove_file(&self.path);
+        let _ = remove_with_side_files(&self.path);
+    }
+}
+
+/// Removes a database that nobody has open, if it is there, and SQLite's files beside it.
+pub(super) fn remove_with_side_files(path: &Path) -> io::Result<()> {
+    for suffix in SIDE_FILES {
+        remove(&beside(path, suffix))?;
+    }
+    remove(path)
+}
+
+pub(super) fn remove(file: &Path) -> io::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

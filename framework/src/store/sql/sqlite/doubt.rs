@@ -21,6 +21,20 @@ pub(super) async fn make_durable(
     written.map_err(sqlx::Error::Io)
 }
 
+/// Does the same as [`make_durable`] for a connection that replaces a lost one of this opening.
+/// Writes the log once more only if a checkpoint that waits for nobody cannot copy all of it.
+pub(super) async fn make_durable_after_loss(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<(), sqlx::Error> {
+    let checkpoint = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)");
+    let done: Result<(i64, i64, i64), _> = checkpoint.fetch_one(&mut *connection).await;
+    match done {
+        Ok((0, frames, copied)) if frames == copied => Ok(()), // all is in the database, synced
+        _ => make_durable(connection, path).await,
+    }
+}
+
 /// Makes sure that nothing of a failed COMMIT comes back. When the disk was full, frames of it may
 /// be in the log, whole enough for the next recovery. Another commit, of one page, overwrites the
 /// first of them and so breaks the chain of checksums for the rest.

@@ -109,6 +109,10 @@ impl SqliteStore {
     /// A new file, and the files beside it, can be read by this user alone (mode 0600). While the
     /// store is open, only SQLite may open the file in this process: a descriptor of your own, once
     /// closed, takes the database's locks with it.
+    ///
+    /// A program that keeps tables of its own in the file opens the store before its own
+    /// connections, because a write-ahead log without any transaction of the store is refused. It
+    /// closes its connections before the store, because the store's end takes their locks with it.
     pub async fn open(place: &str) -> Result<Self, StartError> {
         SqliteOptions::new(place).open().await
     }

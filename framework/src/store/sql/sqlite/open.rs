@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::lock::{self, HeldFile};
 use super::trouble::Trouble;
 use super::writer::SqliteWriter;
-use super::{SqliteOptions, SqliteStore, checkpoints, fault, origin, schema};
+use super::{SqliteOptions, SqliteStore, checkpoints, doubt, fault, origin, schema};
 use crate::error::StartError;
 use crate::event_store::LogIdentity;
 use crate::store::committer::Committer;
@@ -256,11 +256,10 @@ async fn prepare(opening: &Opening) -> Result<(), StartError> {
 /// Marks the file as opened, and makes durable what was just recovered from the WAL: that may never
 /// have reached the disk, because the process before may have been killed after a failed sync, and
 /// a page cache that holds the only copy writes it no more. So the checkpoint comes before any of
-/// it is served.
+/// it is served; if the checkpoint cannot be finished, the log is written once more.
 async fn bind(opening: &Opening, connection: &mut SqliteConnection) -> Result<(), StartError> {
     match origin::bind(connection, &opening.held).await {
         Ok(false) => Ok(()),
-        // A log that can be read is better than none.
         Ok(true) => {
             tracing::warn!(
                 path = %opening.path().display(),
@@ -269,7 +268,11 @@ async fn bind(opening: &Opening, connection: &mut SqliteConnection) -> Result<()
             Ok(())
         }
         Err(error) if fault::primary_code(&error) == Some(fault::FULL) => {
-            let _ = sqlx::query("ROLLBACK").execute(connection).await; // SQLite may have done it
+            // SQLite may have rolled back by itself.
+            let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+            let durable = doubt::make_durable(connection, &opening.held.path).await;
+            durable.map_err(|error| opening.cannot_open(&error))?;
+            // A log that can be read is better than none.
             let reason = fault::explain(opening.path(), &error);
             tracing::warn!(%reason, "the write-ahead log cannot be emptied yet");
             Ok(())

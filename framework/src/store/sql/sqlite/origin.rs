@@ -11,9 +11,10 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 use sqlx::sqlite::SqliteConnection;
-use uuid::Uuid;
 
+use super::doubt;
 use super::lock::HeldFile;
+use crate::clock::{Clock, SystemClock};
 
 /// Bytes of the row's value.
 pub(super) const BYTES: usize = 56;
@@ -54,7 +55,8 @@ pub(super) struct Row {
 impl Mark {
     /// The first mark of an opening.
     pub(super) fn first() -> Self {
-        let (time, random) = Uuid::now_v7().as_u64_pair();
+        // Not `Uuid::now_v7`, which panics before 1970.
+        let (time, random) = SystemClock.new_id().as_u64_pair();
         Self { opening: time ^ random, number: 1 }
     }
 
@@ -147,7 +149,8 @@ pub(super) struct Origin {
     page: u32,
     page_bytes: u32,
     /// The mark that it carried when it was opened; it stays if another program keeps the first
-    /// checkpoint from finishing.
+    /// checkpoint from finishing. None between this one and ours gets into the file, because a
+    /// checkpoint copies only the last version of a page.
     found: Mark,
     opening: u64,
     /// The last mark of this opening that the file was seen with.
@@ -225,7 +228,8 @@ pub(super) async fn mark_copy(connection: &mut SqliteConnection) -> Result<(), s
 }
 
 /// Writes a mark of this opening into the file itself, so that no earlier copy equals the file, and
-/// from then on checks that the file carries one. Begins the next write-ahead log with a mark.
+/// from then on checks that the file carries one. Begins the next write-ahead log with a mark, and
+/// makes durable what was recovered from the last one.
 /// Returns whether another program's read kept the first mark in the write-ahead log.
 pub(super) async fn bind(
     connection: &mut SqliteConnection,
@@ -239,12 +243,18 @@ pub(super) async fn bind(
         "SELECT rootpage, (SELECT page_size FROM pragma_page_size)
          FROM sqlite_schema WHERE name = 'wal_origin'",
     )
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await?;
+    let is_busy = busy != 0;
+    if is_busy {
+        // A checkpoint that is cut short syncs the log, which does not write pages that the kernel
+        // has marked clean after a failed sync.
+        doubt::make_durable(connection, &file.path).await?;
+    }
     file.note_origin(|main| {
         let found = Row::in_page(&main.page(page, page_bytes).ok()?)?.own;
         let opening = file.first_mark.opening;
         Some(Origin { page, page_bytes, found, opening, seen: 0 })
     });
-    Ok(busy != 0)
+    Ok(is_busy)
 }

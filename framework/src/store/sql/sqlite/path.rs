@@ -14,6 +14,11 @@ pub(super) const WAL_INDEX: &str = "-shm";
 /// Suffix of the rollback journal, which a database in WAL mode does not have.
 pub(super) const JOURNAL: &str = "-journal";
 
+/// Suffixes of the files that SQLite keeps beside a database, in the order in which they may be
+/// removed before it: a database without its write-ahead log is opened, a log without its database
+/// is refused.
+pub(super) const SIDE_FILES: [&str; 3] = [WAL, WAL_INDEX, JOURNAL];
+
 /// Suffix of the file that a restore prepares and then gives the database's name.
 pub(super) const RESTORING: &str = ".restoring";
 

@@ -4,20 +4,22 @@
 //! to a new epoch, then the old side files and projections go, and at last the copy is given the
 //! log's name. Until then a start is refused, because the copy is there.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 
-use super::backup::{Backup, failed, seal, sync_folder};
+use super::backup::{Backup, failed, remove, remove_with_side_files, seal, sync_folder};
 use super::open::{identify, refuse};
-use super::path::{JOURNAL, RESTORING, WAL, WAL_INDEX, beside, resolve};
-use super::{SqliteOptions, SqliteStore, lock};
+use super::path::{RESTORING, SIDE_FILES, WAL, beside, resolve};
+use super::{SqliteOptions, SqliteStore, lock, wal};
 use crate::error::StartError;
+use crate::projection::check_name;
 
 /// Time for a store that is just closing the file.
 const WAIT_FOR_LOCK: Duration = Duration::from_secs(2);
@@ -27,8 +29,9 @@ impl SqliteStore {
     /// open. The epoch becomes greater than that of both, so whoever remembers a place in the old
     /// log recognises that history has changed.
     ///
-    /// Read models and snapshots come with the log. Projections are deleted, and are built again at
-    /// the next start. The old log is gone after that: copy it before if you may need it.
+    /// Read models and snapshots come with the log. The files of projections, such as
+    /// `bank.db.statement@1`, are deleted, and are built again at the next start. Every other file
+    /// beside the log stays. The old log is gone after that: copy it before if you may need it.
     ///
     /// # Errors
     /// [`StartError::Open`]: the backup is no whole log, or the place is in use. Nothing is changed
@@ -63,12 +66,16 @@ async fn replace(backup: &Path, given: &Path, path: &Path) -> Result<Backup, Sta
     let restored = match sealed {
         Ok(restored) => restored,
         Err(refused) => {
-            let _ = std::fs::remove_file(&prepared); // nothing was replaced yet
+            let _ = remove_with_side_files(&prepared); // nothing was replaced yet
             return Err(refused);
         }
     };
-    for file in files_beside(path).map_err(repeat)? {
-        remove(&file).map_err(repeat)?;
+    for projection in projections_beside(path).await.map_err(repeat)? {
+        remove_with_side_files(&projection).map_err(repeat)?;
+        tracing::info!(file = %projection.display(), "a projection of the old log was deleted");
+    }
+    for suffix in SIDE_FILES {
+        remove(&beside(path, suffix)).map_err(repeat)?;
     }
     std::fs::rename(&prepared, path).map_err(repeat)?;
     sync_folder(path).map_err(repeat)?;
@@ -90,10 +97,7 @@ fn refuse_incomplete(path: &Path) -> Result<(), StartError> {
 
 /// The epoch of a log in a file that nobody has open.
 async fn epoch_of(path: &Path) -> Result<u64, StartError> {
-    // Immutable: it is read as it is, and nothing appears beside it.
-    let options = SqliteConnectOptions::new().filename(path).immutable(true).read_only(true);
-    let connecting = options.disable_statement_logging().connect().await;
-    let mut connection: SqliteConnection = connecting.map_err(|error| failed(path, &error))?;
+    let mut connection = look_into(path).await.map_err(|error| failed(path, &error))?;
     let found = identify(&mut connection).await;
     let _ = connection.close().await; // it was only read
     let (_, identity) =
@@ -101,8 +105,15 @@ async fn epoch_of(path: &Path) -> Result<u64, StartError> {
     Ok(identity.epoch)
 }
 
+/// Opens a file that nobody has open, without its write-ahead log. Nothing appears beside it.
+async fn look_into(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    let options = SqliteConnectOptions::new().filename(path).immutable(true).read_only(true);
+    options.disable_statement_logging().connect().await
+}
+
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    remove(to)?; // of a restore that was interrupted
+    // Of a restore that was interrupted: SQLite would roll its journal back into this copy.
+    remove_with_side_files(to)?;
     let mut options = File::options();
     let mut copy = options.write(true).create_new(true).mode(lock::MODE).open(to)?;
     io::copy(&mut File::open(from)?, &mut copy)?;
@@ -110,27 +121,57 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
     sync_folder(to)
 }
 
-/// The files that belong to the old log: SQLite's own, and the projections' with theirs.
-fn files_beside(path: &Path) -> io::Result<Vec<std::path::PathBuf>> {
-    let mut files: Vec<_> = [WAL, WAL_INDEX, JOURNAL].map(|suffix| beside(path, suffix)).into();
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(files) };
+/// The files of projections of this log. A file is one only by its name and its content, because
+/// the name alone may be that of a copy that the user has made.
+async fn projections_beside(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else { return Ok(vec![]) };
     let name = name.to_string_lossy();
+    let mut named = BTreeSet::new();
     for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let found = entry.file_name().to_string_lossy().into_owned();
-        let projection = found.strip_prefix(&*name).and_then(|rest| rest.strip_prefix('.'));
-        // `statement@1`, `statement@1-wal` and the like; no other file has an `@` and a number.
-        let version = projection.and_then(|rest| rest.split_once('@')).map(|(_, version)| version);
-        if version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit())) {
-            files.push(entry.path());
+        let found = entry?.file_name().to_string_lossy().into_owned();
+        let rest = found.strip_prefix(&*name).and_then(|rest| rest.strip_prefix('.'));
+        named.extend(rest.and_then(projection).map(|of| folder.join(format!("{name}.{of}"))));
+    }
+    let mut projections = Vec::new();
+    for file in named {
+        match is_projection(&file).await? {
+            true => projections.push(file),
+            false => tracing::warn!(
+                file = %file.display(),
+                "left as it is: it is named like a projection of the old log and holds none"
+            ),
         }
     }
-    Ok(files)
+    Ok(projections)
 }
 
-fn remove(file: &Path) -> io::Result<()> {
-    match std::fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+/// Returns `statement@1` if this names a projection's database, or a file beside it such
+/// as `statement@1-wal`.
+fn projection(name: &str) -> Option<&str> {
+    let database = SIDE_FILES.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+    let (model, version) = database.split_once('@')?;
+    let is_number = version.parse::<u32>().is_ok_and(|number| number.to_string() == version);
+    (is_number && check_name(model).is_ok()).then_some(database)
+}
+
+/// Checks the content of a file that is named like a projection. One that was just made may have
+/// all of its tables in its write-ahead log.
+async fn is_projection(file: &Path) -> io::Result<bool> {
+    const LOOK: &str = "SELECT count(*) FILTER (WHERE name IN ('wal_origin', 'checkpoints')),
+                        count(*) FILTER (WHERE name = 'actum_migrations'), count(*)
+                        FROM sqlite_schema WHERE type = 'table'";
+    let is_bare = match file.exists() {
+        false => true,
+        true => {
+            let Ok(mut connection) = look_into(file).await else { return Ok(false) };
+            let found = sqlx::query_as(LOOK).fetch_one(&mut connection).await;
+            let _ = connection.close().await; // it was only read
+            match found {
+                Ok((2, 0, _)) => return Ok(true),
+                Ok((_, _, 0)) => true,
+                Ok::<(i64, i64, i64), _>(_) | Err(_) => return Ok(false), // a log, or damaged
+            }
+        }
+    };
+    Ok(is_bare && wal::is_empty_or_ours(&beside(file, WAL))?)
 }

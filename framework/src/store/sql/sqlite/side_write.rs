@@ -2,13 +2,17 @@
 //!
 //! So it costs no sync of its own. It counts in the bounds of the committer's queue and batch.
 
-use super::SqliteStore;
-use super::checkpoints::Request;
-use super::commands::Prune;
-use super::versions::VersionChange;
+use sqlx::sqlite::SqliteConnection;
+use time::OffsetDateTime;
+
+use super::checkpoints::{self, Request};
+use super::commands::{self, Prune};
+use super::versions::{self, VersionChange};
+use super::{SqliteStore, program, rows};
 use crate::document::DocumentBatch;
 use crate::error::StoreError;
 use crate::snapshot::Snapshot;
+use crate::store::leases::Leases;
 
 /// A write that rides along in the transaction of the appends, and so costs no sync of its own.
 #[derive(Debug)]
@@ -40,5 +44,35 @@ impl SqliteStore {
     pub(super) async fn write_beside(&self, write: SideWrite) -> Result<bool, StoreError> {
         let bytes = write.bytes();
         self.committer.write(write, bytes).await
+    }
+}
+
+/// A side write that is refused changes nothing; one that fails fails the transaction.
+pub(super) async fn write_beside(
+    connection: &mut SqliteConnection,
+    leases: &Leases,
+    side_write: &SideWrite,
+    now: OffsetDateTime,
+) -> Result<Result<bool, StoreError>, sqlx::Error> {
+    match side_write {
+        SideWrite::Snapshot(snapshot) => {
+            rows::upsert_snapshot(connection, snapshot).await?;
+            crate::crash::point("snapshot.before_commit");
+            Ok(Ok(true))
+        }
+        SideWrite::Documents(batch) => {
+            let advanced = checkpoints::advance(connection, leases, &batch.advance).await?;
+            if let Ok(true) = advanced {
+                rows::upsert_documents(connection, batch).await?;
+                if !batch.documents.is_empty() {
+                    crate::crash::point("documents.before_commit");
+                }
+            }
+            Ok(advanced)
+        }
+        SideWrite::Request(request) => checkpoints::request(connection, request).await.map(Ok),
+        SideWrite::Program(name) => program::keep(connection, name).await.map(Ok),
+        SideWrite::Prune(prune) => commands::prune(connection, prune, now).await.map(Ok),
+        SideWrite::Version(change) => versions::change(connection, leases, change).await.map(Ok),
     }
 }

@@ -9,17 +9,20 @@ use std::future::poll_fn;
 use std::sync::{Arc, LazyLock};
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Error, Executor};
+use sqlx::{AssertSqlSafe, Executor};
 use time::OffsetDateTime;
 
 use super::origin::{self, Row};
 use super::rows::{COMMANDS, EVENTS, Names, bind_command, bind_event, micros};
-use super::writer::Step;
-use crate::store::plan::Plan;
+use super::side_write::SideWrite;
+use super::writer::{Failed, SqliteWriter, Step};
+use crate::event_store::Append;
+use crate::store::committer::{Batch, Written};
+use crate::store::plan::{Current, Plan, plan};
 
 /// Most events, and most commands, of such a batch. Every pair of numbers is a statement text of its
 /// own, and all of them stay prepared.
-pub(super) const MOST: usize = 8;
+const MOST: usize = 8;
 
 /// The text for each number of events, from 1, and of commands, from 0.
 static TEXTS: LazyLock<Vec<Vec<Arc<str>>>> = LazyLock::new(|| {
@@ -34,8 +37,49 @@ static TEXTS: LazyLock<Vec<Vec<Arc<str>>>> = LazyLock::new(|| {
     (1..=MOST).map(|events| (0..=MOST).map(|commands| text(events, commands)).collect()).collect()
 });
 
+impl SqliteWriter {
+    /// Writes a small batch of appends as one piece of work, if memory has all that it touches.
+    ///
+    /// # Errors
+    /// As for a batch whose statements are sent one by one.
+    pub(super) async fn write_at_once(
+        &mut self,
+        connection: &mut SqliteConnection,
+        batch: &Batch<SideWrite>,
+    ) -> Result<Option<Written>, Failed> {
+        let is_small = batch.appends.len() <= MOST && batch.side_writes.is_empty();
+        let (true, Some(mark)) = (is_small, self.mark) else { return Ok(None) };
+        let Some(current) = self.remembered(&batch.appends) else { return Ok(None) };
+        let planned = plan(&batch.appends, current);
+        if !fits(&planned) {
+            return Ok(None);
+        }
+        let row = origin::next(connection, &self.opening.held, Some(mark)).await?;
+        let now = self.opening.options.clock.now();
+        crate::crash::point("append.before_commit");
+        write(connection, &planned, row, now).await?;
+        self.mark = Some(row.own);
+        crate::crash::point("append.after_commit");
+        Ok(Some(self.committed(planned, Vec::new())))
+    }
+
+    /// What the log says of all that the appends touch, if nothing of it has to be looked up.
+    fn remembered(&mut self, appends: &[Append]) -> Option<Current> {
+        let head = self.head.filter(|_| self.wary == 0)?;
+        let mut current = Current { head, ..Current::default() };
+        for append in appends {
+            if !append.claims.is_empty() {
+                return None;
+            }
+            let tip = self.tips.get(&append.stream)?;
+            current.tips.insert(append.stream.clone(), *tip);
+        }
+        Some(current)
+    }
+}
+
 /// Checks that a plan consists of rows only, and of few.
-pub(super) fn fits(planned: &Plan<'_>) -> bool {
+fn fits(planned: &Plan<'_>) -> bool {
     (1..=MOST).contains(&planned.rows.len())
         && planned.commands.len() <= MOST
         && planned.claims.is_empty()
@@ -47,12 +91,12 @@ pub(super) fn fits(planned: &Plan<'_>) -> bool {
 /// # Errors
 /// The error, and the step of the transaction that it came from; unless COMMIT failed, the
 /// transaction is still open, as after statements that are sent one by one.
-pub(super) async fn write(
+async fn write(
     connection: &mut SqliteConnection,
     planned: &Plan<'_>,
     mark: Row,
     recorded_at: OffsetDateTime,
-) -> Result<(), (Error, Step)> {
+) -> Result<(), Failed> {
     let (events, commands) = (planned.rows.len(), planned.commands.len());
     let micros = micros(recorded_at);
     // Made of column names and placeholders only.
@@ -67,7 +111,10 @@ pub(super) async fn write(
     while let Some(result) = poll_fn(|context| results.as_mut().poll_next(context)).await {
         match result {
             Ok(_) => ended += 1,
-            Err(error) => return Err((error, step(ended, planned.commands.is_empty()))),
+            Err(error) => {
+                let at = step(ended, planned.commands.is_empty());
+                return Err(Failed { error, at });
+            }
         }
     }
     Ok(())

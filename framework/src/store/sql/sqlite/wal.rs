@@ -48,18 +48,17 @@ pub(super) fn refuse_others(
     main: &MainFile<'_>,
 ) -> Result<(), StartError> {
     refuse_unfinished_restore(given, path)?;
-    for (suffix, belongs) in [
-        (JOURNAL, journal_belongs as fn(&MainFile<'_>, File) -> io::Result<bool>),
-        (WAL, wal_belongs),
-    ] {
+    for suffix in [JOURNAL, WAL] {
         let file = beside(path, suffix);
         let belongs = match File::open(&file) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            opened => opened.and_then(|opened| belongs(main, opened)),
+            Ok(opened) if suffix == JOURNAL => journal_belongs(main, opened).map(Belongs::from),
+            opened => opened.and_then(|opened| wal_belongs(main, opened)),
         };
         match belongs {
-            Ok(true) => {}
-            Ok(false) => return Err(refuse(given, foreign(&file))),
+            Ok(Belongs::Yes) => {}
+            Ok(Belongs::No) => return Err(refuse(given, foreign(&file))),
+            Ok(Belongs::Unknown) => return Err(refuse(given, unknown(path, &file))),
             Err(error) => {
                 let reason = format!("{} cannot be read: {error}", file.display());
                 return Err(refuse(given, reason));
@@ -67,6 +66,33 @@ pub(super) fn refuse_others(
         }
     }
     Ok(())
+}
+
+/// Result of comparing a side file with the database.
+#[derive(Debug, PartialEq)]
+enum Belongs {
+    Yes,
+    No,
+    /// The write-ahead log holds transactions, and none of them is ours.
+    Unknown,
+}
+
+impl From<bool> for Belongs {
+    fn from(belongs: bool) -> Self {
+        if belongs { Self::Yes } else { Self::No }
+    }
+}
+
+fn unknown(path: &Path, file: &Path) -> String {
+    let (path, file) = (path.display(), file.display());
+    format!(
+        "{file} holds transactions of another program only, so nothing shows whether it belongs to \
+         this database. Nothing was changed. If neither file was replaced or restored, it belongs: \
+         move its content into the database with \
+         `sqlite3 {path} 'PRAGMA wal_checkpoint(TRUNCATE)'` and start again. If one of them was, \
+         restore a backup. A program that keeps tables of its own in this file should open the log \
+         before it writes to them."
+    )
 }
 
 fn foreign(file: &Path) -> String {
@@ -91,33 +117,65 @@ fn refuse_unfinished_restore(given: &Path, path: &Path) -> Result<(), StartError
 }
 
 /// A log belongs to the file if nothing of it would be replayed, or if it names the mark and the
-/// header that the file carries.
-fn wal_belongs(main: &MainFile<'_>, wal: File) -> io::Result<bool> {
+/// header that the file carries. A file without a mark is no log yet, so that other programs alone
+/// know which write-ahead log is its own.
+fn wal_belongs(main: &MainFile<'_>, wal: File) -> io::Result<Belongs> {
     if !wal.metadata()?.is_file() {
-        return Ok(false);
+        return Ok(Belongs::No);
     }
-    let Some(log) = replayed(wal)? else { return Ok(true) };
-    let (Some(first), Ok(header)) = (log.rows.first(), main.header()) else { return Ok(false) };
+    let Some(log) = replayed(wal)? else { return Ok(Belongs::Yes) };
+    let Ok(header) = main.header() else { return Ok(Belongs::No) };
+    let Some(first) = log.rows.first() else {
+        return Ok(if is_marked(main)? { Belongs::Unknown } else { Belongs::Yes });
+    };
     let header = Header::of(&header).unwrap_or_default();
-    if !log.headers.contains(&header) {
-        return Ok(false);
+    Ok((log.headers.contains(&header) && carries_mark_of(main, &log, first.1.before)).into())
+}
+
+/// Looks for a mark in each page, because only SQLite knows which page holds it.
+fn is_marked(main: &MainFile<'_>) -> io::Result<bool> {
+    let header = main.header()?;
+    // 1 means 64 KiB, which two bytes cannot hold.
+    let page_bytes = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        bytes => u32::from(bytes),
+    };
+    if page_bytes < 512 {
+        return Ok(true); // this is no database: nothing is known of it
     }
+    let pages = u32::try_from(main.len()? / u64::from(page_bytes)).unwrap_or(u32::MAX);
+    for number in 1..=pages {
+        if Row::in_page(&main.page(number, page_bytes)?).is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Checks that SQLite would replay nothing of the write-ahead log at `file`, or marks of ours.
+pub(super) fn is_empty_or_ours(file: &Path) -> io::Result<bool> {
+    match File::open(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        opened => Ok(replayed(opened?)?.is_none_or(|log| !log.rows.is_empty())),
+    }
+}
+
+/// Checks that the file carries a mark of the log, or none if the log begins with the first one.
+fn carries_mark_of(main: &MainFile<'_>, log: &Replayed, before: Mark) -> bool {
     let mut marks: HashSet<Mark> = log.rows.iter().map(|(_, row)| row.own).collect();
-    marks.insert(first.1.before);
+    marks.insert(before);
     for (page, _) in &log.rows {
         match main.page(*page, log.page_bytes) {
             // The first transactions of a new file: the row's page is not in the file yet.
-            Err(_) if first.1.before == Mark::default() => return Ok(true),
-            Ok(page) if first.1.before == Mark::default() && page.iter().all(|b| *b == 0) => {
-                return Ok(true);
-            }
+            Err(_) if before == Mark::default() => return true,
+            Ok(page) if before == Mark::default() && page.iter().all(|b| *b == 0) => return true,
             Ok(page) if Row::in_page(&page).is_some_and(|row| marks.contains(&row.own)) => {
-                return Ok(true);
+                return true;
             }
             _ => {}
         }
     }
-    Ok(false)
+    false
 }
 
 /// The part of a log that SQLite would replay.

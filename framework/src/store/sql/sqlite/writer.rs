@@ -4,6 +4,9 @@
 //! write while the file is locked. Should somebody do so all the same, the primary key refuses the
 //! batch and everything is looked up again. Whatever fails, the memory is thrown away.
 
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,16 +17,15 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 use time::OffsetDateTime;
 
-use super::checkpoints;
 use super::claims;
 use super::commands;
 use super::fault::{self, explain, is_unknown};
 use super::open::Opening;
 use super::origin::{self, Mark};
 use super::path::{WAL, beside};
-use super::side_write::SideWrite;
+use super::side_write::{SideWrite, write_beside};
 use super::wal_size::WalSize;
-use super::{doubt, program, rows, small_batch, tips, versions};
+use super::{doubt, rows, tips};
 use crate::error::StoreError;
 use crate::event_store::Append;
 use crate::store::committer::{Batch, WriteFailure, Writer, Written};
@@ -43,24 +45,27 @@ const WARY: u32 = 64;
 const CHECK_LASTS: Duration = Duration::from_millis(1);
 
 pub(super) struct SqliteWriter {
-    opening: Arc<Opening>,
+    pub(super) opening: Arc<Opening>,
     connection: Option<SqliteConnection>,
+    /// A connection that failed. It stays open until [`Writer::reopen`] has checked the side files,
+    /// because SQLite removes these when the last connection is closed.
+    lost: Option<SqliteConnection>,
     leases: Leases,
-    head: Option<GlobalPosition>,
-    tips: LruCache<StreamId, Tip>,
+    pub(super) head: Option<GlobalPosition>,
+    pub(super) tips: LruCache<StreamId, Tip>,
     /// Keys are looked up first for so many batches more.
-    wary: u32,
+    pub(super) wary: u32,
     /// The mark that this connection wrote last, if that is certain.
-    mark: Option<Mark>,
+    pub(super) mark: Option<Mark>,
     wal: WalSize,
     /// When the file was last found in its place, after a commit.
     checked_at: Option<Instant>,
 }
 
 /// An error, and how far the transaction was.
-struct Failed {
-    error: sqlx::Error,
-    at: Step,
+pub(super) struct Failed {
+    pub(super) error: sqlx::Error,
+    pub(super) at: Step,
 }
 
 #[derive(PartialEq)]
@@ -90,6 +95,7 @@ impl SqliteWriter {
         Self {
             opening,
             connection: Some(connection),
+            lost: None,
             leases,
             head: None,
             tips: LruCache::new(REMEMBERED),
@@ -154,31 +160,8 @@ impl SqliteWriter {
         Ok(self.committed(planned, side_writes))
     }
 
-    /// Writes a small batch of appends as one piece of work, if memory has all that it touches.
-    async fn write_at_once(
-        &mut self,
-        connection: &mut SqliteConnection,
-        batch: &Batch<SideWrite>,
-    ) -> Result<Option<Written>, Failed> {
-        let is_small = batch.appends.len() <= small_batch::MOST && batch.side_writes.is_empty();
-        let (true, Some(mark)) = (is_small, self.mark) else { return Ok(None) };
-        let Some(current) = self.remembered(&batch.appends) else { return Ok(None) };
-        let planned = plan(&batch.appends, current);
-        if !small_batch::fits(&planned) {
-            return Ok(None);
-        }
-        let row = origin::next(connection, &self.opening.held, Some(mark)).await?;
-        let now = self.opening.options.clock.now();
-        crate::crash::point("append.before_commit");
-        let written = small_batch::write(connection, &planned, row, now).await;
-        written.map_err(|(error, at)| Failed { error, at })?;
-        self.mark = Some(row.own);
-        crate::crash::point("append.after_commit");
-        Ok(Some(self.committed(planned, Vec::new())))
-    }
-
     /// Remembers the ends of the streams that a committed transaction wrote.
-    fn committed(
+    pub(super) fn committed(
         &mut self,
         planned: Plan<'_>,
         side_writes: Vec<Result<bool, StoreError>>,
@@ -188,20 +171,6 @@ impl SqliteWriter {
             self.tips.put(row.stream.clone(), Tip { version: row.version, position: row.position });
         }
         Written { appends: planned.outcomes, side_writes, head: planned.after.head }
-    }
-
-    /// What the log says of all that the appends touch, if nothing of it has to be looked up.
-    fn remembered(&mut self, appends: &[Append]) -> Option<Current> {
-        let head = self.head.filter(|_| self.wary == 0)?;
-        let mut current = Current { head, ..Current::default() };
-        for append in appends {
-            if !append.claims.is_empty() {
-                return None;
-            }
-            let tip = self.tips.get(&append.stream)?;
-            current.tips.insert(append.stream.clone(), *tip);
-        }
-        Some(current)
     }
 
     /// A side write under a savepoint: what the database refuses of it (a trigger of the user's,
@@ -296,11 +265,13 @@ impl Writer for SqliteWriter {
     async fn reopen(&mut self) -> Result<(), StoreError> {
         self.forget();
         self.opening.held.check().map_err(StoreError::Unavailable)?;
-        // Dropping it closes it on its own thread; a close that fails too has nothing to add.
-        drop(self.connection.take());
+        if let Some(lost) = self.connection.take().or_else(|| self.lost.take()) {
+            let _ = lost.close().await; // a close that fails too has nothing to add
+            // If it was the last one, SQLite has removed the side files.
+            self.opening.held.note_side_files();
+        }
         let opened = self.opening.connect().await;
         let connection = opened.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        // If it was the last one, SQLite has begun a new log.
         self.opening.held.note_side_files();
         self.connection = Some(connection);
         Ok(())
@@ -314,8 +285,17 @@ impl Writer for SqliteWriter {
         if let Err(reason) = self.opening.held.check() {
             return self.opening.trouble.report(&reason);
         }
+        let was_lost = self.connection.is_none();
+        if was_lost && let Err(error) = self.reopen().await {
+            return self.opening.trouble.report(&error.to_string());
+        }
         let Some(mut connection) = self.connection.take() else { return };
-        match origin::mark(&mut connection, &self.opening.held).await {
+        let mut probed = origin::mark(&mut connection, &self.opening.held).await;
+        if was_lost && probed.is_ok() {
+            // What the lost one left only in the page cache would break the log before later ones.
+            probed = doubt::make_durable(&mut connection, self.opening.file()).await;
+        }
+        match probed {
             Ok(()) => {
                 self.opening.trouble.clear();
                 self.connection = Some(connection);
@@ -329,7 +309,8 @@ impl Writer for SqliteWriter {
     }
 
     async fn close(&mut self) -> Result<(), String> {
-        let Some(mut connection) = self.connection.take() else { return Ok(()) };
+        let left = self.connection.take().or_else(|| self.lost.take());
+        let Some(mut connection) = left else { return Ok(()) };
         if let Some(reason) = self.opening.held.broken() {
             // Closing it would copy the log into a file that is no longer its own.
             std::mem::forget(connection);
@@ -398,12 +379,14 @@ impl SqliteWriter {
                 self.connection = Some(connection);
                 return WriteFailure::NotCommitted(reason);
             }
+            self.lost = Some(connection);
             return WriteFailure::Unknown(reason);
         }
         // SQLite may have rolled back by itself (when the disk is full it does); then there is no
         // transaction left, and saying so is an error without meaning.
         match sqlx::query("ROLLBACK").execute(&mut connection).await {
             Err(error) if is_unknown(&error, false) => {
+                self.lost = Some(connection);
                 WriteFailure::Unknown(explain(self.opening.path(), &error))
             }
             _ => {
@@ -411,35 +394,5 @@ impl SqliteWriter {
                 WriteFailure::NotCommitted(reason)
             }
         }
-    }
-}
-
-/// A side write that is refused changes nothing; one that fails fails the transaction.
-async fn write_beside(
-    connection: &mut SqliteConnection,
-    leases: &Leases,
-    side_write: &SideWrite,
-    now: OffsetDateTime,
-) -> Result<Result<bool, StoreError>, sqlx::Error> {
-    match side_write {
-        SideWrite::Snapshot(snapshot) => {
-            rows::upsert_snapshot(connection, snapshot).await?;
-            crate::crash::point("snapshot.before_commit");
-            Ok(Ok(true))
-        }
-        SideWrite::Documents(batch) => {
-            let advanced = checkpoints::advance(connection, leases, &batch.advance).await?;
-            if let Ok(true) = advanced {
-                rows::upsert_documents(connection, batch).await?;
-                if !batch.documents.is_empty() {
-                    crate::crash::point("documents.before_commit");
-                }
-            }
-            Ok(advanced)
-        }
-        SideWrite::Request(request) => checkpoints::request(connection, request).await.map(Ok),
-        SideWrite::Program(name) => program::keep(connection, name).await.map(Ok),
-        SideWrite::Prune(prune) => commands::prune(connection, prune, now).await.map(Ok),
-        SideWrite::Version(change) => versions::change(connection, leases, change).await.map(Ok),
     }
 }

@@ -6,6 +6,7 @@
 //! read the bookkeeping.
 
 mod executor;
+mod keeper;
 mod transaction;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::time::timeout;
 
 use self::executor::SqliteExecutor;
+use self::keeper::Keeper;
 use self::transaction::{SqliteSnapshot, SqliteTransaction};
 use super::SqliteStore;
 use super::checkpoints::{self, Request};
@@ -26,7 +28,7 @@ use super::fault::{self, explain};
 use super::lock::{self, HeldFile};
 use super::open::Opening;
 use super::path::{JOURNAL, WAL, WAL_INDEX, beside};
-use super::{origin, schema};
+use super::{doubt, origin, schema};
 use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::error::{StartError, StoreError};
 use crate::lease::Lease;
@@ -55,6 +57,7 @@ pub(super) struct SqliteProjection {
     bookkeeping: String,
     leases: Leases,
     writer: Lender<SqliteConnection>,
+    keeper: Keeper,
     readers: Lender<SqliteConnection>,
     /// Reads checkpoints and parked keys, for the owner and the status: a query of the user, however
     /// slow, never holds these up.
@@ -88,6 +91,7 @@ impl ProjectionStore for SqliteStore {
             opening: Arc::clone(&self.opening),
             leases: self.leases.clone(),
             writer: Lender::new(1),
+            keeper: Keeper::default(),
             readers: Lender::new(readers),
             bookkeepers: Lender::new(BOOKKEEPERS as usize),
         });
@@ -158,24 +162,34 @@ impl SqliteProjection {
             Ok(idle) => return Ok(idle),
             Err(permit) => permit,
         };
-        let options = self.opening.connect_options(&self.held);
-        let connecting = options.pragma("journal_mode", "wal").connect().await;
-        let mut connection = connecting.map_err(|error| self.unavailable(&error))?;
-        match self.bind(&mut connection).await {
-            Err(error) if fault::primary_code(&error) != Some(fault::FULL) => {
-                return Err(self.unavailable(&error));
-            }
-            Err(_) => {
-                let _ = sqlx::query("ROLLBACK").execute(&mut connection).await; // SQLite may have
-            }
-            Ok(()) => {}
-        }
-        self.held.note_side_files();
-        Ok(permit.lend(connection))
+        let connected = self.connect().await.map_err(|error| self.unavailable(&error))?;
+        Ok(permit.lend(connected))
     }
 
-    /// Marks the file as opened. That also syncs what was just recovered, which may never have
-    /// reached the disk, before anything is built on it.
+    /// A connection that writes. What a connection before it has left in the write-ahead log is
+    /// durable then: before anything is built on it.
+    async fn connect(&self) -> Result<SqliteConnection, sqlx::Error> {
+        let options = self.opening.connect_options(&self.held);
+        let mut connection = options.clone().pragma("journal_mode", "wal").connect().await?;
+        if self.keeper.is_there() {
+            doubt::make_durable_after_loss(&mut connection, &self.held.path).await?;
+            return Ok(connection);
+        }
+        match self.bind(&mut connection).await {
+            Err(error) if fault::primary_code(&error) == Some(fault::FULL) => {
+                let _ = sqlx::query("ROLLBACK").execute(&mut connection).await; // SQLite may have
+                doubt::make_durable(&mut connection, &self.held.path).await?;
+            }
+            bound => bound?,
+        }
+        let mut keeper = options.connect().await?;
+        schema::is_marked(&mut keeper).await?; // it opens the files as it reads
+        self.held.note_side_files();
+        self.keeper.keep(keeper);
+        Ok(connection)
+    }
+
+    /// Marks the file as opened.
     async fn bind(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         if schema::is_marked(connection).await? {
             origin::bind(connection, &self.held).await?;
@@ -227,12 +241,13 @@ impl SqliteProjection {
         }
         let taking = timeout(CLOSE_WITHIN, self.writer.take_all(1)).await;
         let (idle, _no_more) = taking.map_err(|_| still_lent())?;
-        for mut connection in idle {
-            if let Some(reason) = self.held.broken() {
-                // Closing it would copy the log into a file that is no longer its own.
-                std::mem::forget(connection);
-                return Err(reason.clone());
-            }
+        let last: Vec<_> = self.keeper.take().into_iter().chain(idle).collect();
+        if let Some(reason) = self.held.broken() {
+            // Closing them would copy the log into a file that is no longer its own.
+            std::mem::forget(last);
+            return Err(reason.clone());
+        }
+        for mut connection in last {
             let checkpoint = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
             let emptied = checkpoint.execute(&mut connection).await;
             let closed = emptied.and(connection.close().await);
