@@ -1,5 +1,6 @@
 //! A deferred command that blocks the thread of the reactions blocks nothing else.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actum::{
@@ -11,9 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::counter::{Ask, Counted, Counter};
 use crate::later::concluded;
 
-/// Reads itself from JSON only when the gate is open.
+/// Reads itself from JSON once, when it is accepted, and after that only when the gate is open.
 #[derive(Debug, Clone, Serialize)]
 struct Slow;
+
+static IS_ACCEPTED: AtomicBool = AtomicBool::new(false);
 
 static GATE: (std::sync::Mutex<bool>, std::sync::Condvar) =
     (std::sync::Mutex::new(false), std::sync::Condvar::new());
@@ -21,6 +24,9 @@ static GATE: (std::sync::Mutex<bool>, std::sync::Condvar) =
 impl<'de> Deserialize<'de> for Slow {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         <()>::deserialize(from)?;
+        if !IS_ACCEPTED.swap(true, Ordering::SeqCst) {
+            return Ok(Self);
+        }
         let mut is_open = GATE.0.lock().unwrap();
         while !*is_open {
             is_open = GATE.1.wait(is_open).unwrap();

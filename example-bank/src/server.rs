@@ -78,7 +78,10 @@ pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
     let greeting = greeting(tls.is_some(), addresses, &access);
     let public = public(listener, &options.limits, options.workers, bank, tls)?;
     let handles = [public.handle(), operated.handle()];
-    let (mut public, mut operated) = (rt::spawn(public), rt::spawn(operated));
+    // Its threads first: a crowd of clients could take the descriptors that they need.
+    let mut operated = rt::spawn(operated);
+    tokio::task::yield_now().await;
+    let mut public = rt::spawn(public);
     // A closed standard output is no reason to stop.
     let _ = writeln!(std::io::stdout(), "{greeting}");
 

@@ -11,12 +11,9 @@ use std::time::Duration;
 
 pub use self::operation::OperationError;
 pub use self::start::StartError;
-use crate::claim::Claim;
-use crate::command::InvalidCommandId;
-use crate::stream::{GlobalPosition, InvalidStreamId, StreamId, StreamVersion};
-
-/// Any error of user code.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub use crate::box_error::BoxError;
+use crate::command::{Claim, InvalidCommandId};
+use crate::event::{GlobalPosition, InvalidStreamId, StreamId, StreamVersion};
 
 /// A store did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]

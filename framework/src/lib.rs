@@ -16,105 +16,83 @@
 //! * `failpoints`: for the tests of Actum itself. The variable `ACTUM_CRASH_AT` then aborts the
 //!   process, so no application should enable it.
 
-mod actor;
 mod aggregate;
 mod application;
+mod box_error;
 mod byte_budget;
-#[cfg(feature = "webhooks")]
-mod callback;
-mod checkpoint;
-mod claim;
+mod catch_panic;
 mod clock;
-mod codec;
 mod command;
-#[cfg(feature = "failpoints")]
-mod crash;
-#[cfg(not(feature = "failpoints"))]
-#[path = "crash_off.rs"]
-mod crash;
-mod document;
+mod deferred;
 mod error;
 mod event;
-mod event_store;
-mod guard;
-mod later;
-mod lease;
+mod failpoints;
 mod live;
 pub mod metrics;
-mod parking;
+pub(crate) mod partition;
 mod projection;
-mod projection_store;
-mod projector;
+pub(crate) mod reaction;
 mod read_model;
-mod refusal;
 mod settings;
-mod snapshot;
-mod sources;
 mod spans;
-mod sql;
 mod status;
 mod store;
-mod stream;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod threads;
 #[cfg(test)]
 mod till;
-mod version;
 mod versions;
 #[cfg(feature = "actix-web")]
 pub mod web;
 #[cfg(feature = "webhooks")]
 pub mod webhook;
 
-pub use aggregate::{Aggregate, Loaded};
-pub use application::{Application, ApplicationBuilder, Readiness, Stopped};
-pub use checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId, partition_of};
-pub use claim::{Claim, MAX_CLAIM_BYTES};
-pub use clock::{Clock, SystemClock};
-pub use codec::{CodecError, Encoded, EventCodec, Upcaster};
-pub use command::{CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_COMMAND_ID_BYTES};
-pub use document::{
-    DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_LIST, MAX_LIST_BYTES, ParkedAt,
-    Store, StoredPage,
+pub use self::aggregate::{Aggregate, Loaded};
+pub use self::application::{Application, ApplicationBuilder, Readiness, Stopped};
+pub use self::clock::{Clock, SystemClock};
+pub use self::command::{
+    Claim, CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_CLAIM_BYTES,
+    MAX_COMMAND_ID_BYTES, RefusalCode,
 };
-pub use error::{BoxError, CommandError, OperationError, ReadError, StartError, StoreError};
-pub use event::{EventEnvelope, MAX_EVENT_TYPE_BYTES, Metadata, NewEvent, RecordedEvent};
-pub use event_store::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_APPEND_BYTES,
-    MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page, PageLimit,
-};
-pub use later::{
+pub use self::deferred::{
     AcceptedCommand, CallbackState, CallbackStatus, Called, CommandEvent, CommandState,
     CommandStatus,
 };
-pub use lease::{Lease, LeaseStore};
-pub use live::{Changed, LiveChanges, LiveDocument, LiveEvents};
-pub use parking::{ParkedChange, ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
-pub use projection::{ComparedRows, MAX_PROJECTION_NAME_BYTES, Projection};
-pub use projection_store::{ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction};
-pub use read_model::{
-    Document, DocumentPage, Fold, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES, ReadModel, Sources,
+pub use self::error::{BoxError, CommandError, OperationError, ReadError, StartError, StoreError};
+pub use self::event::codec::{CodecError, Encoded, EventCodec, Upcaster};
+pub use self::event::{
+    EventEnvelope, ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_EVENT_TYPE_BYTES,
+    MAX_ID_BYTES, Metadata, NewEvent, RecordedEvent, StreamId, StreamVersion,
 };
-pub use refusal::RefusalCode;
-pub use settings::Settings;
-pub use snapshot::{Snapshot, SnapshotStore, Snapshots};
-pub use sources::{EventKeys, EventSources, MAX_KEYS_PER_EVENT};
-pub use sql::{FromSql, SqlConnection, SqlError, SqlExecutor, SqlRow, SqlValue};
-pub use status::{
+pub use self::live::{Changed, LiveChanges, LiveDocument, LiveEvents};
+pub use self::projection::{ComparedRows, Projection};
+pub use self::read_model::{Document, DocumentPage, Fold, ReadModel, Sources};
+pub use self::settings::Settings;
+pub use self::status::{
     LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
     SubscriptionState, SubscriptionStatus,
 };
-pub use store::memory::MemoryStore;
-#[cfg(feature = "postgres")]
-pub use store::sql::postgres::{PostgresOptions, PostgresStore};
-#[cfg(feature = "sqlite")]
-pub use store::sql::sqlite::{Backup, SqliteOptions, SqliteStore};
-pub use stream::{
-    ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_ID_BYTES, StreamId, StreamVersion,
+pub use self::store::contract::sql::{
+    FromSql, SqlConnection, SqlError, SqlExecutor, SqlRow, SqlValue,
 };
-pub use version::{Comparison, Difference, StoredVersion, Version, VersionNote, VersionStore};
+pub use self::store::contract::{
+    Advance, Append, AppendOutcome, Checkpoint, CheckpointStore, Comparison, Confirmation,
+    Difference, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, EventStore, Filter,
+    Lease, LeaseStore, LogIdentity, MAX_APPEND_BYTES, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES, MAX_LIST,
+    MAX_LIST_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PROJECTION_NAME_BYTES, NotCommitted,
+    Page, PageLimit, ParkedAt, ParkedChange, ParkedKey, ParkedPage, ParkedRequest, PartitionId,
+    ProjectionDatabase, ProjectionStore, SkippedEvent, Snapshot, SnapshotStore, Snapshots,
+    SqlSnapshot, SqlTransaction, Store, StoredPage, StoredVersion, Version, VersionNote,
+    VersionStore, partition_of,
+};
+pub use self::store::memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use self::store::postgres::{PostgresOptions, PostgresStore};
+#[cfg(feature = "sqlite")]
+pub use self::store::sqlite::{Backup, SqliteOptions, SqliteStore};
+pub use self::subscription::sources::{EventKeys, EventSources, MAX_KEYS_PER_EVENT};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::error::StartError;
-use crate::event_store::PageLimit;
+use crate::store::contract::PageLimit;
 
 /// Limits and timeouts. The defaults suit a small server; change a field and keep the rest:
 /// `Settings { live_aggregates: 10_000, ..Settings::default() }`.
@@ -40,7 +40,7 @@ pub struct Settings {
     /// `Overloaded`. Default 16,384.
     pub commands_in_flight: usize,
     /// Limit on the bytes of commands in flight; beyond it `Overloaded`. A command counts with the size
-    /// of its request ([`CommandOptions::bytes`](crate::CommandOptions)) and is admitted alone if it is
+    /// of its request ([`CommandOptions::bytes`](crate::command::CommandOptions)) and is admitted alone if it is
     /// larger. Default 64 MiB.
     pub command_bytes_in_flight: usize,
     /// Limit on open deferred commands in total; beyond it `Overloaded`. A command whose client asked

@@ -18,8 +18,7 @@
 
 use tracing::{Span, debug_span};
 
-use crate::event::Metadata;
-use crate::stream::StreamId;
+use crate::event::{Metadata, StreamId};
 
 /// A command on its way to its aggregate, until it is answered.
 pub(crate) fn command(stream: &StreamId, metadata: &Metadata) -> Span {
@@ -31,6 +30,11 @@ pub(crate) fn command(stream: &StreamId, metadata: &Metadata) -> Span {
         correlation_id = metadata.correlation_id,
         trace_context = metadata.trace_context,
     )
+}
+
+/// Runs code in a span, and at no cost if the span is disabled.
+pub(crate) fn within<T>(span: &Span, code: impl FnOnce() -> T) -> T {
+    if span.is_disabled() { code() } else { span.in_scope(code) }
 }
 
 /// One round of decisions on its way into the log: waiting for its batch, and the commit.

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use time::serde::rfc3339;
 use uuid::Uuid;
 
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
 
 /// The most parked keys that are listed for one subscription.
 pub const MAX_LISTED_PARKED: usize = 100;
@@ -36,7 +36,7 @@ pub struct Status {
 pub struct LogStatus {
     /// Made when the log was created.
     pub log_id: Uuid,
-    /// See [`LogIdentity::epoch`](crate::LogIdentity).
+    /// See [`LogIdentity::epoch`](crate::store::contract::LogIdentity).
     pub epoch: u64,
     /// The last position, or the last one known while the store does not answer.
     pub head: GlobalPosition,

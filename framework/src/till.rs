@@ -6,9 +6,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::aggregate::Aggregate;
-use crate::event::NewEvent;
-use crate::event_store::{Append, EventStore};
-use crate::stream::{ExpectedVersion, StreamId};
+use crate::event::{ExpectedVersion, NewEvent, StreamId};
+use crate::store::contract::{Append, EventStore};
 
 #[derive(Default, Clone)]
 pub(crate) struct Till;

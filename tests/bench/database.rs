@@ -134,12 +134,14 @@ impl Database {
         Ok(())
     }
 
-    /// An application on it, with the default settings.
+    /// An application on it, with the default settings. It has the name of the bank, which some
+    /// sections start on the same database.
     pub async fn application(&self) -> Outcome<ApplicationBuilder> {
-        Ok(match self.store {
+        let builder = match self.store {
             Store::Sqlite => Application::builder(SqliteStore::open(&self.url).await?),
             Store::Postgres => Application::builder(PostgresStore::open(&self.url).await?),
-        })
+        };
+        Ok(builder.name("bank"))
     }
 
     /// Makes room; on a server the next one does.

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::open_account;
 use crate::child::{Bank, read_commands};
 use crate::directory::Directory;
 use crate::http::{Answer, Client};

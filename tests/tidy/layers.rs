@@ -1,66 +1,60 @@
 //! Who may import whom inside the framework, and the crates that stay behind a fence.
 //!
-//! Words ← contracts ← stores and runtime (which never see each other) ← the edge. Test code may
-//! import what it tests with.
+//! The rooms have one order, and imports go up the list only. What runs on a store knows its contract
+//! and no store. Test code may import what it tests with.
 
 use super::repository::Repository;
 use super::source::{Source, is_word};
 use super::{assert_allowed, assert_caught, assert_kept};
 
-const LAYERS: [&[&str]; 5] = [
-    &[
-        "stream",
-        "event",
-        "command",
-        "claim",
-        "error",
-        "byte_budget",
-        "clock",
-        "crash",
-        "crash_off",
-        "guard",
-        "metrics",
-        "threads",
-    ],
-    &[
-        "aggregate",
-        "codec",
-        "read_model",
-        "event_store",
-        "checkpoint",
-        "parking",
-        "document",
-        "snapshot",
-        "lease",
-        "settings",
-        "status",
-        "refusal",
-        "callback",
-        "sources",
-        "checkpoint",
-        "parking",
-        "version",
-        "projection",
-        "projection_store",
-        "sql",
-    ],
-    &["store", "publishers", "webhook"],
-    &["actor", "subscription", "projector", "versions", "live", "later"],
-    &["application", "web", "testing", "lib"],
+/// The rooms of the framework, in the order in which they may import: each only those before it.
+const ORDER: [&str; 28] = [
+    "box_error",
+    "byte_budget",
+    "catch_panic",
+    "failpoints",
+    "event",
+    "command",
+    "error",
+    "clock",
+    "metrics",
+    "spans",
+    "threads",
+    "store",
+    "settings",
+    "aggregate",
+    "partition",
+    "subscription",
+    "versions",
+    "read_model",
+    "projection",
+    "live",
+    "webhook",
+    "reaction",
+    "deferred",
+    "status",
+    "application",
+    "web",
+    "testing",
+    "lib",
 ];
-const STORES: usize = 2;
-const RUNTIME: usize = 3;
+
+/// The part of `store` that what runs on a store may name: the rest is one store's own.
+const CONTRACT: &str = "contract";
+
+/// Rooms that may name a particular store.
+const STORES_ARE_NAMED_IN: [&str; 3] = ["store", "testing", "lib"];
 
 /// Each crate and the beginnings of the paths that may name it.
 const FENCES: [(&str, &[&str]); 4] = [
     ("reqwest", &["framework/src/webhook/", "tests/"]),
-    ("sqlx", &["framework/src/store/sql", "tests/"]),
-    ("actix", &["framework/src/actor/", "framework/src/actor.rs", "tests/"]),
+    ("sqlx", &["framework/src/store/", "tests/"]),
+    ("actix", &["framework/src/aggregate/", "framework/src/read_model/", "tests/"]),
     ("actix_web", &["framework/src/web", "framework/examples/", "example-bank/", "tests/"]),
 ];
 
-fn layer(module: &str) -> Option<usize> {
-    LAYERS.iter().position(|layer| layer.contains(&module))
+fn place(module: &str) -> Option<usize> {
+    ORDER.iter().position(|room| *room == module)
 }
 
 fn imports_point_down(repository: &Repository) -> Vec<String> {
@@ -68,19 +62,30 @@ fn imports_point_down(repository: &Repository) -> Vec<String> {
     for file in repository.rust().filter(|file| !repository.is_test_file(&file.path)) {
         let Some(path) = file.path.strip_prefix("framework/src/") else { continue };
         let importer = path.split(['/', '.']).next().unwrap_or_default();
-        let Some(from) = layer(importer) else {
-            wrong.push(format!("{}: `{importer}` has no layer yet", file.path));
+        let Some(from) = place(importer) else {
+            wrong.push(format!("{}: `{importer}` has no place yet", file.path));
             continue;
         };
         for (line, module) in imports(file, path).filter(|(line, _)| !file.is_test(*line)) {
             // What is not a module is a name that lib.rs gives out.
-            let to = layer(&module).unwrap_or(LAYERS.len() - 1);
-            if to > from || (from == RUNTIME && to == STORES) {
+            let to = place(&module).unwrap_or(ORDER.len() - 1);
+            if to > from {
                 wrong.push(format!("{}: `{importer}` imports `{module}`", file.at(line)));
             }
         }
+        let stores =
+            file.lines().filter(|(line, code)| !file.is_test(*line) && names_a_store(code));
+        if !STORES_ARE_NAMED_IN.contains(&importer) {
+            wrong.extend(stores.map(|(line, _)| format!("{}: names one store", file.at(line))));
+        }
     }
     wrong
+}
+
+/// Checks for a path into `store` beside its contract.
+fn names_a_store(line: &str) -> bool {
+    line.match_indices("crate::store::")
+        .any(|(at, path)| !line[at + path.len()..].starts_with(CONTRACT))
 }
 
 /// Line and first name of each path from the crate's root.
@@ -157,21 +162,31 @@ fn names_crate(line: &str, name: &str) -> bool {
 }
 
 #[test]
-fn imports_point_down_and_stores_never_meet_actors() {
+fn imports_follow_the_order_and_nothing_that_runs_on_a_store_names_one() {
     assert_kept(imports_point_down);
     let caught = |path: &str, text: &str, what: &str| {
         assert_caught(imports_point_down, &[(&format!("framework/src/{path}"), text)], what);
     };
-    caught("stream.rs", "use crate::store::plan;", "`stream` imports `store`");
-    caught("actor/load.rs", "use crate::{\n  event::{A, B},\n  store::{C},\n};", "imports `store`");
-    caught("store/sql/mod.rs", "fn a() { crate::actor::b() }", "`store` imports `actor`");
+    caught("event/stream.rs", "use crate::aggregate::A;", "`event` imports `aggregate`");
+    caught(
+        "store/a.rs",
+        "use crate::{\n  event::{A, B},\n  aggregate::{C},\n};",
+        "imports `aggregate`",
+    );
+    caught("store/sql/mod.rs", "fn a() { crate::partition::b() }", "`store` imports `partition`");
     caught("store/memory.rs", "use super::super::subscription::Tail;", "imports `subscription`");
-    caught("codec/mod.rs", "use super::application::Application;", "imports `application`");
-    caught("event.rs", "use crate::Application;", "imports `Application`");
-    caught("helpers.rs", "", "`helpers` has no layer");
-    let down = "use crate::{event::E, stream};\nuse super::plan::P;\n// crate::actor::X";
+    caught("event/codec.rs", "use super::super::application::A;", "imports `application`");
+    caught("event/mod.rs", "use crate::Application;", "imports `Application`");
+    caught("helpers.rs", "", "`helpers` has no place");
+    caught("read_model/a.rs", "use crate::store::sqlite::SqliteStore;", "names one store");
+    let down = "use crate::{event::E, command};\nuse super::contract::P;\n// crate::aggregate::X";
     let test = "#[cfg(test)]\nmod tests {\n  use crate::testing::T;\n}";
-    let files = [("framework/src/store/a.rs", down), ("framework/src/stream.rs", test)];
+    let above = "use crate::store::contract::Store;";
+    let files = [
+        ("framework/src/store/a.rs", down),
+        ("framework/src/event/mod.rs", test),
+        ("framework/src/live/a.rs", above),
+    ];
     assert_allowed(imports_point_down, &files);
 }
 
@@ -181,7 +196,7 @@ fn sqlx_actix_and_actix_web_stay_behind_their_fences() {
     let caught = |path: &str, text: &str, what: &str| assert_caught(fences, &[(path, text)], what);
     caught("framework/src/error.rs", "fn a(e: sqlx::Error) {}", "error.rs:1: names sqlx");
     caught("framework/src/application.rs", "\nuse actix::Addr;", "application.rs:2: names actix");
-    caught("framework/src/actor/mod.rs", "use actix_web as web;", "names actix_web");
+    caught("framework/src/aggregate/mod.rs", "use actix_web as web;", "names actix_web");
     caught("example-bank/src/lib.rs", "use sqlx;", "names sqlx");
     let web = "use actix_web::web;\nuse crate::actix::x; // sqlx::query";
     assert_allowed(fences, &[("framework/src/web.rs", web)]);

@@ -75,7 +75,7 @@ fn is_test(file: &Source, line: usize) -> bool {
 
 fn migration_names(repository: &Repository) -> Vec<String> {
     let names = |database: &str| -> BTreeSet<&str> {
-        let folder = format!("framework/migrations/{database}/");
+        let folder = format!("migrations/{database}/");
         repository.files.iter().filter_map(|file| file.path.strip_prefix(&folder)).collect()
     };
     let (sqlite, postgres) = (names("sqlite"), names("postgres"));
@@ -133,9 +133,8 @@ fn names_of_tests_are_statements() {
 #[test]
 fn migrations_have_equal_names_in_both_databases() {
     assert_kept(migration_names);
-    let (sqlite, postgres) =
-        ("framework/migrations/sqlite/1_log.sql", "framework/migrations/postgres/1_log.sql");
-    let extra = ("framework/migrations/postgres/2_more.sql", "");
+    let (sqlite, postgres) = ("migrations/sqlite/1_log.sql", "migrations/postgres/1_log.sql");
+    let extra = ("migrations/postgres/2_more.sql", "");
     assert_caught(migration_names, &[(sqlite, ""), (postgres, ""), extra], "2_more.sql");
     assert_allowed(migration_names, &[(sqlite, ""), (postgres, "")]);
 }

@@ -5,7 +5,7 @@ use super::repository::Repository;
 use super::source::Source;
 use super::{assert_allowed, assert_caught, assert_kept};
 
-const STORES: &str = "framework/src/store/sql/";
+const STORES: &str = "framework/src/store/";
 
 /// Sqlx's `begin` is a deferred transaction on SQLite, which reads before it has the writer's lock,
 /// and on PostgreSQL one that a client that is gone leaves open, with the lock of the log.
@@ -35,7 +35,7 @@ fn named(
 #[test]
 fn stores_begin_their_transactions_by_name() {
     assert_kept(begins);
-    let path = "framework/src/store/sql/a.rs";
+    let path = "framework/src/store/a.rs";
     assert_caught(begins, &[(path, "\nlet a = b\n  .begin()\n  .await;")], "a.rs:3");
     assert_allowed(begins, &[(path, "// a.begin()\n\"BEGIN IMMEDIATE\"; a.begin_round();")]);
 }
@@ -43,7 +43,7 @@ fn stores_begin_their_transactions_by_name() {
 #[test]
 fn text_becomes_sql_only_with_a_reason() {
     assert_kept(reasonless_sql);
-    let path = "framework/src/store/sql/a.rs";
+    let path = "framework/src/store/a.rs";
     assert_caught(reasonless_sql, &[(path, "let a = AssertSqlSafe(b);")], "a.rs:1");
     let reason = "// The name is one of ours.\nlet a = sqlx::query(AssertSqlSafe(b));";
     assert_allowed(reasonless_sql, &[(path, reason), ("tests/a.rs", "AssertSqlSafe(a)")]);

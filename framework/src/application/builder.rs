@@ -3,17 +3,15 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::Application;
-use super::observer::{self, Observer};
-use super::program;
-use super::pruning;
+use super::observer::Observer;
 use super::running::Running;
+use super::{Application, observer, program, pruning};
 use crate::aggregate::Aggregate;
 use crate::clock::{Clamped, Clock, SystemClock};
-use crate::document::Store;
 use crate::error::StartError;
 use crate::read_model::ReadModel;
 use crate::settings::Settings;
+use crate::store::contract::Store;
 
 /// What an application is made of, before it starts.
 pub struct ApplicationBuilder {

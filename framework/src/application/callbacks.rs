@@ -7,9 +7,10 @@ use async_trait::async_trait;
 
 use super::builder::ApplicationBuilder;
 use super::running::Running;
-use crate::callback::{Answered, Call, CallBack};
+use crate::deferred::Callbacks;
+use crate::deferred::callback::{Answered, Call, CallBack};
 use crate::error::StartError;
-use crate::later::{Callbacks, Reaction};
+use crate::reaction::Reaction;
 use crate::webhook::{
     Failure, ForbiddenAddress, Message, Outcome, RetrySchedule, Secret, WebhookClient,
 };

@@ -11,20 +11,18 @@ use uuid::Uuid;
 use super::Application;
 use super::builder::ApplicationBuilder;
 use super::running::Running;
-use crate::actor::Router;
-use crate::aggregate::Aggregate;
-use crate::checkpoint::PartitionId;
-use crate::command::{CommandKey, CommandOptions, Committed};
-use crate::error::{CommandError, OperationError, ReadError, StartError, StoreError};
-use crate::event::EventEnvelope;
-use crate::event_store::{Filter, PageLimit};
-use crate::later::{
-    self, Acceptance, AcceptedCommand, CarriesOut, Change, CommandEvent, CommandState,
-    CommandStatus, Entered, Executor, Full, Key, NotAccepted, OpenCommands, Reaction, Worker,
+use crate::aggregate::{Aggregate, Router};
+use crate::command::{CommandKey, CommandOptions, Committed, RefusalCode};
+use crate::deferred::{
+    Acceptance, AcceptedCommand, CarriesOut, Change, CommandEvent, CommandState, CommandStatus,
+    Entered, Executor, Full, Key, NotAccepted, OpenCommands,
 };
-use crate::refusal::RefusalCode;
-use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+use crate::error::{CommandError, OperationError, ReadError, StartError, StoreError};
+use crate::event::{EventEnvelope, GlobalPosition, StreamId, StreamVersion};
+use crate::reaction::{Reaction, Worker};
+use crate::store::contract::{Filter, PageLimit, PartitionId};
 use crate::subscription::verify;
+use crate::{deferred, reaction};
 
 impl ApplicationBuilder {
     /// Lets commands of the aggregate `A` be deferred, by [`Application::execute_later`]. They are
@@ -68,7 +66,7 @@ impl Application {
         if !self.inner.answers_later.contains_key(A::TYPE) {
             return Err(CommandError::NotRegistered(A::TYPE));
         }
-        let command = later::encode(command)
+        let command = deferred::encode(command)
             .map_err(|reason| CommandError::Unstorable { stream: target.clone(), reason })?;
         let (id, key) = match options.key {
             Some(key) => (key.deferred_id(), key),
@@ -91,7 +89,7 @@ impl Application {
         let accept = Change::Accept(Box::new(acceptance));
         let options = CommandOptions { metadata: options.metadata, ..CommandOptions::default() };
         let accepted = self.execute_with::<AcceptedCommand>(&id.to_string(), accept, options).await;
-        crate::crash::point("later.accepted");
+        crate::failpoints::point("later.accepted");
         match accepted {
             Ok(committed) => {
                 entered.accepted(committed.position);
@@ -225,7 +223,7 @@ impl Application {
         &self,
         id: &str,
     ) -> Result<Vec<EventEnvelope<CommandEvent>>, ReadError> {
-        let most = later::MOST_EVENTS;
+        let most = deferred::MOST_EVENTS;
         let mut events = self.history::<AcceptedCommand>(id, StreamVersion::ZERO, most).await?;
         // The first event holds the command and may fill a page; the others are small.
         if let Some(last) = events.last().map(|last| last.version) {
@@ -320,7 +318,7 @@ impl Running {
         Ok(self.router_of())
     }
 
-    pub(super) async fn react(&mut self, reaction: impl later::Reaction) -> Result<(), StartError> {
+    pub(super) async fn react(&mut self, reaction: impl Reaction) -> Result<(), StartError> {
         let (store, tail) = (Arc::clone(&self.store), self.tail.clone());
         let worker = Arc::downgrade(self.worker()?);
         let spawn = Arc::new(move |task| {
@@ -328,11 +326,11 @@ impl Running {
                 worker.spawn(task);
             }
         });
-        let start = later::Start { store, tail, process: self.process, spawn };
-        self.read_side.push(Arc::new(later::start(reaction, start).await?));
+        let start = reaction::Start { store, tail, process: self.process, spawn };
+        self.read_side.push(Arc::new(reaction::start(reaction, start).await?));
         Ok(())
     }
 }
 
 /// Makes what carries out stored commands of one type, once its router is there.
-pub(super) type Make = fn(&Running) -> Option<Arc<dyn later::CarryOut>>;
+pub(super) type Make = fn(&Running) -> Option<Arc<dyn deferred::CarryOut>>;

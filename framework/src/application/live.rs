@@ -8,9 +8,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Application;
 use crate::aggregate::Aggregate;
 use crate::error::ReadError;
+use crate::event::{StreamId, StreamVersion};
 use crate::live::{LiveChanges, LiveDocument, LiveEvents, Wakes};
 use crate::read_model::ReadModel;
-use crate::stream::{StreamId, StreamVersion};
 
 impl Application {
     /// The events of one aggregate after a version: what the log has, then each as it is appended,

@@ -11,14 +11,13 @@ use time::OffsetDateTime;
 use tokio::time::{sleep, timeout};
 
 use super::running::Running;
-use crate::actor::read_model::{Progress, ReadModelControl, State};
-use crate::checkpoint::PartitionId;
-use crate::document::Store;
 use crate::error::StoreError;
-use crate::event_store::{Filter, PageLimit};
+use crate::event::GlobalPosition;
 use crate::metrics::{COMMANDS_IN_FLIGHT, LOG_HEAD, SubscriptionMetrics};
+use crate::partition::{Progress, State};
+use crate::read_model::ReadModelControl;
 use crate::status::SubscriptionState;
-use crate::stream::GlobalPosition;
+use crate::store::contract::{Filter, PageLimit, PartitionId, Store};
 
 const EVERY: Duration = Duration::from_secs(1);
 

@@ -6,11 +6,11 @@
 
 use super::Application;
 use crate::aggregate::Aggregate;
+use crate::catch_panic::Isolated;
 use crate::command::{CommandKey, CommandOptions, Committed};
+use crate::deferred::{AcceptedCommand, CommandEvent};
 use crate::error::{CommandError, ReadError, StoreError};
-use crate::event_store::PageLimit;
-use crate::guard::Isolated;
-use crate::later::{AcceptedCommand, CommandEvent};
+use crate::store::contract::PageLimit;
 
 /// HTTP status of a refusal that was stored without one.
 const REFUSED: u16 = 422;

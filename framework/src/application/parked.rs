@@ -4,11 +4,10 @@
 //! out, at once if that is this process, else within about a second.
 
 use super::Application;
-use crate::actor::read_model::ReadModelControl;
-use crate::checkpoint::CheckpointStore;
 use crate::error::OperationError;
-use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
+use crate::read_model::ReadModelControl;
+use crate::store::contract::{CheckpointStore, ParkedKey, ParkedRequest, SkippedEvent};
 
 impl Application {
     /// The parked keys of a read model or projection, by key. It is named by its `NAME`, or by `NAME@VERSION`; so it

@@ -3,8 +3,8 @@
 //! Two different programs on one log would fold each other's events and share each other's command
 //! keys. The first application that starts on a log claims it; one with another name is refused.
 
-use crate::document::Store;
 use crate::error::StartError;
+use crate::store::contract::Store;
 
 /// Length of the hash that Cargo appends to the names of test programs.
 const CARGO_HASH: usize = 16;

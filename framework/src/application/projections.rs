@@ -7,12 +7,12 @@ use std::time::Instant;
 use super::Application;
 use super::builder::ApplicationBuilder;
 use super::running::{Running, check_successor};
-use crate::actor::read_model::ReadModelControl;
 use crate::error::{BoxError, ReadError, StartError};
-use crate::projection::Projection;
-use crate::projector::{self, ProjectorHandle, ProjectorSettings, RowVersions, ServedProjection};
-use crate::sql::SqlConnection;
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
+use crate::projection::start::ProjectorSettings;
+use crate::projection::{Projection, ProjectorHandle, RowVersions, ServedProjection, start};
+use crate::read_model::ReadModelControl;
+use crate::store::contract::sql::SqlConnection;
 
 impl ApplicationBuilder {
     /// Runs the projection `P`, from its checkpoint; its place and tables are made if they are new.
@@ -130,7 +130,7 @@ impl Running {
         self.check_new(P::NAME, P::VERSION)?;
         let beginning = self.check_begun((P::NAME, P::VERSION), P::sources().routes).await?;
         let spawning = Arc::clone(&self.arbiters);
-        let handle = projector::start::<P>(projector::Start {
+        let handle = start::start::<P>(start::Start {
             store: Arc::clone(&self.store),
             tail: self.tail.clone(),
             owner: self.process,

@@ -12,8 +12,8 @@ use tokio::time::sleep;
 
 use super::running::Running;
 use crate::clock::Clock;
-use crate::document::Store;
 use crate::error::StoreError;
+use crate::store::contract::Store;
 
 /// How many go at once.
 const AT_MOST: usize = 500;

@@ -3,7 +3,8 @@
 use super::Application;
 use std::sync::Arc;
 
-use crate::actor::read_model::{Progress, ReadModelControl, State};
+use crate::partition::{Progress, State};
+use crate::read_model::ReadModelControl;
 
 /// Whether the application can serve.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,24 +11,24 @@ use uuid::Uuid;
 
 use super::later::Make;
 use super::observer::Observer;
-use crate::actor::read_model::{
-    self, ReadModelControl, ReadModelHandle, ReadModelSettings, Served,
+use crate::aggregate::{
+    Admission, Aggregate, Arbiters, Deciding, Router, RouterControl, RunningKeys,
 };
-use crate::actor::{Admission, Arbiters, Deciding, Router, RouterControl, RunningKeys};
-use crate::aggregate::Aggregate;
-use crate::checkpoint::CheckpointStore;
+use crate::catch_panic::guarded;
 use crate::clock::Clock;
-use crate::document::Store;
+use crate::deferred::{AcceptedCommand, OpenCommands};
 use crate::error::{StartError, StoreError};
-use crate::guard::guarded;
-use crate::later::{AcceptedCommand, OpenCommands, Worker};
+use crate::event::StreamId;
 use crate::live::Wakes;
-use crate::read_model::{ReadModel, check_name};
+use crate::reaction::Worker;
+use crate::read_model::start::ReadModelSettings;
+use crate::read_model::versions::DocumentVersions;
+use crate::read_model::{ReadModel, ReadModelControl, ReadModelHandle, Served, check_name, start};
 use crate::settings::Settings;
-use crate::sources::Routes;
-use crate::stream::StreamId;
+use crate::store::contract::{CheckpointStore, Store};
+use crate::subscription::sources::Routes;
 use crate::subscription::{Tail, TailSettings};
-use crate::versions::{Beginning, Candidates, DocumentVersions, Switch, SwitchSettings};
+use crate::versions::{Beginning, Candidates, Switch, SwitchSettings};
 
 pub(super) struct Running {
     pub(super) store: Arc<dyn Store>,
@@ -228,8 +228,7 @@ impl Running {
         let settings = ReadModelSettings { hot_bytes, ..ReadModelSettings::default() };
         let (arbiters, tail, clock) = (&self.arbiters, &self.tail, Arc::clone(&self.clock));
         let handle =
-            read_model::start::<M>(arbiters, first, store, clock, tail, self.process, settings)
-                .await?;
+            start::start::<M>(arbiters, first, store, clock, tail, self.process, settings).await?;
         self.begun(beginning).await?;
         self.read_side.push(Arc::new(handle.clone()));
         Ok(handle)

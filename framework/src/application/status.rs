@@ -8,16 +8,14 @@ use tokio::time::timeout;
 use super::Application;
 use super::observer::{age, partitions, state, waiting_since};
 use super::running::Running;
-use crate::actor::read_model::Progress;
-use crate::checkpoint::{CheckpointStore, PartitionId};
 use crate::error::StoreError;
-use crate::parking::ParkedKey;
+use crate::event::GlobalPosition;
+use crate::partition::Progress;
 use crate::status::{
     LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
     SubscriptionStatus,
 };
-use crate::stream::GlobalPosition;
-use crate::version::StoredVersion;
+use crate::store::contract::{CheckpointStore, ParkedKey, PartitionId, StoredVersion};
 
 /// How long the store may take; then the answer is given without it.
 const ASK_WITHIN: Duration = Duration::from_secs(2);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Application;
 use crate::error::OperationError;
-use crate::version::{Comparison, Version};
+use crate::store::contract::{Comparison, Version};
 use crate::versions::Switch;
 
 impl Application {

@@ -2,8 +2,8 @@
 //!
 //! It belongs to `error.rs`, which has the other errors, and each variant says what to do.
 
-use crate::error::StoreError;
-use crate::stream::GlobalPosition;
+use super::StoreError;
+use crate::event::GlobalPosition;
 
 /// Reason why an operator's request was not carried out.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -4,7 +4,7 @@
 //! secret: places are without credentials.
 
 use super::StoreError;
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
 
 /// The application or its store did not start; nothing was changed.
 #[derive(Debug, thiserror::Error)]

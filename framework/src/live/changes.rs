@@ -6,8 +6,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::wake::{TooSlow, WakeForAll};
 use crate::error::ReadError;
+use crate::event::GlobalPosition;
 use crate::read_model::ReadModel;
-use crate::stream::GlobalPosition;
 
 /// A document is about to change or has changed: `read_after(key, position)` answers it as it is then.
 #[derive(Debug, Clone, PartialEq, Eq)]

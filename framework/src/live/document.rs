@@ -7,11 +7,10 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::passes;
 use super::wake::Wake;
-use crate::actor::read_model::Served;
 use crate::error::ReadError;
-use crate::read_model::{Document, ReadModel};
-use crate::stream::GlobalPosition;
-use crate::subscription::Pause;
+use crate::event::GlobalPosition;
+use crate::partition::Pause;
+use crate::read_model::{Document, ReadModel, Served};
 
 /// A document now, if there is one, and after each change: `Application::watch` gives it. The newest
 /// wins: who is slow misses states in between, but never the last one, and none comes after a newer

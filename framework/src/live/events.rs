@@ -8,14 +8,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::passes;
 use super::wake::Wake;
 use crate::aggregate::Aggregate;
-use crate::codec::EventCodec;
-use crate::document::Store;
+use crate::catch_panic::guarded;
 use crate::error::{ReadError, StoreError};
-use crate::event::{EventEnvelope, RecordedEvent};
-use crate::event_store::PageLimit;
-use crate::guard::guarded;
-use crate::stream::{StreamId, StreamVersion};
-use crate::subscription::Pause;
+use crate::event::codec::EventCodec;
+use crate::event::{EventEnvelope, RecordedEvent, StreamId, StreamVersion};
+use crate::partition::Pause;
+use crate::store::contract::{PageLimit, Store};
 
 /// Limit of one read, which is all that a slow follower holds: there may be a thousand of them.
 const PAGE: PageLimit = PageLimit::events(16).bytes(128 << 10);

@@ -13,17 +13,17 @@ mod touched;
 mod wake;
 mod wakes;
 
-pub use changes::{Changed, LiveChanges};
-pub use document::LiveDocument;
-pub use events::LiveEvents;
+pub use self::changes::{Changed, LiveChanges};
+pub use self::document::LiveDocument;
+pub use self::events::LiveEvents;
 
 use std::time::Duration;
 
 use crate::error::StoreError;
-use crate::subscription::Pause;
+use crate::partition::Pause;
 
-pub(crate) use events::decode;
-pub(crate) use wakes::Wakes;
+pub(crate) use self::events::decode;
+pub(crate) use self::wakes::Wakes;
 
 /// How long one who follows rests before a store that did not answer is asked again.
 fn pause() -> Pause {

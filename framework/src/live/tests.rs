@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Wakes;
-use crate::MemoryStore;
-use crate::stream::GlobalPosition;
+use super::wakes::Wakes;
+use crate::event::GlobalPosition;
+use crate::store::memory::MemoryStore;
 use crate::subscription::test_store::append;
 use crate::subscription::{Tail, TailSettings};
 

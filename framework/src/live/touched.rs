@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::wakes::Wakes;
 use crate::event::RecordedEvent;
-use crate::event_store::Filter;
 use crate::read_model::ReadModel;
-use crate::sources::Routes;
+use crate::store::contract::Filter;
 use crate::subscription::Tail;
+use crate::subscription::sources::Routes;
 
 /// What an event touches.
 pub(super) enum Touched<'e> {

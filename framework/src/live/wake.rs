@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, watch};
 use super::changes::Changed;
 use super::wakes::Wakes;
 use crate::error::{ReadError, StoreError};
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
 
 /// One who waits for a key.
 pub(crate) struct Wake {

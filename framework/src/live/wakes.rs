@@ -15,8 +15,8 @@ use super::changes::Changed;
 use super::touched::{Touch, Touched};
 use super::wake::{Wake, WakeForAll};
 use crate::error::{ReadError, StoreError};
-use crate::event_store::{Filter, Page};
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
+use crate::store::contract::{Filter, Page};
 use crate::subscription::{Subscription, Tail};
 
 /// How many changes may wait for one who follows all of them.

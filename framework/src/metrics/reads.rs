@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
     use crate::error::StoreError;
-    use crate::stream::{GlobalPosition, StreamId};
+    use crate::event::{GlobalPosition, StreamId};
 
     #[test]
     fn every_error_of_a_read_is_counted_under_an_outcome() {

@@ -1,14 +1,12 @@
 //! The stores: adapters of the log's contract to memory and to databases.
 
-pub(crate) mod advance;
-pub(crate) mod claims;
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-pub(crate) mod committer;
+pub(crate) mod contract;
 pub(crate) mod handles;
-pub(crate) mod leases;
-pub(crate) mod list;
+pub(crate) mod kit;
 pub(crate) mod memory;
-pub(crate) mod parked;
-pub(crate) mod plan;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) mod sql;
+#[cfg(feature = "sqlite")]
+pub(crate) mod sqlite;

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use crate::error::StoreError;
-use crate::event_store::{Filter, Page};
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
+use crate::store::contract::{Filter, Page};
 
 /// A page and the position it was read after.
 #[derive(Debug, Clone)]
@@ -91,8 +91,7 @@ fn hole(after: GlobalPosition, found: GlobalPosition) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::RecordedEvent;
-    use crate::stream::{StreamId, StreamVersion};
+    use crate::event::{RecordedEvent, StreamId, StreamVersion};
 
     fn page(positions: &[u64], scanned_to: u64) -> Page {
         let event = |position: &u64| {

@@ -3,39 +3,26 @@
 //! [`Tail`] reads each new stretch of the log once, however many follow it. A [`Subscription`]
 //! hands its follower every event exactly once and in order: from the store by its own cursor
 //! while it is behind or slow, from the tail when it keeps up. What a follower makes of the events
-//! and where it keeps its checkpoint is its own affair. An [`Assignment`] tells which partitions of
-//! a model this process should follow, where several share them.
+//! and where it keeps its checkpoint is its own affair.
 
-mod assignment;
+mod checkpoint_check;
 mod cursor;
-mod fair_share;
-mod pages;
-pub(crate) mod parking;
-mod pause;
+mod page_cache;
 mod reader;
-mod resume;
+pub(crate) mod sources;
 mod tail;
 #[cfg(test)]
 pub(crate) mod test_store;
 #[cfg(test)]
-mod tests;
-mod work;
+pub(crate) mod tests;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
-pub(crate) use assignment::{Assignment, AssignmentSettings, Duty, register_version};
-pub(crate) use pause::Pause;
-pub(crate) use reader::Subscription;
-pub(crate) use resume::{event_at, same_log, verify};
-pub(crate) use tail::Tail;
-pub(crate) use work::Work;
+pub(crate) use self::checkpoint_check::{event_at, same_log, verify};
+pub(crate) use self::reader::Subscription;
+pub(crate) use self::tail::Tail;
 
-use crate::event_store::PageLimit;
-
-/// A task handed to whoever runs tasks.
-pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+use crate::store::contract::PageLimit;
 
 /// How the log is followed.
 #[derive(Debug, Clone)]

@@ -13,11 +13,11 @@ use tracing::warn;
 
 use super::TailSettings;
 use super::cursor::{Admission, Cursor, Stretch, dense};
-use super::pages::Pages;
+use super::page_cache::Pages;
 use super::tail::{End, Hub, Join, Waiting};
 use crate::error::StoreError;
-use crate::event_store::{Filter, Page, PageLimit};
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
+use crate::store::contract::{Filter, Page, PageLimit};
 
 /// Fewest events that a subscription asks for at a time, however large the last ones were.
 const FEWEST_EVENTS: usize = 16;

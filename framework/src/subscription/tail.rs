@@ -10,15 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::{Notify, mpsc, watch};
 use tracing::{debug, error, warn};
 
+use super::TailSettings;
 use super::cursor::{Cursor, Stretch, dense};
-use super::pages::Pages;
-use super::pause::Pause;
-use super::{Subscription, TailSettings, Task};
+use super::page_cache::Pages;
+use super::reader::Subscription;
 use crate::byte_budget::{ByteBudget, Reservation};
-use crate::document::Store;
 use crate::error::StoreError;
-use crate::event_store::{Filter, Page, PageLimit};
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
+use crate::partition::{Pause, Task};
+use crate::store::contract::{Filter, Page, PageLimit, Store};
 
 /// The tail reader of this process. It ends when the last clone is gone, or at [`Tail::stop`].
 #[derive(Clone)]

@@ -13,21 +13,18 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::MemoryStore;
-use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
-use crate::document::{DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, StoredPage};
 use crate::error::StoreError;
-use crate::event::{NewEvent, RecordedEvent};
-use crate::event_store::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page, PageLimit,
+use crate::event::{
+    ExpectedVersion, GlobalPosition, NewEvent, RecordedEvent, StreamId, StreamVersion,
 };
-use crate::lease::{Lease, LeaseStore};
-use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
-use crate::projection_store::ProjectionStore;
-use crate::snapshot::{Snapshot, SnapshotStore};
-use crate::stream::{ExpectedVersion, GlobalPosition, StreamId, StreamVersion};
-use crate::version::{StoredVersion, Version, VersionNote, VersionStore};
+use crate::store::contract::{
+    Append, AppendOutcome, Checkpoint, CheckpointStore, Confirmation, DocumentBatch, DocumentRange,
+    DocumentStore, DocumentsAt, EventStore, Filter, Lease, LeaseStore, LogIdentity, Page,
+    PageLimit, ParkedKey, ParkedRequest, PartitionId, ProjectionStore, SkippedEvent, Snapshot,
+    SnapshotStore, StoredPage, StoredVersion, Version, VersionNote, VersionStore,
+};
+use crate::store::memory::MemoryStore;
 
 /// What the store is about to do, or has just done.
 #[derive(Debug, Clone, PartialEq)]

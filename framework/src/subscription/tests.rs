@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::TailSettings;
+use super::reader::Subscription;
+use super::tail::Tail;
 use super::test_store::{Call, TestStore, append};
-use super::{Assignment, AssignmentSettings, Subscription, Tail, TailSettings};
-use crate::MemoryStore;
 use crate::error::StoreError;
-use crate::event_store::{Filter, Page};
-use crate::lease::LeaseStore;
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
+use crate::store::contract::{Filter, Page};
+use crate::store::memory::MemoryStore;
 
 /// A small generator with a fixed seed: a failing run fails again.
-pub(super) struct Dice(pub(super) u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    pub(super) fn below(&mut self, sides: u64) -> u64 {
+    pub(crate) fn below(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -42,7 +43,7 @@ fn quick() -> TailSettings {
     }
 }
 
-fn start(store: impl crate::document::Store, settings: TailSettings) -> Tail {
+fn start(store: impl crate::store::contract::Store, settings: TailSettings) -> Tail {
     Tail::start(Arc::new(store), GlobalPosition::ZERO, settings, |task| {
         tokio::spawn(task);
     })
@@ -382,21 +383,4 @@ async fn a_stopped_tail_ends_its_subscriptions() {
     assert!(waiter.await.unwrap());
     let mut late = tail.subscribe("late", Filter::all(), GlobalPosition::ZERO);
     assert!(late.next().await.unwrap().is_none());
-}
-
-#[tokio::test]
-async fn who_withdraws_from_one_partition_is_no_member_any_more() {
-    let store = TestStore::new(|_| Box::pin(async { Ok(()) })).shared();
-    let (memory, [me, other]) = (store.memory.clone(), [1, 2].map(uuid::Uuid::from_u128));
-    let lasts = Duration::from_secs(3600);
-    let looks = AssignmentSettings { every: Duration::from_millis(1), lasts };
-    let spawn = |task| _ = tokio::spawn(task);
-    let started = Assignment::start(Arc::new(store), "m@1", 2, me, looks, spawn).await;
-    let (_assignment, mut duties) = started.unwrap();
-    assert!(duties.iter().all(|duty| duty.owns()));
-    assert_eq!(memory.join("m@1", other, lasts).await.unwrap(), [me, other]);
-    while duties[1].next().await.unwrap() {} // one for each
-    duties[0].withdraw();
-    while duties[1].next().await.is_some() {}
-    assert_eq!(memory.join("m@1", other, lasts).await.unwrap(), [other]);
 }

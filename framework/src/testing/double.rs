@@ -1,6 +1,6 @@
 //! A store that answers what a test tells it to, call by call, made by `mockall`: for tests of your
 //! own code. To see an application survive a store's rare answers, put a
-//! [`FaultyStore`](super::FaultyStore) around a real one.
+//! [`FaultyStore`](super::faulty::FaultyStore) around a real one.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,20 +10,16 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
-use crate::document::{DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, StoredPage};
 use crate::error::{StartError, StoreError};
-use crate::event::RecordedEvent;
-use crate::event_store::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page, PageLimit,
+use crate::event::{GlobalPosition, RecordedEvent, StreamId, StreamVersion};
+use crate::store::contract::{
+    Append, AppendOutcome, Checkpoint, CheckpointStore, Confirmation, DocumentBatch, DocumentRange,
+    DocumentStore, DocumentsAt, EventStore, Filter, Lease, LeaseStore, LogIdentity, Page,
+    PageLimit, ParkedKey, ParkedRequest, PartitionId, ProjectionDatabase, ProjectionStore,
+    SkippedEvent, Snapshot, SnapshotStore, StoredPage, StoredVersion, Version, VersionNote,
+    VersionStore,
 };
-use crate::lease::{Lease, LeaseStore};
-use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
-use crate::projection_store::{ProjectionDatabase, ProjectionStore};
-use crate::snapshot::{Snapshot, SnapshotStore};
-use crate::stream::{GlobalPosition, StreamId, StreamVersion};
-use crate::version::{StoredVersion, Version, VersionNote, VersionStore};
 
 /// A store's answer.
 type Answer<T> = Result<T, StoreError>;
@@ -357,7 +353,7 @@ mockall::mock! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::document::Store;
+    use crate::store::contract::Store;
 
     async fn head_and_confirmation(store: impl Store) -> (u64, Confirmation) {
         let (stream, key) = (StreamId::new("a", "1").unwrap(), CommandKey::new("k", b"").unwrap());

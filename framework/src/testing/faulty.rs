@@ -9,23 +9,16 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::checkpoint::{Checkpoint, CheckpointStore, PartitionId};
 use crate::command::CommandKey;
-use crate::document::{
-    DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, Store, StoredPage,
-};
 use crate::error::{StartError, StoreError};
-use crate::event::RecordedEvent;
-use crate::event_store::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, NotCommitted, Page,
-    PageLimit,
+use crate::event::{GlobalPosition, RecordedEvent, StreamId, StreamVersion};
+use crate::store::contract::{
+    Append, AppendOutcome, Checkpoint, CheckpointStore, Confirmation, DocumentBatch, DocumentRange,
+    DocumentStore, DocumentsAt, EventStore, Filter, Lease, LeaseStore, LogIdentity, NotCommitted,
+    Page, PageLimit, ParkedKey, ParkedRequest, PartitionId, ProjectionDatabase, ProjectionStore,
+    SkippedEvent, Snapshot, SnapshotStore, Store, StoredPage, StoredVersion, Version, VersionNote,
+    VersionStore,
 };
-use crate::lease::{Lease, LeaseStore};
-use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
-use crate::projection_store::{ProjectionDatabase, ProjectionStore};
-use crate::snapshot::{Snapshot, SnapshotStore};
-use crate::stream::{GlobalPosition, StreamId, StreamVersion};
-use crate::version::{StoredVersion, Version, VersionNote, VersionStore};
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

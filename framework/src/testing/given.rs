@@ -9,9 +9,8 @@ use uuid::Uuid;
 
 use super::stored::{encoded, stream};
 use crate::aggregate::Aggregate;
-use crate::codec::{Encoded, EventCodec};
-use crate::event::RecordedEvent;
-use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+use crate::event::codec::{Encoded, EventCodec};
+use crate::event::{GlobalPosition, RecordedEvent, StreamId, StreamVersion};
 
 /// Events in the order of the log.
 #[derive(Default)]

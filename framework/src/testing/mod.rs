@@ -14,10 +14,10 @@ mod read_model;
 mod scenario;
 mod stored;
 
-pub use clock::ManualClock;
-pub use double::MockStore;
-pub use faulty::{Fault, FaultyStore};
+pub use self::clock::ManualClock;
+pub use self::double::MockStore;
+pub use self::faulty::{Fault, FaultyStore};
 #[cfg(feature = "sqlite")]
-pub use projection::{ProjectionScenario, Rows};
-pub use read_model::{Documents, ReadModelScenario};
-pub use scenario::{Scenario, Then, When};
+pub use self::projection::{ProjectionScenario, Rows};
+pub use self::read_model::{Documents, ReadModelScenario};
+pub use self::scenario::{Scenario, Then, When};

@@ -19,11 +19,11 @@ use self::place::Place;
 use self::row::{is_same, shown};
 use super::given::Given;
 use crate::aggregate::Aggregate;
-use crate::document::Store;
 use crate::error::BoxError;
 use crate::event::EventEnvelope;
 use crate::projection::Projection;
-use crate::sql::{SqlConnection, SqlRow};
+use crate::store::contract::Store;
+use crate::store::contract::sql::{SqlConnection, SqlRow};
 
 /// Events that a projection follows, each with the id of its aggregate, in the order of the log.
 ///

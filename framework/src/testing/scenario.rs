@@ -7,8 +7,8 @@ use std::fmt::Debug;
 
 use super::stored::{encoded, is_same, stream};
 use crate::aggregate::Aggregate;
-use crate::claim::Claim;
-use crate::codec::EventCodec;
+use crate::command::Claim;
+use crate::event::codec::EventCodec;
 
 /// An aggregate with a past.
 ///

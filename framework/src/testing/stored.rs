@@ -5,9 +5,9 @@ use std::fmt::Debug;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::{Encoded, EventCodec};
-use crate::event_store::MAX_PAYLOAD_BYTES;
-use crate::stream::StreamId;
+use crate::event::StreamId;
+use crate::event::codec::{Encoded, EventCodec};
+use crate::store::contract::MAX_PAYLOAD_BYTES;
 
 /// The event as the store gets it, and as every reader of the log decodes it.
 #[track_caller]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
 
 /// The greatest positions that were answered by this program's version and by the one before.
 pub(crate) struct Answered {

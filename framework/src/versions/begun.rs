@@ -15,13 +15,10 @@ use sha2::{Digest, Sha256};
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::document::Store;
 use crate::error::{StartError, StoreError};
-use crate::event::RecordedEvent;
-use crate::event_store::{Filter, PageLimit};
-use crate::sources::Routes;
-use crate::stream::GlobalPosition;
-use crate::version::VersionNote;
+use crate::event::{GlobalPosition, RecordedEvent};
+use crate::store::contract::{Filter, PageLimit, Store, VersionNote};
+use crate::subscription::sources::Routes;
 
 /// Number of events of one type whose keys are kept. A key function mostly differs by type.
 const OF_ONE_TYPE: usize = 2;

@@ -10,10 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::document::Store;
 use crate::error::StoreError;
-use crate::event_store::PageLimit;
-use crate::version::{Comparison, Difference};
+use crate::store::contract::{Comparison, Difference, PageLimit, Store};
 
 /// How many documents or rows are read at a time.
 pub(crate) const PAGE: usize = 1_000;

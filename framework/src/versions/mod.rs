@@ -8,22 +8,20 @@
 mod answered;
 mod begun;
 mod compare;
-mod documents;
 mod switch;
 #[cfg(test)]
 mod tests;
 
 use async_trait::async_trait;
 
-pub(crate) use answered::Answered;
-pub(crate) use begun::Beginning;
-pub(crate) use compare::{Both, Found, PAGE, Pair};
-pub(crate) use documents::DocumentVersions;
-pub(crate) use switch::{Switch, SwitchSettings};
+pub(crate) use self::answered::Answered;
+pub(crate) use self::begun::Beginning;
+pub(crate) use self::compare::{Both, Found, PAGE, Pair, Shown, Side, compare};
+pub(crate) use self::switch::{Switch, SwitchSettings};
 
 use crate::error::StoreError;
-use crate::stream::GlobalPosition;
-use crate::version::{Comparison, Version};
+use crate::event::GlobalPosition;
+use crate::store::contract::{Comparison, Version};
 
 /// The versions of one name, as a switch must know them.
 #[async_trait]

@@ -13,10 +13,9 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::Candidates;
-use crate::document::Store;
 use crate::error::{OperationError, StoreError};
-use crate::stream::GlobalPosition;
-use crate::version::{Comparison, Version, VersionNote};
+use crate::event::GlobalPosition;
+use crate::store::contract::{Comparison, Store, Version, VersionNote};
 
 /// When a new version serves.
 #[derive(Debug, Clone)]

@@ -7,19 +7,19 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Beginning, DocumentVersions, Switch, SwitchSettings};
-use crate::checkpoint::{Advance, Checkpoint, PartitionId};
-use crate::document::{DocumentBatch, DocumentStore};
+use super::begun::Beginning;
+use super::switch::{Switch, SwitchSettings};
 use crate::error::{OperationError, StartError};
-use crate::event::EventEnvelope;
-use crate::event_store::EventStore;
-use crate::lease::LeaseStore;
+use crate::event::{EventEnvelope, GlobalPosition};
+use crate::read_model::versions::DocumentVersions;
 use crate::read_model::{Change, Fold, ReadModel, Sources};
-use crate::sources::Routes;
+use crate::store::contract::{
+    Advance, Checkpoint, DocumentBatch, DocumentStore, EventStore, LeaseStore, PartitionId,
+    VersionNote, VersionStore,
+};
 use crate::store::memory::MemoryStore;
-use crate::stream::GlobalPosition;
+use crate::subscription::sources::Routes;
 use crate::till::{Rung, Till};
-use crate::version::{VersionNote, VersionStore};
 
 #[derive(Default, Clone, Serialize, Deserialize)]
 struct Euros {

@@ -7,10 +7,10 @@ use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use serde::Serialize;
 
+use super::freshness::POSITION_HEADER;
+use super::precondition::etag;
 use crate::command::Committed;
-use crate::stream::{GlobalPosition, StreamVersion};
-use crate::web::POSITION_HEADER;
-use crate::web::precondition::etag;
+use crate::event::{GlobalPosition, StreamVersion};
 
 /// The header of an answer that was given before, to the same request with the same key.
 pub const REPLAYED_HEADER: &str = "Idempotency-Replayed";

@@ -16,8 +16,9 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::web::strict::Strict;
-use crate::web::{MAX_BODY_BYTES, Problem};
+use super::input::MAX_BODY_BYTES;
+use super::problem::Problem;
+use super::strict::Strict;
 
 /// A `T` that a client sent as a JSON object: the argument of a handler that takes a body.
 ///

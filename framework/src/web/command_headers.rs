@@ -22,12 +22,15 @@ use actix_web::{FromRequest, HttpRequest};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::body::ReadBytes;
+use super::input::MAX_BODY_BYTES;
+use super::prefer::RespondAsync;
+use super::principal::Principal;
+use super::problem::Problem;
+use super::{precondition, trace_context};
 use crate::clock::{Clock, SystemClock};
 use crate::command::{CommandKey, CommandOptions};
-use crate::event::Metadata;
-use crate::stream::ExpectedVersion;
-use crate::web::body::ReadBytes;
-use crate::web::{MAX_BODY_BYTES, Principal, Problem, RespondAsync, precondition, trace_context};
+use crate::event::{ExpectedVersion, Metadata};
 
 /// The longest `Idempotency-Key` in bytes.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
@@ -198,7 +201,8 @@ mod tests {
     use serde_json::{Map, Value};
 
     use super::{CommandHeaders, scoped, unquoted};
-    use crate::web::{JsonBody, MAX_BODY_BYTES, NoBody};
+    use crate::web::body::{JsonBody, NoBody};
+    use crate::web::input::MAX_BODY_BYTES;
 
     type Any = JsonBody<Map<String, Value>>;
 

@@ -25,7 +25,7 @@ use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
 use futures_core::Stream;
 use tokio::time::{Sleep, sleep, timeout};
 
-use crate::web::Problem;
+use super::problem::Problem;
 
 /// The deadlines of every request; give others to the `App` with `app_data`.
 #[derive(Debug, Clone, Copy)]

@@ -10,8 +10,9 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, header};
 use actix_web::middleware::Next;
 
-use crate::web::head::without_body;
-use crate::web::{Problem, precondition};
+use super::head::without_body;
+use super::precondition;
+use super::problem::Problem;
 
 /// Carries out one request by its handler, with the rules around it.
 pub(super) async fn exchange(

@@ -13,12 +13,12 @@ use actix_web::web::Query;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder};
 use serde::{Deserialize, Serialize};
 
+use super::precondition::{etag, is_known};
+use super::problem::Problem;
 use crate::application::Application;
 use crate::error::ReadError;
+use crate::event::{GlobalPosition, StreamVersion};
 use crate::read_model::{Document, ReadModel};
-use crate::stream::{GlobalPosition, StreamVersion};
-use crate::web::Problem;
-use crate::web::precondition::{etag, is_known};
 
 /// The response header with the position an answer reflects.
 pub const POSITION_HEADER: &str = "Actum-Position";

@@ -1,12 +1,12 @@
 //! Input that does not fit is refused with a problem document: bodies, queries, paths and methods.
 //!
-//! This is the configuration for actix's own extractors; [`JsonBody`](super::JsonBody) needs none.
+//! This is the configuration for actix's own extractors; [`JsonBody`](super::body::JsonBody) needs none.
 
 use actix_web::HttpRequest;
 use actix_web::error::JsonPayloadError;
 use actix_web::web::{self, JsonConfig, PathConfig, PayloadConfig, QueryConfig, ServiceConfig};
 
-use crate::web::Problem;
+use super::problem::Problem;
 
 /// The longest JSON body in bytes; a longer one is not read to its end.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;

@@ -1,7 +1,7 @@
 //! From the errors of operators' requests to problem documents.
 
+use super::problem::Problem;
 use crate::error::OperationError;
-use crate::web::Problem;
 
 impl From<OperationError> for Problem {
     fn from(error: OperationError) -> Self {

@@ -8,8 +8,8 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
-use crate::stream::{ExpectedVersion, StreamVersion};
-use crate::web::Problem;
+use super::problem::Problem;
+use crate::event::{ExpectedVersion, StreamVersion};
 
 /// The tag of a version; what has no event yet has none.
 pub(super) fn etag(version: StreamVersion) -> Option<String> {

@@ -9,7 +9,7 @@ use std::future::{Ready, ready};
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
 
-use crate::web::Problem;
+use super::problem::Problem;
 
 /// Who asks, and what they may.
 #[derive(Debug, Clone, PartialEq, Eq)]

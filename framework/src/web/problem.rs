@@ -13,8 +13,8 @@ use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::stream::StreamVersion;
-use crate::web::precondition::etag;
+use super::precondition::etag;
+use crate::event::StreamVersion;
 
 /// An error on its way to the client, as `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Eq)]

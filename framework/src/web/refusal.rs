@@ -1,8 +1,8 @@
 //! From the errors of commands and reads to problem documents: one place for every status.
 
+use super::problem::Problem;
+use crate::command::RefusalCode;
 use crate::error::{CommandError, ReadError, StoreError};
-use crate::refusal::RefusalCode;
-use crate::web::Problem;
 
 /// Long enough for a burst to pass or a database to come back, short enough for a person.
 const RETRY_AFTER_S: u32 = 1;

@@ -13,7 +13,8 @@ use actix_web::http::header::HeaderMap;
 use actix_web::middleware::Next;
 use tracing::Instrument;
 
-use crate::web::{Principal, trace_context};
+use super::principal::Principal;
+use super::trace_context;
 
 /// A longer one is not worth its place.
 const MAX_CORRELATION_ID_BYTES: usize = 128;

@@ -7,7 +7,7 @@ use actix_web::web::Query;
 use actix_web::{FromRequest, HttpRequest};
 use serde::Deserialize;
 
-use crate::web::Problem;
+use super::problem::Problem;
 
 /// The number of the last event that the client has, 0 if it has none. As an extractor it takes the
 /// header before the query, for a browser that connects again repeats the query as it was, and

@@ -11,8 +11,8 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, Resource, Responder};
 
-use crate::web::Problem;
-use crate::web::exchange::exchange;
+use super::exchange::exchange;
+use super::problem::Problem;
 
 /// Makes a route of a resource, in each worker anew.
 type Register = Arc<dyn Fn(Resource) -> Resource + Send + Sync>;

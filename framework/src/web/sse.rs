@@ -17,7 +17,7 @@ use actix_web::{HttpRequest, HttpResponse, Responder};
 use serde::Serialize;
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::web::Problem;
+use super::problem::Problem;
 
 /// How streams behave; give another one to the `App` with `app_data`.
 #[derive(Debug, Clone)]

@@ -22,7 +22,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The whole URL, to be stored; [`WebhookClient::endpoint`](super::WebhookClient::endpoint)
+    /// The whole URL, to be stored; [`WebhookClient::endpoint`](super::client::WebhookClient::endpoint)
     /// reads it back.
     pub fn as_str(&self) -> &str {
         self.url.as_str()

@@ -8,7 +8,7 @@ use super::address::Network;
 use super::endpoint::Rules;
 use super::resolver::{Resolver, SystemResolver};
 
-/// How to make a [`WebhookClient`](super::WebhookClient). What is not said here is safe on the
+/// How to make a [`WebhookClient`](super::client::WebhookClient). What is not said here is safe on the
 /// internet: https on port 443 to public addresses, certificates checked against the system's roots.
 #[derive(Clone)]
 pub struct WebhookOptions {

@@ -6,7 +6,7 @@ use super::{EVENT_TYPE, METADATA, PAYLOAD, Row};
 use crate::Outcome;
 use crate::database::Database;
 
-const SCHEMA: &str = include_str!("../../../framework/migrations/postgres/0001_log.sql");
+const SCHEMA: &str = include_str!("../../../migrations/postgres/0001_log.sql");
 
 pub(super) struct Insert {
     connection: PgConnection,

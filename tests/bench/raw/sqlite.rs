@@ -9,7 +9,7 @@ use super::{EVENT_TYPE, METADATA, PAYLOAD, Row};
 use crate::Outcome;
 use crate::database::Database;
 
-const SCHEMA: &str = include_str!("../../../framework/migrations/sqlite/0001_log.sql");
+const SCHEMA: &str = include_str!("../../../migrations/sqlite/0001_log.sql");
 
 pub(super) struct Insert {
     connection: SqliteConnection,

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::command::CommandKey;
-use crate::event_store::{Append, EventStore};
+use crate::event::{ExpectedVersion, StreamId};
+use crate::store::contract::{Append, EventStore};
 use crate::store::memory::MemoryStore;
-use crate::stream::{ExpectedVersion, StreamId};
 use crate::testing::ManualClock;
 
 #[tokio::test]
@@ -23,7 +23,7 @@ async fn keys_go_when_the_clock_says_that_they_are_old_and_not_before() {
         let key = CommandKey::new(n.to_string(), b"").unwrap();
         let stream = StreamId::new("ledger", "a").unwrap();
         let told = store.confirm(&stream, Default::default(), Some(&key)).await.unwrap();
-        told != crate::event_store::Confirmation::Current
+        told != crate::store::contract::Confirmation::Current
     };
     let day = Duration::from_secs(86_400);
     store.append((0..AT_MOST + 1).map(keyed).collect()).await;

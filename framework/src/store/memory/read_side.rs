@@ -7,18 +7,16 @@ use async_trait::async_trait;
 
 use super::versions::Versions;
 use super::{MemoryStore, within};
-use crate::checkpoint::{Advance, Checkpoint, CheckpointStore, PartitionId};
-use crate::document::{
-    DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_LIST_BYTES, ParkedAt, StoredPage,
-};
 use crate::error::StoreError;
-use crate::event_store::PageLimit;
-use crate::parking::{ParkedKey, ParkedRequest, SkippedEvent};
-use crate::projection_store::ProjectionStore;
-use crate::store::advance::{Stored, continues};
-use crate::store::list::{Bounds, Found};
-use crate::store::parked::{Parking, text, time};
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
+use crate::store::contract::{
+    Advance, Checkpoint, CheckpointStore, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt,
+    MAX_LIST_BYTES, PageLimit, ParkedAt, ParkedKey, ParkedRequest, PartitionId, ProjectionStore,
+    SkippedEvent, StoredPage,
+};
+use crate::store::kit::checkpoint_rule::{Stored, continues};
+use crate::store::kit::list::{Bounds, Found};
+use crate::store::kit::parked_keys::{Parking, text, time};
 
 /// By model, and what is of one model in the order in which it is answered.
 #[derive(Default)]

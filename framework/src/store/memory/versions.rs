@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::MemoryStore;
 use crate::error::StoreError;
-use crate::version::{StoredVersion, Version, VersionNote, VersionStore};
+use crate::store::contract::{StoredVersion, Version, VersionNote, VersionStore};
 
 /// Versions by name and number.
 #[derive(Default)]

@@ -5,15 +5,15 @@ use std::sync::{Mutex, PoisonError};
 
 /// By name, as found last.
 #[derive(Default)]
-pub(super) struct FoundSettings(Mutex<BTreeMap<&'static str, String>>);
+pub(crate) struct FoundSettings(Mutex<BTreeMap<&'static str, String>>);
 
 impl FoundSettings {
-    pub(super) fn note(&self, setting: &'static str, value: &str) {
+    pub(crate) fn note(&self, setting: &'static str, value: &str) {
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         found.insert(setting, value.to_owned());
     }
 
-    pub(super) fn all(&self) -> BTreeMap<&'static str, String> {
+    pub(crate) fn all(&self) -> BTreeMap<&'static str, String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

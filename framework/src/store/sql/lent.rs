@@ -9,19 +9,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The connections of one kind.
-pub(super) struct Lender<C> {
+pub(crate) struct Lender<C> {
     permits: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<C>>>,
 }
 
 /// The right to one connection.
-pub(super) struct Permit<C> {
+pub(crate) struct Permit<C> {
     idle: Arc<Mutex<Vec<C>>>,
     permit: OwnedSemaphorePermit,
 }
 
 /// A connection on loan.
-pub(super) struct Lent<C> {
+pub(crate) struct Lent<C> {
     connection: C,
     from: Permit<C>,
 }
@@ -34,14 +34,14 @@ impl<C> Clone for Lender<C> {
 }
 
 impl<C> Lender<C> {
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self { permits: Arc::new(Semaphore::new(most)), idle: Arc::default() }
     }
 
     /// Takes all connections back, to be closed, and lends none while the guard lives: waits for
     /// those that are lent.
     #[allow(dead_code, reason = "connections to a server close themselves")]
-    pub(super) async fn take_all(&self, most: u32) -> (Vec<C>, OwnedSemaphorePermit) {
+    pub(crate) async fn take_all(&self, most: u32) -> (Vec<C>, OwnedSemaphorePermit) {
         let permits = Arc::clone(&self.permits).acquire_many_owned(most).await;
         // The semaphore is never closed: this file holds it and does not.
         let permits = permits.expect("an open semaphore");
@@ -49,7 +49,7 @@ impl<C> Lender<C> {
     }
 
     /// Waits until fewer than the most are lent.
-    pub(super) async fn permit(&self) -> Permit<C> {
+    pub(crate) async fn permit(&self) -> Permit<C> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         // The semaphore is never closed: this file holds it and does not.
         let permit = permit.expect("an open semaphore");
@@ -59,7 +59,7 @@ impl<C> Lender<C> {
 
 impl<C> Permit<C> {
     /// Lends one that is idle, if there is one.
-    pub(super) fn idle(self) -> Result<Lent<C>, Self> {
+    pub(crate) fn idle(self) -> Result<Lent<C>, Self> {
         match with(&self.idle, Vec::pop) {
             Some(connection) => Ok(Lent { connection, from: self }),
             None => Err(self),
@@ -67,14 +67,14 @@ impl<C> Permit<C> {
     }
 
     /// Lends this new one.
-    pub(super) fn lend(self, connection: C) -> Lent<C> {
+    pub(crate) fn lend(self, connection: C) -> Lent<C> {
         Lent { connection, from: self }
     }
 }
 
 impl<C> Lent<C> {
     /// It is whole and outside of a transaction: it may serve again.
-    pub(super) fn give_back(self) {
+    pub(crate) fn give_back(self) {
         let Self { connection, from } = self;
         with(&from.idle, |idle| idle.push(connection));
         drop(from.permit); // after it is idle, so that who waited finds it

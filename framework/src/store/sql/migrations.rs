@@ -2,7 +2,7 @@
 
 use sqlx::migrate::MigrateError;
 
-pub(super) fn explain(error: &MigrateError) -> String {
+pub(crate) fn explain(error: &MigrateError) -> String {
     match error {
         // Released migrations never change.
         MigrateError::VersionMismatch(version) => format!(

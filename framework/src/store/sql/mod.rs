@@ -2,13 +2,9 @@
 //!
 //! What is equal for all databases stands here; a database's own folder spells what differs.
 
-mod found;
-mod lent;
-mod migrations;
-mod numbers;
+pub(crate) mod found;
+pub(crate) mod lent;
+pub(crate) mod migrations;
+pub(crate) mod numbers;
 #[cfg(feature = "sqlite")]
-mod packed;
-#[cfg(feature = "postgres")]
-pub(crate) mod postgres;
-#[cfg(feature = "sqlite")]
-pub(crate) mod sqlite;
+pub(crate) mod packed;

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 
 use crate::error::StoreError;
-use crate::store::plan::PastCommand;
-use crate::stream::{GlobalPosition, StreamVersion, Tip};
+use crate::event::{GlobalPosition, StreamVersion, Tip};
+use crate::store::kit::version_check::PastCommand;
 
 /// The end of a stream.
-pub(super) fn tip(version: i64, position: i64) -> Tip {
+pub(crate) fn tip(version: i64, position: i64) -> Tip {
     Tip { version: StreamVersion(version as u64), position: GlobalPosition(position as u64) }
 }
 
 /// A row of `commands`.
-pub(super) fn past_command(
+pub(crate) fn past_command(
     fingerprint: &[u8],
     version: i64,
     position: i64,
@@ -23,17 +23,17 @@ pub(super) fn past_command(
 
 /// Whether nothing can be read there; numbers of that size come from outside, as `?after=`, and
 /// would be negative to the database.
-pub(super) fn is_beyond(after: u64, limit: usize) -> bool {
+pub(crate) fn is_beyond(after: u64, limit: usize) -> bool {
     limit == 0 || after >= i64::MAX as u64
 }
 
 /// A limit as databases take it.
-pub(super) fn most(limit: usize) -> i64 {
+pub(crate) fn most(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 /// The positions that an event can have, in order and each once.
-pub(super) fn possible(positions: &[GlobalPosition]) -> Vec<i64> {
+pub(crate) fn possible(positions: &[GlobalPosition]) -> Vec<i64> {
     let positions = positions.iter().filter_map(|position| i64::try_from(position.0).ok());
     positions.collect::<BTreeSet<_>>().into_iter().collect()
 }
@@ -42,7 +42,7 @@ pub(super) fn possible(positions: &[GlobalPosition]) -> Vec<i64> {
 ///
 /// # Errors
 /// [`StoreError::Hole`] names the two between which something is missing or doubled.
-pub(super) fn assert_dense(
+pub(crate) fn assert_dense(
     what: &str,
     mut after: u64,
     numbers: impl Iterator<Item = u64>,

@@ -9,8 +9,7 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::event::RecordedEvent;
-use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+use crate::event::{GlobalPosition, RecordedEvent, StreamId, StreamVersion};
 
 /// `[position, "stream type", "stream id", version, "event id in hex", "event type",
 /// schema version, payload, metadata, recorded at in µs]`
@@ -32,7 +31,7 @@ struct PackedEvent<'a>(
 ///
 /// # Errors
 /// What does not fit the format, without its place: read the rows one by one to find it.
-pub(super) fn unpack(page: &str) -> Result<Vec<RecordedEvent>, String> {
+pub(crate) fn unpack(page: &str) -> Result<Vec<RecordedEvent>, String> {
     let packed: Vec<PackedEvent<'_>> = serde_json::from_str(page).map_err(|e| e.to_string())?;
     packed.into_iter().map(recorded).collect()
 }

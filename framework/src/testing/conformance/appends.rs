@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use super::{append, committed, one, refused, stream};
-use crate::document::Store;
-use crate::event_store::{Append, AppendOutcome, Filter, NotCommitted, PageLimit};
-use crate::stream::ExpectedVersion::{Any, Exact, NoStream, StreamExists};
-use crate::stream::{GlobalPosition, StreamVersion};
+use crate::event::ExpectedVersion::{Any, Exact, NoStream, StreamExists};
+use crate::event::{GlobalPosition, StreamVersion};
+use crate::store::contract::{Append, AppendOutcome, Filter, NotCommitted, PageLimit, Store};
 
 /// Promises 3 and 4 in small.
 pub async fn versions_and_positions_are_dense_from_one(store: impl Store) {

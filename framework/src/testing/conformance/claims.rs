@@ -1,10 +1,9 @@
 //! Claims: one holder each, whoever asks, and never without the events that took them.
 
 use super::{append, committed, event, keyed, one, refused, stream};
-use crate::claim::Claim;
-use crate::document::Store;
-use crate::event_store::{Append, AppendOutcome, EventStore, NotCommitted};
-use crate::stream::{ExpectedVersion, StreamVersion};
+use crate::command::Claim;
+use crate::event::{ExpectedVersion, StreamVersion};
+use crate::store::contract::{Append, AppendOutcome, EventStore, NotCommitted, Store};
 
 fn take(value: &str) -> Claim {
     Claim::take("name", value)

@@ -6,9 +6,8 @@ use time::OffsetDateTime;
 
 use super::{append, committed, keyed, one, refused, stream};
 use crate::command::CommandKey;
-use crate::document::Store;
-use crate::event_store::{Append, Confirmation, NotCommitted};
-use crate::stream::{ExpectedVersion, StreamVersion};
+use crate::event::{ExpectedVersion, StreamVersion};
+use crate::store::contract::{Append, Confirmation, NotCommitted, Store};
 
 /// Promise 2: a retry learns the first outcome, whatever it expects now.
 pub async fn a_command_id_acts_once(store: impl Store) {

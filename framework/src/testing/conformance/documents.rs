@@ -5,13 +5,12 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::checkpoint::{Advance, Checkpoint, PartitionId};
-use crate::document::{DocumentBatch, DocumentsAt, Store};
 use crate::error::StoreError;
-use crate::event_store::PageLimit;
-use crate::lease::Lease;
-use crate::parking::{ParkedChange, ParkedKey};
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
+use crate::store::contract::{
+    Advance, Checkpoint, DocumentBatch, DocumentsAt, Lease, PageLimit, ParkedChange, ParkedKey,
+    PartitionId, Store,
+};
 
 /// Partition 0 of `balance@1`.
 pub(super) fn partition() -> PartitionId {

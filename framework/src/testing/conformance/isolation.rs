@@ -2,11 +2,9 @@
 
 use super::{append, committed, event, one, refused};
 use crate::command::{CommandKey, Committed};
-use crate::document::Store;
-use crate::event::NewEvent;
-use crate::event_store::{Append, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted};
-use crate::stream::ExpectedVersion::{Any, NoStream, StreamExists};
-use crate::stream::GlobalPosition;
+use crate::event::ExpectedVersion::{Any, NoStream, StreamExists};
+use crate::event::{GlobalPosition, NewEvent};
+use crate::store::contract::{Append, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Store};
 
 fn of(event: NewEvent) -> Append {
     Append { events: vec![event], ..append("bad", Any, 0) }

@@ -5,9 +5,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::documents::{batch, body, partition};
-use crate::document::Store;
 use crate::error::StoreError;
-use crate::lease::Lease;
+use crate::store::contract::{Lease, Store};
 
 const NAME: &str = "balance@1/0";
 /// Longer than any test takes.

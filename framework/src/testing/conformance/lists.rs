@@ -1,10 +1,10 @@
 //! Deleted documents, and lists of those that are left.
 
 use super::documents::{batch, body, lease, partition};
-use crate::checkpoint::PartitionId;
-use crate::document::{DocumentRange, MAX_LIST_BYTES, Store, StoredPage};
-use crate::parking::{ParkedChange, ParkedKey};
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
+use crate::store::contract::{
+    DocumentRange, MAX_LIST_BYTES, ParkedChange, ParkedKey, PartitionId, Store, StoredPage,
+};
 
 const MODEL: &str = "balance@1";
 

@@ -36,9 +36,8 @@ pub mod versions;
 use uuid::Uuid;
 
 use crate::command::{CommandKey, Committed};
-use crate::event::NewEvent;
-use crate::event_store::{Append, AppendOutcome, EventStore, NotCommitted};
-use crate::stream::{ExpectedVersion, StreamId};
+use crate::event::{ExpectedVersion, NewEvent, StreamId};
+use crate::store::contract::{Append, AppendOutcome, EventStore, NotCommitted};
 
 /// The tests of every store; see [`crate::testing::conformance`].
 #[macro_export]

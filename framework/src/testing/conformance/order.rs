@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{append, committed, one};
-use crate::document::Store;
-use crate::event_store::{AppendOutcome, Filter, PageLimit};
-use crate::stream::ExpectedVersion::{Any, NoStream};
-use crate::stream::GlobalPosition;
+use crate::event::ExpectedVersion::{Any, NoStream};
+use crate::event::GlobalPosition;
+use crate::store::contract::{AppendOutcome, Filter, PageLimit, Store};
 
 /// Sixteen writers, every third append refused, and a reader that polls the tail meanwhile: it
 /// sees 1..N, and exactly what stands in the end.

@@ -2,9 +2,9 @@
 
 use super::documents::{batch, lease, partition};
 use super::{append, committed, event, one, stream};
-use crate::document::Store;
-use crate::event_store::{Append, Filter, PageLimit};
-use crate::stream::{ExpectedVersion::Any, GlobalPosition, StreamId, StreamVersion};
+use crate::event::ExpectedVersion::Any;
+use crate::event::{GlobalPosition, StreamId, StreamVersion};
+use crate::store::contract::{Append, Filter, PageLimit, Store};
 
 /// Sizes of payloads: alike, one that exceeds any page, tiny ones around it, two that fit exactly.
 const SIZES: [usize; 12] = [3_000, 3_000, 3_000, 2, 90_000, 2, 2, 5_000, 4_994, 3_000, 90_000, 3];

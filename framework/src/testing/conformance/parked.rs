@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use time::{Duration, OffsetDateTime};
 
 use super::documents::{batch, body, lease, partition};
-use crate::document::{DocumentBatch, Store};
 use crate::error::StoreError;
-use crate::lease::Lease;
-use crate::parking::{ParkedChange, ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
-use crate::stream::GlobalPosition;
+use crate::event::GlobalPosition;
+use crate::store::contract::{
+    DocumentBatch, Lease, ParkedChange, ParkedKey, ParkedPage, ParkedRequest, SkippedEvent, Store,
+};
 
 const MODEL: &str = "balance@1";
 

@@ -5,11 +5,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{append, committed, event, keyed, one, refused, stream};
-use crate::document::Store;
-use crate::event::{NewEvent, RecordedEvent};
-use crate::event_store::{Append, Filter, NotCommitted, PageLimit};
-use crate::snapshot::Snapshot;
-use crate::stream::{ExpectedVersion, GlobalPosition, StreamVersion};
+use crate::event::{ExpectedVersion, GlobalPosition, NewEvent, RecordedEvent, StreamVersion};
+use crate::store::contract::{Append, Filter, NotCommitted, PageLimit, Snapshot, Store};
 
 fn same(new: &NewEvent, read: &RecordedEvent) {
     assert_eq!(read.event_id, new.event_id);

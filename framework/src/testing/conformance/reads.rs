@@ -1,10 +1,9 @@
 //! Reading in pages, filtered and not.
 
 use super::{append, committed, one, stream};
-use crate::document::Store;
-use crate::event_store::{Append, Filter, PageLimit};
-use crate::stream::ExpectedVersion::Any;
-use crate::stream::{GlobalPosition, StreamId, StreamVersion};
+use crate::event::ExpectedVersion::Any;
+use crate::event::{GlobalPosition, StreamId, StreamVersion};
+use crate::store::contract::{Append, Filter, PageLimit, Store};
 
 /// Any page size, of the log and of a stream.
 pub async fn pages_follow_one_another_without_loss(store: impl Store) {

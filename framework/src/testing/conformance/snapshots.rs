@@ -3,9 +3,8 @@
 use uuid::Uuid;
 
 use super::stream;
-use crate::document::Store;
-use crate::snapshot::Snapshot;
-use crate::stream::{GlobalPosition, StreamVersion};
+use crate::event::{GlobalPosition, StreamVersion};
+use crate::store::contract::{Snapshot, Store};
 
 /// Kept, replaced by a newer one, not by an older one, apart for each stream.
 pub async fn the_newest_snapshot_is_kept(store: impl Store) {

@@ -1,14 +1,12 @@
 //! Versions: one of a name serves at any time, and a dropped one leaves nothing.
 
 use super::documents::{batch, body, lease};
-use crate::checkpoint::PartitionId;
-use crate::document::{DocumentBatch, Store};
 use crate::error::StoreError;
-use crate::event_store::PageLimit;
-use crate::lease::Lease;
-use crate::parking::{ParkedChange, ParkedKey, SkippedEvent};
-use crate::stream::GlobalPosition;
-use crate::version::{StoredVersion, Version, VersionNote};
+use crate::event::GlobalPosition;
+use crate::store::contract::{
+    DocumentBatch, Lease, PageLimit, ParkedChange, ParkedKey, PartitionId, SkippedEvent, Store,
+    StoredVersion, Version, VersionNote,
+};
 
 /// One that no switch has touched yet.
 fn version(number: u32, partitions: u32, is_serving: bool) -> Version {

@@ -13,14 +13,12 @@ use tokio::runtime::{Builder, Runtime};
 use uuid::Uuid;
 
 use super::ways;
-use crate::document::Store;
 use crate::error::BoxError;
-use crate::event::RecordedEvent;
+use crate::event::{GlobalPosition, RecordedEvent};
 use crate::projection::Projection;
-use crate::projection_store::ProjectionDatabase;
-use crate::sql::{SqlConnection, SqlRow};
-use crate::store::sql::sqlite::SqliteOptions;
-use crate::stream::GlobalPosition;
+use crate::store::contract::sql::{SqlConnection, SqlRow};
+use crate::store::contract::{ProjectionDatabase, Store};
+use crate::store::sqlite::SqliteOptions;
 
 /// Tables that are gone when it is.
 pub(super) struct Place {

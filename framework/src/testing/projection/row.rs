@@ -1,6 +1,6 @@
 //! Rows as a test writes them, and as a database gives them back.
 
-use crate::sql::{SqlRow, SqlValue};
+use crate::store::contract::sql::{SqlRow, SqlValue};
 
 macro_rules! from_tuple {
     ($($name:ident)+) => {

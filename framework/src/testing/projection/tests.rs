@@ -1,15 +1,19 @@
 //! A projection that keeps its promises passes; each way to break them fails and says which.
 
 use std::panic::{UnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde::{Deserialize, Serialize};
 use time::macros::datetime;
 
 use super::ProjectionScenario;
-use crate::{
-    Aggregate, BoxError, EventEnvelope, EventSources, Projection, SqlConnection, SqlRow, SqlValue,
-};
+use crate::aggregate::Aggregate;
+use crate::error::BoxError;
+use crate::event::EventEnvelope;
+use crate::projection::Projection;
+use crate::store::contract::sql::{SqlConnection, SqlRow, SqlValue};
+use crate::subscription::sources::EventSources;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Happened {

@@ -6,15 +6,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::row::shown_row;
-use crate::document::Store;
-use crate::event::RecordedEvent;
-use crate::event_store::Page;
-use crate::parking::ParkedKey;
-use crate::projection::Projection;
-use crate::projection_store::{ProjectionDatabase, SqlSnapshot};
-use crate::projector::{Delivery, deliver};
-use crate::sql::SqlError;
-use crate::stream::GlobalPosition;
+use crate::event::{GlobalPosition, RecordedEvent};
+use crate::projection::{Delivery, Projection, deliver};
+use crate::store::contract::sql::SqlError;
+use crate::store::contract::{Page, ParkedKey, ProjectionDatabase, SqlSnapshot, Store};
 use crate::testing::given::batch_sizes;
 
 /// One way of delivering all events.

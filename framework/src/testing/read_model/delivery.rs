@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::catch_panic::guarded;
 use crate::event::RecordedEvent;
-use crate::guard::guarded;
 use crate::read_model::{Change, ReadModel};
-use crate::sources::Routes;
+use crate::subscription::sources::Routes;
 use crate::testing::given::batch_sizes;
 use crate::testing::stored::is_same;
 

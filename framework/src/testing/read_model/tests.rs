@@ -7,7 +7,9 @@ use std::panic::{UnwindSafe, catch_unwind};
 use serde::{Deserialize, Serialize};
 
 use super::ReadModelScenario;
-use crate::{Aggregate, EventEnvelope, Fold, ReadModel, Sources};
+use crate::aggregate::Aggregate;
+use crate::event::EventEnvelope;
+use crate::read_model::{Fold, ReadModel, Sources};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum Happened {

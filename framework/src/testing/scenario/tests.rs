@@ -6,7 +6,8 @@ use std::panic::{UnwindSafe, catch_unwind};
 use serde::{Deserialize, Serialize};
 
 use super::Scenario;
-use crate::{Aggregate, Snapshots};
+use crate::aggregate::Aggregate;
+use crate::store::contract::Snapshots;
 
 #[derive(Default, Clone, Serialize, Deserialize)]
 struct Door {

@@ -1,0 +1,41 @@
+//! The parts that all decisions of one aggregate type share: store, codec, clock and limits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::Aggregate;
+use crate::clock::Clock;
+use crate::event::codec::EventCodec;
+use crate::settings::Settings;
+use crate::store::contract::{Snapshots, Store};
+
+/// Shared by all instances of one aggregate type.
+pub(crate) struct Deciding<A: Aggregate> {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) codec: EventCodec<A::Event>,
+    pub(crate) snapshots: Option<Snapshots<A>>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Settings,
+    /// The application has handed its store out, so its user may append too.
+    pub(crate) is_handed_out: Arc<AtomicBool>,
+}
+
+impl<A: Aggregate> Deciding<A> {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+        is_handed_out: Arc<AtomicBool>,
+    ) -> Self {
+        let codec = EventCodec::new(A::upcasters());
+        Self { store, codec, snapshots: A::snapshots(), clock, settings, is_handed_out }
+    }
+
+    /// True if every append to the log passes through this application, so that the state in memory
+    /// is the latest.
+    pub(crate) fn is_alone(&self) -> bool {
+        let Self { store, is_handed_out, .. } = self;
+        let is_only = store.is_sole_writer() && store.is_only_handle();
+        is_only && !is_handed_out.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,158 @@
+//! Loads an aggregate: from its snapshot, if that can be trusted, and the events after it.
+//!
+//! A state that other processes have left behind is caught up in the same way, from the events it
+//! missed. All user code (`Default`, decoding, upcasters, `apply`) runs in panic isolation.
+
+use super::Aggregate;
+use super::deciding::Deciding;
+use crate::catch_panic::{Isolated, guarded};
+use crate::error::StoreError;
+use crate::event::{RecordedEvent, StreamId, StreamVersion, Tip};
+use crate::store::contract::{PageLimit, Snapshot, Snapshots};
+
+/// How many events are read at a time, so that a long stream is never in memory whole.
+const PAGE: usize = 2000;
+
+/// An aggregate in memory, equal to the fold of its stream up to `tip`.
+pub(crate) struct Loaded<A> {
+    pub(crate) aggregate: Isolated<A>,
+    pub(crate) tip: Tip,
+    /// The version of the newest snapshot, kept or under way.
+    pub(crate) snapshot_at: StreamVersion,
+}
+
+pub(crate) enum LoadError {
+    /// The store did not answer: try again later.
+    Unavailable(StoreError),
+    /// The events cannot be folded by this program.
+    Quarantined(String),
+    /// User code panicked before an event was folded, so the next attempt may succeed.
+    Panicked(String),
+}
+
+impl From<StoreError> for LoadError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Hole { .. } | StoreError::Corrupt { .. } => {
+                Self::Quarantined(error.to_string())
+            }
+            _ => Self::Unavailable(error),
+        }
+    }
+}
+
+/// Folds the events that the stream has after the state held, or all of them when none is held; up
+/// to `at_least`, a version that the store has reported, or else to the end.
+///
+/// If the store does not answer, the state held is still right up to its tip. After any other error
+/// it is not to be relied on.
+pub(crate) async fn catch_up<A: Aggregate>(
+    deciding: &Deciding<A>,
+    stream: &StreamId,
+    held: &mut Option<Box<Loaded<A>>>,
+    at_least: Option<StreamVersion>,
+) -> Result<(), LoadError> {
+    let loaded = match held {
+        Some(loaded) => loaded,
+        None => held.insert(Box::new(start(deciding, stream).await?)),
+    };
+    loop {
+        let bytes = deciding.settings.page_bytes;
+        let limit = PageLimit::events(PAGE).bytes(bytes);
+        let events = deciding.store.read_stream(stream, loaded.tip.version, limit).await?;
+        for event in &events {
+            fold(deciding, loaded, event)?;
+        }
+        // A short page is not the end: a store may cut a page by its bytes. A version that the store
+        // has reported saves the read of an empty page; anything newer makes the next append conflict.
+        let is_enough = at_least.is_some_and(|version| loaded.tip.version >= version);
+        if events.is_empty() || is_enough {
+            return Ok(());
+        }
+    }
+}
+
+/// The state to begin with.
+async fn start<A: Aggregate>(
+    deciding: &Deciding<A>,
+    stream: &StreamId,
+) -> Result<Loaded<A>, LoadError> {
+    let snapshot = match &deciding.snapshots {
+        Some(policy) => from_snapshot(deciding, policy, stream).await?,
+        None => None,
+    };
+    if let Some(loaded) = snapshot {
+        return Ok(loaded);
+    }
+    let aggregate = guarded(A::default)
+        .map_err(|panic| LoadError::Panicked(format!("Default panicked: {panic}")))?;
+    let (tip, snapshot_at) = (Tip::default(), StreamVersion::ZERO);
+    Ok(Loaded { aggregate: Isolated::new(aggregate), tip, snapshot_at })
+}
+
+fn fold<A: Aggregate>(
+    deciding: &Deciding<A>,
+    loaded: &mut Loaded<A>,
+    recorded: &RecordedEvent,
+) -> Result<(), LoadError> {
+    let quarantined = |reason: String| {
+        let RecordedEvent { position, version, event_type, .. } = recorded;
+        LoadError::Quarantined(format!(
+            "the event {event_type:?} at position {position}, version {version}: {reason}"
+        ))
+    };
+    let decoded = guarded(|| deciding.codec.decode(recorded));
+    let event = decoded
+        .map_err(|panic| quarantined(format!("its decoder panicked: {panic}")))?
+        .map_err(|error| quarantined(error.to_string()))?;
+    let event = Isolated::new(event);
+    guarded(|| loaded.aggregate.apply(&event))
+        .map_err(|panic| quarantined(format!("apply panicked: {panic}")))?;
+    loaded.tip = Tip { version: recorded.version, position: recorded.position };
+    Ok(())
+}
+
+/// The state of the stream's snapshot, unless anything about it is in doubt.
+async fn from_snapshot<A: Aggregate>(
+    deciding: &Deciding<A>,
+    policy: &Snapshots<A>,
+    stream: &StreamId,
+) -> Result<Option<Loaded<A>>, LoadError> {
+    let Some(snapshot) = deciding.store.load_snapshot(stream).await? else { return Ok(None) };
+    if snapshot.state_version != policy.state_version || snapshot.version == StreamVersion::ZERO {
+        return Ok(None);
+    }
+    let ignored = |reason: &str| {
+        let version = snapshot.version;
+        tracing::warn!(%stream, %version, reason, "a snapshot is ignored; the events are folded");
+        Ok(None)
+    };
+    if !snapshot.is_intact() {
+        return ignored("its checksum does not hold");
+    }
+    if !stands_in_log(deciding, stream, &snapshot).await? {
+        return ignored("the log does not have the event it was taken at");
+    }
+    match guarded(|| (policy.decode)(&snapshot.state)) {
+        Ok(Ok(aggregate)) => {
+            let tip = Tip { version: snapshot.version, position: snapshot.position };
+            let aggregate = Isolated::new(aggregate);
+            Ok(Some(Loaded { aggregate, tip, snapshot_at: snapshot.version }))
+        }
+        Ok(Err(error)) => ignored(&error.to_string()),
+        Err(panic) => ignored(&panic),
+    }
+}
+
+async fn stands_in_log<A: Aggregate>(
+    deciding: &Deciding<A>,
+    stream: &StreamId,
+    snapshot: &Snapshot,
+) -> Result<bool, LoadError> {
+    let before = StreamVersion(snapshot.version.0 - 1);
+    let at = deciding.store.read_stream(stream, before, PageLimit::events(1)).await?;
+    let is_it = |event: &RecordedEvent| {
+        (event.position, event.event_id) == (snapshot.position, snapshot.event_id)
+    };
+    Ok(at.first().is_some_and(is_it))
+}

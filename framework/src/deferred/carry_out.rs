@@ -1,0 +1,156 @@
+//! Carrying out a stored command: from its JSON to its aggregate, and from the result to an outcome.
+//!
+//! One [`CarryOut`] for each aggregate type, so that the executor needs no type of the user's.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tracing::error;
+
+use super::accepted::CommandEvent;
+use crate::aggregate::{Aggregate, Router};
+use crate::catch_panic::guarded;
+use crate::command::{CommandOptions, Committed, RefusalCode};
+use crate::error::CommandError;
+use crate::event::StreamId;
+use crate::event::codec::is_same;
+
+/// The stored form of a command. It is read back, because a command that this release cannot read
+/// would stay open for ever, and one that comes back as another would be carried out in its place.
+///
+/// # Errors
+/// The command is no JSON, or does not come back the same; a sentence that says which.
+pub(crate) fn encode<C: Serialize + DeserializeOwned>(command: &C) -> Result<Value, String> {
+    let encode = || {
+        let stored = serde_json::to_value(command)
+            .map_err(|error| format!("the command is no JSON: {error}"))?;
+        let read = C::deserialize(&stored)
+            .map_err(|error| format!("the command cannot be read back from its JSON: {error}"))?;
+        match is_same(command, &read) {
+            Ok(true) => Ok(stored),
+            Ok(false) => Err("the command is not the same after it was written as JSON and read \
+                              back: a field is NaN, or an Option inside an Option"
+                .to_owned()),
+            Err(error) => Err(format!("the command cannot be compared: {error}")),
+        }
+    };
+    guarded(encode)
+        .unwrap_or_else(|panic| Err(format!("the code of the command panicked: {panic}")))
+}
+
+/// The result of one attempt to carry out a command.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Carried {
+    /// The log holds the command's key, with this outcome.
+    Committed(Committed),
+    /// Nothing was stored; this outcome becomes final once it is stored under the command's key.
+    Concluded(CommandEvent),
+    /// Nothing was stored, or the outcome is not known: try again under the same key.
+    NotYet,
+    /// This release cannot carry it out; another one may.
+    Unable(String),
+}
+
+/// Carries out stored commands of one aggregate type.
+#[async_trait]
+pub(crate) trait CarryOut: Send + Sync {
+    async fn carry_out(
+        &self,
+        stream: StreamId,
+        command: &Value,
+        options: CommandOptions,
+    ) -> Carried;
+}
+
+/// Carries out stored commands of the aggregate `A`.
+pub(crate) struct CarriesOut<A: Aggregate> {
+    router: Arc<Router<A>>,
+    aggregate: PhantomData<fn() -> A>,
+}
+
+impl<A: Aggregate> CarriesOut<A> {
+    pub(crate) fn new(router: Arc<Router<A>>) -> Self {
+        Self { router, aggregate: PhantomData }
+    }
+}
+
+#[async_trait]
+impl<A> CarryOut for CarriesOut<A>
+where
+    A: Aggregate<Command: DeserializeOwned, Error: RefusalCode>,
+{
+    async fn carry_out(
+        &self,
+        stream: StreamId,
+        command: &Value,
+        options: CommandOptions,
+    ) -> Carried {
+        // A newer release may have accepted a variant, or a field, that this one does not know.
+        let unreadable = |error: String| {
+            Carried::Unable(format!("this release cannot read a command of {stream}: {error}"))
+        };
+        match guarded(|| A::Command::deserialize(command)) {
+            Ok(Ok(command)) => {
+                let answer = self.router.execute(stream, command, options).await;
+                guarded(|| concluded(answer)).unwrap_or_else(|panic| {
+                    error!(%panic, "the description of a refusal panicked");
+                    failed("the server could not carry it out; its log says why")
+                })
+            }
+            Ok(Err(error)) => unreadable(error.to_string()),
+            Err(panic) => unreadable(panic),
+        }
+    }
+}
+
+/// Translates the aggregate's answer.
+fn concluded<E: RefusalCode>(answer: Result<Committed, CommandError<E>>) -> Carried {
+    let error = match answer {
+        Ok(committed) => return Carried::Committed(committed),
+        Err(error) => error,
+    };
+    match &error {
+        CommandError::Refused(refusal) => {
+            refused(refusal.status(), refusal.code(), refusal.to_string())
+        }
+        CommandError::RefusedBefore { code, detail, status } => refused(*status, code, detail),
+        CommandError::NotExpected { .. } => refused(412, "precondition_failed", error.to_string()),
+        CommandError::KeyReused { .. } => {
+            refused(422, "idempotency_key_reused", "the key was used before for another request")
+        }
+        CommandError::Claimed { claim, .. } => refused(409, &claim.taken_code(), error.to_string()),
+        // Another process kept winning, or the client sends it at this moment as well.
+        CommandError::Conflict { .. }
+        | CommandError::StillRunning
+        | CommandError::Overloaded(_)
+        | CommandError::ClientLimit(_)
+        | CommandError::Unavailable(_)
+        | CommandError::Unknown
+        | CommandError::Stopping => Carried::NotYet,
+        // The stored events may be a newer release's.
+        CommandError::Quarantined { .. } | CommandError::NotRegistered(_) => {
+            Carried::Unable(error.to_string())
+        }
+        // The code that owns the type has seen the command and failed.
+        CommandError::Panicked { .. }
+        | CommandError::Unstorable { .. }
+        | CommandError::InvalidId(_)
+        | CommandError::InvalidKey(_) => {
+            error!(%error, "a deferred command cannot be carried out");
+            failed("the server could not carry it out; its log says why")
+        }
+    }
+}
+
+fn refused(status: u16, code: &str, detail: impl Into<String>) -> Carried {
+    let (code, detail) = (code.to_owned(), detail.into());
+    Carried::Concluded(CommandEvent::Refused { code, detail, status: Some(status) })
+}
+
+fn failed(reason: &str) -> Carried {
+    Carried::Concluded(CommandEvent::Failed { reason: reason.to_owned() })
+}

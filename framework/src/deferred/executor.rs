@@ -1,0 +1,218 @@
+//! The reaction that carries deferred commands out and stores their outcomes.
+//!
+//! A command runs under its client's own key, so its events are stored once, however often it is
+//! tried. A refusal is stored under the same key: the store keeps one outcome for each key, so
+//! "refused" and "carried out" exclude each other, whichever processes race and however long one of
+//! them was stopped. See `docs/decisions.md`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::accepted::{Acceptance, AcceptedCommand, Change, CommandEvent, NotAccepted};
+use super::carry_out::{Carried, CarryOut};
+use crate::aggregate::{Aggregate, Router};
+use crate::command::{CommandKey, CommandOptions, Committed};
+use crate::error::{CommandError, StoreError};
+use crate::event::codec::EventCodec;
+use crate::event::{GlobalPosition, Metadata, RecordedEvent, StreamId, StreamVersion};
+use crate::reaction::work_queue::Limits;
+use crate::reaction::{Destination, Meaning, Reaction, Step, Worked};
+use crate::store::contract::{PageLimit, Store};
+
+/// Carries out the deferred commands of a log.
+pub(crate) struct Executor {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) commands: Arc<Router<AcceptedCommand>>,
+    /// By aggregate type.
+    pub(crate) by_type: HashMap<&'static str, Arc<dyn CarryOut>>,
+}
+
+/// An accepted command as it was read from the log.
+struct Open {
+    stream: StreamId,
+    acceptance: Acceptance,
+    key: CommandKey,
+    metadata: Metadata,
+    causation_id: String,
+}
+
+/// The result of storing an outcome.
+enum Stored {
+    Now,
+    /// The key had an outcome before: the last event of that outcome is at this place.
+    Before(Committed),
+    /// The key belongs to another request.
+    KeyReused,
+    NotYet,
+}
+
+#[async_trait]
+impl Reaction for Executor {
+    const NAME: &'static str = "command_executor";
+
+    const FOLLOWS: &'static str = AcceptedCommand::TYPE;
+
+    const LIMITS: Limits = Limits::only(128);
+
+    fn meaning(&self, event: &RecordedEvent) -> Meaning {
+        match event.event_type.as_str() {
+            "Accepted" => {
+                // An acceptance that cannot be read, or whose metadata cannot, is a lane of its own, so
+                // that it holds up no other command: `work` reports it.
+                let readable = acceptance(event).ok().filter(|_| event.metadata().is_ok());
+                let (lane, client) = match readable {
+                    Some(it) => (format!("{}-{}", it.aggregate_type, it.aggregate_id), it.client),
+                    None => (event.stream.id().to_owned(), None),
+                };
+                let client = client.unwrap_or_default();
+                let destination = Destination { client, endpoint: String::new() };
+                Meaning::Opens { lane, destination }
+            }
+            "Committed" | "Refused" | "Failed" => Meaning::Closes,
+            _ => Meaning::Nothing,
+        }
+    }
+
+    async fn work(&self, id: &str, until: Instant) -> Worked {
+        let step = match self.carry_out(id, until).await {
+            Ok(step) => step,
+            Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
+                warn!(command = id, %error, "a deferred command waits for the store");
+                Step::Again(None)
+            }
+            // A newer release may have written it, and can read it.
+            Err(error) => Step::Unable(error.to_string()),
+        };
+        step.into()
+    }
+}
+
+impl Executor {
+    async fn carry_out(&self, id: &str, until: Instant) -> Result<Step, StoreError> {
+        let stream = stream(AcceptedCommand::TYPE, id)?;
+        // Both, however large the first is: without the second the command would seem to be open.
+        let both = PageLimit::events(2).bytes(usize::MAX);
+        let events = self.store.read_stream(&stream, StreamVersion::ZERO, both).await?;
+        let [accepted] = &*events else { return Ok(Step::Done) };
+        let command = open(stream, accepted)?;
+        let Acceptance { aggregate_type, aggregate_id, expected, .. } = &command.acceptance;
+        let Some(by) = self.by_type.get(&**aggregate_type) else {
+            let reason = format!("this release carries out no commands of {aggregate_type}");
+            return Ok(Step::Unable(reason));
+        };
+        let options = CommandOptions {
+            key: Some(command.key.clone()),
+            expected: *expected,
+            metadata: Metadata {
+                causation_id: Some(command.causation_id.clone()),
+                ..command.metadata.clone()
+            },
+            decide_by: Some(until.into_std()),
+            ..CommandOptions::default()
+        };
+        let target = self::stream(aggregate_type, aggregate_id)?;
+        let carried = by.carry_out(target, &command.acceptance.command, options).await;
+        crate::failpoints::point("later.before_outcome");
+        match carried {
+            Carried::Committed(committed) => self.committed(&command, committed).await,
+            Carried::Concluded(outcome) => self.conclude(&command, outcome).await,
+            Carried::NotYet => Ok(Step::Again(None)),
+            Carried::Unable(reason) => Ok(Step::Unable(reason)),
+        }
+    }
+
+    /// Stores an outcome that left nothing in the log, under the command's key. If the key has an
+    /// outcome already, another owner carried the command out or concluded it: that stands.
+    async fn conclude(&self, command: &Open, outcome: CommandEvent) -> Result<Step, StoreError> {
+        match self.store_outcome(command, outcome.clone(), true).await {
+            Stored::Now => Ok(Step::Done),
+            Stored::Before(committed) => self.committed(command, committed).await,
+            // The key is another request's for good, so nobody can carry this command out under it.
+            Stored::KeyReused => Ok(done(&self.store_outcome(command, outcome, false).await)),
+            Stored::NotYet => Ok(Step::Again(None)),
+        }
+    }
+
+    /// Stores that the command was carried out, unless its key holds the command's own conclusion.
+    async fn committed(&self, command: &Open, at: Committed) -> Result<Step, StoreError> {
+        if at.replayed && self.is_conclusion(&command.stream, at.position).await? {
+            return Ok(Step::Done);
+        }
+        let Committed { version, position, .. } = at;
+        let outcome = CommandEvent::Committed { version, position };
+        Ok(done(&self.store_outcome(command, outcome, false).await))
+    }
+
+    /// Checks that the event at this position belongs to the command's own stream.
+    async fn is_conclusion(
+        &self,
+        stream: &StreamId,
+        position: GlobalPosition,
+    ) -> Result<bool, StoreError> {
+        let found = self.store.read_positions(&[position], PageLimit::events(1)).await?;
+        Ok(found.first().is_some_and(|event| event.stream == *stream))
+    }
+
+    async fn store_outcome(&self, of: &Open, outcome: CommandEvent, is_keyed: bool) -> Stored {
+        let options = CommandOptions {
+            key: is_keyed.then(|| of.key.clone()),
+            metadata: Metadata { actor: None, ..of.metadata.clone() },
+            ..CommandOptions::default()
+        };
+        let stored = self.commands.execute(of.stream.clone(), Change::Conclude(outcome), options);
+        match stored.await {
+            Ok(committed) if committed.replayed => Stored::Before(committed),
+            Ok(_) | Err(CommandError::Refused(NotAccepted::Unknown | NotAccepted::KeyReused)) => {
+                crate::failpoints::point("later.after_outcome");
+                Stored::Now
+            }
+            Err(CommandError::KeyReused { .. }) => Stored::KeyReused,
+            Err(error) => {
+                warn!(stream = %of.stream, %error, "an outcome is not stored yet");
+                Stored::NotYet
+            }
+        }
+    }
+}
+
+fn done(stored: &Stored) -> Step {
+    match stored {
+        Stored::Now | Stored::Before(_) => Step::Done,
+        Stored::KeyReused | Stored::NotYet => Step::Again(None),
+    }
+}
+
+/// Reads an acceptance. Fails closed: a command whose metadata cannot be read has no known actor, so
+/// it must not run as if it had none.
+fn open(stream: StreamId, accepted: &RecordedEvent) -> Result<Open, StoreError> {
+    let acceptance = acceptance(accepted)?;
+    let key = acceptance.key.read().ok_or_else(|| corrupt(accepted, "its key cannot be read"))?;
+    let metadata = accepted.metadata();
+    let metadata =
+        metadata.map_err(|error| corrupt(accepted, &format!("its metadata: {error}")))?;
+    let causation_id = accepted.event_id.to_string();
+    Ok(Open { stream, acceptance, key, metadata, causation_id })
+}
+
+fn stream(of: &str, id: &str) -> Result<StreamId, StoreError> {
+    let corrupt = |reason: String| StoreError::Corrupt { place: format!("{of}-{id}"), reason };
+    StreamId::new(of, id).map_err(|error| corrupt(error.to_string()))
+}
+
+fn corrupt(event: &RecordedEvent, reason: &str) -> StoreError {
+    let place = format!("{} version {}", event.stream, event.version);
+    StoreError::Corrupt { place, reason: reason.to_owned() }
+}
+
+/// Decodes an acceptance.
+fn acceptance(event: &RecordedEvent) -> Result<Acceptance, StoreError> {
+    match EventCodec::new(AcceptedCommand::upcasters()).decode(event) {
+        Ok(CommandEvent::Accepted(acceptance)) => Ok(acceptance),
+        Ok(_) => Err(corrupt(event, "a command begins with its acceptance")),
+        Err(error) => Err(corrupt(event, &error.to_string())),
+    }
+}

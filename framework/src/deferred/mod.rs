@@ -1,0 +1,30 @@
+//! Deferred commands: stored first, carried out once, their outcome stored as well.
+//!
+//! A deferred command is an aggregate of its own, [`AcceptedCommand`], in the same log, so there is no
+//! second queue that could disagree with it. A [`Reaction`] follows the log and performs the open
+//! work, in the process that holds its lease; another one takes over from its checkpoint. Repeating a
+//! step is safe: a command and its refusal share one key, and the aggregate keeps the first outcome.
+
+mod accepted;
+#[cfg(feature = "webhooks")]
+pub(crate) mod callback;
+#[cfg(feature = "webhooks")]
+mod callbacks;
+mod carry_out;
+mod executor;
+mod open_commands;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::accepted::{Acceptance, Change, Key, NotAccepted};
+pub use self::accepted::{AcceptedCommand, Called, CommandEvent};
+#[cfg(feature = "webhooks")]
+pub(crate) use self::callbacks::Callbacks;
+pub(crate) use self::carry_out::{CarriesOut, CarryOut, encode};
+pub(crate) use self::executor::Executor;
+pub(crate) use self::open_commands::{Entered, Full, OpenCommands};
+pub use self::status::{CallbackState, CallbackStatus, CommandState, CommandStatus};
+
+/// Limit on the events of one command that are read: its outcome, and every callback attempt.
+pub(crate) const MOST_EVENTS: usize = 1_000;

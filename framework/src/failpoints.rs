@@ -1,0 +1,47 @@
+//! Failpoints: places where a test lets the process die, to prove that nothing is lost there.
+//!
+//! With the feature `failpoints`, which no application needs, `ACTUM_CRASH_AT=name:n` aborts the process
+//! when it passes the point `name` for the n-th time; an abort runs no destructor and flushes nothing.
+//! Without the feature a point does nothing. The points: `command.accepted`, `append.before_commit`, `append.after_commit`,
+//! `entity.before_reply`, `snapshot.before_commit`, `documents.before_commit`, `read_model.before_save`,
+//! `read_model.after_save`, `read_model.drained`, `projection.before_commit`,
+//! `projection.after_commit`, `later.accepted`, `later.before_outcome`, `later.after_outcome`,
+//! `later.called`, `later.before_checkpoint`, `migrate`, `shutdown`.
+
+#[cfg(not(feature = "failpoints"))]
+pub(crate) use self::disabled::point;
+#[cfg(feature = "failpoints")]
+pub(crate) use self::enabled::point;
+
+#[cfg(not(feature = "failpoints"))]
+mod disabled {
+    /// Does nothing.
+    #[inline(always)]
+    pub(crate) fn point(_name: &str) {}
+}
+
+#[cfg(feature = "failpoints")]
+mod enabled {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    struct CrashAt {
+        name: String,
+        passes_left: AtomicU64,
+    }
+
+    /// Aborts if the environment says that this is the place and the time.
+    pub(crate) fn point(name: &str) {
+        static CRASH_AT: OnceLock<Option<CrashAt>> = OnceLock::new();
+        let Some(crash_at) = CRASH_AT.get_or_init(from_environment) else { return };
+        if crash_at.name == name && crash_at.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            std::process::abort();
+        }
+    }
+
+    fn from_environment() -> Option<CrashAt> {
+        let text = std::env::var("ACTUM_CRASH_AT").ok()?;
+        let (name, pass) = text.rsplit_once(':')?;
+        Some(CrashAt { name: name.to_owned(), passes_left: AtomicU64::new(pass.parse().ok()?) })
+    }
+}

@@ -1,0 +1,109 @@
+//! Parked keys: parking them in the order of the log, and trying them again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Projection;
+use super::batch::{Batch, Left};
+use super::term::{Reached, Term};
+use crate::clock::{Clock, SystemClock};
+use crate::error::StoreError;
+use crate::event::RecordedEvent;
+use crate::partition::parking::{
+    Drain, Full, Listing, Stopped, in_words, read_unlisted, read_waiting,
+};
+use crate::store::contract::Filter;
+
+/// How long keys are tried before the log is followed again.
+const AT_A_TIME: Duration = Duration::from_millis(200);
+
+impl<P: Projection> Term<'_, P> {
+    /// Parks the keys of what was left of a batch, and has the rest of it wait.
+    ///
+    /// # Errors
+    /// Too much stands still.
+    pub(super) fn park(&mut self, batch: &mut Batch<P::Event>) -> Result<(), Full> {
+        let (now, since) = (Instant::now(), SystemClock.now());
+        batch.left.sort_unstable_by_key(|left| left.origin.recorded.position);
+        for Left { origin, reason } in batch.left.drain(..) {
+            match reason {
+                Some(reason) if !self.parking.is_parked(&origin.key) => {
+                    let at = origin.recorded.position;
+                    tracing::error!(partition = %self.partition.id, key = %origin.key, position = %at, %reason, "a key is parked");
+                    self.parking.park(origin.key, &origin.recorded, reason, now, since)?;
+                }
+                _ => self.parking.queue(&origin.key, origin.recorded.position),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up what was asked for, and tries keys whose time has come.
+    pub(super) async fn look_at_parked(&mut self) -> Result<(), StoreError> {
+        if self.parking.is_empty() {
+            return Ok(());
+        }
+        let (database, model) = (&self.partition.database, &self.partition.id.model);
+        let saved_so_far = self.parking.saved_so_far();
+        for (key, position, request) in database.load_requests(model).await? {
+            self.parking.request((&*key, position), request, saved_so_far, Instant::now());
+        }
+        let began = Instant::now();
+        loop {
+            if let Some(listing) = self.parking.begin_listing(Instant::now()) {
+                self.list_waiting(listing).await?;
+            } else if let Some(drain) = self.parking.begin(Instant::now()) {
+                self.try_again(drain).await?;
+            } else {
+                break;
+            }
+            if began.elapsed() >= AT_A_TIME && !self.parking.is_crowded() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the next events of a key, which are read from the log again.
+    async fn list_waiting(&mut self, listing: Listing) -> Result<(), StoreError> {
+        let routes = &self.partition.sources.routes;
+        let aggregate_types = routes.aggregate_types().map(str::to_owned).collect();
+        let filter = Filter { aggregate_types };
+        let page = match read_unlisted(&*self.partition.store, &filter, &listing).await {
+            Ok(page) => page,
+            Err(error) => {
+                self.parking.abandon_listing(&listing);
+                return Err(error);
+            }
+        };
+        let is_its = |event: &&Arc<RecordedEvent>| routes.concerns(event, &listing.key);
+        let found: Vec<_> = page.events.iter().filter(is_its).map(|e| e.position).collect();
+        let reached = self.passed();
+        self.parking.end_listing(listing, &found, page.scanned_to, reached, Instant::now());
+        Ok(())
+    }
+
+    async fn try_again(&mut self, mut drain: Drain) -> Result<(), StoreError> {
+        let found = read_waiting(&*self.partition.store, &mut drain).await?;
+        let may = self.parking.may_apply(&drain);
+        let (mut events, mut refused) = (Vec::new(), None);
+        for recorded in &found[..may] {
+            match self.partition.sources.routes.route_parked(recorded, &drain.key) {
+                Ok(event) => events.push(event),
+                Err(reason) => {
+                    refused = Some(reason);
+                    break;
+                }
+            }
+        }
+        let (transaction, applied, failed) = self.project_in_order(&events).await?;
+        let reason = failed.or(refused);
+        let next = found.get(applied).map(|next| Stopped { event: in_words(next), reason });
+        self.parking.end(drain, applied, next, Instant::now(), SystemClock.now());
+        let stands = self.checkpoint.map(|at| (at.position, at.event_id));
+        let (position, event_id) = stands.unwrap_or_default();
+        self.commit(transaction, Reached { position, event_id: Some(event_id) }).await?;
+        self.partition.standings.work(self.partition.id.number).applied(applied);
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! Reading the rows of a projection, at or after a position.
+
+use std::cmp::max;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::handle::ProjectorHandle;
+use crate::error::{BoxError, ReadError, StoreError};
+use crate::event::GlobalPosition;
+use crate::partition::{Overall, Standing, State};
+use crate::store::contract::SqlSnapshot;
+use crate::store::contract::sql::SqlConnection;
+
+impl ProjectorHandle {
+    /// Runs a read of the rows as soon as they reflect a position, and never before the head that
+    /// the log had at start; waits at most `within` for that. Answers what they reflected too.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub(crate) async fn query<T>(
+        &self,
+        after: GlobalPosition,
+        within: Duration,
+        read: impl AsyncFnOnce(&mut SqlConnection<'_>, GlobalPosition) -> Result<T, BoxError>,
+    ) -> Result<(T, GlobalPosition), ReadError> {
+        let wanted = max(after, self.standings.head_at_start());
+        let (mut snapshot, reflects) = self.reached(wanted, within).await?;
+        let answer = read(&mut snapshot.connection(), reflects).await;
+        snapshot.end().await;
+        let answer = answer.map(|answer| (answer, reflects));
+        answer.map_err(|error| ReadError::Failed { model: self.name, reason: error.to_string() })
+    }
+
+    /// A snapshot that reflects at least `wanted`, and what it does reflect.
+    async fn reached(
+        &self,
+        wanted: GlobalPosition,
+        within: Duration,
+    ) -> Result<(Box<dyn SqlSnapshot>, GlobalPosition), ReadError> {
+        let deadline = Instant::now() + within;
+        let mut reached = GlobalPosition::ZERO;
+        let mut watched = self.standings.watch();
+        loop {
+            let Overall { saved, is_owner, state } = self.standings.overall();
+            if !is_owner || saved >= wanted {
+                let looked = timeout_at(deadline, self.snapshot()).await;
+                let late = || StoreError::Unavailable(format!("no answer within {within:?}"));
+                let (snapshot, reflects) = looked.map_err(|_| late())??;
+                if reflects >= wanted {
+                    return Ok((snapshot, reflects));
+                }
+                reached = reflects;
+                snapshot.end().await;
+            }
+            match state {
+                State::Halted { position, reason } => {
+                    return Err(ReadError::Halted { model: self.name, position, reason });
+                }
+                State::Stopped => return Err(ReadError::Stopping),
+                State::CatchingUp | State::Live => {}
+            }
+            if Instant::now() >= deadline {
+                let reached = max(reached, self.standings.overall().saved);
+                let waited = within;
+                return Err(ReadError::NotYet { model: self.name, wanted, reached, waited });
+            }
+            self.standings.want(wanted);
+            let _ = timeout_at(deadline, self.moved(&mut watched)).await; // whatever came, it looks again
+        }
+    }
+
+    async fn snapshot(&self) -> Result<(Box<dyn SqlSnapshot>, GlobalPosition), StoreError> {
+        let mut snapshot = self.database.read().await?;
+        let checkpoints = snapshot.checkpoints(&self.ids).await?;
+        let positions = checkpoints.iter().map(|saved| saved.map(|saved| saved.position));
+        let reflects = positions.map(Option::unwrap_or_default).min().unwrap_or_default();
+        Ok((snapshot, reflects))
+    }
+
+    /// Until a partition has moved, or it is time to look anyway.
+    async fn moved(&self, watched: &mut [watch::Receiver<Standing>]) {
+        let changed = watched.iter_mut().map(|standing| Box::pin(standing.changed()));
+        let mut changed: Vec<_> = changed.collect();
+        let any = poll_fn(|context| {
+            match changed.iter_mut().any(|changed| changed.as_mut().poll(context).is_ready()) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        });
+        tokio::select! {
+            () = any => {}
+            () = sleep(self.settings.look_every) => {}
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Reading a name of which two versions run: the one that serves answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::handle::ReadModelHandle;
+use super::{Document, DocumentPage, ReadModel};
+use crate::error::ReadError;
+use crate::event::GlobalPosition;
+use crate::store::contract::{DocumentRange, Store};
+use crate::versions::Answered;
+
+/// A read model as reads see it. Clones for a counter.
+pub(crate) struct Served<M: ReadModel> {
+    own: ReadModelHandle<M>,
+    beside: Option<Arc<Beside<M>>>,
+}
+
+impl<M: ReadModel> Clone for Served<M> {
+    fn clone(&self) -> Self {
+        Self { own: self.own.clone(), beside: self.beside.clone() }
+    }
+}
+
+/// The version before, which goes on.
+struct Beside<M> {
+    reads: Box<dyn Reads<M>>,
+    answered: Answered,
+}
+
+#[async_trait]
+trait Reads<M>: Send + Sync {
+    async fn read(
+        &self,
+        key: &str,
+        after: GlobalPosition,
+        within: Duration,
+    ) -> Result<Document<M>, ReadError>;
+
+    async fn list(
+        &self,
+        store: &dyn Store,
+        range: &DocumentRange,
+        after: GlobalPosition,
+        within: Duration,
+    ) -> Result<DocumentPage<M>, ReadError>;
+}
+
+#[async_trait]
+impl<Old: ReadModel, M: ReadModel + From<Old>> Reads<M> for ReadModelHandle<Old> {
+    async fn read(
+        &self,
+        key: &str,
+        after: GlobalPosition,
+        within: Duration,
+    ) -> Result<Document<M>, ReadError> {
+        let Document { body, position } = ReadModelHandle::read(self, key, after, within).await?;
+        let body: M = body.into();
+        // The new version would not have it.
+        match body.is_deleted() {
+            true => {
+                Err(ReadError::NotFound { model: M::NAME, key: key.to_owned(), reflects: position })
+            }
+            false => Ok(Document { body, position }),
+        }
+    }
+
+    async fn list(
+        &self,
+        store: &dyn Store,
+        range: &DocumentRange,
+        after: GlobalPosition,
+        within: Duration,
+    ) -> Result<DocumentPage<M>, ReadError> {
+        let page = ReadModelHandle::list(self, store, range, after, within).await?;
+        let DocumentPage { documents, parked, unreadable, next, position, up_to } = page;
+        let documents = documents.into_iter().map(|(key, body)| (key, M::from(body)));
+        let documents = documents.filter(|(_, body)| !body.is_deleted()).collect();
+        Ok(DocumentPage { documents, parked, unreadable, next, position, up_to })
+    }
+}
+
+impl<M: ReadModel> Served<M> {
+    /// There is but one version.
+    pub(crate) fn alone(own: ReadModelHandle<M>) -> Self {
+        Self { own, beside: None }
+    }
+
+    /// The version before answers as long as it serves.
+    pub(crate) fn beside<Old: ReadModel>(
+        own: ReadModelHandle<M>,
+        old: ReadModelHandle<Old>,
+        serving: watch::Receiver<u32>,
+    ) -> Self
+    where
+        M: From<Old>,
+    {
+        let answered = Answered::new(Old::VERSION, serving);
+        Self { own, beside: Some(Arc::new(Beside { reads: Box::new(old), answered })) }
+    }
+
+    /// See [`ReadModelHandle::read`].
+    pub(crate) async fn read(
+        &self,
+        key: &str,
+        after: GlobalPosition,
+        within: Duration,
+    ) -> Result<Document<M>, ReadError> {
+        let Some(beside) = &self.beside else { return self.own.read(key, after, within).await };
+        let (serves_old, after) = beside.answered.turn(after);
+        let document = match serves_old {
+            true => beside.reads.read(key, after, within).await?,
+            false => self.own.read(key, after, within).await?,
+        };
+        beside.answered.answered(serves_old, document.position);
+        Ok(document)
+    }
+
+    /// See [`ReadModelHandle::list`].
+    pub(crate) async fn list(
+        &self,
+        store: &dyn Store,
+        range: &DocumentRange,
+        after: GlobalPosition,
+        within: Duration,
+    ) -> Result<DocumentPage<M>, ReadError> {
+        let Some(beside) = &self.beside else {
+            return self.own.list(store, range, after, within).await;
+        };
+        let (serves_old, after) = beside.answered.turn(after);
+        let page = match serves_old {
+            true => beside.reads.list(store, range, after, within).await?,
+            false => self.own.list(store, range, after, within).await?,
+        };
+        beside.answered.answered(serves_old, page.up_to);
+        Ok(page)
+    }
+}

@@ -1,0 +1,174 @@
+//! How far a partition of a read model or projection has come: the contract of checkpoints.
+//!
+//! An [`Advance`] is all that moves with one: the checkpoint, what was parked or let go on the way,
+//! and the [`Lease`] it is written under. A store keeps it in the transaction of what the events
+//! changed, so the effect of each is exactly once however often the process dies.
+//!
+//! Parked keys move while the checkpoint stands, so the position alone cannot tell a batch that is
+//! sent again, or that was delayed on its way and comes late, from new work. Therefore a store keeps
+//! the token and the [`Advance::step`] of the last one: the same again changes nothing, and whatever
+//! is older is refused.
+
+use std::fmt;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::lease_store::Lease;
+use super::parked_key::{ParkedChange, ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
+use crate::error::StoreError;
+use crate::event::GlobalPosition;
+
+/// One partition of one version of a read model or projection, shown `balance@1/0`: what is owned,
+/// folded and saved as one. Which keys are in it is told by [`partition_of`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartitionId {
+    /// The versioned name, such as `balance@1`.
+    pub model: String,
+    /// From 0.
+    pub number: u32,
+}
+
+impl PartitionId {
+    /// That partition of that model.
+    pub fn new(model: impl Into<String>, number: u32) -> Self {
+        Self { model: model.into(), number }
+    }
+}
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.model, self.number)
+    }
+}
+
+/// The partition of `partitions` that a key belongs to: by FNV-1a, 64 bit, the same for ever.
+pub fn partition_of(key: &str, partitions: u32) -> u32 {
+    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    // Its low bits alone are weak; the remainder is below `partitions`, so it fits.
+    ((hash ^ (hash >> 32)) % u64::from(partitions.max(1))) as u32
+}
+
+/// How far a partition has come, and in which log: verified at start, so that a restored or
+/// rewound log is noticed and nothing is silently skipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The log's id.
+    pub log_id: Uuid,
+    /// Everything up to here is taken in: applied, or parked.
+    pub position: GlobalPosition,
+    /// The id of the event at that position.
+    pub event_id: Uuid,
+}
+
+/// A step of a partition, from one checkpoint to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advance {
+    /// Whose.
+    pub partition: PartitionId,
+    /// The position it continues from; the store refuses it unless its own checkpoint is there.
+    pub from: GlobalPosition,
+    /// Its number under this lease, greater than that of any before it. Sent again after a lost
+    /// reply it has the same number, and what is stored already changes nothing.
+    pub step: u64,
+    /// The new checkpoint. It may be where the old one is if something was parked, or let go.
+    pub checkpoint: Checkpoint,
+    /// What became of parked keys, in this order.
+    pub parked: Vec<ParkedChange>,
+    /// The lease under which it is written; a store refuses another token than the last.
+    pub lease: Lease,
+}
+
+/// A store of checkpoints and of what is parked beside them.
+#[async_trait]
+pub trait CheckpointStore: Send + Sync + 'static {
+    /// How far the partition has come; `None` if it never saved.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn load_checkpoint(
+        &self,
+        partition: &PartitionId,
+    ) -> Result<Option<Checkpoint>, StoreError>;
+
+    /// The parked keys of a model, or of these keys those that are, by key.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn load_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+    ) -> Result<Vec<ParkedKey>, StoreError>;
+
+    /// The first parked keys of a model, by key, and the number of all; or of these keys those that
+    /// are parked. For whoever needs to know that they are parked, and not what waits.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn list_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+        at_most: usize,
+    ) -> Result<ParkedPage, StoreError> {
+        let mut keys = self.load_parked(model, of).await?;
+        let total = keys.len() as u64;
+        keys.truncate(at_most);
+        keys.iter_mut().for_each(|parked| parked.queue.clear());
+        Ok(ParkedPage { total, keys })
+    }
+
+    /// What was skipped of a model, by position.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError>;
+
+    /// The requests of a model that were not carried out yet: the key, the position that was meant,
+    /// and what is asked.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn load_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError>;
+
+    /// Leaves a request for the owner of a parked key; `false` if no key is parked at that position.
+    /// A later request takes the place of one that was not carried out yet.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn request_parked(
+        &self,
+        model: &str,
+        key: &str,
+        position: GlobalPosition,
+        request: ParkedRequest,
+    ) -> Result<bool, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another answer would look for documents in partitions that do not have them.
+    #[test]
+    fn the_partition_of_a_key_never_changes() {
+        let places = ["", "42", "account-7", "ünïcode"].map(|key| partition_of(key, 12));
+        assert_eq!(places, [9, 0, 2, 4]);
+        assert!((0..1000).all(|n| partition_of(&n.to_string(), 1) == 0));
+    }
+
+    #[test]
+    fn partitions_are_about_equal() {
+        let mut counts = [0_u32; 12];
+        for n in 0..12_000 {
+            counts[partition_of(&n.to_string(), 12) as usize] += 1;
+        }
+        assert!(counts.iter().all(|count| (900..1100).contains(count)), "{counts:?}");
+    }
+}

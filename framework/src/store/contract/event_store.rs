@@ -1,0 +1,328 @@
+//! The contract of a log: append, confirm, read, watch.
+//!
+//! A stranger can write a store from this page; `testing::conformance` then tells whether it holds.
+//! There is one append path: whatever must be atomic with the events is a field of [`Append`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::command::{Claim, CommandKey, Committed};
+use crate::error::StoreError;
+use crate::event::{
+    ExpectedVersion, GlobalPosition, NewEvent, RecordedEvent, StreamId, StreamVersion,
+};
+
+/// The most bytes one event's payload may have: 4 MiB.
+pub const MAX_PAYLOAD_BYTES: usize = 4 << 20;
+
+/// The most bytes one event's metadata may have: 64 KiB.
+pub const MAX_METADATA_BYTES: usize = 64 << 10;
+
+/// The most bytes the events of one append may have: 32 MiB. Counted are payloads, metadata and, for
+/// each event, the name of its stream and 64 bytes for the short columns.
+pub const MAX_APPEND_BYTES: usize = 32 << 20;
+
+/// One command's events for one stream: stored whole or not at all.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Append {
+    /// Where to.
+    pub stream: StreamId,
+    /// What must be so for anything to be stored.
+    pub expected: ExpectedVersion,
+    /// In order; may be empty when only the command's key is to be kept.
+    pub events: Vec<NewEvent>,
+    /// The command's key: kept with the outcome, in the same transaction. A second append with
+    /// the same id stores nothing and answers that outcome, whatever it expected.
+    pub command: Option<CommandKey>,
+    /// Taken and released with the events, in this order, in the same transaction: if another
+    /// stream holds one that is taken, nothing is stored. They belong to events; without any there
+    /// may be none.
+    pub claims: Vec<Claim>,
+    /// Decided on what the append before it to the same stream in the same call does: refused with
+    /// a conflict unless the append directly before it in the call is to the same stream and was
+    /// stored just now; so the first of a call always is. (A version alone cannot tell: others may
+    /// have reached it.)
+    pub chained: bool,
+}
+
+impl Append {
+    /// Size that batches, calls and [`MAX_APPEND_BYTES`] count.
+    pub(crate) fn bytes(&self) -> usize {
+        self.events.iter().map(|event| event_bytes(&self.stream, event)).sum()
+    }
+}
+
+/// Size of one event in an append to this stream.
+pub(crate) fn event_bytes(stream: &StreamId, event: &NewEvent) -> usize {
+    stream.as_str().len() + 64 + event.payload.len() + event.metadata.len()
+}
+
+/// What became of one [`Append`]: exactly one of these.
+#[derive(Debug, Clone)]
+pub enum AppendOutcome {
+    /// Stored and durable, now or by an earlier attempt.
+    Committed(Committed),
+    /// Nothing of it was stored, and nothing will be.
+    NotCommitted(NotCommitted),
+    /// The store cannot tell. Append again with the same ids to learn it.
+    Unknown(String),
+}
+
+/// Why an append was not stored.
+#[derive(Debug, Clone)]
+pub enum NotCommitted {
+    /// The stream is not at the expected version.
+    Conflict {
+        /// Where it is.
+        actual: StreamVersion,
+    },
+    /// The command id stands in the log with another fingerprint.
+    KeyReused,
+    /// Another stream holds a claim that the append takes. The stream is at the expected version.
+    Claimed {
+        /// What it takes.
+        claim: Claim,
+        /// The stream that holds it.
+        holder: StreamId,
+    },
+    /// The append can never be stored: the reason names the event and the limit.
+    Invalid(String),
+    /// The store could not take it now: busy, full or out of reach.
+    Unavailable(String),
+}
+
+/// What [`EventStore::confirm`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Confirmation {
+    /// The stream is still at that version and the command id is unknown.
+    Current,
+    /// The stream has moved on.
+    Stale {
+        /// Where it is.
+        actual: StreamVersion,
+    },
+    /// The command had been carried out before.
+    Replayed(Committed),
+    /// The command id stands in the log with another fingerprint.
+    KeyReused,
+}
+
+/// Which log this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogIdentity {
+    /// Made when the log was created; a copy shares it.
+    pub log_id: Uuid,
+    /// Raised by hand whenever a log is restored from a backup.
+    pub epoch: u64,
+}
+
+/// Which events a read of the whole log is interested in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Only streams of these aggregate types; empty means all.
+    pub aggregate_types: Vec<String>,
+}
+
+impl Filter {
+    /// Every event.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Whether an event of `aggregate_type` passes.
+    pub fn admits(&self, aggregate_type: &str) -> bool {
+        self.aggregate_types.is_empty() || self.aggregate_types.iter().any(|t| t == aggregate_type)
+    }
+}
+
+/// Largest page that a read may return.
+///
+/// A page ends before the event or document that would exceed either limit. One that is larger than
+/// `bytes` is returned alone, so every read makes progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageLimit {
+    /// Maximum number of events or documents. With 0 a read returns nothing.
+    pub events: usize,
+    /// Maximum sum of [`RecordedEvent::bytes`], or of the bodies of documents.
+    pub bytes: usize,
+}
+
+impl PageLimit {
+    /// Bytes of a page when the caller names no other limit: 4 MiB.
+    pub const DEFAULT_BYTES: usize = 4 << 20;
+
+    /// Limit of `events` events and [`PageLimit::DEFAULT_BYTES`].
+    pub const fn events(events: usize) -> Self {
+        Self { events, bytes: Self::DEFAULT_BYTES }
+    }
+
+    /// The same number of events, with another limit of bytes.
+    #[must_use]
+    pub const fn bytes(self, bytes: usize) -> Self {
+        Self { bytes, ..self }
+    }
+}
+
+/// A stretch of the whole log.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The events that passed the filter, by position.
+    pub events: Vec<Arc<RecordedEvent>>,
+    /// Everything up to here was looked at: continue after it and store it as the checkpoint. A
+    /// short or empty page is not the end of the log; `scanned_to` equal to the question's `after` is.
+    pub scanned_to: GlobalPosition,
+}
+
+impl Page {
+    /// Sum of [`RecordedEvent::bytes`].
+    pub(crate) fn bytes(&self) -> usize {
+        self.events.iter().map(|event| event.bytes()).sum()
+    }
+}
+
+/// A log of events with one global order.
+///
+/// Promises an implementation must keep: an append answered `Committed` is on disk; versions of a
+/// stream and positions of the log are dense and start at 1; a position becomes visible only after
+/// all smaller ones; refused appends leave no hole; events never change.
+#[async_trait]
+pub trait EventStore: Send + Sync + 'static {
+    /// Stores each append or not, independently of its neighbours; one outcome each, in the order
+    /// given. Several appends to one stream see one another and keep their order; so do those that
+    /// name one claim. Others to different streams may come in any. An append whose very events (by id) stand already is answered as it
+    /// was, marked as replayed: sending again is safe.
+    ///
+    /// The write goes on when the caller stops waiting.
+    async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome>;
+
+    /// Whether a decision taken at `version` that stored nothing may be answered: nobody moved the
+    /// stream since, and the command was not carried out before.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn confirm(
+        &self,
+        stream: &StreamId,
+        version: StreamVersion,
+        command: Option<&CommandKey>,
+    ) -> Result<Confirmation, StoreError>;
+
+    /// The events of one stream after a version, within `limit`. Only an empty page is the end.
+    ///
+    /// # Errors
+    /// The store did not answer, a row cannot be read, or versions are not dense.
+    async fn read_stream(
+        &self,
+        stream: &StreamId,
+        after: StreamVersion,
+        limit: PageLimit,
+    ) -> Result<Vec<RecordedEvent>, StoreError>;
+
+    /// The events of the whole log after a position that pass the filter, within `limit`.
+    ///
+    /// # Errors
+    /// The store did not answer, a row cannot be read, or positions are not dense.
+    async fn read_all(
+        &self,
+        after: GlobalPosition,
+        filter: &Filter,
+        limit: PageLimit,
+    ) -> Result<Page, StoreError>;
+
+    /// The events at these positions, as far as they exist, in the order of the log, within `limit`.
+    /// Ask for the positions after the last one again; an empty page means that none of them exists.
+    ///
+    /// # Errors
+    /// The store did not answer, or a row cannot be read.
+    async fn read_positions(
+        &self,
+        positions: &[GlobalPosition],
+        limit: PageLimit,
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
+
+    /// The stream that holds the claim of this kind and value, if one does.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError>;
+
+    /// Forgets at most `at_most` command keys that were recorded before this time, the oldest first,
+    /// with their outcomes; whether there may be more. Who sends one of them again is not recognised
+    /// any more.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn prune_commands(
+        &self,
+        recorded_before: OffsetDateTime,
+        at_most: usize,
+    ) -> Result<bool, StoreError>;
+
+    /// Keeps the name of the program that appends to this log if none is kept, and returns the one
+    /// that is: an application whose name is another one does not start. By default no name is kept.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn claim_program(&self, name: &str) -> Result<String, StoreError> {
+        Ok(name.to_owned())
+    }
+
+    /// The last position of the log, asked of the store itself.
+    ///
+    /// # Errors
+    /// The store did not answer.
+    async fn head(&self) -> Result<GlobalPosition, StoreError>;
+
+    /// Which log this is.
+    fn identity(&self) -> LogIdentity;
+
+    /// Wakes when this process knows of a later head: a hint, to read sooner than by polling.
+    fn watch_head(&self) -> watch::Receiver<GlobalPosition>;
+
+    /// Why the store cannot be reached at the moment, as far as it knows.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+
+    /// Notifies when the database turns out to hold another history than this store knows, with the
+    /// reason. Nothing is read or written through this store from then on, and whatever was built from
+    /// the events it read is void. By default that is never noticed.
+    fn watch_history(&self) -> watch::Receiver<Option<String>> {
+        watch::channel(None).1
+    }
+
+    /// Length in bytes of what the database has written ahead of its main file, if it is one file.
+    /// It grows without bound while another program keeps a read of the database open.
+    fn wal_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Called once, when the application that used the store has stopped: a store in a file closes
+    /// it, so that all of the log is in that file. A store that still has other handles stays open.
+    ///
+    /// # Errors
+    /// The files could not be left so: the message names them and what to do.
+    async fn release(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The settings that its promises depend on, as they were read back from the database, by name.
+    fn settings(&self) -> BTreeMap<&'static str, String> {
+        BTreeMap::new()
+    }
+
+    /// True if no other process can append while this store is open.
+    fn is_sole_writer(&self) -> bool;
+
+    /// True if this handle of the store was never cloned. A decision on the state in memory needs no
+    /// confirmation if this and [`EventStore::is_sole_writer`] are true, because then every append
+    /// passes through the application that holds the handle.
+    fn is_only_handle(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,36 @@
+//! The contract of a store: one trait for each thing it keeps, and [`Store`] for all of them together.
+//!
+//! A store keeps the log, the documents of read models, checkpoints, leases, parked keys, snapshots,
+//! the tables of projections and the versions of all that follows the log.
+
+mod checkpoint_store;
+mod document_store;
+mod event_store;
+mod lease_store;
+mod parked_key;
+mod projection_store;
+mod snapshot_store;
+pub(crate) mod sql;
+mod version_store;
+
+pub use self::checkpoint_store::{Advance, Checkpoint, CheckpointStore, PartitionId, partition_of};
+pub(crate) use self::document_store::is_valid_key;
+pub use self::document_store::{
+    DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES,
+    MAX_LIST, MAX_LIST_BYTES, ParkedAt, Store, StoredPage,
+};
+pub(crate) use self::event_store::event_bytes;
+pub use self::event_store::{
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_APPEND_BYTES,
+    MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page, PageLimit,
+};
+pub use self::lease_store::{Lease, LeaseStore};
+pub use self::parked_key::{ParkedChange, ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
+pub(crate) use self::projection_store::check_projection_name;
+pub use self::projection_store::{
+    MAX_PROJECTION_NAME_BYTES, ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction,
+};
+pub use self::snapshot_store::{Snapshot, SnapshotStore, Snapshots};
+pub use self::version_store::{
+    Comparison, Difference, StoredVersion, Version, VersionNote, VersionStore,
+};

@@ -1,0 +1,116 @@
+//! Parked keys: one bad event stops one key, and nothing is skipped in silence.
+//!
+//! An event that cannot be applied parks its key: it and all later events of that key wait, in
+//! order, while every other key flows. The key is tried again by itself, and when somebody asks for
+//! it. What the store keeps of it stands here; the owner of the partition decides.
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::serde::rfc3339;
+
+use crate::event::GlobalPosition;
+
+/// A key that stands still, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ParkedKey {
+    /// The key.
+    pub key: String,
+    /// The partition it belongs to.
+    pub partition: u32,
+    /// The event that cannot be applied. The document reflects nothing from here on.
+    pub position: GlobalPosition,
+    /// The event in words: type, version and stream.
+    pub event: String,
+    /// Why it cannot be applied.
+    pub reason: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it was parked, in UTC.
+    #[serde(with = "rfc3339")]
+    pub since: OffsetDateTime,
+    /// The positions of the listed events that wait behind it, in order; empty in a [`ParkedPage`].
+    pub queue: Vec<GlobalPosition>,
+    /// Number of the listed events.
+    pub waiting: u64,
+    /// From this position on, the events of the key are not listed: the owner reads the log again
+    /// from there. `None` if all of them are listed.
+    pub unlisted_from: Option<GlobalPosition>,
+    /// Checksum of the positions of the events that are not listed; 0 if all of them are. The
+    /// owner compares it with what the log has for the key before it lists any of them.
+    pub unlisted_sum: i64,
+    /// What somebody wants done that was not carried out yet.
+    pub request: Option<ParkedRequest>,
+}
+
+/// Some parked keys of a model, without their queues.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ParkedPage {
+    /// Number of all parked keys of the model.
+    pub total: u64,
+    /// The first of them, by key.
+    pub keys: Vec<ParkedKey>,
+}
+
+/// What can be asked for a parked key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParkedRequest {
+    /// Try it again, after a fix.
+    Retry,
+    /// Leave the event out, for this reason, which is kept; then go on with those behind it.
+    Skip {
+        /// Why it may be left out, and who says so.
+        reason: String,
+    },
+}
+
+/// A step in the life of a parked key, stored with the checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ParkedChange {
+    /// It stands at this event, for the first time, still or anew: what is stored of it is replaced
+    /// but for `since`, `unlisted_from`, `unlisted_sum` and those of its queue that come after.
+    /// `queue`, `waiting`, `unlisted_from`, `unlisted_sum` and `request` are not read.
+    /// Its request is done with, unless it is to skip this very event.
+    Park(ParkedKey),
+    /// This event of the key waits behind the others. A store refuses it, and all that comes with
+    /// it, if the key is not parked.
+    Queue {
+        /// The parked key.
+        key: String,
+        /// The event's position.
+        position: GlobalPosition,
+    },
+    /// From this position on, the events of the key are not listed; those that were are forgotten.
+    /// With `None` all are listed. A store refuses it if the key is not parked.
+    Unlisted {
+        /// The parked key.
+        key: String,
+        /// Position of the first event that is not listed, or an earlier position.
+        from: Option<GlobalPosition>,
+        /// See [`ParkedKey::unlisted_sum`].
+        sum: i64,
+    },
+    /// This event of the key is left out for good. (What becomes of the key follows.)
+    Skip(SkippedEvent),
+    /// All its events are applied or left out: it is parked no more.
+    Release {
+        /// The key.
+        key: String,
+    },
+}
+
+/// An event that was left out of a document or of rows, because somebody said so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SkippedEvent {
+    /// The key it would have changed.
+    pub key: String,
+    /// Its position.
+    pub position: GlobalPosition,
+    /// What could not be done with it.
+    pub event: String,
+    /// Why it was left out.
+    pub reason: String,
+    /// When, in UTC.
+    #[serde(with = "rfc3339")]
+    pub skipped_at: OffsetDateTime,
+}

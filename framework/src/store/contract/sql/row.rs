@@ -1,0 +1,120 @@
+//! A row that a statement answered, and how its columns are read.
+
+use time::OffsetDateTime;
+
+use super::SqlError;
+use super::value::SqlValue;
+use crate::event::{GlobalPosition, StreamVersion};
+
+/// One row, its columns by place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SqlRow {
+    values: Vec<SqlValue>,
+}
+
+/// What a column can be read as. `Option` of it reads NULL as `None`.
+pub trait FromSql: Sized {
+    /// What it is called in errors.
+    const NAME: &'static str;
+
+    /// The value; `None` if it is of another type.
+    fn from_sql(value: &SqlValue) -> Option<Self>;
+}
+
+impl SqlRow {
+    /// A row of these values.
+    pub fn new(values: Vec<SqlValue>) -> Self {
+        Self { values }
+    }
+
+    /// The column at this place, from 0.
+    ///
+    /// # Errors
+    /// [`SqlError::Type`]: it is not there, of another type, or NULL and no `Option` was asked for.
+    pub fn get<T: FromSql>(&self, column: usize) -> Result<T, SqlError> {
+        let value = self.values.get(column);
+        value.and_then(T::from_sql).ok_or_else(|| SqlError::Type {
+            column,
+            found: value.map_or("absent", SqlValue::kind).to_owned(),
+            wanted: T::NAME,
+        })
+    }
+
+    /// All columns.
+    pub fn values(&self) -> &[SqlValue] {
+        &self.values
+    }
+}
+
+impl<T: FromSql> FromSql for Option<T> {
+    const NAME: &'static str = T::NAME;
+
+    fn from_sql(value: &SqlValue) -> Option<Self> {
+        match value.is_null() {
+            true => Some(None),
+            false => T::from_sql(value).map(Some),
+        }
+    }
+}
+
+/// How a type is read, from the values that hold it.
+macro_rules! from_sql {
+    ($of:ty, $name:literal, $value:pat => $read:expr $(, $other:pat => $read_other:expr)?) => {
+        impl FromSql for $of {
+            const NAME: &'static str = $name;
+
+            fn from_sql(value: &SqlValue) -> Option<Self> {
+                match value {
+                    $value => $read,
+                    $($other => $read_other,)?
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+from_sql!(i64, "integer", SqlValue::Integer(value) => *value);
+from_sql!(f64, "real number", SqlValue::Real(value) => *value);
+from_sql!(String, "text", SqlValue::Text(value) => value.clone());
+from_sql!(Vec<u8>, "blob", SqlValue::Blob(value) => value.clone());
+from_sql!(
+    bool, "boolean",
+    SqlValue::Boolean(value) => *value,
+    // As SQLite keeps it.
+    SqlValue::Integer(Some(value @ (0 | 1))) => Some(*value == 1)
+);
+from_sql!(
+    OffsetDateTime, "timestamp",
+    SqlValue::Timestamp(value) => *value,
+    // As SQLite keeps it.
+    SqlValue::Integer(Some(micros)) => {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(*micros) * 1000).ok()
+    }
+);
+from_sql!(
+    GlobalPosition, "position",
+    SqlValue::Integer(Some(value)) => u64::try_from(*value).ok().map(GlobalPosition)
+);
+from_sql!(
+    StreamVersion, "version",
+    SqlValue::Integer(Some(value)) => u64::try_from(*value).ok().map(StreamVersion)
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_is_read_as_what_it_is_and_nothing_else() {
+        let row = SqlRow::new(vec![7.into(), "a".into(), None::<i64>.into(), 1.into()]);
+        assert_eq!(row.get::<i64>(0).unwrap(), 7);
+        assert_eq!(row.get::<Option<i64>>(2).unwrap(), None);
+        assert_eq!(row.get::<Option<String>>(1).unwrap(), Some("a".into()));
+        assert!(row.get::<bool>(3).unwrap() && row.get::<bool>(0).is_err());
+        let refused = |result: Result<String, SqlError>| result.unwrap_err().to_string();
+        assert_eq!(refused(row.get(0)), "column 0 is an integer, no text");
+        assert_eq!(refused(row.get(2)), "column 2 is NULL, no text");
+        assert_eq!(refused(row.get(9)), "column 9 is absent, no text");
+    }
+}

@@ -1,0 +1,109 @@
+//! Whether a step of a partition is taken: one pure function, the same for every store.
+//!
+//! Positions tell whether it continues from what is stored. The token and the number of the step
+//! tell a batch that is sent again from new work, and one that comes late from either.
+
+use std::cmp::Ordering;
+
+use crate::error::StoreError;
+use crate::event::GlobalPosition;
+use crate::store::contract::{Advance, Checkpoint};
+
+/// What a store keeps of the last step of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) checkpoint: Checkpoint,
+    /// The token of the lease it was written under.
+    pub(crate) token: u64,
+    pub(crate) step: u64,
+}
+
+impl Stored {
+    /// What is stored once the step is taken.
+    pub(crate) fn after(advance: &Advance) -> Self {
+        Self { checkpoint: advance.checkpoint, token: advance.lease.token, step: advance.step }
+    }
+}
+
+/// Whether a step is to be taken over what is stored: not if it was taken already, and an error if
+/// it does not continue from there.
+pub(crate) fn continues(advance: &Advance, stored: Option<Stored>) -> Result<bool, StoreError> {
+    let Advance { partition, from, checkpoint, .. } = advance;
+    let refuse = |reason| Err(StoreError::Checkpoint { name: partition.to_string(), reason });
+    if let Some(stored) = stored {
+        let step = (advance.lease.token, advance.step);
+        match step.cmp(&(stored.token, stored.step)) {
+            Ordering::Equal if stored.checkpoint == *checkpoint => return Ok(false),
+            Ordering::Equal => return refuse("another step of this number is stored".into()),
+            Ordering::Less => return refuse("a later step is stored".into()),
+            Ordering::Greater => {}
+        }
+        if checkpoint.position == stored.checkpoint.position && *checkpoint != stored.checkpoint {
+            return refuse(format!("at {} it saw another event", checkpoint.position));
+        }
+    }
+    let at = stored.map_or(GlobalPosition::ZERO, |stored| stored.checkpoint.position);
+    if checkpoint.position < *from {
+        return refuse(format!("it would move back to {}", checkpoint.position));
+    }
+    match at == *from {
+        true => Ok(true),
+        false => refuse(format!("it is at {at}, the writer believed {from}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::contract::{Lease, PartitionId};
+
+    fn checkpoint(position: u64) -> Checkpoint {
+        Checkpoint {
+            log_id: Uuid::nil(),
+            position: GlobalPosition(position),
+            event_id: Uuid::from_u128(position.into()),
+        }
+    }
+
+    /// The step of this token and number from one position to another.
+    fn advance((token, step): (u64, u64), from: u64, to: u64) -> Advance {
+        let partition = PartitionId::new("m@1", 0);
+        let lease = Lease { name: partition.to_string(), owner: Uuid::nil(), token };
+        let (from, checkpoint) = (GlobalPosition(from), checkpoint(to));
+        Advance { partition, from, step, checkpoint, parked: Vec::new(), lease }
+    }
+
+    fn told(step: (u64, u64), from: u64, to: u64, stored: Option<Stored>) -> Option<bool> {
+        continues(&advance(step, from, to), stored).ok()
+    }
+
+    fn stored(token: u64, step: u64, position: u64) -> Option<Stored> {
+        Some(Stored { checkpoint: checkpoint(position), token, step })
+    }
+
+    #[test]
+    fn a_step_continues_only_from_the_stored_checkpoint() {
+        assert_eq!(told((1, 1), 0, 3, None), Some(true));
+        assert_eq!(told((1, 2), 3, 5, stored(1, 1, 3)), Some(true));
+        assert_eq!(told((1, 2), 0, 5, stored(1, 1, 3)), None, "behind");
+        assert_eq!(told((1, 2), 4, 5, stored(1, 1, 3)), None, "ahead");
+        assert_eq!(told((1, 1), 1, 5, None), None, "never saved");
+        assert_eq!(told((1, 2), 3, 2, stored(1, 1, 3)), None, "backwards");
+    }
+
+    #[test]
+    fn a_step_is_taken_once_though_its_checkpoint_stands() {
+        assert_eq!(told((1, 2), 3, 5, stored(1, 2, 5)), Some(false), "sent again");
+        assert_eq!(told((1, 2), 5, 5, stored(1, 1, 5)), Some(true), "in place");
+        assert_eq!(told((1, 2), 5, 5, stored(1, 2, 5)), Some(false), "in place, sent again");
+        assert_eq!(told((1, 2), 5, 5, stored(1, 3, 5)), None, "late");
+        assert_eq!(told((2, 1), 5, 5, stored(1, 9, 5)), Some(true), "of the next owner");
+        assert_eq!(told((1, 9), 5, 5, stored(2, 1, 5)), None, "of the owner before");
+        assert_eq!(told((1, 2), 3, 6, stored(1, 2, 5)), None, "two steps of one number");
+        let mut other = advance((1, 2), 5, 5);
+        other.checkpoint.event_id = Uuid::max();
+        assert!(continues(&other, stored(1, 1, 5)).is_err(), "another event at that position");
+    }
+}

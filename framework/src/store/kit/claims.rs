@@ -1,0 +1,58 @@
+//! The part of the version check that is about claims: who holds what, and who may take it.
+//!
+//! Pure, like the [`plan`](super::version_check) it belongs to. What stored appends did is kept by claim, so
+//! that a store writes each once, however often it changed hands in the batch.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::command::{Claim, ClaimName};
+use crate::event::{GlobalPosition, StreamId};
+use crate::store::contract::NotCommitted;
+
+/// Who holds each claim that was looked for. Nobody holds one that is `None`, or absent.
+pub(crate) type Holders = HashMap<ClaimName, Option<StreamId>>;
+
+/// What the stored appends of a batch made of a claim.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Touched<'a> {
+    /// Who held it before the batch.
+    pub(crate) before: Option<StreamId>,
+    /// Who changed it last; if nobody did, who came first.
+    pub(crate) by: &'a StreamId,
+    /// Where the last event of that append stands.
+    pub(crate) position: GlobalPosition,
+}
+
+/// Whether `stream` may do all this: nobody else holds what it takes. Its own order is of no matter
+/// here: what it does itself never hands anything to another.
+pub(super) fn refuse(
+    claims: &[Claim],
+    stream: &StreamId,
+    holders: &Holders,
+) -> Option<NotCommitted> {
+    claims.iter().filter(|claim| claim.takes).find_map(|claim| {
+        let holder = holders.get(&claim.name)?.as_ref().filter(|holder| *holder != stream)?;
+        Some(NotCommitted::Claimed { claim: claim.clone(), holder: holder.clone() })
+    })
+}
+
+/// Takes and releases, in order.
+pub(super) fn carry_out<'a>(
+    claims: &'a [Claim],
+    stream: &'a StreamId,
+    position: GlobalPosition,
+    holders: &mut Holders,
+    touched: &mut BTreeMap<&'a ClaimName, Touched<'a>>,
+) {
+    for Claim { name, takes } in claims {
+        let before = holders.get(name).cloned().flatten();
+        let own = before.as_ref() == Some(stream);
+        let entry = touched.entry(name);
+        let entry = entry.or_insert(Touched { before, by: stream, position });
+        // Taken again, or released by one that does not hold it: nothing changes.
+        if *takes != own {
+            holders.insert(name.clone(), takes.then(|| stream.clone()));
+            (entry.by, entry.position) = (stream, position);
+        }
+    }
+}

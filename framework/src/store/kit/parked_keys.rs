@@ -1,0 +1,160 @@
+//! What a list of parked changes comes to: one pure function, so that each store applies it in a
+//! few statements, whatever the length and the order of the list.
+//!
+//! Here too is the one place where texts of other people's making are made fit for any database.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::store::contract::{ParkedChange, ParkedKey, SkippedEvent};
+
+/// The most that is kept of a reason, in bytes.
+const MAX_TEXT_BYTES: usize = 4096;
+
+/// The changes in the order in which a store applies them. As JSON it is a parameter of one
+/// statement for each part.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Parking {
+    /// Keys of which nothing stays.
+    pub(crate) released: Vec<String>,
+    /// What replaces what is stored of a key, but for `since` and a request to skip this event;
+    /// then its queue up to `done_to` goes.
+    pub(crate) parked: Vec<Parked>,
+    /// Key; the position from which on what is listed goes, before `queued` is added; the position
+    /// from which on nothing is listed; and the sum of what is not. The key must be parked.
+    pub(crate) unlisted: Vec<(String, Option<u64>, Option<u64>, i64)>,
+    /// Keys and positions. The key must be parked; one that is in the queue already stays.
+    pub(crate) queued: Vec<(String, u64)>,
+    /// One that is known stays as it is.
+    pub(crate) skipped: Vec<Skipped>,
+}
+
+/// A [`ParkedKey`] without its queue and its request.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Parked {
+    pub(crate) key: String,
+    pub(crate) partition: u32,
+    pub(crate) position: u64,
+    pub(crate) event: String,
+    pub(crate) reason: String,
+    pub(crate) attempts: u32,
+    /// In microseconds since 1970.
+    pub(crate) since: i64,
+    /// The last position that it stood at; it is beyond the present one if it went back.
+    pub(crate) done_to: u64,
+}
+
+/// A [`SkippedEvent`].
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Skipped {
+    pub(crate) key: String,
+    pub(crate) position: u64,
+    pub(crate) event: String,
+    pub(crate) reason: String,
+    /// In microseconds since 1970.
+    pub(crate) skipped_at: i64,
+}
+
+/// What becomes of one key.
+#[derive(Default)]
+struct Key {
+    is_released: bool,
+    parked: Option<Parked>,
+    unlisted: Option<(Option<u64>, i64)>,
+    /// What was listed before from here on was forgotten.
+    forgotten_from: Option<u64>,
+    queued: Vec<u64>,
+}
+
+impl Parking {
+    /// What the changes come to, one after the other.
+    pub(crate) fn of(changes: &[ParkedChange]) -> Self {
+        let (mut keys, mut all) = (BTreeMap::<&str, Key>::new(), Self::default());
+        for change in changes {
+            match change {
+                ParkedChange::Park(parked) => keys.entry(&parked.key).or_default().park(parked),
+                ParkedChange::Queue { key, position } => {
+                    keys.entry(key).or_default().queued.push(position.0);
+                }
+                ParkedChange::Unlisted { key, from, sum } => {
+                    keys.entry(key).or_default().unlist(from.map(|from| from.0), *sum);
+                }
+                ParkedChange::Release { key } => {
+                    keys.insert(key, Key { is_released: true, ..Key::default() });
+                }
+                ParkedChange::Skip(skipped) => all.skipped.push(Skipped::of(skipped)),
+            }
+        }
+        for (name, key) in keys {
+            all.released.extend(key.is_released.then(|| name.to_owned()));
+            all.parked.extend(key.parked);
+            let unlisted = key.unlisted;
+            let unlisted =
+                unlisted.map(|(from, sum)| (name.to_owned(), key.forgotten_from, from, sum));
+            all.unlisted.extend(unlisted);
+            all.queued.extend(key.queued.into_iter().map(|position| (name.to_owned(), position)));
+        }
+        all
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Key {
+    fn unlist(&mut self, from: Option<u64>, sum: i64) {
+        if let Some(from) = from {
+            self.queued.retain(|position| *position < from);
+            self.forgotten_from = Some(self.forgotten_from.map_or(from, |known| known.min(from)));
+        }
+        self.unlisted = Some((from, sum));
+    }
+
+    fn park(&mut self, parked: &ParkedKey) {
+        self.queued.retain(|position| *position > parked.position.0);
+        let (mut since, mut done_to) = (micros(parked.since), parked.position.0);
+        if let Some(before) = &self.parked {
+            (since, done_to) = (before.since, done_to.max(before.done_to));
+        }
+        self.parked = Some(Parked {
+            key: parked.key.clone(),
+            partition: parked.partition,
+            position: parked.position.0,
+            event: text(&parked.event),
+            reason: text(&parked.reason),
+            attempts: parked.attempts,
+            since,
+            done_to,
+        });
+    }
+}
+
+impl Skipped {
+    fn of(skipped: &SkippedEvent) -> Self {
+        Self {
+            key: skipped.key.clone(),
+            position: skipped.position.0,
+            event: text(&skipped.event),
+            reason: text(&skipped.reason),
+            skipped_at: micros(skipped.skipped_at),
+        }
+    }
+}
+
+/// A text as every database can keep it: no NUL, and of bounded length.
+pub(crate) fn text(given: &str) -> String {
+    given[..given.floor_char_boundary(MAX_TEXT_BYTES)].replace('\0', "\u{fffd}")
+}
+
+fn micros(at: OffsetDateTime) -> i64 {
+    (at.unix_timestamp_nanos() / 1000) as i64 // no year that a time can have is beyond it
+}
+
+/// The same time again.
+pub(crate) fn time(micros: i64) -> OffsetDateTime {
+    let nanos = i128::from(micros) * 1000;
+    OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}

@@ -1,0 +1,289 @@
+//! Checkpoints and parked keys: a step taken by a function of the migration, and what is read.
+
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Row};
+use time::OffsetDateTime;
+
+use super::PostgresStore;
+use super::connections::{Purpose, Statement};
+use super::schema::Schema;
+use super::timestamp::Timestamp;
+use crate::error::StoreError;
+use crate::event::GlobalPosition;
+use crate::store::contract::{
+    Advance, Checkpoint, DocumentBatch, ParkedKey, ParkedPage, ParkedRequest, PartitionId,
+    SkippedEvent,
+};
+use crate::store::kit::checkpoint_rule::{Stored, continues};
+use crate::store::kit::parked_keys::{Parking, text};
+use crate::store::sql::numbers::most;
+
+/// The statement that takes a step, to be one in a transaction. The lease is locked from there to
+/// the end, so a client that is silent behind it must not stay. `log` is the log's schema, `rows`
+/// that of the rows, which keeps a mark of the step: so rows without their checkpoint are
+/// recognised.
+pub(super) fn advance(
+    advance: &Advance,
+    log: &Schema,
+    rows: &str,
+) -> Result<Statement, StoreError> {
+    // Both names hold only letters, digits and _.
+    let call = AssertSqlSafe(format!(
+        "WITH step AS MATERIALIZED (
+             SELECT *, set_config('idle_in_transaction_session_timeout', '5000', true)
+             FROM {log}.advance($1, $2, $3, $4, $5, $6, $7, $8, $9)
+         ), marked AS (
+             INSERT INTO {rows}.actum_mark (partition, log_id, position, event_id, token, step)
+             SELECT $2, $6, $7, $8, $3, $4 FROM step WHERE is_taken
+             ON CONFLICT (partition) DO UPDATE SET log_id = excluded.log_id,
+             position = excluded.position, event_id = excluded.event_id,
+             token = excluded.token, step = excluded.step
+         )
+         SELECT * FROM step"
+    ));
+    let changes = changes(advance)?;
+    Ok(bound(sqlx::query(call), advance, changes))
+}
+
+/// What becomes of parked keys, as JSON; `None` if nothing does.
+fn changes(advance: &Advance) -> Result<Option<String>, StoreError> {
+    let name = advance.partition.to_string();
+    if advance.lease.name != name {
+        return Err(StoreError::LeaseLost { name });
+    }
+    let parking = Parking::of(&advance.parked);
+    let changes = (!parking.is_empty()).then(|| serde_json::to_string(&parking)).transpose();
+    changes.map_err(|error| StoreError::Corrupt {
+        place: format!("parked keys of {name}"),
+        reason: error.to_string(),
+    })
+}
+
+/// The parameters that both functions begin with.
+fn bound(call: Statement, advance: &Advance, changes: Option<String>) -> Statement {
+    let Stored { checkpoint, token, step } = Stored::after(advance);
+    call.bind(advance.partition.model.clone())
+        .bind(advance.partition.number as i32)
+        .bind(token as i64)
+        .bind(step as i64)
+        .bind(advance.from.0 as i64)
+        .bind(checkpoint.log_id)
+        .bind(checkpoint.position.0 as i64)
+        .bind(checkpoint.event_id)
+        .bind(changes)
+}
+
+/// Whether the step was taken now; `false` if it had been before.
+pub(super) fn is_taken(row: &PgRow, advance: &Advance) -> Result<bool, StoreError> {
+    if !row.get::<bool, _>("is_owner") {
+        return Err(StoreError::LeaseLost { name: advance.lease.name.clone() });
+    }
+    let stored = row.get::<Option<_>, _>("stored_log_id").map(|log_id| Stored {
+        checkpoint: Checkpoint {
+            log_id,
+            position: GlobalPosition(row.get::<i64, _>("stored_position") as u64),
+            event_id: row.get("stored_event_id"),
+        },
+        token: row.get::<i64, _>("stored_token") as u64,
+        step: row.get::<i64, _>("stored_step") as u64,
+    });
+    // The function has judged by the same rule, and written if it holds.
+    continues(advance, stored)
+}
+
+impl PostgresStore {
+    pub(super) async fn upsert_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
+        let DocumentBatch { documents, deleted, advance } = batch;
+        let (asked, parking) = (advance.clone(), changes(&advance)?);
+        let row = self.connections.row(Purpose::Documents, move || {
+            let call = "SELECT * FROM save_documents(
+                            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+            bound(sqlx::query(call), &asked, parking.clone())
+                .bind(documents.iter().map(|(key, _)| &**key).collect::<Vec<_>>())
+                .bind(documents.iter().map(|(_, body)| &**body).collect::<Vec<_>>())
+                .bind(deleted.clone())
+        });
+        let row = row.await.map_err(|fault| fault.not_written(&self.place))?;
+        is_taken(&row, &advance).map(drop)
+    }
+
+    pub(super) async fn read_checkpoint(
+        &self,
+        partition: &PartitionId,
+    ) -> Result<Option<Checkpoint>, StoreError> {
+        let asked = partition.clone();
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(
+                "SELECT log_id, position, event_id FROM checkpoints
+                 WHERE model = $1 AND partition = $2",
+            )
+            .bind(asked.model.clone())
+            .bind(asked.number as i32)
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        Ok(rows.first().map(|row| Checkpoint {
+            log_id: row.get(0),
+            position: GlobalPosition(row.get::<i64, _>(1) as u64),
+            event_id: row.get(2),
+        }))
+    }
+
+    pub(super) async fn read_parked(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+    ) -> Result<Vec<ParkedKey>, StoreError> {
+        let (asked, of) = (model.to_owned(), of.map(<[String]>::to_vec));
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(
+                "SELECT key, partition, position, event, reason, attempts, since, unlisted_from,
+                        unlisted_sum, request, request_reason,
+                        ARRAY(SELECT queued.position FROM parked_events AS queued
+                              WHERE queued.model = parked.model AND queued.key = parked.key
+                              ORDER BY queued.position) AS queue
+                 FROM parked WHERE model = $1 AND ($2::text[] IS NULL OR key = ANY ($2))
+                 ORDER BY key",
+            )
+            .bind(asked.clone())
+            .bind(of.clone())
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        let key = |row: &PgRow| {
+            let queue: Vec<i64> = row.get("queue");
+            let queue = queue.into_iter().map(|position| GlobalPosition(position as u64));
+            let queue: Vec<_> = queue.collect();
+            ParkedKey { waiting: queue.len() as u64, queue, ..parked_key(row) }
+        };
+        Ok(rows.iter().map(key).collect())
+    }
+
+    pub(super) async fn read_parked_page(
+        &self,
+        model: &str,
+        of: Option<&[String]>,
+        at_most: usize,
+    ) -> Result<ParkedPage, StoreError> {
+        let (asked, of) = (model.to_owned(), of.map(<[String]>::to_vec));
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            // The subquery is of the rows of the page alone, because it is outside of the limit.
+            sqlx::query(
+                "SELECT parked.*, (SELECT count(*) FROM parked_events AS queued
+                        WHERE queued.model = $1 AND queued.key = parked.key) AS waiting
+                 FROM (SELECT *, count(*) OVER () AS total FROM parked
+                       WHERE model = $1 AND ($2::text[] IS NULL OR key = ANY ($2))
+                       ORDER BY key LIMIT $3) AS parked ORDER BY key",
+            )
+            .bind(asked.clone())
+            .bind(of.clone())
+            .bind(most(at_most.max(1))) // one row tells the total
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        let total = rows.first().map_or(0, |row| row.get::<i64, _>("total") as u64);
+        let key = |row: &PgRow| {
+            let waiting = row.get::<i64, _>("waiting") as u64;
+            ParkedKey { waiting, ..parked_key(row) }
+        };
+        Ok(ParkedPage { total, keys: rows.iter().take(at_most).map(key).collect() })
+    }
+
+    pub(super) async fn read_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
+        let model = model.to_owned();
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(
+                "SELECT key, position, request, request_reason FROM parked
+                 WHERE model = $1 AND request IS NOT NULL ORDER BY key",
+            )
+            .bind(model.clone())
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        let requests = rows.iter().filter_map(|row| {
+            let position = GlobalPosition(row.get::<i64, _>("position") as u64);
+            Some((row.get("key"), position, request(row)?))
+        });
+        Ok(requests.collect())
+    }
+
+    pub(super) async fn read_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
+        let asked = model.to_owned();
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(
+                "SELECT key, position, event, reason, skipped_at FROM skipped
+                 WHERE model = $1 ORDER BY position, key",
+            )
+            .bind(asked.clone())
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        let skipped = rows.iter().map(|row| SkippedEvent {
+            key: row.get(0),
+            position: GlobalPosition(row.get::<i64, _>(1) as u64),
+            event: row.get(2),
+            reason: row.get(3),
+            skipped_at: time(row, "skipped_at"),
+        });
+        Ok(skipped.collect())
+    }
+
+    pub(super) async fn leave_request(
+        &self,
+        model: &str,
+        key: &str,
+        position: GlobalPosition,
+        request: ParkedRequest,
+    ) -> Result<bool, StoreError> {
+        let (request, reason) = match request {
+            ParkedRequest::Retry => ("retry", None),
+            ParkedRequest::Skip { reason } => ("skip", Some(text(&reason))),
+        };
+        let (model, key) = (model.to_owned(), key.to_owned());
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(
+                "UPDATE parked SET request = $1, request_reason = $2
+                 WHERE model = $3 AND key = $4 AND position = $5 RETURNING key",
+            )
+            .bind(request)
+            .bind(reason.clone())
+            .bind(model.clone())
+            .bind(key.clone())
+            .bind(position.0 as i64)
+        });
+        let rows = rows.await.map_err(|fault| fault.not_written(&self.place))?;
+        Ok(!rows.is_empty())
+    }
+}
+
+fn parked_key(row: &PgRow) -> ParkedKey {
+    ParkedKey {
+        key: row.get("key"),
+        partition: row.get::<i32, _>("partition") as u32,
+        position: GlobalPosition(row.get::<i64, _>("position") as u64),
+        event: row.get("event"),
+        reason: row.get("reason"),
+        attempts: row.get::<i64, _>("attempts") as u32,
+        since: time(row, "since"),
+        queue: Vec::new(),
+        waiting: 0,
+        unlisted_from: row
+            .get::<Option<i64>, _>("unlisted_from")
+            .map(|from| GlobalPosition(from as u64)),
+        unlisted_sum: row.get("unlisted_sum"),
+        request: request(row),
+    }
+}
+
+/// A time that only people read. One that has no date, written by hand, is shown as 1970, as on
+/// SQLite: the parked keys beside it are still listed.
+fn time(row: &PgRow, column: &str) -> OffsetDateTime {
+    let time = row.try_get(column).map(|Timestamp(time)| time);
+    time.unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+fn request(row: &PgRow) -> Option<ParkedRequest> {
+    let reason = || row.get::<Option<_>, _>("request_reason").unwrap_or_default();
+    row.get::<Option<&str>, _>("request").map(|request| match request {
+        "retry" => ParkedRequest::Retry,
+        _ => ParkedRequest::Skip { reason: reason() },
+    })
+}

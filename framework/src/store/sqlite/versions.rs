@@ -1,0 +1,234 @@
+//! The versions of read models: one row each, one of a name serves.
+//!
+//! A version with a million documents is dropped in many small transactions, so that no command
+//! waits long. It is marked first: from then on it can neither serve nor be built. Its row goes last,
+//! when the place of a projection is gone too, so that an interrupted drop can be continued.
+
+use sqlx::Error;
+use sqlx::sqlite::SqliteConnection;
+
+use super::{SideWrite, SqliteStore, notes};
+use crate::error::StoreError;
+use crate::store::contract::{ProjectionStore, Version, VersionNote, check_projection_name};
+use crate::store::kit::leases::Leases;
+
+/// How many rows one step of dropping a version deletes at most.
+const DROPPED_AT_ONCE: i64 = 1000;
+
+/// A change of the versions of a name.
+#[derive(Debug)]
+pub(super) struct VersionChange {
+    name: String,
+    what: What,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    Register { version: u32, partitions: u32 },
+    Serve { from: u32, to: u32 },
+    Retire { version: u32 },
+    Note { version: u32, note: VersionNote, text: String },
+    Drop { version: u32 },
+    Forget { version: u32 },
+}
+
+/// Carries it out, or a step of it: `true` if it serves now, or if there is more to be dropped.
+pub(super) async fn change(
+    connection: &mut SqliteConnection,
+    leases: &Leases,
+    change: &VersionChange,
+) -> Result<bool, Error> {
+    let name = &*change.name;
+    match &change.what {
+        What::Register { version, partitions } => {
+            register(connection, name, *version, *partitions).await.map(|()| false)
+        }
+        What::Serve { from, to } => serve(connection, name, *from, *to).await,
+        What::Retire { version } => notes::retire(connection, name, *version).await.map(|()| false),
+        What::Note { version, note, text } => {
+            notes::write(connection, (name, *version), *note, text).await.map(|()| false)
+        }
+        What::Drop { version } => drop_some(connection, leases, name, *version).await,
+        What::Forget { version } => forget(connection, name, *version).await.map(|()| false),
+    }
+}
+
+async fn register(
+    connection: &mut SqliteConnection,
+    name: &str,
+    version: u32,
+    partitions: u32,
+) -> Result<(), Error> {
+    sqlx::query(
+        "INSERT INTO versions (name, version, partitions, is_serving, has_served)
+         SELECT ?1, ?2, ?3, is_first, is_first FROM (
+             SELECT NOT EXISTS (SELECT 1 FROM versions WHERE name = ?1 AND is_serving) AS is_first)
+         WHERE true ON CONFLICT (name, version) DO NOTHING",
+    )
+    .bind(name.to_owned())
+    .bind(version)
+    .bind(partitions)
+    .execute(connection)
+    .await
+    .map(drop)
+}
+
+async fn serve(
+    connection: &mut SqliteConnection,
+    name: &str,
+    from: u32,
+    to: u32,
+) -> Result<bool, Error> {
+    let serves =
+        "SELECT EXISTS (SELECT 1 FROM versions WHERE name = ? AND version = ? AND is_serving)";
+    let has_ended = sqlx::query(
+        "UPDATE versions SET is_serving = 0 WHERE name = ?1 AND version = ?2 AND is_serving
+         AND EXISTS (SELECT 1 FROM versions WHERE name = ?1 AND version = ?3 AND NOT is_dropping)",
+    )
+    .bind(name.to_owned())
+    .bind(from)
+    .bind(to)
+    .execute(&mut *connection)
+    .await?;
+    if has_ended.rows_affected() > 0 {
+        sqlx::query(
+            "UPDATE versions SET is_serving = 1, has_served = 1 WHERE name = ? AND version = ?",
+        )
+        .bind(name.to_owned())
+        .bind(to)
+        .execute(&mut *connection)
+        .await?;
+    }
+    sqlx::query_scalar(serves).bind(name.to_owned()).bind(to).fetch_one(connection).await
+}
+
+/// A bounded step; `true` if there is more to do. Nothing is done to a version that serves.
+async fn drop_some(
+    connection: &mut SqliteConnection,
+    leases: &Leases,
+    name: &str,
+    version: u32,
+) -> Result<bool, Error> {
+    let marked = sqlx::query(
+        "UPDATE versions SET is_dropping = 1 WHERE name = ? AND version = ? AND NOT is_serving",
+    );
+    let marked =
+        marked.bind(name.to_owned()).bind(version).execute(&mut *connection).await?.rows_affected();
+    if marked == 0 {
+        return Ok(false);
+    }
+    let model = format!("{name}@{version}");
+    // Whoever folds it still finds its lease lost.
+    leases.void(&model);
+    sqlx::query("DELETE FROM checkpoints WHERE model = ?")
+        .bind(model.clone())
+        .execute(&mut *connection)
+        .await?;
+    for delete in [
+        "DELETE FROM documents WHERE model = ?1 AND key IN
+         (SELECT key FROM documents WHERE model = ?1 LIMIT ?2)",
+        "DELETE FROM parked_events WHERE model = ?1 AND (key, position) IN
+         (SELECT key, position FROM parked_events WHERE model = ?1 LIMIT ?2)",
+        "DELETE FROM parked WHERE model = ?1 AND key IN
+         (SELECT key FROM parked WHERE model = ?1 LIMIT ?2)",
+        "DELETE FROM skipped WHERE model = ?1 AND (key, position) IN
+         (SELECT key, position FROM skipped WHERE model = ?1 LIMIT ?2)",
+    ] {
+        let deleting = sqlx::query(delete).bind(model.clone()).bind(DROPPED_AT_ONCE);
+        if deleting.execute(&mut *connection).await?.rows_affected() == DROPPED_AT_ONCE as u64 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The last step: nothing leads to the version any more.
+async fn forget(connection: &mut SqliteConnection, name: &str, version: u32) -> Result<(), Error> {
+    sqlx::query("DELETE FROM versions WHERE name = ? AND version = ? AND is_dropping")
+        .bind(name.to_owned())
+        .bind(version)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+impl SqliteStore {
+    pub(super) async fn change_version(&self, name: &str, what: What) -> Result<bool, StoreError> {
+        let change = VersionChange { name: name.to_owned(), what };
+        self.write_beside(SideWrite::Version(change)).await
+    }
+
+    pub(super) async fn add_version(
+        &self,
+        name: &str,
+        version: u32,
+        partitions: u32,
+    ) -> Result<Vec<Version>, StoreError> {
+        // One whose dropping was interrupted must not be found half full.
+        if self.is_dropping(name, version).await? {
+            self.remove_version(name, version).await?;
+        }
+        self.change_version(name, What::Register { version, partitions }).await?;
+        self.read_versions(name).await
+    }
+
+    pub(super) async fn switch_version(
+        &self,
+        name: &str,
+        from: u32,
+        to: u32,
+    ) -> Result<bool, StoreError> {
+        self.change_version(name, What::Serve { from, to }).await
+    }
+
+    pub(super) async fn remove_version(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> Result<bool, StoreError> {
+        while self.change_version(name, What::Drop { version }).await? {}
+        let versions = self.read_versions(name).await?;
+        match versions.iter().find(|known| known.number == version) {
+            None => return Ok(true),
+            Some(known) if known.is_serving => return Ok(false),
+            Some(_) => {}
+        }
+        // No projection has another name, and such a name could be a path.
+        if check_projection_name(name).is_ok() {
+            self.drop_projection(name, version).await?;
+        }
+        self.change_version(name, What::Forget { version }).await?;
+        Ok(true)
+    }
+
+    pub(super) async fn read_versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
+        let mut reader = self.reader().await?;
+        let rows: Result<Vec<(u32, u32, bool, bool)>, Error> = sqlx::query_as(
+            "SELECT version, partitions, is_serving, has_served FROM versions WHERE name = ?
+             ORDER BY version",
+        )
+        .bind(name.to_owned())
+        .fetch_all(&mut *reader)
+        .await;
+        let rows = rows.map_err(|e| self.unavailable(&e))?.into_iter();
+        let version = |(number, partitions, is_serving, has_served)| Version {
+            number,
+            partitions,
+            is_serving,
+            has_served,
+        };
+        Ok(rows.map(version).collect())
+    }
+
+    async fn is_dropping(&self, name: &str, version: u32) -> Result<bool, StoreError> {
+        let mut reader = self.reader().await?;
+        let found = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM versions WHERE name = ? AND version = ? AND is_dropping)",
+        )
+        .bind(name.to_owned())
+        .bind(version)
+        .fetch_one(&mut *reader)
+        .await;
+        found.map_err(|e| self.unavailable(&e))
+    }
+}
