@@ -118,7 +118,7 @@ impl PartitionStatus {
 pub enum SubscriptionState {
     /// It has not yet taken in all that the log held when this process started.
     CatchingUp,
-    /// It follows the log.
+    /// Follows the log.
     Live,
     /// As catching up, and beside a version that serves.
     Rebuilding,
@@ -128,7 +128,7 @@ pub enum SubscriptionState {
     Halted,
     /// Another process owns it, or none yet.
     Standby,
-    /// It was stopped.
+    /// Ended by its application.
     Stopped,
 }
 

@@ -54,7 +54,7 @@ pub const SECTIONS: [(&str, Section); 11] = [
 pub struct Options {
     pub sections: Vec<Section>,
     pub stores: Vec<Store>,
-    /// How many commands are in flight, of the numbers that the sections use; all if none is named.
+    /// Numbers of commands in flight to run, of those that the sections use; all if none is named.
     pub in_flight: Vec<u64>,
     /// How long each round is measured.
     pub round: Duration,

@@ -1,6 +1,6 @@
 //! A server on loopback that keeps what it was sent and answers as the test says.
 
-use std::io::{BufRead, BufReader, Read, Result, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -78,10 +78,16 @@ impl Receiver {
     }
 }
 
+/// Reads a whole request. A client that dies while it sends leaves less, which is no request: it is
+/// neither kept nor answered.
 fn read(stream: &mut TcpStream) -> Result<Received> {
     let mut reader = BufReader::new(stream);
     let mut request = Received { head: String::new(), body: Vec::new() };
-    while !request.head.ends_with("\r\n\r\n") && reader.read_line(&mut request.head)? > 0 {}
+    while !request.head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut request.head)? == 0 {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+    }
     let length = request.header("content-length").and_then(|length| length.parse().ok());
     request.body = vec![0; length.unwrap_or(0)];
     reader.read_exact(&mut request.body)?;

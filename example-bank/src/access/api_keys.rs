@@ -46,9 +46,9 @@ pub(crate) struct KeysStatus {
 enum Reading {
     Text(Vec<u8>),
     Gone,
-    /// It cannot be read for a reason that may pass, and was read within [`KEPT_FOR`].
+    /// Unreadable for a reason that may pass; last read within [`KEPT_FOR`].
     Kept,
-    /// It cannot be read, and was not for long.
+    /// Unreadable, and last read longer ago than that.
     Lost,
 }
 

@@ -138,7 +138,7 @@ pub const EVENTS_APPENDED: Metric = Metric {
     meaning: "Events that this process stored.",
 };
 
-/// Of SQLite's log only. Grows without bound while another program keeps a read open.
+/// Metric of SQLite's write-ahead log only. Grows while another program keeps a read open.
 pub const WAL_BYTES: Metric = Metric {
     name: "actum_wal_bytes",
     kind: Kind::Gauge,

@@ -8,45 +8,45 @@ use super::work::Work;
 use crate::event::GlobalPosition;
 use crate::store::contract::PartitionId;
 
-/// How a partition of a read model is doing.
+/// State of a partition of a read model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It has not yet applied all that the log held when it was started; it answers no read.
+    /// Not yet past the events that the log held at the start; no read is answered.
     CatchingUp,
-    /// It follows the log.
+    /// Follows the log.
     Live,
-    /// It stands still for good: an event cannot be applied, or somebody wrote without the lease.
+    /// Stopped for good: an event cannot be applied, or another process wrote without the lease.
     Halted {
-        /// What it could not get past.
+        /// Position of the event that cannot be applied.
         position: GlobalPosition,
         /// Why.
         reason: String,
     },
-    /// It was stopped.
+    /// Ended by its application.
     Stopped,
 }
 
-/// How far a partition has come.
+/// Progress of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// Reads reflect everything up to here.
     pub(crate) applied: GlobalPosition,
     /// After a crash it would go on from here.
     pub(crate) saved: GlobalPosition,
-    /// Where the log ended when it was started.
+    /// Last position of the log at the start.
     pub(crate) head_at_start: GlobalPosition,
-    /// Whether this process folds and saves; if not, another one does and this one answers from what
+    /// True if this process folds and saves; if not, another one does and this one answers from what
     /// is saved.
     pub(crate) is_owner: bool,
-    /// How many keys stand still.
+    /// Number of parked keys.
     pub(crate) parked_keys: usize,
-    /// What went wrong last, and when.
+    /// Last error, with its time.
     pub(crate) last_error: Option<(Instant, String)>,
-    /// How it is doing.
+    /// State of the partition.
     pub(crate) state: State,
 }
 
-/// What the actor writes and handles read.
+/// Progress that the actor writes and its handles read.
 pub(crate) struct SharedProgress {
     applied: AtomicU64,
     saved: AtomicU64,

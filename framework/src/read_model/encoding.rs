@@ -20,7 +20,7 @@ pub(super) struct Unreadable {
 /// A document as the store keeps it.
 ///
 /// # Errors
-/// It cannot be serialised, or what was serialised does not decode.
+/// Document that cannot be serialised, or whose serialised form does not decode.
 pub(super) fn encode<M: ReadModel>(body: &M) -> Result<String, String> {
     let json = guarded(|| serde_json::to_string(body)).map_err(|panic| panicked(&panic));
     let json = json.and_then(|json| json.map_err(|error| error.to_string()));

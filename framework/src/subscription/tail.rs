@@ -76,7 +76,7 @@ impl Tail {
         self.stop.send_replace(true);
     }
 
-    /// How it is doing.
+    /// State of the partition.
     pub(crate) fn status(&self) -> TailStatus {
         let state = self.hub.state();
         let trouble = state.trouble.clone().or_else(|| match &state.ended {

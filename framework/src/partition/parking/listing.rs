@@ -1,4 +1,4 @@
-//! What waits behind a hot parked key: its next events are listed, those after them are not.
+//! Listing of the events behind a hot parked key: only the next ones are listed.
 //!
 //! A list of everything would grow as long as the key is parked. So it ends at a number of events,
 //! and from a position on the log itself is the list: it is read again, page by page, when the

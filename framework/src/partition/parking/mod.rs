@@ -314,7 +314,7 @@ impl Parking {
         }));
     }
 
-    /// How many changes are not handed out yet. One more unlisted event is none: it was not applied,
+    /// Number of changes that are not handed out yet. One more unlisted event is none: it was not applied,
     /// so its checkpoint is not urgent.
     pub(crate) fn unsaved(&self) -> usize {
         self.unsaved.len()

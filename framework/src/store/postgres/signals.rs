@@ -24,7 +24,7 @@ use crate::store::kit::group_commit::raise;
 /// At most one hint in this time: many commits need one.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How often the listener compares the log's history, which also checks that the server replies.
+/// Time between two comparisons of the log's history, which also check that the server replies.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! What is written beside the appends: it rides along in one of their transactions.
+//! Writes beside the appends, in one of their transactions.
 //!
 //! So it costs no sync of its own. It counts in the bounds of the committer's queue and batch.
 

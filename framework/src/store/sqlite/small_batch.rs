@@ -64,7 +64,7 @@ impl SqliteWriter {
         Ok(Some(self.committed(planned, Vec::new())))
     }
 
-    /// What the log says of all that the appends touch, if nothing of it has to be looked up.
+    /// State of the log for all that the appends touch, if nothing has to be looked up.
     fn remembered(&mut self, appends: &[Append]) -> Option<Current> {
         let head = self.head.filter(|_| self.wary == 0)?;
         let mut current = Current { head, ..Current::default() };

@@ -38,7 +38,7 @@ const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 /// tries again, more do. Else the keys' own index tells, by refusing the batch, which begins anew.
 const WARY: u32 = 64;
 
-/// How long the check after a commit serves as the check before the next one. A file that is replaced
+/// Time for which the check after a commit serves for the next one too. A file that is replaced
 /// within that time is found by the check after that commit, which is then answered `Unknown`.
 const CHECK_LASTS: Duration = Duration::from_millis(1);
 

@@ -6,7 +6,7 @@ use super::{Batch, Bytes, GivenUp, Job, MAX_BATCH_BYTES, MAX_BATCH_EVENTS, Writt
 use crate::error::StoreError;
 use crate::store::contract::{AppendOutcome, NotCommitted};
 
-/// What waits for the next transaction, and who for its answers.
+/// Writes that wait for the next transaction, and the callers that wait for its answers.
 pub(super) struct Queued<S> {
     pub(super) batch: Batch<S>,
     appenders: Vec<(usize, oneshot::Sender<Vec<AppendOutcome>>)>,
