@@ -239,7 +239,7 @@ pub enum ReadError {
         reason: String,
     },
     /// The document stands still at an event that cannot be applied to it, and would be older than
-    /// asked. Fix the code, or ask to skip the event: `Application::skip_parked` (503).
+    /// asked. Fix the code, or ask to skip the event: `Operations::skip_parked` (503).
     #[error("{model} has parked {key:?} at position {position}: {reason}")]
     Parked {
         /// The read model.

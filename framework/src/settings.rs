@@ -69,11 +69,11 @@ pub struct Settings {
     /// refused with `NoLiveStream`. Default 1,024.
     pub live_streams: usize,
     /// Switches to a new version of a read model or projection as soon as it has caught up. Default
-    /// true; if false, `Application::serve_version` switches.
+    /// true; if false, `Operations::serve_version` switches.
     pub switch_by_itself: bool,
     /// Largest share of documents or compared rows, from 0 to 1, that may differ from the version
     /// that serves for a new version to serve by itself. If more differ, the comparison is logged
-    /// and kept, and `Application::serve_version` decides. Default 1: differences are logged and
+    /// and kept, and `Operations::serve_version` decides. Default 1: differences are logged and
     /// prevent nothing, because a new version is made to differ.
     pub switch_up_to_different: f64,
     /// Retention of a command's key and its outcome, by the clocks of the processes: at least 1

@@ -25,7 +25,7 @@ pub const MAX_COMMAND_ID_BYTES: usize = 512;
 pub struct Committed {
     /// The aggregate's version after the command.
     pub version: StreamVersion,
-    /// Where the log stood when it had the command's last event: hand it to `read_after` to read
+    /// Where the log stood when it had the command's last event: pass it to `Read::after` to read
     /// your own write. A command that changed nothing answers its stream's last position.
     pub position: GlobalPosition,
     /// The command had been carried out before, under the same key; this is that outcome.

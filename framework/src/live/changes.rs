@@ -9,7 +9,7 @@ use crate::error::ReadError;
 use crate::event::GlobalPosition;
 use crate::read_model::ReadModel;
 
-/// A document is about to change or has changed: `read_after(key, position)` answers it as it is then.
+/// A document is about to change or has changed: a read after this position includes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     /// The document's key.
