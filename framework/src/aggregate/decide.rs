@@ -77,7 +77,7 @@ pub(crate) fn decide<A: Aggregate>(
     let (mut at, mut bytes) = (tip.version, 0);
     while let Some(request) = requests.pop_front() {
         if !request.ticket.begin() {
-            continue; // its caller has withdrawn it
+            continue; // the caller has withdrawn it
         }
         let decided_at = at;
         // All decisions of a round build on the same copy of the state, made at the first event.
@@ -87,10 +87,10 @@ pub(crate) fn decide<A: Aggregate>(
             Ok(append) => {
                 at = StreamVersion(at.0 + append.events.len() as u64);
                 bytes += append.bytes();
+                // Chained: if the append before it fails, the store refuses this one too, because
+                // it was decided on a state that then never existed.
                 round.appends.push(Append { chained: !round.appends.is_empty(), ..append });
                 Decision::Append(at)
-                // Chained to the append before it: if that one fails, the store refuses this one too,
-                // because it was decided on a state that then never existed.
             }
             Err(stored_nothing) => {
                 request.ticket.stored_nothing();
@@ -138,15 +138,16 @@ fn decide_one<A: Aggregate>(
         return Err(Decision::NotExpected);
     }
     let decided = guarded(|| current.handle((*request.command).clone()));
-    // A command with a key is appended even without events, because its outcome must be stored for
-    // retries.
     let events = decided.map_err(Decision::Panicked)?.map_err(Decision::Refused)?;
     let events = Isolated::new(events);
+    // A command with a key is appended even without events, because its outcome must be stored for
+    // retries.
     if events.is_empty() && options.key.is_none() {
         return Err(Decision::Nothing);
     }
     let metadata = metadata(deciding, options)?;
     let Stored { events, decoded, claims } = store(deciding, stream, &events, metadata)?;
+    // Folding before the append finds an event that `apply` cannot fold while it is not stored yet.
     let fold = || {
         for event in &*decoded {
             ahead.get_or_insert_with(|| Isolated::new((**state).clone())).apply(event);

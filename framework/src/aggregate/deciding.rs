@@ -1,5 +1,4 @@
-//! What all instances of one aggregate type share to make decisions: store, codec, clock and
-//! limits.
+//! Shared parts of all instances of one aggregate type: store, codec, clock and limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -136,6 +136,7 @@ impl<A: Aggregate> EntityActor<A> {
         let (round, ahead) = decide(&self.deciding, &self.stream, loaded, requests);
         let (deciding, stream) = (Arc::clone(&self.deciding), self.stream.clone());
         let settling = async move { settle(&deciding, &stream, round).await }.into_actor(self);
+        // `wait` suspends the actor's messages, because the next round must see this one's outcome.
         context.wait(settling.map(move |settled, actor, context| {
             actor.state = match std::mem::replace(&mut actor.state, State::COLD) {
                 State::Live(loaded) => actor.after_round(loaded, ahead, &settled),
@@ -167,12 +168,13 @@ impl<A: Aggregate> EntityActor<A> {
         }
     }
 
-    /// Saves a snapshot when one is due. Nothing waits for it and nothing depends on it.
+    /// Saves a snapshot when one is due, in the background: nothing waits for it or depends on it.
     fn save_snapshot(&self, loaded: &mut Loaded<A>) {
         let Some(policy) = &self.deciding.snapshots else { return };
         if loaded.tip.version.0.saturating_sub(loaded.snapshot_at.0) < policy.every {
             return;
         }
+        // Set even if the snapshot fails, so that a failing one is not encoded again in each round.
         loaded.snapshot_at = loaded.tip.version;
         let state = match guarded(|| policy.round_trip(&loaded.aggregate)) {
             Ok(Ok(state)) => state,
@@ -190,7 +192,8 @@ impl<A: Aggregate> EntityActor<A> {
     }
 }
 
-/// Keeps the state with the id of the event it was taken at, as the log has that event.
+/// Stores a snapshot with the id of its last event. The id is read from the log, so that a loader
+/// can later check that the log still has this event.
 async fn keep_snapshot(
     store: &dyn Store,
     stream: &StreamId,
@@ -225,8 +228,8 @@ impl<A: Aggregate> Handler<Wake> for EntityActor<A> {
 }
 
 impl<A: Aggregate> Drop for EntityActor<A> {
-    /// Answers everything that waits. After passivation nothing does; after a panic in the runtime or
-    /// a stop of the arbiter, the callers would otherwise wait for the whole of `answer_within`.
+    /// Answers all queued requests. After passivation there are none. After a panic in the runtime
+    /// or a stop of the arbiter, the callers would otherwise wait until `answer_within` is over.
     fn drop(&mut self) {
         for request in self.mailbox.close() {
             let reason = format!("the actor of {} has ended; nothing was stored", self.stream);
