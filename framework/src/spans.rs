@@ -13,8 +13,8 @@
 //! | `fold` | – | `read_model`, `events` of the page |
 //! | `project` | – | `projection`, `events` of the page |
 //!
-//! A reaction may run in another process than the command that caused it. Its `command` span has the
-//! same `correlation_id` and `trace_context`, because both travel in the metadata of events.
+//! A reaction may run in another process than the command that caused it. Its `command` span has
+//! the same `correlation_id` and `trace_context`, because both travel in the metadata of events.
 
 use tracing::{Span, debug_span};
 
