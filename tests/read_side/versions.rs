@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use actum::{
-    Advance, Checkpoint, DocumentBatch, GlobalPosition, PageLimit, PartitionId, PostgresStore,
-    SqliteStore, Store,
+    Checkpoint, CheckpointUpdate, DocumentBatch, GlobalPosition, PageLimit, PartitionId,
+    PostgresStore, SqliteStore, Store,
 };
 use sqlx::Executor;
 use uuid::Uuid;
@@ -20,16 +20,16 @@ async fn begin(store: &impl Store) {
     let lasting = Duration::from_secs(600);
     let lease = store.acquire_lease(&partition.to_string(), Uuid::now_v7(), lasting).await;
     let (log_id, position) = (store.identity().log_id, GlobalPosition(1));
-    let advance = Advance {
+    let update = CheckpointUpdate {
         partition,
         from: GlobalPosition::ZERO,
-        step: 1,
+        sequence: 1,
         checkpoint: Checkpoint { log_id, position, event_id: Uuid::now_v7() },
         parked: vec![],
         lease: lease.unwrap().unwrap(),
     };
     let documents = vec![("a".into(), "1".into())];
-    store.save_documents(DocumentBatch { documents, deleted: vec![], advance }).await.unwrap();
+    store.save_documents(DocumentBatch { documents, deleted: vec![], update }).await.unwrap();
 }
 
 /// After somebody has begun to drop version 2, and died.

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use actum::{
-    Advance, Checkpoint, DocumentBatch, DocumentStore, EventStore, ExpectedVersion, Filter,
-    GlobalPosition, LeaseStore, PageLimit, PartitionId, PostgresStore, StoreError,
+    Checkpoint, CheckpointUpdate, DocumentBatch, DocumentStore, EventStore, ExpectedVersion,
+    Filter, GlobalPosition, LeaseStore, PageLimit, PartitionId, PostgresStore, StoreError,
 };
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
@@ -49,15 +49,15 @@ async fn document(store: &PostgresStore, owner: Uuid) -> DocumentBatch {
     });
     let (lease, log_id) = (lease.await, store.identity().log_id);
     let event_id = Uuid::now_v7();
-    let advance = Advance {
+    let update = CheckpointUpdate {
         partition: PartitionId::new("sums@1", 0),
         from: GlobalPosition::ZERO,
-        step: 1,
+        sequence: 1,
         checkpoint: Checkpoint { log_id, position: GlobalPosition(1), event_id },
         parked: vec![],
         lease,
     };
-    DocumentBatch { documents: vec![("a".into(), "1".into())], deleted: vec![], advance }
+    DocumentBatch { documents: vec![("a".into(), "1".into())], deleted: vec![], update }
 }
 
 #[tokio::test]
@@ -156,9 +156,9 @@ async fn blocked_documents_hold_up_no_command() {
     root.execute("BEGIN").await.unwrap();
     root.execute("SELECT FROM actum.documents FOR UPDATE").await.unwrap();
     let mut next = batch;
-    next.advance.from = GlobalPosition(1);
-    next.advance.step = 2;
-    next.advance.checkpoint.position = GlobalPosition(2);
+    next.update.from = GlobalPosition(1);
+    next.update.sequence = 2;
+    next.update.checkpoint.position = GlobalPosition(2);
     let saving: Vec<_> = (0..8)
         .map(|_| {
             let (store, next) = (store.clone(), next.clone());
@@ -180,10 +180,10 @@ async fn blocked_documents_hold_up_no_command() {
     // F6: of several that save the same step one does, the others find it done.
     let racing = (0..8).map(|n: u64| {
         let (store, mut next) = (store.clone(), next.clone());
-        next.advance.from = GlobalPosition(2);
-        next.advance.step = 3;
-        next.advance.checkpoint.position = GlobalPosition(3);
-        next.advance.checkpoint.event_id = Uuid::from_u128(n.into());
+        next.update.from = GlobalPosition(2);
+        next.update.sequence = 3;
+        next.update.checkpoint.position = GlobalPosition(3);
+        next.update.checkpoint.event_id = Uuid::from_u128(n.into());
         tokio::spawn(async move { store.save_documents(next).await })
     });
     let mut saved = 0;

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use actum::{
-    Advance, Checkpoint, EventStore, GlobalPosition, LeaseStore, PartitionId, PostgresStore,
-    ProjectionStore,
+    Checkpoint, CheckpointUpdate, EventStore, GlobalPosition, LeaseStore, PartitionId,
+    PostgresStore, ProjectionStore,
 };
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
@@ -155,9 +155,10 @@ async fn rows_from_before_or_after_a_retry_in_place_are_refused() {
     let checkpoint = Checkpoint { log_id, position: GlobalPosition(10), event_id };
     let step = async |step, from| {
         let (partition, lease, parked) = (partition.clone(), lease.clone(), Vec::new());
-        let advance = Advance { partition, from, step, checkpoint, parked, lease };
-        let transaction = place.begin(&advance.partition, &advance.lease).await.unwrap();
-        transaction.commit(Some(&advance)).await.unwrap();
+        let update =
+            CheckpointUpdate { partition, from, sequence: step, checkpoint, parked, lease };
+        let transaction = place.begin(&update.partition, &update.lease).await.unwrap();
+        transaction.commit(Some(&update)).await.unwrap();
     };
     step(1, GlobalPosition::ZERO).await;
     let mut root = database.connect().await;

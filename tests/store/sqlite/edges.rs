@@ -7,9 +7,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use actum::{
-    Advance, Append, AppendOutcome, Checkpoint, CheckpointStore, CommandKey, DocumentBatch,
-    DocumentStore, EventStore, Filter, GlobalPosition, LeaseStore, NotCommitted, PageLimit,
-    PartitionId, ProjectionStore, SqliteOptions, SqliteStore, StartError, StreamVersion,
+    Append, AppendOutcome, Checkpoint, CheckpointStore, CheckpointUpdate, CommandKey,
+    DocumentBatch, DocumentStore, EventStore, Filter, GlobalPosition, LeaseStore, NotCommitted,
+    PageLimit, PartitionId, ProjectionStore, SqliteOptions, SqliteStore, StartError, StreamVersion,
 };
 use uuid::Uuid;
 
@@ -21,10 +21,10 @@ async fn batch(store: &SqliteStore, model: &str, documents: &[(String, String)])
     let partition = PartitionId::new(model, 0);
     let lasting = Duration::from_secs(600);
     let lease = store.acquire_lease(&partition.to_string(), Uuid::now_v7(), lasting).await;
-    let advance = Advance {
+    let update = CheckpointUpdate {
         partition,
         from: GlobalPosition::ZERO,
-        step: 1,
+        sequence: 1,
         checkpoint: Checkpoint {
             log_id: Uuid::nil(),
             position: GlobalPosition(1),
@@ -33,7 +33,7 @@ async fn batch(store: &SqliteStore, model: &str, documents: &[(String, String)])
         parked: vec![],
         lease: lease.unwrap().unwrap(),
     };
-    DocumentBatch { documents: documents.to_vec(), deleted: vec![], advance }
+    DocumentBatch { documents: documents.to_vec(), deleted: vec![], update }
 }
 
 /// The locks which the kernel keeps for the processes that have this file open.
@@ -154,9 +154,9 @@ async fn a_store_that_is_opened_again_writes_under_a_greater_token() {
     for step in 1..4 {
         let store = SqliteStore::open(&path).await.unwrap();
         let mut batch = batch(&store, "sums@1", &[("1".into(), "{}".into())]).await;
-        let token = batch.advance.lease.token;
+        let token = batch.update.lease.token;
         assert!(token > last, "{token} follows {last}");
-        (last, batch.advance.from) = (token, GlobalPosition(u64::from(step > 1)));
+        (last, batch.update.from) = (token, GlobalPosition(u64::from(step > 1)));
         store.save_documents(batch).await.unwrap();
         drop(store);
     }
