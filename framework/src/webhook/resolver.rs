@@ -89,7 +89,7 @@ impl Vetted {
         };
         let place = places.take(client).ok_or(ForbiddenAddress::Busy)?;
         let (resolver, name) = (Arc::clone(&self.resolver), name.to_owned());
-        // A task of its own holds the place, because the lookup occupies its thread until the name
+        // A separate task holds the place, because the lookup occupies its thread until the name
         // server responds, even if the caller has stopped waiting.
         let looking = tokio::spawn(async move {
             let found = resolver.resolve(&name).await;
