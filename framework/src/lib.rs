@@ -80,7 +80,7 @@ pub use self::store::contract::sql::{
     FromSql, SqlConnection, SqlError, SqlExecutor, SqlRow, SqlValue,
 };
 pub use self::store::contract::{
-    Advance, AnyStore, Append, AppendOutcome, Checkpoint, CheckpointStore, Comparison,
+    AnyStore, Append, AppendOutcome, Checkpoint, CheckpointStore, CheckpointUpdate, Comparison,
     Confirmation, Difference, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, EventStore,
     Filter, Lease, LeaseStore, LogIdentity, MAX_APPEND_BYTES, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES,
     MAX_LIST, MAX_LIST_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PROJECTION_NAME_BYTES,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::checkpoint_store::{Advance, Checkpoint, CheckpointStore, PartitionId};
+use super::checkpoint_store::{Checkpoint, CheckpointStore, CheckpointUpdate, PartitionId};
 use super::event_store::{EventStore, PageLimit};
 use super::lease_store::LeaseStore;
 use super::projection_store::ProjectionStore;
@@ -40,7 +40,7 @@ pub struct DocumentBatch {
     /// Keys of the documents that are deleted; none of them is among `documents`.
     pub deleted: Vec<String>,
     /// The checkpoint's step, and what was parked on the way.
-    pub advance: Advance,
+    pub update: CheckpointUpdate,
 }
 
 /// Largest number of documents in one page of a list.

@@ -13,7 +13,9 @@ mod snapshot_store;
 pub(crate) mod sql;
 mod version_store;
 
-pub use self::checkpoint_store::{Advance, Checkpoint, CheckpointStore, PartitionId, partition_of};
+pub use self::checkpoint_store::{
+    Checkpoint, CheckpointStore, CheckpointUpdate, PartitionId, partition_of,
+};
 pub(crate) use self::document_store::is_valid_key;
 pub use self::document_store::{
     AnyStore, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_DOCUMENT_BYTES,

@@ -10,9 +10,9 @@ use super::{MemoryStore, within};
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Advance, Checkpoint, CheckpointStore, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt,
-    MAX_LIST_BYTES, PageLimit, ParkedAt, ParkedKey, ParkedRequest, PartitionId, ProjectionStore,
-    SkippedEvent, StoredPage,
+    Checkpoint, CheckpointStore, CheckpointUpdate, DocumentBatch, DocumentRange, DocumentStore,
+    DocumentsAt, MAX_LIST_BYTES, PageLimit, ParkedAt, ParkedKey, ParkedRequest, PartitionId,
+    ProjectionStore, SkippedEvent, StoredPage,
 };
 use crate::store::kit::checkpoint_rule::{Stored, continues};
 use crate::store::kit::list::{Bounds, Found};
@@ -62,13 +62,13 @@ impl ReadSide {
     }
 
     /// Takes a step; `false` if it was taken already.
-    fn advance(&mut self, advance: &Advance) -> Result<bool, StoreError> {
-        let stored = self.checkpoints.get(&advance.partition).copied();
-        if !continues(advance, stored)? {
+    fn update_checkpoint(&mut self, update: &CheckpointUpdate) -> Result<bool, StoreError> {
+        let stored = self.checkpoints.get(&update.partition).copied();
+        if !continues(update, stored)? {
             return Ok(false);
         }
-        self.park(&advance.partition, Parking::of(&advance.parked))?;
-        self.checkpoints.insert(advance.partition.clone(), Stored::after(advance));
+        self.park(&update.partition, Parking::of(&update.parked))?;
+        self.checkpoints.insert(update.partition.clone(), Stored::after(update));
         Ok(true)
     }
 
@@ -260,9 +260,9 @@ impl DocumentStore for MemoryStore {
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
         let mut read_side = self.read_side();
-        self.leases.check(&batch.advance)?;
-        if read_side.advance(&batch.advance)? {
-            let model = batch.advance.partition.model;
+        self.leases.check(&batch.update)?;
+        if read_side.update_checkpoint(&batch.update)? {
+            let model = batch.update.partition.model;
             let documents = read_side.documents.entry(model).or_default();
             batch.deleted.iter().for_each(|key| drop(documents.remove(key)));
             documents.extend(batch.documents);

@@ -11,7 +11,7 @@ use super::timestamp::Timestamp;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Advance, Checkpoint, DocumentBatch, ParkedKey, ParkedPage, ParkedRequest, PartitionId,
+    Checkpoint, CheckpointUpdate, DocumentBatch, ParkedKey, ParkedPage, ParkedRequest, PartitionId,
     SkippedEvent,
 };
 use crate::store::kit::checkpoint_rule::{Stored, continues};
@@ -22,8 +22,8 @@ use crate::store::sql::numbers::most;
 /// the end, so a client that is silent behind it must not stay. `log` is the log's schema, `rows`
 /// that of the rows, which keeps a mark of the step: so rows without their checkpoint are
 /// recognised.
-pub(super) fn advance(
-    advance: &Advance,
+pub(super) fn update_checkpoint(
+    update: &CheckpointUpdate,
     log: &Schema,
     rows: &str,
 ) -> Result<Statement, StoreError> {
@@ -41,17 +41,17 @@ pub(super) fn advance(
          )
          SELECT * FROM step"
     ));
-    let changes = changes(advance)?;
-    Ok(bound(sqlx::query(call), advance, changes))
+    let changes = changes(update)?;
+    Ok(bound(sqlx::query(call), update, changes))
 }
 
 /// What becomes of parked keys, as JSON; `None` if nothing does.
-fn changes(advance: &Advance) -> Result<Option<String>, StoreError> {
-    let name = advance.partition.to_string();
-    if advance.lease.name != name {
+fn changes(update: &CheckpointUpdate) -> Result<Option<String>, StoreError> {
+    let name = update.partition.to_string();
+    if update.lease.name != name {
         return Err(StoreError::LeaseLost { name });
     }
-    let parking = Parking::of(&advance.parked);
+    let parking = Parking::of(&update.parked);
     let changes = (!parking.is_empty()).then(|| serde_json::to_string(&parking)).transpose();
     changes.map_err(|error| StoreError::Corrupt {
         place: format!("parked keys of {name}"),
@@ -60,13 +60,13 @@ fn changes(advance: &Advance) -> Result<Option<String>, StoreError> {
 }
 
 /// The parameters that both functions begin with.
-fn bound(call: Statement, advance: &Advance, changes: Option<String>) -> Statement {
-    let Stored { checkpoint, token, step } = Stored::after(advance);
-    call.bind(advance.partition.model.clone())
-        .bind(advance.partition.number as i32)
+fn bound(call: Statement, update: &CheckpointUpdate, changes: Option<String>) -> Statement {
+    let Stored { checkpoint, token, sequence } = Stored::after(update);
+    call.bind(update.partition.model.clone())
+        .bind(update.partition.number as i32)
         .bind(token as i64)
-        .bind(step as i64)
-        .bind(advance.from.0 as i64)
+        .bind(sequence as i64)
+        .bind(update.from.0 as i64)
         .bind(checkpoint.log_id)
         .bind(checkpoint.position.0 as i64)
         .bind(checkpoint.event_id)
@@ -74,9 +74,9 @@ fn bound(call: Statement, advance: &Advance, changes: Option<String>) -> Stateme
 }
 
 /// Whether the step was taken now; `false` if it had been before.
-pub(super) fn is_taken(row: &PgRow, advance: &Advance) -> Result<bool, StoreError> {
+pub(super) fn is_taken(row: &PgRow, update: &CheckpointUpdate) -> Result<bool, StoreError> {
     if !row.get::<bool, _>("is_owner") {
-        return Err(StoreError::LeaseLost { name: advance.lease.name.clone() });
+        return Err(StoreError::LeaseLost { name: update.lease.name.clone() });
     }
     let stored = row.get::<Option<_>, _>("stored_log_id").map(|log_id| Stored {
         checkpoint: Checkpoint {
@@ -85,16 +85,16 @@ pub(super) fn is_taken(row: &PgRow, advance: &Advance) -> Result<bool, StoreErro
             event_id: row.get("stored_event_id"),
         },
         token: row.get::<i64, _>("stored_token") as u64,
-        step: row.get::<i64, _>("stored_step") as u64,
+        sequence: row.get::<i64, _>("stored_step") as u64,
     });
     // The function has judged by the same rule, and written if it holds.
-    continues(advance, stored)
+    continues(update, stored)
 }
 
 impl PostgresStore {
     pub(super) async fn upsert_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
-        let DocumentBatch { documents, deleted, advance } = batch;
-        let (asked, parking) = (advance.clone(), changes(&advance)?);
+        let DocumentBatch { documents, deleted, update } = batch;
+        let (asked, parking) = (update.clone(), changes(&update)?);
         let row = self.connections.row(Purpose::Documents, move || {
             let call = "SELECT * FROM save_documents(
                             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
@@ -104,7 +104,7 @@ impl PostgresStore {
                 .bind(deleted.clone())
         });
         let row = row.await.map_err(|fault| fault.not_written(&self.place))?;
-        is_taken(&row, &advance).map(drop)
+        is_taken(&row, &update).map(drop)
     }
 
     pub(super) async fn read_checkpoint(

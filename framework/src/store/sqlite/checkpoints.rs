@@ -10,7 +10,7 @@ use super::SqliteStore;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Advance, Checkpoint, ParkedKey, ParkedPage, ParkedRequest, PartitionId, SkippedEvent,
+    Checkpoint, CheckpointUpdate, ParkedKey, ParkedPage, ParkedRequest, PartitionId, SkippedEvent,
 };
 use crate::store::kit::checkpoint_rule::{Stored, continues};
 use crate::store::kit::leases::Leases;
@@ -31,21 +31,21 @@ type Asked = (String, i64, String, Option<String>);
 
 /// Takes a step, if it is the lease's owner's and continues from what is stored; `false` if it was
 /// taken already. An outer error fails the transaction, an inner one has changed nothing.
-pub(super) async fn advance(
+pub(super) async fn update_checkpoint(
     connection: &mut SqliteConnection,
     leases: &Leases,
-    advance: &Advance,
+    update: &CheckpointUpdate,
 ) -> Result<Result<bool, StoreError>, Error> {
-    let stored = stored(&mut *connection, &advance.partition).await?;
-    match leases.check(advance).and_then(|()| continues(advance, stored)) {
+    let stored = stored(&mut *connection, &update.partition).await?;
+    match leases.check(update).and_then(|()| continues(update, stored)) {
         Ok(true) => {}
         refused => return Ok(refused),
     }
-    let parking = Parking::of(&advance.parked);
+    let parking = Parking::of(&update.parked);
     if !parking.is_empty() {
-        park(&mut *connection, &advance.partition.model, &parking).await?;
+        park(&mut *connection, &update.partition.model, &parking).await?;
     }
-    let Stored { checkpoint, token, step } = Stored::after(advance);
+    let Stored { checkpoint, token, sequence } = Stored::after(update);
     sqlx::query(
         "INSERT INTO checkpoints (model, partition, log_id, position, event_id, token, step)
          VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -53,13 +53,13 @@ pub(super) async fn advance(
          log_id = excluded.log_id, position = excluded.position, event_id = excluded.event_id,
          token = excluded.token, step = excluded.step",
     )
-    .bind(advance.partition.model.clone())
-    .bind(advance.partition.number)
+    .bind(update.partition.model.clone())
+    .bind(update.partition.number)
     .bind(checkpoint.log_id.as_bytes().to_vec())
     .bind(checkpoint.position.0 as i64)
     .bind(checkpoint.event_id.as_bytes().to_vec())
     .bind(token as i64)
-    .bind(step as i64)
+    .bind(sequence as i64)
     .execute(connection)
     .await?;
     Ok(Ok(true))
@@ -89,7 +89,7 @@ async fn stored(
     let number = |column| row.try_get::<i64, _>(column).map(|number| number as u64);
     let position = GlobalPosition(number("position")?);
     let checkpoint = Checkpoint { log_id: uuid("log_id")?, position, event_id: uuid("event_id")? };
-    Ok(Some(Stored { checkpoint, token: number("token")?, step: number("step")? }))
+    Ok(Some(Stored { checkpoint, token: number("token")?, sequence: number("step")? }))
 }
 
 /// What each part of a [`Parking`] does; `?1` is the model, `?2` the part as JSON.

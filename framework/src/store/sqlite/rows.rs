@@ -174,7 +174,7 @@ pub(super) async fn upsert_documents(
     connection: &mut SqliteConnection,
     batch: &DocumentBatch,
 ) -> Result<(), Error> {
-    let model: Arc<str> = batch.advance.partition.model.as_str().into();
+    let model: Arc<str> = batch.update.partition.model.as_str().into();
     let bind = |statement: Statement, (key, body): &(String, String)| {
         statement.bind(Arc::clone(&model)).bind(key.clone()).bind(body.clone())
     };

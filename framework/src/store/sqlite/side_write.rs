@@ -60,7 +60,8 @@ pub(super) async fn write_beside(
             Ok(Ok(true))
         }
         SideWrite::Documents(batch) => {
-            let advanced = checkpoints::advance(connection, leases, &batch.advance).await?;
+            let advanced =
+                checkpoints::update_checkpoint(connection, leases, &batch.update).await?;
             if let Ok(true) = advanced {
                 rows::upsert_documents(connection, batch).await?;
                 if !batch.documents.is_empty() {

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Advance, Checkpoint, DocumentBatch, DocumentsAt, Lease, PageLimit, ParkedChange, ParkedKey,
-    PartitionId, Store,
+    Checkpoint, CheckpointUpdate, DocumentBatch, DocumentsAt, Lease, PageLimit, ParkedChange,
+    ParkedKey, PartitionId, Store,
 };
 
 /// Partition 0 of `balance@1`.
@@ -27,10 +27,10 @@ pub(super) fn batch(
     DocumentBatch {
         documents: documents.iter().map(|(k, b)| ((*k).to_owned(), (*b).to_owned())).collect(),
         deleted: Vec::new(),
-        advance: Advance {
+        update: CheckpointUpdate {
             partition: partition(),
             from: GlobalPosition(from),
-            step: to,
+            sequence: to,
             checkpoint: Checkpoint {
                 log_id: Uuid::from_u128(7),
                 position: GlobalPosition(to),
@@ -63,7 +63,7 @@ pub async fn documents_and_checkpoint_are_stored_together(store: impl Store) {
     assert_eq!(store.load_checkpoint(&partition()).await.unwrap(), None);
     let first = batch(&lease, 0, 3, &[("a", "{\"cents\":1}"), ("b ü'\"", "2")]);
     store.save_documents(first.clone()).await.unwrap();
-    assert_eq!(store.load_checkpoint(&partition()).await.unwrap(), Some(first.advance.checkpoint));
+    assert_eq!(store.load_checkpoint(&partition()).await.unwrap(), Some(first.update.checkpoint));
     store.save_documents(batch(&lease, 3, 4, &[("a", "{\"cents\":5}")])).await.unwrap();
     assert_eq!(body(&store, "balance@1", "a").await.as_deref(), Some("{\"cents\":5}"));
     assert_eq!(body(&store, "balance@1", "b ü'\"").await.as_deref(), Some("2"));
@@ -105,7 +105,7 @@ pub async fn documents_are_loaded_with_their_checkpoint_from_one_snapshot(
                 request: None,
             }),
         };
-        batch.advance.parked = vec![change];
+        batch.update.parked = vec![change];
         store.save_documents(batch).await.unwrap();
     };
     let reading = async {
@@ -193,10 +193,10 @@ pub async fn partitions_advance_independently(store: impl Store) {
     for (n, partition) in (1..).zip(&partitions) {
         let lease = lease(&store, partition).await;
         let mut first = batch(&lease, 0, n, &[(&format!("key-{n}"), "1")]);
-        first.advance.partition = partition.clone();
+        first.update.partition = partition.clone();
         store.save_documents(first).await.unwrap();
         let mut foreign = batch(&lease, 0, 9, &[("key-1", "2")]);
-        foreign.advance.partition.number = 7;
+        foreign.update.partition.number = 7;
         let saved = store.save_documents(foreign).await;
         let lost = matches!(&saved, Err(StoreError::LeaseLost { name }) if name == "balance@1/7");
         assert!(lost, "the lease of {partition} is none of another: {saved:?}");

@@ -27,7 +27,7 @@ pub async fn documents_are_deleted_with_the_checkpoint(store: impl Store) {
     let mut deleting = batch(&lease, 3, 4, &[("c", "3")]);
     deleting.deleted = vec!["b\"ü".into(), "never there".into()];
     let mut stale = deleting.clone();
-    stale.advance.from = GlobalPosition(2);
+    stale.update.from = GlobalPosition(2);
     assert!(store.save_documents(stale).await.is_err());
     assert_eq!(body(&store, MODEL, "b\"ü").await.as_deref(), Some("2"));
     store.save_documents(deleting.clone()).await.unwrap();
@@ -132,12 +132,12 @@ pub async fn a_page_names_the_parked_keys_and_the_checkpoints(store: impl Store)
             request: None,
         })
     };
-    parking.advance.parked = vec![parked("b"), parked("c")];
+    parking.update.parked = vec![parked("b"), parked("c")];
     store.save_documents(parking).await.unwrap();
     let other = PartitionId::new(MODEL, 7);
     let lease = lease(&store, &other).await;
     let mut second = batch(&lease, 0, 5, &[("e", "5")]);
-    second.advance.partition = other;
+    second.update.partition = other;
     store.save_documents(second).await.unwrap();
     let page = list(&store, range("", None, 3)).await;
     assert_eq!((keys(&page), &*page.parked), (vec!["a"], &["b".to_owned(), "c".to_owned()][..]));

@@ -60,8 +60,8 @@ fn skipped(key: &str, position: u64, reason: &str) -> SkippedEvent {
 /// A step of this number that leaves the checkpoint at `position`, where it is.
 fn step(lease: &Lease, position: u64, step: u64, changes: &[ParkedChange]) -> DocumentBatch {
     let mut batch = batch(lease, position, position, &[]);
-    batch.advance.step = step;
-    batch.advance.parked = changes.to_vec();
+    batch.update.sequence = step;
+    batch.update.parked = changes.to_vec();
     batch
 }
 
@@ -69,7 +69,7 @@ fn step(lease: &Lease, position: u64, step: u64, changes: &[ParkedChange]) -> Do
 async fn begun(store: &impl Store) -> Lease {
     let lease = lease(store, &partition()).await;
     let mut first = batch(&lease, 0, 100, &[]);
-    first.advance.step = 1;
+    first.update.sequence = 1;
     store.save_documents(first).await.unwrap();
     lease
 }
@@ -98,7 +98,7 @@ fn sum(from: Option<u64>) -> i64 {
 pub async fn parked_keys_are_stored_with_the_checkpoint(store: impl Store) {
     let first = lease(&store, &partition()).await;
     let mut parking = batch(&first, 0, 3, &[("b", "1")]);
-    parking.advance.parked = vec![park("a", 2, 1), queue("a", 3)];
+    parking.update.parked = vec![park("a", 2, 1), queue("a", 3)];
     store.save_documents(parking.clone()).await.unwrap();
     let expected = with(&[3], key("a", 2, 1));
     assert_eq!(parked(&store).await, std::slice::from_ref(&expected));
@@ -108,10 +108,10 @@ pub async fn parked_keys_are_stored_with_the_checkpoint(store: impl Store) {
     let changes = vec![park("c", 4, 1), release("a"), ParkedChange::Skip(skipped("a", 3, ""))];
     for fenced in [true, false] {
         let mut late = batch(&first, 3, 4, &[("b", "2")]);
-        late.advance.parked.clone_from(&changes);
+        late.update.parked.clone_from(&changes);
         if !fenced {
             late = batch(&lease(&store, &partition()).await, 2, 4, &[("b", "2")]);
-            late.advance.parked.clone_from(&changes);
+            late.update.parked.clone_from(&changes);
         }
         match store.save_documents(late).await {
             Err(StoreError::LeaseLost { .. }) if fenced => {}

@@ -95,8 +95,8 @@ pub async fn of_concurrent_switches_and_drops_one_wins(store: impl Store + Clone
 async fn fill(store: &impl Store, model: &str, many: usize) -> Lease {
     let partition = PartitionId::new(model, 0);
     let lease = lease(store, &partition).await;
-    let DocumentBatch { mut advance, .. } = batch(&lease, 0, 9, &[]);
-    advance.partition = partition;
+    let DocumentBatch { mut update, .. } = batch(&lease, 0, 9, &[]);
+    update.partition = partition;
     let parked = ParkedKey {
         key: "parked".into(),
         partition: 0,
@@ -113,13 +113,11 @@ async fn fill(store: &impl Store, model: &str, many: usize) -> Lease {
     };
     let ParkedKey { key, position, event, reason, since, .. } = parked.clone();
     let skipped = SkippedEvent { key: key.clone(), position, event, reason, skipped_at: since };
-    advance.parked = vec![ParkedChange::Park(parked), ParkedChange::Skip(skipped)];
+    update.parked = vec![ParkedChange::Park(parked), ParkedChange::Skip(skipped)];
     let queued = (4..).map(GlobalPosition).take(many);
-    advance
-        .parked
-        .extend(queued.map(|position| ParkedChange::Queue { key: key.clone(), position }));
+    update.parked.extend(queued.map(|position| ParkedChange::Queue { key: key.clone(), position }));
     let documents = (0..many).map(|n| (format!("key-{n}"), n.to_string())).collect();
-    store.save_documents(DocumentBatch { documents, deleted: Vec::new(), advance }).await.unwrap();
+    store.save_documents(DocumentBatch { documents, deleted: Vec::new(), update }).await.unwrap();
     lease
 }
 
@@ -142,8 +140,8 @@ pub async fn a_dropped_version_leaves_nothing_of_itself(store: impl Store) {
     assert_eq!(store.load_skipped("balance@22").await.unwrap(), []);
     // Who folded it writes no more, and its name begins anew.
     let mut late = batch(&owner, 0, 10, &[("late", "1")]);
-    late.advance.partition = dropped;
-    late.advance.step = 10;
+    late.update.partition = dropped;
+    late.update.sequence = 10;
     let late = store.save_documents(late).await;
     assert!(matches!(late, Err(StoreError::LeaseLost { .. })), "{late:?}");
     store.register_version("balance", 22, 4).await.unwrap();
