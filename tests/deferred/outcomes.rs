@@ -168,14 +168,10 @@ enum RateSet {
     Set,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Serialize, thiserror::Error)]
 enum Never {}
 
-impl RefusalCode for Never {
-    fn code(&self) -> &'static str {
-        match *self {}
-    }
-}
+impl RefusalCode for Never {}
 
 impl Aggregate for Rates {
     const TYPE: &'static str = "rates";

@@ -38,15 +38,11 @@ impl<'de> Deserialize<'de> for Slow {
 #[derive(Debug, Default, Clone)]
 struct Snail;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Serialize, thiserror::Error)]
 #[error("never")]
 struct Never;
 
-impl RefusalCode for Never {
-    fn code(&self) -> &'static str {
-        "never"
-    }
-}
+impl RefusalCode for Never {}
 
 impl Aggregate for Snail {
     const TYPE: &'static str = "snail";
