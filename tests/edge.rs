@@ -8,6 +8,7 @@ mod later;
 mod lookups;
 mod matrix;
 mod secrets;
+mod signing;
 mod start;
 mod tokens;
 
@@ -20,9 +21,10 @@ use actum::Application;
 use actum::web::Principal;
 use example_bank::Access;
 use example_bank::access::{ApiKey, Credentials, NewKey};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
+use jsonwebtoken::{Algorithm, Header, get_current_timestamp};
 use serde_json::{Value, json};
 
+use self::signing::{SigningKey, sign};
 use crate::bank::Answer;
 use crate::directory::Directory;
 
@@ -115,6 +117,5 @@ fn claims(scope: &str) -> Value {
 }
 
 fn signed(claims: &Value) -> String {
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    encode(&Header::new(Algorithm::HS256), claims, &key).unwrap()
+    sign(&Header::new(Algorithm::HS256), claims, &SigningKey::secret(SECRET.as_bytes()))
 }
