@@ -258,7 +258,7 @@ pub enum ReadError {
         reason: String,
     },
     /// The key is parked: an event cannot be applied to the document, so the document would be
-    /// older than requested. Fix the code, or skip the event with `Application::skip_parked` (503).
+    /// older than requested. Fix the code, or skip the event with `Operations::skip_parked` (503).
     #[error("{model} has parked {key:?} at position {position}: {reason}")]
     Parked {
         /// Name of the read model.

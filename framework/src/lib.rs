@@ -51,7 +51,9 @@ pub mod web;
 pub mod webhook;
 
 pub use self::aggregate::{Aggregate, Loaded};
-pub use self::application::{Application, ApplicationBuilder, Readiness, Stopped};
+pub use self::application::{
+    Application, ApplicationBuilder, List, Operations, Query, Read, Readiness, Stopped,
+};
 pub use self::clock::{Clock, SystemClock};
 pub use self::command::{
     Claim, CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_CLAIM_BYTES,
@@ -79,16 +81,17 @@ pub use self::store::contract::sql::{
     FromSql, SqlConnection, SqlError, SqlExecutor, SqlRow, SqlValue,
 };
 pub use self::store::contract::{
-    Append, AppendOutcome, Checkpoint, CheckpointStore, CheckpointUpdate, Comparison, Confirmation,
-    Difference, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, EventStore, Filter,
-    Lease, LeaseStore, LogIdentity, MAX_APPEND_BYTES, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES, MAX_LIST,
-    MAX_LIST_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PROJECTION_NAME_BYTES, NotCommitted,
-    Page, PageLimit, ParkedAt, ParkedChange, ParkedKey, ParkedPage, ParkedRequest, PartitionId,
-    ProjectionDatabase, ProjectionStore, SkippedEvent, Snapshot, SnapshotStore, Snapshots,
-    SqlSnapshot, SqlTransaction, Store, StoredPage, StoredVersion, Version, VersionNote,
+    AnyStore, Append, AppendOutcome, Checkpoint, CheckpointStore, CheckpointUpdate, Comparison,
+    Confirmation, Difference, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, EventStore,
+    Filter, Lease, LeaseStore, LogIdentity, MAX_APPEND_BYTES, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES,
+    MAX_LIST, MAX_LIST_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PROJECTION_NAME_BYTES,
+    NotCommitted, Page, PageLimit, ParkedAt, ParkedChange, ParkedKey, ParkedPage, ParkedRequest,
+    PartitionId, ProjectionDatabase, ProjectionStore, SkippedEvent, Snapshot, SnapshotStore,
+    Snapshots, SqlSnapshot, SqlTransaction, Store, StoredPage, StoredVersion, Version, VersionNote,
     VersionStore, partition_of,
 };
 pub use self::store::memory::MemoryStore;
+pub use self::store::open;
 #[cfg(feature = "postgres")]
 pub use self::store::postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
