@@ -20,7 +20,7 @@ use tracing::{Span, debug_span};
 
 use crate::event::{Metadata, StreamId};
 
-/// Span of a command, from its arrival until it is answered.
+/// Span of a command, from its arrival until its result is returned.
 pub(crate) fn command(stream: &StreamId, metadata: &Metadata) -> Span {
     debug_span!(
         target: "actum::spans",

@@ -1,8 +1,8 @@
-//! The end of a round: appends its decisions and answers its requests in order.
+//! The end of a round: appends its decisions and replies to its requests in order.
 //!
 //! A decision is valid only if every decision before it in the round was committed as decided.
 //! After the first one that was not, the rest are decided again on the newer state. A decision that
-//! stored nothing is answered only when the log confirms the version on which it was made.
+//! stored nothing is returned only when the log confirms the version on which it was made.
 
 use std::vec;
 
@@ -41,7 +41,7 @@ pub(crate) struct Settled<A: Aggregate> {
     pub(crate) seen: Option<StreamVersion>,
 }
 
-/// Appends the round and answers its requests.
+/// Appends the round and replies to its requests.
 pub(crate) async fn settle<A: Aggregate>(
     deciding: &Deciding<A>,
     stream: &StreamId,
@@ -121,7 +121,7 @@ impl<A: Aggregate> Settling<'_, A> {
         }
     }
 
-    /// Answers a decision that stored nothing, after the log has confirmed that it is not outdated.
+    /// Returns a decision that stored nothing, after the log has confirmed that it is not outdated.
     async fn stored_nothing(
         &mut self,
         request: Request<A>,

@@ -16,7 +16,7 @@ enum Stage {
     Waiting(Option<RunningKey>),
     /// The actor is deciding the request, or the store has it.
     Decided(Option<RunningKey>),
-    /// The request was answered or withdrawn.
+    /// The request is finished or was withdrawn.
     Over,
 }
 

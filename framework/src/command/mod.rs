@@ -26,7 +26,7 @@ pub const MAX_COMMAND_ID_BYTES: usize = 512;
 pub struct Committed {
     /// Version of the aggregate after the command.
     pub version: StreamVersion,
-    /// Position of the command's last event in the log: pass it to `read_after` to read your own
+    /// Position of the command's last event in the log: pass it to `Read::after` to read your own
     /// write. For a command that stored no event, the position of the last event of its stream.
     pub position: GlobalPosition,
     /// True if the command had already been carried out under the same key. The result is that

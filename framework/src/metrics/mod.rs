@@ -76,7 +76,7 @@ pub const COMMANDS: Metric = Metric {
     meaning: "Commands by what became of them.",
 };
 
-/// Time that a caller waited. Only commands that were admitted and answered are recorded.
+/// Time that a caller waited. Recorded for commands that were admitted and have a result.
 pub const COMMAND_SECONDS: Metric = Metric {
     name: "actum_command_seconds",
     kind: SECONDS,
@@ -122,7 +122,7 @@ pub const COMMIT_APPENDS: Metric = Metric {
     meaning: "Appends in one batch.",
 };
 
-/// Commits with an unknown outcome. Each batch is sent again until the store answers.
+/// Commits with an unknown outcome. Each batch is sent again until the store responds.
 pub const COMMITS_IN_DOUBT: Metric = Metric {
     name: "actum_commits_in_doubt_total",
     kind: Kind::Counter,

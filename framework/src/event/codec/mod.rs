@@ -36,8 +36,8 @@ pub enum CodecError {
     /// tagging.
     #[error("an event must be an externally tagged enum (serde's default), not {0}")]
     NotAnEnum(&'static str),
-    /// The enum has no variant of the stored name. Keep the variant, or pin the old name with
-    /// `#[serde(rename = "…")]`.
+    /// The enum has no variant of the stored name. Keep the variant, pin the old name with
+    /// `#[serde(rename = "…")]`, or deploy the release that wrote the event.
     #[error("unknown event type {0:?}")]
     UnknownEventType(String),
     /// A newer release of the program wrote the event. Deploy that release, or register its
