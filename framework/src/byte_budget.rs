@@ -1,25 +1,26 @@
-//! Byte budget: bounds the memory of everything that is queued or in flight in one place.
+//! Byte budget: limits the memory of everything that is queued or in flight in one place.
 //!
-//! A reservation is held as long as the bytes are. An item that is larger than the whole budget
-//! reserves all of it: it is taken alone, so it makes progress. It leaves to its user which bytes
-//! to count, and what to do when there is no room.
+//! A reservation counts as long as it is held. An item that is larger than the whole budget
+//! reserves all of it, so it is admitted alone and still makes progress. The caller decides which
+//! bytes to count, and what to do when the budget is used up.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Budget that is shared by its clones.
+/// A budget, shared by its clones.
 #[derive(Clone)]
 pub(crate) struct ByteBudget {
     permits: Arc<Semaphore>,
     limit: u32,
 }
 
-/// Bytes that are counted until it is dropped.
+/// Reserved bytes, released when this is dropped.
 pub(crate) type Reservation = OwnedSemaphorePermit;
 
 impl ByteBudget {
-    /// Budget of so many bytes: at least 1, at most 4 GiB or the largest semaphore, whichever is less.
+    /// Creates a budget of `limit` bytes: at least 1, at most 4 GiB or `Semaphore::MAX_PERMITS`,
+    /// whichever is less.
     pub(crate) fn new(limit: usize) -> Self {
         let limit = limit.clamp(1, Semaphore::MAX_PERMITS);
         let limit = u32::try_from(limit).unwrap_or(u32::MAX);
@@ -30,14 +31,14 @@ impl ByteBudget {
         u32::try_from(bytes).unwrap_or(u32::MAX).min(self.limit)
     }
 
-    /// Reserves the bytes if there is room for them now.
+    /// Reserves the bytes if they are available now.
     pub(crate) fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
         Arc::clone(&self.permits).try_acquire_many_owned(self.cost(bytes)).ok()
     }
 
-    /// Reserves the bytes as soon as there is room. Callers are served in the order of their calls,
-    /// so a large item is not overtaken for ever by small ones. `None` never comes out in practice:
-    /// nothing closes the budget.
+    /// Reserves the bytes as soon as they are available. Callers are served in order, so small
+    /// items cannot overtake a large one again and again. Never returns `None` in practice, because
+    /// nothing closes the semaphore.
     pub(crate) async fn reserve(&self, bytes: usize) -> Option<Reservation> {
         Arc::clone(&self.permits).acquire_many_owned(self.cost(bytes)).await.ok()
     }

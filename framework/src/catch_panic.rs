@@ -1,7 +1,7 @@
-//! Panic isolation: runs user code and turns its panic into a message.
+//! Panic isolation: runs user code and turns a panic into an error message.
 //!
-//! [`guarded`] and [`guarded_async`] isolate a call, [`Isolated`] a value whose `Drop` is user code.
-//! A second panic while the first one unwinds aborts the process; no library can prevent that.
+//! [`guarded`] and [`guarded_async`] isolate a call. [`Isolated`] isolates a value whose `Drop` is
+//! user code. A second panic during unwinding aborts the process; no library can prevent that.
 
 use std::any::Any;
 use std::future::poll_fn;
@@ -9,16 +9,16 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 
-/// Runs user code and returns the message of its panic as an error.
+/// Runs user code. If it panics, returns the message of the panic as an error.
 ///
-/// Asserting unwind safety is right because every caller throws away what the code may have left
-/// half changed.
+/// Asserting unwind safety is correct because every caller discards the state that a panic may have
+/// left inconsistent.
 pub(crate) fn guarded<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(code)).map_err(message)
 }
 
-/// Awaits user code and returns the message of its panic as an error. A future that panicked is not
-/// polled again.
+/// Awaits user code. If it panics, returns the message of the panic as an error, and does not poll
+/// the future again.
 pub(crate) async fn guarded_async<T>(code: impl Future<Output = T>) -> Result<T, String> {
     let mut code = std::pin::pin!(code);
     poll_fn(|context| match guarded(|| code.as_mut().poll(context)) {
@@ -34,17 +34,18 @@ fn message(panic: Box<dyn Any + Send>) -> String {
     let text = text
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a panic without a message".to_owned());
-    // The payload is user code's too (`panic_any`): if its drop panics, that second payload is leaked.
+    // The payload is a value of user code too (`panic_any`). If its `Drop` panics, that second
+    // payload is leaked.
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(again);
     }
     text
 }
 
-/// A value of a user's type. Dropping it never unwinds: a panic in its `Drop` is logged.
+/// A value of a user's type whose drop never unwinds: a panic in its `Drop` is logged.
 ///
-/// Wrap every such value that an actor, a queue or a lock of the runtime owns, because a panic there
-/// would end the actor together with all that waits for it.
+/// Wrap every such value that an actor, a queue or a lock of the runtime owns. A panic there would
+/// end the actor with everything that is queued for it.
 pub(crate) struct Isolated<T>(Option<T>);
 
 impl<T> Isolated<T> {
@@ -52,7 +53,7 @@ impl<T> Isolated<T> {
         Self(Some(value))
     }
 
-    /// The value itself, for code that runs outside the runtime or in isolation of its own.
+    /// Returns the value, for code outside the runtime or in its own panic isolation.
     pub(crate) fn into_inner(mut self) -> T {
         match self.0.take() {
             Some(value) => value,

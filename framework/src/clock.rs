@@ -1,8 +1,8 @@
-//! The one seam through which time and new ids enter.
+//! Time and ids: the only place where they enter the framework.
 //!
-//! All code that needs the time or an identity gets it from the [`Clock`] it was given, so a test
-//! moves time by hand. Times are clamped to the years 1970 to 9999, because nothing outside of them
-//! can be written as RFC 3339, as an HTTP date or in a UUIDv7.
+//! All code that needs the time or a new id gets it from the [`Clock`] it was given, so a test can
+//! control the time. Times are clamped to the years 1970 to 9999, because times outside of them
+//! cannot be written in RFC 3339, as an HTTP date or in a UUIDv7.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,20 +10,21 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use uuid::{ContextV7, Timestamp, Uuid};
 
-/// Tells the time and makes ids.
+/// Source of the current time and of new ids.
 pub trait Clock: Send + Sync + 'static {
-    /// The time now, in UTC.
+    /// Returns the current time in UTC.
     fn now(&self) -> OffsetDateTime;
 
-    /// A new id, never returned before. Ids made later sort later (UUIDv7).
+    /// Returns a new id that was never returned before. Later ids sort after earlier ones (UUIDv7),
+    /// because the index of event ids then grows at one end.
     fn new_id(&self) -> Uuid;
 }
 
-/// The last microsecond of the year 9999, counted from 1970.
+/// Last microsecond of the year 9999, counted from 1970.
 const LAST: Duration = Duration::new(253_402_300_799, 999_999_000);
 
-/// The machine's clock and random source. A machine whose clock shows a year before 1970 or after
-/// 9999 gets the nearest time between.
+/// The system's clock and random source. If the clock shows a year before 1970 or after 9999, `now`
+/// returns the nearest time within.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
@@ -41,17 +42,18 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> OffsetDateTime {
-        // Not `now_utc`, which panics outside of the years that it can hold.
+        // `now_utc` would panic if the system's clock is outside of the years that it can
+        // represent.
         OffsetDateTime::UNIX_EPOCH + Self::since_1970(SystemTime::now())
     }
 
     fn new_id(&self) -> Uuid {
-        // Not `now_v7`, which panics before 1970.
+        // `now_v7` would panic if the system's clock is before 1970.
         Self::id_at(Self::since_1970(SystemTime::now()))
     }
 }
 
-/// A user's clock, with its times clamped.
+/// A user's clock with clamped times.
 pub(crate) struct Clamped(pub(crate) Arc<dyn Clock>);
 
 impl Clock for Clamped {
@@ -64,7 +66,7 @@ impl Clock for Clamped {
     }
 }
 
-/// The nearest time in the years 1970 to 9999.
+/// Returns the nearest time in the years 1970 to 9999.
 pub(crate) fn clamped(time: OffsetDateTime) -> OffsetDateTime {
     time.clamp(OffsetDateTime::UNIX_EPOCH, OffsetDateTime::UNIX_EPOCH + LAST)
 }

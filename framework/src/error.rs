@@ -1,8 +1,13 @@
-//! Errors, one type per layer; each variant says what the caller should do.
+//! Error types, one per layer. The documentation of each variant says what the caller should do.
 //!
-//! [`StoreError`]: the log could not be read, or a side table not written. [`CommandError`]: a
-//! command was not carried out, or it is not known whether. [`ReadError`]: a read model could not
-//! answer. [`OperationError`]: an operator's request was not carried out. [`StartError`]: the application did not start. No variant carries a secret.
+//! - [`StoreError`]: the store could not read or write.
+//! - [`CommandError`]: a command was not carried out, or its outcome is unknown.
+//! - [`ReadError`]: a read model or projection could not be read.
+//! - [`OperationError`]: a request of an operator was not carried out.
+//! - [`StartError`]: the application did not start.
+//!
+//! No variant contains a secret. Numbers in parentheses are the HTTP status that the web edge
+//! returns.
 
 mod operation;
 mod start;
@@ -15,164 +20,178 @@ pub use crate::box_error::BoxError;
 use crate::command::{Claim, InvalidCommandId};
 use crate::event::{GlobalPosition, InvalidStreamId, StreamId, StreamVersion};
 
-/// A store did not do what it was asked.
+/// Error of a store: a read or write failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The store cannot be reached, is busy or is full. Nothing was stored; retry later.
+    /// The store cannot be reached, is busy or is full. Nothing was stored. Retry later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    /// Positions or versions that must be dense are not. Stop and look: the log was changed by
-    /// other hands or its storage lost rows.
+    /// Positions or versions have a gap or a duplicate. Stop the application and examine the
+    /// database: another program changed the log, or the storage lost rows.
     #[error("{what} {found} follows {after} where {} was due: events are missing or doubled", .after + 1)]
     Hole {
-        /// `position`, or the stream whose versions jump.
+        /// `position`, or the stream whose versions are not dense.
         what: String,
-        /// The last good one.
+        /// Last correct number.
         after: u64,
-        /// What came next.
+        /// Number that came after it.
         found: u64,
     },
-    /// A stored row cannot be read back. Stop and look; the message names the place.
+    /// A stored row cannot be decoded. Examine the row that the message names.
     #[error("corrupt data at {place}: {reason}")]
     Corrupt {
         /// Stream and version, or table and key.
         place: String,
-        /// What is wrong with it.
+        /// Reason why the row cannot be decoded.
         reason: String,
     },
     /// A checkpoint does not belong to this log or would move backwards. Nothing was stored.
+    /// Restore the checkpoint and the log from the same backup, or build the read model again under
+    /// a new `VERSION`.
     #[error("the checkpoint of {name} does not fit the log: {reason}")]
     Checkpoint {
-        /// The read model's versioned name.
+        /// Versioned name of the read model, such as `balance@2`.
         name: String,
-        /// What does not fit.
+        /// Reason why the checkpoint does not fit.
         reason: String,
     },
-    /// Another process has taken over what this one wrote under the lease; nothing was stored.
+    /// Another process took over the lease under which this one wrote. Nothing was stored. The
+    /// runtime steps down automatically.
     #[error("the lease {name} is lost: another process has taken over")]
     LeaseLost {
-        /// The lease's name.
+        /// Name of the lease.
         name: String,
     },
-    /// The database no longer holds the history that this process knows: it was rewound, restored or
-    /// exchanged, or a failover lost its end. Nothing was stored. Start the process again, once you know
-    /// which acknowledged events are lost.
+    /// The database does not have the history that this process knows: it was rewound, restored or
+    /// replaced, or a failover lost the end of the log. Nothing was stored. Find out which
+    /// acknowledged events are lost, then restart the process.
     #[error("the log is not the one this process knows: {0}")]
     OtherHistory(String),
-    /// A write's reply was lost and the store could not be asked again yet. The writer keeps
-    /// trying; retry with the same ids to learn the outcome.
+    /// The reply to a write was lost, and the store has not been reached again yet. The writer
+    /// keeps trying. Retry with the same ids to learn the outcome.
     #[error("it is not known whether the write was stored: {0}")]
     Unknown(String),
 }
 
-/// A command was not carried out, or it is not known whether it was.
+/// Error of a command: it was not carried out, or its outcome is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError<E> {
-    /// The aggregate refused. Nothing was stored. Tell the user (HTTP 422).
+    /// The aggregate refused the command. Nothing was stored. Show the refusal to the user (its own
+    /// status, 422 by default).
     #[error("refused: {0}")]
     Refused(E),
-    /// The aggregate is not at the version the caller expected. Nothing was stored. Read again and
-    /// decide again (412).
+    /// The aggregate does not have the version that the caller expected. Nothing was stored. Read
+    /// it again and decide whether the command still makes sense (412).
     #[error("{stream} is at version {actual}, not as expected")]
     NotExpected {
         /// The aggregate.
         stream: StreamId,
-        /// Its version now.
+        /// Current version of the aggregate.
         actual: StreamVersion,
     },
-    /// Others kept winning the race for the aggregate, and the caller expected nothing of its
-    /// version. Nothing was stored. Try again (409).
+    /// Other writers appended first each time the command was decided
+    /// (`Settings::conflict_retries`). The aggregate still meets the version that the caller
+    /// expected, if any. Nothing was stored. Retry (409).
     #[error("others were faster: {stream} is at version {actual} now")]
     Conflict {
         /// The aggregate.
         stream: StreamId,
-        /// Its version now.
+        /// Current version of the aggregate.
         actual: StreamVersion,
     },
-    /// A command with this key is still under way in this process. Ask again after a pause (409).
+    /// Another command with this key is still running in this process. Retry after a pause (409).
     #[error("a command with this id is still under way")]
     StillRunning,
-    /// The key was used before for another request. Nothing was stored. A client's mistake (422).
+    /// The key was already used for another request. Nothing was stored. A mistake of the client:
+    /// use a new key for a new request (422).
     #[error("the command id {id:?} was used before for another request")]
     KeyReused {
-        /// The id.
+        /// Id of the key.
         id: String,
     },
-    /// Another aggregate holds what the command's events claim. Nothing was stored. Ask for
-    /// another value (409), and tell `holder` only to those who may know it.
+    /// Another aggregate holds a value that the command's events claim. Nothing was stored. Choose
+    /// another value (409). Show `holder` only to those who are allowed to know it.
     #[error("{claim} is taken")]
     Claimed {
-        /// What was to be taken.
+        /// Claim that was refused.
         claim: Claim,
-        /// The aggregate that holds it.
+        /// Stream of the aggregate that holds the value.
         holder: StreamId,
     },
-    /// Too much is queued. This attempt stored nothing. Retry after a pause (503).
+    /// Too many commands, or bytes of commands, are queued, or the command's `decide_by` has
+    /// passed. This attempt stored nothing. Retry after a pause (503).
     #[error("overloaded: {0}")]
     Overloaded(&'static str),
-    /// A deferred command with this key was refused or failed before, and that outcome is final.
-    /// Nothing was stored. Tell the user, or send the command under another key (`status`).
+    /// A deferred command with this key was refused or failed earlier, and that outcome is final.
+    /// Nothing was stored. Show it to the user, or send the command under another key (HTTP: the
+    /// field `status`).
     #[error("{detail}")]
     RefusedBefore {
-        /// Name of the refusal, for programs.
+        /// Name of the refusal for programs.
         code: String,
-        /// Sentence for people.
+        /// Description for people.
         detail: String,
-        /// HTTP status of the outcome: of the refusal itself, such as 404, and 500 for a failure.
+        /// HTTP status of the outcome: that of the refusal, such as 404, or 500 for a failure.
         status: u16,
     },
-    /// The client has too much open. Nothing was stored. Retry after some of it is done (429).
+    /// The client has too many open deferred commands. Nothing was stored. Retry when some of them
+    /// are done (429).
     #[error("over the client's limit: {0}")]
     ClientLimit(&'static str),
-    /// The store did not take it, or it was not decided in time. This attempt stored nothing; an
-    /// earlier one with the same key may have. Retry after a pause, with the same key (503).
+    /// The store is not available, or the command was not decided in time. This attempt stored
+    /// nothing, but an earlier one with the same key may have. Retry after a pause with the same
+    /// key (503).
     #[error(transparent)]
     Unavailable(StoreError),
-    /// No answer in time. It is not known whether the command was or will be carried out: retry
-    /// with the same key to learn it (503).
+    /// The timeout ended after the command was decided. The command may or may not be carried out.
+    /// Retry with the same key to learn the outcome (503).
     #[error("the outcome is not known yet: retry with the same command id to learn it")]
     Unknown,
-    /// The stored events cannot be turned into the aggregate's state, so nothing can be decided.
-    /// Fix the code or the data; retrying alone does not help (500).
+    /// The stored events cannot be folded into the aggregate's state, so no command can be decided.
+    /// Fix the code or the data; a retry alone does not help (500).
     #[error("{stream} cannot be loaded: {reason}")]
     Quarantined {
         /// The aggregate.
         stream: StreamId,
-        /// Position, event type and what is wrong.
+        /// Position and type of the event, and the reason.
         reason: String,
     },
-    /// The aggregate's code panicked. Nothing was stored and the state was thrown away (500).
+    /// The aggregate's code panicked. Nothing was stored, and its state in memory was discarded.
+    /// Fix the code (500).
     #[error("the aggregate {stream} panicked: {message}")]
     Panicked {
         /// The aggregate.
         stream: StreamId,
-        /// The panic's message.
+        /// Message of the panic.
         message: String,
     },
-    /// An event cannot be stored: not serialisable as an enum variant, or too large (500).
+    /// An event cannot be stored: it is not an externally tagged enum variant, does not decode to
+    /// an equal event, or is too large. Fix the event type (500).
     #[error("an event of {stream} cannot be stored: {reason}")]
     Unstorable {
         /// The aggregate.
         stream: StreamId,
-        /// What is wrong with it.
+        /// Reason why the event cannot be stored.
         reason: String,
     },
-    /// The id cannot name an aggregate (400).
+    /// The id contains characters that are not allowed, or is empty or too long (400).
     #[error(transparent)]
     InvalidId(#[from] InvalidStreamId),
-    /// The command id is empty or too long (400).
+    /// The command id is empty, too long, or contains a control character (400).
     #[error(transparent)]
     InvalidKey(#[from] InvalidCommandId),
-    /// The aggregate's type was not registered with the application. A programmer's mistake (500).
+    /// The aggregate type was not registered with the application. Register it with the builder
+    /// (500).
     #[error("the aggregate type {0} is not registered: add .aggregate::<…>() to the builder")]
     NotRegistered(&'static str),
-    /// The application is stopping. Nothing was stored. Retry elsewhere or later (503).
+    /// The application is shutting down. Nothing was stored. Retry later, or with another process
+    /// (503).
     #[error("the application is stopping")]
     Stopping,
 }
 
 impl<E> CommandError<E> {
-    /// The same, for a caller to whom the refusal means something else.
+    /// Converts the error for a caller that uses another error type for refusals.
     pub(crate) fn map_refused<T>(
         self,
         meaning: impl FnOnce(E) -> CommandError<T>,
@@ -202,90 +221,92 @@ impl<E> CommandError<E> {
     }
 }
 
-/// A read model did not answer.
+/// Error of a read: the read model or projection did not return a result.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReadError {
     /// No document has this key (404).
     #[error("{model} has no document {key:?}")]
     NotFound {
-        /// The read model.
+        /// Name of the read model.
         model: &'static str,
-        /// The key asked for.
+        /// Key that was read.
         key: String,
-        /// Position up to which the answer reflects the log.
+        /// Position up to which the result reflects the log.
         reflects: GlobalPosition,
     },
-    /// The read model has not yet applied the position asked for, within the time given. Ask
-    /// again (504); the document would be older than asked.
+    /// The read model did not reach the requested position within the timeout, so the document
+    /// would be older than requested. Retry (504).
     #[error("{model} has reached position {reached}, not yet {wanted}, after {waited:?}")]
     NotYet {
-        /// The read model.
+        /// Name of the read model.
         model: &'static str,
-        /// What was asked for.
+        /// Position that was requested.
         wanted: GlobalPosition,
-        /// Where it is.
+        /// Position that the read model has reached.
         reached: GlobalPosition,
-        /// How long the read waited.
+        /// Time that the read waited.
         waited: Duration,
     },
-    /// The read model stopped at an event it cannot apply. Fix the code or the data (503).
+    /// The read model has halted at an event that it cannot apply. Fix the code or the data (503).
     #[error("{model} halted at position {position}: {reason}")]
     Halted {
-        /// The read model.
+        /// Name of the read model.
         model: &'static str,
-        /// The event it could not apply.
+        /// Position of the event that cannot be applied.
         position: GlobalPosition,
-        /// Why.
+        /// Reason why it cannot be applied.
         reason: String,
     },
-    /// The document stands still at an event that cannot be applied to it, and would be older than
-    /// asked. Fix the code, or ask to skip the event: `Application::skip_parked` (503).
+    /// The key is parked: an event cannot be applied to the document, so the document would be
+    /// older than requested. Fix the code, or skip the event with `Operations::skip_parked` (503).
     #[error("{model} has parked {key:?} at position {position}: {reason}")]
     Parked {
-        /// The read model.
+        /// Name of the read model.
         model: &'static str,
-        /// The key asked for.
+        /// Key that was read.
         key: String,
-        /// The event that could not be applied.
+        /// Position of the event that cannot be applied.
         position: GlobalPosition,
-        /// Why.
+        /// Reason why it cannot be applied.
         reason: String,
-        /// Position up to which the answer reflects the log.
+        /// Position up to which the result reflects the log.
         reflects: GlobalPosition,
     },
-    /// The code of the query did not come to an answer: fix it (500).
+    /// The query's own code failed. Fix it (500).
     #[error("a query of {model} failed: {reason}")]
     Failed {
-        /// The projection.
+        /// Name of the projection.
         model: &'static str,
-        /// What it said.
+        /// Error message of the query.
         reason: String,
     },
-    /// The store did not answer. Retry after a pause (503).
+    /// The store is not available. Retry after a pause (503).
     #[error(transparent)]
     Unavailable(#[from] StoreError),
-    /// Too many reads of this model wait. Retry after a pause (503).
+    /// Too many reads of this model are waiting. Retry after a pause (503).
     #[error("overloaded: too many reads of {0} wait")]
     Overloaded(&'static str),
-    /// All live streams are taken (`Settings::live_streams`). Retry when one may have ended (503).
+    /// The limit of live streams is reached (`Settings::live_streams`). Retry when others have
+    /// ended (503).
     #[error("all live streams are taken; raise Settings::live_streams, or end one")]
     NoLiveStream,
-    /// The read model or projection was not registered with the application. A programmer's mistake
-    /// (500).
+    /// The read model or projection was not registered with the application. Register it with the
+    /// builder (500).
     #[error("{0} is not registered: add .read_model::<…>() or .projection::<…>() to the builder")]
     NotRegistered(&'static str),
-    /// The id cannot name an aggregate (400).
+    /// The id contains characters that are not allowed, or is empty or too long (400).
     #[error(transparent)]
     InvalidId(#[from] InvalidStreamId),
-    /// Changes came faster than they were taken, and some were dropped. Read anew what you keep (503).
+    /// The follower was too slow, and changes were dropped. Read the current documents again, then
+    /// follow again (503).
     #[error("changes of {model} after position {after} were lost: they were not taken in time")]
     Lost {
-        /// The read model.
+        /// Name of the read model.
         model: &'static str,
-        /// The last change that was not lost.
+        /// Position of the last change that was not dropped.
         after: GlobalPosition,
     },
-    /// The application is stopping (503).
+    /// The application is shutting down. Retry later, or with another process (503).
     #[error("the application is stopping")]
     Stopping,
 }

@@ -1,10 +1,13 @@
-//! Failpoints: places where a test lets the process die, to prove that nothing is lost there.
+//! Failpoints: places where a test aborts the process, to prove that nothing is lost there.
 //!
-//! With the feature `failpoints`, which no application needs, `ACTUM_CRASH_AT=name:n` aborts the process
-//! when it passes the point `name` for the n-th time; an abort runs no destructor and flushes nothing.
-//! Without the feature a point does nothing. The points: `command.accepted`, `append.before_commit`, `append.after_commit`,
-//! `entity.before_reply`, `snapshot.before_commit`, `documents.before_commit`, `read_model.before_save`,
-//! `read_model.after_save`, `read_model.drained`, `projection.before_commit`,
+//! With the feature `failpoints`, which is for tests only, the environment variable
+//! `ACTUM_CRASH_AT=name:n` aborts the process when it reaches the failpoint `name` for the n-th
+//! time. An abort runs no destructor and flushes nothing, like a kill. Without the feature a
+//! failpoint does nothing.
+//!
+//! The failpoints: `command.accepted`, `append.before_commit`, `append.after_commit`,
+//! `entity.before_reply`, `snapshot.before_commit`, `documents.before_commit`,
+//! `read_model.before_save`, `read_model.after_save`, `projection.before_commit`,
 //! `projection.after_commit`, `later.accepted`, `later.before_outcome`, `later.after_outcome`,
 //! `later.called`, `later.before_checkpoint`, `migrate`, `shutdown`.
 
@@ -30,7 +33,7 @@ mod enabled {
         passes_left: AtomicU64,
     }
 
-    /// Aborts if the environment says that this is the place and the time.
+    /// Aborts the process if `ACTUM_CRASH_AT` names this failpoint and this pass.
     pub(crate) fn point(name: &str) {
         static CRASH_AT: OnceLock<Option<CrashAt>> = OnceLock::new();
         let Some(crash_at) = CRASH_AT.get_or_init(from_environment) else { return };

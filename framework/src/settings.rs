@@ -1,7 +1,8 @@
-//! The limits of an application, with bounds that are checked at its start.
+//! Limits and timeouts of an application, checked at its start.
 //!
-//! Every queue has a limit, and a name for the error that a full one causes. A value that would break
-//! a promise (a key forgotten while its command runs) or overflow is refused by the name of its field.
+//! Every queue has a limit, and a full queue has its own error. A value that could break a promise
+//! (such as forgetting a key while its command runs) or overflow is refused, by the name of its
+//! field.
 
 use std::fmt::Debug;
 use std::ops::RangeInclusive;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use crate::error::StartError;
 use crate::store::contract::PageLimit;
 
-/// Limits and timeouts. The defaults suit a small server; change a field and keep the rest:
+/// Limits and timeouts. The defaults suit a small server. Change single fields and keep the rest:
 /// `Settings { live_aggregates: 10_000, ..Settings::default() }`.
 ///
 /// ```
@@ -22,66 +23,70 @@ use crate::store::contract::PageLimit;
 /// ```
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Threads that run actors, 1 to 1,024. Default: one for each core.
+    /// Number of threads that run actors, 1 to 1,024. Default: one per core.
     pub arbiters: usize,
-    /// Instances of one aggregate type that stay in memory, 1 to 100,000,000; beyond it the longest
-    /// unused idle one is passivated. Default 100,000.
+    /// Maximum number of instances of one aggregate type in memory, 1 to 100,000,000. Beyond it the
+    /// least recently used idle instance is passivated. Default 100,000.
     pub live_aggregates: usize,
-    /// About how many bytes of documents each read model keeps in memory, counted as JSON; beyond it
-    /// the longest unused saved ones go. What is not saved yet stays: at most a quarter of that more.
-    /// Default 64 MiB.
+    /// Approximate memory of the documents of each read model, in bytes of JSON. Beyond it the
+    /// least recently used saved documents are evicted. Documents that are not saved yet stay, at
+    /// most a quarter more. Default 64 MiB.
     pub hot_document_bytes: usize,
     /// Time after which an unused aggregate is passivated, 1 ms to 366 days. Default 10 minutes.
     pub idle_after: Duration,
-    /// Commands that may wait for one aggregate, 1 to 1,000,000; beyond it `Overloaded`. Default
-    /// 4,096.
+    /// Maximum number of queued commands per aggregate, 1 to 1,000,000. Beyond it commands fail
+    /// with `Overloaded`. Default 4,096.
     pub queue_per_aggregate: usize,
-    /// Commands in the whole application that may wait for an answer, 1 to 1,000,000; beyond it
-    /// `Overloaded`. Default 16,384.
+    /// Maximum number of commands in flight in the whole application, 1 to 1,000,000. Beyond it
+    /// commands fail with `Overloaded`. Default 16,384.
     pub commands_in_flight: usize,
-    /// Limit on the bytes of commands in flight; beyond it `Overloaded`. A command counts with the size
-    /// of its request ([`CommandOptions::bytes`](crate::command::CommandOptions)) and is admitted alone if it is
-    /// larger. Default 64 MiB.
+    /// Maximum bytes of commands in flight, 1 byte to 1 TiB. Beyond it commands fail with
+    /// `Overloaded`. A command counts with the size of its request
+    /// ([`CommandOptions::bytes`](crate::command::CommandOptions)). A larger one is admitted alone.
+    /// Default 64 MiB.
     pub command_bytes_in_flight: usize,
-    /// Limit on open deferred commands in total; beyond it `Overloaded`. A command whose client asked
-    /// for a callback is open until the callback was delivered or given up. At most 100,000,000; default
-    /// 100,000.
+    /// Maximum number of open deferred commands, at most 100,000,000. Beyond it commands fail with
+    /// `Overloaded`. A command with a callback stays open until the callback is delivered or
+    /// abandoned. Default 100,000.
     pub deferred_commands: usize,
-    /// Limit on open deferred commands of one actor; beyond it `ClientLimit`. An actor may also have no
-    /// more than a ninth of the places that are free (but always 4), so a few actors cannot take them
-    /// all. Commands without an actor have nine tenths of all places together. Default 10,000.
+    /// Maximum number of open deferred commands per actor, at most 100,000,000. Beyond it commands
+    /// fail with `ClientLimit`. An actor can also use at most a ninth of the free places (but
+    /// always 4), so that a few actors cannot use them all. Commands without an actor can use nine
+    /// tenths of all places together. Default 10,000.
     pub deferred_per_client: usize,
-    /// Maximum bytes of events in one read of the log or of a stream: payloads and metadata. A larger
-    /// event is read alone. Every follower that is behind, and every aggregate that is loading, holds
-    /// up to two such pages. Default 4 MiB.
+    /// Maximum bytes of events in one read of the log or of a stream: payloads and metadata, 1 byte
+    /// to 1 GiB. A larger event is read alone. Each follower that is behind, and each aggregate
+    /// that is loading, holds up to two such pages. Default 4 MiB.
     pub page_bytes: usize,
-    /// Time that a caller waits for the answer of a command, 1 ms to 1 day. A command that is not
-    /// decided by then is withdrawn and answered as `Unavailable`; one that is goes on, and its caller
-    /// gets `Unknown`. A caller behind another one with the same key gets `StillRunning`. Default 10 s.
+    /// Timeout of a command, 1 ms to 1 day. A command that has not been decided by then is
+    /// withdrawn and fails with `Unavailable`. A command that has been decided continues, and its
+    /// caller gets `Unknown`. A caller that waits behind another command with the same key gets
+    /// `StillRunning`. Default 10 s.
     pub answer_within: Duration,
-    /// Times that a command is decided again because another process was faster; beyond it
-    /// `Conflict`. Default 16.
+    /// Maximum number of times that a command is decided again after a conflict with another
+    /// writer. Beyond it the command fails with `Conflict`. Default 16.
     pub conflict_retries: u32,
-    /// Time that a read waits for its read model before it returns `NotYet`, at most 1 day. Default
-    /// 5 s.
+    /// Timeout of a read that waits for its read model, at most 1 day. After it the read fails with
+    /// `NotYet`. Default 5 s.
     pub read_within: Duration,
-    /// Live streams (of events, documents and changes) that may be open, at most 1,000,000. One more is
-    /// refused with `NoLiveStream`. Default 1,024.
+    /// Maximum number of open live streams (of events, documents and changes), at most 1,000,000.
+    /// Beyond it a new stream fails with `NoLiveStream`. Default 1,024.
     pub live_streams: usize,
-    /// Switches to a new version of a read model or projection as soon as it has caught up. Default
-    /// true; if false, `Application::serve_version` switches.
+    /// Activates a new version of a read model or projection automatically when it has caught up.
+    /// If false, call `Operations::serve_version`. Default true.
     pub switch_by_itself: bool,
-    /// Largest share of documents or compared rows, from 0 to 1, that may differ from the version
-    /// that serves for a new version to serve by itself. If more differ, the comparison is logged
-    /// and kept, and `Application::serve_version` decides. Default 1: differences are logged and
-    /// prevent nothing, because a new version is made to differ.
+    /// Maximum share of documents or compared rows, from 0 to 1, that may differ from the active
+    /// version for a new version to be activated automatically. If more differ, the comparison is
+    /// logged and kept, and an operator decides with `Operations::serve_version`. Default 1:
+    /// differences are logged and prevent nothing, because a new version is usually meant to
+    /// differ.
     pub switch_up_to_different: f64,
-    /// Retention of a command's key and its outcome, by the clocks of the processes: at least 1
-    /// minute, and at least twice `answer_within`. A command that is sent again later is not
-    /// recognised and carried out a second time. So choose longer than any client retries, and than
-    /// deferred commands may wait. Default `None`: for ever.
+    /// Retention of idempotency keys and their outcomes, by the clocks of the processes: at least 1
+    /// minute, and at least twice `answer_within`. A command that is sent again after that is
+    /// carried out a second time. So choose a longer time than any client retries and than any
+    /// deferred command may be open. Default `None`: keys are kept indefinitely.
     pub keep_commands: Option<Duration>,
-    /// Time that shutdown waits for queued commands, at most 1 day. Default 30 s.
+    /// Time that a shutdown waits for queued commands, at most 1 day. Default 30 s.
     pub drain_within: Duration,
 }
 
@@ -109,7 +114,7 @@ impl Settings {
         within("read_within", self.read_within, Duration::ZERO..=DAY)?;
         within("live_streams", self.live_streams, 0..=MILLION)?;
         within("drain_within", self.drain_within, Duration::ZERO..=DAY)?;
-        // A key that is forgotten before its caller gave up would let a retry act twice.
+        // A key that is deleted while its caller still waits would let a retry act twice.
         let least = (2 * self.answer_within).max(Duration::from_secs(60));
         match self.keep_commands {
             None => Ok(()),

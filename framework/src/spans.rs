@@ -1,26 +1,26 @@
-//! The spans of `tracing`: the way of a command from the edge to its commit, and what follows the log.
+//! Spans of `tracing`: from the edge through the commit of a command to the followers of the log.
 //!
-//! All have the level DEBUG and the target `actum::spans`, whatever module enters them, so that one
-//! directive shows them: `RUST_LOG=info,actum::spans=debug`. A program that does not ask for them pays
-//! a look at a flag for each. They hold ids and names, and never a command, an event or a key.
+//! All spans have the level DEBUG and the target `actum::spans`, so one directive enables them:
+//! `RUST_LOG=info,actum::spans=debug`. A disabled span costs one check of a flag. Spans contain ids
+//! and names, but never a command, an event or a key.
 //!
 //! | span | parent | fields |
 //! |---|---|---|
-//! | `request` | what the caller is in | `method`, `route`, `correlation_id`, `trace_id` |
-//! | `command` | what the caller is in, such as `request` or `reaction` | `aggregate`, `id`, `correlation_id`, `trace_context` |
-//! | `append` | the first `command` of the round; it follows from the others | `appends`: how many commands store something |
+//! | `request` | the caller's span | `method`, `route`, `correlation_id`, `trace_id` |
+//! | `command` | the caller's span, such as `request` or `reaction` | `aggregate`, `id`, `correlation_id`, `trace_context` |
+//! | `append` | the first `command` of the round; it follows from the others | `appends`: number of commands with events or a key |
 //! | `reaction` | – | `name`, `id` of the deferred command |
 //! | `fold` | – | `read_model`, `events` of the page |
 //! | `project` | – | `projection`, `events` of the page |
 //!
-//! A reaction may run in another process than the command that caused it: its `command` has the same
-//! `correlation_id` and `trace_context`, which travel in the metadata of events.
+//! A reaction may run in another process than the command that caused it. Its `command` span has
+//! the same `correlation_id` and `trace_context`, because both travel in the metadata of events.
 
 use tracing::{Span, debug_span};
 
 use crate::event::{Metadata, StreamId};
 
-/// A command on its way to its aggregate, until it is answered.
+/// Span of a command, from its arrival until its result is returned.
 pub(crate) fn command(stream: &StreamId, metadata: &Metadata) -> Span {
     debug_span!(
         target: "actum::spans",
@@ -32,12 +32,13 @@ pub(crate) fn command(stream: &StreamId, metadata: &Metadata) -> Span {
     )
 }
 
-/// Runs code in a span, and at no cost if the span is disabled.
+/// Runs code in a span. A disabled span costs nothing.
 pub(crate) fn within<T>(span: &Span, code: impl FnOnce() -> T) -> T {
     if span.is_disabled() { code() } else { span.in_scope(code) }
 }
 
-/// One round of decisions on its way into the log: waiting for its batch, and the commit.
+/// Span of one round of appends: waiting for the batch, and the commit. A span has one parent only,
+/// so the other commands of the round are recorded with `follows_from`.
 pub(crate) fn append<'a>(mut commands: impl Iterator<Item = &'a Span>, appends: usize) -> Span {
     let first = commands.next().and_then(Span::id);
     let span = debug_span!(target: "actum::spans", parent: first, "append", appends);
@@ -49,17 +50,18 @@ pub(crate) fn append<'a>(mut commands: impl Iterator<Item = &'a Span>, appends: 
     span
 }
 
-/// One attempt of a reaction at its open work.
+/// Span of one attempt of a reaction. It has no parent, because the command that caused it may have
+/// run in another process.
 pub(crate) fn reaction(name: &str, id: &str) -> Span {
     debug_span!(target: "actum::spans", parent: None, "reaction", name, id)
 }
 
-/// One page of events on its way into the documents of a read model.
+/// Span of folding one page of events into the documents of a read model.
 pub(crate) fn fold(read_model: &str, events: usize) -> Span {
     debug_span!(target: "actum::spans", parent: None, "fold", read_model, events)
 }
 
-/// One page of events on its way into the tables of a projection.
+/// Span of writing one page of events to the tables of a projection.
 pub(crate) fn project(projection: &str, events: usize) -> Span {
     debug_span!(target: "actum::spans", parent: None, "project", projection, events)
 }

@@ -1,7 +1,9 @@
-//! What an operator is told: the log, and every read model and projection with its partitions.
+//! Status of an application for operators: the log, and each read model and projection with its
+//! partitions.
 //!
-//! It is a picture of one moment as one process sees it: what it owns it knows best, the rest it
-//! looks up in the store. What could not be found out is absent, never guessed; no secret is in it.
+//! A status is a snapshot of one moment, as one process sees it. The process reports its own
+//! partitions from memory and reads the others from the store. A value that could not be determined
+//! is absent, never guessed. No value is a secret.
 
 use std::collections::BTreeMap;
 
@@ -12,90 +14,93 @@ use uuid::Uuid;
 
 use crate::event::GlobalPosition;
 
-/// The most parked keys that are listed for one subscription.
+/// Maximum number of parked keys that are listed for one subscription.
 pub const MAX_LISTED_PARKED: usize = 100;
 
-/// How an application is doing.
+/// Status of an application.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
-    /// This process, as leases name it.
+    /// Id of this process, as leases name their holder.
     pub process: Uuid,
-    /// When this was found out.
+    /// Time of this status.
     #[serde(with = "rfc3339")]
     pub at: OffsetDateTime,
-    /// The log.
+    /// Status of the log.
     pub log: LogStatus,
-    /// What the database's promises depend on, as read back when the store was opened.
+    /// Settings that the database's promises depend on, as read back when the store was opened.
     pub settings: BTreeMap<&'static str, String>,
-    /// Each version of each read model and projection, by name and version.
+    /// Each version of each read model and projection, ordered by name and version.
     pub subscriptions: Vec<SubscriptionStatus>,
 }
 
-/// How the log is doing.
+/// Status of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LogStatus {
-    /// Made when the log was created.
+    /// Id of the log, assigned when it was created.
     pub log_id: Uuid,
-    /// See [`LogIdentity::epoch`](crate::store::contract::LogIdentity).
+    /// Epoch of the log; see [`LogIdentity::epoch`](crate::store::contract::LogIdentity).
     pub epoch: u64,
-    /// The last position, or the last one known while the store does not answer.
+    /// Last position of the log, or the last known one while the store is not available.
     pub head: GlobalPosition,
-    /// What is wrong with the store or the reading of the log. What only the store could tell is
-    /// absent then.
+    /// Problem of the store or of reading the log, if there is one. Values that only the store
+    /// knows are absent then.
     pub trouble: Option<String>,
-    /// Length in bytes of SQLite's write-ahead log; absent on other stores. More than 128 MiB means
-    /// that another program keeps a read of the database open: end its transaction.
+    /// Size of SQLite's write-ahead log in bytes; absent on other stores. More than 128 MiB means
+    /// that another program keeps a read transaction open: end that transaction.
     pub wal_bytes: Option<u64>,
 }
 
-/// One version of a read model or projection.
+/// Status of one version of a read model or projection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SubscriptionStatus {
-    /// Its name, without the version.
+    /// Name, without the version.
     pub name: String,
-    /// Its version.
+    /// Version.
     pub version: u32,
-    /// Whether reads are answered from it.
+    /// True if this is the active version, which serves reads. Absent if the store is not
+    /// available.
     pub serves: Option<bool>,
-    /// Whether this process's program has it; if not, others run it or nobody does.
+    /// True if the program of this process includes this version. If not, another process runs it,
+    /// or none.
     pub is_in_this_program: bool,
-    /// By number.
+    /// Partitions, ordered by number.
     pub partitions: Vec<PartitionStatus>,
-    /// How many keys are parked.
+    /// Number of parked keys.
     pub parked_keys: Option<usize>,
-    /// Those, by key; at most [`MAX_LISTED_PARKED`].
+    /// Parked keys, ordered by key; at most [`MAX_LISTED_PARKED`].
     pub parked: Vec<ParkedStatus>,
 }
 
-/// One partition.
+/// Status of one partition.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PartitionStatus {
-    /// Its number.
+    /// Number of the partition, starting at 0.
     pub partition: u32,
-    /// The process that owns it, if one does.
+    /// Process that owns the partition, if any.
     pub owner: Option<Uuid>,
-    /// Whether that is this one.
+    /// True if this process owns the partition.
     pub is_owned_here: bool,
-    /// How it is doing in this process; absent if its program does not have it.
+    /// State of the partition in this process; absent if the program of this process does not
+    /// include it.
     pub state: Option<SubscriptionState>,
-    /// Everything up to here is taken in: applied or parked by the owner if that is this process,
-    /// else saved.
+    /// Position up to which the partition has processed the log: applied or parked if this process
+    /// owns it, otherwise the saved checkpoint.
     pub position: Option<GlobalPosition>,
-    /// How many positions of the log come after that.
+    /// Number of positions from there to the head of the log.
     pub lag_events: Option<u64>,
-    /// How long ago the oldest event that it follows and has not taken in was recorded; 0 if
-    /// there is none.
+    /// Age of the oldest event that the partition has yet to process, in seconds; 0 if there is
+    /// none.
     pub lag_seconds: Option<f64>,
-    /// How many positions it passed each second, over the last ones; only where it is owned.
+    /// Positions per second, averaged over the last seconds; only where the partition is owned.
     pub events_per_second: Option<f64>,
-    /// When it will have reached the head at that rate, if it moves and is not there.
+    /// Estimated seconds until the partition reaches the head, if it is behind and moving.
     pub seconds_left: Option<f64>,
-    /// The last thing that went wrong in this process.
+    /// Last error in this process.
     pub last_error: Option<LastError>,
 }
 
 impl PartitionStatus {
-    /// Nothing is known of it but its number.
+    /// Status of a partition of which only the number is known.
     pub(crate) fn unknown(partition: u32) -> Self {
         Self {
             partition,
@@ -112,28 +117,28 @@ impl PartitionStatus {
     }
 }
 
-/// How a partition is doing.
+/// State of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SubscriptionState {
-    /// It has not yet taken in all that the log held when this process started.
+    /// The partition has not yet processed all events that the log had when this process started.
     CatchingUp,
-    /// Follows the log.
+    /// The partition follows the log.
     Live,
-    /// As catching up, and beside a version that serves.
+    /// The partition catches up while another version serves.
     Rebuilding,
-    /// It follows the log, but some of its keys are parked.
+    /// The partition follows the log, but some of its keys are parked.
     Parked,
-    /// It stands still for good.
+    /// The partition has stopped permanently because of an error. See `last_error`.
     Halted,
-    /// Another process owns it, or none yet.
+    /// Another process owns the partition, or none yet.
     Standby,
-    /// Ended by its application.
+    /// The application has stopped the partition.
     Stopped,
 }
 
 impl SubscriptionState {
-    /// As it is written in JSON and metrics.
+    /// Name of the state in JSON and in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::CatchingUp => "catching_up",
@@ -147,36 +152,37 @@ impl SubscriptionState {
     }
 }
 
-/// Something that went wrong.
+/// An error and the time when it occurred.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LastError {
-    /// When.
+    /// Time of the error.
     #[serde(with = "rfc3339")]
     pub at: OffsetDateTime,
-    /// What.
+    /// Error message.
     pub error: String,
 }
 
-/// One parked key.
+/// Status of one parked key: an event could not be applied, and later events of the key wait behind
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ParkedStatus {
     /// The key.
     pub key: String,
-    /// The partition it belongs to.
+    /// Partition of the key.
     pub partition: u32,
-    /// The event that cannot be applied.
+    /// Position of the event that cannot be applied.
     pub position: GlobalPosition,
-    /// That event in words: type, version and stream.
+    /// Description of that event: type, version and stream.
     pub event: String,
-    /// Why it cannot be applied.
+    /// Reason why it cannot be applied.
     pub reason: String,
-    /// How often it was tried.
+    /// Number of attempts so far.
     pub attempts: u32,
-    /// When it was parked.
+    /// Time when the key was parked.
     #[serde(with = "rfc3339")]
     pub since: OffsetDateTime,
     /// Number of listed events that wait behind it.
     pub queued: u64,
-    /// More events wait behind the listed ones.
+    /// True if further events wait behind the listed ones.
     pub more_queued: bool,
 }

@@ -1,7 +1,7 @@
-//! Threads that have a tokio runtime of their own.
+//! Threads with their own tokio runtime.
 //!
-//! Starting one may fail at any time, for example at the process limit of the user. The runtime then
-//! ends in the background, because an async task that drops a runtime panics.
+//! A thread may fail to start at any time, for example at the user's process limit. Its runtime is
+//! then shut down in the background, because dropping a runtime in an async task panics.
 
 use std::io;
 use std::sync::mpsc;
@@ -10,17 +10,18 @@ use std::thread::{Builder, JoinHandle};
 use tokio::runtime::{self, Handle, Runtime};
 
 /// Starts a thread that calls `run` with a single-threaded runtime. Returns the thread and a handle
-/// of the runtime.
+/// to the runtime.
 ///
 /// # Errors
-/// The operating system refused the runtime or the thread. `run` is dropped.
+/// The operating system refused to create the runtime or the thread. `run` is dropped.
 pub(crate) fn start(
     thread: Builder,
     run: impl FnOnce(Runtime) + Send + 'static,
 ) -> io::Result<(JoinHandle<()>, Handle)> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
-    // A thread that does not start drops its closure here, so the runtime must not be in it.
+    // If the thread does not start, its closure is dropped here. So the runtime must not be in the
+    // closure.
     let (hand_over, taken) = mpsc::channel();
     let started = thread.spawn(move || {
         if let Ok(runtime) = taken.recv() {
@@ -45,7 +46,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_thread_that_is_refused_is_an_error_and_no_panic() {
-        // No address space has room for its stack.
+        // No address space has room for this stack.
         let refused = start(Builder::new().stack_size(1 << 60), |_| panic!("it started"));
         assert!(refused.is_err());
         let (ended, end) = tokio::sync::oneshot::channel();

@@ -1,4 +1,4 @@
-//! An aggregate for tests of what follows a log: its events say nothing but that they happened.
+//! An aggregate for tests of followers of the log. Its events carry no data.
 
 use std::convert::Infallible;
 
@@ -31,7 +31,7 @@ impl Aggregate for Till {
 }
 
 impl Till {
-    /// So many events of one till, in one append.
+    /// Appends `times` events to one stream, in one append.
     pub(crate) async fn ring(store: &impl EventStore, times: usize) {
         let events = (0..times).map(|_| NewEvent {
             event_id: Uuid::now_v7(),

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::signing::{SigningKey, der, sign};
 use super::{AUDIENCE, Doorkeeper, ISSUER, SECRET, claims, enter, open, send_by, signed};
-use crate::bank::bank_with_account;
+use crate::bank::wire::bank_with_account;
 
 fn key_file(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "edge/keys", name].iter().collect()
@@ -160,8 +160,7 @@ fn tricky(claims: &Value) -> Vec<String> {
     let url = Some("http://127.0.0.1:1/jwks.json".to_owned());
     headers.push(Header { jku: url.clone(), ..Header::new(Algorithm::HS256) });
     headers.push(Header { x5u: url, ..Header::new(Algorithm::HS256) });
-    let mut tokens: Vec<String> =
-        headers.iter().map(|header| sign(header, claims, &own)).collect();
+    let mut tokens: Vec<String> = headers.iter().map(|header| sign(header, claims, &own)).collect();
     let critical = Header { crit: Some(vec!["exp".into()]), ..Header::new(Algorithm::HS256) };
     tokens.push(sign(&critical, claims, &ours));
     let text = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());

@@ -1,5 +1,6 @@
-//! Admission: how many commands, and how many bytes of them, may be in flight, until the application
-//! stops. It bounds what waits in the queues of all aggregates together.
+//! Admission control: limits how many commands, and how many bytes of them, are in flight in the
+//! application. The limit also bounds the memory of all aggregates' queues together. Stopping the
+//! application closes admission.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,15 +10,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::byte_budget::{ByteBudget, Reservation};
 
-/// Why a command was not let in.
+/// Reason why a command was not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     Full,
     Stopping,
 }
 
-/// Admission of all commands of an application. A command that was admitted counts until it is
-/// answered, also when its caller has left.
+/// Admission control for all commands of an application. A command counts from its admission until
+/// its result is known, even if its caller has gone away.
 #[derive(Clone)]
 pub(crate) struct Admission {
     permits: Arc<Semaphore>,
@@ -26,7 +27,7 @@ pub(crate) struct Admission {
     closed: Arc<AtomicBool>,
 }
 
-/// The place of an admitted command, until it is dropped.
+/// Permit of an admitted command, released when it is dropped.
 pub(crate) struct Admitted {
     _place: OwnedSemaphorePermit,
     _bytes: Reservation,
@@ -39,12 +40,12 @@ impl Admission {
         Self { permits, limit, bytes: ByteBudget::new(bytes), closed: Arc::default() }
     }
 
-    /// Admits a command of so many bytes. A command that is larger than the limit is admitted while no
-    /// other is in flight.
+    /// Admits a command of `bytes` bytes. A command that is larger than the whole limit is admitted
+    /// only while no other command is in flight, because it could never run otherwise.
     pub(crate) fn admit(&self, bytes: usize) -> Result<Admitted, Refused> {
         let permit = Arc::clone(&self.permits).try_acquire_owned();
-        // After the permit was asked for: whoever closes waits for those who have one, and it may
-        // be them who have them all.
+        // Checked after the permit was acquired: `close_and_drain` waits for all permits, so the
+        // permits that are missing may be the ones it holds.
         if self.is_closed() {
             return Err(Refused::Stopping);
         }
@@ -53,7 +54,7 @@ impl Admission {
         Ok(Admitted { _place, _bytes })
     }
 
-    /// How many are inside.
+    /// Number of commands in flight.
     pub(crate) fn inside(&self) -> usize {
         (self.limit as usize).saturating_sub(self.permits.available_permits())
     }
@@ -62,7 +63,8 @@ impl Admission {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Lets nobody in any more and waits for those inside; false if some are still there then.
+    /// Refuses new commands and waits for those in flight. Returns false if some of them are not
+    /// finished after `within`.
     pub(crate) async fn close_and_drain(&self, within: Duration) -> bool {
         self.closed.store(true, Ordering::Release);
         tokio::time::timeout(within, self.permits.acquire_many(self.limit)).await.is_ok()

@@ -1,7 +1,8 @@
-//! The threads that actors live on: the application brings its own.
+//! The threads on which the actors of an application run.
 //!
-//! An actix system runs on a thread of ours, so an application starts alike under
-//! `#[tokio::main]` and `#[actix_web::main]`, and does not stop when theirs does.
+//! The actix system runs on a thread of the application's own. So an application starts the same
+//! way under `#[tokio::main]` and `#[actix_web::main]`, and does not stop when the caller's system
+//! stops.
 
 use std::future::Future;
 use std::sync::{Mutex, mpsc};
@@ -11,7 +12,7 @@ use actix::{Arbiter, ArbiterHandle, System};
 
 use crate::error::StartError;
 
-/// The arbiters of one application.
+/// The arbiters of one application, and the actix system that they belong to.
 pub(crate) struct Arbiters {
     handles: Vec<ArbiterHandle>,
     system: System,
@@ -27,7 +28,8 @@ impl Arbiters {
             let handles = runner.block_on(async move {
                 (0..count.max(1)).map(|_| Arbiter::new().handle()).collect::<Vec<_>>()
             });
-            // The receiver waits below; it is gone only if this thread is no longer wanted.
+            // The receiver waits below. It is only gone if the application was dropped while it
+            // started.
             if started.send((handles, System::current())).is_ok() {
                 let _ = runner.run();
             }
@@ -41,18 +43,19 @@ impl Arbiters {
         Ok(Self { handles, system, thread: Mutex::new(Some(thread)) })
     }
 
-    /// The arbiter for everything with this hash.
+    /// Returns the arbiter for this hash, always the same one for the same hash.
     pub(crate) fn of(&self, hash: u64) -> &ArbiterHandle {
         &self.handles[hash as usize % self.handles.len()]
     }
 
-    /// Runs a future on the arbiter with this hash.
+    /// Spawns a future on the arbiter for this hash.
     pub(crate) fn spawn(&self, hash: u64, future: impl Future<Output = ()> + Send + 'static) {
-        // False only when the arbiter has stopped: then nothing of the application runs any more.
+        // `spawn` returns false only if the arbiter has stopped. Then the application has stopped
+        // too.
         let _ = self.of(hash).spawn(future);
     }
 
-    /// Stops the threads and waits until they have ended, unless called from one of them.
+    /// Stops the threads and waits until they have ended.
     pub(crate) fn stop(&self) {
         self.halt();
         let thread = self.thread.lock().ok().and_then(|mut thread| thread.take());
@@ -61,7 +64,7 @@ impl Arbiters {
         }
     }
 
-    /// Stops the threads and does not wait for them.
+    /// Stops the threads without waiting for them.
     pub(crate) fn halt(&self) {
         self.system.stop();
     }

@@ -1,8 +1,9 @@
-//! One round of decisions: pure, without the store.
+//! Decides one round of commands, without access to the store.
 //!
-//! Decided events are encoded, decoded again and folded into a copy of the state, so that the next
-//! command is decided on what any process will read from the log. The state itself changes only once
-//! the round is committed. Panics of user code end the round and nothing else.
+//! Decided events are encoded, decoded again and folded into a copy of the state. So the next
+//! command is decided on the state that any process will read from the log. The state itself
+//! changes only after the round is committed. A panic of user code ends the round and has no other
+//! effect.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,48 +20,49 @@ use crate::event::{ExpectedVersion, Metadata, NewEvent, StreamId, StreamVersion,
 use crate::spans;
 use crate::store::contract::{Append, MAX_APPEND_BYTES, event_bytes};
 
-/// Most commands that one round decides; the rest wait for the next.
+/// Maximum number of commands in a round. The rest wait for the next round.
 const MOST: usize = 1000;
 
-/// Bytes of events that end a round. With one more append of the largest size allowed, a round still
-/// fits in one call of a store.
+/// A round ends when its events have this many bytes. Even with one more append of the maximum
+/// size, the round still fits into one call of a store.
 const ENOUGH_BYTES: usize = 8 << 20;
 
-/// The decision on one request.
+/// Outcome of `handle` for one request, before anything is stored.
 pub(crate) enum Decision<E> {
-    /// The round's next append carries it, and leads to this version.
+    /// The events are in the next append of the round. The stream has this version after it.
     Append(StreamVersion),
-    /// There is nothing to do.
+    /// The command has no events and no key, so nothing is stored.
     Nothing,
     Refused(E),
-    /// The aggregate is not at the version the caller expects.
+    /// The aggregate does not have the version that the caller expects.
     NotExpected,
-    /// It waited for longer than its caller lets it.
+    /// The caller's `decide_by` passed before the decision.
     TooLate,
     Panicked(String),
     Unstorable(String),
 }
 
-/// A request, the decision on it, and the version that decision was made at.
+/// A request with its decision and the version of the state that it was decided on.
 pub(crate) struct Decided<A: Aggregate> {
     pub(crate) request: Request<A>,
     pub(crate) decision: Decision<A::Error>,
     pub(crate) at: StreamVersion,
 }
 
+/// The decisions of one round and the appends that they lead to.
 pub(crate) struct Round<A: Aggregate> {
     pub(crate) decided: Vec<Decided<A>>,
     pub(crate) appends: Vec<Append>,
-    /// Not decided: to be decided in the next round.
+    /// Requests that are left for the next round.
     pub(crate) undecided: VecDeque<Request<A>>,
-    /// User code panicked: the state is not to be relied on.
+    /// User code panicked, so the state in memory may be inconsistent and must be loaded again.
     pub(crate) broken: bool,
-    /// The end of the stream before the round.
+    /// End of the stream before the round.
     pub(crate) tip: Tip,
 }
 
-/// Decides requests in order until one panics or the round is full. Returns the round, and the state
-/// after it has been committed if it stores anything.
+/// Decides requests in order until one panics or the round is full. Returns the round, and the
+/// state after it has been committed if the round has events.
 pub(crate) fn decide<A: Aggregate>(
     deciding: &Deciding<A>,
     stream: &StreamId,
@@ -75,15 +77,18 @@ pub(crate) fn decide<A: Aggregate>(
     let (mut at, mut bytes) = (tip.version, 0);
     while let Some(request) = requests.pop_front() {
         if !request.ticket.begin() {
-            continue; // its caller has withdrawn it
+            continue; // the caller has withdrawn it
         }
         let decided_at = at;
+        // All decisions of a round build on the same copy of the state, made at the first event.
         let decide = || decide_one(deciding, stream, aggregate, &mut ahead, at, &request);
         let decision = spans::within(&request.span, decide);
         let decision = match decision {
             Ok(append) => {
                 at = StreamVersion(at.0 + append.events.len() as u64);
                 bytes += append.bytes();
+                // Chained: if the append before it fails, the store refuses this one too, because
+                // it was decided on a state that then never existed.
                 round.appends.push(Append { chained: !round.appends.is_empty(), ..append });
                 Decision::Append(at)
             }
@@ -105,8 +110,8 @@ pub(crate) fn decide<A: Aggregate>(
 
 type OneDecision<A> = Result<Append, Decision<<A as Aggregate>::Error>>;
 
-/// Decides one request on the state `ahead` of the log, or on `state` if nothing is, and folds the
-/// decided events into `ahead`.
+/// Decides one request and folds the decided events into `ahead`. The decision is made on `ahead`,
+/// the state after the earlier decisions of the round, or on `state` if there is none.
 fn decide_one<A: Aggregate>(
     deciding: &Deciding<A>,
     stream: &StreamId,
@@ -116,12 +121,14 @@ fn decide_one<A: Aggregate>(
     request: &Request<A>,
 ) -> OneDecision<A> {
     let options = &request.options;
-    // The state was loaded before this check, so anything stored after it makes the append conflict.
+    // The state was loaded before this check, so an event stored after the check makes the append
+    // conflict.
     if options.decide_by.is_some_and(|by| by <= Instant::now()) {
         return Err(Decision::TooLate);
     }
     let current: &A = ahead.as_ref().unwrap_or(state);
-    // Before the version, which a caller without permission must not learn.
+    // Authorisation comes before the version check, because the version must not be revealed to an
+    // actor without permission.
     if let Some(actor) = &options.metadata.actor {
         guarded(|| current.authorise(actor, &request.command))
             .map_err(Decision::Panicked)?
@@ -133,11 +140,14 @@ fn decide_one<A: Aggregate>(
     let decided = guarded(|| current.handle((*request.command).clone()));
     let events = decided.map_err(Decision::Panicked)?.map_err(Decision::Refused)?;
     let events = Isolated::new(events);
+    // A command with a key is appended even without events, because its outcome must be stored for
+    // retries.
     if events.is_empty() && options.key.is_none() {
         return Err(Decision::Nothing);
     }
     let metadata = metadata(deciding, options)?;
     let Stored { events, decoded, claims } = store(deciding, stream, &events, metadata)?;
+    // Folding before the append finds an event that `apply` cannot fold while it is not stored yet.
     let fold = || {
         for event in &*decoded {
             ahead.get_or_insert_with(|| Isolated::new((**state).clone())).apply(event);
@@ -154,15 +164,16 @@ fn decide_one<A: Aggregate>(
     })
 }
 
-/// Events as the store gets them, and as every reader of the log will decode them.
+/// Events in the form for the store, and decoded again in the form that every reader of the log
+/// will get.
 struct Stored<E> {
     events: Vec<NewEvent>,
     decoded: Isolated<Vec<E>>,
     claims: Vec<Claim>,
 }
 
-/// Encodes the events. Each is decoded again, and refused if it does not come back equal: else the
-/// state in memory would differ from the fold of the log after a restart.
+/// Encodes the events. Each event is decoded again and refused if it is not equal to the original.
+/// Otherwise the state in memory would differ from the fold of the log after a restart.
 fn store<A: Aggregate>(
     deciding: &Deciding<A>,
     stream: &StreamId,
@@ -185,7 +196,8 @@ fn store<A: Aggregate>(
             metadata: Arc::clone(&metadata),
         };
         bytes += event_bytes(stream, &event);
-        // Here and not in the store, so that it fails this command alone and takes no more memory.
+        // Checked here as well as in the store, so that only this command fails, and before more
+        // events are encoded.
         if bytes > MAX_APPEND_BYTES {
             return Err(Decision::Unstorable(format!(
                 "the command decided {} events of more than {MAX_APPEND_BYTES} bytes together",
@@ -198,8 +210,8 @@ fn store<A: Aggregate>(
     Ok(Stored { events: stored, decoded, claims: claims.map_err(Decision::Panicked)? })
 }
 
-/// The stored form of a command's metadata. Without a correlation id of the caller's, the command's
-/// key or a new id is taken.
+/// Encodes the metadata of a command. The default correlation id is the command's key, or a new id
+/// if it has none.
 fn metadata<A: Aggregate, E>(
     deciding: &Deciding<A>,
     options: &CommandOptions,

@@ -1,4 +1,4 @@
-//! The parts that all decisions of one aggregate type share: store, codec, clock and limits.
+//! Shared parts of all instances of one aggregate type: store, codec, clock and limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,14 +9,15 @@ use crate::event::codec::EventCodec;
 use crate::settings::Settings;
 use crate::store::contract::{Snapshots, Store};
 
-/// Shared by all instances of one aggregate type.
+/// Shared state of all instances of one aggregate type.
 pub(crate) struct Deciding<A: Aggregate> {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) codec: EventCodec<A::Event>,
     pub(crate) snapshots: Option<Snapshots<A>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) settings: Settings,
-    /// The application has handed its store out, so its user may append too.
+    /// True once `Application::store` was called. The user may have appended to the store directly
+    /// since then.
     pub(crate) is_handed_out: Arc<AtomicBool>,
 }
 
@@ -31,8 +32,9 @@ impl<A: Aggregate> Deciding<A> {
         Self { store, codec, snapshots: A::snapshots(), clock, settings, is_handed_out }
     }
 
-    /// True if every append to the log passes through this application, so that the state in memory
-    /// is the latest.
+    /// Returns true if every append to the log passes through this application, so that the state
+    /// in memory is the latest. Then a decision that stored nothing need not be confirmed against
+    /// the log.
     pub(crate) fn is_alone(&self) -> bool {
         let Self { store, is_handed_out, .. } = self;
         let is_only = store.is_sole_writer() && store.is_only_handle();

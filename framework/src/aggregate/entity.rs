@@ -1,9 +1,11 @@
-//! The actor of one aggregate instance. It decides everything that waits and appends it in one call.
+//! The actor of one aggregate instance: decides all queued commands and appends their events in one
+//! call.
 //!
-//! The state in memory is the fold of the log up to its tip, always. In each round the actor takes the
-//! queue, decides each command on what the one before did, appends, and answers. No command is answered
-//! before its commit. After a lost race the actor reads and folds what it missed and decides again;
-//! only a state in doubt is thrown away. When the actor ends, everything that waits is answered.
+//! The state in memory is always the fold of the log up to its tip. In each round the actor takes
+//! the queue, decides each command on the state that the command before it left, appends, and
+//! replies. No reply is sent before the commit. After a conflict the actor reads and folds
+//! the events it missed, and decides again. It only discards the state if that may be wrong. When
+//! the actor ends, all queued commands get an error.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use crate::error::{CommandError, StoreError};
 use crate::event::{StreamId, StreamVersion, Tip};
 use crate::store::contract::{PageLimit, Snapshot, Store};
 
-/// Something waits in the mailbox.
+/// Notifies the actor that its mailbox is not empty.
 pub(crate) struct Wake;
 
 impl Message for Wake {
@@ -36,24 +38,24 @@ pub(crate) struct EntityActor<A: Aggregate> {
 }
 
 enum State<A> {
-    /// The log may have more than the state, if there is one: read that first.
+    /// The log may have events that the state, if there is one, does not include: read them first.
     Behind(Behind<A>),
     Live(Box<Loaded<A>>),
-    /// The stored events cannot be folded; only another program can change that, so it is not
-    /// tried again while this actor lives.
+    /// The stored events cannot be folded. Only a new release can change that, so this actor does
+    /// not try again.
     Quarantined(String),
 }
 
-/// A state to be caught up.
+/// A state to which newer events must be applied before the next decision.
 struct Behind<A> {
     /// Boxed, so that the actor is `Unpin` whatever the aggregate is.
     held: Option<Box<Loaded<A>>>,
-    /// A version that the store has reported and the state has not reached.
+    /// Version that the store reported with a conflict. The state must reach at least this version.
     at_least: Option<StreamVersion>,
 }
 
 impl<A> State<A> {
-    /// Nothing in memory.
+    /// No state in memory.
     const COLD: Self = Self::Behind(Behind { held: None, at_least: None });
 }
 
@@ -66,9 +68,12 @@ impl<A: Aggregate> EntityActor<A> {
         Self { stream, mailbox, deciding, state: State::COLD }
     }
 
-    /// One step: catch up, or decide and append. It ends with itself, until nothing waits. `again` are
-    /// requests of the round before that have to be decided anew; they go first.
+    /// Performs one step: either catches up, or decides and appends. Each step starts the next one
+    /// until the queue is empty. `again` are requests of the previous round that must be decided
+    /// again; they go first.
     fn step(&mut self, again: Vec<Request<A>>, context: &mut Context<Self>) {
+        // Requests that are decided again keep their place before the queue, so commands stay in
+        // order.
         let mut requests = VecDeque::from(again);
         requests.append(&mut self.mailbox.take(!requests.is_empty()));
         if requests.is_empty() {
@@ -131,6 +136,7 @@ impl<A: Aggregate> EntityActor<A> {
         let (round, ahead) = decide(&self.deciding, &self.stream, loaded, requests);
         let (deciding, stream) = (Arc::clone(&self.deciding), self.stream.clone());
         let settling = async move { settle(&deciding, &stream, round).await }.into_actor(self);
+        // `wait` suspends the actor's messages, because the next round must see this one's outcome.
         context.wait(settling.map(move |settled, actor, context| {
             actor.state = match std::mem::replace(&mut actor.state, State::COLD) {
                 State::Live(loaded) => actor.after_round(loaded, ahead, &settled),
@@ -162,12 +168,13 @@ impl<A: Aggregate> EntityActor<A> {
         }
     }
 
-    /// Saves a snapshot when one is due. Nothing waits for it and nothing depends on it.
+    /// Saves a snapshot when one is due, in the background: nothing waits for it or depends on it.
     fn save_snapshot(&self, loaded: &mut Loaded<A>) {
         let Some(policy) = &self.deciding.snapshots else { return };
         if loaded.tip.version.0.saturating_sub(loaded.snapshot_at.0) < policy.every {
             return;
         }
+        // Set even if the snapshot fails, so that a failing one is not encoded again in each round.
         loaded.snapshot_at = loaded.tip.version;
         let state = match guarded(|| policy.round_trip(&loaded.aggregate)) {
             Ok(Ok(state)) => state,
@@ -185,7 +192,8 @@ impl<A: Aggregate> EntityActor<A> {
     }
 }
 
-/// Keeps the state with the id of the event it was taken at, as the log has that event.
+/// Stores a snapshot with the id of its last event. The id is read from the log, so that a loader
+/// can later check that the log still has this event.
 async fn keep_snapshot(
     store: &dyn Store,
     stream: &StreamId,
@@ -220,8 +228,8 @@ impl<A: Aggregate> Handler<Wake> for EntityActor<A> {
 }
 
 impl<A: Aggregate> Drop for EntityActor<A> {
-    /// Answers everything that waits. After passivation nothing does; after a panic in the runtime or
-    /// a stop of the arbiter, the callers would otherwise wait for the whole of `answer_within`.
+    /// Fails all queued requests. After passivation there are none. After a panic in the runtime
+    /// or a stop of the arbiter, the callers would otherwise wait until `answer_within` is over.
     fn drop(&mut self) {
         for request in self.mailbox.close() {
             let reason = format!("the actor of {} has ended; nothing was stored", self.stream);

@@ -1,8 +1,9 @@
-//! Which keys have a command under way in this process.
+//! Idempotency keys whose commands are running in this process.
 //!
-//! A second command with the key waits behind the first and is told what the first did, so that
-//! many at once cost one decision. What was not carried out left no trace: then the next in line
-//! is judged anew. Of other processes nothing is known here: among those the store decides.
+//! A second command with the same key waits for the first one and gets its outcome, so many retries
+//! at once cost one decision. If the first one was not carried out, nothing was stored, and the
+//! next waiter is decided. Commands in other processes are not visible here; for those the store
+//! checks the key.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,19 +12,19 @@ use tokio::sync::oneshot;
 
 use crate::command::{CommandKey, Committed};
 
-/// What a key's command did, and the request it was.
+/// Fingerprint of a command's request, and the result of the command.
 type Outcome = ([u8; 16], Committed);
 
-/// Who waits behind each key under way.
+/// Commands that wait for each running key.
 type Waiting = HashMap<Arc<str>, Vec<oneshot::Sender<Outcome>>>;
 
-/// The keys under way. As many as there are commands in flight.
+/// The running keys of a process: at most one for each command in flight.
 #[derive(Clone, Default)]
 pub(crate) struct RunningKeys {
     keys: Arc<Mutex<Waiting>>,
 }
 
-/// A key whose command is under way until this is dropped.
+/// A key whose command is running. The key is free again when this is dropped.
 pub(crate) struct RunningKey {
     keys: RunningKeys,
     id: Arc<str>,
@@ -32,15 +33,16 @@ pub(crate) struct RunningKey {
 }
 
 impl RunningKeys {
-    /// Waits until no other command has the key. `Err` is what another one did meanwhile, if it
-    /// was the same request; what another request did with the key, the store will tell.
+    /// Waits until no other command runs under the key. Returns `Err` with the outcome of another
+    /// command if it was the same request. For a different request under the same key, the store
+    /// returns the error.
     pub(crate) async fn enter(&self, key: &CommandKey) -> Result<RunningKey, Committed> {
         loop {
             let first = match self.take(key) {
                 Ok(running) => return Ok(running),
                 Err(first) => first,
             };
-            // An error says that the first is gone and carried nothing out.
+            // The receiver fails if the first command ended without storing anything.
             if let Ok((fingerprint, committed)) = first.await
                 && fingerprint == key.fingerprint
             {
@@ -61,14 +63,14 @@ impl RunningKeys {
         Ok(RunningKey { keys: self.clone(), id, fingerprint: key.fingerprint, outcome: None })
     }
 
-    /// Nothing under the lock can panic half way.
+    /// No code under the lock can panic halfway, so a poisoned lock still holds a consistent map.
     fn locked(&self) -> MutexGuard<'_, Waiting> {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl RunningKey {
-    /// Tells those behind what the command did.
+    /// Records the outcome. The waiting commands get it when the key is dropped.
     pub(crate) fn carried_out(mut self, committed: Committed) {
         self.outcome = Some((self.fingerprint, committed));
     }
@@ -76,11 +78,11 @@ impl RunningKey {
 
 impl Drop for RunningKey {
     fn drop(&mut self) {
-        // Free before those behind are woken: one of them takes it next.
+        // Removed before the waiting commands are woken, because one of them enters the key next.
         let waiting = self.keys.locked().remove(&self.id).unwrap_or_default();
         if let Some(outcome) = self.outcome {
             for told in waiting {
-                // Who has left meanwhile need not be told.
+                // A send fails if the caller has gone away.
                 let _ = told.send(outcome);
             }
         }

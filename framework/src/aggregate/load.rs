@@ -1,7 +1,7 @@
-//! Loads an aggregate: from its snapshot, if that can be trusted, and the events after it.
+//! Loads an aggregate: from its snapshot, if that is valid, and from the events after it.
 //!
-//! A state that other processes have left behind is caught up in the same way, from the events it
-//! missed. All user code (`Default`, decoding, upcasters, `apply`) runs in panic isolation.
+//! The same code catches up a state after other processes have appended events. All user code
+//! (`Default`, decoding, upcasters, `apply`) runs in panic isolation.
 
 use super::Aggregate;
 use super::deciding::Deciding;
@@ -10,23 +10,24 @@ use crate::error::StoreError;
 use crate::event::{RecordedEvent, StreamId, StreamVersion, Tip};
 use crate::store::contract::{PageLimit, Snapshot, Snapshots};
 
-/// How many events are read at a time, so that a long stream is never in memory whole.
+/// Maximum number of events per page, so that a long stream is never in memory as a whole.
 const PAGE: usize = 2000;
 
-/// An aggregate in memory, equal to the fold of its stream up to `tip`.
+/// An aggregate in memory. The state equals the fold of its stream up to `tip`.
 pub(crate) struct Loaded<A> {
     pub(crate) aggregate: Isolated<A>,
     pub(crate) tip: Tip,
-    /// The version of the newest snapshot, kept or under way.
+    /// Version of the newest snapshot, stored or being stored.
     pub(crate) snapshot_at: StreamVersion,
 }
 
+/// Error of loading or catching up an aggregate.
 pub(crate) enum LoadError {
-    /// The store did not answer: try again later.
+    /// The store is not available: retry later.
     Unavailable(StoreError),
-    /// The events cannot be folded by this program.
+    /// This program cannot fold the stored events.
     Quarantined(String),
-    /// User code panicked before an event was folded, so the next attempt may succeed.
+    /// User code panicked before an event was folded, so a retry may succeed.
     Panicked(String),
 }
 
@@ -41,11 +42,11 @@ impl From<StoreError> for LoadError {
     }
 }
 
-/// Folds the events that the stream has after the state held, or all of them when none is held; up
-/// to `at_least`, a version that the store has reported, or else to the end.
+/// Folds the events that `held` does not include, or all events of the stream if it is `None`.
+/// Stops at `at_least`, a version that the store has reported, or else at the end of the stream.
 ///
-/// If the store does not answer, the state held is still right up to its tip. After any other error
-/// it is not to be relied on.
+/// If the store fails, the state in `held` is still correct up to its tip. After any other error it
+/// must be discarded.
 pub(crate) async fn catch_up<A: Aggregate>(
     deciding: &Deciding<A>,
     stream: &StreamId,
@@ -63,8 +64,9 @@ pub(crate) async fn catch_up<A: Aggregate>(
         for event in &events {
             fold(deciding, loaded, event)?;
         }
-        // A short page is not the end: a store may cut a page by its bytes. A version that the store
-        // has reported saves the read of an empty page; anything newer makes the next append conflict.
+        // An empty page is the end, not a short one, because a store may cut a page by its bytes. A
+        // version that the store has reported saves the read of that empty page. If there are newer
+        // events, the next append conflicts.
         let is_enough = at_least.is_some_and(|version| loaded.tip.version >= version);
         if events.is_empty() || is_enough {
             return Ok(());
@@ -72,7 +74,7 @@ pub(crate) async fn catch_up<A: Aggregate>(
     }
 }
 
-/// The state to begin with.
+/// Returns the state of the snapshot, or the default state.
 async fn start<A: Aggregate>(
     deciding: &Deciding<A>,
     stream: &StreamId,
@@ -101,6 +103,8 @@ fn fold<A: Aggregate>(
             "the event {event_type:?} at position {position}, version {version}: {reason}"
         ))
     };
+    // A panic or a decoding error quarantines the aggregate: stored events do not change, so the
+    // same program would fail again.
     let decoded = guarded(|| deciding.codec.decode(recorded));
     let event = decoded
         .map_err(|panic| quarantined(format!("its decoder panicked: {panic}")))?
@@ -112,7 +116,8 @@ fn fold<A: Aggregate>(
     Ok(())
 }
 
-/// The state of the stream's snapshot, unless anything about it is in doubt.
+/// Returns the state of the stream's snapshot. An invalid snapshot is ignored, because the events
+/// have the same state.
 async fn from_snapshot<A: Aggregate>(
     deciding: &Deciding<A>,
     policy: &Snapshots<A>,
@@ -144,6 +149,8 @@ async fn from_snapshot<A: Aggregate>(
     }
 }
 
+/// Checks that the log has the event at which the snapshot was taken. A log that was rewound or
+/// restored may have another event at that version.
 async fn stands_in_log<A: Aggregate>(
     deciding: &Deciding<A>,
     stream: &StreamId,

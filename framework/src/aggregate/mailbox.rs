@@ -1,8 +1,8 @@
-//! The queue of commands in front of one aggregate.
+//! Bounded queue of commands for one aggregate instance.
 //!
-//! It is outside the actor, because an actor's own mailbox cannot refuse when it is full and loses
-//! what it holds when the actor ends. The actor gets one wake-up and takes everything that waits.
-//! When the actor ends, the mailbox is closed and everything in it is answered.
+//! The queue is outside the actor, because an actor's own mailbox cannot refuse when it is full,
+//! and loses its messages when the actor ends. The actor gets one wake-up and takes all queued
+//! commands. When the actor ends, the mailbox is closed and all its commands get an error.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,35 +18,37 @@ use crate::catch_panic::Isolated;
 use crate::command::{CommandOptions, Committed};
 use crate::error::CommandError;
 
-/// What a caller of `A` is answered.
+/// Result that a caller of `A` gets.
 pub(crate) type Answer<A> = Result<Committed, CommandError<<A as Aggregate>::Error>>;
 
-/// A command on its way, with whom to answer.
+/// A queued command and the channel to its caller.
 pub(crate) struct Request<A: Aggregate> {
     pub(crate) command: Isolated<A::Command>,
     pub(crate) options: CommandOptions,
     pub(crate) reply: oneshot::Sender<Answer<A>>,
-    /// Held until the request is answered or dropped.
+    /// Permit of admission control, held until the request is finished or dropped.
     pub(crate) permit: Admitted,
-    /// Holds the key too, until the request is answered, withdrawn or dropped.
+    /// Stage of the request. It also holds the running key until the request is finished, withdrawn
+    /// or dropped.
     pub(crate) ticket: Arc<Ticket>,
-    /// How often it lost the race for its stream.
+    /// Number of conflicts so far.
     pub(crate) conflicts: u32,
-    /// The caller's, so that what user code logs is found under the command.
+    /// Span of the caller, so that log lines of user code belong to the command.
     pub(crate) span: Span,
 }
 
 impl<A: Aggregate> Request<A> {
-    /// Answers the caller. If the caller has left, the outcome stands all the same.
+    /// Replies to the caller. If the caller has gone away, the outcome is still valid.
     pub(crate) fn answer(self, answer: Answer<A>) {
         self.finish(answer).send();
     }
 
-    /// Ends the request, and returns the answer that is to be sent to the caller.
+    /// Ends the request and returns the reply for the caller.
     pub(crate) fn finish(self, answer: Answer<A>) -> Reply<A> {
-        // Before the answer, so that a caller with an answer finds the place free for its next command.
+        // Released before the reply is sent, so that the caller's next command finds a free permit.
         drop(self.permit);
-        // Without a key nobody waits for the end of the request but its caller, who gets the answer.
+        // Without a key nobody else waits for the end of the request, so the ticket need not be
+        // finished.
         if self.options.key.is_some() {
             self.ticket.finish(answer.as_ref().ok().copied());
         }
@@ -54,29 +56,29 @@ impl<A: Aggregate> Request<A> {
     }
 }
 
-/// The answer to a request that has ended, and its caller.
+/// The result of a finished request and the channel to its caller.
 pub(crate) struct Reply<A: Aggregate> {
     to: oneshot::Sender<Answer<A>>,
     answer: Answer<A>,
 }
 
 impl<A: Aggregate> Reply<A> {
-    /// Sends it. A caller that has left gets nothing.
+    /// Sends the result. If the caller has gone away, the result is dropped.
     pub(crate) fn send(self) {
         if let Err(unheard) = self.to.send(self.answer) {
-            // It may hold a refusal, whose Drop is user code.
+            // A result may contain a refusal, whose `Drop` is user code.
             drop(Isolated::new(unheard));
         }
     }
 }
 
-/// What became of a request offered to a mailbox.
+/// Result of offering a request to a mailbox.
 pub(crate) enum Offered<A: Aggregate> {
-    /// It waits, and the actor sleeps: wake it.
+    /// The request is queued and the actor is idle: send it a wake-up.
     Wake,
-    /// It waits, and the actor will come for it.
+    /// The request is queued and the actor is already awake.
     Awake,
-    /// It was not taken, and is dropped.
+    /// The queue is full. The request was dropped.
     Full,
     /// The actor has ended: start another one.
     Closed(Box<Request<A>>),
@@ -85,16 +87,16 @@ pub(crate) enum Offered<A: Aggregate> {
 pub(crate) struct Mailbox<A: Aggregate> {
     queue: Mutex<Queue<A>>,
     capacity: usize,
-    /// The actor reads the stream. Only error messages depend on it.
+    /// True while the actor reads the stream. Only error messages depend on it.
     is_loading: AtomicBool,
 }
 
 struct Queue<A: Aggregate> {
     waiting: VecDeque<Request<A>>,
-    /// The actor has been woken and has not yet found the queue empty. Set by whoever puts a
-    /// request into a sleeping actor's queue; cleared only by the actor, under this lock.
+    /// True from the wake-up until the actor finds the queue empty. Set by a caller that queues a
+    /// request for an idle actor; cleared only by the actor, under this lock.
     awake: bool,
-    /// The actor has ended, so nothing will be taken any more.
+    /// True when the actor has ended. Nothing is queued any more.
     closed: bool,
 }
 
@@ -104,7 +106,8 @@ impl<A: Aggregate> Mailbox<A> {
         Self { queue, capacity: capacity.max(1), is_loading: AtomicBool::new(false) }
     }
 
-    /// Nothing under the lock can panic half way: it only moves requests.
+    /// Code under the lock only moves requests and cannot panic halfway, so a poisoned lock is
+    /// still valid.
     fn queue(&self) -> MutexGuard<'_, Queue<A>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -124,29 +127,29 @@ impl<A: Aggregate> Mailbox<A> {
         }
     }
 
-    /// Everything that waits. When that is nothing, and the actor is not `busy` with requests it
-    /// has kept, it counts as asleep from now on.
+    /// Takes all queued requests. If there are none, and the actor is not `busy` with requests that
+    /// it kept, the actor counts as idle from now on.
     pub(crate) fn take(&self, busy: bool) -> VecDeque<Request<A>> {
         let mut queue = self.queue();
         queue.awake = busy || !queue.waiting.is_empty();
         std::mem::take(&mut queue.waiting)
     }
 
-    /// Checks that the actor sleeps and nothing waits for it.
+    /// Checks that the actor is idle and the queue is empty.
     pub(crate) fn is_idle(&self) -> bool {
         let queue = self.queue();
         !queue.awake && queue.waiting.is_empty()
     }
 
-    /// Closes the queue and returns what waits in it.
+    /// Closes the queue and returns the requests in it.
     pub(crate) fn close(&self) -> VecDeque<Request<A>> {
         let mut queue = self.queue();
         queue.closed = true;
         std::mem::take(&mut queue.waiting)
     }
 
-    /// Drops the requests that their callers have withdrawn, so that retries do not fill the queue of
-    /// an actor that still loads.
+    /// Drops the requests that their callers have withdrawn. Otherwise retries would fill the queue
+    /// of an actor that is still loading.
     pub(crate) fn forget_withdrawn(&self) {
         let mut queue = self.queue();
         let all = std::mem::take(&mut queue.waiting);
@@ -162,7 +165,7 @@ impl<A: Aggregate> Mailbox<A> {
         self.is_loading.store(is_loading, Ordering::Relaxed);
     }
 
-    /// The work that keeps the actor from the requests in the queue, for an error message.
+    /// Describes, for an error message, why the actor has not reached the queued requests.
     pub(crate) fn busy_with(&self) -> &'static str {
         match self.is_loading.load(Ordering::Relaxed) {
             true => "still loading its events",

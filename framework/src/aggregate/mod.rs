@@ -1,8 +1,9 @@
-//! The contract of an aggregate: decide, then fold.
+//! Aggregates: the trait, and the runtime that executes their commands.
 //!
 //! An aggregate is the consistency boundary: its commands are decided one after the other, each on
-//! the state the one before left. Implement [`Aggregate`] on a plain struct; everything else
-//! (loading, storing, retrying, caching) is done for you. Test it with `testing::Scenario`.
+//! the state that the previous one left. Implement [`Aggregate`] on a plain struct. The runtime
+//! loads it, stores its events, retries conflicts and keeps it in memory. Test it with
+//! `testing::Scenario`.
 
 pub(crate) mod admission;
 pub(crate) mod arbiters;
@@ -32,15 +33,15 @@ use crate::event::codec::Upcaster;
 use crate::event::{GlobalPosition, StreamVersion};
 use crate::store::contract::Snapshots;
 
-/// The state of an aggregate as the log had it, with its place in the log. Everything of `A` can be
-/// read from it directly.
+/// State of an aggregate, with the version and position in the log at which it was read.
+/// Dereferences to `A`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded<A> {
-    /// The fold of the aggregate's events.
+    /// Fold of the aggregate's events.
     pub state: A,
-    /// Version of the last event folded, 0 if there is none.
+    /// Version of the last folded event, 0 if there is none.
     pub version: StreamVersion,
-    /// Position of the last event folded, 0 if there is none.
+    /// Position of the last folded event, 0 if there is none.
     pub position: GlobalPosition,
 }
 
@@ -52,12 +53,14 @@ impl<A> Deref for Loaded<A> {
     }
 }
 
-/// State that is the fold of its events, and the decisions taken on it.
+/// A consistency boundary: its state is the fold of its events, and its commands are decided on
+/// that state.
 ///
-/// `handle` is synchronous and pure on purpose: a decision is a function of state and command.
-/// Look up rates, clocks and credit checks before, and let them travel in the command; let outside
-/// effects follow from the events. That is what makes tests need no runtime, a retry after a
-/// conflict safe, and many commands of one hot aggregate one disk write.
+/// `handle` is synchronous and pure: a decision depends only on state and command. Look up exchange
+/// rates, clocks and credit checks before, and pass them in the command. Do side effects in an
+/// event handler or process manager after the commit. For this reason tests need no runtime, a
+/// decision can be repeated after a conflict, and many commands of a hot aggregate share one disk
+/// write.
 ///
 /// ```
 /// use actum::Aggregate;
@@ -109,50 +112,62 @@ impl<A> Deref for Loaded<A> {
 /// }
 /// ```
 ///
-/// An instance lives and dies on one thread; it need not be `Send`. It is cloned once for all the
-/// commands that wait, because what they decide is folded before it is stored and may not come to
-/// be. Let a large state share its parts (`Arc`), if that is felt.
+/// An instance stays on one thread, so it need not be `Send`. The runtime clones the state once for
+/// each round of queued commands that has events: it folds decided events into the copy, and
+/// discards the copy if the append fails. If a state is so large that this costs too much, keep its
+/// parts in `Arc`s.
 pub trait Aggregate: Default + Clone + 'static {
-    /// The stream type: ASCII letters, digits and `_`. It is stored with each event: never change it.
+    /// Stream type: 1 to 255 ASCII letters, digits and `_`. It is stored with each event, so it
+    /// must never change.
     const TYPE: &'static str;
 
-    /// What can be asked of it. Cloned when a conflict makes it necessary to decide again.
+    /// Commands of the aggregate. A command is cloned for each decision, because a conflict may
+    /// require another one.
     type Command: Clone + Send + 'static;
 
-    /// Events: a plain serde enum, externally tagged (serde's default). The variant's serde name is
-    /// stored as the event type; `#[serde(rename = "…")]` pins it. An event that is not equal to itself
-    /// after encoding and decoding (NaN, `Some(None)`, a skipped field) fails its command.
+    /// Events: an enum with serde's default (external) tagging. The serde name of a variant is
+    /// stored as the event type; `#[serde(rename = "…")]` pins it. A command fails with
+    /// `Unstorable` if one of its events is not equal to itself after encoding and decoding (NaN,
+    /// `Some(None)`, a skipped field).
     type Event: Serialize + DeserializeOwned + PartialEq + Send + 'static;
 
-    /// Why it may refuse. Nothing is stored of a refusal.
+    /// Refusals of the aggregate. Of a command that was refused, nothing is stored.
     type Error: std::error::Error + Send + 'static;
 
-    /// Decides: the events that shall happen, none if there is nothing to do, or a refusal.
+    /// Decides a command: returns the events to store, an empty list if there is nothing to do, or
+    /// a refusal.
     ///
-    /// Called once per command, and again on newer state after a conflict.
+    /// Called once for each command, and again on newer state after a conflict.
     ///
     /// # Errors
-    /// The refusal, handed to the caller as `CommandError::Refused`.
+    /// The refusal. The caller gets it as `CommandError::Refused`.
     fn handle(&self, command: Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
 
-    /// Whether `actor` (the one in the command's metadata, such as `user:ada`) may give this command:
-    /// asked before [`Aggregate::handle`], on the same state, so that ownership holds on every way
-    /// a command can come. A command without an actor is the program's own and is not asked about.
+    /// Checks that `actor`, from the command's metadata (such as `user:ada`), is allowed to send
+    /// this command. Allows every actor by default.
+    ///
+    /// Called before [`Aggregate::handle`], on the same state, so the check holds however the
+    /// command arrives. It is not called for a command without an actor, because such a command
+    /// comes from the program itself.
     ///
     /// # Errors
-    /// The refusal. Who may not know that the aggregate exists is refused as if it did not.
+    /// The refusal. If the actor must not know that the aggregate exists, return the refusal for
+    /// one that does not exist.
     fn authorise(&self, actor: &str, command: &Self::Command) -> Result<(), Self::Error> {
         let _ = (actor, command);
         Ok(())
     }
 
-    /// Folds one event into the state. It has happened: there is nothing to refuse here, and the
-    /// result may depend on nothing but the state and the event. A panic here fails the command
-    /// that decided the event; for an event that is stored it quarantines the aggregate.
+    /// Folds one event into the state. The event has already been decided, so it cannot be refused
+    /// here. The result must depend on nothing but the state and the event.
+    ///
+    /// # Panics
+    /// A panic on a newly decided event fails the command with `CommandError::Panicked`. A panic on
+    /// a stored event quarantines the aggregate, because every load would fail again.
     fn apply(&mut self, event: &Self::Event);
 
-    /// What this event takes or releases of which there may be one in the whole log: a user's name,
-    /// an account's number. None by default.
+    /// Returns the claims that this event takes or releases: values that are unique in the whole
+    /// log, such as a user's name or an account number. None by default.
     ///
     /// ```
     /// # use actum::Claim;
@@ -168,25 +183,27 @@ pub trait Aggregate: Default + Clone + 'static {
     /// }
     /// ```
     ///
-    /// Asked once, when the event is about to be stored, and carried out in the same transaction, in
-    /// the order given. If another aggregate holds what is taken, nothing of the command is stored and
-    /// its caller is told `CommandError::Claimed`, also across processes and however many ask at once.
-    /// A release says what was held, so an event has to carry it: `Renamed` has the old name too.
+    /// Called once, when the event is about to be stored. The claims are taken and released in the
+    /// same transaction, in this order. If another aggregate holds a value that is to be taken,
+    /// nothing of the command is stored and the caller gets `CommandError::Claimed`. This holds
+    /// across processes and under any concurrency. A release needs the value that was held, so an
+    /// event has to carry it: `Renamed` has the old name too.
     ///
-    /// Events that are stored already are not asked again: one that claims since a later release has
-    /// to be stored for each of the older aggregates.
+    /// The method is not called again for stored events. To add a claim in a later release, store
+    /// an event that takes it for each existing aggregate.
     fn claims(event: &Self::Event) -> Vec<Claim> {
         let _ = event;
         Vec::new()
     }
 
-    /// Keep snapshots, to load long streams faster. Off by default; deleting all snapshots changes
-    /// nothing but speed.
+    /// Snapshot policy, to load long streams faster. None by default. Snapshots may be deleted at
+    /// any time; only the loading time changes.
     fn snapshots() -> Option<Snapshots<Self>> {
         None
     }
 
-    /// How events written by older releases become today's, oldest step first for each event type.
+    /// Upcasters that turn events of older releases into current ones, oldest step first for each
+    /// event type. None by default.
     fn upcasters() -> Vec<Upcaster> {
         Vec::new()
     }

@@ -1,7 +1,7 @@
-//! From an id to its live actor: the map of the instances of one aggregate type.
+//! Routes commands to the live actors of one aggregate type, and starts and passivates the actors.
 //!
-//! A command is queued under the same lock under which instances are let go, and only idle ones
-//! are, so passivation loses nothing. A full queue refuses at once.
+//! A command is queued under the same lock under which idle actors are removed, so passivation
+//! never loses a command. A full queue refuses at once.
 
 use std::any::Any;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -30,21 +30,23 @@ use crate::event::{StreamId, Tip};
 use crate::metrics::CommandMetrics;
 use crate::spans;
 
-/// The map is cut in parts with a lock each, so that callers seldom meet.
+/// Number of shards of the map. Each has its own lock, so that callers rarely contend.
 const SHARDS: usize = 32;
 
-/// How many of the longest unused instances are looked at for an idle one when room is needed.
+/// Number of the least recently used instances that are searched for an idle one when a shard is
+/// full.
 const LOOK_AT: usize = 64;
 
 type Shard<A> = LruCache<StreamId, Instance<A>>;
 
 struct Instance<A: Aggregate> {
     mailbox: Arc<Mailbox<A>>,
-    /// The only address: dropping it ends the actor.
+    /// The only address of the actor: dropping it ends the actor.
     address: Addr<EntityActor<A>>,
     used: Instant,
 }
 
+/// The actors of one aggregate type, started on demand.
 pub(crate) struct Router<A: Aggregate> {
     shards: Box<[Mutex<Shard<A>>]>,
     live_per_shard: usize,
@@ -55,9 +57,9 @@ pub(crate) struct Router<A: Aggregate> {
     metrics: CommandMetrics,
 }
 
-/// What can be done with a router of any type.
+/// Operations on a router that do not depend on its aggregate type.
 pub(crate) trait RouterControl: Any + Send + Sync {
-    /// Brings the gauges up to date.
+    /// Updates the gauges of the metrics.
     fn observe(&self);
 }
 
@@ -80,9 +82,10 @@ impl<A: Aggregate> Router<A> {
         Self { shards, live_per_shard, deciding, arbiters, admission, running, metrics }
     }
 
-    /// Queues a command for its aggregate and waits for the answer, at most `answer_within`. A caller
-    /// that drops this future does not cancel the command. If the time ends before the command is
-    /// decided, the command is withdrawn and answered as `Unavailable`; after that, as `Unknown`.
+    /// Queues a command for its aggregate and waits for the result, at most `answer_within`. A
+    /// caller that drops this future does not cancel the command. After the timeout, a command that
+    /// was not yet decided is withdrawn and fails with `Unavailable`; one that was decided fails
+    /// with `Unknown`.
     pub(crate) async fn execute(
         &self,
         stream: StreamId,
@@ -92,7 +95,8 @@ impl<A: Aggregate> Router<A> {
         let arrived = self.metrics.arrived();
         let span = spans::command(&stream, &options.metadata);
         let command = Isolated::new(command);
-        // An instrumented future costs half a microsecond for each command, also if its span is disabled.
+        // Instrumenting a future costs half a microsecond per command, even if the span is
+        // disabled.
         let answer = if span.is_disabled() {
             self.ask(stream, command, options, span).await
         } else {
@@ -109,7 +113,8 @@ impl<A: Aggregate> Router<A> {
         options: CommandOptions,
         span: Span,
     ) -> Answer<A> {
-        // What a command holds on the heap is not known without the size of its request.
+        // The heap memory of a command is unknown unless the caller has set the size of its
+        // request.
         let bytes = options.bytes.max(size_of::<A::Command>());
         let permit = self.admission.admit(bytes).map_err(|refused| match refused {
             Refused::Full => CommandError::Overloaded("too many commands are in flight"),
@@ -132,11 +137,11 @@ impl<A: Aggregate> Router<A> {
         let mailbox = self.enqueue(&stream, request)?;
         match timeout_at(until, answer).await {
             Ok(Ok(answer)) => answer,
-            // No answer in time, or the actor ended with the request in its hands.
+            // No reply in time, or the actor ended while it held the request.
             Ok(Err(_)) | Err(_) if mine.withdraw() => {
                 mailbox.forget_withdrawn();
                 let busy = mailbox.busy_with();
-                // An earlier attempt under the same key may have been carried out.
+                // Only this attempt: an earlier one under the same key may have been carried out.
                 let reason = format!("{stream} is {busy}; this attempt stored nothing");
                 Err(CommandError::Unavailable(StoreError::Unavailable(reason)))
             }
@@ -144,7 +149,8 @@ impl<A: Aggregate> Router<A> {
         }
     }
 
-    /// Folds an aggregate from the log, beside its actor and without waiting for it.
+    /// Folds an aggregate from the log. The actor is not involved, so a busy actor does not delay
+    /// this.
     pub(crate) async fn load(&self, stream: &StreamId) -> Result<Loaded<A>, ReadError>
     where
         A: Send,
@@ -156,14 +162,14 @@ impl<A: Aggregate> Router<A> {
                 StoreError::Corrupt { place: stream.to_string(), reason }
             }
         })?;
-        // `catch_up` holds a state unless it failed.
+        // `catch_up` sets the state unless it fails.
         let unloaded = || StoreError::Unavailable(format!("{stream} was not loaded"));
         let load::Loaded { aggregate, tip, .. } = *held.ok_or_else(unloaded)?;
         let Tip { version, position } = tip;
         Ok(Loaded { state: aggregate.into_inner(), version, position })
     }
 
-    /// Queues the request and returns the queue it is in.
+    /// Queues the request. Returns the mailbox that it is in.
     fn enqueue(
         &self,
         stream: &StreamId,
@@ -176,12 +182,12 @@ impl<A: Aggregate> Router<A> {
         loop {
             if !shard.get(stream).is_some_and(|instance| instance.address.connected()) {
                 self.make_room(&mut shard);
-                // The shard took the low bits of the hash; the arbiter takes others.
+                // The shard uses the low bits of the hash, so the arbiter must use others.
                 let instance = self.start(stream.clone(), hash >> 32);
                 shard.put(stream.clone(), instance);
             }
             let Some(instance) = shard.get_mut(stream) else {
-                // Cannot happen: it was found or put there a moment ago, under this lock.
+                // Cannot happen: the instance was found or inserted above, under this lock.
                 return Err(CommandError::Stopping);
             };
             instance.used = Instant::now();
@@ -192,15 +198,16 @@ impl<A: Aggregate> Router<A> {
                     return Err(CommandError::Overloaded("too many wait for this aggregate"));
                 }
                 Offered::Wake if instance.address.try_send(Wake).is_ok() => return Ok(mailbox),
-                // At most one wake-up is under way, so it is refused only by an actor that has
-                // ended. Only a stopping arbiter ends one between `connected` and here.
+                // At most one wake-up is in the actor's own mailbox, so `try_send` only fails if
+                // the actor has ended. Between `connected` and here, only a stopping arbiter ends
+                // an actor.
                 Offered::Wake => {
                     drop(mailbox.close());
                     return Err(CommandError::Stopping);
                 }
                 Offered::Closed(request) => *request,
             };
-            // The actor has ended and closed its queue: the next turn starts another one.
+            // The actor has ended and closed its queue: the next iteration starts another one.
             shard.pop(stream);
         }
     }
@@ -213,21 +220,21 @@ impl<A: Aggregate> Router<A> {
         Instance { mailbox, address, used: Instant::now() }
     }
 
-    /// Lets the longest unused idle instance go when the shard is full. When all that were looked
-    /// at are busy the shard grows: that is bounded by the commands in flight.
+    /// Removes idle instances if the shard is full, least recently used first. If all candidates
+    /// are busy, the shard grows; the number of commands in flight bounds that growth.
     fn make_room(&self, shard: &mut Shard<A>) {
         if shard.len() < self.live_per_shard {
             return;
         }
         let longest_unused = shard.iter().rev().take(LOOK_AT);
         let idle = longest_unused.filter(|(_, instance)| instance.mailbox.is_idle()).take(2);
-        // Two for one: so the shard shrinks back after a burst.
+        // Two at a time, so that the shard shrinks back after a burst.
         for stream in idle.map(|(stream, _)| stream.clone()).collect::<Vec<_>>() {
             shard.pop(&stream);
         }
     }
 
-    /// Lets every instance go that was unused since `before`.
+    /// Removes every idle instance that has not been used since `before`.
     pub(crate) fn passivate(&self, before: Instant) {
         for index in 0..SHARDS {
             let mut shard = self.shard(index);
@@ -239,12 +246,12 @@ impl<A: Aggregate> Router<A> {
         }
     }
 
-    /// How many instances are live.
+    /// Number of live instances.
     pub(crate) fn live(&self) -> usize {
         (0..SHARDS).map(|index| self.shard(index).len()).sum()
     }
 
-    /// Nothing under the lock runs user code, so a poisoned lock still guards a whole map.
+    /// No user code runs under the lock, so a poisoned lock still guards a consistent map.
     fn shard(&self, index: usize) -> MutexGuard<'_, Shard<A>> {
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }

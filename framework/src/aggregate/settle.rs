@@ -1,8 +1,8 @@
-//! The end of a round: appends its decisions and answers them in order.
+//! The end of a round: appends its decisions and replies to its requests in order.
 //!
-//! A decision holds only if every decision before it in the round came out as decided. After the first
-//! that did not, the rest is decided again on the caught-up state. A decision that stored nothing is
-//! answered only if the log vouches for the version it was made at.
+//! A decision is valid only if every decision before it in the round was committed as decided.
+//! After the first one that was not, the rest are decided again on the newer state. A decision that
+//! stored nothing is returned only when the log confirms the version on which it was made.
 
 use std::vec;
 
@@ -19,29 +19,29 @@ use crate::event::{StreamId, StreamVersion, Tip};
 use crate::spans;
 use crate::store::contract::{AppendOutcome, Confirmation, NotCommitted};
 
-/// What a round tells of the state in memory; the later the worse.
+/// State in memory after a round, from best to worst.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
-    /// Everything decided came about, and nothing else.
+    /// Everything was committed as decided, and nothing else.
     AsDecided,
-    /// Right up to the end it had before the round; the log may have more.
+    /// Correct up to the tip before the round. The log may have newer events.
     Behind,
-    /// The log contradicts it, or cannot tell, or user code panicked.
+    /// Possibly wrong: the log contradicts it, the outcome is unknown, or user code panicked.
     InDoubt,
 }
 
-/// What is left of a round when it is settled.
+/// Result of a settled round.
 pub(crate) struct Settled<A: Aggregate> {
     pub(crate) standing: Standing,
-    /// The end of the stream, if all is as decided.
+    /// End of the stream, if the round was committed as decided.
     pub(crate) tip: Tip,
-    /// To be decided in the next round, in order.
+    /// Requests for the next round, in order.
     pub(crate) again: Vec<Request<A>>,
-    /// The latest version of the stream that the store reported with a conflict.
+    /// Latest version of the stream that the store reported with a conflict.
     pub(crate) seen: Option<StreamVersion>,
 }
 
-/// Appends and answers.
+/// Appends the round and replies to its requests.
 pub(crate) async fn settle<A: Aggregate>(
     deciding: &Deciding<A>,
     stream: &StreamId,
@@ -84,14 +84,15 @@ pub(crate) async fn settle<A: Aggregate>(
 struct Settling<'a, A: Aggregate> {
     deciding: &'a Deciding<A>,
     stream: &'a StreamId,
-    /// The round's first append was stored: so the log was where the round began, and where each
-    /// append stored after it led, after every command of the round had arrived.
+    /// True if the first append of the round was stored. Then the log was at the version where the
+    /// round began, after all commands of the round had arrived. So the decisions that stored
+    /// nothing need no confirmation (see decisions.md, "Why one append for each command").
     vouched: bool,
-    /// What the log said of the version at which the round began, once asked.
+    /// Confirmation of the version at which the round began, once requested.
     confirmed: Option<Result<Confirmation, StoreError>>,
     outcomes: vec::IntoIter<AppendOutcome>,
-    /// Sent one right after the other: a thread that answers more slowly than the callers' threads
-    /// take the answers would let those sleep, and wake them, for each one.
+    /// Replies that are sent together. If they were sent one by one, the callers' threads would go
+    /// to sleep and be woken again for each reply.
     replies: Vec<Reply<A>>,
     settled: Settled<A>,
 }
@@ -112,7 +113,7 @@ impl<A: Aggregate> Settling<'_, A> {
                 Ok(Committed { version, position, replayed: false })
             }
         };
-        // It may hold a refusal, whose Drop is user code.
+        // A result may contain a refusal, whose `Drop` is user code.
         let answer = Isolated::new(answer);
         match self.settled.standing {
             Standing::AsDecided => self.stored_nothing(request, answer, at).await,
@@ -120,7 +121,7 @@ impl<A: Aggregate> Settling<'_, A> {
         }
     }
 
-    /// Answers what stored nothing, once it is certain that no newer state says otherwise.
+    /// Returns a decision that stored nothing, after the log has confirmed that it is not outdated.
     async fn stored_nothing(
         &mut self,
         request: Request<A>,
@@ -129,7 +130,8 @@ impl<A: Aggregate> Settling<'_, A> {
     ) {
         match self.confirm(&request, at).await {
             Ok(Confirmation::Current) => self.answer(request, answer.into_inner()),
-            // The key is not known; others came after what vouches for the version.
+            // The key is unknown to the store, and the newer events came after the round's own
+            // append.
             Ok(Confirmation::Stale { .. }) if self.vouched => {
                 self.answer(request, answer.into_inner());
             }
@@ -140,8 +142,9 @@ impl<A: Aggregate> Settling<'_, A> {
         }
     }
 
-    /// Each key is asked for; the version only if nothing vouches for it, and then once: no append
-    /// of the round was stored, so everything answered was decided at the version it began with.
+    /// Confirms a decision that stored nothing. Each key is looked up. The version is confirmed
+    /// only if no append of the round confirms it, and then only once: no append was stored, so all
+    /// decisions were made at the version where the round began.
     async fn confirm(
         &mut self,
         request: &Request<A>,
@@ -187,7 +190,8 @@ impl<A: Aggregate> Settling<'_, A> {
                 self.is(Standing::Behind);
                 self.key_reused(request);
             }
-            // The log said so under its lock, of the version that was decided on: it is final.
+            // Final: the store checked the version and the claim under the lock of the log, so
+            // another decision on the same state would claim the same.
             Some(AppendOutcome::NotCommitted(NotCommitted::Claimed { claim, holder })) => {
                 self.is(Standing::Behind);
                 self.answer(request, Err(CommandError::Claimed { claim, holder }));
@@ -203,7 +207,8 @@ impl<A: Aggregate> Settling<'_, A> {
                     Err(CommandError::Unavailable(StoreError::Unavailable(reason))),
                 );
             }
-            // A store that answers fewer outcomes than it was given appends breaks its contract.
+            // `None`: a store that returns fewer outcomes than it got appends violates its
+            // contract.
             Some(AppendOutcome::Unknown(_)) | None => {
                 self.is(Standing::InDoubt);
                 self.answer(request, Err(CommandError::Unknown));
@@ -224,15 +229,17 @@ impl<A: Aggregate> Settling<'_, A> {
         self.answer(request, Err(CommandError::KeyReused { id }));
     }
 
-    /// Somebody was faster: decide again, but not for ever. Only the first of a round lost a race;
-    /// those after it just come along.
+    /// Handles a conflict: the request is decided again, up to `conflict_retries` times. Only the
+    /// first conflict of a round counts as a lost race. The appends after it were refused because
+    /// they were chained to it.
     fn conflict(&mut self, mut request: Request<A>, at: StreamVersion, actual: StreamVersion) {
         let first = self.settled.standing == Standing::AsDecided;
-        // Nobody can have been faster in a log that has not moved on.
+        // A conflict without a newer version is contradictory, so the state may be wrong.
         self.is(if first && actual <= at { Standing::InDoubt } else { Standing::Behind });
         self.settled.seen = self.settled.seen.max(Some(actual));
         request.conflicts += u32::from(first);
-        // The store refused it, so nothing of it can be stored until it is decided again.
+        // The store refused the append, so nothing of the request can be stored before the next
+        // decision.
         request.ticket.stored_nothing();
         if request.conflicts <= self.deciding.settings.conflict_retries {
             return self.settled.again.push(request);
@@ -246,7 +253,7 @@ impl<A: Aggregate> Settling<'_, A> {
     }
 }
 
-/// Sends all replies: before waiting for the store, and at the end.
+/// Sends all replies. Called before each wait for the store, and at the end.
 fn send<A: Aggregate>(replies: &mut Vec<Reply<A>>) {
     replies.drain(..).for_each(Reply::send);
 }

@@ -1,8 +1,8 @@
-//! The stage of one request, shared by its caller and its actor.
+//! Stage of one request, shared by its caller and its actor.
 //!
-//! A caller that runs out of patience must know if anything of its command can still be stored. So
-//! there is one compare-and-set: either the actor begins to decide the request, or the caller withdraws
-//! it, never both. A withdrawn request is never decided, and its key is free at once.
+//! After a timeout, the caller must know if anything of its command can still be stored. So under
+//! one lock either the actor begins to decide the request, or the caller withdraws it, never both.
+//! A withdrawn request is never decided, and its key is free at once.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,9 +14,9 @@ pub(crate) struct Ticket(Mutex<Stage>);
 enum Stage {
     /// Nothing of the request has been passed to the store.
     Waiting(Option<RunningKey>),
-    /// The actor decides it, or the store has it.
+    /// The actor is deciding the request, or the store has it.
     Decided(Option<RunningKey>),
-    /// Answered or withdrawn.
+    /// The request is finished or was withdrawn.
     Over,
 }
 
@@ -25,12 +25,12 @@ impl Ticket {
         Self(Mutex::new(Stage::Waiting(running)))
     }
 
-    /// Nothing under the lock runs user code or panics.
+    /// No code under the lock runs user code or panics, so a poisoned lock is still valid.
     fn stage(&self) -> MutexGuard<'_, Stage> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins a decision; false if the caller has withdrawn the request.
+    /// Begins a decision. Returns false if the caller has withdrawn the request.
     pub(crate) fn begin(&self) -> bool {
         let mut stage = self.stage();
         match std::mem::replace(&mut *stage, Stage::Over) {
@@ -42,7 +42,8 @@ impl Ticket {
         }
     }
 
-    /// The decision passed nothing to the store, or the store refused all of it.
+    /// Marks the request as not stored: the decision appended nothing, or the store refused the
+    /// append.
     pub(crate) fn stored_nothing(&self) {
         let mut stage = self.stage();
         *stage = match std::mem::replace(&mut *stage, Stage::Over) {
@@ -51,7 +52,7 @@ impl Ticket {
         };
     }
 
-    /// Withdraws the request; false if it may have been stored.
+    /// Withdraws the request. Returns false if it may have been stored, or has ended.
     pub(crate) fn withdraw(&self) -> bool {
         let withdrawn = {
             let mut stage = self.stage();
@@ -60,7 +61,7 @@ impl Ticket {
                 Stage::Decided(_) | Stage::Over => return false,
             }
         };
-        // Frees the key, which has a lock of its own.
+        // Outside the lock, because dropping the running key takes its lock too.
         drop(withdrawn);
         true
     }
@@ -69,7 +70,8 @@ impl Ticket {
         matches!(*self.stage(), Stage::Over)
     }
 
-    /// Ends the request. Callers with the same key learn what was committed, if anything was.
+    /// Ends the request. Waiting commands with the same key get the result, if the command was
+    /// committed.
     pub(crate) fn finish(&self, committed: Option<Committed>) {
         let stage = std::mem::replace(&mut *self.stage(), Stage::Over);
         if let (Stage::Waiting(Some(running)) | Stage::Decided(Some(running)), Some(committed)) =

@@ -1,21 +1,23 @@
-//! A claim: something of which there may be one in the whole log, such as a user's name.
+//! Claims: values that are unique in the whole log, such as a user's name.
 //!
-//! One aggregate cannot see another, so none can promise that a name is free. The log can: an event
-//! may take a claim, and is stored only if no other stream holds it; another event may release it.
-//! Claims stand and fall with their events.
+//! No aggregate can see another one, so none can guarantee that a name is free. The log can: an
+//! event may take a claim, and is stored only if no other stream holds it. Another event may
+//! release it. A claim is stored and released in the transaction of its event, so neither exists
+//! without the other.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// The longest kind and, separately, the longest value in bytes.
+/// Maximum size of a kind and, separately, of a value in bytes.
 pub const MAX_CLAIM_BYTES: usize = 255;
 
-/// What an event does to a value that is unique among all of its kind: takes it, or releases it.
+/// A claim that an event takes or releases: a value that is unique among all values of its kind.
 ///
-/// A kind is ASCII letters, digits and `_`, such as `user_name`, and belongs to the whole log: two
-/// aggregate types that name the same kind share its values. A value has 1 to 255 bytes and no control character,
-/// and is compared byte by byte: bring it into one form (case, blanks, Unicode) before. It is kept as
-/// it is, so claim a digest of what may not be read.
+/// A kind consists of 1 to 255 ASCII letters, digits and `_`, such as `user_name`. Kinds are shared
+/// by the whole log: two aggregate types that use the same kind share its values. A value has 1 to
+/// 255 bytes and no control character. Values are compared byte by byte, so normalise them first
+/// (case, spaces, Unicode). They are stored in plain text, so claim a digest of anything
+/// confidential.
 ///
 /// ```
 /// use actum::Claim;
@@ -24,50 +26,50 @@ pub const MAX_CLAIM_BYTES: usize = 255;
 /// assert_eq!(claim.taken_code(), "user_name_taken");
 /// ```
 ///
-/// [`Aggregate::claims`](crate::aggregate::Aggregate::claims) says which claims an event takes or releases.
+/// [`Aggregate::claims`](crate::aggregate::Aggregate::claims) returns the claims of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     pub(crate) name: ClaimName,
     pub(crate) takes: bool,
 }
 
-/// Kind and value.
+/// Kind and value of a claim.
 pub(crate) type ClaimName = (Arc<str>, Arc<str>);
 
 impl Claim {
-    /// The stream shall hold this value from now on. Another one that holds it refuses the append;
-    /// what the stream holds already it may take again.
+    /// Takes the value for the stream. The append is refused if another stream holds it. A value
+    /// that the stream already holds may be taken again.
     pub fn take(kind: &str, value: &str) -> Self {
         Self { name: (kind.into(), value.into()), takes: true }
     }
 
-    /// The stream no longer holds this value, and whoever wants it may take it. What it does not
-    /// hold stays as it is.
+    /// Releases the value, so that any stream may take it. A value that the stream does not hold is
+    /// left unchanged.
     pub fn release(kind: &str, value: &str) -> Self {
         Self { name: (kind.into(), value.into()), takes: false }
     }
 
-    /// What the value is one of.
+    /// Kind of the value, such as `user_name`.
     pub fn kind(&self) -> &str {
         &self.name.0
     }
 
-    /// The value.
+    /// Value that is unique among those of its kind.
     pub fn value(&self) -> &str {
         &self.name.1
     }
 
-    /// The code by which a program is told that somebody else holds it, such as `user_name_taken`.
+    /// Error code for programs if another stream holds the value, such as `user_name_taken`.
     pub fn taken_code(&self) -> String {
         format!("{}_taken", self.kind())
     }
 
-    /// Whether it takes; if not, it releases.
+    /// Returns true if the claim takes its value, and false if it releases it.
     pub fn takes(&self) -> bool {
         self.takes
     }
 
-    /// Why no store can keep it, if so.
+    /// Returns the reason why no store can keep the claim, if there is one.
     pub(crate) fn invalid(&self) -> Option<String> {
         let (kind, value) = (self.kind(), self.value());
         let fits = |text: &str| !text.is_empty() && text.len() <= MAX_CLAIM_BYTES;

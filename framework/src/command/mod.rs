@@ -1,7 +1,8 @@
-//! What goes with a command and what comes back: its key, its options, [`Committed`].
+//! Input and result of a command: its idempotency key, its options, [`Committed`].
 //!
-//! A [`CommandKey`] is the client's name for one intent. The store keeps it, with the outcome, in
-//! the transaction of the events, so that a retry learns what happened and never acts twice.
+//! A [`CommandKey`] is the client's name for one intended change. The store keeps the key with the
+//! outcome, in the transaction of the events. So a retry returns the first outcome and never acts
+//! twice.
 
 mod claim;
 mod refusal;
@@ -17,46 +18,48 @@ use uuid::Uuid;
 
 use crate::event::{ExpectedVersion, GlobalPosition, Metadata, StreamVersion};
 
-/// The longest command id in bytes: room for a client's key and for whose key it is.
+/// Maximum size of a command id in bytes: room for a client's key and the principal it belongs to.
 pub const MAX_COMMAND_ID_BYTES: usize = 512;
 
-/// What a command that was carried out answers.
+/// Result of a command that was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
-    /// The aggregate's version after the command.
+    /// Version of the aggregate after the command.
     pub version: StreamVersion,
-    /// Where the log stood when it had the command's last event: hand it to `read_after` to read
-    /// your own write. A command that changed nothing answers its stream's last position.
+    /// Position of the command's last event in the log: pass it to `Read::after` to read your own
+    /// write. For a command that stored no event, the position of the last event of its stream.
     pub position: GlobalPosition,
-    /// The command had been carried out before, under the same key; this is that outcome.
+    /// True if the command had already been carried out under the same key. The result is that
+    /// earlier outcome.
     pub replayed: bool,
 }
 
-/// A command's id, bound to the request it was first used for.
+/// Idempotency key of a command: an id, bound to the request that it was first used for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandKey {
-    /// The id the client chose.
+    /// Id that the client chose.
     pub id: String,
-    /// A digest of the request; the same id with another fingerprint is refused.
+    /// Digest of the request. The same id with another fingerprint is refused as `KeyReused`.
     pub fingerprint: [u8; 16],
 }
 
-/// Why a text cannot name a command.
+/// Error of [`CommandKey::new`]: the id is empty, too long, or contains a control character.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a command id has 1 to {MAX_COMMAND_ID_BYTES} bytes and no control character; this one has {bytes} bytes"
 )]
 pub struct InvalidCommandId {
-    /// How long it was.
+    /// Length of the id in bytes.
     pub bytes: usize,
 }
 
 impl CommandKey {
-    /// Names a command. `request` is whatever makes a retry the same request: its bytes, or
-    /// nothing when ids are never reused for something else.
+    /// Creates a key. `request` is what makes a retry the same request: usually its bytes, or
+    /// nothing if the client never uses an id for two requests.
     ///
     /// # Errors
-    /// The id is empty, longer than [`MAX_COMMAND_ID_BYTES`] or holds a control character.
+    /// [`InvalidCommandId`] if the id is empty, longer than [`MAX_COMMAND_ID_BYTES`], or contains a
+    /// control character.
     pub fn new(id: impl Into<String>, request: &[u8]) -> Result<Self, InvalidCommandId> {
         let digest = Sha256::digest(request);
         let mut fingerprint = [0; 16];
@@ -68,21 +71,21 @@ impl CommandKey {
         }
     }
 
-    /// The id of a command that is deferred under this key: the same in every process and release.
+    /// Id of a command that is deferred under this key: the same in every process and release.
     pub(crate) fn deferred_id(&self) -> Uuid {
-        // Another namespace would make other ids.
+        // Must never change: in another namespace a retry would get another id and run twice.
         const NAMESPACE: Uuid = Uuid::from_u128(0x3b0c_61f2_8d5e_4a57_b7d4_92e6_0f1a_c83d);
         Uuid::new_v5(&NAMESPACE, self.id.as_bytes())
     }
 
-    /// Whether every store can keep it.
+    /// Checks that every store can keep the id.
     pub(crate) fn is_valid(&self) -> bool {
         let Self { id, .. } = self;
         !id.is_empty() && id.len() <= MAX_COMMAND_ID_BYTES && !id.chars().any(char::is_control)
     }
 }
 
-/// Options of a command. The default is right for a first program.
+/// Options of a command. The default has no key, no expected version and no deadline.
 ///
 /// ```
 /// use actum::{CommandKey, CommandOptions, Metadata};
@@ -96,24 +99,26 @@ impl CommandKey {
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct CommandOptions {
-    /// The client's name for this command; without one it cannot be recognised when retried.
+    /// Idempotency key. Without one, a retry is a new command.
     pub key: Option<CommandKey>,
-    /// What the caller takes for granted about the aggregate's version.
+    /// Version of the aggregate that the caller expects.
     pub expected: ExpectedVersion,
-    /// Written beside each of the command's events.
+    /// Metadata that is stored with each event of the command.
     pub metadata: Metadata,
-    /// Decided by then or not at all: then it is `Overloaded`, and nothing was stored. What was
-    /// decided may take longer to be stored, but is not stored on any newer state.
+    /// Deadline of the decision. If the aggregate has not decided the command by then, the command
+    /// fails with `Overloaded` and nothing is stored. A decision made in time may be committed
+    /// later, but if it conflicts with newer events it is not made again after the deadline.
     pub decide_by: Option<Instant>,
-    /// Size of the request that brought the command, as `Settings::command_bytes_in_flight` counts it.
-    /// Default 0: then the command counts with its own size, without what it holds on the heap. The
-    /// extractor of command headers sets it to the size of the body: as it was read, or else as the
-    /// request declares it; a body of unknown length that was not read counts as the largest one.
+    /// Size of the request that brought the command, in bytes, as
+    /// `Settings::command_bytes_in_flight` counts it. The default 0 counts the size of the
+    /// command's type, without its heap allocations. Over HTTP, the extractor of command headers
+    /// sets it to the size of the body that was read, or to the declared size; a body of unknown
+    /// length that was not read counts as the largest one allowed.
     pub bytes: usize,
 }
 
 impl CommandOptions {
-    /// Options with only a key.
+    /// Creates options with only a key.
     pub fn keyed(key: CommandKey) -> Self {
         Self { key: Some(key), ..Self::default() }
     }

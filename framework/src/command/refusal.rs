@@ -1,19 +1,21 @@
-//! What programs recognise a refusal by.
+//! Refusals of an aggregate in a form that programs can recognise.
 
 use std::convert::Infallible;
 
-/// A refusal that programs can recognise: implement it on an aggregate's `Error`.
+/// An error with a stable code for programs. Implement it for an aggregate's `Error`.
 pub trait RefusalCode: std::error::Error {
-    /// The refusal's name for programs, such as `insufficient_funds`; never changes.
+    /// Name of the refusal for programs, such as `insufficient_funds`. Clients depend on it, so it
+    /// must never change.
     fn code(&self) -> &'static str;
 
-    /// The HTTP status; 422 unless the refusal means something else, such as 404.
+    /// HTTP status of the refusal. 422 by default; override it if another one fits better, such as
+    /// 404.
     fn status(&self) -> u16 {
         422
     }
 }
 
-/// What refuses nothing.
+/// For aggregates that never refuse a command.
 impl RefusalCode for Infallible {
     fn code(&self) -> &'static str {
         match *self {}

@@ -1,169 +1,177 @@
-//! The error of a start. An application or store that returns it has changed nothing.
+//! Error of a start. An application or store that returns it has changed nothing.
 //!
-//! Each variant names the setting, name or file at fault and the next step. No variant carries a
-//! secret: places are without credentials.
+//! Each variant names the setting, name or file that is wrong, and the next step. No variant
+//! contains a secret: places are without credentials.
 
 use super::StoreError;
 use crate::event::GlobalPosition;
 
-/// The application or its store did not start; nothing was changed.
+/// Error of starting the application or opening its store. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The database cannot be opened, is in use, is not ours or is newer than this program.
+    /// The database cannot be opened, is in use, belongs to another program or is newer than this
+    /// program.
     #[error("{place}: {reason}")]
     Open {
-        /// The database's path or address, without credentials.
+        /// Path or address of the database, without credentials.
         place: String,
-        /// What is wrong and what to do.
+        /// Cause and next step.
         reason: String,
     },
-    /// A setting would break a promise.
+    /// A setting of the database would break a promise of the framework. Change the setting.
     #[error("{place}: unsafe setting {setting} = {found}; needed: {needed}")]
     Unsafe {
-        /// The database's path or address.
+        /// Path or address of the database, without credentials.
         place: String,
-        /// The setting.
+        /// Name of the setting.
         setting: &'static str,
-        /// What it is.
+        /// Current value.
         found: String,
-        /// What it has to be.
+        /// Required value.
         needed: &'static str,
     },
-    /// The log was begun by a program of another name. Open another database or schema. If it is the
-    /// same program under a new name, choose the old name: `ApplicationBuilder::name`.
+    /// The log was created by a program of another name. Open another database or schema. If it is
+    /// the same program under a new name, use the old name: `ApplicationBuilder::name`.
     #[error(
         "the log belongs to the program {found:?}, this one is named {name:?}: open another database or schema; if they are one program, give it the name {found:?} with ApplicationBuilder::name"
     )]
     OtherProgram {
-        /// The name of this program.
+        /// Name of this program.
         name: String,
-        /// The name that the log keeps.
+        /// Name that is stored in the log.
         found: String,
     },
-    /// Two registrations share one name: an aggregate's `TYPE`, or the name of a read model or
+    /// Two registrations have the same name: an aggregate's `TYPE`, or the name of a read model or
     /// projection. Rename one of them.
     #[error("{0} is registered already: names are unique in an application; rename one of the two")]
     AlreadyRegistered(&'static str),
-    /// The aggregate's `TYPE` names the streams of the framework itself. Choose another `TYPE`.
+    /// The aggregate's `TYPE` is reserved for streams of the framework. Choose another `TYPE`.
     #[error("the aggregate type {0:?} is reserved for accepted commands; choose another TYPE")]
     Reserved(&'static str),
-    /// Streams or events of this aggregate type cannot be stored. Change its `TYPE` or its event enum.
+    /// Streams or events of this aggregate type cannot be stored. Change its `TYPE` or its event
+    /// enum.
     #[error("the aggregate type {aggregate_type:?} cannot be stored: {reason}")]
     UnstorableAggregate {
         /// `TYPE` of the aggregate.
         aggregate_type: &'static str,
-        /// The part that cannot be stored, and the rule it breaks.
+        /// Rule that is broken, and the part that breaks it.
         reason: String,
     },
-    /// A setting of the application is out of its bounds.
+    /// A setting of the application is out of its bounds. Change the field that the error names.
     #[error("the setting {setting} = {found} is out of bounds; needed: {needed}")]
     Setting {
         /// Name of the field of `Settings`.
         setting: &'static str,
-        /// Its value.
+        /// Current value.
         found: String,
-        /// The bounds.
+        /// Allowed values.
         needed: String,
     },
-    /// The name of a read model cannot be kept apart from others: correct its `NAME`.
+    /// The name of a read model is empty, too long or contains a reserved character. Correct its
+    /// `NAME`.
     #[error(
         "{0:?} cannot be the name of a read model: it needs 1 to 100 bytes, and neither @ nor / nor control characters. Correct its NAME"
     )]
     ReadModelName(&'static str),
-    /// A read model or projection has at least one partition and at most 1024.
+    /// The number of partitions of a read model or projection is not between 1 and 1024. Correct
+    /// its `PARTITIONS`.
     #[error(
         "{model} cannot have {partitions} partitions; at least 1 and at most 1024 are possible"
     )]
     Partitions {
-        /// Its versioned name.
+        /// Versioned name of the read model or projection, such as `balance@2`.
         model: String,
-        /// What its `PARTITIONS` says.
+        /// Value of its `PARTITIONS`.
         partitions: u32,
     },
-    /// A version keeps the number of partitions it was begun with: raise its `VERSION`, and it is
-    /// built again with the new number.
+    /// The number of partitions has changed, but a version keeps the number it was created with.
+    /// Raise its `VERSION`: it is then built again with the new number.
     #[error(
         "{model} was begun with {stored} partitions and now has {partitions}: raise its VERSION"
     )]
     OtherPartitions {
-        /// Its versioned name.
+        /// Versioned name of the read model or projection.
         model: String,
-        /// What its `PARTITIONS` says.
+        /// Value of its `PARTITIONS`.
         partitions: u32,
-        /// What it was begun with.
+        /// Number that the version was created with.
         stored: u32,
     },
-    /// A version keeps the sources it was begun with: raise its `VERSION`, and it is built again
-    /// with the new ones.
+    /// The sources have changed, but a version keeps the sources it was created with. Raise its
+    /// `VERSION`: it is then built again with the new sources.
     #[error(
         "{model} was begun with the sources \"{stored}\" and now has \"{sources}\": raise its VERSION"
     )]
     OtherSources {
-        /// Its versioned name.
+        /// Versioned name of the read model or projection.
         model: String,
-        /// Its sources in this program.
+        /// Sources in this program.
         sources: String,
-        /// The sources it was begun with.
+        /// Sources that the version was created with.
         stored: String,
     },
-    /// A version keeps the key function it was begun with: raise its `VERSION`, and it is built
-    /// again with the new keys, or restore the function.
+    /// The key function returns other keys than before, but a version keeps the keys it was created
+    /// with. Raise its `VERSION`: it is then built again with the new keys. Or restore the
+    /// function.
     #[error(
         "{model} was begun with another key function: it now returns other keys for the event {event_type} at position {position}. Raise its VERSION, or restore the function"
     )]
     OtherKeys {
-        /// Its versioned name.
+        /// Versioned name of the read model or projection.
         model: String,
         /// Position of an event that has other keys now.
         position: GlobalPosition,
         /// Type of that event.
         event_type: String,
     },
-    /// An aggregate has an upcaster for an event type that its events lack: correct or remove it.
+    /// An aggregate has an upcaster for an event type that is not a variant of its events. Correct
+    /// the name, or remove the upcaster.
     #[error(
         "the aggregate {aggregate} has an upcaster for {event_type}, which is no variant of its events: correct its name, or remove it"
     )]
     Upcaster {
-        /// Type of the aggregate.
+        /// `TYPE` of the aggregate.
         aggregate: &'static str,
-        /// The event type that the upcaster names.
+        /// Event type that the upcaster names.
         event_type: &'static str,
     },
-    /// The stored documents of a read model do not decode with this program's type: it was changed
-    /// and its `VERSION` was not. Raise the `VERSION`, and it is built again beside the old one; or
-    /// give each new field a default, and the stored documents are read as they are.
+    /// The stored documents of a read model do not decode as this program's type: the type was
+    /// changed and its `VERSION` was not. Raise the `VERSION`: the documents are then built again
+    /// beside the old ones. Or give each new field a default: the stored documents then decode.
     #[error(
         "{model}: {unfit} of {sampled} stored documents do not decode; the first is {key:?}: {reason}. Raise its VERSION to build it again, or give new fields #[serde(default)]"
     )]
     Shape {
-        /// Its versioned name.
+        /// Versioned name of the read model.
         model: String,
         /// Number of documents in the sample that do not decode.
         unfit: usize,
         /// Number of documents in the sample.
         sampled: usize,
-        /// One of the documents that do not decode.
+        /// Key of one of the documents that do not decode.
         key: String,
-        /// The reason, from serde.
+        /// Error message of serde.
         reason: String,
     },
-    /// The store did not answer, or a checkpoint does not fit the log.
+    /// The store is not available, or a checkpoint does not fit the log. See [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What is to replace a version has another name, or no greater version.
+    /// A replacement has another name than the version it replaces, or not a greater version.
+    /// Correct `NAME` or `VERSION`.
     #[error("{name}@{version} cannot replace {old}: it needs the same name and a greater version")]
     NoSuccessor {
-        /// The name of the read model or projection.
+        /// Name of the read model or projection.
         name: &'static str,
-        /// Its version.
+        /// Version of the replacement.
         version: u32,
-        /// The versioned name of what it should replace.
+        /// Versioned name of the one to be replaced.
         old: String,
     },
-    /// Commands of this aggregate may be deferred, but the aggregate itself is not registered.
+    /// Commands of this aggregate may be deferred, but the aggregate is not registered. Register it
+    /// with the builder.
     #[error("{0} answers later but is not registered: add .aggregate::<…>() to the builder")]
     NoAggregate(&'static str),
-    /// The operating system did not give a thread.
+    /// The operating system refused to start a thread. Check the process's limits.
     #[error("a thread could not be started: {0}")]
     Thread(String),
 }

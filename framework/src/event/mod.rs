@@ -1,7 +1,8 @@
-//! An event in its three lives: to be written, as stored, decoded.
+//! Events: one to be written, one as stored, and one as decoded.
 //!
-//! Payload and metadata are JSON texts and stay texts until somebody needs the values: what was
-//! written is byte for byte what is read. The store checks the sizes; the codec makes the bodies.
+//! Payload and metadata stay JSON texts until a reader needs the values, so a reader gets them byte
+//! for byte as they were written. The store checks the sizes; the codec writes and reads the
+//! payloads.
 
 pub(crate) mod codec;
 mod stream;
@@ -20,10 +21,10 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// The most bytes an event type may have.
+/// Maximum size of an event type in bytes.
 pub const MAX_EVENT_TYPE_BYTES: usize = 255;
 
-/// Reason why no store can keep an event type of this name, if there is one.
+/// Returns the reason why no store can keep an event type of this name, if there is one.
 pub(crate) fn invalid_event_type(name: &str) -> Option<String> {
     if name.is_empty() || name.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
         return Some(format!(
@@ -37,80 +38,84 @@ pub(crate) fn invalid_event_type(name: &str) -> Option<String> {
     })
 }
 
-/// An event that is to be written.
+/// An event that is to be appended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewEvent {
-    /// The event's identity for ever: consumers deduplicate by it. A UUIDv7, so that its index
-    /// grows at one end.
+    /// Stable identity of the event; consumers deduplicate by it. A UUIDv7, because ids that grow
+    /// with time are inserted at one end of their index.
     pub event_id: Uuid,
-    /// The stored name: the serde name of the enum variant.
+    /// Stored name of the event: the serde name of the enum variant.
     pub event_type: Cow<'static, str>,
-    /// 1 + the number of upcasters registered for this event when it was written.
+    /// Schema version of the payload: 1 + the number of upcasters registered for this event type
+    /// when the event was written.
     pub schema_version: u32,
-    /// The event's fields as a JSON text.
+    /// Fields of the event as a JSON text.
     pub payload: Arc<str>,
     /// [`Metadata`] as a JSON text; all events of one command share it.
     pub metadata: Arc<str>,
 }
 
-/// An event as the log holds it.
+/// An event as the log stores it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordedEvent {
-    /// Its number in the whole log.
+    /// Sequence number of the event in the whole log.
     pub position: GlobalPosition,
-    /// The stream it belongs to.
+    /// Stream that the event belongs to.
     pub stream: StreamId,
-    /// Its number in that stream.
+    /// Sequence number of the event within its stream.
     pub version: StreamVersion,
-    /// Its identity for ever.
+    /// Stable identity of the event; consumers deduplicate by it.
     pub event_id: Uuid,
-    /// The stored name: the serde name of the enum variant.
+    /// Stored name of the event: the serde name of the enum variant.
     pub event_type: String,
-    /// The schema its payload was written in.
+    /// Schema version that the payload was written in.
     pub schema_version: u32,
-    /// The event's fields as a JSON text, byte for byte as written.
+    /// Fields of the event as a JSON text, byte for byte as written.
     pub payload: String,
     /// [`Metadata`] as a JSON text, byte for byte as written.
     pub metadata: String,
-    /// When it was appended, in UTC. For people: nothing sorts or decides by it.
+    /// Time of the append, in UTC, by the clock of the process that wrote the event. Clocks differ and
+    /// jump, so the order of events never depends on it.
     pub recorded_at: OffsetDateTime,
 }
 
 impl RecordedEvent {
-    /// The metadata, decoded.
+    /// Decodes the metadata.
     ///
     /// # Errors
-    /// The stored text is not the JSON this crate writes.
+    /// The stored text is not the JSON that this crate writes: another program wrote the event.
     pub fn metadata(&self) -> Result<Metadata, serde_json::Error> {
         serde_json::from_str(&self.metadata)
     }
 
-    /// Size of payload and metadata in bytes, as a [`PageLimit`](crate::store::contract::PageLimit) counts it. Names
-    /// and ids are not included, because they are short and the number of events bounds them.
+    /// Size of payload and metadata in bytes, as a [`PageLimit`](crate::store::contract::PageLimit)
+    /// counts it. Names and ids are not included, because they are short and the number of events
+    /// bounds them.
     pub fn bytes(&self) -> usize {
         self.payload.len() + self.metadata.len()
     }
 }
 
-/// A recorded event whose payload has been decoded. Everything of [`RecordedEvent`] can be read
-/// from it directly: `envelope.position`, `envelope.stream`, …
+/// A recorded event with its decoded payload. Dereferences to [`RecordedEvent`], so its fields can
+/// be read directly: `envelope.position`, `envelope.stream`, …
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventEnvelope<E> {
     /// The decoded event.
     pub event: E,
-    /// As the log holds it; shared by all who read the same page.
+    /// The event as the log stores it. Shared by all followers that read the same page.
     pub recorded: Arc<RecordedEvent>,
-    /// `None` stands for the id of the event's aggregate, so the common case allocates nothing.
+    /// `None` means the id of the event's aggregate, so the common case allocates nothing.
     key: Option<Arc<str>>,
 }
 
 impl<E> EventEnvelope<E> {
-    /// An envelope keyed by the id of its aggregate, as tests of a fold need it.
+    /// Creates an envelope whose key is the id of the event's aggregate, for example to test a
+    /// fold.
     pub fn new(event: E, recorded: Arc<RecordedEvent>) -> Self {
         Self { event, recorded, key: None }
     }
 
-    /// The same event on its way to the document or rows of this key.
+    /// Returns the envelope with the key of the document or rows that the event is delivered to.
     #[must_use]
     pub(crate) fn with_key(mut self, key: &str) -> Self {
         self.set_key(key);
@@ -121,10 +126,10 @@ impl<E> EventEnvelope<E> {
         self.key = Some(key.into());
     }
 
-    /// Key that a read model or projection receives this event under.
+    /// Key under which a read model or projection receives this event.
     ///
-    /// An event that feeds several keys arrives once for each of them, and this tells the arrivals
-    /// apart. Everywhere else it is the id of the event's aggregate.
+    /// An event that feeds several keys is delivered once for each of them, and only the key
+    /// distinguishes these deliveries. Everywhere else the key is the id of the event's aggregate.
     pub fn key(&self) -> &str {
         self.key.as_deref().unwrap_or_else(|| self.recorded.stream.id())
     }
@@ -141,32 +146,36 @@ impl<E> Deref for EventEnvelope<E> {
 /// Origin of a command (correlation, cause, actor, trace), stored beside each of its events.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// The story: equal for everything that one first cause set off. Defaults to the command's id.
+    /// Correlation id: equal for all commands and events that one first cause led to. Defaults to
+    /// the command's key, or to a new id if the command has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<String>,
-    /// The event or request that directly led to this command.
+    /// Id of the event or request that directly led to this command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub causation_id: Option<String>,
-    /// The person or system on whose behalf.
+    /// Person or system on whose behalf the command was sent, such as `user:ada`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
-    /// W3C trace context (`traceparent`).
+    /// W3C trace context of the command (`traceparent`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace_context: Option<String>,
-    /// Further entries of your own. The names of the fields above are reserved: a command with one of
-    /// them here is refused as `Unstorable`, because the stored object would have that key twice.
+    /// Further entries of your own. The names of the fields above are reserved: a command with one
+    /// of them here is refused as `Unstorable`, because the stored object would have that key
+    /// twice.
     #[serde(flatten)]
     pub extra: BTreeMap<String, String>,
 }
 
-/// Names of the fields beside [`Metadata::extra`], which share one JSON object with its entries.
+/// Names of the fields beside [`Metadata::extra`]; its entries are stored in the same JSON object.
 const RESERVED: [&str; 4] = ["correlation_id", "causation_id", "actor", "trace_context"];
 
 impl Metadata {
-    /// The stored form. It always comes back equal, because JSON keeps every string as it is.
+    /// Encodes the metadata as JSON. The result always decodes to an equal value, because all
+    /// values are strings.
     ///
     /// # Errors
-    /// A reserved name in `extra`: the object would have that key twice, and could not be decoded.
+    /// `extra` has an entry with a reserved name. The object would have that key twice and could
+    /// not be decoded.
     pub(crate) fn encode(&self) -> Result<Arc<str>, String> {
         if let Some(name) = RESERVED.iter().find(|name| self.extra.contains_key(**name)) {
             return Err(format!(

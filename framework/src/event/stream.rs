@@ -1,33 +1,35 @@
-//! Where an event stands: its stream, its version in that stream, its position in the whole log.
+//! Addresses of an event: its stream, its version in that stream, its position in the whole log.
 //!
-//! These are the words every other file speaks. A [`StreamId`] is checked when it is made, so no
-//! code below has to quote, escape or measure one again. Nothing here knows of a database.
+//! The rest of the crate uses these types. A [`StreamId`] is validated when it is created, so no
+//! code below has to quote, escape or measure an id again. Nothing here depends on a database.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The longest id (and, separately, the longest aggregate type) in bytes.
+/// Maximum size of an id, and separately of an aggregate type, in bytes.
 ///
 /// 255 keeps every index row of both databases far below its limit.
 pub const MAX_ID_BYTES: usize = 255;
 
-/// One aggregate instance: its type and its id, shown as `account-42`.
+/// Stream of one aggregate instance: aggregate type and id, displayed as `account-42`.
 ///
-/// A type is ASCII letters, digits and `_`; an id is ASCII letters, digits and `- _ . : @ + ~`,
-/// but not `.` or `..`, which clients take out of paths.
-/// A type never holds a `-`, so the shown form reads back without doubt. Cloning is a counter.
+/// A type consists of ASCII letters, digits and `_`. An id consists of ASCII letters, digits and `-
+/// _ . : @ + ~`, but must not be `.` or `..`, because HTTP clients remove those from paths. A type
+/// never contains a `-`, so the first `-` of the displayed form always ends the type. Cloning only
+/// increments a reference count.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId {
     text: Arc<str>,
+    /// Length of the type, so that one shared allocation holds type and id.
     type_bytes: u8,
 }
 
-/// Why a text is no stream id.
+/// Error of [`StreamId::new`]: the type or the id is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidStreamId {
-    /// The type or the id has no characters.
+    /// The type or the id is empty.
     #[error("the {part} of a stream is empty")]
     Empty {
         /// `aggregate type` or `id`.
@@ -38,32 +40,33 @@ pub enum InvalidStreamId {
     TooLong {
         /// `aggregate type` or `id`.
         part: &'static str,
-        /// How long it was.
+        /// Length in bytes.
         bytes: usize,
     },
-    /// An id that means a folder in a path.
+    /// The id is `.` or `..`, which mean a directory in a path.
     #[error("{id:?} cannot be an id: in a path it means a folder")]
     Dots {
-        /// The id.
+        /// The id that was refused.
         id: String,
     },
-    /// A character that could need escaping somewhere.
+    /// The type or the id contains a character that would need escaping in a path, a URL or SQL.
     #[error("the {part} of a stream holds {character:?}; allowed are {allowed}")]
     Character {
         /// `aggregate type` or `id`.
         part: &'static str,
-        /// The first one that is not allowed.
+        /// First character that is not allowed.
         character: char,
-        /// What is.
+        /// Description of the characters that are allowed.
         allowed: &'static str,
     },
 }
 
 impl StreamId {
-    /// The stream of the aggregate `aggregate_type` with this `id`.
+    /// Creates the stream id of the aggregate `aggregate_type` with this `id`.
     ///
     /// # Errors
-    /// [`InvalidStreamId`] names the part and the character or length that is not allowed.
+    /// [`InvalidStreamId`] if the type or the id is empty, longer than [`MAX_ID_BYTES`], or
+    /// contains a character that is not allowed. Choose another id; a retry does not help.
     pub fn new(aggregate_type: &str, id: &str) -> Result<Self, InvalidStreamId> {
         check("aggregate type", aggregate_type, "letters, digits and _", |c| {
             c.is_ascii_alphanumeric() || c == '_'
@@ -78,17 +81,17 @@ impl StreamId {
         Ok(Self { text: format!("{aggregate_type}-{id}").into(), type_bytes })
     }
 
-    /// The aggregate type: `account` of `account-42`.
+    /// Aggregate type: `account` of `account-42`.
     pub fn aggregate_type(&self) -> &str {
         &self.text[..usize::from(self.type_bytes)]
     }
 
-    /// The id within its type: `42` of `account-42`.
+    /// Id within the type: `42` of `account-42`.
     pub fn id(&self) -> &str {
         &self.text[usize::from(self.type_bytes) + 1..]
     }
 
-    /// The whole, as it is shown: `account-42`.
+    /// Displayed form: `account-42`.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -135,7 +138,7 @@ macro_rules! counter {
             #[doc = $zero]
             pub const ZERO: Self = Self(0);
 
-            /// The one after this.
+            /// Returns the number after this one.
             pub const fn next(self) -> Self {
                 Self(self.0 + 1)
             }
@@ -150,40 +153,42 @@ macro_rules! counter {
 }
 
 counter!(
-    /// The number of an event within its stream: 1, 2, 3 … without a gap.
+    /// Sequence number of an event within its stream: 1, 2, 3 … without a gap.
     StreamVersion,
     "No event yet."
 );
 counter!(
-    /// The number of an event in the whole log: 1, 2, 3 … without a gap, the same for every reader.
+    /// Sequence number of an event in the whole log: 1, 2, 3 … without a gap, the same for every
+    /// reader.
     GlobalPosition,
     "Before the first event."
 );
 
-/// The end of a stream: its last event's version, and where the log has it. Zeros: no event yet.
+/// End of a stream: version and position of its last event. Both are zero if it has no event.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Tip {
     pub(crate) version: StreamVersion,
     pub(crate) position: GlobalPosition,
 }
 
-/// What an append takes for granted about its stream; if it is not so, nothing is stored.
+/// Precondition of an append on the version of its stream. If the stream does not meet it, nothing
+/// is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExpectedVersion {
-    /// Nothing: append at the end, wherever that is.
+    /// No precondition: append at the end, whatever the version is.
     #[default]
     Any,
-    /// The stream has no event.
+    /// The stream has no event yet.
     NoStream,
     /// The stream has at least one event.
     StreamExists,
-    /// The stream's last event has exactly this version (0: it has none).
+    /// The last event of the stream has exactly this version; 0 means that the stream has no event.
     Exact(StreamVersion),
 }
 
 impl ExpectedVersion {
-    /// Whether a stream whose last version is `current` is as expected.
+    /// Checks that a stream whose last version is `current` meets the precondition.
     pub fn admits(self, current: StreamVersion) -> bool {
         match self {
             Self::Any => true,

@@ -1,4 +1,4 @@
-//! What is measured of the commands to one aggregate type.
+//! Metrics of the commands to one aggregate type.
 
 use std::time::Instant;
 
@@ -8,8 +8,8 @@ use super::{COMMAND_SECONDS, COMMANDS, LIVE_AGGREGATES};
 use crate::command::Committed;
 use crate::error::CommandError;
 
-/// What can become of a command: the values of the label `outcome`. `replayed` was carried out
-/// before; of an `abandoned` one the caller left before the answer.
+/// Possible outcomes of a command: the values of the label `outcome`. `replayed`: carried out
+/// earlier under the same key. `abandoned`: the caller went away before the result.
 pub const OUTCOMES: [&str; 16] = [
     "committed",
     "replayed",
@@ -31,9 +31,9 @@ pub const OUTCOMES: [&str; 16] = [
 
 const ABANDONED: &str = "abandoned";
 
-/// The handles, made once for each aggregate type.
+/// Metric handles of one aggregate type, created once.
 pub(crate) struct CommandMetrics {
-    /// As [`OUTCOMES`].
+    /// Counters in the order of [`OUTCOMES`].
     outcomes: [Counter; OUTCOMES.len()],
     seconds: Histogram,
     live: Gauge,
@@ -42,6 +42,7 @@ pub(crate) struct CommandMetrics {
 impl CommandMetrics {
     pub(crate) fn new(aggregate: &'static str) -> Self {
         Self {
+            // Created once, because creating a handle needs a look-up and an allocation.
             outcomes: OUTCOMES.map(
                 |outcome| counter!(COMMANDS.name, "aggregate" => aggregate, "outcome" => outcome),
             ),
@@ -50,7 +51,7 @@ impl CommandMetrics {
         }
     }
 
-    /// A command has arrived.
+    /// Starts the measurement of a command.
     pub(crate) fn arrived(&self) -> Arrived<'_> {
         Arrived { metrics: self, at: Instant::now(), outcome: ABANDONED }
     }
@@ -60,7 +61,8 @@ impl CommandMetrics {
     }
 }
 
-/// A command that is counted when this is dropped.
+/// A command that is being measured. It is counted when this is dropped, so that abandoned ones
+/// count too.
 pub(crate) struct Arrived<'a> {
     metrics: &'a CommandMetrics,
     at: Instant,
@@ -79,7 +81,7 @@ impl Drop for Arrived<'_> {
         if let Some(counter) = index.and_then(|index| self.metrics.outcomes.get(index)) {
             counter.increment(1);
         }
-        // One that is turned away at the door would make the others look fast.
+        // Commands that were refused at admission are fast and would distort the others' times.
         if !matches!(self.outcome, "overloaded" | "stopping" | ABANDONED) {
             self.metrics.seconds.record(self.at.elapsed());
         }

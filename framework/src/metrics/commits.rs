@@ -1,4 +1,4 @@
-//! What is measured of the writer of one store.
+//! Metrics of the writer of one store.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 
 use super::{COMMIT_APPENDS, COMMIT_SECONDS, COMMITS_IN_DOUBT, EVENTS_APPENDED};
 
-/// The handles, made once for each store.
+/// Metric handles of one store, created once.
 #[derive(Clone)]
 pub(crate) struct CommitMetrics {
     seconds: Histogram,
@@ -25,7 +25,7 @@ impl CommitMetrics {
         }
     }
 
-    /// A batch of so many appends has been settled, and so many events of it were stored.
+    /// Records a settled batch: its number of appends, and the number of events that were stored.
     pub(crate) fn settled(&self, began: Instant, appends: usize, events: usize) {
         self.seconds.record(began.elapsed());
         if appends > 0 {

@@ -1,11 +1,12 @@
-//! Everything that is measured: each metric with its kind, labels, unit and meaning.
+//! Metrics of the framework, each with its kind, labels, unit and meaning.
 //!
-//! It is told through the facade of the crate `metrics`, so any exporter can show it. Install the
-//! recorder before the store is opened: what measures takes its handles from the recorder of that
-//! moment, once, and pays for no look-up and no allocation afterwards. Without a recorder it costs
-//! a look at the clock.
+//! They are recorded through the facade crate `metrics`, so any exporter works. Install the
+//! recorder before you open the store: each part of the framework creates its handles once, from
+//! the recorder of that moment, because later a record then needs neither look-up nor allocation.
+//! Without a recorder a measurement costs a read of the clock.
 //!
-//! No label is an id, a key or a text of a user, so there are few series, and no secret is in them.
+//! No label is an id, a key or a text of a user. So the number of series stays small, and no series
+//! reveals a secret.
 
 mod commands;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -28,32 +29,32 @@ pub(crate) use self::subscriptions::{SubscriptionMetrics, WorkMetrics};
 #[cfg(feature = "sqlite")]
 pub(crate) use self::wal::WalMetrics;
 
-/// What a metric is made of.
+/// Kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
-    /// Only grows; begins at 0 with the process.
+    /// A counter that only grows. Starts at 0 with the process.
     Counter,
-    /// As it is now, brought up to date once a second.
+    /// A current value, updated once a second.
     Gauge,
-    /// How often which values came.
+    /// A distribution of values.
     Histogram {
-        /// Upper bounds that suit the values, for an exporter that counts in buckets.
+        /// Upper bounds of buckets that suit the values, for an exporter that needs buckets.
         buckets: &'static [f64],
     },
 }
 
-/// One metric.
+/// Description of one metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metric {
-    /// Its name, such as `actum_commands_total`.
+    /// Name, such as `actum_commands_total`.
     pub name: &'static str,
-    /// What it is made of.
+    /// Kind.
     pub kind: Kind,
-    /// What its series differ in.
+    /// Names of the labels.
     pub labels: &'static [&'static str],
-    /// `seconds`, or what it counts.
+    /// `seconds`, or the name of the things that are counted.
     pub unit: &'static str,
-    /// What it says, in a sentence.
+    /// Meaning, in one sentence.
     pub meaning: &'static str,
 }
 
@@ -66,7 +67,7 @@ const SECONDS: Kind = Kind::Histogram {
 const SIZES: Kind =
     Kind::Histogram { buckets: &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0] };
 
-/// Commands by what became of them; see [`COMMAND_OUTCOMES`].
+/// Commands by outcome; see [`COMMAND_OUTCOMES`].
 pub const COMMANDS: Metric = Metric {
     name: "actum_commands_total",
     kind: Kind::Counter,
@@ -75,7 +76,7 @@ pub const COMMANDS: Metric = Metric {
     meaning: "Commands by what became of them.",
 };
 
-/// How long a caller waited; only commands that were let in and answered.
+/// Time that a caller waited. Recorded for commands that were admitted and have a result.
 pub const COMMAND_SECONDS: Metric = Metric {
     name: "actum_command_seconds",
     kind: SECONDS,
@@ -84,7 +85,7 @@ pub const COMMAND_SECONDS: Metric = Metric {
     meaning: "Time from a command's arrival to its answer.",
 };
 
-/// Never more than `Settings::commands_in_flight`.
+/// Admitted commands without a result yet. Never more than `Settings::commands_in_flight`.
 pub const COMMANDS_IN_FLIGHT: Metric = Metric {
     name: "actum_commands_in_flight",
     kind: Kind::Gauge,
@@ -93,7 +94,7 @@ pub const COMMANDS_IN_FLIGHT: Metric = Metric {
     meaning: "Commands that were let in and are not answered yet.",
 };
 
-/// About `Settings::live_aggregates` at most.
+/// Live instances of an aggregate type. About `Settings::live_aggregates` at most.
 pub const LIVE_AGGREGATES: Metric = Metric {
     name: "actum_live_aggregates",
     kind: Kind::Gauge,
@@ -102,7 +103,7 @@ pub const LIVE_AGGREGATES: Metric = Metric {
     meaning: "Aggregate instances in memory.",
 };
 
-/// From handing a batch to the database until its fate is certain.
+/// Time from the start of writing a batch until its outcome is certain.
 pub const COMMIT_SECONDS: Metric = Metric {
     name: "actum_commit_seconds",
     kind: SECONDS,
@@ -111,7 +112,8 @@ pub const COMMIT_SECONDS: Metric = Metric {
     meaning: "Time that writing one batch took, resent ones included.",
 };
 
-/// How well group commit shares its syncs; batches that only save documents are not counted.
+/// Appends per batch: shows how well group commit shares its fsyncs. Batches that only save
+/// documents are not recorded.
 pub const COMMIT_APPENDS: Metric = Metric {
     name: "actum_commit_appends",
     kind: SIZES,
@@ -120,7 +122,7 @@ pub const COMMIT_APPENDS: Metric = Metric {
     meaning: "Appends in one batch.",
 };
 
-/// Each is resent until the store answers.
+/// Commits with an unknown outcome. Each batch is sent again until the store responds.
 pub const COMMITS_IN_DOUBT: Metric = Metric {
     name: "actum_commits_in_doubt_total",
     kind: Kind::Counter,
@@ -129,7 +131,7 @@ pub const COMMITS_IN_DOUBT: Metric = Metric {
     meaning: "Times the outcome of a commit was unknown and its batch had to be sent again.",
 };
 
-/// By this process.
+/// Events that this process appended.
 pub const EVENTS_APPENDED: Metric = Metric {
     name: "actum_events_appended_total",
     kind: Kind::Counter,
@@ -138,7 +140,8 @@ pub const EVENTS_APPENDED: Metric = Metric {
     meaning: "Events that this process stored.",
 };
 
-/// Metric of SQLite's write-ahead log only. Grows while another program keeps a read open.
+/// Size of SQLite's write-ahead log; only with SQLite. It grows while another program keeps a read
+/// transaction open.
 pub const WAL_BYTES: Metric = Metric {
     name: "actum_wal_bytes",
     kind: Kind::Gauge,
@@ -147,7 +150,7 @@ pub const WAL_BYTES: Metric = Metric {
     meaning: "Length of the log's write-ahead log after the last commit.",
 };
 
-/// As far as this process knows.
+/// Head of the log, as far as this process knows it.
 pub const LOG_HEAD: Metric = Metric {
     name: "actum_log_head",
     kind: Kind::Gauge,
@@ -156,7 +159,7 @@ pub const LOG_HEAD: Metric = Metric {
     meaning: "The last position of the log that this process knows of.",
 };
 
-/// Reads by what became of them; see [`READ_OUTCOMES`].
+/// Reads by outcome; see [`READ_OUTCOMES`].
 pub const READS: Metric = Metric {
     name: "actum_reads_total",
     kind: Kind::Counter,
@@ -165,7 +168,7 @@ pub const READS: Metric = Metric {
     meaning: "Reads of documents by what became of them.",
 };
 
-/// Waiting for the position and loading the document.
+/// Time of a read: waiting for the requested position, and loading the document.
 pub const READ_SECONDS: Metric = Metric {
     name: "actum_read_seconds",
     kind: SECONDS,
@@ -174,7 +177,7 @@ pub const READ_SECONDS: Metric = Metric {
     meaning: "Time from a read's arrival to its answer.",
 };
 
-/// 0 in a process that does not own the partition.
+/// Position of a partition. 0 in a process that does not own the partition.
 pub const SUBSCRIPTION_POSITION: Metric = Metric {
     name: "actum_subscription_position",
     kind: Kind::Gauge,
@@ -183,7 +186,8 @@ pub const SUBSCRIPTION_POSITION: Metric = Metric {
     meaning: "The position up to which a partition that this process owns has applied the log.",
 };
 
-/// 0 in a process that does not own the partition: sum them up.
+/// Lag of a partition in events. 0 in a process that does not own the partition, so sum over
+/// processes.
 pub const SUBSCRIPTION_LAG_EVENTS: Metric = Metric {
     name: "actum_subscription_lag_events",
     kind: Kind::Gauge,
@@ -192,7 +196,7 @@ pub const SUBSCRIPTION_LAG_EVENTS: Metric = Metric {
     meaning: "Positions from there to the head of the log.",
 };
 
-/// 0 in a process that does not own the partition.
+/// Lag of a partition in time. 0 in a process that does not own the partition.
 pub const SUBSCRIPTION_LAG_SECONDS: Metric = Metric {
     name: "actum_subscription_lag_seconds",
     kind: Kind::Gauge,
@@ -201,7 +205,8 @@ pub const SUBSCRIPTION_LAG_SECONDS: Metric = Metric {
     meaning: "Age of the oldest event that a partition follows and has not taken in.",
 };
 
-/// 0 in a process that does not own the partition: sum them up.
+/// Parked keys of a partition. 0 in a process that does not own the partition, so sum over
+/// processes.
 pub const SUBSCRIPTION_PARKED_KEYS: Metric = Metric {
     name: "actum_subscription_parked_keys",
     kind: Kind::Gauge,
@@ -210,7 +215,7 @@ pub const SUBSCRIPTION_PARKED_KEYS: Metric = Metric {
     meaning: "Keys that stand still at an event that cannot be applied.",
 };
 
-/// By this process.
+/// Events that this process applied or queued behind a parked key.
 pub const SUBSCRIPTION_EVENTS: Metric = Metric {
     name: "actum_subscription_events_total",
     kind: Kind::Counter,
@@ -219,7 +224,7 @@ pub const SUBSCRIPTION_EVENTS: Metric = Metric {
     meaning: "Events that this process took in: applied, or queued behind a parked key.",
 };
 
-/// By this process.
+/// Saves of this process: transactions with changes and checkpoint.
 pub const SUBSCRIPTION_SAVES: Metric = Metric {
     name: "actum_subscription_saves_total",
     kind: Kind::Counter,
@@ -228,7 +233,8 @@ pub const SUBSCRIPTION_SAVES: Metric = Metric {
     meaning: "Transactions in which this process stored changes and checkpoint.",
 };
 
-/// Of read models; see [`MAX_DOCUMENT_BYTES`](crate::MAX_DOCUMENT_BYTES).
+/// Size of the largest document in the last save, for read models only; see
+/// [`MAX_DOCUMENT_BYTES`](crate::MAX_DOCUMENT_BYTES).
 pub const SUBSCRIPTION_LARGEST_DOCUMENT: Metric = Metric {
     name: "actum_subscription_largest_document_bytes",
     kind: Kind::Gauge,
@@ -237,7 +243,7 @@ pub const SUBSCRIPTION_LARGEST_DOCUMENT: Metric = Metric {
     meaning: "Size of the largest document in the last save of this process.",
 };
 
-/// See [`SUBSCRIPTION_STATES`].
+/// State of a partition; see [`SUBSCRIPTION_STATES`].
 pub const SUBSCRIPTION_STATE: Metric = Metric {
     name: "actum_subscription_state",
     kind: Kind::Gauge,
@@ -246,7 +252,7 @@ pub const SUBSCRIPTION_STATE: Metric = Metric {
     meaning: "1 for the state that a partition is in, in this process, and 0 for the others.",
 };
 
-/// All there is.
+/// All metrics.
 pub const ALL: [Metric; 20] = [
     COMMANDS,
     COMMAND_SECONDS,
@@ -270,7 +276,7 @@ pub const ALL: [Metric; 20] = [
     SUBSCRIPTION_STATE,
 ];
 
-/// Tells the recorder what each metric means.
+/// Registers the description of each metric with the recorder.
 pub(crate) fn describe() {
     for Metric { name, kind, unit, meaning, .. } in ALL {
         let unit = Unit::from_string(unit).unwrap_or(Unit::Count);

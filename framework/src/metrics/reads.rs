@@ -1,4 +1,4 @@
-//! What is measured of the reads of one read model.
+//! Metrics of the reads of one read model.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 use super::{READ_SECONDS, READS};
 use crate::error::ReadError;
 
-/// What can become of a read: the values of the label `outcome`.
+/// Possible outcomes of a read: the values of the label `outcome`.
 pub const OUTCOMES: [&str; 9] = [
     "found",
     "not_found",
@@ -20,9 +20,9 @@ pub const OUTCOMES: [&str; 9] = [
     "stopping",
 ];
 
-/// The handles, made once for each read model.
+/// Metric handles of one read model, created once.
 pub(crate) struct ReadMetrics {
-    /// As [`OUTCOMES`].
+    /// Counters in the order of [`OUTCOMES`].
     outcomes: [Counter; OUTCOMES.len()],
     seconds: Histogram,
 }
@@ -30,6 +30,7 @@ pub(crate) struct ReadMetrics {
 impl ReadMetrics {
     pub(crate) fn new(model: &'static str) -> Self {
         Self {
+            // Created once, because creating a handle needs a look-up and an allocation.
             outcomes: OUTCOMES
                 .map(|outcome| counter!(READS.name, "read_model" => model, "outcome" => outcome)),
             seconds: histogram!(READ_SECONDS.name, "read_model" => model),
@@ -56,7 +57,8 @@ fn outcome<T>(answer: &Result<T, ReadError>) -> &'static str {
         Err(ReadError::Unavailable(_)) => "unavailable",
         Err(ReadError::Failed { .. }) => "failed",
         Err(ReadError::Overloaded(_) | ReadError::NoLiveStream) => "overloaded",
-        // What is not registered has no metrics, and only streams are lost.
+        // These cannot happen here: a model that is not registered has no metrics, and only live
+        // streams return `Lost`.
         Err(ReadError::Stopping | ReadError::NotRegistered(_) | ReadError::Lost { .. }) => {
             "stopping"
         }

@@ -1,4 +1,4 @@
-//! What is measured of one partition of a read model or projection.
+//! Metrics of one partition of a read model or projection.
 
 use metrics::{Counter, Gauge, counter, gauge};
 
@@ -8,7 +8,7 @@ use super::{
     SUBSCRIPTION_SAVES, SUBSCRIPTION_STATE,
 };
 
-/// How a partition can be doing: the values of the label `state`.
+/// Possible states of a partition: the values of the label `state`.
 pub const STATES: [&str; 7] =
     ["catching_up", "live", "rebuilding", "parked", "halted", "standby", "stopped"];
 
@@ -18,7 +18,7 @@ fn labels(subscription: &str, partition: u32) -> [Label; 2] {
     [("subscription", subscription.to_owned()), ("partition", partition.to_string())]
 }
 
-/// What is counted while it works.
+/// Counters that a partition updates while it works.
 pub(crate) struct WorkMetrics {
     pub(crate) events: Counter,
     pub(crate) saves: Counter,
@@ -36,13 +36,13 @@ impl WorkMetrics {
     }
 }
 
-/// How it stands, as it is looked at from outside.
+/// Gauges that the observer sets once a second.
 pub(crate) struct SubscriptionMetrics {
     position: Gauge,
     lag_events: Gauge,
     lag_seconds: Gauge,
     parked_keys: Gauge,
-    /// As [`STATES`].
+    /// Gauges in the order of [`STATES`].
     states: [Gauge; STATES.len()],
 }
 
@@ -58,11 +58,12 @@ impl SubscriptionMetrics {
             lag_events: gauge!(SUBSCRIPTION_LAG_EVENTS.name, &labels),
             lag_seconds: gauge!(SUBSCRIPTION_LAG_SECONDS.name, &labels),
             parked_keys: gauge!(SUBSCRIPTION_PARKED_KEYS.name, &labels),
+            // Created once, because creating a handle needs a look-up and an allocation.
             states: STATES.map(state),
         }
     }
 
-    /// As it is now.
+    /// Sets all gauges.
     pub(crate) fn observe(
         &self,
         position: u64,
@@ -75,6 +76,7 @@ impl SubscriptionMetrics {
         self.lag_events.set(lag_events as f64);
         self.lag_seconds.set(lag_seconds);
         self.parked_keys.set(parked_keys as f64);
+        // All of them, so that the gauge of the previous state returns to 0.
         for (name, gauge) in STATES.iter().zip(&self.states) {
             gauge.set(f64::from(u8::from(*name == state)));
         }

@@ -1,10 +1,10 @@
-//! Length of the write-ahead log of a store that keeps its log in a file.
+//! Metric of the size of SQLite's write-ahead log.
 
 use metrics::{Gauge, gauge};
 
 use super::WAL_BYTES;
 
-/// The handle, made once for each store.
+/// Metric handle of one store, created once.
 pub(crate) struct WalMetrics(Gauge);
 
 impl WalMetrics {
@@ -12,7 +12,7 @@ impl WalMetrics {
         Self(gauge!(WAL_BYTES.name))
     }
 
-    /// Sets the length after a commit.
+    /// Sets the size in bytes after a commit.
     pub(crate) fn measured(&self, bytes: u64) {
         self.0.set(bytes as f64);
     }

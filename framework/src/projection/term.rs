@@ -17,7 +17,7 @@ use crate::event::GlobalPosition;
 use crate::partition::parking::Parking;
 use crate::partition::{Duty, End};
 use crate::spans;
-use crate::store::contract::{Advance, Checkpoint, Filter, Lease, Page, SqlTransaction};
+use crate::store::contract::{Checkpoint, CheckpointUpdate, Filter, Lease, Page, SqlTransaction};
 use crate::subscription::{event_at, verify};
 
 /// A position reached, and the event there if it was seen.
@@ -253,8 +253,9 @@ impl<'a, P: Projection> Term<'a, P> {
         *self.step += 1;
         let parked = self.parking.hand_out();
         let (partition, lease) = (self.partition.id.clone(), self.lease.clone());
-        let advance = Advance { partition, from, step: *self.step, checkpoint, parked, lease };
-        transaction.commit(Some(&advance)).await?;
+        let update =
+            CheckpointUpdate { partition, from, sequence: *self.step, checkpoint, parked, lease };
+        transaction.commit(Some(&update)).await?;
         self.parking.saved();
         self.has_moved = true;
         self.checkpoint = Some(checkpoint);

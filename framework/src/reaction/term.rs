@@ -19,7 +19,7 @@ use crate::error::StoreError;
 use crate::event::{GlobalPosition, RecordedEvent};
 use crate::partition::{Duty, End, Held};
 use crate::spans;
-use crate::store::contract::{Advance, Checkpoint, DocumentBatch, Lease, Page};
+use crate::store::contract::{Checkpoint, CheckpointUpdate, DocumentBatch, Lease, Page};
 use crate::subscription::{event_at, verify};
 
 /// How long the checkpoint may stay behind.
@@ -259,10 +259,10 @@ impl<'a, R: Reaction> Term<'a, R> {
         let log_id = start.store.identity().log_id;
         let checkpoint = Checkpoint { log_id, position, event_id };
         *self.step += 1;
-        let advance = Advance {
+        let update = CheckpointUpdate {
             partition: id.clone(),
             from,
-            step: *self.step,
+            sequence: *self.step,
             checkpoint,
             parked: Vec::new(),
             lease: lease.clone(),
@@ -270,7 +270,7 @@ impl<'a, R: Reaction> Term<'a, R> {
         crate::failpoints::point("later.before_checkpoint");
         start
             .store
-            .save_documents(DocumentBatch { documents: Vec::new(), deleted: Vec::new(), advance })
+            .save_documents(DocumentBatch { documents: Vec::new(), deleted: Vec::new(), update })
             .await?;
         self.checkpoint = Some(checkpoint);
         self.has_moved = true;

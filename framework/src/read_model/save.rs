@@ -19,7 +19,8 @@ use crate::failpoints;
 use crate::partition::State;
 use crate::partition::parking::Full;
 use crate::store::contract::{
-    Advance, Checkpoint, DocumentBatch, DocumentsAt, Lease, ParkedChange, PartitionId, Store,
+    Checkpoint, CheckpointUpdate, DocumentBatch, DocumentsAt, Lease, ParkedChange, PartitionId,
+    Store,
 };
 use crate::subscription::event_at;
 
@@ -60,8 +61,9 @@ async fn store_all(store: &dyn Store, save: Save, mut retry: Retry) -> Result<()
     let checkpoint =
         Checkpoint { log_id: store.identity().log_id, position: to.position, event_id };
     let id = PartitionId::clone(&partition);
-    let advance = Advance { partition: id, from, step, checkpoint, parked, lease };
-    let batch = DocumentBatch { documents, deleted, advance };
+    let update =
+        CheckpointUpdate { partition: id, from, sequence: step, checkpoint, parked, lease };
+    let batch = DocumentBatch { documents, deleted, update };
     failpoints::point("read_model.before_save");
     while let Err(error) = store.save_documents(batch.clone()).await {
         retry.after(error).await?;

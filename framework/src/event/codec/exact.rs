@@ -1,15 +1,17 @@
-//! Compares two values of one type by all that serde is given of them, including what JSON loses.
+//! Compares two values of one type by everything that they pass to serde, including what JSON
+//! loses.
 //!
-//! JSON writes NaN, `None` and `Some(None)` alike, so two JSON texts can be equal although the values
-//! are not. This serializer writes them apart. It serves types without `PartialEq`. The entries of a
-//! map and the elements of a sequence may come in another order, as in [`super::same`].
+//! JSON writes NaN, `None` and `Some(None)` alike, so two JSON texts can be equal although the
+//! values are not. This serializer writes them differently. It is for types without `PartialEq`.
+//! The entries of a map and the elements of a sequence may come in another order, as in
+//! [`super::same`].
 
 use serde::Serialize;
 use serde::ser::{self, Serializer};
 
 use super::CodecError;
 
-/// Checks that the two values are the same.
+/// Checks that the two values are equal.
 ///
 /// # Errors
 /// A value cannot be serialised.
@@ -17,10 +19,10 @@ pub(crate) fn is_same<T: Serialize>(one: &T, other: &T) -> Result<bool, CodecErr
     Ok(one.serialize(Exact)? == other.serialize(Exact)?)
 }
 
-/// Writes a value as a text that no other value of its type has.
+/// Serializer to a text that is different for each value of the type.
 struct Exact;
 
-/// A sequence, map, struct or variant, half written.
+/// Sequence, map, struct or variant of which only some parts have been serialised.
 struct Parts {
     name: &'static str,
     parts: Vec<String>,
@@ -43,6 +45,7 @@ impl Parts {
     }
 
     fn text(mut self) -> String {
+        // A decoded `HashMap` or `HashSet` iterates in another order than the original.
         self.parts.sort_unstable();
         format!("{}({})", self.name, self.parts.join(","))
     }
@@ -74,11 +77,12 @@ impl Serializer for Exact {
     }
 
     fn serialize_f32(self, value: f32) -> Result<String, CodecError> {
+        // Exact, because every f32 is also an f64.
         self.serialize_f64(value.into())
     }
 
     fn serialize_f64(self, value: f64) -> Result<String, CodecError> {
-        // `Debug` writes the shortest text that no other number has.
+        // `Debug` writes the shortest text that no other float has, and NaN as `NaN`.
         Ok(format!("{value:?}"))
     }
 
@@ -119,6 +123,7 @@ impl Serializer for Exact {
         self.serialize_str(variant)
     }
 
+    // Both values have the same type, so the names of structs distinguish nothing.
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
         _: &'static str,

@@ -1,9 +1,9 @@
 //! Encodes events as JSON texts and decodes them, named by their serde variants.
 //!
-//! Encoding splits an externally tagged enum into the name of its variant and its body; decoding
-//! passes (name, body) to the enum without building a value in between. The schema version is 1 +
-//! the number of upcasters of that event. No stored text makes this code panic. The caller isolates
-//! panics of user code (serde impls, `PartialEq`, upcasters).
+//! Encoding splits an externally tagged enum into the name of its variant and its body. Decoding
+//! passes name and body to the enum's `Deserialize` without a `Value` in between. The schema
+//! version is 1 + the number of upcasters of that event type. No stored text makes this code panic.
+//! The caller isolates panics of user code (serde impls, `PartialEq`, upcasters).
 
 mod exact;
 mod numbers;
@@ -29,28 +29,32 @@ use super::{RecordedEvent, invalid_event_type};
 use crate::box_error::BoxError;
 use crate::catch_panic::guarded;
 
-/// Why an event could not be written or read.
+/// Error of an event that cannot be encoded or decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// The event type is no plain enum with serde's default tagging.
+    /// The event type is not an enum with serde's default (external) tagging. Remove the other
+    /// tagging.
     #[error("an event must be an externally tagged enum (serde's default), not {0}")]
     NotAnEnum(&'static str),
-    /// No variant of the enum has the stored name.
+    /// The enum has no variant of the stored name. Keep the variant, pin the old name with
+    /// `#[serde(rename = "…")]`, or deploy the release that wrote the event.
     #[error("unknown event type {0:?}")]
     UnknownEventType(String),
-    /// Written by a newer release of the program.
+    /// A newer release of the program wrote the event. Deploy that release, or register its
+    /// upcasters.
     #[error(
         "event type {event_type:?} has schema version {found}; this program knows up to {known}"
     )]
     NewerSchema {
-        /// The stored name.
+        /// Stored name of the event.
         event_type: String,
-        /// The version it was written in.
+        /// Schema version that the event was written in.
         found: u32,
-        /// The newest this program knows.
+        /// Newest schema version that this program can read.
         known: u32,
     },
-    /// The body does not fit the variant, or an upcaster refused it.
+    /// The body does not match the fields of the variant, or an upcaster failed. Register an
+    /// upcaster that turns the stored body into the current one.
     #[error("{0}")]
     Malformed(String),
     /// No store can keep an event type of this name. Rename the variant, or pin another name with
@@ -105,7 +109,7 @@ impl From<serde_json::Error> for CodecError {
     }
 }
 
-/// One step that turns the body of an older schema version of one event type into the next.
+/// One step of a schema migration: turns the body of an event of one schema version into the next.
 ///
 /// ```
 /// use actum::Upcaster;
@@ -125,35 +129,36 @@ pub struct Upcaster {
 type Step = fn(Value) -> Result<Value, BoxError>;
 
 impl Upcaster {
-    /// A step for `event_type`. The first one registered leads from version 1 to 2, and so on.
+    /// Creates a step for `event_type`. The first one registered leads from version 1 to 2, the
+    /// second from 2 to 3, and so on.
     ///
-    /// [`Value`] holds integers of 64 bits and floats of 64 bits. A number that needs more (a
-    /// `u128`, a decimal with 20 digits) arrives as a marked string and leaves as the same number:
-    /// move it, but do not calculate with it.
+    /// A [`Value`] can only hold 64-bit integers and 64-bit floats. A number that needs more (a
+    /// `u128`, a decimal with 20 digits) arrives as a marked string and is stored back as the same
+    /// number: move it to another field if you need to, but do not calculate with it.
     pub fn new(event_type: &'static str, step: fn(Value) -> Result<Value, BoxError>) -> Self {
         Self { event_type, step }
     }
 }
 
-/// An event split in name and body, ready to be stored.
+/// An event split into name and body, ready to be stored.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Encoded {
-    /// The variant's serde name.
+    /// Name of the event: the serde name of its variant.
     pub event_type: &'static str,
-    /// The schema version written today.
+    /// Schema version in which this program writes the event.
     pub schema_version: u32,
-    /// The body as a JSON text.
+    /// Body of the event as a JSON text.
     pub payload: String,
 }
 
-/// Writes and reads the events of one aggregate.
+/// Encodes and decodes the events of one aggregate type.
 pub struct EventCodec<E> {
     upcasters: HashMap<&'static str, Vec<Step>>,
     event: PhantomData<fn() -> E>,
 }
 
 impl<E: Serialize + DeserializeOwned> EventCodec<E> {
-    /// A codec with these upcasters, oldest step first for each event type.
+    /// Creates a codec with these upcasters, oldest step first for each event type.
     pub fn new(upcasters: Vec<Upcaster>) -> Self {
         let mut by_type: HashMap<_, Vec<_>> = HashMap::new();
         for upcaster in upcasters {
@@ -162,21 +167,21 @@ impl<E: Serialize + DeserializeOwned> EventCodec<E> {
         Self { upcasters: by_type, event: PhantomData }
     }
 
-    /// Checks, without an event, that the type is an externally tagged enum whose variants have
-    /// names that every store can keep.
+    /// Checks, without an event, that the type is an externally tagged enum and that every store
+    /// can keep the names of its variants.
     ///
     /// # Errors
-    /// [`CodecError::NotAnEnum`] or [`CodecError::InvalidEventType`]. A variant that serde writes
-    /// under another name than it reads is found only by [`EventCodec::round_trip`].
+    /// [`CodecError::NotAnEnum`] or [`CodecError::InvalidEventType`]. A variant whose serialised
+    /// name differs from its deserialised one is only found by [`EventCodec::round_trip`].
     pub fn check(&self) -> Result<(), CodecError> {
         probe::variants::<E>()?.iter().try_for_each(|name| check_name(name))
     }
 
-    /// Splits an event for the store.
+    /// Encodes an event for the store.
     ///
     /// # Errors
-    /// It is no externally tagged enum variant, its name cannot be stored, or a field cannot be
-    /// JSON (a map key that is no string, say).
+    /// [`CodecError::NotAnEnum`] or [`CodecError::InvalidEventType`]; [`CodecError::Malformed`] if
+    /// a field cannot be written as JSON, for example a map whose keys are not strings.
     pub fn encode(&self, event: &E) -> Result<Encoded, CodecError> {
         let (event_type, payload) = split::split(event)?;
         check_name(event_type)?;
@@ -184,12 +189,12 @@ impl<E: Serialize + DeserializeOwned> EventCodec<E> {
         Ok(Encoded { event_type, schema_version, payload })
     }
 
-    /// Encodes an event and decodes it again. Store the first, fold the second: then the state in
-    /// memory is what any other process will fold from the log.
+    /// Encodes an event and decodes it again. Store the encoded event and fold the decoded one:
+    /// then the state in memory is the one that every other process will fold from the log.
     ///
     /// # Errors
-    /// As [`EventCodec::encode`]; [`CodecError::Undecodable`] and [`CodecError::Unequal`] if the
-    /// stored form does not come back as the same event.
+    /// The errors of [`EventCodec::encode`]; [`CodecError::Undecodable`] or [`CodecError::Unequal`]
+    /// if the stored form does not decode to an equal event.
     pub fn round_trip(&self, event: &E) -> Result<(Encoded, E), CodecError>
     where
         E: PartialEq,
@@ -210,18 +215,18 @@ impl<E: Serialize + DeserializeOwned> EventCodec<E> {
         }
     }
 
-    /// Reads a stored event.
+    /// Decodes a stored event, after the upcasters that its schema version needs.
     ///
     /// # Errors
-    /// [`CodecError`] says which of name, schema version and body does not fit.
+    /// [`CodecError::UnknownEventType`], [`CodecError::NewerSchema`] or [`CodecError::Malformed`].
     pub fn decode(&self, recorded: &RecordedEvent) -> Result<E, CodecError> {
         self.decode_parts(&recorded.event_type, recorded.schema_version, &recorded.payload)
     }
 
-    /// Reads an event from its stored parts; see [`EventCodec::decode`].
+    /// Decodes an event from its stored parts; see [`EventCodec::decode`].
     ///
     /// # Errors
-    /// As [`EventCodec::decode`].
+    /// Those of [`EventCodec::decode`].
     pub fn decode_parts(
         &self,
         event_type: &str,
@@ -230,6 +235,8 @@ impl<E: Serialize + DeserializeOwned> EventCodec<E> {
     ) -> Result<E, CodecError> {
         let known = self.schema_version(event_type);
         if schema_version == known {
+            // Version 0 is never written, so it is refused like a version that this program does
+            // not know.
             return variant::read(event_type, payload);
         }
         if schema_version > known || schema_version == 0 {
@@ -245,11 +252,12 @@ impl<E: Serialize + DeserializeOwned> EventCodec<E> {
         variant::read(event_type, &marked.restore(body.to_string()))
     }
 
-    /// An event type that has upcasters and is no variant of the enum: whatever they make of an
-    /// event, it cannot be decoded.
+    /// Returns an event type that has upcasters but is no variant of the enum. None of its events
+    /// could be decoded, whatever the upcasters return, so the name is probably misspelt.
     pub(crate) fn orphaned_upcaster(&self) -> Option<&'static str> {
         let is_orphaned = |event_type: &&&'static str| {
-            // `null` fits few variants, but only an unknown one is refused by its name.
+            // `null` is not a valid body of most variants, but only an unknown variant fails with
+            // `UnknownEventType`.
             let read = guarded(|| variant::read::<E>(event_type, "null").map(drop));
             matches!(read, Ok(Err(CodecError::UnknownEventType(_))))
         };
@@ -261,7 +269,7 @@ impl<E: Serialize + DeserializeOwned> EventCodec<E> {
     }
 }
 
-/// Number of characters of a body that an error shows.
+/// Maximum number of characters of a body that an error message shows.
 const SHOWN: usize = 200;
 
 fn check_name(name: &str) -> Result<(), CodecError> {

@@ -1,19 +1,19 @@
 //! Carries numbers that `serde_json::Value` cannot hold through upcasters.
 //!
-//! A `Value` holds 64-bit integers and 64-bit floats, so a `u128` or a long decimal would come out
-//! rounded. Such a number becomes a marked string before the first upcaster and a number again
-//! after the last one. serde_json's `arbitrary_precision` would do it too, but it breaks numbers in
-//! flattened and untagged types of the whole program.
+//! A `Value` holds 64-bit integers and 64-bit floats, so a `u128` or a long decimal would be
+//! rounded. Such a number is replaced by a marked string before the first upcaster and restored
+//! after the last one. The feature `arbitrary_precision` of serde_json would do this too, but Cargo
+//! unifies features, and it breaks numbers in flattened and untagged types of the whole program.
 
 use std::borrow::Cow;
 
-/// Text that begins each marked string; `None` if the payload has no such number.
+/// Prefix of the marked strings of one payload; `None` if no number had to be marked.
 pub(super) struct Marked(Option<String>);
 
-/// Character of the private use area: rare in texts, and written unescaped by serde_json.
+/// Character of the private use area: rare in texts, and serde_json writes it unescaped.
 const MARK: char = '\u{e000}';
 
-/// Replaces each number that a `Value` would change by a marked string.
+/// Replaces each number that a `Value` would change with a marked string.
 pub(super) fn mark(payload: &str) -> (Cow<'_, str>, Marked) {
     let mut marked = String::new();
     let (mut copied, mut mark) = (0, None);
@@ -47,7 +47,7 @@ pub(super) fn mark(payload: &str) -> (Cow<'_, str>, Marked) {
     (Cow::Owned(marked), Marked(mark))
 }
 
-/// Moves past the end of a JSON string whose opening quote has been taken.
+/// Skips a JSON string whose opening quote has been consumed.
 fn skip_string(rest: &mut impl Iterator<Item = (usize, char)>) {
     while let Some((_, character)) = rest.next() {
         match character {
@@ -58,12 +58,12 @@ fn skip_string(rest: &mut impl Iterator<Item = (usize, char)>) {
     }
 }
 
-/// Checks that a `Value` made from this number writes the same number.
+/// Checks that a `Value` parsed from this number is written as the same number.
 fn is_exact(number: &str) -> bool {
     if !number.contains(['.', 'e', 'E']) {
         return number.parse::<u64>().is_ok() || number.parse::<i64>().is_ok();
     }
-    // A decimal of up to 15 significant digits is the same decimal after a round trip through f64.
+    // A decimal of at most 15 significant digits survives a round trip through f64.
     let mantissa = number.split(['e', 'E']).next().unwrap_or(number);
     let digits = mantissa.trim_start_matches(['-', '0', '.']).bytes();
     let digits = digits.filter(u8::is_ascii_digit).count();
@@ -77,8 +77,8 @@ fn is_exact(number: &str) -> bool {
     }
 }
 
-/// A mark longer than all marks of the payload together, escaped ones too: no text of a user can be
-/// taken for it.
+/// Returns a mark that is longer than all marks in the payload together, including escaped ones, so
+/// no text of a user can be mistaken for it.
 fn unused(payload: &str) -> String {
     let escaped = ["\\ue000", "\\uE000"].map(|escape| payload.matches(escape).count());
     let present = payload.matches(MARK).count() + escaped.iter().sum::<usize>();
@@ -88,7 +88,7 @@ fn unused(payload: &str) -> String {
 }
 
 impl Marked {
-    /// Puts the marked numbers back, wherever the upcasters moved them.
+    /// Restores the marked numbers, in whichever fields the upcasters left them.
     pub(super) fn restore(&self, body: String) -> String {
         let Some(mark) = &self.0 else { return body };
         let opening = format!("\"{mark}");
@@ -96,7 +96,7 @@ impl Marked {
         let mut rest = &*body;
         while let Some(start) = rest.find(&opening) {
             let (before, marked) = (&rest[..start], &rest[start + opening.len()..]);
-            // An upcaster that lengthened the string made a text of it: the decoder refuses that.
+            // An upcaster appended to the string, so it stays a text, and the decoder refuses it.
             let end = marked.find(|c: char| !matches!(c, '0'..='9' | '.' | 'e' | 'E' | '+' | '-'));
             match end.filter(|end| *end > 0 && marked[*end..].starts_with('"')) {
                 Some(end) => {

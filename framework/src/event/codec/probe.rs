@@ -1,7 +1,8 @@
-//! Finds the names of an enum's variants without a value of it.
+//! Finds the names of an enum's variants without a value of the enum.
 //!
-//! A `Deserializer` that only records what it is asked for. serde's derived code asks for an enum and
-//! passes the names; any other request says that the type is stored in another shape.
+//! The probe is a `Deserializer` that only records which method serde calls. Derived code of an
+//! externally tagged enum calls `deserialize_enum` with the names. Any other method means that the
+//! type is stored in another shape.
 
 use std::cell::Cell;
 
@@ -10,17 +11,18 @@ use serde::forward_to_deserialize_any;
 
 use super::CodecError;
 
-/// The variants' names as serde reads them.
+/// Returns the names of the variants as serde reads them.
 ///
 /// # Errors
-/// [`CodecError::NotAnEnum`] if the type is no externally tagged enum.
+/// [`CodecError::NotAnEnum`] if the type is not an externally tagged enum.
 pub(super) fn variants<E: DeserializeOwned>() -> Result<&'static [&'static str], CodecError> {
     let found = Cell::new(None);
     let refused = E::deserialize(Probe { found: &found }).err();
     match (found.get(), refused) {
         (Some(names), _) => Ok(names),
         (None, Some(error @ CodecError::NotAnEnum(_))) => Err(error),
-        // A deserializer written by hand that asks for nothing: `round_trip` judges its events.
+        // A handwritten `Deserialize` that calls nothing: `round_trip` checks each of its events
+        // instead.
         (None, _) => Ok(&[]),
     }
 }

@@ -1,6 +1,7 @@
-//! Events come back equal, or are refused: floats, integers, strings and every lossy serde attribute.
+//! Tests that each event comes back equal or is refused: floats, integers, strings, and every serde
+//! attribute that loses data.
 //!
-//! The values come from a generator with a fixed seed, so a failure can be repeated.
+//! The values come from a generator with a fixed seed, so a failure can be reproduced.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -37,7 +38,7 @@ impl Seeded {
         wide >> (self.next() % 128)
     }
 
-    /// Any finite float, and as often an amount such as people have.
+    /// Returns any finite float, or in half of the cases an amount such as a price.
     fn float(&mut self) -> f64 {
         let any = f64::from_bits(self.next());
         match self.next() % 2 {
@@ -83,7 +84,8 @@ fn codec<E: Serialize + DeserializeOwned>() -> EventCodec<E> {
     EventCodec::new(Vec::new())
 }
 
-/// Two steps for each variant that change nothing: all that a `Value` cannot hold has to survive.
+/// Two upcasters for each variant that change nothing: everything a `Value` cannot hold has to
+/// survive.
 fn upcasting() -> EventCodec<Measured> {
     let types = ["Float", "Single", "Wide", "Long", "Text", "Nested"];
     let steps = types.iter().chain(&types).map(|of| Upcaster::new(of, Ok));
@@ -181,7 +183,7 @@ fn five() -> u8 {
     5
 }
 
-/// Rounds, as a timestamp in seconds does.
+/// Rounds, like a timestamp stored in seconds.
 mod whole {
     use serde::{Deserialize, Deserializer, Serializer};
 
@@ -285,7 +287,7 @@ impl PartialEq for QuotedAlways {
     }
 }
 
-/// An event of text that is kept as it is, number and all.
+/// Event with a raw text that serde must keep unchanged, including its number.
 #[derive(Debug, Serialize, Deserialize)]
 enum QuotedAlways {
     Raw(Box<RawValue>),

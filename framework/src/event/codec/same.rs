@@ -1,20 +1,20 @@
-//! Compares JSON texts by what they hold, to find out if a value survived a round trip.
+//! Compares JSON texts by content, to find out if a value survived a round trip.
 //!
 //! The entries of a map and the elements of a sequence may come in another order, because a
-//! `HashMap` or `HashSet` that was decoded has another one. Numbers are compared as texts, because a
-//! `serde_json::Value` would round large ones.
+//! `HashMap` or `HashSet` iterates in another order after it was decoded. Numbers are compared as
+//! texts, because a `serde_json::Value` would round large ones.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-/// Checks that two JSON texts hold the same, in whatever order.
+/// Checks that two JSON texts have the same content, in any order.
 pub(crate) fn is_same_json(one: &str, other: &str) -> bool {
     one == other || canonical(one).is_some_and(|one| canonical(other) == Some(one))
 }
 
-/// The text with sorted entries and elements; `None` if it is no JSON.
+/// Returns the text with sorted entries and elements, or `None` if it is not JSON.
 fn canonical(json: &str) -> Option<String> {
     match json.as_bytes().first()? {
         b'{' => {

@@ -1,7 +1,7 @@
-//! Splits a serialisable enum value into variant name and JSON body.
+//! Splits a serialisable enum value into the name of its variant and a JSON body.
 //!
-//! A `Serializer` that accepts enum variants only and lets serde_json write what is inside. A unit
-//! variant's body is `null`.
+//! The `Serializer` accepts enum variants only, because the name becomes the event type, and leaves
+//! the fields to serde_json. The body of a unit variant is `null`.
 
 use serde::Serialize;
 use serde::ser::{self, Impossible, SerializeStruct, SerializeTuple};
@@ -12,7 +12,7 @@ use super::CodecError;
 type Json<'a> = serde_json::Serializer<&'a mut Vec<u8>>;
 type JsonCompound<'a, 'b> = serde_json::ser::Compound<'a, &'b mut Vec<u8>, CompactFormatter>;
 
-/// The variant's name and its body as a JSON text.
+/// Returns the name of the variant and its body as a JSON text.
 pub(super) fn split<E: Serialize>(event: &E) -> Result<(&'static str, String), CodecError> {
     let mut body = Vec::with_capacity(128);
     let mut json = serde_json::Serializer::new(&mut body);
@@ -25,7 +25,7 @@ struct Split<'a, 'b> {
     json: &'a mut Json<'b>,
 }
 
-/// A variant with fields, half written.
+/// A variant with fields of which only some have been serialised.
 struct Fields<C> {
     name: &'static str,
     fields: C,
@@ -94,6 +94,8 @@ impl<'a, 'b> ser::Serializer for Split<'a, 'b> {
         Ok(Fields { name: variant, fields })
     }
 
+    // An untagged or internally tagged enum calls these methods too. It is refused, because serde
+    // passes no variant name that could become the event type.
     refuse! {
         serialize_bool(v: bool) is "a bool";
         serialize_i8(v: i8) is "a number";

@@ -1,6 +1,6 @@
-//! The codec against every shape of variant, every kind of bad text, and noise.
+//! Tests the codec against every shape of variant, every kind of malformed text, and random input.
 //!
-//! What is stored outlives the program: the names and bodies asserted here are a file format.
+//! Stored events outlive the program, so the names and bodies asserted here are a file format.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -225,6 +225,6 @@ fn an_upcaster_that_leads_to_no_variant_is_found() {
     assert_eq!(with(&all), None);
     assert_eq!(with(&["Renamed", "Renamed"]), None, "a chain of two");
     assert_eq!(with(&["Renamed", "Rennamed"]), Some("Rennamed"));
-    // The stored name, and not the one in the code.
+    // The check uses the stored name, not the name in the code.
     assert_eq!(with(&["Closed"]), Some("Closed"));
 }

@@ -1,13 +1,15 @@
-//! Reads an enum value from variant name and JSON body.
+//! Decodes an enum value from the name of its variant and a JSON body.
 //!
-//! A `Deserializer` with `deserialize_enum` only; the body is read by serde_json in place.
+//! The `Deserializer` implements `deserialize_enum` only. serde_json parses the body in place,
+//! because a `serde_json::Value` in between would cost an allocation per field and round large
+//! numbers.
 
 use serde::de::{self, DeserializeOwned, DeserializeSeed, IntoDeserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::CodecError;
 
-/// The variant `name` with the fields in `body`.
+/// Decodes the variant `name` with the fields in `body`.
 pub(super) fn read<E: DeserializeOwned>(name: &str, body: &str) -> Result<E, CodecError> {
     E::deserialize(Variant { name, body })
 }
@@ -55,7 +57,7 @@ impl<'de> de::EnumAccess<'de> for Variant<'de> {
 struct Body<'de>(&'de str);
 
 impl<'de> Body<'de> {
-    /// Reads the whole body: characters left over are an error.
+    /// Decodes the whole body. Trailing characters are an error.
     fn whole<T>(
         self,
         read: impl FnOnce(
@@ -64,6 +66,7 @@ impl<'de> Body<'de> {
     ) -> Result<T, CodecError> {
         let mut json = serde_json::Deserializer::from_str(self.0);
         let value = read(&mut json)?;
+        // serde_json stops after the first value, so trailing characters would be ignored.
         json.end()?;
         Ok(value)
     }
@@ -92,6 +95,7 @@ impl<'de> de::VariantAccess<'de> for Body<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, CodecError> {
+        // The name is empty because serde_json ignores it.
         self.whole(|json| de::Deserializer::deserialize_struct(json, "", fields, visitor))
     }
 }
