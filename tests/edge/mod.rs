@@ -27,7 +27,7 @@ use example_bank::access::{ApiKey, Credentials, NewKey};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
 use serde_json::{Value, json};
 
-use crate::bank::wire::Answer;
+use crate::support::bank::Answer;
 use crate::support::directory::Directory;
 
 const SECRET: &str = "thirty-two bytes are a secret, no less";
