@@ -172,7 +172,7 @@ pub async fn refuses_values_that_cannot_be_stored(bank: &Application) {
     ];
     for value in values {
         let all = [value];
-        let found = bank.query::<Statement, _>(GlobalPosition(2), async |db, _| {
+        let found = bank.query::<Statement>().after(GlobalPosition(2)).run(async |db, _| {
             let row = vec![all.to_vec()];
             let outcomes = [
                 db.rows("SELECT $1", &all).await.map(|_| 0),

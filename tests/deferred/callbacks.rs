@@ -308,7 +308,7 @@ async fn code_that_blocks_a_callback_holds_up_nothing_that_follows_the_log() {
     is_blocked.recv().await.unwrap();
     for n in 1..=5 {
         let head = app.execute::<Counter>("b", Ask::Add(1)).await.unwrap().position;
-        assert_eq!(app.read_after::<Count>("b", head).await.unwrap().0, n);
+        assert_eq!(app.read::<Count>("b").after(head).await.unwrap().0, n);
     }
     drop(go_on);
     status(&app, &id, is_delivered).await;

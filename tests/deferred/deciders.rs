@@ -186,7 +186,7 @@ pub fn double(payload: &mut Value) {
 async fn is_left_open(app: &Application) {
     let look = async {
         loop {
-            let status = app.status().await;
+            let status = app.operations().status().await;
             let mut executor = status.subscriptions.iter();
             let executor = executor.find(|one| one.name == "command_executor").unwrap();
             let partition = &executor.partitions[0];
@@ -247,13 +247,16 @@ async fn what_no_release_can_carry_out_stays_open_until_an_operator_fails_it(pla
     for id in [unknown_type, unknown_actor, unknown_key] {
         assert_eq!(state(&app, id).await, CommandState::Accepted);
         let reason = "no such ledger any more".to_owned();
-        assert!(app.fail_command(&id.to_string(), " ").await.is_err(), "without a reason");
-        let failed = app.fail_command(&id.to_string(), &reason).await.unwrap();
+        assert!(
+            app.operations().fail_command(&id.to_string(), " ").await.is_err(),
+            "without a reason"
+        );
+        let failed = app.operations().fail_command(&id.to_string(), &reason).await.unwrap();
         assert_eq!(failed, CommandState::Failed { reason });
     }
     assert_eq!(counted(&app, "b").await, []);
-    assert!(app.fail_command("nobody", "why not").await.is_err());
-    let done = app.fail_command(&first.to_string(), "too late").await.unwrap();
+    assert!(app.operations().fail_command("nobody", "why not").await.is_err());
+    let done = app.operations().fail_command(&first.to_string(), "too late").await.unwrap();
     assert!(matches!(done, CommandState::Committed { .. }), "{done:?}");
     app.shutdown().await;
 }
@@ -291,7 +294,7 @@ async fn open_commands_have_a_limit_for_each_client_and_in_total(place: Place) {
     };
     assert!(matches!(full, CommandError::Overloaded(_)) && bobs <= 2, "{bobs}: {full:?}");
     assert_eq!(Problem::from(full).status_code().as_u16(), 503);
-    app.fail_command(&blocks.to_string(), "enough").await.unwrap();
+    app.operations().fail_command(&blocks.to_string(), "enough").await.unwrap();
     for id in ids {
         assert!(matches!(concluded(&app, id).await, CommandState::Committed { .. }));
     }

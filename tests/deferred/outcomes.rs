@@ -38,7 +38,7 @@ async fn what_is_carried_out_later_is_not_refused_before(place: Place) {
     let other = again(Ask::Add(-2)).await;
     assert!(matches!(other, Err(CommandError::Refused(_))), "another request: {other:?}");
     app.execute::<Counter>("b", Ask::Add(5)).await.unwrap();
-    app.fail_command(&blocks.to_string(), "no release knows it").await.unwrap();
+    app.operations().fail_command(&blocks.to_string(), "no release knows it").await.unwrap();
     let CommandState::Committed { version, position } = concluded(&app, waits).await else {
         panic!("not committed")
     };
@@ -73,7 +73,7 @@ async fn who_fails_a_command_that_was_carried_out_before_is_told_so(place: Place
         panic!("{stored:?}")
     };
     for _ in 0..2 {
-        let told = app.fail_command(&id.to_string(), "no such ledger").await.unwrap();
+        let told = app.operations().fail_command(&id.to_string(), "no such ledger").await.unwrap();
         assert_eq!(told, CommandState::Committed { version, position });
     }
     app.shutdown().await;

@@ -212,7 +212,7 @@ async fn account(bank: &Application, id: &str) {
 }
 
 async fn events(bank: &Application) -> u64 {
-    bank.status().await.log.head.0
+    bank.operations().status().await.log.head.0
 }
 
 async fn check(door: Door, matrix: &[Row], bank: &Application) {

@@ -112,7 +112,7 @@ async fn parked_keys(store: impl Store) {
         app.execute::<Counter>("a", Ask::Add(n)).await.unwrap();
     }
     let last = app.execute::<Counter>("b", Ask::Add(5)).await.unwrap().position;
-    assert_eq!(app.read_after::<Sum>("b", last).await.unwrap().0, 5);
+    assert_eq!(app.read::<Sum>("b").after(last).await.unwrap().0, 5);
 
     let waits = |parked: &Value| parked[0]["queue"] == json!([3]);
     let parked = until(&app, "/subscriptions/sums/parked", waits).await;
@@ -145,7 +145,7 @@ async fn parked_keys(store: impl Store) {
     while app.read::<Sum>("a").await.is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(app.read_after::<Sum>("a", GlobalPosition(3)).await.unwrap().0, 3);
+    assert_eq!(app.read::<Sum>("a").after(GlobalPosition(3)).await.unwrap().0, 3);
     let is_one = |skipped: &Value| skipped[0].is_object();
     let skipped = until(&app, "/subscriptions/sums/skipped", is_one).await;
     assert_eq!((&skipped[0]["key"], &skipped[0]["position"]), (&json!("a"), &json!(2)));
@@ -158,7 +158,7 @@ async fn versions(store: impl Store + Clone) {
     let builder = Application::builder(store.clone()).read_model_replacing::<NewSum, Sum>();
     let app = started(builder, false).await;
     let position = app.execute::<Counter>("a", Ask::Add(3)).await.unwrap().position;
-    assert_eq!(app.read_after::<NewSum>("a", position).await.unwrap().0, 6);
+    assert_eq!(app.read::<NewSum>("a").after(position).await.unwrap().0, 6);
     let serving = |versions: &Value| -> Vec<(u64, bool)> {
         let versions = versions.as_array().unwrap().iter();
         let of = |v: &Value| (v["number"].as_u64().unwrap(), v["is_serving"].as_bool().unwrap());
@@ -213,12 +213,12 @@ async fn a_version_that_another_process_runs_is_not_dropped() {
     let store = MemoryStore::new();
     let runs = started(Application::builder(store.clone()).read_model::<Sum>(), false).await;
     let position = runs.execute::<Counter>("a", Ask::Add(3)).await.unwrap().position;
-    runs.read_after::<Sum>("a", position).await.unwrap();
+    runs.read::<Sum>("a").after(position).await.unwrap();
     let other = Application::builder(store).start().await.unwrap();
-    let refused = other.drop_version("sums", 1).await;
+    let refused = other.operations().drop_version("sums", 1).await;
     assert!(matches!(refused, Err(OperationError::Running { .. })), "{refused:?}");
     runs.shutdown().await;
-    other.drop_version("sums", 1).await.unwrap();
+    other.operations().drop_version("sums", 1).await.unwrap();
     other.shutdown().await;
 }
 

@@ -1,4 +1,4 @@
-//! What an operator is told by `Application::status` and `GET /status`: of what is live, behind,
+//! What an operator is told by `Operations::status` and `GET /status`: of what is live, behind,
 //! standing by, without its database, and never a secret.
 
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -129,7 +129,10 @@ fn each(status: &Status, name: &str, has: impl Fn(&PartitionStatus) -> bool) -> 
 
 /// Waits for a status for which this holds.
 async fn until(app: &Application, is: impl Fn(&Status) -> bool) -> Status {
-    poll(Duration::from_secs(30), async || check(app.status().await, |status| is(status))).await
+    poll(Duration::from_secs(30), async || {
+        check(app.operations().status().await, |status| is(status))
+    })
+    .await
 }
 
 fn is_live(partition: &PartitionStatus) -> bool {
@@ -159,7 +162,7 @@ async fn what_follows_the_log_is_live(store: impl Store) {
     assert!(json["at"].as_str().unwrap().ends_with('Z'), "{json}");
     app.shutdown().await;
     let is_stopped = |p: &PartitionStatus| p.state == Some(SubscriptionState::Stopped);
-    assert!(each(&app.status().await, "count", is_stopped));
+    assert!(each(&app.operations().status().await, "count", is_stopped));
 }
 
 async fn what_is_behind_tells_how_far(store: impl Store + Clone) {
@@ -303,7 +306,7 @@ async fn without_its_database_it_tells_what_is_known_here() {
     add(&app, 3, 1).await;
     until(&app, |status| each(status, "count", is_live)).await;
     server.stop().await;
-    let status = app.status().await;
+    let status = app.operations().status().await;
     assert!(status.log.trouble.is_some(), "{status:?}");
     assert_eq!(status.log.head.0, 3);
     let events = subscription(&status, "count");

@@ -85,7 +85,7 @@ impl Writer {
             let before = self.seen.books.lock().unwrap().get(&book).copied().unwrap_or_default();
             // Whether it is stored is told by the log in the end.
             if let Ok(stored) = self.app.execute::<Book>(&book.to_string(), n).await {
-                match self.app.read_after::<Digest>(&book.to_string(), stored.position).await {
+                match self.app.read::<Digest>(&book.to_string()).after(stored.position).await {
                     Ok(read) => {
                         let least = before.max(stored.version.0);
                         if read.position < stored.position || read.events < least {

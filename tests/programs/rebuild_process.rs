@@ -150,7 +150,7 @@ fn entries(number: u64) -> Append {
 
 /// What versions 1 and 2 have reached in all their partitions; 0 for one that does not run.
 async fn how_far(app: &Application) -> [u64; 2] {
-    let status = app.status().await;
+    let status = app.operations().status().await;
     [1, 2].map(|version| {
         let version = status.subscriptions.iter().find(|known| known.version == version);
         let partitions = version.into_iter().flat_map(|version| &version.partitions);
@@ -176,7 +176,7 @@ async fn replace(store: &str) {
         match line.split_once(' ') {
             Some(("serve", version)) => serve(&app, version.parse().unwrap()).await,
             Some(("drop", version)) => {
-                app.drop_version(Seal::NAME, version.parse().unwrap()).await.unwrap();
+                app.operations().drop_version(Seal::NAME, version.parse().unwrap()).await.unwrap();
             }
             _ => {
                 seen.quiet.store(true, SeqCst);
@@ -200,7 +200,7 @@ async fn line() -> Option<String> {
 }
 
 async fn serve(app: &Application, version: u32) {
-    while let Err(error) = app.serve_version(Seal::NAME, version).await {
+    while let Err(error) = app.operations().serve_version(Seal::NAME, version).await {
         assert!(matches!(error, OperationError::Behind { .. }), "{error}");
     }
 }
@@ -251,7 +251,7 @@ impl Seen {
         let [events, position] = &self.books[book as usize];
         let before = [events.load(SeqCst), position.load(SeqCst).max(after.0)];
         let began = Instant::now();
-        let read = match app.read_after::<Seal>(&book.to_string(), after).await {
+        let read = match app.read::<Seal>(&book.to_string()).after(after).await {
             Ok(read) => read,
             Err(error) => fail(&format!("a read of book {book} failed: {error}")),
         };

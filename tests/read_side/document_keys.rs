@@ -61,14 +61,14 @@ async fn keys_that_cannot_be_kept_are_parked(store: impl Store + Clone, bad: i64
     let longest = MAX_KEY_BYTES as i64;
     let kept = app.execute::<Counter>("1", Ask::Add(longest)).await.unwrap();
     let key = "k".repeat(MAX_KEY_BYTES);
-    assert_eq!(app.read_after::<Last>(&key, kept.position).await.unwrap().0, longest);
+    assert_eq!(app.read::<Last>(&key).after(kept.position).await.unwrap().0, longest);
     for absent in ["a\0b".to_owned(), format!("{key}k")] {
-        let found = app.read_after::<Last>(&absent, kept.position).await;
+        let found = app.read::<Last>(&absent).after(kept.position).await;
         assert!(matches!(found, Err(ReadError::NotFound { .. })), "{found:?}");
     }
     let poison = app.execute::<Counter>("1", Ask::Add(bad)).await.unwrap();
     let last = app.execute::<Counter>("1", Ask::Add(longest)).await.unwrap();
-    assert_eq!(app.read_after::<Last>(&key, last.position).await.unwrap().0, longest);
+    assert_eq!(app.read::<Last>(&key).after(last.position).await.unwrap().0, longest);
     let parked = parked(&app, |parked| parked.position == poison.position).await;
     assert!(parked.reason.contains("no document can have the key"), "{parked:?}");
     app.shutdown().await;
@@ -81,7 +81,7 @@ async fn keys_that_cannot_be_kept_are_parked(store: impl Store + Clone, bad: i64
 /// Waits for the one parked key to be as it should be.
 async fn parked(app: &Application, is_so: impl Fn(&ParkedKey) -> bool) -> ParkedKey {
     poll(Duration::from_secs(30), async || {
-        let parked = app.parked("last").await.unwrap();
+        let parked = app.operations().parked("last").await.unwrap();
         check(parked, |parked| parked.len() == 1 && is_so(&parked[0]))
     })
     .await

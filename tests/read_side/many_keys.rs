@@ -95,7 +95,7 @@ async fn end(app: &Application, articles: &[&str]) -> GlobalPosition {
 }
 
 async fn sold(app: &Application, article: &str, after: GlobalPosition) -> Option<Vec<i64>> {
-    match app.read_after::<Sold<false>>(article, after).await {
+    match app.read::<Sold<false>>(article).after(after).await {
         Ok(document) => Some(document.body.pieces),
         Err(ReadError::NotFound { .. }) => None,
         Err(error) => panic!("{article}: {error}"),
@@ -112,7 +112,7 @@ async fn list(
     let (mut documents, mut parked) = (Vec::new(), Vec::new());
     let mut range = DocumentRange { prefix: prefix.into(), after: None, limit };
     loop {
-        let page = app.list_after::<Sold<false>>(&range, after).await.unwrap();
+        let page = app.list::<Sold<false>>(&range).after(after).await.unwrap();
         assert!(page.position >= after && page.documents.len() <= limit);
         documents.extend(page.documents.into_iter().map(|(key, sold)| (key, sold.pieces)));
         parked.extend(page.parked);
@@ -179,7 +179,7 @@ async fn of_several_documents_only_the_one_that_fails_is_parked(store: impl Stor
     let last = place(&app, &[("cup", 4), ("odd", 4), ("tea", 4)]).await;
     assert_eq!(sold(&app, "tea", last).await, Some(vec![1, 3, 4]));
     assert_eq!(sold(&app, "cup", last).await, Some(vec![3, 4]));
-    let odd = app.read_after::<Sold<false>>("odd", last).await;
+    let odd = app.read::<Sold<false>>("odd").after(last).await;
     assert!(
         matches!(odd, Err(ReadError::Parked { position, .. }) if position == poison),
         "{odd:?}"
@@ -191,7 +191,7 @@ async fn of_several_documents_only_the_one_that_fails_is_parked(store: impl Stor
     // With the code mended, what waits is applied to the one document and to no other.
     let app = start::<true>(store).await;
     let mended = poll(Duration::from_secs(30), async || {
-        match app.read_after::<Sold<true>>("odd", last).await {
+        match app.read::<Sold<true>>("odd").after(last).await {
             Ok(document) => Ok(document.body.pieces),
             Err(parked @ ReadError::Parked { .. }) => Err(parked),
             Err(error) => panic!("{error}"),
@@ -199,7 +199,7 @@ async fn of_several_documents_only_the_one_that_fails_is_parked(store: impl Stor
     })
     .await;
     assert_eq!(mended, [2, 3, 4]);
-    let tea = app.read_after::<Sold<true>>("tea", last).await.unwrap();
+    let tea = app.read::<Sold<true>>("tea").after(last).await.unwrap();
     assert_eq!(tea.body.pieces, [1, 3, 4]);
     app.shutdown().await;
 }
@@ -249,7 +249,7 @@ async fn an_order_with_too_many_lines_stops_no_other_article() {
     assert_eq!(sold(&app, "nut", head).await, Some(vec![3]));
     let (_, keys) = list(&app, "", 100, head).await; // the owner has saved then
     assert_eq!(keys, ["1"]);
-    let parked = app.parked("sold").await.unwrap();
+    let parked = app.operations().parked("sold").await.unwrap();
     let [parked] = &parked[..] else { panic!("{parked:?}") };
     assert_eq!((&*parked.key, parked.position.0), ("1", head.0 - 1));
     assert!(parked.reason.contains("more than 1000 keys"), "{}", parked.reason);
@@ -262,7 +262,7 @@ async fn a_list_after_a_position_that_the_log_does_not_have_is_refused_at_once()
     let head = place(&app, &[("nut", 1)]).await;
     for ahead in [head.0 + 1, u64::MAX] {
         let range = DocumentRange::default();
-        let refused = app.list_after::<Sold<false>>(&range, GlobalPosition(ahead)).await;
+        let refused = app.list::<Sold<false>>(&range).after(GlobalPosition(ahead)).await;
         let Err(ReadError::NotYet { waited, wanted, .. }) = refused else { panic!("{refused:?}") };
         assert_eq!((waited, wanted.0), (Duration::ZERO, ahead));
     }

@@ -145,7 +145,7 @@ fn folded(numbers: impl IntoIterator<Item = u64>) -> String {
 }
 
 async fn body<M: ReadModel>(app: &Application, id: &str, after: GlobalPosition) -> String {
-    let document = app.read_after::<M>(id, after).await.unwrap();
+    let document = app.read::<M>(id).after(after).await.unwrap();
     assert!(document.position >= after);
     serde_json::to_string(&document.body).unwrap()
 }
@@ -153,7 +153,7 @@ async fn body<M: ReadModel>(app: &Application, id: &str, after: GlobalPosition) 
 /// Waits until the parked keys are as they should be.
 async fn parked(app: &Application, are_so: impl Fn(&[ParkedKey]) -> bool) -> Vec<ParkedKey> {
     poll(Duration::from_secs(60), async || {
-        check(app.parked("pages").await.unwrap(), |parked| are_so(parked))
+        check(app.operations().parked("pages").await.unwrap(), |parked| are_so(parked))
     })
     .await
 }
@@ -176,7 +176,7 @@ async fn one_poison_event_parks_its_key_and_fixed_code_drains_it_by_itself(
     for id in (0..20).filter(|id| *id != 3) {
         assert_eq!(body::<Pages>(&app, &id.to_string(), head).await, folded(of(id)), "{id}");
     }
-    let found = app.read_after::<Pages>("3", head).await;
+    let found = app.read::<Pages>("3").after(head).await;
     let Err(ReadError::Parked { key, position, reason, .. }) = found else { panic!("{found:?}") };
     assert_eq!((&*key, position.0, &*reason), ("3", 124, "panicked: cannot take 1000000"));
     let keys = parked(&app, |keys| keys.iter().any(|key| key.queue.len() == 13)).await;
@@ -217,29 +217,33 @@ async fn a_request_is_carried_out_by_the_owner_and_a_skip_is_listed(store: impl 
     write(&store, &numbers.map(|n| ("a", "Noted", 1, n))).await;
     let head = store.head().await.unwrap();
     for app in [&owner, &standby] {
-        let found = app.read_after::<Pages>("a", head).await;
+        let found = app.read::<Pages>("a").after(head).await;
         assert!(matches!(found, Err(ReadError::Parked { .. })), "{found:?}");
     }
     let keys = parked(&owner, |keys| keys.iter().any(|key| key.queue.len() == 2)).await;
     let attempts = keys[0].attempts;
-    standby.retry_parked("pages", "a").await.unwrap();
-    assert_eq!(standby.retry_all_parked("pages@1").await.unwrap(), 1);
+    standby.operations().retry_parked("pages", "a").await.unwrap();
+    assert_eq!(standby.operations().retry_all_parked("pages@1").await.unwrap(), 1);
     let keys = parked(&owner, |keys| keys[0].attempts > attempts).await;
     assert_eq!(keys[0].queue.len(), 2, "{keys:?}");
-    standby.skip_parked("pages", "a", GlobalPosition(2), "Ada: it is a typo").await.unwrap();
+    standby
+        .operations()
+        .skip_parked("pages", "a", GlobalPosition(2), "Ada: it is a typo")
+        .await
+        .unwrap();
     parked(&owner, <[_]>::is_empty).await;
     for app in [&owner, &standby] {
         assert_eq!(body::<Pages>(app, "a", head).await, folded([1, 2, 3]));
     }
-    let skipped = standby.skipped("pages").await.unwrap();
+    let skipped = standby.operations().skipped("pages").await.unwrap();
     let [skipped] = &skipped[..] else { panic!("{skipped:?}") };
     assert_eq!((skipped.position.0, &*skipped.reason), (2, "Ada: it is a typo"));
     assert!(skipped.event.starts_with("Noted 2 of book-a"), "{skipped:?}");
-    let none = owner.retry_parked("pages", "a").await;
+    let none = owner.operations().retry_parked("pages", "a").await;
     assert!(matches!(none, Err(OperationError::NotParked { .. })), "{none:?}");
-    let none = owner.parked("page").await;
+    let none = owner.operations().parked("page").await;
     assert!(matches!(none, Err(OperationError::Unknown { .. })), "{none:?}");
-    let none = owner.skip_parked("pages", "a", GlobalPosition(2), " ").await;
+    let none = owner.operations().skip_parked("pages", "a", GlobalPosition(2), " ").await;
     assert!(matches!(none, Err(OperationError::NoReason)), "{none:?}");
     ended(owner).await;
     ended(standby).await;
@@ -253,7 +257,7 @@ async fn more_than_a_thousand_parked_keys_halt_and_a_fix_drains_them_all(
     let poison = ids.iter().map(|id| (&**id, "Noted", 1, POISON));
     write(&store, &poison.collect::<Vec<_>>()).await;
     let head = store.head().await.unwrap();
-    let found = app.read_after::<Pages>("0", head).await;
+    let found = app.read::<Pages>("0").after(head).await;
     let Err(ReadError::Halted { position, reason, .. }) = found else { panic!("{found:?}") };
     assert_eq!(position.0, 1_001);
     assert!(reason.starts_with("1000 keys are parked, which is the limit: fix"), "{reason}");
@@ -274,7 +278,7 @@ async fn the_status_lists_some_of_many_parked_keys_and_counts_all(store: impl St
     write(&store, &poison.collect::<Vec<_>>()).await;
     write(&store, &[("000", "Noted", 1, 7)]).await;
     parked(&app, |keys| keys.len() == 150 && keys[0].queue.len() == 1).await;
-    let status = app.status().await;
+    let status = app.operations().status().await;
     let pages = status.subscriptions.iter().find(|one| one.name == "pages").unwrap();
     assert_eq!((pages.parked_keys, pages.parked.len()), (Some(150), MAX_LISTED_PARKED));
     assert_eq!((&*pages.parked[0].key, pages.parked[0].queued), ("000", 1));

@@ -60,7 +60,7 @@ async fn writers_read_their_own_writes(store: impl Store) {
             for n in 0..50 {
                 let committed = app.execute::<Counter>(&id, Ask::Add(n)).await.unwrap();
                 expected.add(n);
-                let read = app.read_after::<Mixed>(&id, committed.position).await.unwrap();
+                let read = app.read::<Mixed>(&id).after(committed.position).await.unwrap();
                 assert_eq!(read.body, expected);
                 assert!(read.position >= committed.position);
             }
@@ -85,7 +85,7 @@ async fn dropped_at_any_moment_the_documents_equal_the_fold(store: impl Store + 
             expected[key].add(step as i64);
         }
         match round % 3 {
-            0 => drop(app.read_after::<Mixed>("0", head).await.unwrap()),
+            0 => drop(app.read::<Mixed>("0").after(head).await.unwrap()),
             1 => drop(app.shutdown().await),
             _ => {}
         }
@@ -96,7 +96,7 @@ async fn dropped_at_any_moment_the_documents_equal_the_fold(store: impl Store + 
     }
     let app = start(store).await;
     for (key, expected) in expected.iter().enumerate() {
-        let read = app.read_after::<Mixed>(&key.to_string(), head).await.unwrap();
+        let read = app.read::<Mixed>(&key.to_string()).after(head).await.unwrap();
         assert_eq!((&read.body, read.position), (expected, head), "{key}");
         let events = app.read::<Count>(&key.to_string()).await.unwrap();
         assert_eq!(events.0, expected.events, "{key}");
@@ -122,16 +122,16 @@ async fn a_poisoned_key_is_named_and_leaves_all_else_alone(store: impl Store) {
     };
     app.store().append(vec![poisoned]).await;
     let position = app.store().head().await.unwrap();
-    let parked = app.read_after::<Mixed>("1", position).await;
+    let parked = app.read::<Mixed>("1").after(position).await;
     let Err(ReadError::Parked { key, position: at, reason, .. }) = parked else {
         panic!("{parked:?}")
     };
     assert_eq!((&*key, at, &*reason), ("1", position, "panicked: not for me"));
     assert!(app.readiness().ready, "{:?}", app.readiness());
-    assert_eq!(app.read_after::<Count>("1", position).await.unwrap().0, 2);
+    assert_eq!(app.read::<Count>("1").after(position).await.unwrap().0, 2);
     let committed = app.execute::<Counter>("2", Ask::Add(1)).await.unwrap();
-    assert_eq!(app.read_after::<Count>("2", committed.position).await.unwrap().0, 1);
-    assert_eq!(app.read_after::<Mixed>("2", committed.position).await.unwrap().events, 1);
+    assert_eq!(app.read::<Count>("2").after(committed.position).await.unwrap().0, 1);
+    assert_eq!(app.read::<Mixed>("2").after(committed.position).await.unwrap().events, 1);
     app.shutdown().await;
 }
 
@@ -150,7 +150,7 @@ async fn of_two_applications_on_one_store_both_answer_and_one_goes_on_without_th
     for n in 0..20 {
         let (expected, position) = write(&apps[n % 2]).await;
         for app in &apps {
-            let read = app.read_after::<Mixed>("1", position).await.unwrap();
+            let read = app.read::<Mixed>("1").after(position).await.unwrap();
             assert_eq!((read.body, read.position), (expected.clone(), position));
         }
     }
@@ -158,7 +158,7 @@ async fn of_two_applications_on_one_store_both_answer_and_one_goes_on_without_th
     // Whichever owns what: it hands over, and the other goes on alone.
     apps[0].shutdown().await;
     let (expected, position) = write(&apps[1]).await;
-    let read = apps[1].read_after::<Mixed>("1", position).await.unwrap();
+    let read = apps[1].read::<Mixed>("1").after(position).await.unwrap();
     assert_eq!((read.body, read.position), (expected, position));
     apps[1].shutdown().await;
     let saved = store.load_checkpoint(&PartitionId::new("mixed@1", 0)).await.unwrap().unwrap();

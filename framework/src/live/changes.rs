@@ -10,7 +10,7 @@ use crate::error::ReadError;
 use crate::event::GlobalPosition;
 use crate::read_model::ReadModel;
 
-/// A change to a document. A read with `read_after(key, position)` includes it.
+/// A change to a document. A read with `read(key).after(position)` includes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     /// Key of the document.

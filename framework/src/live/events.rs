@@ -69,6 +69,7 @@ impl<A: Aggregate> LiveEvents<A> {
                 let envelope = decode(&self.codec, recorded);
                 match &envelope {
                     Ok(_) => self.at = version,
+                    // Discarding the page makes the next call read this event again.
                     Err(_) => self.page = Vec::new().into_iter(),
                 }
                 return envelope.map(Some);
@@ -82,6 +83,7 @@ impl<A: Aggregate> LiveEvents<A> {
             match self.store.read_stream(&self.stream, self.at, PAGE).await {
                 Ok(page) => {
                     self.pause.reset();
+                    // Only an empty page is the end, because a store may cut a page by its bytes.
                     self.is_live |= page.is_empty();
                     self.page = page.into_iter();
                 }

@@ -4,7 +4,7 @@
 //! [`WebhookClient::check`] checks a URL when it is registered. [`WebhookClient::send`] makes one
 //! call and checks the address again when it connects, so a name that resolves to another address
 //! by then gains nothing. [`RetrySchedule::judge`] decides what an [`Attempt`] means: delivered,
-//! retry after a delay, or give up. The caller stores messages and attempts and schedules them;
+//! retry after a delay, or abandon. The caller stores messages and attempts and schedules them;
 //! nothing here keeps state. Receivers verify messages with [`Signed::verify`].
 
 mod address;

@@ -3,6 +3,8 @@
 //! The client connects only to addresses that this resolver returns, so it does not matter what a
 //! name resolved to when it was registered. Lookups are limited per client, and separately for
 //! registrations and calls, because a lookup occupies a thread until the name server responds.
+//!
+//! See `docs/decisions.md`, "Why is an address judged again at every connect?"
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -89,7 +91,7 @@ impl Vetted {
         };
         let place = places.take(client).ok_or(ForbiddenAddress::Busy)?;
         let (resolver, name) = (Arc::clone(&self.resolver), name.to_owned());
-        // A task of its own holds the place, because the lookup occupies its thread until the name
+        // A separate task holds the place, because the lookup occupies its thread until the name
         // server responds, even if the caller has stopped waiting.
         let looking = tokio::spawn(async move {
             let found = resolver.resolve(&name).await;

@@ -1,4 +1,6 @@
 //! Retry schedule: decides, as a pure function, if and when a message is sent again.
+//!
+//! See `docs/decisions.md`, "Why is the jitter of a retry no random number?"
 
 use std::time::Duration;
 
@@ -33,7 +35,7 @@ pub enum Outcome {
 /// Number of retries of a message, and the delay before each.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetrySchedule {
-    /// Delay after each failed attempt. A message is given up when all of them are used.
+    /// Delay after each failed attempt. A message is abandoned when all of them are used.
     pub pauses: Vec<Duration>,
     /// Maximum share of a delay that is added to it, so that messages that failed together are not
     /// all retried together: 0.1 is a tenth. The exact share is derived from the message's id, so

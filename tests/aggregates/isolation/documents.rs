@@ -63,7 +63,7 @@ async fn a_document_that_panics_keeps_no_other_from_being_read() {
             let read = soon(app.read::<Fragile>(key), key).await;
             std::mem::forget(read);
         }
-        let read = soon(app.read_after::<Fragile>("sound", last.unwrap().position), round).await;
+        let read = soon(app.read::<Fragile>("sound").after(last.unwrap().position), round).await;
         assert_eq!(read.unwrap().count, round);
     }
     soon(app.shutdown(), "shutdown").await;

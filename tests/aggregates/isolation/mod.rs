@@ -238,7 +238,7 @@ async fn start(store: WatchedStore) -> Application {
 }
 
 /// Far below `answer_within`, which a caller behind a dead actor would wait for.
-async fn soon<T>(what: impl Future<Output = T>, trap: impl std::fmt::Debug) -> T {
+async fn soon<T>(what: impl IntoFuture<Output = T>, trap: impl std::fmt::Debug) -> T {
     let soon = tokio::time::timeout(Duration::from_secs(8), what).await;
     soon.unwrap_or_else(|_| panic!("{trap:?}: no answer"))
 }

@@ -103,7 +103,7 @@ async fn a_document_that_cannot_be_read_ends_with_the_reason() {
 async fn every_change_of_a_read_model_comes_in_the_order_of_the_log() {
     let app = application(MemoryStore::new()).await;
     app.execute::<Counter>("0", Ask::Add(1)).await.unwrap();
-    app.read_after::<Sum>("0", GlobalPosition(1)).await.unwrap();
+    app.read::<Sum>("0").after(GlobalPosition(1)).await.unwrap();
     let mut changes = app.watch_all::<Sum>().unwrap();
     let from = changes.position().0;
     assert!(from <= 1, "changes after {from} come; 1 was the last");
@@ -114,7 +114,7 @@ async fn every_change_of_a_read_model_comes_in_the_order_of_the_log() {
         let change = in_time(changes.next()).await.unwrap().unwrap();
         let key = ((position - 1) % 7).to_string();
         assert_eq!((change.position.0, change.key), (position, key));
-        app.read_after::<Sum>(&((position - 1) % 7).to_string(), change.position).await.unwrap();
+        app.read::<Sum>(&((position - 1) % 7).to_string()).after(change.position).await.unwrap();
     }
 }
 

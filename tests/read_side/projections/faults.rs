@@ -56,9 +56,10 @@ impl Projection for Gated {
 }
 
 async fn steps(app: &actum::Application, position: GlobalPosition) -> usize {
-    let read = app.query::<Gated, _>(position, async |db, _| {
-        Ok(db.rows("SELECT id FROM steps", &[]).await?.len())
-    });
+    let read = app
+        .query::<Gated>()
+        .after(position)
+        .run(async |db, _| Ok(db.rows("SELECT id FROM steps", &[]).await?.len()));
     read.await.unwrap()
 }
 

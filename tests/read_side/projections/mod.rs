@@ -103,7 +103,7 @@ async fn read_mixes(
     app: &Application,
     after: GlobalPosition,
 ) -> (BTreeMap<String, (i64, i64)>, GlobalPosition) {
-    let read = app.query::<Mixes, _>(after, async |db, reflects| {
+    let read = app.query::<Mixes>().after(after).run(async |db, reflects| {
         let rows = db.rows("SELECT id, mix, events FROM mixes", &[]).await?;
         let rows = rows.iter().map(|row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))));
         Ok((rows.collect::<Result<_, BoxError>>()?, reflects))

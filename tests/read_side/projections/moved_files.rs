@@ -15,12 +15,12 @@ async fn reflected(
     app: &actum::Application,
     after: GlobalPosition,
 ) -> Result<GlobalPosition, ReadError> {
-    app.query::<Mixes, _>(after, async |_, reflects| Ok::<_, BoxError>(reflects)).await
+    app.query::<Mixes>().after(after).run(async |_, reflects| Ok::<_, BoxError>(reflects)).await
 }
 
 /// The last error of each partition.
 async fn errors(app: &actum::Application) -> String {
-    format!("{:?}", app.status().await.subscriptions)
+    format!("{:?}", app.operations().status().await.subscriptions)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -95,13 +95,13 @@ async fn start(place: &Place, id: &str, release: &'static str) -> Application {
 
 /// How often it was tried, how many wait behind it and why it is parked, in both.
 async fn parked(app: &Application) -> Vec<(u32, u64, String)> {
-    let status = app.status().await;
+    let status = app.operations().status().await;
     let all = status.subscriptions.iter().flat_map(|subscription| &subscription.parked);
     all.map(|key| (key.attempts, key.queued, key.reason.clone())).collect()
 }
 
 async fn rows(app: &Application, position: GlobalPosition) -> Vec<i64> {
-    let read = app.query::<Rows, _>(position, async |db, _| {
+    let read = app.query::<Rows>().after(position).run(async |db, _| {
         let rows = db.rows("SELECT n FROM numbers ORDER BY n", &[]).await?;
         Ok(rows.iter().map(|row| row.get(0).unwrap()).collect())
     });
@@ -137,7 +137,7 @@ async fn a_parked_event_whose_key_has_moved_or_gone_stays_parked(place: Place) {
     until(async || parked(&app).await.is_empty()).await;
     let head = add(&app, id, 15).await;
     assert_eq!(rows(&app, head).await, [1, 2, 13, 14, 15]);
-    let document = app.read_after::<Numbers>(&format!("{id}-here"), head).await.unwrap();
+    let document = app.read::<Numbers>(&format!("{id}-here")).after(head).await.unwrap();
     assert_eq!(document.0, [1, 2, 13, 14, 15]);
     app.shutdown().await;
 }

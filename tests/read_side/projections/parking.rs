@@ -120,7 +120,7 @@ impl Projection for Once {
 }
 
 async fn numbers(app: &Application, position: GlobalPosition) -> Vec<(i64, String)> {
-    let read = app.query::<Once, _>(position, async |db, _| {
+    let read = app.query::<Once>().after(position).run(async |db, _| {
         let rows = db.rows("SELECT n, id FROM numbers ORDER BY n", &[]).await?;
         Ok(rows.iter().map(|row| (row.get(0).unwrap(), row.get(1).unwrap())).collect())
     });
@@ -149,7 +149,7 @@ async fn what_the_database_refuses_parks_its_key_with_the_message(place: Place) 
 /// Keys and reasons, as the bookkeeping beside the rows has them.
 async fn parked(app: &Application, name: &str) -> Vec<(String, String)> {
     let model = format!("{name}@1");
-    let read = app.query::<Once, _>(GlobalPosition::ZERO, async |db, _| {
+    let read = app.query::<Once>().run(async |db, _| {
         // The schema is named where there is one; a file is one by itself.
         let beside = match db.native::<sqlx::PgConnection>().is_some() {
             true => "actum.parked",
@@ -195,7 +195,7 @@ impl Projection for Sessions {
 async fn a_bad_event_costs_no_connection(place: Place) {
     let app = builder(&place).await.projection::<Sessions>().start().await.unwrap();
     let taken = async |position| {
-        let read = app.query::<Sessions, _>(position, async |db, _| {
+        let read = app.query::<Sessions>().after(position).run(async |db, _| {
             let count = "SELECT count(*), count(DISTINCT session) FROM taken";
             let rows = db.rows(count, &[]).await?;
             Ok((rows[0].get(0)?, rows[0].get(1)?))

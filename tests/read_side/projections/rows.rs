@@ -78,7 +78,7 @@ async fn a_query_reads_its_own_write_and_cannot_write(place: Place) {
         assert_eq!(mixes["1"].1, n + 1);
         assert!(reflects >= position);
     }
-    let written = app.query::<Mixes, _>(GlobalPosition::ZERO, async |db, _| {
+    let written = app.query::<Mixes>().run(async |db, _| {
         db.execute("DELETE FROM mixes", &[]).await?;
         Ok(())
     });
@@ -88,7 +88,11 @@ async fn a_query_reads_its_own_write_and_cannot_write(place: Place) {
     let settings = Settings { read_within: Duration::from_secs(2), ..Settings::default() };
     let builder = builder(&place).await.settings(settings).projection::<Mixes>();
     let app = builder.start().await.unwrap();
-    let late = app.query::<Mixes, _>(GlobalPosition(99), async |_, _| Ok::<_, BoxError>(())).await;
+    let late = app
+        .query::<Mixes>()
+        .after(GlobalPosition(99))
+        .run(async |_, _| Ok::<_, BoxError>(()))
+        .await;
     let Err(ReadError::NotYet { wanted, .. }) = late else { panic!("{late:?}") };
     assert_eq!(wanted, GlobalPosition(99));
     app.shutdown().await;
@@ -100,9 +104,10 @@ async fn of_two_projections_each_has_tables_of_its_own(place: Place) {
     let position = add(&app, "1", 1).await;
     assert_eq!(read_mixes(&app, position).await.0["1"], (1, 1));
     // Both call a table `steps`.
-    let steps = app.query::<super::faults::Gated, _>(position, async |db, _| {
-        Ok(db.rows("SELECT id FROM steps", &[]).await?.len())
-    });
+    let steps = app
+        .query::<super::faults::Gated>()
+        .after(position)
+        .run(async |db, _| Ok(db.rows("SELECT id FROM steps", &[]).await?.len()));
     assert_eq!(steps.await.unwrap(), 1);
     app.shutdown().await;
 }
@@ -123,7 +128,7 @@ async fn a_value_that_no_rust_type_holds_is_an_error_of_the_query(place: Place) 
         ],
     };
     for value in values {
-        let read = app.query::<Mixes, _>(GlobalPosition::ZERO, async |db, _| {
+        let read = app.query::<Mixes>().run(async |db, _| {
             let rows = db.rows(&format!("SELECT {value}"), &[]).await?;
             Ok(rows[0].get::<OffsetDateTime>(0)?)
         });

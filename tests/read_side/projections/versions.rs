@@ -40,7 +40,7 @@ impl<const V: u32> Projection for Added<V> {
 
 /// The sum of all that was added, and the position that it reflects.
 async fn sum(app: &Application, after: GlobalPosition) -> (i64, GlobalPosition) {
-    let query = app.query::<Added<2>, _>(after, async |db, reflects| {
+    let query = app.query::<Added<2>>().after(after).run(async |db, reflects| {
         let rows = db.rows("SELECT CAST(sum(n) AS BIGINT) FROM added", &[]).await?;
         Ok((rows[0].get(0)?, reflects))
     });
@@ -63,20 +63,22 @@ async fn a_new_version_is_built_beside_the_old_one_and_switched_to(place: Place)
     let (old, mut seen) = sum(&app, position).await;
     assert_eq!(old, 1375, "the old version answers as long as it serves");
 
-    until(async || app.compare_versions("added").await.unwrap().equal == 1).await;
-    let compared = app.compare_versions("added").await.unwrap();
+    until(async || app.operations().compare_versions("added").await.unwrap().equal == 1).await;
+    let compared = app.operations().compare_versions("added").await.unwrap();
     assert_eq!((compared.old_documents, compared.new_documents), (51, 51));
     for (serving, factor) in [(2, 2), (1, 1), (2, 2)] {
-        let refused = app.drop_version("added", if serving == 2 { 1 } else { 2 }).await;
+        let refused =
+            app.operations().drop_version("added", if serving == 2 { 1 } else { 2 }).await;
         assert!(matches!(refused, Err(OperationError::Serves { .. })), "{refused:?}");
-        app.serve_version("added", serving).await.unwrap();
+        app.operations().serve_version("added", serving).await.unwrap();
         let (now, reflects) = sum(&app, GlobalPosition::ZERO).await;
         assert_eq!(now, 1375 * factor);
         assert!(reflects >= seen, "it went back from {seen} to {reflects}");
         seen = reflects;
     }
-    app.drop_version("added", 1).await.unwrap();
-    let left: Vec<_> = app.versions("added").await.unwrap().iter().map(|v| v.number).collect();
+    app.operations().drop_version("added", 1).await.unwrap();
+    let left: Vec<_> =
+        app.operations().versions("added").await.unwrap().iter().map(|v| v.number).collect();
     assert_eq!(left, [2]);
     let position = add(&app, "1", 1).await;
     assert_eq!(sum(&app, position).await.0, 2 * 1376);
@@ -141,17 +143,22 @@ async fn a_drop_that_ends_half_way_is_continued(place: Place) {
     let builder = builder(&place).await.projection_replacing::<Added<2>, Added<1>>();
     let app = builder.start().await.unwrap();
     until(async || {
-        app.versions("added").await.unwrap().iter().any(|v| v.number == 2 && v.is_serving)
+        app.operations()
+            .versions("added")
+            .await
+            .unwrap()
+            .iter()
+            .any(|v| v.number == 2 && v.is_serving)
     })
     .await;
     let in_the_way = obstruct(&place).await;
-    let failed = app.drop_version("added", 1).await;
+    let failed = app.operations().drop_version("added", 1).await;
     assert!(matches!(failed, Err(OperationError::Unavailable(_))), "{failed:?}");
     assert!(has_tables(&place).await);
     drop(in_the_way);
-    app.drop_version("added", 1).await.unwrap();
+    app.operations().drop_version("added", 1).await.unwrap();
     assert!(!has_tables(&place).await, "nothing leads to them any more");
-    let unknown = app.drop_version("added", 1).await;
+    let unknown = app.operations().drop_version("added", 1).await;
     assert!(matches!(unknown, Err(OperationError::Unknown { .. })), "{unknown:?}");
     app.shutdown().await;
 }
@@ -167,8 +174,8 @@ async fn on_postgres_a_read_model_is_dropped_and_no_projection_of_a_similar_name
     let store = PostgresStore::open(&database.url()).await.unwrap();
     for name in ["Added", "credit-limit", "o'clock"] {
         store.register_version(name, 2, 1).await.unwrap();
-        app.drop_version(name, 2).await.unwrap();
-        let gone = app.versions(name).await;
+        app.operations().drop_version(name, 2).await.unwrap();
+        let gone = app.operations().versions(name).await;
         assert!(matches!(gone, Err(OperationError::Unknown { .. })), "{gone:?}");
     }
     assert_eq!(sum(&app, position).await.0, 2);
@@ -185,21 +192,26 @@ async fn a_new_version_that_is_not_compared_is_held_back_unless_all_of_it_may_di
     let app = careful.projection::<Added<2>>().start().await.unwrap();
     // It has caught up within a second, and another one later it would serve.
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
-    let compared = app.compare_versions("added").await.unwrap();
+    let compared = app.operations().compare_versions("added").await.unwrap();
     assert!(compared.to_string().starts_with("not compared: "), "{compared}");
     let serves = async |number: u32| {
-        let versions = app.versions("added").await.unwrap();
+        let versions = app.operations().versions("added").await.unwrap();
         versions.iter().any(|version| version.number == number && version.is_serving)
     };
     assert!(serves(1).await, "it served by itself, and nothing was compared");
-    app.serve_version("added", 2).await.unwrap();
+    app.operations().serve_version("added", 2).await.unwrap();
     assert!(serves(2).await);
     app.shutdown().await;
     drop(app);
     // As long as all of it may differ, which is the default, it serves by itself.
     let app = builder(&place).await.projection::<Added<3>>().start().await.unwrap();
     until(async || {
-        app.versions("added").await.unwrap().iter().any(|v| v.number == 3 && v.is_serving)
+        app.operations()
+            .versions("added")
+            .await
+            .unwrap()
+            .iter()
+            .any(|v| v.number == 3 && v.is_serving)
     })
     .await;
     app.shutdown().await;
@@ -257,7 +269,7 @@ async fn compared<const V: u32>(place: &Place) -> Comparison {
     let app = builder.projection_replacing::<Lines<V>, Lines<1>>().start().await.unwrap();
     let mut compared = Comparison::default();
     until(async || {
-        compared = app.compare_versions("lines").await.unwrap();
+        compared = app.operations().compare_versions("lines").await.unwrap();
         compared.new_documents >= 3000
     })
     .await;
@@ -270,9 +282,10 @@ async fn rows_that_a_new_version_changes_are_told_exactly(place: Place) {
     for id in ["a", "Z", "_"] {
         add(&app, id, 1000).await;
     }
-    let lines = app.query::<Lines<1>, _>(GlobalPosition(3), async |db, _| {
-        Ok(db.rows("SELECT line FROM lines", &[]).await?.len())
-    });
+    let lines = app
+        .query::<Lines<1>>()
+        .after(GlobalPosition(3))
+        .run(async |db, _| Ok(db.rows("SELECT line FROM lines", &[]).await?.len()));
     assert_eq!(lines.await.unwrap(), 3000);
     app.shutdown().await;
     drop(app);

@@ -29,7 +29,7 @@ async fn a_page_that_takes_longer_than_its_neighbours_is_taken_in_all_the_same(p
     let app = slow(&place).await;
     let (row, reflects) = poll(Duration::from_secs(60), async || {
         // Each waits a moment only and leaves, and the next one asks again.
-        let read = app.query::<Mixes, _>(GlobalPosition(10), async |db, reflects| {
+        let read = app.query::<Mixes>().after(GlobalPosition(10)).run(async |db, reflects| {
             let rows = db.rows("SELECT mix, events FROM mixes", &[]).await?;
             let row = rows.first().map(|row| Ok((row.get(0)?, row.get(1)?)));
             Ok((row.transpose().map_err(|error: actum::SqlError| error)?, reflects))
@@ -83,7 +83,7 @@ async fn slow_queries_hold_up_neither_the_owner_nor_the_status(place: Place) {
     read_mixes(&app, head).await;
     let (gate, begun) = (Semaphore::new(0), Semaphore::new(0));
     let slow = || async {
-        let query = app.query::<Mixes, _>(GlobalPosition::ZERO, async |db, _| {
+        let query = app.query::<Mixes>().run(async |db, _| {
             db.rows("SELECT id FROM mixes", &[]).await?;
             begun.add_permits(1);
             drop(gate.acquire().await?);
@@ -97,7 +97,7 @@ async fn slow_queries_hold_up_neither_the_owner_nor_the_status(place: Place) {
         for n in 2..6 {
             let head = add(&app, "other", n).await;
             until(async || {
-                let status = app.status().await;
+                let status = app.operations().status().await;
                 assert_eq!(status.log.trouble, None);
                 let [mixes] = &status.subscriptions[..] else { panic!("{status:?}") };
                 assert_eq!(mixes.parked_keys, Some(1));

@@ -161,7 +161,7 @@ async fn a_read_model_ahead_of_its_log_does_not_start() {
     for _ in 0..3 {
         app.execute::<Counter>("1", Ask::Add(1)).await.unwrap();
     }
-    app.read_after::<Count>("1", GlobalPosition(3)).await.unwrap();
+    app.read::<Count>("1").after(GlobalPosition(3)).await.unwrap();
     within(app.shutdown()).await;
     drop(app);
     rewind(&mut database.connect().await, 2).await;

@@ -291,7 +291,7 @@ async fn a_full_disk_refuses_whole_appends_serves_reads_and_resumes() {
     assert!(stored > 0);
     let trouble = store.trouble().expect("the last commit failed, and nothing tells");
     assert!(trouble.contains("full"), "{trouble}");
-    assert!(!app.readiness().ready && app.status().await.log.trouble == Some(trouble));
+    assert!(!app.readiness().ready && app.operations().status().await.log.trouble == Some(trouble));
     let page = store
         .read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(1000))
         .await

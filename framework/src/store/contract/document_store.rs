@@ -3,6 +3,8 @@
 //! A [`DocumentBatch`] carries both, so they are stored together or not at all, and its lease keeps
 //! out whoever believes to be the one that folds, and is not.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::checkpoint_store::{Checkpoint, CheckpointStore, CheckpointUpdate, PartitionId};
@@ -172,4 +174,20 @@ pub trait Store:
 impl<S> Store for S where
     S: EventStore + SnapshotStore + DocumentStore + LeaseStore + VersionStore + ProjectionStore
 {
+}
+
+/// Any store, behind one type: `Application::builder` takes what can become one.
+#[derive(Clone)]
+pub struct AnyStore(Arc<dyn Store>);
+
+impl AnyStore {
+    pub(crate) fn into_inner(self) -> Arc<dyn Store> {
+        self.0
+    }
+}
+
+impl<S: Store> From<S> for AnyStore {
+    fn from(store: S) -> Self {
+        Self(Arc::new(store))
+    }
 }
