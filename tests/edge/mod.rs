@@ -29,7 +29,7 @@ use jsonwebtoken::{Algorithm, Header, get_current_timestamp};
 use serde_json::{Value, json};
 
 use self::signing::{SigningKey, sign};
-use crate::bank::wire::Answer;
+use crate::support::bank::Answer;
 use crate::support::directory::Directory;
 
 const SECRET: &str = "thirty-two bytes are a secret, no less";

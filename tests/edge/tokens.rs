@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::signing::{SigningKey, der, sign};
 use super::{AUDIENCE, Doorkeeper, ISSUER, SECRET, claims, enter, open, send_by, signed};
-use crate::bank::wire::bank_with_account;
+use crate::support::bank::bank_with_account;
 
 fn key_file(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "edge/keys", name].iter().collect()
