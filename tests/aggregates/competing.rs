@@ -12,7 +12,7 @@ use actum::{
 use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counted, Counter};
-use crate::support::watched::WatchedStore;
+use crate::support::watched::{WatchedStore, watched_store};
 
 type Answer = Result<Committed, CommandError<BelowZero>>;
 
@@ -22,7 +22,7 @@ async fn application(store: impl Store) -> Application {
 }
 
 async fn watched() -> (WatchedStore, Application) {
-    let store = WatchedStore::default();
+    let store = watched_store();
     (store.clone(), application(store).await)
 }
 
@@ -182,7 +182,7 @@ async fn a_command_another_process_carried_out_is_answered_so_and_folded_once() 
 
 #[tokio::test]
 async fn a_catch_up_that_fails_is_unavailable_and_goes_on_with_the_next_command() {
-    let watched = WatchedStore::default();
+    let watched = watched_store();
     let store = FaultyStore::new(watched.clone());
     let app = application(store.clone()).await;
     watched.memory.append(vec![foreign((0..100).map(|_| 1))]).await;
@@ -257,7 +257,7 @@ async fn an_event_that_cannot_be_folded_is_not_stored_when_another_is_to_be_deci
 
 #[tokio::test]
 async fn losing_more_races_than_allowed_is_a_conflict() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let settings = Settings { conflict_retries: 2, ..Settings::default() };
     let app = Application::builder(store.clone()).aggregate::<Counter>().settings(settings);
     let app = app.start().await.unwrap();

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counter};
 
-async fn faulty() -> (FaultyStore<MemoryStore>, Application) {
+async fn faulty() -> (FaultyStore, Application) {
     let store = FaultyStore::new(MemoryStore::new());
     let app = Application::builder(store.clone()).aggregate::<Counter>().start().await.unwrap();
     (store, app)

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counter};
 use crate::support::directory::Directory;
-use crate::support::watched::WatchedStore;
+use crate::support::watched::watched_store;
 
 async fn start(store: impl Store) -> Application {
     Application::builder(store).aggregate::<Counter>().start().await.unwrap()
@@ -53,7 +53,7 @@ async fn a_loaded_state_comes_with_its_version_and_position() {
 /// For a command and for a reader: a long stream is never in memory whole.
 #[tokio::test]
 async fn a_stream_is_loaded_in_pages_that_are_bounded_by_bytes() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let metadata = format!("{{\"note\":\"{}\"}}", "x".repeat(10_000));
     let large = || {
         let mut append = added(1);

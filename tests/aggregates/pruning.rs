@@ -66,7 +66,7 @@ async fn count(store: &SqliteStore, word: &str, of: usize) -> usize {
     let mut known = 0;
     for number in 0..of {
         let key = CommandKey::new(format!("{word}-{number}"), b"").unwrap();
-        let told = store.confirm(&stream, StreamVersion::ZERO, Some(&key)).await.unwrap();
+        let told = store.confirm(&stream, StreamVersion::ZERO, Some(key.clone())).await.unwrap();
         known += usize::from(told != Confirmation::Current);
     }
     known

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counter};
 use crate::support::directory::Directory;
-use crate::support::watched::WatchedStore;
+use crate::support::watched::{WatchedStore, watched_store};
 
 /// Writes texts of any number and size.
 #[derive(Debug, Default, Clone)]
@@ -178,7 +178,7 @@ async fn a_call_too_large_for_one_transaction_is_split_and_its_chains_hold() {
 }
 
 async fn impatient() -> (WatchedStore, Application) {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let settings = Settings {
         answer_within: Duration::from_millis(250),
         queue_per_aggregate: 8,
@@ -289,7 +289,7 @@ fn added(id: &str, number: i64) -> Append {
 
 #[tokio::test]
 async fn a_replayed_append_does_not_vouch_for_a_refusal_of_its_round() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let start = || Application::builder(store.clone()).aggregate::<Counter>().start();
     let other = start().await.unwrap();
     other.execute_with::<Counter>("1", Ask::Add(1), keyed("k")).await.unwrap();
@@ -312,7 +312,7 @@ async fn a_replayed_append_does_not_vouch_for_a_refusal_of_its_round() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_aggregate_that_waits_for_its_store_is_not_passivated() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let idle_after = Duration::from_millis(40);
     let settings = Settings { idle_after, ..Settings::default() };
     let app = Application::builder(store.clone()).aggregate::<Counter>().settings(settings);
@@ -362,7 +362,7 @@ async fn a_short_page_is_not_the_end_of_a_stream() {
 
 #[tokio::test]
 async fn the_bytes_of_all_commands_in_flight_have_a_limit() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let settings = Settings { command_bytes_in_flight: 100_000, ..Settings::default() };
     let app = Application::builder(store.clone()).aggregate::<Counter>().settings(settings);
     let app = app.start().await.unwrap();

@@ -25,7 +25,7 @@ use crate::support::child::Bank;
 use crate::support::directory::Directory;
 use crate::support::postgres::database;
 use crate::support::sse::{EventStream, Part};
-use crate::support::watched::WatchedStore;
+use crate::support::watched::watched_store;
 
 const EVENTS: &str = "/accounts/42/events";
 
@@ -226,7 +226,7 @@ async fn one_stream_too_many_is_told_to_come_later() {
 #[actix_web::test]
 async fn a_client_that_does_not_read_costs_little_and_holds_up_nobody() {
     const MANY: u64 = 256;
-    let store = WatchedStore::default();
+    let store = watched_store();
     let served = serve(store.clone(), Settings::default(), quick()).await;
     let mut slow = served.open();
     let large = |_| NewEvent {

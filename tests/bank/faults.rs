@@ -1,16 +1,14 @@
 //! What the bank's clients are told when the store fails, the bank is full, or others are faster.
 
 use actum::testing::{Fault, FaultyStore};
-use actum::{
-    Append, Application, EventStore, ExpectedVersion, NewEvent, Settings, SqliteStore, StreamId,
-};
+use actum::{Append, Application, EventStore, ExpectedVersion, NewEvent, Settings, StreamId};
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::bank::wire::{Answer, Bank, fresh_store, get, post, post_keyed};
 
 /// A bank with the open account 42 on a store that fails on demand.
-async fn faulty(settings: Settings) -> (FaultyStore<SqliteStore>, Bank) {
+async fn faulty(settings: Settings) -> (FaultyStore, Bank) {
     let (directory, file) = fresh_store().await;
     let store = FaultyStore::new(file);
     let bank = Bank::start(example_bank::application(store.clone()).settings(settings), directory);

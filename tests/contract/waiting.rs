@@ -12,14 +12,14 @@ use serde_json::json;
 
 use super::{are_one, balance, is_replayed, open_account, post_keyed};
 use crate::bank::wire::Answer;
-use crate::support::watched::WatchedStore;
+use crate::support::watched::{WatchedStore, watched_store};
 
 const CREDIT: &str = "/accounts/42/credit";
 const WITHDRAW: &str = "/accounts/42/withdraw";
 
 /// A bank with the open account 42 whose store can be held; of it what needs no database.
 async fn bank(answer_within: Duration) -> (WatchedStore, Application) {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let bank = Application::builder(store.clone()).aggregate::<Account>().read_model::<Balance>();
     let settings = Settings { answer_within, ..Settings::default() };
     let bank = bank.settings(settings).start().await.unwrap();

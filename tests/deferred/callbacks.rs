@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::support::counter::{Ask, Counted, Counter};
 use crate::support::receiver::Receiver;
-use crate::support::watched::WatchedStore;
+use crate::support::watched::watched_store;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -341,7 +341,7 @@ async fn code_that_blocks_a_callback_holds_up_nothing_that_follows_the_log() {
 /// Each command with a callback asks for it, so it must not cost more with each registration.
 #[tokio::test]
 async fn the_address_of_a_client_is_read_from_one_event_however_often_it_registered() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let app = Application::builder(store.clone()).aggregate::<Callback>().start().await.unwrap();
     for n in 1..=500 {
         let url = format!("https://hooks.example/{n}");

@@ -154,7 +154,7 @@ fn is_live(partition: &PartitionStatus) -> bool {
 }
 
 async fn what_follows_the_log_is_live(store: impl Store) {
-    let identity = store.identity();
+    let identity = store.info().identity;
     let app = builder(store).read_model::<Events>().start().await.unwrap();
     add(&app, 5, 1).await;
     let status = until(&app, |status| each(status, "events", is_live)).await;

@@ -166,7 +166,8 @@ async fn a_deleted_document_is_gone_and_begins_anew(store: impl Store + Clone) {
     let last = end(&app, &["cup"]).await;
     assert_eq!(sold(&app, "tea", last).await, Some(vec![7]), "from the default");
     assert_eq!(list(&app, "", 9, last).await.0, listed(&[("tea", &[7])]));
-    let stored = store.scan_documents("sold@1", None, actum::PageLimit::events(9)).await.unwrap();
+    let stored =
+        store.list_documents("sold@1", &actum::DocumentRange::default()).await.unwrap().documents;
     assert_eq!(stored, [("tea".to_owned(), r#"{"pieces":[7]}"#.to_owned())]);
     app.shutdown().await;
 }

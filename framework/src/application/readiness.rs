@@ -44,7 +44,7 @@ impl Application {
                 }
             }
         }
-        if let Some(trouble) = self.inner.store.trouble() {
+        if let Some(trouble) = self.inner.store.info().trouble {
             waiting_for.push(format!("the store, which cannot be reached: {trouble}"));
         }
         if let Some(trouble) = self.inner.tail.status().trouble {

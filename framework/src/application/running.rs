@@ -84,8 +84,8 @@ impl Running {
         settings: Settings,
     ) -> Result<Self, StartError> {
         let arbiters = Arc::new(Arbiters::start(settings.arbiters)?);
-        let (head, identity) = (store.head().await?, store.identity());
-        for (setting, value) in store.settings() {
+        let (head, identity) = (store.head().await?, store.info().identity);
+        for (setting, value) in store.info().settings {
             tracing::info!(setting, value, "the store's setting");
         }
         tracing::info!(log_id = %identity.log_id, epoch = identity.epoch, %head, "the log");

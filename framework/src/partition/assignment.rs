@@ -165,7 +165,7 @@ struct Roster {
 
 impl Roster {
     async fn look(&self) -> Result<Vec<bool>, StoreError> {
-        if self.store.is_sole_writer() {
+        if self.store.info().is_sole_writer {
             return Ok(vec![true; self.names.len()]);
         }
         if self.aside.is_on() {
@@ -194,7 +194,7 @@ impl Roster {
                 }
             }
         }
-        if self.store.is_sole_writer() {
+        if self.store.info().is_sole_writer {
             return;
         }
         if let Err(error) = self.store.leave(&self.model, self.process).await {

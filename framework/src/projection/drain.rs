@@ -12,7 +12,7 @@ use crate::event::RecordedEvent;
 use crate::partition::parking::{
     Drain, Full, Listing, Stopped, in_words, read_unlisted, read_waiting,
 };
-use crate::store::contract::Filter;
+use crate::store::contract::{Filter, ParkedKey, ParkedQuery};
 
 /// How long keys are tried before the log is followed again.
 const AT_A_TIME: Duration = Duration::from_millis(200);
@@ -45,7 +45,9 @@ impl<P: Projection> Term<'_, P> {
         }
         let (database, model) = (&self.partition.database, &self.partition.id.model);
         let saved_so_far = self.parking.saved_so_far();
-        for (key, position, request) in database.load_requests(model).await? {
+        let asked = database.load_parked(model, &ParkedQuery::requested()).await?;
+        for ParkedKey { key, position, request, .. } in asked.keys {
+            let Some(request) = request else { continue };
             self.parking.request((&*key, position), request, saved_so_far, Instant::now());
         }
         let began = Instant::now();

@@ -17,7 +17,9 @@ use crate::event::GlobalPosition;
 use crate::partition::parking::Parking;
 use crate::partition::{Duty, End};
 use crate::spans;
-use crate::store::contract::{Checkpoint, CheckpointUpdate, Filter, Lease, Page, SqlTransaction};
+use crate::store::contract::{
+    Checkpoint, CheckpointUpdate, Filter, Lease, Page, ParkedQuery, SqlTransaction,
+};
 use crate::subscription::{event_at, verify};
 
 /// A position reached, and the event there if it was seen.
@@ -97,7 +99,7 @@ impl<'a, P: Projection> Term<'a, P> {
         let Partition { id, database, settings, .. } = self.partition;
         self.checkpoint = database.resume(id, self.lease).await?;
         self.reached.position = self.saved();
-        let parked = database.load_parked(&id.model, None).await?;
+        let parked = database.load_parked(&id.model, &ParkedQuery::default()).await?.keys;
         let (settings, now) = (settings.parking.clone(), std::time::Instant::now());
         self.parking = Parking::resume(id.number, settings, parked, now);
         Ok(())
@@ -179,7 +181,7 @@ impl<'a, P: Projection> Term<'a, P> {
     /// When there will be something to do, should no page come.
     fn due(&self) -> Instant {
         let settings = &self.partition.settings;
-        let checkpoint_after = match self.partition.store.is_sole_writer() {
+        let checkpoint_after = match self.partition.store.info().is_sole_writer {
             true => settings.checkpoint_after,
             false => settings.checkpoint_after_shared,
         };
@@ -249,7 +251,7 @@ impl<'a, P: Projection> Term<'a, P> {
                 })?
             }
         };
-        let checkpoint = Checkpoint { log_id: store.identity().log_id, position, event_id };
+        let checkpoint = Checkpoint { log_id: store.info().identity.log_id, position, event_id };
         *self.step += 1;
         let parked = self.parking.hand_out();
         let (partition, lease) = (self.partition.id.clone(), self.lease.clone());

@@ -256,7 +256,7 @@ impl<'a, R: Reaction> Term<'a, R> {
             StoreError::Corrupt { place, reason }
         };
         let event_id = event_at(&*start.store, position).await?.ok_or_else(missing)?;
-        let log_id = start.store.identity().log_id;
+        let log_id = start.store.info().identity.log_id;
         let checkpoint = Checkpoint { log_id, position, event_id };
         *self.step += 1;
         let update = CheckpointUpdate {

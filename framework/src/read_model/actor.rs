@@ -102,7 +102,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             terms: 0,
             partition: Arc::new(start.partition),
             partitions: start.partitions,
-            is_shared: !start.store.is_sole_writer(),
+            is_shared: !start.store.info().is_sole_writer,
             store: start.store,
             clock: start.clock,
             sources: start.sources,

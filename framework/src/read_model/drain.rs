@@ -14,7 +14,7 @@ use super::{ReadModel, save};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::partition::parking::{Drain, Listing, Stopped, in_words, read_unlisted, read_waiting};
-use crate::store::contract::DocumentsAt;
+use crate::store::contract::{DocumentsAt, ParkedKey, ParkedQuery};
 
 /// The document, if it was to be loaded, and the events.
 type Waiting = (Option<DocumentsAt>, Vec<Arc<RecordedEvent>>);
@@ -179,12 +179,13 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.term.asked_at = Instant::now();
         let saved_so_far = self.term.parking.saved_so_far();
         let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
-        let asking = async move { store.load_requests(&partition.model).await };
+        let asking =
+            async move { store.load_parked(&partition.model, &ParkedQuery::requested()).await };
         self.beside(ctx, asking, move |asked, act, ctx| {
             // If the store did not answer, the next look will tell.
-            for (key, position, request) in asked.unwrap_or_default() {
-                let now = Instant::now();
-                act.term.parking.request((&key, position), request, saved_so_far, now);
+            for ParkedKey { key, position, request, .. } in asked.unwrap_or_default().keys {
+                let Some(request) = request else { continue };
+                act.term.parking.request((&key, position), request, saved_so_far, Instant::now());
             }
             act.drain_if_due(ctx);
         });

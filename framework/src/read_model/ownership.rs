@@ -24,7 +24,7 @@ use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::partition::parking::Parking;
 use crate::partition::{Duty, State};
-use crate::store::contract::{Checkpoint, Lease, ParkedKey, PartitionId, Store};
+use crate::store::contract::{Checkpoint, Lease, ParkedKey, ParkedQuery, PartitionId, Store};
 
 /// What came of the wish to own a partition.
 pub(super) struct Attempt {
@@ -49,7 +49,7 @@ pub(super) async fn attempt(
     match store.acquire_lease(&partition.to_string(), owner, lease_for).await? {
         Some(lease) => {
             let checkpoint = resume::checkpoint(store, partition).await?;
-            let parked = store.load_parked(&partition.model, None).await?;
+            let parked = store.load_parked(&partition.model, &ParkedQuery::default()).await?.keys;
             Ok(Attempt { lease: Some(lease), checkpoint, parked })
         }
         None => stand_by(store, partition).await,

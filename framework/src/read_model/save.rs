@@ -59,7 +59,7 @@ async fn store_all(store: &dyn Store, save: Save, mut retry: Retry) -> Result<()
         }
     };
     let checkpoint =
-        Checkpoint { log_id: store.identity().log_id, position: to.position, event_id };
+        Checkpoint { log_id: store.info().identity.log_id, position: to.position, event_id };
     let id = PartitionId::clone(&partition);
     let update =
         CheckpointUpdate { partition: id, from, sequence: step, checkpoint, parked, lease };
@@ -84,7 +84,7 @@ pub(super) async fn load(
     mut retry: Retry,
 ) -> Result<DocumentsAt, StoreError> {
     loop {
-        match store.load_documents_at(partition, keys).await {
+        match store.load_documents(partition, keys).await {
             Ok(loaded) => return Ok(loaded),
             Err(error) => retry.after(error).await?,
         }

@@ -13,7 +13,7 @@ use actum::{
 };
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::support::watched::WatchedStore;
+use crate::support::watched::{WatchedStore, watched_store};
 
 /// The code that panics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -263,7 +263,7 @@ async fn ask(app: &Application, id: &str, ask: Ask) -> Result<Committed, Command
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_of_any_user_code_costs_its_command_and_nothing_else() {
     for trap in TRAPS {
-        let store = WatchedStore::default();
+        let store = watched_store();
         let app = start(store.clone()).await;
         let id = format!("{trap:?}");
         soon(ask(&app, &id, Ask::Add), trap).await.unwrap();
@@ -303,7 +303,7 @@ async fn a_panic_of_any_user_code_costs_its_command_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_that_nobody_awaits_may_panic_when_dropped() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let app = start(store.clone()).await;
     ask(&app, "1", Ask::Add).await.unwrap();
     let held = store.hold().await;

@@ -12,7 +12,7 @@ use super::{application, foreign, in_time, next, start};
 use crate::support::counter::{Ask, Counted, Counter};
 use crate::support::directory::Directory;
 use crate::support::postgres::database;
-use crate::support::watched::WatchedStore;
+use crate::support::watched::watched_store;
 
 /// How many commands of two events each are followed.
 const COMMANDS: u64 = 400;
@@ -166,7 +166,7 @@ async fn one_live_stream_too_many_is_refused_until_another_is_gone() {
 /// What it has not asked for is in the log and nowhere else.
 #[tokio::test]
 async fn a_follower_that_is_slow_holds_a_few_events_and_stops_nobody() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let app = application(store.clone()).await;
     let (mut slow, mut quick) = (follow(&app, "1", 0), follow(&app, "1", 0));
     let many = || foreign("1", "Added", (0..10_000).map(|n| n.to_string()));

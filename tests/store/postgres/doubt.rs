@@ -152,11 +152,11 @@ async fn a_black_hole_is_noticed_and_survived() {
     proxy.blackhole();
     let asked = spawn(&store, keyed("1", ExpectedVersion::Any, "k"));
     no_answer(within(store.head()).await);
-    until(async || store.trouble().is_some()).await;
+    until(async || store.info().trouble.is_some()).await;
     assert!(!asked.is_finished(), "nobody can know");
     proxy.pass();
     assert_eq!(committed(within(asked).await.unwrap()).position.0, 2);
-    until(async || store.trouble().is_none()).await;
+    until(async || store.info().trouble.is_none()).await;
     until(async || store.head().await.is_ok()).await;
     assert_eq!(read_log(&mut database.connect().await).await.len(), 2);
     // Hints go both ways again.
@@ -179,11 +179,11 @@ async fn where_nobody_listens_an_append_is_refused_and_later_taken() {
     proxy.refuse();
     proxy.cut();
     let doubtful = spawn(&store, append("1", ExpectedVersion::Any));
-    until(async || store.trouble().is_some()).await;
+    until(async || store.info().trouble.is_some()).await;
     no_answer(within(store.head()).await);
     proxy.pass();
     assert_eq!(committed(within(doubtful).await.unwrap()).position.0, 2);
-    until(async || store.trouble().is_none()).await;
+    until(async || store.info().trouble.is_none()).await;
     drop(store);
     let fresh = open(&database.url_by(proxy.port())).await;
     proxy.refuse();

@@ -84,7 +84,10 @@ async fn a_store_that_saw_another_history_neither_reads_nor_writes_however_long_
             ] {
                 assert!(refused.contains("acknowledged events are lost"), "{case}: {refused}");
             }
-            assert!(old.trouble().is_some_and(|trouble| trouble.contains("start anew")), "{case}");
+            assert!(
+                old.info().trouble.is_some_and(|trouble| trouble.contains("start anew")),
+                "{case}"
+            );
             assert_eq!(read_log(&mut root).await, before, "{case}");
             // The history is lost for good, and the process that knows the new one goes on.
             terminate(&mut root, "true").await;
@@ -190,11 +193,11 @@ async fn a_lost_history_is_noticed_while_hints_of_the_new_one_keep_coming() {
     for _ in 0..50 {
         write(&new, 1).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
-        if old.trouble().is_some() {
+        if old.info().trouble.is_some() {
             break;
         }
     }
-    let trouble = old.trouble().expect("it was not noticed");
+    let trouble = old.info().trouble.expect("it was not noticed");
     assert!(trouble.contains(WRITTEN_AGAIN) || trouble.contains("it was rewound"), "{trouble}");
     assert!(new.head().await.unwrap().0 < 100);
 }

@@ -47,7 +47,7 @@ async fn document(store: &PostgresStore, owner: Uuid) -> DocumentBatch {
             }
         }
     });
-    let (lease, log_id) = (lease.await, store.identity().log_id);
+    let (lease, log_id) = (lease.await, store.info().identity.log_id);
     let event_id = Uuid::now_v7();
     let update = CheckpointUpdate {
         partition: PartitionId::new("sums@1", 0),
@@ -142,7 +142,7 @@ async fn whoever_holds_the_writer_lock_delays_appends_and_nothing_else() {
     assert!(!waiting.is_finished());
     root.execute("SELECT pg_advisory_unlock(1633907821, 1)").await.unwrap();
     assert_eq!(committed(within(waiting).await.unwrap()).position, GlobalPosition(2));
-    assert_eq!(store.trouble(), None);
+    assert_eq!(store.info().trouble, None);
 }
 
 /// C7: a document that somebody else has locked. Commands and their reads have other connections.
@@ -243,14 +243,14 @@ async fn without_a_free_connection_reads_are_refused_and_come_back() {
     assert!(reason.contains("too many connections"), "{reason}");
     until(async || {
         terminate(&mut root, "true").await;
-        store.trouble().is_some_and(|trouble| trouble.contains("too many connections"))
+        store.info().trouble.is_some_and(|trouble| trouble.contains("too many connections"))
     })
     .await;
     let reason = no_answer(store.head().await);
     assert!(reason.contains("too many connections"), "{reason}");
     root.execute(AssertSqlSafe(format!("ALTER ROLE {name} CONNECTION LIMIT -1"))).await.unwrap();
     committed(one(&store, append("1", ANY)).await);
-    until(async || store.trouble().is_none() && store.head().await.is_ok()).await;
+    until(async || store.info().trouble.is_none() && store.head().await.is_ok()).await;
     assert_eq!(read_log(&mut root).await.len(), 4);
     drop(store);
     let gone = format!("DROP OWNED BY {name}; DROP ROLE {name}");
@@ -273,7 +273,7 @@ async fn a_hint_is_believed_only_as_far_as_the_log_goes() {
     // Everyone has to connect anew, and finds the log as long as it believes it to be.
     terminate(&mut root, "true").await;
     assert_eq!(committed(one(&store, append("1", ANY)).await).position, GlobalPosition(3));
-    until(async || store.trouble().is_none() && other.trouble().is_none()).await;
+    until(async || store.info().trouble.is_none() && other.info().trouble.is_none()).await;
     let mut head = other.watch_head();
     within(head.wait_for(|head| head.0 == 3)).await.unwrap();
     committed(one(&store, append("1", ANY)).await);

@@ -71,15 +71,15 @@ async fn a_password_that_is_wrong_or_was_changed_is_said_and_asked_for_again() {
     committed(one(&store, append("1", ANY)).await);
     until(async || {
         terminate(&mut root, "usename = 'app'").await; // also those that are just beginning
-        store.trouble().is_some_and(|trouble| trouble.contains(advice))
+        store.info().trouble.is_some_and(|trouble| trouble.contains(advice))
     })
     .await;
-    assert!(!store.trouble().unwrap_or_default().contains("s3cret"));
+    assert!(!store.info().trouble.unwrap_or_default().contains("s3cret"));
     let read = no_answer(store.head().await);
     assert!(read.contains(advice), "{read}");
     root.execute("ALTER ROLE app PASSWORD 'right-s3cret'").await.unwrap();
     committed(one(&store, append("1", ANY)).await);
-    until(async || store.trouble().is_none()).await;
+    until(async || store.info().trouble.is_none()).await;
     assert_eq!(read_log(&mut root).await.len(), 3);
 }
 
@@ -140,7 +140,7 @@ async fn ten_that_open_a_fresh_database_at_once_all_succeed() {
             tokio::spawn(async move {
                 let store = options.open().await.unwrap();
                 committed(one(&store, append(&n.to_string(), ANY)).await);
-                store.identity()
+                store.info().identity
             })
         });
         let opening: Vec<_> = opening.collect();

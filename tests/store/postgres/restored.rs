@@ -151,7 +151,7 @@ async fn rows_from_before_or_after_a_retry_in_place_are_refused() {
     let place = store.open_projection("sums", 1).await.unwrap();
     place.begin_making().await.unwrap().expect("it is new").commit(None).await.unwrap();
     let lease = owner(&store, &partition).await;
-    let (log_id, event_id) = (store.identity().log_id, Uuid::now_v7());
+    let (log_id, event_id) = (store.info().identity.log_id, Uuid::now_v7());
     let checkpoint = Checkpoint { log_id, position: GlobalPosition(10), event_id };
     let step = async |step, from| {
         let (partition, lease, parked) = (partition.clone(), lease.clone(), Vec::new());

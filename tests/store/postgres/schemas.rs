@@ -30,7 +30,7 @@ async fn logs_in_two_schemas_have_nothing_in_common() {
     let database = database().await;
     let first = open(&database.url()).await;
     let second = open_in(&database.url(), "shop").await;
-    assert_ne!(first.identity(), second.identity());
+    assert_ne!(first.info().identity, second.info().identity);
     for expected in 1..=3 {
         assert_eq!(committed(one(&first, append("1", ANY)).await).position.0, expected);
     }

@@ -48,10 +48,10 @@ async fn a_server_that_crashes_under_load_loses_and_doubles_nothing() {
     for _ in 0..5 {
         progress(&one, 10).await;
         server.crash().await;
-        until(async || one.trouble().is_some()).await;
+        until(async || one.info().trouble.is_some()).await;
         server.start().await;
     }
-    until(async || one.trouble().is_none() && two.trouble().is_none()).await;
+    until(async || one.info().trouble.is_none() && two.info().trouble.is_none()).await;
     let mut done = first.end().await;
     done.extend(second.end().await);
     assert_holds(&read_log(&mut server.connect().await).await, &done);
@@ -130,7 +130,7 @@ async fn a_log_that_was_rewound_is_refused_by_everyone_who_knew_it_longer() {
     let said = "the log ends at 3, it had reached 5: it was rewound";
     until(async || {
         terminate(&mut root, "true").await;
-        store.trouble().is_some_and(|trouble| trouble.contains(said))
+        store.info().trouble.is_some_and(|trouble| trouble.contains(said))
     })
     .await;
     let reason = no_answer(within(store.head()).await);
@@ -161,11 +161,11 @@ async fn a_log_that_was_exchanged_or_restored_is_refused() {
         root.execute(AssertSqlSafe(format!("UPDATE actum.log SET {change}"))).await.unwrap();
         until(async || {
             terminate(&mut root, "true").await;
-            store.trouble().is_some_and(|trouble| trouble.contains(said))
+            store.info().trouble.is_some_and(|trouble| trouble.contains(said))
         })
         .await;
         let fresh = open(&database.url()).await;
-        assert_ne!(fresh.identity(), store.identity());
+        assert_ne!(fresh.info().identity, store.info().identity);
     }
 }
 
@@ -225,7 +225,7 @@ async fn a_full_disk_of_the_server_refuses_and_recovers() {
     disk.free();
     server.stop().await;
     server.start().await;
-    until(async || store.trouble().is_none()).await;
+    until(async || store.info().trouble.is_none()).await;
     let small = append("1", ANY);
     until(async || matches!(one(&store, small.clone()).await, actum::AppendOutcome::Committed(_)))
         .await;

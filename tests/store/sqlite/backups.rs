@@ -39,7 +39,7 @@ async fn a_backup_under_load_is_one_moment_of_the_log_and_overwrites_nothing() {
         let to = directory.file(&format!("backup-{n}.db"));
         let backup = store.backup(&to).await.unwrap();
         assert!(backup.head.0 >= known, "{backup:?} lacks what was acknowledged before: {known}");
-        assert_eq!(backup.identity, store.identity());
+        assert_eq!(backup.identity, store.info().identity);
         last = backup.head.0;
         let before = std::fs::read(&to).unwrap();
         let refused = store.backup(&to).await.unwrap_err().to_string();
@@ -71,7 +71,7 @@ async fn a_restored_log_has_a_greater_epoch_and_no_side_files() {
     store.append(vec![append("1", 10), append("2", 10)]).await;
     store.backup(&backup).await.unwrap();
     store.append(vec![append("3", 10)]).await;
-    let epoch = store.identity().epoch;
+    let epoch = store.info().identity.epoch;
     let refused = SqliteStore::restore(&backup, &path).await.unwrap_err().to_string();
     assert!(refused.contains("open already"), "{refused}");
     store.close().await.unwrap();
@@ -89,7 +89,7 @@ async fn a_restored_log_has_a_greater_epoch_and_no_side_files() {
     );
     let store = SqliteStore::open(&path).await.unwrap();
     assert_eq!(
-        (store.head().await.unwrap(), store.identity().epoch),
+        (store.head().await.unwrap(), store.info().identity.epoch),
         (GlobalPosition(2), epoch + 2)
     );
     store.append(vec![append("4", 10)]).await;
@@ -225,7 +225,7 @@ async fn a_log_is_backed_up_and_restored_under_a_clock_before_1970() {
         assert!(output.status.success(), "{output:?}");
     }
     let store = SqliteStore::open(&path).await.unwrap();
-    assert_eq!((store.head().await.unwrap(), store.identity().epoch), (GlobalPosition(1), 2));
+    assert_eq!((store.head().await.unwrap(), store.info().identity.epoch), (GlobalPosition(1), 2));
 }
 
 #[tokio::test]

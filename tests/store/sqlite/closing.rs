@@ -94,7 +94,7 @@ async fn the_length_of_the_write_ahead_log_is_known() {
     let directory = Directory::new();
     let store = SqliteStore::open(&directory.file("bank.db")).await.unwrap();
     store.append(vec![append("1", 100_000)]).await;
-    assert!(store.wal_bytes().unwrap() > 100_000, "{:?}", store.wal_bytes());
+    assert!(store.info().wal_bytes.unwrap() > 100_000, "{:?}", store.info().wal_bytes);
 }
 
 /// Another program keeps a read of the database open and a third one writes much: SQLite cannot reuse

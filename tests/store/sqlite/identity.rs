@@ -119,16 +119,16 @@ async fn a_database_that_is_gone_from_its_path_takes_no_commands() {
         sh(&directory, "cp bank.db older.db");
         let store = SqliteStore::open(&path).await.unwrap();
         assert!(matches!(outcome(&store).await, AppendOutcome::Committed(_)), "{gone}");
-        assert_eq!(store.trouble(), None, "{gone}");
+        assert_eq!(store.info().trouble, None, "{gone}");
         sh(&directory, gone);
-        let trouble = store.trouble().unwrap_or_else(|| panic!("{gone}: no trouble"));
+        let trouble = store.info().trouble.unwrap_or_else(|| panic!("{gone}: no trouble"));
         assert!(trouble.contains("bank.db"), "{gone}: {trouble}");
         let reason = refused(&store, gone).await;
         assert!(reason.contains("bank.db"), "{gone}: {reason}");
         if let Some(back) = back {
             sh(&directory, back);
             assert!(matches!(outcome(&store).await, AppendOutcome::Committed(_)), "{back}");
-            assert_eq!(store.trouble(), None, "{back}");
+            assert_eq!(store.info().trouble, None, "{back}");
         }
     }
 }

@@ -289,7 +289,7 @@ async fn a_full_disk_refuses_whole_appends_serves_reads_and_resumes() {
     };
     assert!(reason.contains("full") && reason.contains(&path), "{reason}");
     assert!(stored > 0);
-    let trouble = store.trouble().expect("the last commit failed, and nothing tells");
+    let trouble = store.info().trouble.expect("the last commit failed, and nothing tells");
     assert!(trouble.contains("full"), "{trouble}");
     assert!(!app.readiness().ready && app.operations().status().await.log.trouble == Some(trouble));
     let page = store
@@ -300,7 +300,7 @@ async fn a_full_disk_refuses_whole_appends_serves_reads_and_resumes() {
     disk.run("mount", &["-o", "remount,size=30m"]);
     // Nobody writes, and yet the store notices that it can.
     let recovered = async {
-        while store.trouble().is_some() {
+        while store.info().trouble.is_some() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

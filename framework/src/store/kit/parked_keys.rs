@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::store::contract::{ParkedChange, ParkedKey, SkippedEvent};
+use crate::store::contract::{ParkedChange, ParkedKey, ParkedPage, ParkedQuery, SkippedEvent};
 
 /// The most that is kept of a reason, in bytes.
 const MAX_TEXT_BYTES: usize = 4096;
@@ -142,6 +142,24 @@ impl Skipped {
             skipped_at: micros(skipped.skipped_at),
         }
     }
+}
+
+/// The page of these parked keys of a model, given by key, that a query selects.
+pub fn page<'a>(keys: impl Iterator<Item = &'a ParkedKey>, query: &ParkedQuery) -> ParkedPage {
+    let ParkedQuery { keys: wanted, only_requested, with_queues, at_most } = query;
+    let is_wanted = |parked: &&ParkedKey| {
+        wanted.as_ref().is_none_or(|wanted| wanted.contains(&parked.key))
+            && (!only_requested || parked.request.is_some())
+    };
+    let mut page = ParkedPage::default();
+    for parked in keys.filter(is_wanted) {
+        page.total += 1;
+        if page.keys.len() < *at_most {
+            let queue = if *with_queues { parked.queue.clone() } else { Vec::new() };
+            page.keys.push(ParkedKey { queue, ..parked.clone() });
+        }
+    }
+    page
 }
 
 /// A text as every database can keep it: no NUL, and of bounded length.

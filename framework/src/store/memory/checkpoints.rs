@@ -8,9 +8,9 @@ use super::MemoryStore;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Checkpoint, CheckpointStore, ParkedKey, ParkedRequest, PartitionId, SkippedEvent,
+    Checkpoint, CheckpointStore, ParkedPage, ParkedQuery, ParkedRequest, PartitionId, SkippedEvent,
 };
-use crate::store::kit::parked_keys::text;
+use crate::store::kit::parked_keys::{page, text};
 
 #[async_trait]
 impl CheckpointStore for MemoryStore {
@@ -24,30 +24,17 @@ impl CheckpointStore for MemoryStore {
     async fn load_parked(
         &self,
         model: &str,
-        of: Option<&[String]>,
-    ) -> Result<Vec<ParkedKey>, StoreError> {
+        query: &ParkedQuery,
+    ) -> Result<ParkedPage, StoreError> {
         let read_side = self.read_side();
         let parked = read_side.parked.get(model).into_iter().flat_map(BTreeMap::values);
-        let is_asked = |parked: &&ParkedKey| of.is_none_or(|of| of.contains(&parked.key));
-        Ok(parked.filter(is_asked).cloned().collect())
+        Ok(page(parked, query))
     }
 
     async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
         let read_side = self.read_side();
         let skipped = read_side.skipped.get(model).into_iter().flat_map(BTreeMap::values);
         Ok(skipped.cloned().collect())
-    }
-
-    async fn load_requests(
-        &self,
-        model: &str,
-    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
-        let read_side = self.read_side();
-        let parked = read_side.parked.get(model).into_iter().flat_map(BTreeMap::values);
-        let asked = |parked: &ParkedKey| {
-            parked.request.clone().map(|request| (parked.key.clone(), parked.position, request))
-        };
-        Ok(parked.filter_map(asked).collect())
     }
 
     async fn request_parked(

@@ -1,31 +1,17 @@
 //! Documents in memory, with the checkpoints and parked keys of the same moment.
 
-use std::ops::Bound;
-
 use async_trait::async_trait;
 
-use super::{MemoryStore, within};
+use super::MemoryStore;
 use crate::error::StoreError;
 use crate::store::contract::{
-    DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, PageLimit, ParkedAt, PartitionId,
-    StoredPage,
+    DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, ParkedAt, PartitionId, StoredPage,
 };
 use crate::store::kit::list::Bounds;
 
 #[async_trait]
 impl DocumentStore for MemoryStore {
     async fn load_documents(
-        &self,
-        model: &str,
-        keys: &[String],
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        let read_side = self.read_side();
-        let Some(documents) = read_side.documents.get(model) else { return Ok(Vec::new()) };
-        let body = |key: &String| documents.get(key).map(|body| (key.clone(), body.clone()));
-        Ok(keys.iter().filter_map(body).collect())
-    }
-
-    async fn load_documents_at(
         &self,
         partition: &PartitionId,
         keys: &[String],
@@ -44,20 +30,6 @@ impl DocumentStore for MemoryStore {
             documents: keys.iter().filter_map(body).collect(),
             parked: keys.iter().filter_map(parked).collect(),
         })
-    }
-
-    async fn scan_documents(
-        &self,
-        model: &str,
-        after: Option<&str>,
-        limit: PageLimit,
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        let read_side = self.read_side();
-        let Some(documents) = read_side.documents.get(model) else { return Ok(Vec::new()) };
-        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rest = documents.range::<str, _>((after, Bound::Unbounded));
-        let page = within(limit, rest, |(_, body)| body.len());
-        Ok(page.map(|(key, body)| (key.clone(), body.clone())).collect())
     }
 
     async fn list_documents(

@@ -14,7 +14,7 @@ use crate::command::{Claim, ClaimName, CommandKey};
 use crate::error::StoreError;
 use crate::event::{GlobalPosition, RecordedEvent, StreamId, StreamVersion, Tip};
 use crate::store::contract::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page, PageLimit, Snapshot,
+    Append, AppendOutcome, Confirmation, EventStore, Filter, Page, PageLimit, Snapshot, StoreInfo,
 };
 use crate::store::kit::version_check::{Current, PastCommand, Row, confirmation, plan};
 
@@ -103,10 +103,11 @@ impl EventStore for MemoryStore {
         &self,
         stream: &StreamId,
         version: StreamVersion,
-        command: Option<&CommandKey>,
+        command: Option<CommandKey>,
     ) -> Result<Confirmation, StoreError> {
         let log = self.log();
-        let past = command.and_then(|key| log.commands.get(&key.id).map(|(past, _)| (key, past)));
+        let past = command.as_ref();
+        let past = past.and_then(|key| log.commands.get(&key.id).map(|(past, _)| (key, past)));
         Ok(confirmation(past, log.tip(stream).version, version))
     }
 
@@ -182,19 +183,15 @@ impl EventStore for MemoryStore {
         Ok(self.log().head())
     }
 
-    fn identity(&self) -> LogIdentity {
-        self.identity
+    fn info(&self) -> StoreInfo {
+        let mut info = StoreInfo::new(self.identity);
+        info.is_sole_writer = true;
+        info.is_only_handle = self.handle.is_only_one();
+        info.keeps_snapshots = true;
+        info
     }
 
     fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
         self.head.subscribe()
-    }
-
-    fn is_sole_writer(&self) -> bool {
-        true
-    }
-
-    fn is_only_handle(&self) -> bool {
-        self.handle.is_only_one()
     }
 }

@@ -59,27 +59,14 @@ impl VersionStore for MemoryStore {
         Ok(read_side.versions.of(name))
     }
 
-    async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
-        Ok(self.read_side().versions.of(name))
-    }
-
     async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError> {
         let read_side = self.read_side();
         let all = read_side.versions.0.iter().flat_map(|(name, versions)| {
-            versions.values().map(|known| StoredVersion {
-                name: name.clone(),
-                version: known.version,
-                sources: known.sources.clone(),
-            })
+            versions
+                .values()
+                .map(|known| StoredVersion { name: name.clone(), version: known.version })
         });
         Ok(all.collect())
-    }
-
-    async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError> {
-        if let Some(known) = self.read_side().versions.find(name, version) {
-            known.version.is_serving = false;
-        }
-        Ok(())
     }
 
     async fn note_version(
@@ -105,15 +92,21 @@ impl VersionStore for MemoryStore {
         Ok(read_side.versions.find(name, version).and_then(|known| known.note(note).clone()))
     }
 
-    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {
+    async fn serve_version(
+        &self,
+        name: &str,
+        from: u32,
+        to: Option<u32>,
+    ) -> Result<bool, StoreError> {
         let mut read_side = self.read_side();
         let Some(versions) = read_side.versions.0.get_mut(name) else { return Ok(false) };
         let serves = |number| versions.get(&number).is_some_and(|known| known.version.is_serving);
-        if serves(to) || !serves(from) || !versions.contains_key(&to) {
-            return Ok(serves(to));
+        let is_known = to.is_none_or(|to| versions.contains_key(&to));
+        if to.is_some_and(serves) || !serves(from) || !is_known {
+            return Ok(to.is_some_and(serves));
         }
         for Known { version, .. } in versions.values_mut() {
-            version.is_serving = version.number == to;
+            version.is_serving = Some(version.number) == to;
             version.has_served |= version.is_serving;
         }
         Ok(true)
