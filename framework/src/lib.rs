@@ -37,7 +37,7 @@ mod read_model;
 mod settings;
 mod spans;
 mod status;
-mod store;
+pub mod store;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;

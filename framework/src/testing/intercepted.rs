@@ -23,7 +23,7 @@ use crate::store::contract::{
     ProjectionStore, SkippedEvent, Snapshot, SnapshotStore, Store, StoreInfo, StoredPage,
     StoredVersion, Version, VersionNote, VersionStore,
 };
-use crate::store::handles::Handle;
+use crate::store::kit::handles::Handle;
 
 /// A store around another one. Its calls go through an [`Interceptor`], to which it dereferences.
 ///

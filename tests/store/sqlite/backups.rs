@@ -228,6 +228,50 @@ async fn a_log_is_backed_up_and_restored_under_a_clock_before_1970() {
     assert_eq!((store.head().await.unwrap(), store.info().identity.epoch), (GlobalPosition(1), 2));
 }
 
+/// Zeros in the middle of any page are noticed before the log is replaced, or were in free space.
+#[tokio::test]
+async fn a_backup_that_is_damaged_inside_is_refused_and_nothing_is_changed() {
+    let directory = Directory::new();
+    let (path, backup) = (directory.file("bank.db"), directory.file("backup.db"));
+    let store = SqliteStore::open(&path).await.unwrap();
+    for n in 0..40 {
+        store.append(vec![append(&n.to_string(), 20)]).await;
+    }
+    store.backup(&backup).await.unwrap();
+    let log = whole_log(&store).await;
+    store.close().await.unwrap();
+    drop(store);
+    let (whole, before) = (std::fs::read(&backup).unwrap(), std::fs::read(&path).unwrap());
+    let (page, damaged) = (4096, directory.file("damaged.db"));
+    let mut refusals = 0;
+    for place in (page..whole.len()).step_by(page).flat_map(|at| [at, at + 2000, at + 3900]) {
+        let mut bytes = whole.clone();
+        bytes[place..place + 100].fill(0);
+        std::fs::write(&damaged, bytes).unwrap();
+        match SqliteStore::restore(&damaged, &path).await {
+            Err(error) => {
+                let message = error.to_string();
+                assert!(message.contains("damaged") || message.contains("malformed"), "{message}");
+                assert!(std::fs::read(&path).unwrap() == before, "{place}: the log was changed");
+                refusals += 1;
+            }
+            Ok(_) => {
+                let store = SqliteStore::open(&path).await.unwrap();
+                assert!(whole_log(&store).await == log, "damage at {place} was restored");
+                store.close().await.unwrap();
+                drop(store);
+                std::fs::write(&path, &before).unwrap();
+            }
+        }
+    }
+    assert!(refusals > whole.len() / page, "{refusals} of {} pages", whole.len() / page);
+}
+
+async fn whole_log(store: &SqliteStore) -> Vec<Arc<actum::RecordedEvent>> {
+    let limit = PageLimit::events(10_000);
+    store.read_all(GlobalPosition::ZERO, &Filter::all(), limit).await.unwrap().events
+}
+
 #[tokio::test]
 async fn a_restore_that_cannot_be_done_changes_nothing() {
     let directory = Directory::new();

@@ -12,6 +12,7 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::lease_store::Lease;
@@ -21,7 +22,7 @@ use crate::event::GlobalPosition;
 
 /// One partition of one version of a read model or projection, shown `balance@1/0`: what is owned,
 /// folded and saved as one. Which keys are in it is told by [`partition_of`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PartitionId {
     /// The versioned name, such as `balance@1`.
     pub model: String,
@@ -53,7 +54,7 @@ pub fn partition_of(key: &str, partitions: u32) -> u32 {
 
 /// How far a partition has come, and in which log: verified at start, so that a restored or
 /// rewound log is noticed and nothing is silently skipped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The log's id.
     pub log_id: Uuid,
@@ -64,7 +65,7 @@ pub struct Checkpoint {
 }
 
 /// A step of a partition, from one checkpoint to the next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointUpdate {
     /// Whose.
     pub partition: PartitionId,

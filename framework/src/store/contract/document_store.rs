@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::checkpoint_store::{Checkpoint, CheckpointStore, CheckpointUpdate, PartitionId};
 use super::event_store::EventStore;
@@ -33,7 +34,7 @@ pub(crate) fn is_valid_key(key: &str) -> bool {
 }
 
 /// Documents that changed and the step of the checkpoint that they then reflect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DocumentBatch {
     /// Key and JSON body of each document that changed; a key appears once.
     pub documents: Vec<(String, String)>,

@@ -4,14 +4,14 @@
 //! order, while every other key flows. The key is tried again by itself, and when somebody asks for
 //! it. What the store keeps of it stands here; the owner of the partition decides.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 
 use crate::event::GlobalPosition;
 
 /// A key that stands still, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParkedKey {
     /// The key.
     pub key: String,
@@ -96,7 +96,7 @@ pub struct ParkedPage {
 }
 
 /// What can be asked for a parked key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ParkedRequest {
     /// Try it again, after a fix.
@@ -109,7 +109,7 @@ pub enum ParkedRequest {
 }
 
 /// A step in the life of a parked key, stored with the checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParkedChange {
     /// It stands at this event, for the first time, still or anew: what is stored of it is replaced
     /// but for `since`, `unlisted_from`, `unlisted_sum` and those of its queue that come after.
@@ -144,7 +144,7 @@ pub enum ParkedChange {
 }
 
 /// An event that was left out of a document or of rows, because somebody said so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedEvent {
     /// The key it would have changed.
     pub key: String,

@@ -12,7 +12,7 @@ use time::serde::rfc3339;
 use crate::error::StoreError;
 
 /// A version of a read model or projection, as the store knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Version {
     /// Its number.
     pub number: u32,

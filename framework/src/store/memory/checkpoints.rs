@@ -1,7 +1,5 @@
 //! Checkpoints and parked keys in memory.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
 
 use super::MemoryStore;
@@ -10,7 +8,6 @@ use crate::event::GlobalPosition;
 use crate::store::contract::{
     Checkpoint, CheckpointStore, ParkedPage, ParkedQuery, ParkedRequest, PartitionId, SkippedEvent,
 };
-use crate::store::kit::parked_keys::{page, text};
 
 #[async_trait]
 impl CheckpointStore for MemoryStore {
@@ -18,7 +15,7 @@ impl CheckpointStore for MemoryStore {
         &self,
         partition: &PartitionId,
     ) -> Result<Option<Checkpoint>, StoreError> {
-        Ok(self.read_side().checkpoints.get(partition).map(|stored| stored.checkpoint))
+        Ok(self.read_side().checkpoint(partition))
     }
 
     async fn load_parked(
@@ -26,15 +23,11 @@ impl CheckpointStore for MemoryStore {
         model: &str,
         query: &ParkedQuery,
     ) -> Result<ParkedPage, StoreError> {
-        let read_side = self.read_side();
-        let parked = read_side.parked.get(model).into_iter().flat_map(BTreeMap::values);
-        Ok(page(parked, query))
+        Ok(self.read_side().parked(model, query))
     }
 
     async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
-        let read_side = self.read_side();
-        let skipped = read_side.skipped.get(model).into_iter().flat_map(BTreeMap::values);
-        Ok(skipped.cloned().collect())
+        Ok(self.read_side().skipped(model))
     }
 
     async fn request_parked(
@@ -44,15 +37,6 @@ impl CheckpointStore for MemoryStore {
         position: GlobalPosition,
         request: ParkedRequest,
     ) -> Result<bool, StoreError> {
-        let mut read_side = self.read_side();
-        let parked = read_side.parked.get_mut(model).and_then(|parked| parked.get_mut(key));
-        let Some(parked) = parked.filter(|parked| parked.position == position) else {
-            return Ok(false);
-        };
-        parked.request = Some(match request {
-            ParkedRequest::Retry => ParkedRequest::Retry,
-            ParkedRequest::Skip { reason } => ParkedRequest::Skip { reason: text(&reason) },
-        });
-        Ok(true)
+        Ok(self.read_side().request(model, key, position, request))
     }
 }

@@ -1,13 +1,13 @@
-//! Documents in memory, with the checkpoints and parked keys of the same moment.
+//! Documents in memory. There are no projections, because there is no SQL database to give.
 
 use async_trait::async_trait;
 
 use super::MemoryStore;
 use crate::error::StoreError;
 use crate::store::contract::{
-    DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, ParkedAt, PartitionId, StoredPage,
+    DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, PartitionId, ProjectionStore,
+    StoredPage,
 };
-use crate::store::kit::list::Bounds;
 
 #[async_trait]
 impl DocumentStore for MemoryStore {
@@ -16,20 +16,7 @@ impl DocumentStore for MemoryStore {
         partition: &PartitionId,
         keys: &[String],
     ) -> Result<DocumentsAt, StoreError> {
-        let read_side = self.read_side(); // one lock, so one moment
-        let (documents, parked) =
-            (read_side.documents.get(&partition.model), read_side.parked.get(&partition.model));
-        let body = |key: &String| Some((key.clone(), documents?.get(key)?.clone()));
-        let parked = |key: &String| {
-            let parked = parked?.get(key)?;
-            let (position, reason) = (parked.position, parked.reason.clone());
-            Some(ParkedAt { key: key.clone(), position, reason })
-        };
-        Ok(DocumentsAt {
-            checkpoint: read_side.checkpoints.get(partition).map(|stored| stored.checkpoint),
-            documents: keys.iter().filter_map(body).collect(),
-            parked: keys.iter().filter_map(parked).collect(),
-        })
+        Ok(self.read_side().documents(partition, keys)) // one lock, so one moment
     }
 
     async fn list_documents(
@@ -37,20 +24,15 @@ impl DocumentStore for MemoryStore {
         model: &str,
         range: &DocumentRange,
     ) -> Result<StoredPage, StoreError> {
-        let read_side = self.read_side();
-        let bounds = Bounds::of(range);
-        Ok(read_side.find(model, &bounds).page(bounds.limit))
+        Ok(self.read_side().list(model, range))
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
+        // The lease is checked under the lock, so that its next owner finds what is stored.
         let mut read_side = self.read_side();
         self.leases.check(&batch.update)?;
-        if read_side.update_checkpoint(&batch.update)? {
-            let model = batch.update.partition.model;
-            let documents = read_side.documents.entry(model).or_default();
-            batch.deleted.iter().for_each(|key| drop(documents.remove(key)));
-            documents.extend(batch.documents);
-        }
-        Ok(())
+        read_side.save(batch)
     }
 }
+
+impl ProjectionStore for MemoryStore {}

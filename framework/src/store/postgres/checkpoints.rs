@@ -16,7 +16,7 @@ use crate::store::contract::{
     ParkedRequest, PartitionId, SkippedEvent,
 };
 use crate::store::kit::checkpoint_rule::{Stored, continues};
-use crate::store::kit::parked_keys::{Parking, text};
+use crate::store::kit::parked_keys::{ParkedDelta, text};
 use crate::store::sql::numbers::most;
 
 /// The statement that takes a step, to be one in a transaction. The lease is locked from there to
@@ -52,7 +52,7 @@ pub(super) fn changes(update: &CheckpointUpdate) -> Result<Option<String>, Store
     if update.lease.name != name {
         return Err(StoreError::LeaseLost { name });
     }
-    let parking = Parking::of(&update.parked);
+    let parking = ParkedDelta::of(&update.parked);
     let changes = (!parking.is_empty()).then(|| serde_json::to_string(&parking)).transpose();
     changes.map_err(|error| StoreError::Corrupt {
         place: format!("parked keys of {name}"),

@@ -16,7 +16,7 @@ use crate::store::contract::{
 };
 use crate::store::kit::checkpoint_rule::{Stored, continues};
 use crate::store::kit::leases::Leases;
-use crate::store::kit::parked_keys::Parking;
+use crate::store::kit::parked_keys::ParkedDelta;
 
 /// Takes a step, if it is the lease's owner's and continues from what is stored; `false` if it was
 /// taken already. An outer error fails the transaction, an inner one has changed nothing.
@@ -30,7 +30,7 @@ pub(super) async fn update_checkpoint(
         Ok(true) => {}
         refused => return Ok(refused),
     }
-    let parking = Parking::of(&update.parked);
+    let parking = ParkedDelta::of(&update.parked);
     if !parking.is_empty() {
         parked_keys::park(&mut *connection, &update.partition.model, &parking).await?;
     }

@@ -8,7 +8,7 @@ use sqlx::{Error, Row};
 
 use crate::event::GlobalPosition;
 use crate::store::contract::{ParkedKey, ParkedPage, ParkedQuery, ParkedRequest, SkippedEvent};
-use crate::store::kit::parked_keys::{Parking, text, time};
+use crate::store::kit::parked_keys::{ParkedDelta, text, time};
 use crate::store::sql::numbers::most;
 
 /// A request for the owner of a parked key.
@@ -20,7 +20,7 @@ pub(super) struct Request {
     pub(super) request: ParkedRequest,
 }
 
-/// What each part of a [`Parking`] does; `?1` is the model, `?2` the part as JSON.
+/// What each part of a [`ParkedDelta`] does; `?1` is the model, `?2` the part as JSON.
 const RELEASE: &str = "DELETE FROM parked
     WHERE model = ?1 AND key IN (SELECT value FROM json_each(?2))";
 const PARK: &str = "INSERT INTO parked
@@ -60,9 +60,9 @@ const SKIP: &str = "INSERT INTO skipped (model, key, position, event, reason, sk
 pub(super) async fn park(
     connection: &mut SqliteConnection,
     model: &str,
-    changes: &Parking,
+    changes: &ParkedDelta,
 ) -> Result<(), Error> {
-    let Parking { released, parked, unlisted, queued, skipped } = changes;
+    let ParkedDelta { released, parked, unlisted, queued, skipped } = changes;
     apply(connection, RELEASE, model, released).await?;
     apply(connection, PARK, model, parked).await?;
     apply(connection, DEQUEUE, model, parked).await?;

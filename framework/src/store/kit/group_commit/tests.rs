@@ -368,7 +368,7 @@ async fn what_queues_behind_a_close_is_answered_as_not_stored() {
         tokio::task::yield_now().await;
     }
     // The writer ends after the request to close, perhaps before it was let through nine times.
-    (0..9).for_each(|_| drop(open.send(())));
+    (0..9).for_each(|_| _ = open.send(()));
     assert_eq!(positions(&stored.await.unwrap()), [Some(1)]);
     let late = late.await.unwrap();
     let is_refused =
