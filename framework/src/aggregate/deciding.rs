@@ -39,7 +39,8 @@ impl<A: Aggregate> Deciding<A> {
 
     /// Returns true if every append to the log passes through this application, so that the state
     /// in memory is the latest. Then a decision that stored nothing need not be confirmed against
-    /// the log.
+    /// the log. See `docs/decisions.md`, "When may a decision that stored nothing be answered
+    /// without asking the log?"
     pub(crate) fn is_alone(&self) -> bool {
         // The cheapest question first: a store may look at its file to answer `info`.
         if !self.is_sole_writer || self.is_handed_out.load(Ordering::SeqCst) {

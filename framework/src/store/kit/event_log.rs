@@ -148,7 +148,9 @@ impl EventLog {
 
     /// Forgets command keys with these ids.
     pub fn forget_commands(&mut self, ids: &[String]) {
-        ids.iter().for_each(|id| drop(self.commands.remove(id)));
+        for id in ids {
+            self.commands.remove(id);
+        }
     }
 
     fn tip(&self, stream: &StreamId) -> Tip {
