@@ -18,6 +18,7 @@
 
 mod aggregate;
 mod application;
+mod backoff;
 mod box_error;
 mod byte_budget;
 mod catch_panic;

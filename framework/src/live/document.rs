@@ -7,9 +7,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::passes;
 use super::wake::Wake;
+use crate::backoff::Backoff;
 use crate::error::ReadError;
 use crate::event::GlobalPosition;
-use crate::partition::Pause;
 use crate::read_model::{Document, ReadModel, Served};
 
 /// A document now, if there is one, and after each change: `Application::watch` gives it. The newest
@@ -25,7 +25,7 @@ pub struct LiveDocument<M: ReadModel> {
     seen: GlobalPosition,
     /// The last answer was a document, so the caller is to learn if it is deleted.
     is_shown: bool,
-    pause: Pause,
+    backoff: Backoff,
     wake: Wake,
     _permit: OwnedSemaphorePermit,
 }
@@ -40,9 +40,9 @@ impl<M: ReadModel> LiveDocument<M> {
     ) -> Self {
         let due = Some(wake.from());
         let seen = GlobalPosition::ZERO;
-        let (key, pause) = (key.to_owned(), super::pause());
+        let (key, backoff) = (key.to_owned(), super::backoff());
         let is_shown = false;
-        Self { model, key, read_within, due, seen, is_shown, pause, wake, _permit: permit }
+        Self { model, key, read_within, due, seen, is_shown, backoff, wake, _permit: permit }
     }
 
     /// The document as it is when asked first, then after each change, as soon as the read model has
@@ -64,7 +64,7 @@ impl<M: ReadModel> LiveDocument<M> {
             self.due = Some(wanted);
             match self.model.read(&self.key, wanted, self.read_within).await {
                 Ok(document) => {
-                    self.pause.reset();
+                    self.backoff.reset();
                     self.saw(max(wanted, document.position));
                     self.is_shown = true;
                     return Ok(Some(document));
@@ -79,7 +79,7 @@ impl<M: ReadModel> LiveDocument<M> {
                 Err(_) if self.wake.has_ended()? => return Ok(None),
                 // The read model is behind: waiting is what the caller is here for.
                 Err(ReadError::NotYet { .. }) => {}
-                Err(ReadError::Unavailable(error)) if passes(&error) => self.pause.rest().await,
+                Err(ReadError::Unavailable(error)) if passes(&error) => self.backoff.wait().await,
                 Err(error) => return Err(error),
             }
         }

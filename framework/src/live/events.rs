@@ -8,11 +8,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::passes;
 use super::wake::Wake;
 use crate::aggregate::Aggregate;
+use crate::backoff::Backoff;
 use crate::catch_panic::guarded;
 use crate::error::{ReadError, StoreError};
 use crate::event::codec::EventCodec;
 use crate::event::{EventEnvelope, RecordedEvent, StreamId, StreamVersion};
-use crate::partition::Pause;
 use crate::store::contract::{PageLimit, Store};
 
 /// Limit of one read, which is all that a slow follower holds: there may be a thousand of them.
@@ -29,7 +29,7 @@ pub struct LiveEvents<A: Aggregate> {
     page: vec::IntoIter<RecordedEvent>,
     /// The log's end was seen: of whatever came later, the wake knows.
     is_live: bool,
-    pause: Pause,
+    backoff: Backoff,
     wake: Wake,
     _permit: OwnedSemaphorePermit,
 }
@@ -49,7 +49,7 @@ impl<A: Aggregate> LiveEvents<A> {
             at: after,
             page: Vec::new().into_iter(),
             is_live: false,
-            pause: super::pause(),
+            backoff: super::backoff(),
             wake,
             _permit: permit,
         }
@@ -80,11 +80,11 @@ impl<A: Aggregate> LiveEvents<A> {
             }
             match self.store.read_stream(&self.stream, self.at, PAGE).await {
                 Ok(page) => {
-                    self.pause.reset();
+                    self.backoff.reset();
                     self.is_live |= page.is_empty();
                     self.page = page.into_iter();
                 }
-                Err(error) if passes(&error) => self.pause.rest().await,
+                Err(error) if passes(&error) => self.backoff.wait().await,
                 Err(error) => return Err(error.into()),
             }
         }

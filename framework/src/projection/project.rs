@@ -2,7 +2,7 @@
 
 use super::Projection;
 use super::batch::Batch;
-use super::term::Term;
+use super::follower::ProjectionFollower;
 use crate::catch_panic::guarded_async;
 use crate::error::StoreError;
 use crate::store::contract::SqlTransaction;
@@ -21,9 +21,9 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl<P: Projection> Term<'_, P> {
+impl<P: Projection> ProjectionFollower<P> {
     pub(super) async fn begin(&self) -> Result<Box<dyn SqlTransaction>, StoreError> {
-        self.partition.database.begin(&self.partition.id, self.lease).await
+        self.database.begin(self.id(), self.grant.lease()).await
     }
 
     /// Projects a batch in a transaction. Events that fail alone, and those behind them, are left.
@@ -112,7 +112,7 @@ async fn up_to_failure<P: Projection>(
     Ok((done, None))
 }
 
-/// Has the user's code project events, behind a guard.
+/// Has the user's code project events, in panic isolation.
 async fn attempt<P: Projection>(
     transaction: &mut dyn SqlTransaction,
     events: &[P::Event],

@@ -10,18 +10,16 @@ use std::sync::Arc;
 use actix::fut::{ActorFutureExt, WrapFuture};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle};
 use tokio::sync::oneshot;
-use tracing::{error, info, warn};
-use uuid::Uuid;
+use tracing::{error, info};
 
 use super::ownership::Attempt;
 use super::read::{Read, Reads};
-use super::start::ReadModelSettings;
-use super::term::{Term, position};
+use super::term::Term;
 use super::{ReadModel, Sources};
 use crate::clock::Clock;
 use crate::error::ReadError;
 use crate::event::GlobalPosition;
-use crate::partition::{Duty, SharedProgress, State};
+use crate::partition::{Assignment, LeaseRenewer, Pacing, PartitionProgress, State};
 use crate::store::contract::{PartitionId, Store, partition_of};
 use crate::subscription::Tail;
 
@@ -34,11 +32,11 @@ pub(super) struct Start<M> {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) sources: Sources<M>,
     pub(super) tail: Tail,
-    pub(super) owner: Uuid,
+    pub(super) renewer: LeaseRenewer,
     pub(super) attempt: Attempt,
-    pub(super) duty: Duty,
-    pub(super) progress: Arc<SharedProgress>,
-    pub(super) settings: ReadModelSettings,
+    pub(super) assignment: Assignment,
+    pub(super) progress: Arc<PartitionProgress>,
+    pub(super) settings: Pacing,
 }
 
 /// The actor of one partition of a read model.
@@ -52,17 +50,16 @@ pub(crate) struct ReadModelActor<M: ReadModel> {
     pub(super) is_shared: bool,
     pub(super) sources: Sources<M>,
     pub(super) tail: Tail,
-    /// This process.
-    pub(super) owner: Uuid,
+    pub(super) renewer: LeaseRenewer,
     /// As they were at start, until the actor runs.
-    beginning: Option<(Attempt, Duty)>,
+    beginning: Option<(Attempt, Assignment)>,
     pub(super) term: Term<M>,
     /// How many terms there were before this one.
     pub(super) terms: u64,
     pub(super) reads: Reads<M>,
     pub(super) stopping: Vec<oneshot::Sender<()>>,
-    pub(super) progress: Arc<SharedProgress>,
-    pub(super) settings: ReadModelSettings,
+    pub(super) progress: Arc<PartitionProgress>,
+    pub(super) settings: Pacing,
 }
 
 /// End the actor.
@@ -88,9 +85,9 @@ impl<M: ReadModel> Actor for ReadModelActor<M> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(self.settings.tick, |act, ctx| act.tick(ctx));
-        if let Some((attempt, duty)) = self.beginning.take() {
+        if let Some((attempt, assignment)) = self.beginning.take() {
             self.begin(attempt, ctx);
-            self.heed(duty, ctx);
+            self.follow_assignment(assignment, ctx);
         }
     }
 }
@@ -98,7 +95,7 @@ impl<M: ReadModel> Actor for ReadModelActor<M> {
 impl<M: ReadModel> ReadModelActor<M> {
     pub(super) fn new(start: Start<M>) -> Self {
         Self {
-            term: Term::standby(position(start.attempt.checkpoint)),
+            term: Term::standby(&start.partition, start.attempt.checkpoint),
             terms: 0,
             partition: Arc::new(start.partition),
             partitions: start.partitions,
@@ -107,8 +104,8 @@ impl<M: ReadModel> ReadModelActor<M> {
             clock: start.clock,
             sources: start.sources,
             tail: start.tail,
-            owner: start.owner,
-            beginning: Some((start.attempt, start.duty)),
+            renewer: start.renewer,
+            beginning: Some((start.attempt, start.assignment)),
             reads: Reads::new(),
             stopping: Vec::new(),
             progress: start.progress,
@@ -116,7 +113,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         }
     }
 
-    pub(super) fn progress(&self) -> &SharedProgress {
+    pub(super) fn progress(&self) -> &PartitionProgress {
         &self.progress
     }
 
@@ -163,10 +160,10 @@ impl<M: ReadModel> ReadModelActor<M> {
         if !ctx.connected() {
             return ctx.stop(); // nobody has a handle any more
         }
-        self.progress.work.parked(self.term.parking.len());
+        self.progress.parked(self.term.parking.len());
         self.reads.forget_abandoned();
         self.drain_if_due(ctx);
-        if self.term.asked_at.elapsed() >= self.settings.look_for_requests_every {
+        if self.term.asked_at.elapsed() >= self.settings.requests_every {
             self.look_for_requests(ctx);
         }
         self.save_if_due(ctx);
@@ -184,11 +181,9 @@ impl<M: ReadModel> ReadModelActor<M> {
         if self.halted().is_some() {
             return;
         }
-        self.progress.work.failed(format_args!("halted at position {position}: {reason}"));
         error!(model = %self.partition, %position, %reason, "a read model halts");
         self.progress.applied(self.term.reached.position);
-        self.progress.owns(false);
-        self.progress.turn(State::Halted { position, reason: reason.clone() });
+        self.progress.halt(position, reason.clone());
         self.reads.refuse_all(&ReadError::Halted { model: M::NAME, position, reason });
         self.term.subscription = None;
         self.leave_if_saved(ctx);
@@ -197,7 +192,7 @@ impl<M: ReadModel> ReadModelActor<M> {
     /// Releases the lease if this partition leaves, stops or has halted, and nothing is left to save;
     /// so another process takes over at once.
     pub(super) fn leave_if_saved(&mut self, ctx: &mut Context<Self>) {
-        let has_halted = self.halted().is_some() && self.term.lease.is_some();
+        let has_halted = self.halted().is_some() && self.term.session.is_some();
         let is_asked = self.term.is_leaving || !self.stopping.is_empty() || has_halted;
         if !is_asked || self.term.is_released {
             return;
@@ -207,26 +202,20 @@ impl<M: ReadModel> ReadModelActor<M> {
             return;
         }
         self.term.is_released = true;
-        let (store, lease) = (Arc::clone(&self.store), self.term.lease.clone());
+        let session = self.term.session.take();
         let releasing = async move {
-            match lease {
-                Some(lease) => store.release_lease(&lease).await,
-                None => Ok(()),
+            if let Some(session) = session {
+                session.release().await;
             }
         };
-        self.beside(ctx, releasing, |released, act, ctx| {
-            if let Err(error) = released {
-                warn!(model = %act.partition, %error, "a lease is not given up; it will expire");
-            }
-            match act.stopping.is_empty() {
-                true => act.become_standby(ctx),
-                false => act.end(ctx),
-            }
+        self.beside(ctx, releasing, |(), act, ctx| match act.stopping.is_empty() {
+            true => act.become_standby(ctx),
+            false => act.end(ctx),
         });
     }
 
     fn end(&mut self, ctx: &mut Context<Self>) {
-        info!(model = %self.partition, saved = %self.term.saved, "a read model stops");
+        info!(model = %self.partition, saved = %self.term.saved(), "a read model stops");
         if self.halted().is_none() {
             self.progress.turn(State::Stopped);
         }

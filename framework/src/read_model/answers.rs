@@ -34,7 +34,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             return self.load_for_reads(ctx);
         }
         self.reads.wait(read);
-        if self.term.lease.is_none() {
+        if self.term.session.is_none() {
             self.look(ctx);
         }
     }
@@ -68,7 +68,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             return;
         }
         let stored = loaded.as_ref().ok().and_then(|loaded| loaded.checkpoint);
-        if self.term.lease.is_none() {
+        if self.term.session.is_none() {
             return self.seen_with(stored, loading, loaded, ctx);
         }
         let reached = self.term.reached.position;

@@ -22,7 +22,7 @@ type Waiting = (Option<DocumentsAt>, Vec<Arc<RecordedEvent>>);
 impl<M: ReadModel> ReadModelActor<M> {
     /// Tries a key that is due, if no other is being tried.
     pub(super) fn drain_if_due(&mut self, ctx: &mut Context<Self>) {
-        if self.term.lease.is_none() || !self.is_following() {
+        if self.term.session.is_none() || !self.is_following() {
             return;
         }
         if let Some(listing) = self.term.parking.begin_listing(Instant::now()) {
@@ -113,7 +113,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         let (applied, reason) = self.apply_all(&drain.key, &events[..may_apply]);
         let next = events.get(applied);
         let stopped = next.map(|next| Stopped { event: in_words(next), reason });
-        self.progress.work.applied(applied);
+        self.progress.count_events(applied);
         self.term.parking.end(drain, applied, stopped, Instant::now(), self.clock.now());
         self.term.unsaved_since.get_or_insert_with(Instant::now);
         self.term.documents.pin(None);
@@ -173,7 +173,7 @@ impl<M: ReadModel> ReadModelActor<M> {
 
     /// Looks what was asked for parked keys, from whatever process.
     pub(super) fn look_for_requests(&mut self, ctx: &mut Context<Self>) {
-        if self.term.lease.is_none() || self.term.parking.is_empty() || !self.is_following() {
+        if self.term.session.is_none() || self.term.parking.is_empty() || !self.is_following() {
             return;
         }
         self.term.asked_at = Instant::now();

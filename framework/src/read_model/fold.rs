@@ -9,20 +9,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::documents::Documents;
 use super::{Change, ReadModel, Sources};
 use crate::event::{GlobalPosition, RecordedEvent};
+use crate::partition::Reached;
 use crate::partition::parking::{Full, Parking, in_words};
 use crate::store::contract::Page;
-
-/// A position reached, and the event there if it was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reached {
-    pub(super) position: GlobalPosition,
-    pub(super) event_id: Option<Uuid>,
-}
 
 /// An event that nothing can be folded after.
 #[derive(Debug)]
@@ -110,11 +103,7 @@ impl<M: ReadModel> Decoded<M> {
                            program that can decode it; the read model then continues with it";
                 stopped(&page, index, format!("{event}: {reason}; {why}"))
             }
-            None => {
-                let last = page.events.last().filter(|e| e.position == page.scanned_to);
-                let event_id = last.map(|event| event.event_id);
-                (Reached { position: page.scanned_to, event_id }, None)
-            }
+            None => (Reached::end_of(&page), None),
         }
     }
 }

@@ -3,7 +3,6 @@
 //! A handle clones for a counter and works from any thread. It knows the partition of each key.
 //! Reads in flight are bounded here, because an actor's mailbox is not.
 
-use std::any::Any;
 use std::cmp::max;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -16,13 +15,12 @@ use tracing::warn;
 
 use super::actor::{ReadModelActor, Requested, Stop};
 use super::read::Read;
-use super::start::ReadModelSettings;
 use super::{Document, ReadModel};
 use crate::error::{ReadError, StoreError};
 use crate::event::GlobalPosition;
 use crate::metrics::ReadMetrics;
-use crate::partition::{Assignment, Progress, SharedProgress, State};
-use crate::store::contract::{CheckpointStore, Filter, Store, is_valid_key, partition_of};
+use crate::partition::{FollowerControl, Membership, Pacing, PartitionProgress, Progress, State};
+use crate::store::contract::{Filter, Store, is_valid_key, partition_of};
 
 /// A running read model: all its partitions.
 pub(crate) struct ReadModelHandle<M: ReadModel> {
@@ -31,7 +29,7 @@ pub(crate) struct ReadModelHandle<M: ReadModel> {
 
 pub(super) struct Inner<M: ReadModel> {
     pub(super) partitions: Vec<Partition<M>>,
-    assignment: Assignment,
+    membership: Membership,
     pub(super) reads: Arc<Semaphore>,
     metrics: ReadMetrics,
     filter: Filter,
@@ -43,7 +41,7 @@ pub(super) struct Inner<M: ReadModel> {
 /// A running partition.
 pub(super) struct Partition<M: ReadModel> {
     pub(super) addr: Addr<ReadModelActor<M>>,
-    pub(super) shared: Arc<SharedProgress>,
+    pub(super) shared: Arc<PartitionProgress>,
 }
 
 impl<M: ReadModel> Clone for ReadModelHandle<M> {
@@ -57,15 +55,15 @@ impl<M: ReadModel> ReadModelHandle<M> {
     pub(super) fn new(
         partitions: Vec<Partition<M>>,
         store: &Arc<dyn Store>,
-        assignment: Assignment,
+        membership: Membership,
         filter: Filter,
-        settings: &ReadModelSettings,
+        settings: &Pacing,
     ) -> Self {
         let reads = Arc::new(Semaphore::new(settings.waiting_reads));
-        let flush_within = settings.flush_within;
+        let flush_within = settings.stop_within;
         let metrics = ReadMetrics::new(M::NAME);
         let store = Arc::downgrade(store);
-        let inner = Inner { partitions, assignment, reads, metrics, filter, store, flush_within };
+        let inner = Inner { partitions, membership, reads, metrics, filter, store, flush_within };
         Self { inner: Arc::new(inner) }
     }
 
@@ -124,7 +122,7 @@ impl<M: ReadModel> ReadModelHandle<M> {
     ) -> Result<Document<M>, ReadError> {
         if !is_valid_key(key) {
             // At any position: no event can have such a key.
-            let reflects = self.inner.partitions[0].shared.progress().applied;
+            let reflects = self.inner.partitions[0].shared.now().applied;
             return Err(ReadError::NotFound { model: M::NAME, key: key.to_owned(), reflects });
         }
         let permit = Arc::clone(&self.inner.reads).try_acquire_owned();
@@ -157,7 +155,7 @@ impl<M: ReadModel> Partition<M> {
 
     fn late(&self, wanted: GlobalPosition, waited: Duration) -> ReadError {
         let wanted = max(wanted, self.shared.answers_from());
-        let reached = self.shared.progress().applied;
+        let reached = self.shared.now().applied;
         match reached < wanted {
             true => ReadError::NotYet { model: M::NAME, wanted, reached, waited },
             false => StoreError::Unavailable(format!("no document within {waited:?}")).into(),
@@ -181,52 +179,14 @@ impl<M: ReadModel> Partition<M> {
     }
 
     fn stop_at_once(&self) {
-        let Progress { applied, saved, .. } = self.shared.progress();
+        let Progress { applied, saved, .. } = self.shared.now();
         warn!(model = M::NAME, %applied, %saved, "stopped before all was saved; it will be folded again");
         self.addr.do_send(Stop::AtOnce);
     }
 }
 
-/// What can be done with a running read model of any type.
 #[async_trait]
-pub(crate) trait ReadModelControl: Any + Send + Sync {
-    /// Its name, without the version.
-    fn name(&self) -> &'static str;
-
-    /// Its version.
-    fn version(&self) -> u32;
-
-    /// What its partitions are stored under, such as `balance@1`.
-    fn versioned_name(&self) -> String {
-        format!("{}@{}", self.name(), self.version())
-    }
-
-    /// What it follows.
-    fn filter(&self) -> &Filter;
-
-    /// How far each partition has come, and how it is doing, by number.
-    fn partitions(&self) -> Vec<Progress>;
-
-    /// Whether it sends commands: then it stops before no more are let in.
-    fn sends_commands(&self) -> bool {
-        false
-    }
-
-    /// Where its checkpoints are and what it has parked, if not in the application's store.
-    fn checkpoints(&self) -> Option<&dyn CheckpointStore> {
-        None
-    }
-
-    /// There are requests for parked keys: who looks seldom looks now.
-    fn requested(&self) {}
-
-    /// Stops folding, saves what is not saved, and ends the actors. What could not be saved in time
-    /// is folded again at the next start.
-    async fn flush_and_stop(&self);
-}
-
-#[async_trait]
-impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
+impl<M: ReadModel> FollowerControl for ReadModelHandle<M> {
     fn name(&self) -> &'static str {
         M::NAME
     }
@@ -240,7 +200,7 @@ impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
     }
 
     fn partitions(&self) -> Vec<Progress> {
-        self.inner.partitions.iter().map(|partition| partition.shared.progress()).collect()
+        self.inner.partitions.iter().map(|partition| partition.shared.now()).collect()
     }
 
     fn requested(&self) {
@@ -250,11 +210,11 @@ impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
     }
 
     async fn flush_and_stop(&self) {
-        let Inner { partitions, assignment, flush_within, .. } = &*self.inner;
+        let Inner { partitions, membership, flush_within, .. } = &*self.inner;
         let deadline = tokio::time::Instant::now() + *flush_within;
         // All at once, so that none waits for another.
         let stopping: Vec<_> = partitions.iter().map(Partition::stop).collect();
-        let _ = timeout_at(deadline, assignment.leave()).await; // else the others learn of it later
+        let _ = timeout_at(deadline, membership.leave()).await; // else the others learn of it later
         for (partition, stopped) in partitions.iter().zip(stopping) {
             // An error says that the actor has ended already.
             if timeout_at(deadline, stopped).await.is_err() {
@@ -267,7 +227,6 @@ impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
 impl<M: ReadModel> Drop for ReadModelActor<M> {
     /// However the actor goes, its handles learn of it.
     fn drop(&mut self) {
-        self.let_go();
         if !matches!(self.progress().state(), State::Halted { .. } | State::Stopped) {
             let position = self.reached();
             self.progress().turn(match std::thread::panicking() {

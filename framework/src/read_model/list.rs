@@ -17,13 +17,13 @@ use super::actor::ReadModelActor;
 use super::encoding::parse;
 use super::handle::{Inner, Partition, ReadModelHandle};
 use super::{DocumentPage, ReadModel};
+use crate::backoff::Backoff;
 use crate::error::ReadError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{DocumentRange, PartitionId, Store, StoredPage};
 
-/// Pause before the first further look at the store; it doubles up to `LONGEST_PAUSE`.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(25);
+/// Backoff between looks at the store.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(25));
 
 /// Asks an owner to save what is unsaved.
 pub(super) struct SaveNow;
@@ -87,15 +87,14 @@ impl<M: ReadModel> ReadModelHandle<M> {
         (began, within): (Instant, Duration),
     ) -> Result<(), ReadError> {
         let partition = &self.inner().partitions[id.number as usize];
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = BACKOFF;
         while reached < wanted {
             partition.save_now(wanted)?;
             let waited = began.elapsed();
             if waited >= within {
                 return Err(ReadError::NotYet { model: M::NAME, wanted, reached, waited });
             }
-            sleep(pause.min(within - waited)).await;
-            pause = LONGEST_PAUSE.min(pause * 2);
+            sleep(backoff.delay().min(within - waited)).await;
             let stored = store.load_checkpoint(id).await?;
             reached = stored.map_or(reached, |checkpoint| checkpoint.position);
         }

@@ -15,7 +15,6 @@ pub(crate) mod owner;
 pub(crate) mod ownership;
 pub(crate) mod read;
 pub(crate) mod resume;
-pub(crate) mod retry;
 pub(crate) mod save;
 pub(crate) mod served;
 pub(crate) mod shape;
@@ -27,7 +26,7 @@ pub(crate) mod term;
 pub(crate) mod tests;
 pub(crate) mod versions;
 
-pub(crate) use self::handle::{ReadModelControl, ReadModelHandle};
+pub(crate) use self::handle::ReadModelHandle;
 pub(crate) use self::served::Served;
 
 use std::ops::Deref;

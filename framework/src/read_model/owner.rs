@@ -17,24 +17,19 @@ use super::actor::ReadModelActor;
 use super::answers::ahead_of;
 use super::encoding::decode;
 use super::fold::{Decoded, Poison};
-use super::start::ReadModelSettings;
 use super::{ReadModel, Sources, save};
 use crate::catch_panic::guarded_async;
 use crate::error::StoreError;
-use crate::partition::Pause;
+use crate::partition::Pacing;
 use crate::spans;
 use crate::store::contract::{DocumentsAt, Filter, Page};
 
 /// What a read model follows.
 pub(super) fn filter<M: ReadModel>(sources: &Sources<M>) -> Filter {
-    Filter { aggregate_types: sources.routes.aggregate_types().map(str::to_owned).collect() }
+    sources.routes.filter()
 }
 
 impl<M: ReadModel> ReadModelActor<M> {
-    pub(super) fn pause(&self) -> Pause {
-        Pause::new(self.settings.first_pause, self.settings.longest_pause)
-    }
-
     /// Awaits the next page, unless one is at hand or too much is unsaved.
     pub(super) fn pull(&mut self, ctx: &mut Context<Self>) {
         if !self.is_following() || self.term.ahead.is_some() {
@@ -45,7 +40,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             return self.drain_if_due(ctx);
         }
         let unsaved = self.term.documents.unsaved() + self.term.parking.unsaved();
-        let ReadModelSettings { most_unsaved, most_unsaved_bytes, .. } = self.settings;
+        let Pacing { most_unsaved, most_unsaved_bytes, .. } = self.settings;
         if unsaved >= self.term.sizes.fit(most_unsaved_bytes, most_unsaved) {
             self.term.is_paused = true;
             self.save(ctx);
@@ -182,9 +177,9 @@ impl<M: ReadModel> ReadModelActor<M> {
         let fold = || decoded.fold(&mut term.documents, &mut term.parking, now, at);
         let (reached, poison) = spans::fold(M::NAME, events).in_scope(fold);
         if term.parking.len() > parked_before {
-            self.progress.work.failed("an event cannot be applied: its key is parked");
+            self.progress.failed("an event cannot be applied: its key is parked");
         }
-        self.progress.work.applied(events);
+        self.progress.count_events(events);
         if let Some(bytes) = self.term.documents.sample(self.settings.save_bytes) {
             self.term.sizes.sampled(bytes);
         }

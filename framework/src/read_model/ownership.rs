@@ -5,31 +5,26 @@
 //! holds the lease; what the lease protects is what is written, and there the store refuses an old
 //! token. So nothing here needs to be on time.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{self, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::fut::{ActorFutureExt, WrapFuture};
 use actix::{AsyncContext, Context};
-use tokio::time::sleep;
 use tracing::{info, warn};
-use uuid::Uuid;
 
 use super::actor::ReadModelActor;
-use super::start::ReadModelSettings;
 use super::term::{Term, position};
 use super::{ReadModel, owner, resume};
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::partition::parking::Parking;
-use crate::partition::{Duty, State};
-use crate::store::contract::{Checkpoint, Lease, ParkedKey, PartitionId, Store};
+use crate::partition::{Assignment, LeaseRenewer, LeaseSession, Pacing, Retry, State};
+use crate::store::contract::{Checkpoint, ParkedKey, PartitionId, Store};
 
 /// What came of the wish to own a partition.
 pub(super) struct Attempt {
     /// `None` if another process owns it, or should.
-    pub(super) lease: Option<Lease>,
+    pub(super) session: Option<LeaseSession>,
     /// How far it is saved; nobody else moves it while the lease is held.
     pub(super) checkpoint: Option<Checkpoint>,
     /// Of an owner: its parked keys.
@@ -41,16 +36,15 @@ pub(super) struct Attempt {
 /// # Errors
 /// The store did not answer, or the checkpoint does not belong to this log.
 pub(super) async fn attempt(
-    store: &dyn Store,
+    renewer: &LeaseRenewer,
     partition: &PartitionId,
-    owner: Uuid,
-    lease_for: Duration,
 ) -> Result<Attempt, StoreError> {
-    match store.acquire_lease(&partition.to_string(), owner, lease_for).await? {
-        Some(lease) => {
+    let store = &**renewer.store();
+    match LeaseSession::acquire(renewer, partition).await? {
+        Some(session) => {
             let checkpoint = resume::checkpoint(store, partition).await?;
             let parked = store.load_parked(&partition.model, None).await?;
-            Ok(Attempt { lease: Some(lease), checkpoint, parked })
+            Ok(Attempt { session: Some(session), checkpoint, parked })
         }
         None => stand_by(store, partition).await,
     }
@@ -65,54 +59,61 @@ pub(super) async fn stand_by(
     partition: &PartitionId,
 ) -> Result<Attempt, StoreError> {
     let checkpoint = resume::glimpse(store, partition).await?;
-    Ok(Attempt { lease: None, checkpoint, parked: Vec::new() })
+    Ok(Attempt { session: None, checkpoint, parked: Vec::new() })
 }
 
 impl<M: ReadModel> ReadModelActor<M> {
     /// Begins as owner or as standby.
     pub(super) fn begin(&mut self, attempt: Attempt, ctx: &mut Context<Self>) {
-        match attempt.lease {
-            Some(lease) => self.own(lease, attempt.checkpoint, attempt.parked, ctx),
+        match attempt.session {
+            Some(session) => self.own(session, attempt.checkpoint, attempt.parked, ctx),
             None => self.saw(attempt.checkpoint, ctx),
         }
     }
 
     fn own(
         &mut self,
-        lease: Lease,
+        session: LeaseSession,
         checkpoint: Option<Checkpoint>,
         parked: Vec<ParkedKey>,
         ctx: &mut Context<Self>,
     ) {
         let position = position(checkpoint);
-        info!(model = %self.partition, %position, token = lease.token, "owns its partition from here on");
+        info!(model = %self.partition, %position, token = session.lease().token, "owns its partition from here on");
         let name = self.partition.to_string();
         let subscription = self.tail.subscribe(&name, owner::filter(&self.sources), position);
-        let ReadModelSettings { hot_documents, parking, .. } = self.settings.clone();
+        let Pacing { hot_documents, parking, .. } = self.settings.clone();
         let parking = Parking::resume(self.partition.number, parking, parked, Instant::now());
-        let term = Term::owner(lease, checkpoint, hot_documents, subscription, parking);
+        let id = &self.partition;
+        let term = Term::owner(id, session, checkpoint, hot_documents, subscription, parking);
         self.turn(term, ctx);
         self.answer_due(ctx);
-        self.renew_later(ctx);
+        self.watch_lease(ctx);
         self.drain_if_due(ctx);
         self.pull(ctx);
     }
 
-    /// Does as it is told, at each look of the [`Assignment`](crate::partition::Assignment).
-    pub(super) fn heed(&mut self, mut duty: Duty, ctx: &mut Context<Self>) {
-        let hearing = async move { (duty.next().await, duty) };
-        ctx.spawn(hearing.into_actor(self).map(|(told, duty), act, ctx| {
-            let Some(should_own) = told else { return };
-            if act.halted().is_some() {
-                return duty.withdraw();
+    /// Takes or leaves the partition as it is assigned, at each look of the membership.
+    pub(super) fn follow_assignment(&mut self, assignment: Assignment, ctx: &mut Context<Self>) {
+        let mut assignment = assignment;
+        let progress = Arc::clone(&self.progress);
+        let next = async move {
+            tokio::select! {
+                () = progress.ended() => (None, assignment),
+                is_ours = assignment.next() => (Some(is_ours), assignment),
             }
-            act.told(should_own, ctx);
-            act.heed(duty, ctx);
+        };
+        ctx.spawn(next.into_actor(self).map(|(is_ours, assignment), act, ctx| {
+            let Some(is_ours) = is_ours.filter(|_| act.halted().is_none()) else {
+                return assignment.withdraw();
+            };
+            act.assigned(is_ours, ctx);
+            act.follow_assignment(assignment, ctx);
         }));
     }
 
-    fn told(&mut self, should_own: bool, ctx: &mut Context<Self>) {
-        match (should_own, self.term.lease.is_some()) {
+    fn assigned(&mut self, should_own: bool, ctx: &mut Context<Self>) {
+        match (should_own, self.term.session.is_some()) {
             _ if !self.is_following() => {}
             (true, false) => self.try_to_own(ctx),
             (false, true) => self.give_up(ctx),
@@ -126,15 +127,14 @@ impl<M: ReadModel> ReadModelActor<M> {
         if std::mem::replace(&mut self.term.is_trying, true) {
             return; // a second grant would make the first one void
         }
-        let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
-        let (owner, lease_for) = (self.owner, self.settings.lease_for);
-        let trying = async move { attempt(&*store, &partition, owner, lease_for).await };
+        let (renewer, partition) = (self.renewer.clone(), Arc::clone(&self.partition));
+        let trying = async move { attempt(&renewer, &partition).await };
         self.beside(ctx, trying, |tried, act, ctx| {
             act.term.is_trying = false;
             match tried {
                 Ok(attempt) => act.begin(attempt, ctx),
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
-                    act.progress.work.failed(&error);
+                    act.progress.failed(&error);
                     warn!(model = %act.partition, %error, "a standby cannot ask the store");
                 }
                 Err(fault) => act.halt(act.term.reached.position, fault.to_string(), ctx),
@@ -152,25 +152,14 @@ impl<M: ReadModel> ReadModelActor<M> {
         self.leave_if_saved(ctx);
     }
 
-    /// After a third of its time, renews the lease. One that halted does not: it releases the lease
-    /// after its last save, or lets it expire.
-    fn renew_later(&mut self, ctx: &mut Context<Self>) {
-        let Some(lease) = self.term.lease.clone() else { return };
-        if self.halted().is_some() {
-            return;
-        }
-        let (store, lease_for) = (Arc::clone(&self.store), self.settings.lease_for);
-        let renewing = async move {
-            sleep(lease_for / 3).await;
-            store.renew_lease(&lease, lease_for).await
-        };
-        self.beside(ctx, renewing, |renewed, act, ctx| match renewed {
-            Ok(true) => act.renew_later(ctx),
-            Ok(false) => act.lose(ctx),
-            Err(error) => {
-                act.progress.work.failed(&error);
-                warn!(model = %act.partition, %error, "a lease cannot be renewed; trying again");
-                act.renew_later(ctx);
+    /// Notices the loss of the lease, at whatever time that is.
+    fn watch_lease(&mut self, ctx: &mut Context<Self>) {
+        let Some(session) = &self.term.session else { return };
+        let lost = session.when_lost();
+        self.beside(ctx, lost, |(), act, ctx| {
+            // A lease that was released is not lost.
+            if act.halted().is_none() && act.term.session.is_some() {
+                act.lose(ctx);
             }
         });
     }
@@ -186,20 +175,10 @@ impl<M: ReadModel> ReadModelActor<M> {
     /// the store may not be there yet.
     pub(super) fn become_standby(&mut self, ctx: &mut Context<Self>) {
         self.progress.answer_from(self.term.reached.position);
-        self.turn(Term::standby(self.term.saved), ctx);
+        let standby = Term::standby_at(&self.partition, self.term.checkpoints.saved());
+        self.turn(standby, ctx);
         for read in self.reads.take_all() {
             self.receive(read, ctx);
-        }
-    }
-
-    /// An application that was dropped has no time to give its lease up. Where the leases are in this
-    /// process's memory it takes none, and the next application here need not wait.
-    pub(super) fn let_go(&mut self) {
-        if let Some(lease) = self.term.lease.take()
-            && !self.is_shared
-        {
-            let releasing = pin!(self.store.release_lease(&lease));
-            let _ = releasing.poll(&mut task::Context::from_waker(Waker::noop()));
         }
     }
 
@@ -210,34 +189,41 @@ impl<M: ReadModel> ReadModelActor<M> {
         if let Some(pulling) = ended.pulling {
             ctx.cancel_future(pulling); // it may wait for long, and has the subscription
         }
-        self.progress.owns(self.term.lease.is_some());
+        self.progress.owns(self.term.session.is_some());
         self.progress.applied(self.term.reached.position);
-        self.progress.saved(self.term.saved);
+        self.progress.saved(self.term.saved());
     }
 
     /// Somebody else has written, or nothing can be written any more. With the lease lost that is as
     /// it should be, and the end of this term; else it halts the read model.
     pub(super) fn fail(&mut self, at: GlobalPosition, fault: StoreError, ctx: &mut Context<Self>) {
-        match (fault, self.term.lease.clone()) {
+        match (fault, &self.term.session) {
             (StoreError::LeaseLost { .. }, _) => self.lose(ctx),
-            (fault @ StoreError::Checkpoint { .. }, Some(lease)) => {
+            (fault @ StoreError::Checkpoint { .. }, Some(session)) => {
+                let mut retry = self.retry();
+                let (renewer, lease) = (self.renewer.clone(), session.lease().clone());
                 self.term.is_in_doubt = true;
-                let (store, lease_for) = (Arc::clone(&self.store), self.settings.lease_for);
-                let mut pause = self.pause();
                 let asking = async move {
                     loop {
-                        match store.renew_lease(&lease, lease_for).await {
-                            Ok(is_held) => return is_held,
-                            Err(_) => pause.rest().await, // the renewals say so
+                        match renewer.is_held(&lease).await {
+                            Ok(is_held) => return Ok(is_held),
+                            Err(error) => retry.after(error).await?,
                         }
                     }
                 };
-                self.beside(ctx, asking, move |is_held, act, ctx| match is_held {
-                    true => act.halt(at, fault.to_string(), ctx),
-                    false => act.lose(ctx),
+                self.beside(ctx, asking, move |is_held: Result<_, StoreError>, act, ctx| {
+                    match is_held {
+                        Ok(false) => act.lose(ctx),
+                        Ok(true) | Err(_) => act.halt(at, fault.to_string(), ctx),
+                    }
                 });
             }
             (fault, _) => self.halt(at, fault.to_string(), ctx),
         }
+    }
+
+    /// Attempts at one call to the store.
+    pub(super) fn retry(&self) -> Retry {
+        Retry::new(Arc::clone(&self.progress), self.settings.backoff())
     }
 }

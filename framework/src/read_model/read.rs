@@ -129,7 +129,7 @@ impl<M: ReadModel> Reads<M> {
         self.is_loading = true;
         let evictions = term.documents.evictions();
         // A standby has folded nothing: its answers reflect what is stored and nothing else.
-        let folded = match term.lease {
+        let folded = match term.session {
             Some(_) => term.reached.position,
             None => GlobalPosition::ZERO,
         };
@@ -154,7 +154,7 @@ impl<M: ReadModel> Reads<M> {
         };
         let bodies: HashMap<_, _> = documents.into_iter().collect();
         // An owner has its parked keys in memory, newer than the stored ones.
-        let parked = parked.into_iter().filter(|_| term.lease.is_none());
+        let parked = parked.into_iter().filter(|_| term.session.is_none());
         let parked: HashMap<_, _> = parked.map(|parked| (parked.key.clone(), parked)).collect();
         // A cold document had no unsaved change when the load began, so an older checkpoint means
         // that nothing has changed it up to there.

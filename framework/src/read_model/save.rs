@@ -10,29 +10,17 @@ use tracing::error;
 use super::ReadModel;
 use super::actor::ReadModelActor;
 use super::documents::{HandedOut, Unstorable};
-use super::fold::Reached;
-use super::retry::Retry;
-use super::start::ReadModelSettings;
 use crate::error::StoreError;
-use crate::event::GlobalPosition;
 use crate::failpoints;
-use crate::partition::State;
 use crate::partition::parking::Full;
-use crate::store::contract::{
-    Advance, Checkpoint, DocumentBatch, DocumentsAt, Lease, ParkedChange, PartitionId, Store,
-};
-use crate::subscription::event_at;
+use crate::partition::{CheckpointUpdate, Pacing, Reached, Retry};
+use crate::store::contract::{DocumentBatch, DocumentsAt, PartitionId, Store};
 
-/// What is to be stored.
+/// Documents and the checkpoint that moves with them.
 struct Save {
-    partition: Arc<PartitionId>,
     documents: Vec<(String, String)>,
     deleted: Vec<String>,
-    from: GlobalPosition,
-    step: u64,
-    parked: Vec<ParkedChange>,
-    lease: Lease,
-    to: Reached,
+    update: CheckpointUpdate,
 }
 
 /// Stores it. The same batch is sent again until its fate is known: one that was stored and whose
@@ -41,33 +29,21 @@ struct Save {
 /// # Errors
 /// The checkpoint was moved by somebody else, or the log is not the one that was folded. Nothing
 /// may be stored any more.
-async fn store_all(store: &dyn Store, save: Save, mut retry: Retry) -> Result<(), StoreError> {
-    let Save { partition, documents, deleted, from, step, parked, lease, to } = save;
-    let event_id = loop {
-        match to.event_id {
-            Some(event_id) => break event_id,
-            None => match event_at(store, to.position).await {
-                Ok(Some(event_id)) => break event_id,
-                Ok(None) => {
-                    let reason =
-                        format!("the log has no event at position {} any more", to.position);
-                    return Err(StoreError::Checkpoint { name: partition.to_string(), reason });
-                }
-                Err(error) => retry.after(error).await?,
-            },
+async fn store_all(store: &dyn Store, save: Save, mut retry: Retry) -> Result<Reached, StoreError> {
+    let Save { documents, deleted, mut update } = save;
+    let advance = loop {
+        match update.build(store).await {
+            Ok(advance) => break advance,
+            Err(error) => retry.after(error).await?,
         }
     };
-    let checkpoint =
-        Checkpoint { log_id: store.identity().log_id, position: to.position, event_id };
-    let id = PartitionId::clone(&partition);
-    let advance = Advance { partition: id, from, step, checkpoint, parked, lease };
     let batch = DocumentBatch { documents, deleted, advance };
     failpoints::point("read_model.before_save");
     while let Err(error) = store.save_documents(batch.clone()).await {
         retry.after(error).await?;
     }
     failpoints::point("read_model.after_save");
-    Ok(())
+    Ok(update.to())
 }
 
 /// The documents with these keys and the checkpoint of the same moment, however often the store
@@ -92,7 +68,7 @@ pub(super) async fn load(
 impl<M: ReadModel> ReadModelActor<M> {
     pub(super) fn save_if_due(&mut self, ctx: &mut Context<Self>) {
         let Some(since) = self.term.unsaved_since else { return };
-        let is_catching_up = self.progress.state() == State::CatchingUp;
+        let is_catching_up = self.progress.is_catching_up();
         let factor = if is_catching_up { 4 } else { 1 };
         // Other processes answer from what is saved, so their readers wait for it.
         let settings = &self.settings;
@@ -117,10 +93,12 @@ impl<M: ReadModel> ReadModelActor<M> {
         if term.is_saving || term.is_in_doubt {
             return;
         }
-        if term.reached.position == term.saved && term.parking.unsaved() == 0 {
+        if term.reached.position == term.saved() && term.parking.unsaved() == 0 {
             return;
         }
-        let Some(lease) = term.lease.clone() else { return };
+        if term.session.is_none() {
+            return;
+        }
         let HandedOut { documents, deleted, unstorable } = term.documents.hand_out();
         if let Err(full) = self.set_back(unstorable) {
             // The checkpoint must not pass events that are neither in a document nor queued.
@@ -129,23 +107,21 @@ impl<M: ReadModel> ReadModelActor<M> {
         }
         self.term.sizes.measured(documents.iter().map(|(_, body)| body.len()));
         if let Some((key, body)) = documents.iter().max_by_key(|(_, body)| body.len()) {
-            self.progress.work.largest_document(key, body.len());
+            self.progress.largest_document(key, body.len());
         }
         let term = &mut self.term;
         term.is_saving = true;
         term.handed_out = term.reached.position;
         term.unsaved_since = None;
-        term.saves += 1;
-        let (from, step, to) = (term.saved, term.saves, term.reached);
-        let partition = Arc::clone(&self.partition);
-        let parked = term.parking.hand_out();
-        let save = Save { partition, documents, deleted, from, step, parked, lease, to };
+        let to = term.reached;
+        let update = term.checkpoints.update(to, term.parking.hand_out());
+        let save = Save { documents, deleted, update };
         let (store, retry) = (Arc::clone(&self.store), self.retry());
         let saving = async move { store_all(&*store, save, retry).await };
         self.beside(ctx, saving, move |result, act, ctx| {
             act.term.is_saving = false;
             match result {
-                Ok(()) => act.saved(to.position, ctx),
+                Ok(reached) => act.saved(reached, ctx),
                 Err(fault) => {
                     act.term.is_in_doubt = true;
                     act.fail(to.position, fault, ctx);
@@ -164,19 +140,19 @@ impl<M: ReadModel> ReadModelActor<M> {
         let (now, at) = (Instant::now(), self.clock.now());
         for Unstorable { key, positions, reason } in unstorable {
             error!(model = %self.partition, %key, %reason, "a document cannot be stored: its key is parked");
-            self.progress.work.failed(format_args!("{key:?} is parked: {reason}"));
+            self.progress.failed(format_args!("{key:?} is parked: {reason}"));
             self.term.parking.set_back(&key, &positions, reason, now, at)?;
         }
         Ok(())
     }
 
-    fn saved(&mut self, position: GlobalPosition, ctx: &mut Context<Self>) {
-        self.term.saved = position;
-        self.progress.work.saved();
-        self.progress.saved(position);
+    fn saved(&mut self, reached: Reached, ctx: &mut Context<Self>) {
+        self.term.checkpoints.is_saved(reached);
+        self.progress.count_save();
+        self.progress.saved(reached.position);
         self.term.documents.saved();
         self.term.parking.saved();
-        let ReadModelSettings { hot_bytes, hot_documents, .. } = self.settings;
+        let Pacing { hot_bytes, hot_documents, .. } = self.settings;
         self.term.documents.set_capacity(self.term.sizes.fit(hot_bytes, hot_documents));
         self.term.evict();
         if std::mem::take(&mut self.term.is_paused) {

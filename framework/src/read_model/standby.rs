@@ -10,20 +10,21 @@ use actix::Context;
 use tokio::time::sleep;
 
 use super::actor::ReadModelActor;
-use super::term::position;
 use super::{ReadModel, resume};
 use crate::error::StoreError;
+use crate::partition::Reached;
 use crate::store::contract::Checkpoint;
 
 impl<M: ReadModel> ReadModelActor<M> {
     /// The owner has saved so far.
     pub(super) fn saw(&mut self, checkpoint: Option<Checkpoint>, ctx: &mut Context<Self>) {
         // A look and a try for the lease may overtake one another.
-        let seen = max(position(checkpoint), self.term.reached.position);
-        self.term.reached.position = seen;
-        self.term.saved = seen;
-        self.progress.applied(seen);
-        self.progress.saved(seen);
+        let seen = Reached::of(checkpoint);
+        if seen.position >= self.term.reached.position {
+            self.term.reached = seen;
+            self.term.checkpoints.is_saved(seen);
+        }
+        self.progress.committed(max(seen.position, self.term.reached.position));
         self.answer_due(ctx);
     }
 

@@ -9,28 +9,27 @@ use actix::SpawnHandle;
 
 use super::ReadModel;
 use super::documents::Documents;
-use super::fold::{Decoded, Reached};
+use super::fold::Decoded;
 use super::sizes::Sizes;
 use crate::event::GlobalPosition;
 use crate::partition::parking::Parking;
-use crate::store::contract::{Checkpoint, Lease};
+use crate::partition::{CheckpointWriter, LeaseGrant, LeaseSession, Reached};
+use crate::store::contract::{Checkpoint, PartitionId};
 use crate::subscription::Subscription;
 
 pub(super) struct Term<M> {
     /// `None` on a standby.
-    pub(super) lease: Option<Lease>,
+    pub(super) session: Option<LeaseSession>,
+    pub(super) checkpoints: CheckpointWriter,
     pub(super) documents: Documents<M>,
     pub(super) sizes: Sizes,
     /// Reads are answered up to here: what is folded, or, on a standby, what the owner has saved.
     pub(super) reached: Reached,
-    pub(super) saved: GlobalPosition,
     /// The last save that was begun reaches up to here.
     pub(super) handed_out: GlobalPosition,
     pub(super) parking: Parking,
     /// When the store was last asked for requests.
     pub(super) asked_at: Instant,
-    /// How many saves were begun under the lease.
-    pub(super) saves: u64,
     /// When the oldest step that no save has taken up was folded.
     pub(super) unsaved_since: Option<Instant>,
     pub(super) is_saving: bool,
@@ -59,17 +58,17 @@ pub(super) struct Term<M> {
 
 impl<M: ReadModel> Term<M> {
     /// Nothing in memory, and nothing to be kept there.
-    pub(super) fn standby(seen: GlobalPosition) -> Self {
+    pub(super) fn standby(partition: &PartitionId, seen: Option<Checkpoint>) -> Self {
+        let id = partition.clone();
         Self {
-            lease: None,
+            session: None,
+            checkpoints: CheckpointWriter::new(id, LeaseGrant::void(), seen),
             documents: Documents::none(),
             sizes: Sizes::default(),
-            reached: Reached { position: seen, event_id: None },
-            saved: seen,
-            handed_out: seen,
+            reached: Reached::of(seen),
+            handed_out: position(seen),
             parking: Parking::none(),
             asked_at: Instant::now(),
-            saves: 0,
             unsaved_since: None,
             is_saving: false,
             loading: None,
@@ -85,21 +84,40 @@ impl<M: ReadModel> Term<M> {
         }
     }
 
+    /// The same after a term that had saved up to here.
+    pub(super) fn standby_at(partition: &PartitionId, saved: Reached) -> Self {
+        let mut standby = Self::standby(partition, None);
+        standby.reached = saved;
+        standby.handed_out = saved.position;
+        standby.checkpoints.is_saved(saved);
+        standby
+    }
+
     /// Folds on from the checkpoint.
     pub(super) fn owner(
-        lease: Lease,
+        partition: &PartitionId,
+        session: LeaseSession,
         checkpoint: Option<Checkpoint>,
         hot_documents: usize,
         subscription: Subscription,
         parking: Parking,
     ) -> Self {
         Self {
-            lease: Some(lease),
+            checkpoints: CheckpointWriter::new(
+                partition.clone(),
+                session.grant().clone(),
+                checkpoint,
+            ),
+            session: Some(session),
             documents: Documents::new(hot_documents, checkpoint.is_none()),
             subscription: Some(subscription),
             parking,
-            ..Self::standby(position(checkpoint))
+            ..Self::standby(partition, checkpoint)
         }
+    }
+
+    pub(super) fn saved(&self) -> GlobalPosition {
+        self.checkpoints.saved().position
     }
 
     /// Lets documents leave memory. Not while a page waits for those that are not there: the others

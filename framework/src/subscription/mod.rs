@@ -47,10 +47,10 @@ pub(crate) struct TailSettings {
     pub(crate) join_within: u64,
     /// The longest the tail waits for a hint before it looks for itself: a hint may be lost.
     pub(crate) poll: Duration,
-    /// The first pause after the store did not answer; it doubles up to `longest_pause`.
-    pub(crate) first_pause: Duration,
-    /// See `first_pause`.
-    pub(crate) longest_pause: Duration,
+    /// First delay after the store did not reply; it doubles up to `longest_delay`.
+    pub(crate) first_delay: Duration,
+    /// See `first_delay`.
+    pub(crate) longest_delay: Duration,
 }
 
 impl Default for TailSettings {
@@ -65,8 +65,8 @@ impl Default for TailSettings {
             waiting_bytes: 2 * PageLimit::DEFAULT_BYTES,
             join_within: 4_096,
             poll: Duration::from_millis(500),
-            first_pause: Duration::from_millis(20),
-            longest_pause: Duration::from_secs(2),
+            first_delay: Duration::from_millis(20),
+            longest_delay: Duration::from_secs(2),
         }
     }
 }

@@ -14,11 +14,12 @@ use super::TailSettings;
 use super::cursor::{Cursor, Stretch, dense};
 use super::page_cache::Pages;
 use super::reader::Subscription;
+use crate::backoff::Backoff;
 use crate::byte_budget::{ByteBudget, Reservation};
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
-use crate::partition::{Pause, Task};
 use crate::store::contract::{Filter, Page, PageLimit, Store};
+use crate::threads::Task;
 
 /// The tail reader of this process. It ends when the last clone is gone, or at [`Tail::stop`].
 #[derive(Clone)]
@@ -178,8 +179,8 @@ impl Hub {
         self.state().ended.clone()
     }
 
-    pub(super) fn pause(&self) -> Pause {
-        Pause::new(self.settings.first_pause, self.settings.longest_pause)
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::new(self.settings.first_delay, self.settings.longest_delay)
     }
 
     /// Where to read on, or `None` while nobody would get it.
@@ -255,7 +256,7 @@ async fn lost_history(store: &dyn Store) -> String {
 /// Reads and hands on until the log proves unreadable.
 async fn follow(hub: &Hub) -> StoreError {
     let mut head = hub.store.watch_head();
-    let mut pause = hub.pause();
+    let mut backoff = hub.backoff();
     loop {
         let hint = *head.borrow_and_update();
         let Some(after) = hub.next_read(hint) else {
@@ -264,7 +265,7 @@ async fn follow(hub: &Hub) -> StoreError {
         };
         match read(hub, after).await {
             Ok(page) => {
-                pause.reset();
+                backoff.reset();
                 // Also by a page with nothing in it: nobody may write for a long time.
                 hub.state().trouble = None;
                 let (read_to, nothing) = (page.scanned_to, page.scanned_to == after);
@@ -278,7 +279,7 @@ async fn follow(hub: &Hub) -> StoreError {
             Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
                 warn!(%error, position = %after, "the log's tail cannot be read; trying again");
                 hub.state().trouble = Some(error.to_string());
-                pause.rest().await;
+                backoff.wait().await;
             }
             Err(fault) => return fault,
         }

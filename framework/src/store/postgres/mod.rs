@@ -46,8 +46,8 @@ use self::open::Opening;
 use super::contract::{
     Append, AppendOutcome, Checkpoint, CheckpointStore, Confirmation, DocumentBatch, DocumentRange,
     DocumentStore, DocumentsAt, EventStore, Filter, Lease, LeaseStore, LogIdentity, Page,
-    PageLimit, ParkedKey, ParkedPage, ParkedRequest, PartitionId, SkippedEvent, Snapshot,
-    SnapshotStore, StoredPage, StoredVersion, Version, VersionNote, VersionStore,
+    PageLimit, ParkedKey, ParkedPage, ParkedRequest, PartitionId, Renewal, Renewed, SkippedEvent,
+    Snapshot, SnapshotStore, StoredPage, StoredVersion, Version, VersionNote, VersionStore,
 };
 use super::kit::group_commit::Committer;
 use crate::command::{Claim, CommandKey};
@@ -307,6 +307,10 @@ impl LeaseStore for PostgresStore {
         duration: Duration,
     ) -> Result<Vec<Uuid>, StoreError> {
         self.add_member(model, process, duration).await
+    }
+
+    async fn renew_all(&self, renewal: &Renewal) -> Result<Renewed, StoreError> {
+        self.extend_all(renewal).await
     }
 
     async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError> {
