@@ -31,14 +31,14 @@ mod tls;
 pub mod user;
 mod vital;
 
-use actum::{Application, ApplicationBuilder, Store};
+use actum::{AnyStore, Application, ApplicationBuilder};
 
 pub use access::Access;
 pub use cli::run;
 pub use http::{Policy, document, operations, operations_table, routes, table};
 
 /// What the bank is made of, on this store; `.start()` runs it.
-pub fn application(store: impl Store) -> ApplicationBuilder {
+pub fn application(store: impl Into<AnyStore>) -> ApplicationBuilder {
     Application::builder(store)
         .aggregate::<account::Account>()
         .answers_later::<account::Account>()

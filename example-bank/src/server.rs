@@ -14,7 +14,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{Data, ServiceConfig};
 use actix_web::{App, HttpServer, rt};
 use actum::web::{Deadlines, deadlines, in_pieces, request_log, security_headers};
-use actum::{ApplicationBuilder, BoxError, PostgresStore, SqliteStore, StartError};
+use actum::{ApplicationBuilder, BoxError, StartError};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpSocket;
 
@@ -199,10 +199,10 @@ const NAME: &str = "bank";
 
 /// The bank on the store that the URL names.
 async fn open(store: &str) -> Result<ApplicationBuilder, StartError> {
-    if is_postgres(store) {
-        return Ok(application(PostgresStore::open(store).await?).name(NAME));
-    }
-    Ok(application(SqliteStore::open(store).await?).name(NAME))
+    // A path is an SQLite file.
+    let has_scheme = is_postgres(store) || store.starts_with("sqlite:");
+    let url = if has_scheme { store.to_owned() } else { format!("sqlite:{store}") };
+    Ok(application(actum::open(&url).await?).name(NAME))
 }
 
 /// Tells the two databases apart by the text that names one.

@@ -56,7 +56,7 @@ pub enum StoreError {
         reason: String,
     },
     /// Another process took over the lease under which this one wrote. Nothing was stored. The
-    /// runtime steps down by itself.
+    /// runtime steps down automatically.
     #[error("the lease {name} is lost: another process has taken over")]
     LeaseLost {
         /// Name of the lease.
@@ -90,8 +90,8 @@ pub enum CommandError<E> {
         actual: StreamVersion,
     },
     /// Other writers appended first each time the command was decided
-    /// (`Settings::conflict_retries`). The caller expected no particular version. Nothing was
-    /// stored. Retry (409).
+    /// (`Settings::conflict_retries`). The aggregate still meets the version that the caller
+    /// expected, if any. Nothing was stored. Retry (409).
     #[error("others were faster: {stream} is at version {actual} now")]
     Conflict {
         /// The aggregate.
@@ -258,7 +258,7 @@ pub enum ReadError {
         reason: String,
     },
     /// The key is parked: an event cannot be applied to the document, so the document would be
-    /// older than requested. Fix the code, or skip the event with `Application::skip_parked` (503).
+    /// older than requested. Fix the code, or skip the event with `Operations::skip_parked` (503).
     #[error("{model} has parked {key:?} at position {position}: {reason}")]
     Parked {
         /// Name of the read model.

@@ -1,18 +1,19 @@
 //! Actum: applications whose state is a log of events.
 //!
-//! Write an [`Aggregate`] that decides and folds, a [`ReadModel`] that answers or a [`Projection`] with
-//! tables of your own, and start an [`Application`] on a store: commands become durable events in one
-//! global order, read models and projections follow them and resume after any crash.
-//! `framework/docs/architecture.md` tells how.
+//! Write an [`Aggregate`] that decides commands and folds events, a [`ReadModel`] with documents or
+//! a [`Projection`] with SQL tables of your own, and start an [`Application`] on a store. Commands
+//! become durable events in one global order. Read models and projections follow them and resume
+//! after any crash. `framework/docs/architecture.md` explains the design.
 //!
-//! Everything public is listed here. Cargo features only add items:
+//! All public items are listed here. Cargo features only add items:
 //! * `sqlite` (default): `SqliteStore`, the embedded database.
 //! * `postgres`: `PostgresStore`, for several processes on one log.
-//! * `postgres-tls`: the same over TLS, with `?sslmode=require` or stricter in its URL.
-//! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header, answers that
-//!   say how fresh they are, server-sent events.
+//! * `postgres-tls`: `PostgresStore` over TLS, with `?sslmode=require` or stricter in its URL.
+//! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header, responses with
+//!   their freshness, server-sent events.
 //! * `webhooks`: the module `webhook`: signed calls to addresses that strangers chose.
-//! * `testing`: the module `testing`: `Scenario`, the conformance suite for stores, mocks and faults.
+//! * `testing`: the module `testing`: `Scenario`, the conformance suite for stores, mocks and
+//!   faults.
 //! * `failpoints`: for the tests of Actum itself. The variable `ACTUM_CRASH_AT` then aborts the
 //!   process, so no application should enable it.
 
@@ -51,7 +52,9 @@ pub mod web;
 pub mod webhook;
 
 pub use self::aggregate::{Aggregate, Loaded};
-pub use self::application::{Application, ApplicationBuilder, Readiness, Stopped};
+pub use self::application::{
+    Application, ApplicationBuilder, List, Operations, Query, Read, Readiness, Stopped,
+};
 pub use self::clock::{Clock, SystemClock};
 pub use self::command::{
     Claim, CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_CLAIM_BYTES,
@@ -79,16 +82,17 @@ pub use self::store::contract::sql::{
     FromSql, SqlConnection, SqlError, SqlExecutor, SqlRow, SqlValue,
 };
 pub use self::store::contract::{
-    Advance, Append, AppendOutcome, Checkpoint, CheckpointStore, Comparison, Confirmation,
-    Difference, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, EventStore, Filter,
-    Lease, LeaseStore, LogIdentity, MAX_APPEND_BYTES, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES, MAX_LIST,
-    MAX_LIST_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PROJECTION_NAME_BYTES, NotCommitted,
-    Page, PageLimit, ParkedAt, ParkedChange, ParkedKey, ParkedPage, ParkedRequest, PartitionId,
-    ProjectionDatabase, ProjectionStore, SkippedEvent, Snapshot, SnapshotStore, Snapshots,
-    SqlSnapshot, SqlTransaction, Store, StoredPage, StoredVersion, Version, VersionNote,
+    AnyStore, Append, AppendOutcome, Checkpoint, CheckpointStore, CheckpointUpdate, Comparison,
+    Confirmation, Difference, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, EventStore,
+    Filter, Lease, LeaseStore, LogIdentity, MAX_APPEND_BYTES, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES,
+    MAX_LIST, MAX_LIST_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PROJECTION_NAME_BYTES,
+    NotCommitted, Page, PageLimit, ParkedAt, ParkedChange, ParkedKey, ParkedPage, ParkedRequest,
+    PartitionId, ProjectionDatabase, ProjectionStore, SkippedEvent, Snapshot, SnapshotStore,
+    Snapshots, SqlSnapshot, SqlTransaction, Store, StoredPage, StoredVersion, Version, VersionNote,
     VersionStore, partition_of,
 };
 pub use self::store::memory::MemoryStore;
+pub use self::store::open;
 #[cfg(feature = "postgres")]
 pub use self::store::postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]

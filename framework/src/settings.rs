@@ -73,11 +73,11 @@ pub struct Settings {
     /// Beyond it a new stream fails with `NoLiveStream`. Default 1,024.
     pub live_streams: usize,
     /// Activates a new version of a read model or projection automatically when it has caught up.
-    /// If false, call `Application::serve_version`. Default true.
+    /// If false, call `Operations::serve_version`. Default true.
     pub switch_by_itself: bool,
     /// Maximum share of documents or compared rows, from 0 to 1, that may differ from the active
     /// version for a new version to be activated automatically. If more differ, the comparison is
-    /// logged and kept, and an operator decides with `Application::serve_version`. Default 1:
+    /// logged and kept, and an operator decides with `Operations::serve_version`. Default 1:
     /// differences are logged and prevent nothing, because a new version is usually meant to
     /// differ.
     pub switch_up_to_different: f64,

@@ -13,14 +13,16 @@
 //! | `fold` | – | `read_model`, `events` of the page |
 //! | `project` | – | `projection`, `events` of the page |
 //!
-//! A reaction may run in another process than the command that caused it. Its `command` span has the
-//! same `correlation_id` and `trace_context`, because both travel in the metadata of events.
+//! A reaction may run in another process than the command that caused it. Its `command` span has
+//! the same `correlation_id` and `trace_context`, because both travel in the metadata of events.
+//!
+//! See `docs/decisions.md`, "At which level are the spans?"
 
 use tracing::{Span, debug_span};
 
 use crate::event::{Metadata, StreamId};
 
-/// Span of a command, from its arrival until it is answered.
+/// Span of a command, from its arrival until its result is returned.
 pub(crate) fn command(stream: &StreamId, metadata: &Metadata) -> Span {
     debug_span!(
         target: "actum::spans",

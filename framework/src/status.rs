@@ -57,7 +57,8 @@ pub struct SubscriptionStatus {
     pub name: String,
     /// Version.
     pub version: u32,
-    /// True if reads are answered from this version. Absent if the store is not available.
+    /// True if this is the active version, which serves reads. Absent if the store is not
+    /// available.
     pub serves: Option<bool>,
     /// True if the program of this process includes this version. If not, another process runs it,
     /// or none.

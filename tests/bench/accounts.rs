@@ -123,12 +123,12 @@ pub async fn lag(app: &Application, read_models: ReadModels) -> Outcome<f64> {
 
 /// Waits until both read models have seen this position.
 pub async fn wait_for(app: &Application, position: GlobalPosition) -> Outcome {
-    while let Err(ReadError::NotYet { .. }) = app.read_after::<Balance>(&id(0), position).await {}
-    while let Err(ReadError::NotYet { .. }) = app.read_after::<CreditLimit>(&id(0), position).await
+    while let Err(ReadError::NotYet { .. }) = app.read::<Balance>(&id(0)).after(position).await {}
+    while let Err(ReadError::NotYet { .. }) = app.read::<CreditLimit>(&id(0)).after(position).await
     {
     }
-    let balance = app.read_after::<Balance>(&id(0), position).await?.position;
-    let limit = app.read_after::<CreditLimit>(&id(0), position).await?.position;
+    let balance = app.read::<Balance>(&id(0)).after(position).await?.position;
+    let limit = app.read::<CreditLimit>(&id(0)).after(position).await?.position;
     match balance.min(limit) < position {
         true => Err("a read model answered before it had seen the position".into()),
         false => Ok(()),

@@ -1,4 +1,4 @@
-//! Freshness: how long after a command a read model's document shows it, by `read_after`.
+//! Freshness: how long after a command a read model's document shows it, by `read(key).after(position)`.
 //!
 //! Probes send a command and read its effect at once. They run alone, and beside a load of half of
 //! what the store carried at most in the same run; in the process that folds, and, where another may
@@ -112,7 +112,7 @@ async fn probe_until(
         let credit = AccountCommand::Credit { amount: 1 };
         let committed = app.execute::<Account>(&account, credit).await?;
         let answered = Instant::now();
-        let read = app.read_after::<Balance>(&account, committed.position).await?;
+        let read = app.read::<Balance>(&account).after(committed.position).await?;
         let readable = Instant::now();
         if read.position < committed.position {
             return Err("a read does not see what it was to wait for".into());

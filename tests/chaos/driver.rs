@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::http::Client;
+use crate::support::http::Client;
 
 pub const ACCOUNTS: u64 = 6;
 pub const OPENING: i64 = 1_000;

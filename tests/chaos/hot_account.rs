@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Barrier, Mutex};
 
 use super::{log, rounds};
-use crate::child::Bank;
-use crate::http::{Answer, Client};
-use crate::postgres::server::database;
+use crate::support::child::Bank;
+use crate::support::http::{Answer, Client};
+use crate::support::postgres::database;
 
 const WITHDRAWALS: usize = 1_000;
 /// Each has a connection to both banks; more at once would be more than 1,024 descriptors.

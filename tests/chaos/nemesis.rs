@@ -12,9 +12,9 @@ use tokio::time::sleep;
 use super::driver::{ACCOUNTS, Driver, IMPATIENT, OPENING, Outcome, Sent, Worker};
 use super::log::Row;
 use super::{documents, log, rounds};
-use crate::child::Bank;
-use crate::postgres::server::Server;
-use crate::proxy::Proxy;
+use crate::support::child::Bank;
+use crate::support::postgres::Server;
+use crate::support::proxy::Proxy;
 
 /// Of each fault.
 const TIMES: usize = 20;

@@ -13,8 +13,8 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::{log, rounds};
-use crate::directory::Directory;
-use crate::postgres::server::Server;
+use crate::support::directory::Directory;
+use crate::support::postgres::Server;
 
 const CALLS: usize = 150;
 

@@ -8,10 +8,10 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{documents, rounds, saves};
-use crate::child::{Bank, StopOnDrop};
-use crate::http::Client;
-use crate::postgres::server::{Database, database};
-use crate::proxy::Proxy;
+use crate::support::child::{Bank, StopOnDrop};
+use crate::support::http::Client;
+use crate::support::postgres::{Database, database};
+use crate::support::proxy::Proxy;
 
 /// How long a bank may leave the reads of the other's writes without an answer.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);

@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
 use super::{rounds, saves};
-use crate::postgres::server::{Database, database};
+use crate::support::postgres::{Database, database};
 
 const PROCESSES: usize = 4;
 const PARTITIONS: usize = 12;
@@ -52,7 +52,7 @@ impl Process {
     }
 
     fn signal(&self, name: &str) {
-        crate::signal::send(self.child.id().unwrap(), name);
+        crate::support::signal::send(self.child.id().unwrap(), name);
     }
 
     /// Has it write no more; how many of its reads were answered.

@@ -5,8 +5,8 @@ use actum::Application;
 use serde_json::json;
 
 use super::{are_one, balance, is_replayed, open_account, post_keyed, request, send_as, two_banks};
-use crate::directory::Directory;
-use crate::postgres::server::database;
+use crate::support::directory::Directory;
+use crate::support::postgres::database;
 
 const CREDIT: &str = "/accounts/42/credit";
 

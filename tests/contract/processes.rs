@@ -3,10 +3,10 @@
 
 use std::sync::Barrier;
 
-use crate::child::{Bank, read_commands, read_log};
-use crate::directory::Directory;
-use crate::http::{Answer, Client};
-use crate::postgres::server::database;
+use crate::support::child::{Bank, read_commands, read_log};
+use crate::support::directory::Directory;
+use crate::support::http::{Answer, Client};
+use crate::support::postgres::database;
 
 const OPENING: &str = r#"{"owner":"Ada","currency":"EUR"}"#;
 

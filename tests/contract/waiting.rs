@@ -11,8 +11,8 @@ use example_bank::balance::Balance;
 use serde_json::json;
 
 use super::{are_one, balance, is_replayed, open_account, post_keyed};
-use crate::bank::Answer;
-use crate::watched::WatchedStore;
+use crate::bank::wire::Answer;
+use crate::support::watched::WatchedStore;
 
 const CREDIT: &str = "/accounts/42/credit";
 const WITHDRAW: &str = "/accounts/42/withdraw";

@@ -166,7 +166,7 @@ async fn a_file_that_is_rewritten_in_place_locks_nobody_out() {
 
 #[actix_web::test]
 async fn the_status_names_what_is_wrong_with_the_file_of_keys() {
-    let (doorkeeper, bank) = (Doorkeeper::new(), crate::bank::new_bank().await);
+    let (doorkeeper, bank) = (Doorkeeper::new(), crate::bank::wire::new_bank().await);
     let operator = new_key("ops", &["bank:operate"]);
     doorkeeper.write_keys(&lines(&[&operator]));
     let access = doorkeeper.open();

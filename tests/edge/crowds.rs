@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Doorkeeper, lines, new_key};
-use crate::child::Bank;
+use crate::support::child::Bank;
 
 /// A bank that knows these keys.
 fn bank(doorkeeper: &Doorkeeper, arguments: &[&str]) -> Bank {

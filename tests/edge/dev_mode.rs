@@ -6,10 +6,10 @@ use example_bank::Access;
 use serde_json::{Value, json};
 
 use super::{Doorkeeper, send_by};
-use crate::bank::{bank_with_account, get};
-use crate::child::Bank;
-use crate::directory::Directory;
-use crate::raw::Raw;
+use crate::bank::wire::{bank_with_account, get};
+use crate::support::child::Bank;
+use crate::support::directory::Directory;
+use crate::support::raw::Raw;
 
 /// Headers of requests that a page of another origin, or a name that resolves to this machine, makes
 /// a browser send.

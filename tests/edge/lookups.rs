@@ -6,9 +6,9 @@ use std::process::Command;
 use serde_json::json;
 
 use super::{Doorkeeper, lines, new_key};
-use crate::child::Bank;
-use crate::http::Answer;
-use crate::webhook::receiver::Receiver;
+use crate::support::child::Bank;
+use crate::support::http::Answer;
+use crate::support::receiver::Receiver;
 
 const KEY: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
 

@@ -14,8 +14,8 @@ use example_bank::{Access, Policy};
 use serde_json::{Value, json};
 
 use super::{Doorkeeper, claims, lines, new_key, signed};
-use crate::bank::{get, new_bank, post};
-use crate::postgres::server::database;
+use crate::bank::wire::{get, new_bank, post};
+use crate::support::postgres::database;
 
 /// Where it is asked: the bank's listener, or the operators'.
 #[derive(Clone, Copy)]
@@ -212,7 +212,7 @@ async fn account(bank: &Application, id: &str) {
 }
 
 async fn events(bank: &Application) -> u64 {
-    bank.status().await.log.head.0
+    bank.operations().status().await.log.head.0
 }
 
 async fn check(door: Door, matrix: &[Row], bank: &Application) {

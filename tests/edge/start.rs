@@ -3,8 +3,8 @@
 use std::process::{Command, Output};
 
 use super::{Doorkeeper, claims, signed};
-use crate::child::Bank;
-use crate::directory::Directory;
+use crate::support::child::Bank;
+use crate::support::directory::Directory;
 
 fn program() -> Command {
     Command::new(env!("CARGO_BIN_EXE_bank-process"))

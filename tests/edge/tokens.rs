@@ -12,7 +12,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp
 use serde_json::{Value, json};
 
 use super::{AUDIENCE, Doorkeeper, ISSUER, SECRET, claims, enter, open, send_by, signed};
-use crate::bank::bank_with_account;
+use crate::bank::wire::bank_with_account;
 
 fn key_file(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "edge/keys", name].iter().collect()

@@ -64,9 +64,10 @@ pub(super) async fn statement(
     let id = reading.allowed(&app).await?;
     // One more than asked for tells whether the page is the last one.
     let period = Period { from, to, after: asked.after_booking, limit: limit + 1 };
-    let found = app.find::<Statement, _>(&id, asked.after, async |db, _| {
-        Statement::of(&id, &period, db).await
-    });
+    let found = app
+        .query::<Statement>()
+        .after(asked.after)
+        .find(&id, async |db, _| Statement::of(&id, &period, db).await);
     let (mut bookings, position) = found.await.map_err(unknown_account)?;
     let has_more = page::cut(&mut bookings, limit)?;
     let next = bookings.last().filter(|_| has_more).map(|last| last.booking);

@@ -18,7 +18,7 @@ pub(crate) enum Refused {
 }
 
 /// Admission control for all commands of an application. A command counts from its admission until
-/// it is answered, even if its caller has gone away.
+/// its result is known, even if its caller has gone away.
 #[derive(Clone)]
 pub(crate) struct Admission {
     permits: Arc<Semaphore>,

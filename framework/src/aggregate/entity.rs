@@ -3,9 +3,11 @@
 //!
 //! The state in memory is always the fold of the log up to its tip. In each round the actor takes
 //! the queue, decides each command on the state that the command before it left, appends, and
-//! replies. No command is answered before its commit. After a conflict the actor reads and folds
+//! replies. No reply is sent before the commit. After a conflict the actor reads and folds
 //! the events it missed, and decides again. It only discards the state if that may be wrong. When
-//! the actor ends, it answers all queued commands.
+//! the actor ends, all queued commands get an error.
+//!
+//! See `docs/decisions.md`, "What happens to the state in memory when another process was faster?"
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -228,7 +230,7 @@ impl<A: Aggregate> Handler<Wake> for EntityActor<A> {
 }
 
 impl<A: Aggregate> Drop for EntityActor<A> {
-    /// Answers all queued requests. After passivation there are none. After a panic in the runtime
+    /// Fails all queued requests. After passivation there are none. After a panic in the runtime
     /// or a stop of the arbiter, the callers would otherwise wait until `answer_within` is over.
     fn drop(&mut self) {
         for request in self.mailbox.close() {

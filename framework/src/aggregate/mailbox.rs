@@ -2,7 +2,9 @@
 //!
 //! The queue is outside the actor, because an actor's own mailbox cannot refuse when it is full,
 //! and loses its messages when the actor ends. The actor gets one wake-up and takes all queued
-//! commands. When the actor ends, the mailbox is closed and all its commands are answered.
+//! commands. When the actor ends, the mailbox is closed and all its commands get an error.
+//!
+//! See `docs/decisions.md`, "Why is the queue outside the actor?"
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,9 +28,9 @@ pub(crate) struct Request<A: Aggregate> {
     pub(crate) command: Isolated<A::Command>,
     pub(crate) options: CommandOptions,
     pub(crate) reply: oneshot::Sender<Answer<A>>,
-    /// Permit of admission control, held until the request is answered or dropped.
+    /// Permit of admission control, held until the request is finished or dropped.
     pub(crate) permit: Admitted,
-    /// Stage of the request. It also holds the running key until the request is answered, withdrawn
+    /// Stage of the request. It also holds the running key until the request is finished, withdrawn
     /// or dropped.
     pub(crate) ticket: Arc<Ticket>,
     /// Number of conflicts so far.
@@ -38,7 +40,7 @@ pub(crate) struct Request<A: Aggregate> {
 }
 
 impl<A: Aggregate> Request<A> {
-    /// Answers the caller. If the caller has gone away, the outcome is still valid.
+    /// Replies to the caller. If the caller has gone away, the outcome is still valid.
     pub(crate) fn answer(self, answer: Answer<A>) {
         self.finish(answer).send();
     }

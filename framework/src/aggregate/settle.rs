@@ -1,8 +1,8 @@
-//! The end of a round: appends its decisions and answers its requests in order.
+//! The end of a round: appends its decisions and replies to its requests in order.
 //!
 //! A decision is valid only if every decision before it in the round was committed as decided.
 //! After the first one that was not, the rest are decided again on the newer state. A decision that
-//! stored nothing is answered only when the log confirms the version on which it was made.
+//! stored nothing is returned only when the log confirms the version on which it was made.
 
 use std::vec;
 
@@ -41,7 +41,7 @@ pub(crate) struct Settled<A: Aggregate> {
     pub(crate) seen: Option<StreamVersion>,
 }
 
-/// Appends the round and answers its requests.
+/// Appends the round and replies to its requests.
 pub(crate) async fn settle<A: Aggregate>(
     deciding: &Deciding<A>,
     stream: &StreamId,
@@ -86,7 +86,8 @@ struct Settling<'a, A: Aggregate> {
     stream: &'a StreamId,
     /// True if the first append of the round was stored. Then the log was at the version where the
     /// round began, after all commands of the round had arrived. So the decisions that stored
-    /// nothing need no confirmation (see decisions.md, "Why one append for each command").
+    /// nothing need no confirmation. See `docs/decisions.md`, "Why one append for each command, and
+    /// not one for a whole round of a hot aggregate?"
     vouched: bool,
     /// Confirmation of the version at which the round began, once requested.
     confirmed: Option<Result<Confirmation, StoreError>>,
@@ -121,7 +122,7 @@ impl<A: Aggregate> Settling<'_, A> {
         }
     }
 
-    /// Answers a decision that stored nothing, after the log has confirmed that it is not outdated.
+    /// Returns a decision that stored nothing, after the log has confirmed that it is not outdated.
     async fn stored_nothing(
         &mut self,
         request: Request<A>,
@@ -143,8 +144,8 @@ impl<A: Aggregate> Settling<'_, A> {
     }
 
     /// Confirms a decision that stored nothing. Each key is looked up. The version is confirmed
-    /// only if no append of the round confirms it, and then only once: no append was stored, so all
-    /// decisions were made at the version where the round began.
+    /// only if no append of the round confirms it. Once is enough, because then all decisions were
+    /// made at the version where the round began.
     async fn confirm(
         &mut self,
         request: &Request<A>,

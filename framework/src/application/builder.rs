@@ -61,7 +61,7 @@ impl ApplicationBuilder {
     /// Runs the read model `M` and, beside it, the version before, `Old`: as long as that one
     /// serves, reads of `M` are answered from its documents. Once `M` has caught up the two are
     /// compared, the comparison is logged, and `M` serves. Goes on running `Old`, so that
-    /// [`Application::serve_version`] can go back to it, until it is dropped or not registered.
+    /// [`Operations::serve_version`](super::Operations::serve_version) can go back to it, until it is dropped or not registered.
     #[must_use]
     pub fn read_model_replacing<M: ReadModel + From<Old>, Old: ReadModel>(mut self) -> Self {
         self.parts.push(Box::new(|parts| Box::pin(parts.add_replacing::<M, Old>())));

@@ -9,11 +9,13 @@ mod callbacks;
 mod later;
 mod live;
 mod observer;
+mod operations;
 mod outcome;
 mod parked;
 mod program;
 mod projections;
 mod pruning;
+mod read;
 mod readiness;
 mod running;
 mod status;
@@ -25,6 +27,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub use self::builder::ApplicationBuilder;
+pub use self::operations::Operations;
+pub use self::projections::Query;
+pub use self::read::{List, Read};
 pub use self::readiness::Readiness;
 use self::running::Running;
 use crate::aggregate::{Aggregate, Loaded, Router};
@@ -34,8 +39,8 @@ use crate::error::{CommandError, ReadError, StoreError};
 use crate::event::codec::EventCodec;
 use crate::event::{EventEnvelope, GlobalPosition, StreamId, StreamVersion};
 use crate::live as streams;
-use crate::read_model::{Document, DocumentPage, ReadModel, Served};
-use crate::store::contract::{Confirmation, DocumentRange, EventStore, PageLimit, Store};
+use crate::read_model::{ReadModel, Served};
+use crate::store::contract::{AnyStore, Confirmation, EventStore, PageLimit};
 
 /// A running application. Clones are the same application.
 ///
@@ -68,9 +73,10 @@ pub struct Application {
 }
 
 impl Application {
-    /// An application on this store.
-    pub fn builder(store: impl Store) -> ApplicationBuilder {
-        ApplicationBuilder::new(Arc::new(store))
+    /// An application on this store: one of Actum's, one of your own, or what
+    /// [`open`](crate::open) returns.
+    pub fn builder(store: impl Into<AnyStore>) -> ApplicationBuilder {
+        ApplicationBuilder::new(store.into().into_inner())
     }
 
     /// Has the aggregate `A` with this id carry out a command: once it is answered `Ok`, its
@@ -124,55 +130,6 @@ impl Application {
         self.router::<A>().map_or(0, Router::live)
     }
 
-    /// The document of the read model `M` with this key, never from before the application started.
-    ///
-    /// # Errors
-    /// [`ReadError`]; `NotYet` while the read model still catches up, after a bounded wait.
-    pub async fn read<M: ReadModel>(&self, key: &str) -> Result<Document<M>, ReadError> {
-        self.read_after(key, GlobalPosition::ZERO).await
-    }
-
-    /// As [`Application::read`], but not before the read model has applied `position`: with
-    /// `Committed::position` it reads your own write.
-    ///
-    /// ```no_run
-    /// # use actum::{Aggregate, Application, ReadModel};
-    /// # async fn f<Account: Aggregate<Command = i64>, Balance: ReadModel>(app: Application)
-    /// # -> Result<(), Box<dyn std::error::Error>> where Account::Error: Sync {
-    /// let committed = app.execute::<Account>("42", 1250).await?;
-    /// let balance = app.read_after::<Balance>("42", committed.position).await?;
-    /// assert!(balance.position >= committed.position);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// [`ReadError`]; `NotYet` if the wait of `Settings::read_within` ends first, and at once if the
-    /// log does not have that position.
-    pub async fn read_after<M: ReadModel>(
-        &self,
-        key: &str,
-        position: GlobalPosition,
-    ) -> Result<Document<M>, ReadError> {
-        self.read_within(key, position, self.inner.settings.read_within).await
-    }
-
-    /// As [`Application::read_after`], but waits at most `within`, and never longer than
-    /// `Settings::read_within`.
-    ///
-    /// # Errors
-    /// [`ReadError`]; `NotYet` if that wait ends first.
-    pub async fn read_within<M: ReadModel>(
-        &self,
-        key: &str,
-        position: GlobalPosition,
-        within: Duration,
-    ) -> Result<Document<M>, ReadError> {
-        let within = within.min(self.inner.settings.read_within);
-        let served = self.read_model::<M>()?;
-        self.check_position(M::NAME, position).await?;
-        served.read(key, position, within).await
-    }
-
     /// Checks that the log is the one this process knows and has this position. Nothing waits for a
     /// position that it does not have: it may never come, as after a mistake or from another log.
     ///
@@ -194,46 +151,6 @@ impl Application {
             true => Ok(()),
             false => Err(ReadError::NotYet { model, wanted, reached, waited: Duration::ZERO }),
         }
-    }
-
-    /// A page of the documents of the read model `M`, in the order of their keys.
-    ///
-    /// ```no_run
-    /// # use actum::{Application, DocumentRange, ReadError, ReadModel};
-    /// # async fn all<M: ReadModel>(app: &Application) -> Result<(), ReadError> {
-    /// let mut range = DocumentRange { prefix: "2026-".into(), ..DocumentRange::default() };
-    /// loop {
-    ///     let page = app.list::<M>(&range).await?;
-    ///     for (key, document) in page.documents { /* … */ }
-    ///     range.after = Some(match page.next { Some(next) => next, None => break });
-    /// }
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// Pages are read apart, so documents that change meanwhile are shown as they are then.
-    ///
-    /// # Errors
-    /// [`ReadError`]; `NotYet` while the read model still catches up, after a bounded wait.
-    pub async fn list<M: ReadModel>(
-        &self,
-        range: &DocumentRange,
-    ) -> Result<DocumentPage<M>, ReadError> {
-        self.list_after(range, GlobalPosition::ZERO).await
-    }
-
-    /// As [`Application::list`], but not before the read model has applied `position`. An owner then
-    /// saves at once, so a list costs a transaction where there is something to save.
-    ///
-    /// # Errors
-    /// As [`Application::read_after`].
-    pub async fn list_after<M: ReadModel>(
-        &self,
-        range: &DocumentRange,
-        position: GlobalPosition,
-    ) -> Result<DocumentPage<M>, ReadError> {
-        let (served, within) = (self.read_model::<M>()?, self.inner.settings.read_within);
-        self.check_position(M::NAME, position).await?;
-        served.list(&*self.inner.store, range, position, within).await
     }
 
     fn read_model<M: ReadModel>(&self) -> Result<&Served<M>, ReadError> {

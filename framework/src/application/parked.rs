@@ -3,13 +3,13 @@
 //! A request is left in the store, so it can be made in any process; whoever owns the key carries it
 //! out, at once if that is this process, else within about a second.
 
-use super::Application;
+use super::Operations;
 use crate::error::OperationError;
 use crate::event::GlobalPosition;
 use crate::partition::FollowerControl;
 use crate::store::contract::{CheckpointStore, ParkedKey, ParkedRequest, SkippedEvent};
 
-impl Application {
+impl Operations<'_> {
     /// The parked keys of a read model or projection, by key. It is named by its `NAME`, or by `NAME@VERSION`; so it
     /// is everywhere below.
     ///
@@ -62,7 +62,7 @@ impl Application {
     }
 
     /// Asks to leave the event at which a key is parked out of its document, for good, and to go on
-    /// with those behind it. The reason is kept, see [`Application::skipped`].
+    /// with those behind it. The reason is kept, see [`Operations::skipped`].
     ///
     /// # Errors
     /// [`OperationError`]
@@ -103,10 +103,10 @@ impl Application {
         &self,
         name: &str,
     ) -> Result<(&dyn FollowerControl, &dyn CheckpointStore), OperationError> {
-        let mut controls = self.inner.read_side.iter().rev().map(|control| &**control);
+        let mut controls = self.app.inner.read_side.iter().rev().map(|control| &**control);
         let named = controls.find(|c| c.name() == name || c.versioned_name() == name);
         let named = named.ok_or_else(|| OperationError::Unknown { name: name.to_owned() })?;
-        Ok((named, self.inner.checkpoints(named)))
+        Ok((named, self.app.inner.checkpoints(named)))
     }
 }
 

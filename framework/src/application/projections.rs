@@ -1,8 +1,9 @@
 //! The projections of an application: started with it, and queried.
 
 use std::any::TypeId;
+use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Application;
 use super::builder::ApplicationBuilder;
@@ -30,33 +31,65 @@ impl ApplicationBuilder {
 }
 
 impl Application {
-    /// Runs a query on the rows of the projection `P`, all of one moment: of `position` or later, and
-    /// never from before the application started. The query is given the connection, which cannot
-    /// write, and the position that the rows reflect. Works in every process.
+    /// A query of the rows of the projection `P`, which run in one snapshot. Works in every process.
     ///
     /// ```no_run
-    /// # use actum::{Application, GlobalPosition, Projection, ReadError};
+    /// # use actum::{Application, Projection, ReadError};
     /// # async fn f<Bookings: Projection>(app: Application) -> Result<(), ReadError> {
     /// let count: i64 = app
-    ///     .query::<Bookings, _>(GlobalPosition::ZERO, async |db, _position| {
+    ///     .query::<Bookings>()
+    ///     .run(async |db, _position| {
     ///         let rows = db.rows("SELECT count(*) FROM bookings", &[]).await?;
     ///         Ok(rows[0].get(0)?)
     ///     })
     ///     .await?;
     /// # Ok(()) }
     /// ```
+    pub fn query<P: Projection>(&self) -> Query<'_, P> {
+        let within = self.inner.settings.read_within;
+        Query { app: self, after: GlobalPosition::ZERO, within, projection: PhantomData }
+    }
+
+    fn served<P: Projection>(&self) -> Result<&ServedProjection, ReadError> {
+        let served = self.inner.read_models.get(&TypeId::of::<P>());
+        let served = served.and_then(|any| any.downcast_ref::<ServedProjection>());
+        served.ok_or(ReadError::NotRegistered(P::NAME))
+    }
+}
+
+/// A query of the rows of the projection `P`; [`Query::run`] or [`Query::find`] runs it.
+#[must_use = "a query does nothing until it is run"]
+pub struct Query<'a, P> {
+    app: &'a Application,
+    after: GlobalPosition,
+    within: Duration,
+    projection: PhantomData<fn() -> P>,
+}
+
+impl<P: Projection> Query<'_, P> {
+    /// Waits until the rows reflect the log up to this position.
+    pub fn after(self, position: GlobalPosition) -> Self {
+        Self { after: position, ..self }
+    }
+
+    /// Waits at most so long, and never longer than `Settings::read_within`, which is the default.
+    pub fn within(self, timeout: Duration) -> Self {
+        Self { within: self.within.min(timeout), ..self }
+    }
+
+    /// Runs the query on rows of one moment, never from before the application started. `query` is
+    /// given a connection that cannot write, and the position that the rows reflect.
     ///
     /// # Errors
-    /// [`ReadError`]; `NotYet` if the wait of `Settings::read_within` ends first, and at once if the
-    /// log does not have that position.
-    pub async fn query<P: Projection, T>(
-        &self,
-        position: GlobalPosition,
+    /// [`ReadError`]; `NotYet` if the wait ends first, and at once if the log does not have that
+    /// position.
+    pub async fn run<T>(
+        self,
         query: impl AsyncFnOnce(&mut SqlConnection<'_>, GlobalPosition) -> Result<T, BoxError>,
     ) -> Result<T, ReadError> {
-        let served = self.served::<P>()?;
-        self.check_position(P::NAME, position).await?;
-        served.query(position, self.inner.settings.read_within, query).await
+        let served = self.app.served::<P>()?;
+        self.app.check_position(P::NAME, self.after).await?;
+        served.query(self.after, self.within, query).await
     }
 
     /// Runs a query that looks for something by its key. `None` from the query means that the rows
@@ -65,35 +98,28 @@ impl Application {
     /// position that it reflects.
     ///
     /// # Errors
-    /// [`ReadError`]; `NotFound` if the rows do not have it at that head, `NotYet` if the wait of
-    /// `Settings::read_within` ends before they reflect it.
-    pub async fn find<P: Projection, T>(
-        &self,
+    /// [`ReadError`]; `NotFound` if the rows do not have it at that head, `NotYet` if the wait ends
+    /// before they reflect it.
+    pub async fn find<T>(
+        self,
         key: &str,
-        position: GlobalPosition,
         query: impl AsyncFn(&mut SqlConnection<'_>, GlobalPosition) -> Result<Option<T>, BoxError>,
     ) -> Result<(T, GlobalPosition), ReadError> {
-        let served = self.served::<P>()?;
-        self.check_position(P::NAME, position).await?;
-        let (arrived, within) = (Instant::now(), self.inner.settings.read_within);
+        let served = self.app.served::<P>()?;
+        self.app.check_position(P::NAME, self.after).await?;
+        let arrived = Instant::now();
         let look =
             async |db: &mut SqlConnection<'_>, reflects| Ok((query(db, reflects).await?, reflects));
-        let (mut found, mut reflects) = served.query(position, within, look).await?;
+        let (mut found, mut reflects) = served.query(self.after, self.within, look).await?;
         if found.is_none() {
-            let head = self.inner.store.head().await?;
+            let head = self.app.inner.store.head().await?;
             if reflects < head {
-                let left = within.saturating_sub(arrived.elapsed());
+                let left = self.within.saturating_sub(arrived.elapsed());
                 (found, reflects) = served.query(head, left, look).await?;
             }
         }
         let not_found = || ReadError::NotFound { model: P::NAME, key: key.to_owned(), reflects };
         Ok((found.ok_or_else(not_found)?, reflects))
-    }
-
-    fn served<P: Projection>(&self) -> Result<&ServedProjection, ReadError> {
-        let served = self.inner.read_models.get(&TypeId::of::<P>());
-        let served = served.and_then(|any| any.downcast_ref::<ServedProjection>());
-        served.ok_or(ReadError::NotRegistered(P::NAME))
     }
 }
 

@@ -1,11 +1,11 @@
-//! `Application::status`: what this process knows, completed by what the store answers in time.
+//! `Operations::status`: what this process knows, completed by what the store answers in time.
 
 use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-use super::Application;
+use super::Operations;
 use super::observer::{age, partitions, state, waiting_since};
 use super::running::Running;
 use crate::error::StoreError;
@@ -20,11 +20,11 @@ use crate::store::contract::{CheckpointStore, ParkedKey, PartitionId, StoredVers
 /// How long the store may take; then the answer is given without it.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 
-impl Application {
+impl Operations<'_> {
     /// How the log, the read models and the projections are doing. It is answered within a few
     /// seconds, also when the store is not: by what this process knows then.
     pub async fn status(&self) -> Status {
-        let inner = &*self.inner;
+        let inner = &*self.app.inner;
         let now = inner.clock.now();
         let mut subscriptions = inner.here(now);
         let mut head = *inner.store.watch_head().borrow();

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::Application;
+use super::Operations;
 use crate::error::OperationError;
 use crate::store::contract::{Comparison, Version};
 use crate::versions::Switch;
 
-impl Application {
+impl Operations<'_> {
     /// The versions of a read model or projection that the store knows, by number, whether this
     /// program has registered the name or not.
     ///
@@ -18,8 +18,8 @@ impl Application {
         if name.contains('\0') {
             return Err(unknown()); // not every database can be asked for it
         }
-        let versions = self.inner.store.versions(name).await?;
-        match versions.is_empty() && !self.inner.switches.contains_key(name) {
+        let versions = self.app.inner.store.versions(name).await?;
+        match versions.is_empty() && !self.app.inner.switches.contains_key(name) {
             true => Err(unknown()),
             false => Ok(versions),
         }
@@ -58,7 +58,7 @@ impl Application {
         let known = self.versions(name).await?;
         let known = known.into_iter().find(|known| known.number == version);
         let known = known.ok_or_else(|| OperationError::Unknown { name: versioned() })?;
-        let controls = || self.inner.read_side.iter().filter(|control| control.name() == name);
+        let controls = || self.app.inner.read_side.iter().filter(|control| control.name() == name);
         if known.is_serving {
             if controls().next().is_some() {
                 return Err(OperationError::Serves { name: versioned() });
@@ -68,7 +68,7 @@ impl Application {
         for control in controls().filter(|control| control.version() == version) {
             control.flush_and_stop().await;
         }
-        match self.inner.store.drop_version(name, version).await? {
+        match self.app.inner.store.drop_version(name, version).await? {
             true => Ok(()),
             false => Err(OperationError::Serves { name: versioned() }),
         }
@@ -78,15 +78,15 @@ impl Application {
     async fn retire(&self, name: &str, version: Version) -> Result<(), OperationError> {
         let versioned = format!("{name}@{}", version.number);
         let leases = (0..version.partitions).map(|number| format!("{versioned}/{number}"));
-        let holders = self.inner.store.holders(&leases.collect::<Vec<_>>()).await?;
+        let holders = self.app.inner.store.holders(&leases.collect::<Vec<_>>()).await?;
         if holders.iter().any(Option::is_some) {
             return Err(OperationError::Running { name: versioned });
         }
-        Ok(self.inner.store.retire_version(name, version.number).await?)
+        Ok(self.app.inner.store.retire_version(name, version.number).await?)
     }
 
     fn switch(&self, name: &str) -> Result<&Arc<Switch>, OperationError> {
         let unknown = || OperationError::Unknown { name: name.to_owned() };
-        self.inner.switches.get(name).ok_or_else(unknown)
+        self.app.inner.switches.get(name).ok_or_else(unknown)
     }
 }

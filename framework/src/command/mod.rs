@@ -26,7 +26,7 @@ pub const MAX_COMMAND_ID_BYTES: usize = 512;
 pub struct Committed {
     /// Version of the aggregate after the command.
     pub version: StreamVersion,
-    /// Position of the command's last event in the log: pass it to `read_after` to read your own
+    /// Position of the command's last event in the log: pass it to `Read::after` to read your own
     /// write. For a command that stored no event, the position of the last event of its stream.
     pub position: GlobalPosition,
     /// True if the command had already been carried out under the same key. The result is that
@@ -112,8 +112,8 @@ pub struct CommandOptions {
     /// Size of the request that brought the command, in bytes, as
     /// `Settings::command_bytes_in_flight` counts it. The default 0 counts the size of the
     /// command's type, without its heap allocations. Over HTTP, the extractor of command headers
-    /// sets it to the size of the body that was read, or to the declared size; a body of unknown
-    /// length that was not read counts as the largest one allowed.
+    /// sets it to the size of the body that was read, or else to the declared size. A body of
+    /// unknown length that was not read counts as the largest one allowed.
     pub bytes: usize,
 }
 

@@ -1,7 +1,7 @@
-//! The aggregate of a deferred command: accepted, then concluded, once.
+//! The aggregate of a deferred command: accepted once and concluded once.
 //!
-//! Its events hold everything known about the command: the request, the outcome, each callback attempt.
-//! The executor decides how a command is carried out; this file does not.
+//! Its events record everything about the command: the request, the outcome and each callback
+//! attempt. The executor decides how a command is carried out.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,55 +12,57 @@ use crate::aggregate::Aggregate;
 use crate::command::CommandKey;
 use crate::event::{ExpectedVersion, GlobalPosition, StreamVersion};
 
-/// A command that was accepted to be carried out later, as its events have left it. Its id is the
-/// command's, its stream `command-<id>`.
+/// State of a deferred command. The aggregate's id is the id of the command, so its stream is
+/// `command-<id>`.
 #[derive(Debug, Default, Clone)]
 pub struct AcceptedCommand {
     accepted: Option<Acceptance>,
     is_concluded: bool,
     /// Number of callback attempts so far.
     attempts: u32,
-    /// True once the callback was delivered or given up.
+    /// True once the callback was delivered or abandoned.
     is_called: bool,
 }
 
-/// What has become of a command that is answered later.
+/// Events of a deferred command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum CommandEvent {
-    /// It will be carried out, whatever happens.
+    /// The command was accepted. It will be carried out, even after a crash.
     Accepted(Acceptance),
-    /// It was carried out.
+    /// The command was carried out.
     Committed {
-        /// The aggregate's version after it.
+        /// Version of the target aggregate after the command.
         version: StreamVersion,
-        /// What a read passes as `after` to see it.
+        /// Position of the command's last event. A read with `after` set to it includes the
+        /// command.
         position: GlobalPosition,
     },
-    /// The aggregate refused, and nothing came of it.
+    /// The target aggregate refused the command, and nothing was stored of it.
     Refused {
-        /// The refusal's name for programs.
+        /// Name of the refusal for programs.
         code: String,
-        /// A sentence for people.
+        /// Description for people.
         detail: String,
         /// HTTP status of the refusal; 422 if there is none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         status: Option<u16>,
     },
-    /// It cannot be carried out, and nothing came of it; the log of the process says why.
+    /// The command cannot be carried out, and nothing was stored of it. The log of the process has
+    /// the reason.
     Failed {
-        /// What kind of fault it was; no internals.
+        /// Kind of the failure, without internal details.
         reason: String,
     },
-    /// The command is concluded, and its client asked for a callback that is still to be made.
+    /// The command is concluded, and its client requested a callback, which is now due.
     CallbackDue {
         /// URL to call.
         url: String,
-        /// Client on whose behalf the command came, if known: callbacks are shared out fairly
+        /// Client on whose behalf the command was sent, if known. Callbacks are shared fairly
         /// between clients.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         client: Option<String>,
     },
-    /// A callback attempt failed; another one will follow.
+    /// A callback attempt failed, and another one will follow.
     CallbackAttempted(Called),
     /// The callback was delivered.
     CallbackDelivered {
@@ -69,7 +71,7 @@ pub enum CommandEvent {
         /// Status of the client's response.
         status: u16,
     },
-    /// The callback failed for good; no other attempt will follow.
+    /// The callback was abandoned after the last attempt failed. No other attempt will follow.
     CallbackGivenUp {
         /// Attempt number, starting at 1.
         attempt: u32,
@@ -78,7 +80,7 @@ pub enum CommandEvent {
     },
 }
 
-/// A callback attempt that failed.
+/// A failed callback attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Called {
     /// Attempt number, starting at 1.
@@ -93,21 +95,21 @@ pub struct Called {
 /// The request of a deferred command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Acceptance {
-    /// The type of the aggregate that shall carry it out.
+    /// Type of the aggregate that is to carry out the command.
     pub(crate) aggregate_type: String,
-    /// Which one.
+    /// Id of that aggregate.
     pub(crate) aggregate_id: String,
-    /// As its type is written in JSON.
+    /// The command, as serde writes its type in JSON.
     pub(crate) command: Value,
-    /// What it is carried out under.
+    /// Idempotency key under which the command is carried out.
     pub(crate) key: Key,
     #[serde(default, skip_serializing_if = "is_any")]
     pub(crate) expected: ExpectedVersion,
-    /// URL that the client wants the outcome sent to.
+    /// URL to which the client wants the outcome to be sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) callback: Option<String>,
-    /// Client on whose behalf the command came, if known. Only limits and fair sharing use it;
-    /// authorisation reads the event's metadata.
+    /// Client on whose behalf the command was sent, if known. Used for limits and fairness only;
+    /// authorisation uses the actor in the event's metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) client: Option<String>,
 }
@@ -116,11 +118,11 @@ fn is_any(expected: &ExpectedVersion) -> bool {
     *expected == ExpectedVersion::Any
 }
 
-/// A [`CommandKey`] as it is stored.
+/// Stored form of a [`CommandKey`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Key {
     id: String,
-    /// In hexadecimal digits.
+    /// Fingerprint in hexadecimal digits.
     fingerprint: String,
 }
 
@@ -132,33 +134,33 @@ impl From<&CommandKey> for Key {
 }
 
 impl Key {
-    /// `None` if it was not written by this crate.
+    /// Decodes the key. Returns `None` if another program wrote it.
     pub(crate) fn read(&self) -> Option<CommandKey> {
         let fingerprint = u128::from_str_radix(&self.fingerprint, 16).ok()?.to_be_bytes();
         Some(CommandKey { id: self.id.clone(), fingerprint })
     }
 }
 
-/// What can be asked of an accepted command.
+/// Commands of the aggregate [`AcceptedCommand`].
 #[derive(Debug, Clone)]
 #[doc(hidden)]
 pub enum Change {
-    /// Take it on.
+    /// Accepts a deferred command.
     Accept(Box<Acceptance>),
-    /// It came to this: `Committed`, `Refused` or `Failed`.
+    /// Stores the outcome: `Committed`, `Refused` or `Failed`.
     Conclude(CommandEvent),
-    /// Its client was called: `CallbackAttempted`, `CallbackDelivered` or `CallbackGivenUp`.
+    /// Stores a callback attempt: `CallbackAttempted`, `CallbackDelivered` or `CallbackGivenUp`.
     Called(CommandEvent),
 }
 
-/// Why a command is not accepted.
+/// Refusals of the aggregate [`AcceptedCommand`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[doc(hidden)]
 pub enum NotAccepted {
-    /// Another request came under this key before.
+    /// The key was already used for another request.
     #[error("the key was used before for another request")]
     KeyReused,
-    /// Nothing was accepted under this id.
+    /// No command was accepted under this id.
     #[error("there is no such command")]
     Unknown,
 }
@@ -182,7 +184,8 @@ impl Aggregate for AcceptedCommand {
                 let due = due.map(|url| CommandEvent::CallbackDue { url, client });
                 Ok([outcome].into_iter().chain(due).collect())
             }
-            // Two who took turns may both have called.
+            // After a change of owner, two processes may both have made an attempt. The first
+            // result is kept.
             (Some(_), Change::Called(_)) if self.is_called => Ok(vec![]),
             (Some(_), Change::Called(event)) => match event.attempt() {
                 Some(attempt) if attempt == self.attempts + 1 => Ok(vec![event]),
@@ -207,7 +210,7 @@ impl Aggregate for AcceptedCommand {
 }
 
 impl CommandEvent {
-    /// Number of the callback attempt that the event reports, if it reports one.
+    /// Number of the callback attempt that the event reports, if any.
     fn attempt(&self) -> Option<u32> {
         match self {
             Self::CallbackAttempted(Called { attempt, .. })

@@ -1,8 +1,11 @@
-//! The reaction that sends the outcomes of commands to the URLs that their clients gave.
+//! The reaction that sends the outcomes of deferred commands to their clients' callback URLs.
 //!
-//! Every attempt is stored with the time of the next one, so the next owner continues there. An attempt
-//! whose process died before it was stored is repeated, so a message arrives at least once; its id is
-//! the command's, each time. Places are shared out between clients and endpoints, see `work_queue`.
+//! Each attempt is stored with the time of the next one, so the next owner continues from there. If
+//! a process fails before an attempt is stored, the attempt is repeated. So a message arrives at
+//! least once, always with the command's id. Places are shared fairly between clients and
+//! endpoints; see `work_queue`.
+//!
+//! See `docs/decisions.md`, "How are callbacks shared out?"
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,10 +32,10 @@ use crate::reaction::work_queue::Limits;
 use crate::reaction::{Destination, Health, Meaning, Reaction, Step, Worked};
 use crate::store::contract::{MAX_PAYLOAD_BYTES, PageLimit, Store};
 
-/// Rest of an endpoint at which a message was given up because the endpoint is down.
+/// Backoff of an endpoint after a callback was abandoned because the endpoint is down.
 const GAVE_UP_REST: Duration = Duration::from_secs(5);
 
-/// Sends callbacks.
+/// The reaction that sends callbacks.
 pub(crate) struct Callbacks {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) commands: Arc<Router<AcceptedCommand>>,
@@ -40,12 +43,12 @@ pub(crate) struct Callbacks {
     pub(crate) by: Box<dyn CallBack>,
 }
 
-/// The body of a callback.
+/// Body of a callback.
 #[derive(Serialize)]
 struct Told<'a> {
-    /// Such as `command.committed`.
+    /// Type of the message, such as `command.committed`.
     r#type: String,
-    /// Time of the conclusion.
+    /// Time when the command was concluded.
     #[serde(with = "rfc3339")]
     timestamp: OffsetDateTime,
     data: &'a CommandStatus,
@@ -59,7 +62,8 @@ impl Reaction for Callbacks {
 
     const FOLLOWS: &'static str = AcceptedCommand::TYPE;
 
-    // A call costs a socket and some memory. A quarter of the places is for endpoints that work.
+    // A call costs a socket and some memory. A quarter of the places is reserved for endpoints that
+    // work.
     const LIMITS: Limits = Limits {
         at_once: 256,
         per_client: 8,
@@ -86,7 +90,7 @@ impl Reaction for Callbacks {
                 warn!(command = id, %error, "a callback waits for the store");
                 return Step::Again(None).into();
             }
-            // A newer release may have written it, and can read it.
+            // A newer release may have written the event, and can read it.
             Err(error) => return Step::Unable(error.to_string()).into(),
         };
         let Some(status) = CommandStatus::of(&history) else { return Step::Done.into() };
@@ -104,7 +108,8 @@ impl Reaction for Callbacks {
         let number = 1 + callback.map_or(0, |callback| callback.attempts);
         let answered = match self.call(&url, &status, &history, number).await {
             Answered::Untried => return Step::Again(None).into(),
-            // Age alone never gives a callback up, because a process may have been stopped for long.
+            // Age alone never abandons a callback without a new attempt, because all processes may
+            // have been stopped for a long time.
             Answered::Again { reason, is_down, .. } if self.is_too_old(&history) => {
                 Answered::GivenUp { reason, is_down }
             }
@@ -116,7 +121,7 @@ impl Reaction for Callbacks {
     }
 }
 
-/// Translates the result of an attempt for the destination's breaker.
+/// Converts the result of an attempt for the circuit breaker of the endpoint.
 fn health(answered: &Answered) -> Health {
     match answered {
         Answered::Delivered { .. } => Health::Up,
@@ -133,11 +138,12 @@ impl Callbacks {
             return Destination::default();
         };
         let endpoint = self.by.endpoint(&url);
-        // Commands without a client are told apart by where they lead.
+        // Commands without a client are grouped by endpoint, so that one endpoint cannot use the
+        // places of all of them.
         Destination { client: client.unwrap_or_else(|| endpoint.clone()), endpoint }
     }
 
-    /// Checks that the first attempt was made longer ago than any callback may take.
+    /// Checks that the first attempt was made longer ago than a callback may take.
     fn is_too_old(&self, history: &History) -> bool {
         let is_attempt = |event: &CommandEvent| matches!(event, CommandEvent::CallbackAttempted(_));
         let first = history.iter().find(|envelope| is_attempt(&envelope.event));
@@ -147,14 +153,14 @@ impl Callbacks {
 
     async fn history(&self, id: &str) -> Result<History, ReadError> {
         let stream = StreamId::new(AcceptedCommand::TYPE, id)?;
-        // Only the first can be large: it holds the command.
+        // Only the first event can be large, because it contains the command.
         let limit = PageLimit::events(MOST_EVENTS).bytes(2 * MAX_PAYLOAD_BYTES);
         let events = self.store.read_stream(&stream, StreamVersion::ZERO, limit).await?;
         let codec = EventCodec::new(AcceptedCommand::upcasters());
         events.into_iter().map(|recorded| decode(&codec, recorded)).collect()
     }
 
-    /// Time left until `at`; `None` if it has passed.
+    /// Returns the time left until `at`, or `None` if it has passed.
     fn until(&self, at: OffsetDateTime) -> Option<Duration> {
         let pause = Duration::try_from(at - self.clock.now()).ok()?;
         (!pause.is_zero()).then_some(pause)
@@ -214,7 +220,7 @@ impl Callbacks {
     }
 }
 
-/// URL that the client gave.
+/// Returns the callback URL of the command.
 fn url(history: &History) -> Option<String> {
     match &history.first()?.event {
         CommandEvent::Accepted(accepted) => accepted.callback.clone(),

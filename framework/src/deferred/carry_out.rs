@@ -1,6 +1,9 @@
-//! Carrying out a stored command: from its JSON to its aggregate, and from the result to an outcome.
+//! Carries out a stored command: decodes it, executes it, and converts the result to an outcome.
 //!
-//! One [`CarryOut`] for each aggregate type, so that the executor needs no type of the user's.
+//! There is one [`CarryOut`] for each aggregate type, so the executor does not depend on user
+//! types.
+//!
+//! See `docs/decisions.md`, "What happens to a command that this release cannot carry out?"
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -19,11 +22,12 @@ use crate::error::CommandError;
 use crate::event::StreamId;
 use crate::event::codec::is_same;
 
-/// The stored form of a command. It is read back, because a command that this release cannot read
-/// would stay open for ever, and one that comes back as another would be carried out in its place.
+/// Encodes a command for the log and checks that it decodes to an equal command. A command that
+/// this release cannot decode would stay open indefinitely, and one that decodes differently would
+/// be carried out instead.
 ///
 /// # Errors
-/// The command is no JSON, or does not come back the same; a sentence that says which.
+/// A message that says why the command cannot be stored as JSON or does not decode to an equal one.
 pub(crate) fn encode<C: Serialize + DeserializeOwned>(command: &C) -> Result<Value, String> {
     let encode = || {
         let stored = serde_json::to_value(command)
@@ -42,20 +46,20 @@ pub(crate) fn encode<C: Serialize + DeserializeOwned>(command: &C) -> Result<Val
         .unwrap_or_else(|panic| Err(format!("the code of the command panicked: {panic}")))
 }
 
-/// The result of one attempt to carry out a command.
+/// Result of one attempt to carry out a command.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Carried {
-    /// The log holds the command's key, with this outcome.
+    /// The log has the command's key with this outcome.
     Committed(Committed),
-    /// Nothing was stored; this outcome becomes final once it is stored under the command's key.
+    /// Nothing was stored. The outcome becomes final when it is stored under the command's key.
     Concluded(CommandEvent),
-    /// Nothing was stored, or the outcome is not known: try again under the same key.
+    /// Nothing was stored, or the outcome is unknown: retry under the same key.
     NotYet,
-    /// This release cannot carry it out; another one may.
+    /// This release cannot carry out the command, but another one may.
     Unable(String),
 }
 
-/// Carries out stored commands of one aggregate type.
+/// Carries out the stored commands of one aggregate type.
 #[async_trait]
 pub(crate) trait CarryOut: Send + Sync {
     async fn carry_out(
@@ -66,7 +70,7 @@ pub(crate) trait CarryOut: Send + Sync {
     ) -> Carried;
 }
 
-/// Carries out stored commands of the aggregate `A`.
+/// Carries out the stored commands of the aggregate `A`.
 pub(crate) struct CarriesOut<A: Aggregate> {
     router: Arc<Router<A>>,
     aggregate: PhantomData<fn() -> A>,
@@ -89,7 +93,7 @@ where
         command: &Value,
         options: CommandOptions,
     ) -> Carried {
-        // A newer release may have accepted a variant, or a field, that this one does not know.
+        // A newer release may have accepted a variant or field that this one does not know.
         let unreadable = |error: String| {
             Carried::Unable(format!("this release cannot read a command of {stream}: {error}"))
         };
@@ -107,7 +111,7 @@ where
     }
 }
 
-/// Translates the aggregate's answer.
+/// Converts the result of the aggregate.
 fn concluded<E: RefusalCode>(answer: Result<Committed, CommandError<E>>) -> Carried {
     let error = match answer {
         Ok(committed) => return Carried::Committed(committed),
@@ -123,7 +127,8 @@ fn concluded<E: RefusalCode>(answer: Result<Committed, CommandError<E>>) -> Carr
             refused(422, "idempotency_key_reused", "the key was used before for another request")
         }
         CommandError::Claimed { claim, .. } => refused(409, &claim.taken_code(), error.to_string()),
-        // Another process kept winning, or the client sends it at this moment as well.
+        // These may pass: another writer appended first, the client is sending the same command
+        // right now, or the store or the application is not available.
         CommandError::Conflict { .. }
         | CommandError::StillRunning
         | CommandError::Overloaded(_)
@@ -131,11 +136,12 @@ fn concluded<E: RefusalCode>(answer: Result<Committed, CommandError<E>>) -> Carr
         | CommandError::Unavailable(_)
         | CommandError::Unknown
         | CommandError::Stopping => Carried::NotYet,
-        // The stored events may be a newer release's.
+        // A newer release may have written the stored events.
         CommandError::Quarantined { .. } | CommandError::NotRegistered(_) => {
             Carried::Unable(error.to_string())
         }
-        // The code that owns the type has seen the command and failed.
+        // The code that owns the type has received the command and failed, so a retry would fail
+        // too.
         CommandError::Panicked { .. }
         | CommandError::Unstorable { .. }
         | CommandError::InvalidId(_)

@@ -1,9 +1,10 @@
-//! The reaction that carries deferred commands out and stores their outcomes.
+//! The reaction that carries out deferred commands and stores their outcomes.
 //!
 //! A command runs under its client's own key, so its events are stored once, however often it is
-//! tried. A refusal is stored under the same key: the store keeps one outcome for each key, so
-//! "refused" and "carried out" exclude each other, whichever processes race and however long one of
-//! them was stopped. See `docs/decisions.md`.
+//! retried. A refusal is stored under the same key. The store keeps one outcome for each key, so
+//! "refused" and "carried out" exclude each other. This holds even if several processes try at the
+//! same time or one of them was paused for long. See `docs/decisions.md`, "How do "refused" and
+//! "carried out" exclude each other?"
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,15 +24,15 @@ use crate::reaction::work_queue::Limits;
 use crate::reaction::{Destination, Meaning, Reaction, Step, Worked};
 use crate::store::contract::{PageLimit, Store};
 
-/// Carries out the deferred commands of a log.
+/// The reaction that carries out deferred commands.
 pub(crate) struct Executor {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) commands: Arc<Router<AcceptedCommand>>,
-    /// By aggregate type.
+    /// Executors by aggregate type.
     pub(crate) by_type: HashMap<&'static str, Arc<dyn CarryOut>>,
 }
 
-/// An accepted command as it was read from the log.
+/// An accepted command, decoded from the log.
 struct Open {
     stream: StreamId,
     acceptance: Acceptance,
@@ -40,10 +41,10 @@ struct Open {
     causation_id: String,
 }
 
-/// The result of storing an outcome.
+/// Result of storing an outcome.
 enum Stored {
     Now,
-    /// The key had an outcome before: the last event of that outcome is at this place.
+    /// The key already had an outcome. This is the position of its last event.
     Before(Committed),
     /// The key belongs to another request.
     KeyReused,
@@ -61,8 +62,8 @@ impl Reaction for Executor {
     fn meaning(&self, event: &RecordedEvent) -> Meaning {
         match event.event_type.as_str() {
             "Accepted" => {
-                // An acceptance that cannot be read, or whose metadata cannot, is a lane of its own, so
-                // that it holds up no other command: `work` reports it.
+                // If the acceptance or its metadata cannot be decoded, the command gets a partition
+                // key of its own, so that it delays no other command. `work` reports the error.
                 let readable = acceptance(event).ok().filter(|_| event.metadata().is_ok());
                 let (lane, client) = match readable {
                     Some(it) => (format!("{}-{}", it.aggregate_type, it.aggregate_id), it.client),
@@ -84,7 +85,7 @@ impl Reaction for Executor {
                 warn!(command = id, %error, "a deferred command waits for the store");
                 Step::Again(None)
             }
-            // A newer release may have written it, and can read it.
+            // A newer release may have written the event, and can read it.
             Err(error) => Step::Unable(error.to_string()),
         };
         step.into()
@@ -94,7 +95,8 @@ impl Reaction for Executor {
 impl Executor {
     async fn carry_out(&self, id: &str, until: Instant) -> Result<Step, StoreError> {
         let stream = stream(AcceptedCommand::TYPE, id)?;
-        // Both, however large the first is: without the second the command would seem to be open.
+        // Both events, however large the first one is: without the second one, the command would
+        // appear to be open.
         let both = PageLimit::events(2).bytes(usize::MAX);
         let events = self.store.read_stream(&stream, StreamVersion::ZERO, both).await?;
         let [accepted] = &*events else { return Ok(Step::Done) };
@@ -125,19 +127,22 @@ impl Executor {
         }
     }
 
-    /// Stores an outcome that left nothing in the log, under the command's key. If the key has an
-    /// outcome already, another owner carried the command out or concluded it: that stands.
+    /// Stores the outcome of a command that stored nothing, under the command's key. If the key
+    /// already has an outcome, another owner carried the command out or concluded it, and that
+    /// outcome is valid.
     async fn conclude(&self, command: &Open, outcome: CommandEvent) -> Result<Step, StoreError> {
         match self.store_outcome(command, outcome.clone(), true).await {
             Stored::Now => Ok(Step::Done),
             Stored::Before(committed) => self.committed(command, committed).await,
-            // The key is another request's for good, so nobody can carry this command out under it.
+            // The key will always belong to the other request, so no process can carry out this
+            // command.
             Stored::KeyReused => Ok(done(&self.store_outcome(command, outcome, false).await)),
             Stored::NotYet => Ok(Step::Again(None)),
         }
     }
 
-    /// Stores that the command was carried out, unless its key holds the command's own conclusion.
+    /// Stores that the command was carried out, unless the outcome of its key is its own
+    /// conclusion.
     async fn committed(&self, command: &Open, at: Committed) -> Result<Step, StoreError> {
         if at.replayed && self.is_conclusion(&command.stream, at.position).await? {
             return Ok(Step::Done);
@@ -186,8 +191,8 @@ fn done(stored: &Stored) -> Step {
     }
 }
 
-/// Reads an acceptance. Fails closed: a command whose metadata cannot be read has no known actor, so
-/// it must not run as if it had none.
+/// Decodes an acceptance. If its metadata cannot be decoded, the actor is unknown, so the command
+/// must not run as if it had none.
 fn open(stream: StreamId, accepted: &RecordedEvent) -> Result<Open, StoreError> {
     let acceptance = acceptance(accepted)?;
     let key = acceptance.key.read().ok_or_else(|| corrupt(accepted, "its key cannot be read"))?;
@@ -208,7 +213,7 @@ fn corrupt(event: &RecordedEvent, reason: &str) -> StoreError {
     StoreError::Corrupt { place, reason: reason.to_owned() }
 }
 
-/// Decodes an acceptance.
+/// Decodes the payload of an acceptance.
 fn acceptance(event: &RecordedEvent) -> Result<Acceptance, StoreError> {
     match EventCodec::new(AcceptedCommand::upcasters()).decode(event) {
         Ok(CommandEvent::Accepted(acceptance)) => Ok(acceptance),

@@ -1,12 +1,15 @@
-//! A count of the deferred commands that are open, for each client and in total.
+//! Counts the open deferred commands, per client and in total, and limits them.
 //!
-//! Each process counts for itself, by following the log; commands that it has accepted itself count at
-//! once. Other processes' acceptances count when the tail has read them, so several processes
-//! together may exceed a limit by what they accept within that moment. Nothing is stored.
+//! Each process counts on its own by following the log. Commands that it accepts itself count at
+//! once. Commands that other processes accept count when the tail has read them. So several
+//! processes together may exceed a limit by the commands that they accept in that moment. Nothing
+//! is stored.
 //!
-//! Beside its fixed limit a client may have no more than a part of what is free (the dynamic threshold
-//! of shared buffers, Choudhury and Hahne 1998), because a command whose callback does not arrive stays
-//! open for days: a few clients with dead endpoints would otherwise close deferred commands to all.
+//! Beside its fixed limit, a client can use only a share of the free places (the dynamic threshold
+//! of shared buffers, Choudhury and Hahne 1998). A command whose callback fails stays open for
+//! days, so a few clients with dead endpoints would otherwise use all places.
+//!
+//! See `docs/decisions.md`, "How are callbacks shared out?"
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,20 +21,20 @@ use crate::event::{GlobalPosition, RecordedEvent};
 use crate::store::contract::Page;
 use crate::subscription::Subscription;
 
-/// A client may have one in so many of the places that are free: a tenth of all while nobody else has
-/// any.
+/// Divisor of the free places: a client can use a ninth of them, which is a tenth of all places if
+/// no other client has any.
 const PART: usize = 9;
 
-/// Places that a client may have however few are free.
+/// Number of places that a client can always use, however few are free.
 const LEAST_SHARE: usize = 4;
 
-/// The open deferred commands of a log, as this process knows them.
+/// Open deferred commands of a log, as far as this process knows them.
 pub(crate) struct OpenCommands {
-    /// Limit on all of them.
+    /// Maximum number in total.
     most: usize,
-    /// Limit on those of one client.
+    /// Maximum number per client.
     most_per_client: usize,
-    /// This process calls clients back, so a command is open until its callback has ended.
+    /// True if this process sends callbacks. Then a command is open until its callback has ended.
     counts_callbacks: bool,
     state: Mutex<State>,
 }
@@ -42,7 +45,7 @@ struct State {
     by_client: HashMap<String, usize>,
     /// Number of commands without a client.
     of_nobody: usize,
-    /// The log is read up to here.
+    /// Position up to which the log has been read.
     reached: GlobalPosition,
 }
 
@@ -50,26 +53,27 @@ struct State {
 struct Open {
     client: Option<String>,
     has_callback: bool,
-    /// Counted by [`OpenCommands::enter`]; its event has not been read yet.
+    /// True if [`OpenCommands::enter`] counted the command and its event has not been read yet.
     is_entered: bool,
 }
 
-/// The limit that is reached.
+/// Limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
     Client,
     Total,
 }
 
-/// A command that is being accepted. It counts until this is dropped, unless it was accepted.
+/// A command that is being accepted. It is counted until this is dropped, or longer if it was
+/// accepted.
 pub(crate) struct Entered {
     commands: Arc<OpenCommands>,
     id: String,
-    /// False if it was counted before: then another one removes it.
+    /// False if the command was counted before. Then its other entry or its events remove it.
     is_new: bool,
 }
 
-/// The fields of an event's payload that are counted by.
+/// Fields of an event's payload that the count needs.
 #[derive(Deserialize)]
 struct Counted {
     #[serde(default)]
@@ -79,7 +83,8 @@ struct Counted {
 }
 
 impl OpenCommands {
-    /// `reached`: no command is open whose events are all at or before this position.
+    /// Creates a count. Every open command must have an event after position `reached`, so that
+    /// following the log from there finds all of them.
     pub(crate) fn new(
         most: usize,
         most_per_client: usize,
@@ -93,7 +98,7 @@ impl OpenCommands {
     /// Counts a command that is about to be accepted.
     ///
     /// # Errors
-    /// [`Full`]: the limit that is reached. A command that is open already is never refused.
+    /// [`Full`] with the limit that was reached. A command that is already open is never refused.
     pub(crate) fn enter(
         self: &Arc<Self>,
         id: &str,
@@ -116,8 +121,8 @@ impl OpenCommands {
                         return Err(Full::Client);
                     }
                 }
-                // Commands without a client leave a tenth of all places to the others. They have no
-                // smaller share, because an application without actors has no other commands.
+                // Commands without a client leave a tenth of all places to the others. Their share
+                // is so large because an application without actors has no other commands.
                 None if state.of_nobody >= share_of_nobody => return Err(Full::Total),
                 None => {}
             }
@@ -127,12 +132,12 @@ impl OpenCommands {
         Ok(Entered { commands: Arc::clone(self), id: id.to_owned(), is_new })
     }
 
-    /// An entry for a command that was accepted before, and so counts nothing.
+    /// Returns an entry for a command that was accepted before. It does not count.
     pub(crate) fn known(self: &Arc<Self>, id: &str) -> Entered {
         Entered { commands: Arc::clone(self), id: id.to_owned(), is_new: false }
     }
 
-    /// Follows the log until it ends.
+    /// Follows the log until the tail ends.
     pub(crate) async fn follow(self: Arc<Self>, mut subscription: Subscription) {
         loop {
             match subscription.next().await {
@@ -153,13 +158,13 @@ impl OpenCommands {
         state.reached = state.reached.max(page.scanned_to);
     }
 
-    /// Number of open commands, in total.
+    /// Number of open commands in total.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
         self.state().open.len()
     }
 
-    /// Nothing under the lock can panic, so a poisoned lock still guards a whole count.
+    /// No code under the lock can panic, so a poisoned lock still guards a correct count.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -174,7 +179,8 @@ impl State {
                 if is_callback && !counts_callbacks {
                     return;
                 }
-                // The aggregate has checked the payload; a newer release's counts without a client.
+                // The aggregate has validated the payload. A payload of a newer release that does
+                // not decode counts without a client.
                 let counted = serde_json::from_str::<Counted>(&event.payload);
                 let (client, callback) = counted
                     .map_or((None, false), |counted| (counted.client, counted.callback.is_some()));
@@ -221,8 +227,9 @@ impl State {
 }
 
 impl Entered {
-    /// The command is in the log, its stream's last event at this position. If the log was read up
-    /// to there already, the count is what the events said; else it is corrected when they are read.
+    /// Marks the command as accepted: its stream's last event is at position `at`. If the log has
+    /// already been read up to there, the events have decided if it counts. Otherwise they will
+    /// when they are read.
     pub(crate) fn accepted(mut self, at: GlobalPosition) {
         if at > self.commands.state().reached {
             self.is_new = false;

@@ -1,4 +1,4 @@
-//! What a client is told of a command that is answered later.
+//! Status of a deferred command, as its client sees it.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -7,85 +7,87 @@ use time::serde::rfc3339;
 use super::accepted::{Called, CommandEvent};
 use crate::event::{EventEnvelope, GlobalPosition, StreamVersion};
 
-/// What became of a command so far.
+/// Status of a deferred command.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CommandStatus {
-    /// The command's.
+    /// Id of the command.
     pub id: String,
-    /// The type of the aggregate that carries it out.
+    /// Type of the target aggregate.
     pub aggregate_type: String,
-    /// Which one.
+    /// Id of the target aggregate.
     pub aggregate_id: String,
-    /// When it was accepted.
+    /// Time when the command was accepted.
     #[serde(with = "rfc3339")]
     pub accepted_at: OffsetDateTime,
-    /// On whose behalf, if that is known. For the application to decide who may see this.
+    /// Actor on whose behalf the command was sent, if known. Not serialised: the application uses
+    /// it to decide who may see the status.
     #[serde(skip)]
     pub actor: Option<String>,
-    /// How far it has come.
+    /// Progress of the command.
     #[serde(flatten)]
     pub state: CommandState,
-    /// Progress of the callback, if the client asked for one; `Due` from the start.
+    /// Progress of the callback, if the client requested one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callback: Option<CallbackStatus>,
 }
 
-/// How far it has come to tell a client what came of its command.
+/// Progress of a callback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CallbackStatus {
-    /// Whether it is still to be told, was told, or will not be.
+    /// State of the callback.
     pub status: CallbackState,
-    /// How often it was tried.
+    /// Number of attempts so far.
     pub attempts: u32,
-    /// Why the last attempt failed.
+    /// Error of the last attempt, if it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
-    /// When the next attempt is due, after one that failed.
+    /// Time of the next attempt, after a failed one.
     #[serde(with = "rfc3339::option", skip_serializing_if = "Option::is_none")]
     pub next_at: Option<OffsetDateTime>,
 }
 
-/// Whether a client knows.
+/// State of a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallbackState {
-    /// It will be told.
+    /// The callback has not been delivered yet. It is due from the acceptance of the command.
     Due,
-    /// It was told.
+    /// The callback was delivered.
     Delivered,
-    /// It could not be told, and will not be.
+    /// The callback failed and was abandoned. No other attempt follows.
     GivenUp,
 }
 
-/// How far a command has come that is answered later.
+/// State of a deferred command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum CommandState {
-    /// It will be carried out.
+    /// The command will be carried out.
     Accepted,
-    /// It was carried out.
+    /// The command was carried out.
     Committed {
-        /// The aggregate's version after it.
+        /// Version of the target aggregate after the command.
         version: StreamVersion,
-        /// What a read passes as `after` to see it.
+        /// Position of the command's last event. A read with `after` set to it includes the
+        /// command.
         position: GlobalPosition,
     },
-    /// The aggregate refused, and nothing came of it.
+    /// The target aggregate refused the command, and nothing was stored of it.
     Refused {
-        /// The refusal's name for programs.
+        /// Name of the refusal for programs.
         code: String,
-        /// A sentence for people.
+        /// Description for people.
         detail: String,
     },
-    /// It could not be carried out, and nothing came of it.
+    /// The command could not be carried out, and nothing was stored of it.
     Failed {
-        /// What kind of fault it was.
+        /// Kind of the failure.
         reason: String,
     },
 }
 
 impl CommandStatus {
-    /// From the events of a command, all of them; `None` if it was never accepted.
+    /// Computes the status from all events of a command. Returns `None` if it was never accepted.
     pub fn of(events: &[EventEnvelope<CommandEvent>]) -> Option<Self> {
         let (first, rest) = events.split_first()?;
         let CommandEvent::Accepted(accepted) = &first.event else { return None };
@@ -98,8 +100,8 @@ impl CommandStatus {
             state: CommandState::Accepted,
             callback: None,
         };
-        // Due from the start: a reader of the first events must not take the command for ended
-        // before the callback was made.
+        // Due from the start. Otherwise a reader of the first events would take the command for
+        // finished before its callback was sent.
         if accepted.callback.is_some() {
             status.call(CallbackState::Due, 0, None, None);
         }
@@ -143,20 +145,20 @@ impl CommandStatus {
         self.callback = Some(CallbackStatus { status, attempts, last_error, next_at });
     }
 
-    /// Checks that no further event can come: the command is concluded, and the callback, if its
-    /// client asked for one, was delivered or given up.
+    /// Returns true if no further event can follow: the command is concluded, and its callback, if
+    /// any, was delivered or abandoned.
     pub fn is_final(&self) -> bool {
         self.state != CommandState::Accepted && !self.waits_for_callback()
     }
 
-    /// Checks that a callback was asked for and is neither delivered nor given up.
+    /// Returns true if a callback was requested and is neither delivered nor abandoned.
     pub fn waits_for_callback(&self) -> bool {
         self.callback.as_ref().is_some_and(|callback| callback.status == CallbackState::Due)
     }
 }
 
 impl CommandState {
-    /// As it is written in JSON, such as `committed`.
+    /// Name of the state in JSON, such as `committed`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Accepted => "accepted",

@@ -1,4 +1,5 @@
-//! A term of a reaction, on a reaction that does as the test says; and the count of open commands.
+//! Tests of a reaction's lease session, with a scripted reaction, and of the count of open
+//! commands.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,8 @@ use crate::store::contract::{
 use crate::store::memory::MemoryStore;
 use crate::subscription::{Tail, TailSettings};
 
-/// Performs everything but the work of `stuck…`, and panics at events of the type `Panic`.
+/// A reaction that performs all work except that of `stuck…`, and panics at events of the type
+/// `Panic`.
 struct Puppet {
     worked: UnboundedSender<String>,
 }
@@ -89,7 +91,7 @@ async fn run(store: &MemoryStore) -> (ReactionHandle, UnboundedReceiver<String>)
     (start(Puppet { worked }, start_on).await.unwrap(), works)
 }
 
-/// Waits until the work of so many has been performed; answers whose it was.
+/// Waits until `count` works have been performed, and returns their ids.
 async fn worked(works: &mut UnboundedReceiver<String>, count: usize) -> Vec<String> {
     let all = async {
         let mut ids = Vec::new();
@@ -117,7 +119,7 @@ async fn a_checkpoint_stays_before_the_oldest_open_item() {
     assert_eq!(worked(&mut works, 5).await, ["a", "b", "c", "stuck", "stuck2"]);
     reaction.flush_and_stop().await;
     assert_eq!(saved(&store).await, Some(1), "it is saved beyond the open item at position 2");
-    // The next owner finds what is open, and when that is closed the checkpoint moves on.
+    // The next owner finds the open work. When that is closed, the checkpoint moves on.
     let (reaction, mut works) = run(&store).await;
     assert_eq!(worked(&mut works, 4).await, ["b", "c", "stuck", "stuck2"]);
     append(&store, "stuck", "Committed").await;
@@ -143,7 +145,7 @@ async fn an_event_that_panics_is_not_passed_over() {
     assert_eq!(saved(&store).await, Some(1), "it is saved beyond the event");
 }
 
-/// A page with these events of commands, from this position on.
+/// Returns a page of events of commands, starting at this position.
 fn page(from: u64, events: &[(&str, &str, &str)]) -> Page {
     let event = |(position, (id, name, payload)): (u64, &(&str, &str, &str))| {
         Arc::new(RecordedEvent {
@@ -210,11 +212,11 @@ fn a_command_counts_until_its_callback_has_ended() {
     assert_eq!(commands.count(), 1);
     commands.take_in(&page(7, &[("1", "CallbackGivenUp", "{}")]));
     assert_eq!(commands.count(), 0);
-    // In a process that sends no callbacks they are others' affair.
+    // A process that sends no callbacks does not count commands that wait for one.
     let commands = open_commands(false);
     commands.take_in(&page(1, &events));
     assert_eq!(commands.count(), 0);
-    // A process that starts when the acceptance is long past.
+    // A process that starts long after the acceptance.
     let commands = open_commands(true);
     commands.take_in(&page(5, &[("1", "CallbackDue", ADAS), ("9", "Failed", "{}")]));
     assert_eq!(commands.count(), 1);
@@ -229,14 +231,14 @@ fn a_command_that_is_sent_again_after_it_was_concluded_does_not_count() {
         entered.unwrap_or_else(|_| panic!("it is refused")).accepted(GlobalPosition(2));
     }
     assert_eq!(commands.count(), 0);
-    // Concluded, but that was not read yet.
+    // Concluded, but the conclusion has not been read yet.
     let entered = commands.enter("2", Some("ada"), false);
     entered.unwrap_or_else(|_| panic!("it is refused")).accepted(GlobalPosition(4));
     commands.take_in(&page(3, &[("2", "Accepted", ADAS), ("2", "Committed", "{}")]));
     assert_eq!(commands.count(), 0);
 }
 
-/// Enters commands of this client until one is refused; returns how many were accepted.
+/// Enters commands of this client until one is refused. Returns the number of accepted ones.
 fn fill(commands: &Arc<OpenCommands>, client: Option<&str>) -> usize {
     let entered = (0..).take_while(|n| {
         let id = format!("{}-{n}", client.unwrap_or_default());
@@ -257,7 +259,7 @@ fn a_few_clients_with_callbacks_that_stay_open_leave_room_to_all_others() {
         assert!(room > 100, "{room} commands are open to the next client");
     }
     assert!(fill(&commands, None) > 100, "commands without a client have no room");
-    // Commands without a client cannot take all the room either.
+    // Commands without a client cannot use all places either.
     let commands = OpenCommands::new(100_000, 10_000, true, GlobalPosition::ZERO);
     assert_eq!(fill(&commands, None), 90_000);
     assert_eq!(fill(&commands, Some("ada")), 1_000);

@@ -32,7 +32,7 @@ pub enum OperationError {
         /// Position that it has to reach.
         head: GlobalPosition,
     },
-    /// Reads are answered from this version. Activate another version before you drop this one
+    /// This is the active version of its name. Activate another version before you drop this one
     /// (409).
     #[error("{name} serves; let another version serve first")]
     Serves {

@@ -22,6 +22,7 @@ pub const MAX_ID_BYTES: usize = 255;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId {
     text: Arc<str>,
+    /// Length of the type, so that one shared allocation holds type and id.
     type_bytes: u8,
 }
 

@@ -1,4 +1,5 @@
-//! What changes in a read model: a key and a position for each event that touches a document.
+//! Live stream of the changes of a read model: a key and a position for each event that touches a
+//! document.
 
 use std::marker::PhantomData;
 
@@ -9,17 +10,18 @@ use crate::error::ReadError;
 use crate::event::GlobalPosition;
 use crate::read_model::ReadModel;
 
-/// A document is about to change or has changed: `read_after(key, position)` answers it as it is then.
+/// A change to a document. A read with `read(key).after(position)` includes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
-    /// The document's key.
+    /// Key of the document.
     pub key: String,
-    /// Of the event that changes it.
+    /// Position of the event that changes the document.
     pub position: GlobalPosition,
 }
 
-/// The changes of a read model, in the order of the log: `Application::watch_all` gives it. A few
-/// thousand may wait for whoever is slow; then the oldest are dropped, and it is told so.
+/// Changes of a read model in the order of the log, from `Application::watch_all`. At most 4,096
+/// changes are queued for a slow follower. Then the oldest ones are dropped, and
+/// [`LiveChanges::next`] returns [`ReadError::Lost`].
 pub struct LiveChanges<M> {
     after: GlobalPosition,
     wake: WakeForAll,
@@ -36,17 +38,18 @@ impl<M: ReadModel> LiveChanges<M> {
         Self { after, wake, model: PhantomData, _permit: permit }
     }
 
-    /// The changes after this position are still to come.
+    /// Position of the last change that was returned. Later changes follow.
     pub fn position(&self) -> GlobalPosition {
         self.after
     }
 
-    /// The next change, as soon as there is one; `None` when the application has stopped. May be
-    /// cancelled at any point.
+    /// Waits for the next change and returns it, or `None` when the application has stopped. Cancel
+    /// safe.
     ///
     /// # Errors
-    /// [`ReadError::Lost`] says after which position changes were dropped; asked again, it goes on
-    /// with those that were not. An event that cannot be decoded is an error of its own.
+    /// [`ReadError::Lost`] if changes were dropped: read the documents again. The next call
+    /// continues with the changes that were not dropped. An event that cannot be decoded is
+    /// returned as an error of its own, because it is unknown which keys it changes.
     pub async fn next(&mut self) -> Result<Option<Changed>, ReadError> {
         match self.wake.next().await? {
             Some(Ok(changed)) => {

@@ -1,4 +1,4 @@
-//! A document as it changes.
+//! Live stream of one document.
 
 use std::cmp::max;
 use std::time::Duration;
@@ -12,18 +12,19 @@ use crate::error::ReadError;
 use crate::event::GlobalPosition;
 use crate::read_model::{Document, ReadModel, Served};
 
-/// A document now, if there is one, and after each change: `Application::watch` gives it. The newest
-/// wins: who is slow misses states in between, but never the last one, and none comes after a newer
-/// one. (On a standby the same state may come twice, the second time with its true position.)
+/// The current document and its new state after each change, from `Application::watch`. A slow
+/// follower may miss intermediate states but never the last one, and never gets an older state
+/// after a newer one. On a standby the same state may be returned twice, the second time with its
+/// exact position.
 pub struct LiveDocument<M: ReadModel> {
     model: Served<M>,
     key: String,
     read_within: Duration,
-    /// The position to read next at the least, if that is known already.
+    /// Position that the next read must reach, if a change is already known.
     due: Option<GlobalPosition>,
-    /// What was handed out reflects every change up to here.
+    /// Position up to which all changes have been returned.
     seen: GlobalPosition,
-    /// The last answer was a document, so the caller is to learn if it is deleted.
+    /// True if the last result was a document. Then a deletion must be reported once.
     is_shown: bool,
     backoff: Backoff,
     wake: Wake,
@@ -45,13 +46,13 @@ impl<M: ReadModel> LiveDocument<M> {
         Self { model, key, read_within, due, seen, is_shown, backoff, wake, _permit: permit }
     }
 
-    /// The document as it is when asked first, then after each change, as soon as the read model has
-    /// applied it; `None` when the application has stopped. A store that does not answer is asked
-    /// again until it does. May be cancelled at any point.
+    /// Returns the document on the first call, and on each later call waits for the next change and
+    /// returns the new state. Returns `None` when the application has stopped. A failed read of the
+    /// store is retried until it succeeds. Cancel safe.
     ///
     /// # Errors
-    /// [`ReadError`]: the document cannot be read; called again, it tries again. `NotFound` says once
-    /// that the document, which was there, has been deleted; called again, it waits for the next.
+    /// [`ReadError`] if the document cannot be read; the next call tries again. `NotFound` is
+    /// returned once if the document was deleted; the next call waits until it exists again.
     pub async fn next(&mut self) -> Result<Option<Document<M>>, ReadError> {
         loop {
             let wanted = match self.due {
@@ -77,7 +78,7 @@ impl<M: ReadModel> LiveDocument<M> {
                 }
                 Err(ReadError::Stopping) => return Ok(None),
                 Err(_) if self.wake.has_ended()? => return Ok(None),
-                // The read model is behind: waiting is what the caller is here for.
+                // The read model is behind. The caller wants to wait, so this is not an error.
                 Err(ReadError::NotYet { .. }) => {}
                 Err(ReadError::Unavailable(error)) if passes(&error) => self.backoff.wait().await,
                 Err(error) => return Err(error),

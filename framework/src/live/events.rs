@@ -1,4 +1,4 @@
-//! The events of one aggregate, from the log and then as they come.
+//! Live stream of the events of one aggregate: first those in the log, then new ones.
 
 use std::sync::Arc;
 use std::vec;
@@ -15,19 +15,20 @@ use crate::event::codec::EventCodec;
 use crate::event::{EventEnvelope, RecordedEvent, StreamId, StreamVersion};
 use crate::store::contract::{PageLimit, Store};
 
-/// Limit of one read, which is all that a slow follower holds: there may be a thousand of them.
+/// Maximum size of a page. A slow follower holds one page in memory, and there may be a thousand
+/// followers.
 const PAGE: PageLimit = PageLimit::events(16).bytes(128 << 10);
 
-/// The events of one aggregate after a version, each once and in order, for as long as the
-/// application runs: `Application::follow` gives it.
+/// Events of one aggregate after a version, each once and in order, from `Application::follow`.
+/// Ends with the application.
 pub struct LiveEvents<A: Aggregate> {
     store: Arc<dyn Store>,
     codec: EventCodec<A::Event>,
     stream: StreamId,
-    /// The last version that was handed out.
+    /// Version of the last event that was returned.
     at: StreamVersion,
     page: vec::IntoIter<RecordedEvent>,
-    /// The log's end was seen: of whatever came later, the wake knows.
+    /// True once the end of the log was reached. From then on the wake reports new events.
     is_live: bool,
     backoff: Backoff,
     wake: Wake,
@@ -55,12 +56,12 @@ impl<A: Aggregate> LiveEvents<A> {
         }
     }
 
-    /// The next event, as soon as there is one; `None` when the application has stopped. A store that
-    /// does not answer is asked again until it does. May be cancelled at any point.
+    /// Waits for the next event and returns it, or `None` when the application has stopped. A
+    /// failed read of the store is retried until it succeeds. Cancel safe.
     ///
     /// # Errors
-    /// The next event cannot be read or decoded. Asked again, it tries the same event again: none is
-    /// skipped.
+    /// The next event cannot be read or decoded. The next call tries the same event again, because
+    /// skipping one would break the order.
     pub async fn next(&mut self) -> Result<Option<EventEnvelope<A::Event>>, ReadError> {
         loop {
             if let Some(recorded) = self.page.next() {
@@ -68,6 +69,7 @@ impl<A: Aggregate> LiveEvents<A> {
                 let envelope = decode(&self.codec, recorded);
                 match &envelope {
                     Ok(_) => self.at = version,
+                    // Discarding the page makes the next call read this event again.
                     Err(_) => self.page = Vec::new().into_iter(),
                 }
                 return envelope.map(Some);
@@ -81,6 +83,7 @@ impl<A: Aggregate> LiveEvents<A> {
             match self.store.read_stream(&self.stream, self.at, PAGE).await {
                 Ok(page) => {
                     self.backoff.reset();
+                    // Only an empty page is the end, because a store may cut a page by its bytes.
                     self.is_live |= page.is_empty();
                     self.page = page.into_iter();
                 }
@@ -91,7 +94,7 @@ impl<A: Aggregate> LiveEvents<A> {
     }
 }
 
-/// A stored event with its value.
+/// Decodes a stored event.
 pub(crate) fn decode<E: serde::Serialize + serde::de::DeserializeOwned>(
     codec: &EventCodec<E>,
     recorded: RecordedEvent,

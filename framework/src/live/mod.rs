@@ -1,8 +1,11 @@
-//! Live streams: the events of one aggregate, a document as it changes, the changes of a read model.
+//! Live streams: the events of one aggregate, one document, or the changes of a read model.
 //!
-//! Whoever follows keeps a cursor and nothing else. One subscription to the tail, while somebody
-//! follows, wakes those whose key an event touches ([`Wakes`]); each then reads what is new from
-//! where it is kept. So a slow follower holds up nobody, and costs the same as a quick one.
+//! A follower only stores its position. While there are followers, one subscription to the tail
+//! notifies those whose key an event touches ([`Wakes`]). Each of them then reads the new events or
+//! documents by itself. So a slow follower delays no other and costs no more memory than a fast
+//! one.
+//!
+//! See `docs/decisions.md`, "Why do followers not get the tail's pages?"
 
 mod changes;
 mod document;
@@ -23,12 +26,12 @@ use crate::error::StoreError;
 pub(crate) use self::events::decode;
 pub(crate) use self::wakes::Wakes;
 
-/// How long one who follows rests before a store that did not answer is asked again.
+/// Backoff of a follower after a failed read of the store.
 fn backoff() -> Backoff {
     Backoff::of_a_store()
 }
 
-/// Whether asking again helps.
+/// Returns true if a retry may succeed.
 fn passes(error: &StoreError) -> bool {
     matches!(error, StoreError::Unavailable(_) | StoreError::Unknown(_))
 }

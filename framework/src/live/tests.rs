@@ -1,4 +1,4 @@
-//! The subscription that wakes exists only while somebody waits.
+//! Tests that the subscription that notifies followers exists only while there are followers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn start(store: &MemoryStore) -> Tail {
     })
 }
 
-/// Waits until so many have joined the tail.
+/// Waits until `count` subscriptions have joined the tail.
 async fn joined(tail: &Tail, count: usize) {
     let reached = async {
         while tail.status().joined != count {
@@ -52,7 +52,8 @@ async fn the_tail_is_followed_once_and_only_while_somebody_waits() {
     joined(&tail, 0).await;
 }
 
-/// The first one asks for a subscription whose beginning and end others race with.
+/// A new follower registers while the last one leaves, so the start and the end of the subscription
+/// race.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_registers_while_the_last_one_leaves_is_woken_all_the_same() {
     let store = MemoryStore::new();

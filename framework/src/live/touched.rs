@@ -1,4 +1,4 @@
-//! What an event means to those who wait: the one place that asks which key it touches.
+//! Maps an event to the keys that it touches, for followers of streams and of documents.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,27 +10,28 @@ use crate::store::contract::Filter;
 use crate::subscription::Tail;
 use crate::subscription::sources::Routes;
 
-/// What an event touches.
+/// Keys that an event touches, with the mark that they reach.
 pub(super) enum Touched<'e> {
     Nothing,
-    /// This key, which has come so far.
+    /// One key and its new mark.
     Key(Cow<'e, str>, u64),
-    /// All of these keys, which have come so far.
+    /// Several keys and their common new mark.
     Keys(Vec<String>, u64),
-    /// It may be any key: the event cannot be read.
+    /// Unknown keys: the event cannot be decoded, so it may touch any key.
     Unclear(String),
 }
 
-/// Tells what an event touches.
+/// Function that returns the keys that an event touches.
 pub(super) type Touch = dyn for<'e> Fn(&'e Arc<RecordedEvent>) -> Touched<'e> + Send + Sync;
 
 impl Wakes {
-    /// For those who wait for events of a stream: keys are streams, marks are versions.
+    /// Creates the notifications for followers of streams: a key is a stream, a mark is a version.
     pub(crate) fn of_streams(tail: Tail) -> Self {
         Self::new("followers", tail, Filter::all(), Box::new(stream))
     }
 
-    /// For those who wait for documents: keys are theirs, marks are positions.
+    /// Creates the notifications for followers of documents: a key is a document's key, a mark is a
+    /// position.
     pub(crate) fn of_documents<M: ReadModel>(tail: Tail) -> Self {
         let routes = M::sources().routes;
         let aggregate_types = routes.aggregate_types().map(str::to_owned).collect();
@@ -45,7 +46,7 @@ fn stream(event: &Arc<RecordedEvent>) -> Touched<'_> {
 fn documents<T: 'static>(routes: Routes<T>) -> Box<Touch> {
     Box::new(move |event| {
         let (mut touched, position) = (Vec::new(), event.position.0);
-        // If it cannot be applied, the read that follows says so.
+        // If the event cannot be applied, the follower's next read returns the error.
         let routed = routes.route(event, |_| true);
         match routed.each(|key, _| touched.push(key)) {
             Ok(()) if touched.is_empty() => Touched::Nothing,

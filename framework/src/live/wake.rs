@@ -1,4 +1,4 @@
-//! One who waits: for a key, or for every change.
+//! Waiting side of change notifications: for one key, or for every change of a read model.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::wakes::Wakes;
 use crate::error::{ReadError, StoreError};
 use crate::event::GlobalPosition;
 
-/// One who waits for a key.
+/// A follower that waits for one key.
 pub(crate) struct Wake {
     wakes: Wakes,
     key: Arc<str>,
@@ -27,12 +27,13 @@ impl Wake {
         Self { wakes, key, from, mark: Some(mark) }
     }
 
-    /// Of events after this position it learns; those before are in the log to be read.
+    /// Position after which events are notified. Earlier events must be read from the log.
     pub(super) fn from(&self) -> GlobalPosition {
         self.from
     }
 
-    /// Waits for a mark beyond `seen` and answers it; `None` when the application has stopped.
+    /// Waits for a mark greater than `seen` and returns it, or `None` when the application has
+    /// stopped.
     pub(super) async fn beyond(&mut self, seen: u64) -> Result<Option<u64>, ReadError> {
         if let Some(mark) = &mut self.mark
             && let Ok(mark) = mark.wait_for(|mark| *mark > seen).await
@@ -42,7 +43,7 @@ impl Wake {
         self.has_ended().map(|_| None)
     }
 
-    /// Whether the application has stopped.
+    /// Returns true if the application has stopped.
     pub(super) fn has_ended(&self) -> Result<bool, ReadError> {
         self.wakes.has_ended()
     }
@@ -55,7 +56,7 @@ impl Drop for Wake {
     }
 }
 
-/// One who waits for every change.
+/// A follower that waits for every change.
 pub(crate) struct WakeForAll {
     wakes: Wakes,
     changes: Option<Changes>,
@@ -63,7 +64,7 @@ pub(crate) struct WakeForAll {
 
 type Changes = broadcast::Receiver<Result<Changed, StoreError>>;
 
-/// Changes were dropped because nobody took them in time.
+/// Changes were dropped because the follower was too slow.
 pub(super) struct TooSlow;
 
 impl WakeForAll {
@@ -71,7 +72,7 @@ impl WakeForAll {
         Self { wakes, changes: Some(changes) }
     }
 
-    /// The next change; `None` when the application has stopped.
+    /// Waits for the next change and returns it, or `None` when the application has stopped.
     pub(super) async fn next(&mut self) -> Result<Option<Result<Changed, TooSlow>>, ReadError> {
         use broadcast::error::RecvError;
         let Some(changes) = &mut self.changes else { return Ok(None) };

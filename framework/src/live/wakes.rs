@@ -1,9 +1,8 @@
-//! Who waits for what, and the one subscription that wakes them.
+//! Change notifications: the waiting followers by key, and the one subscription that notifies them.
 //!
-//! For each key somebody waits for there is a *mark*: a number that only grows, as events touch the
-//! key. Whoever has seen everything up to a number waits for a mark beyond it, so none is lost,
-//! whenever it comes. The subscription begins when the first one registers and ends after the last
-//! one has left.
+//! Each key with a follower has a *mark*: a number that only grows as events touch the key. A
+//! follower that has seen everything up to a number waits for a greater mark, so it misses no
+//! event. The subscription starts with the first follower and ends after the last one has left.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,10 +18,10 @@ use crate::event::GlobalPosition;
 use crate::store::contract::{Filter, Page};
 use crate::subscription::{Subscription, Tail};
 
-/// How many changes may wait for one who follows all of them.
+/// Maximum number of queued changes for a follower of all changes.
 const WAITING_CHANGES: usize = 4096;
 
-/// Those who wait for events of one kind: of streams, or of the documents of one read model.
+/// Followers of one kind: of streams, or of the documents of one read model.
 #[derive(Clone)]
 pub(crate) struct Wakes {
     shared: Arc<Shared>,
@@ -39,16 +38,16 @@ struct Shared {
 
 #[derive(Default)]
 struct Waiting {
-    /// The mark of each key.
+    /// Mark of each key that has a follower.
     keys: HashMap<Arc<str>, watch::Sender<u64>>,
     all: Option<broadcast::Sender<Result<Changed, StoreError>>>,
-    /// Of later events those who wait will learn.
+    /// Position after which events are notified.
     seen: GlobalPosition,
     is_running: bool,
     ended: Option<End>,
 }
 
-/// Why nobody will be woken any more.
+/// Reason why no follower will be notified any more.
 #[derive(Clone)]
 enum End {
     Stopped,
@@ -61,7 +60,7 @@ impl Wakes {
         Self { shared: Arc::new(Shared { name, tail, filter, touched, waiting, left }) }
     }
 
-    /// Waits for one key from now on. To miss nothing, register first and read then.
+    /// Registers a follower of one key. To miss nothing, register first and read then.
     pub(crate) fn register(&self, key: &str) -> Result<Wake, ReadError> {
         let key: Arc<str> = key.into();
         let (from, mark) =
@@ -69,7 +68,7 @@ impl Wakes {
         Ok(Wake::new(self.clone(), key, from, mark))
     }
 
-    /// Waits for every change after the position answered.
+    /// Registers a follower of every change after the returned position.
     pub(crate) fn register_for_all(&self) -> Result<(GlobalPosition, WakeForAll), ReadError> {
         let (from, changes) = self.begin(|waiting| {
             let all = waiting.all.get_or_insert_with(|| broadcast::Sender::new(WAITING_CHANGES));
@@ -78,8 +77,8 @@ impl Wakes {
         Ok((from, WakeForAll::new(self.clone(), changes)))
     }
 
-    /// Has somebody wait, and sees to it that there is a subscription. Of events after the position
-    /// answered the newcomer will learn; those before are in the log to be read.
+    /// Registers a follower and starts the subscription if it is not running. The follower is
+    /// notified of events after the returned position; earlier ones must be read from the log.
     fn begin<T>(
         &self,
         add: impl FnOnce(&mut Waiting) -> T,
@@ -108,12 +107,12 @@ impl Wakes {
         Ok((from, added))
     }
 
-    /// Whether the application has stopped.
+    /// Returns true if the application has stopped.
     pub(super) fn has_ended(&self) -> Result<bool, ReadError> {
         self.shared.waiting().has_ended()
     }
 
-    /// Somebody no longer waits for this key; `forget` drops its receiver.
+    /// Removes a follower of this key; `forget` drops its receiver.
     pub(super) fn leave(&self, key: &str, forget: impl FnOnce()) {
         let mut waiting = self.shared.waiting();
         forget(); // under the lock, so that the last one finds itself the last
@@ -123,20 +122,20 @@ impl Wakes {
         }
     }
 
-    /// Somebody no longer waits for all.
+    /// Removes a follower of every change.
     pub(super) fn leave_all(&self) {
         self.shared.left.notify_one();
     }
 }
 
 impl Shared {
-    /// Nothing under this lock can panic, so a poisoned one is whole.
+    /// No code under this lock can panic, so a poisoned lock is still valid.
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake(&self, page: &Page) {
-        // The events are looked at before the lock is taken: that may run the user's code.
+        // Computed before the lock is taken, because decoding an event runs user code.
         let touched: Vec<_> = page.events.iter().map(|event| (self.touched)(event)).collect();
         let mut waiting = self.waiting();
         for (event, touched) in page.events.iter().zip(touched) {
@@ -158,7 +157,7 @@ impl Shared {
         waiting.seen = page.scanned_to;
     }
 
-    /// Ends the subscription if nobody waits.
+    /// Checks if there are no followers. If so, marks the subscription as ended and returns true.
     fn rests(&self) -> bool {
         let mut waiting = self.waiting();
         waiting.all.take_if(|all| all.receiver_count() == 0);
@@ -205,10 +204,11 @@ fn raise(mark: &watch::Sender<u64>, reached: u64) {
     });
 }
 
-/// However the subscription's task goes, nobody waits for it for ever.
+/// Ends the followers when the subscription's task ends for any reason, so that none waits forever.
 struct Running {
     shared: Arc<Shared>,
-    /// It went because nobody waited. Who has come since has a task of its own.
+    /// True if the task ended because there were no followers. Followers that registered since then
+    /// have started another task.
     has_rested: bool,
 }
 

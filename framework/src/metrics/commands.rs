@@ -42,6 +42,7 @@ pub(crate) struct CommandMetrics {
 impl CommandMetrics {
     pub(crate) fn new(aggregate: &'static str) -> Self {
         Self {
+            // Created once, because creating a handle needs a look-up and an allocation.
             outcomes: OUTCOMES.map(
                 |outcome| counter!(COMMANDS.name, "aggregate" => aggregate, "outcome" => outcome),
             ),

@@ -1,12 +1,15 @@
 //! Metrics of the framework, each with its kind, labels, unit and meaning.
 //!
 //! They are recorded through the facade crate `metrics`, so any exporter works. Install the
-//! recorder before you open the store: each part of the framework creates its handles once, from
-//! the recorder of that moment, because later a record then needs neither look-up nor allocation.
+//! recorder before you open the store, because each part of the framework creates its handles once,
+//! from the recorder of that moment. A later record then needs neither look-up nor allocation.
 //! Without a recorder a measurement costs a read of the clock.
 //!
 //! No label is an id, a key or a text of a user. So the number of series stays small, and no series
 //! reveals a secret.
+//!
+//! See `docs/decisions.md`, "Why the facade `metrics`, always compiled, and no exporter of our
+//! own?"
 
 mod commands;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -76,7 +79,7 @@ pub const COMMANDS: Metric = Metric {
     meaning: "Commands by what became of them.",
 };
 
-/// Time that a caller waited. Only commands that were admitted and answered are recorded.
+/// Time that a caller waited. Recorded for commands that were admitted and have a result.
 pub const COMMAND_SECONDS: Metric = Metric {
     name: "actum_command_seconds",
     kind: SECONDS,
@@ -122,7 +125,7 @@ pub const COMMIT_APPENDS: Metric = Metric {
     meaning: "Appends in one batch.",
 };
 
-/// Commits with an unknown outcome. Each batch is sent again until the store answers.
+/// Commits with an unknown outcome. Each batch is sent again until the store responds.
 pub const COMMITS_IN_DOUBT: Metric = Metric {
     name: "actum_commits_in_doubt_total",
     kind: Kind::Counter,

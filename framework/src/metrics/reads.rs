@@ -30,6 +30,7 @@ pub(crate) struct ReadMetrics {
 impl ReadMetrics {
     pub(crate) fn new(model: &'static str) -> Self {
         Self {
+            // Created once, because creating a handle needs a look-up and an allocation.
             outcomes: OUTCOMES
                 .map(|outcome| counter!(READS.name, "read_model" => model, "outcome" => outcome)),
             seconds: histogram!(READ_SECONDS.name, "read_model" => model),

@@ -58,6 +58,7 @@ impl SubscriptionMetrics {
             lag_events: gauge!(SUBSCRIPTION_LAG_EVENTS.name, &labels),
             lag_seconds: gauge!(SUBSCRIPTION_LAG_SECONDS.name, &labels),
             parked_keys: gauge!(SUBSCRIPTION_PARKED_KEYS.name, &labels),
+            // Created once, because creating a handle needs a look-up and an allocation.
             states: STATES.map(state),
         }
     }
@@ -75,6 +76,7 @@ impl SubscriptionMetrics {
         self.lag_events.set(lag_events as f64);
         self.lag_seconds.set(lag_seconds);
         self.parked_keys.set(parked_keys as f64);
+        // All of them, so that the gauge of the previous state returns to 0.
         for (name, gauge) in STATES.iter().zip(&self.states) {
             gauge.set(f64::from(u8::from(*name == state)));
         }

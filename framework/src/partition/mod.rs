@@ -6,7 +6,7 @@
 //! and which of its keys are parked.
 
 mod assignment;
-mod checkpoint_update;
+mod checkpoint_writer;
 mod control;
 mod driver;
 mod fair_share;
@@ -21,7 +21,7 @@ mod retry;
 mod tests;
 
 pub(crate) use self::assignment::{Assignment, register_version};
-pub(crate) use self::checkpoint_update::{CheckpointUpdate, CheckpointWriter, Reached};
+pub(crate) use self::checkpoint_writer::{CheckpointWriter, Reached, UpdateDraft};
 pub(crate) use self::control::{FollowerControl, Followers};
 pub(crate) use self::driver::{Driver, End, Follower, NextPage, Plan};
 pub(crate) use self::lease_session::{LeaseGrant, LeaseSession};

@@ -123,13 +123,13 @@ impl<P: Projection> ProjectionFollower<P> {
         transaction: Box<dyn SqlTransaction>,
         reached: Reached,
     ) -> Result<(), StoreError> {
-        let mut update = self.checkpoints.update(reached, self.parking.hand_out());
-        let advance = update.build(&*self.store).await?;
-        transaction.commit(Some(&advance)).await?;
-        self.checkpoints.is_saved(update.to());
+        let mut draft = self.checkpoints.update(reached, self.parking.hand_out());
+        let update = draft.build(&*self.store).await?;
+        transaction.commit(Some(&update)).await?;
+        self.checkpoints.is_saved(draft.to());
         self.parking.saved();
         self.has_moved = true;
-        self.reached = update.to();
+        self.reached = draft.to();
         self.ahead_since = None;
         self.progress.committed(self.reached.position);
         self.progress.count_save();

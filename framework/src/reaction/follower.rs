@@ -154,12 +154,12 @@ impl<R: Reaction> ReactionFollower<R> {
         if to.position <= self.checkpoints.saved().position {
             return Ok(());
         }
-        let mut update = self.checkpoints.update(to, Vec::new());
-        let advance = update.build(&*self.store).await?;
+        let mut draft = self.checkpoints.update(to, Vec::new());
+        let update = draft.build(&*self.store).await?;
         crate::failpoints::point("later.before_checkpoint");
-        let batch = DocumentBatch { documents: Vec::new(), deleted: Vec::new(), advance };
+        let batch = DocumentBatch { documents: Vec::new(), deleted: Vec::new(), update };
         self.store.save_documents(batch).await?;
-        self.checkpoints.is_saved(update.to());
+        self.checkpoints.is_saved(draft.to());
         self.has_moved = true;
         self.progress.committed(to.position);
         self.progress.count_save();

@@ -13,14 +13,14 @@ use super::documents::{HandedOut, Unstorable};
 use crate::error::StoreError;
 use crate::failpoints;
 use crate::partition::parking::Full;
-use crate::partition::{CheckpointUpdate, Pacing, Reached, Retry};
+use crate::partition::{Pacing, Reached, Retry, UpdateDraft};
 use crate::store::contract::{DocumentBatch, DocumentsAt, PartitionId, Store};
 
 /// Documents and the checkpoint that moves with them.
 struct Save {
     documents: Vec<(String, String)>,
     deleted: Vec<String>,
-    update: CheckpointUpdate,
+    draft: UpdateDraft,
 }
 
 /// Stores it. The same batch is sent again until its fate is known: one that was stored and whose
@@ -30,20 +30,20 @@ struct Save {
 /// The checkpoint was moved by somebody else, or the log is not the one that was folded. Nothing
 /// may be stored any more.
 async fn store_all(store: &dyn Store, save: Save, mut retry: Retry) -> Result<Reached, StoreError> {
-    let Save { documents, deleted, mut update } = save;
-    let advance = loop {
-        match update.build(store).await {
-            Ok(advance) => break advance,
+    let Save { documents, deleted, mut draft } = save;
+    let update = loop {
+        match draft.build(store).await {
+            Ok(update) => break update,
             Err(error) => retry.after(error).await?,
         }
     };
-    let batch = DocumentBatch { documents, deleted, advance };
+    let batch = DocumentBatch { documents, deleted, update };
     failpoints::point("read_model.before_save");
     while let Err(error) = store.save_documents(batch.clone()).await {
         retry.after(error).await?;
     }
     failpoints::point("read_model.after_save");
-    Ok(update.to())
+    Ok(draft.to())
 }
 
 /// The documents with these keys and the checkpoint of the same moment, however often the store
@@ -114,8 +114,8 @@ impl<M: ReadModel> ReadModelActor<M> {
         term.handed_out = term.reached.position;
         term.unsaved_since = None;
         let to = term.reached;
-        let update = term.checkpoints.update(to, term.parking.hand_out());
-        let save = Save { documents, deleted, update };
+        let draft = term.checkpoints.update(to, term.parking.hand_out());
+        let save = Save { documents, deleted, draft };
         let (store, retry) = (Arc::clone(&self.store), self.retry());
         let saving = async move { store_all(&*store, save, retry).await };
         self.beside(ctx, saving, move |result, act, ctx| {

@@ -1,7 +1,8 @@
-//! Where a follower goes on, and whether that place still exists.
+//! Checks that the place from which a follower resumes still exists in the log.
 //!
-//! A checkpoint names its log, a position and the event there. If any of the three does not fit,
-//! the log was exchanged, restored or rewound: going on would skip or double events in silence.
+//! A checkpoint names its log, a position and the id of the event there. If one of the three
+//! differs, the log was replaced, restored or rewound, and resuming would silently skip or repeat
+//! events.
 
 use uuid::Uuid;
 
@@ -9,10 +10,10 @@ use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{Checkpoint, Filter, PageLimit, Store};
 
-/// Where a checkpoint is, once it is known to be of this log.
+/// Returns the position of a checkpoint, after checking that it belongs to this log.
 ///
 /// # Errors
-/// [`StoreError::Checkpoint`]
+/// [`StoreError::Checkpoint`] if it belongs to another log.
 pub(crate) fn same_log(
     store: &dyn Store,
     name: &str,
@@ -26,10 +27,10 @@ pub(crate) fn same_log(
     }
 }
 
-/// Where a checkpoint is, once it is known that the log still has what it saw.
+/// Returns the position of a checkpoint, after checking that the log still has the event there.
 ///
 /// # Errors
-/// [`StoreError::Checkpoint`], or the store did not answer.
+/// [`StoreError::Checkpoint`] if it has not; otherwise the error of a read of the store.
 pub(crate) async fn verify(
     store: &dyn Store,
     name: &str,
@@ -39,7 +40,8 @@ pub(crate) async fn verify(
     let Some(Checkpoint { position, event_id, .. }) = checkpoint else {
         return Ok(GlobalPosition::ZERO);
     };
-    // Asked after the checkpoint was: another process may be moving both.
+    // Read after the checkpoint, because another process may be moving both. In the other order, a
+    // valid checkpoint could appear to be beyond the head.
     let head = store.head().await?;
     if position > head {
         return refuse(name, &format!("it is at position {position}, the log ends at {head}"));
@@ -64,7 +66,7 @@ fn refuse<T>(name: &str, what: &str) -> Result<T, StoreError> {
     Err(StoreError::Checkpoint { name: name.to_owned(), reason })
 }
 
-/// The id of the event at a position.
+/// Returns the id of the event at a position, if the log has one there.
 pub(crate) async fn event_at(
     store: &dyn Store,
     position: GlobalPosition,

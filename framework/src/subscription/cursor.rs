@@ -1,7 +1,8 @@
-//! Where a subscription stands in the log, and what of a stretch is news to it.
+//! Position of a subscription in the log, and the filter for pages that it has already seen.
 //!
-//! Pure: no store, no task, no clock. Whatever order stretches arrive in, what a [`Cursor`] lets
-//! through is every event once, in order, without a gap; the rest of the module is about speed.
+//! Pure: no store, no task, no clock. In whatever order pages arrive, a [`Cursor`] admits every
+//! event once, in order and without a gap. Correctness depends on this file only; the other files
+//! of the folder are about speed.
 
 use std::sync::Arc;
 
@@ -9,25 +10,25 @@ use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{Filter, Page};
 
-/// A page and the position it was read after.
+/// A page together with the position after which it was read.
 #[derive(Debug, Clone)]
 pub(super) struct Stretch {
     pub(super) after: GlobalPosition,
     pub(super) page: Arc<Page>,
 }
 
-/// What a stretch is to a cursor.
+/// Result of offering a stretch to a cursor.
 #[derive(Debug)]
 pub(super) enum Admission {
-    /// The continuation: hand it on.
+    /// The stretch continues at the cursor: deliver this page.
     Next(Arc<Page>),
-    /// Nothing new.
+    /// All events of the stretch have been delivered before.
     Seen,
-    /// Events between the cursor and the stretch are missing: fetch them elsewhere first.
+    /// Events between the cursor and the stretch are missing. They must be read first.
     Gap,
 }
 
-/// Everything up to here was handed on.
+/// Position up to which everything has been delivered.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cursor {
     at: GlobalPosition,
@@ -42,7 +43,7 @@ impl Cursor {
         self.at
     }
 
-    /// Lets through what comes after the cursor, and moves there.
+    /// Admits the events after the cursor and moves the cursor to the end of the stretch.
     pub(super) fn admit(&mut self, stretch: &Stretch) -> Admission {
         if stretch.page.scanned_to <= self.at {
             return Admission::Seen;
@@ -63,7 +64,7 @@ impl Cursor {
     }
 }
 
-/// Whether a page is what a log without holes answers to a read `after` a position.
+/// Checks that a page is what a log without holes returns for a read `after` a position.
 ///
 /// # Errors
 /// [`StoreError::Hole`] names both positions.

@@ -1,9 +1,9 @@
-//! Following the log: one reader of its tail per process, and a subscription for each follower.
+//! Subscriptions: one reader of the log's tail per process, and a subscription for each follower.
 //!
-//! [`Tail`] reads each new stretch of the log once, however many follow it. A [`Subscription`]
-//! hands its follower every event exactly once and in order: from the store by its own cursor
-//! while it is behind or slow, from the tail when it keeps up. What a follower makes of the events
-//! and where it keeps its checkpoint is its own affair.
+//! [`Tail`] reads each new page of the log once, however many followers there are. A
+//! [`Subscription`] returns every event to its follower exactly once and in order. It reads from
+//! the store by its own cursor while it is behind or slow, and from the tail when it keeps up. The
+//! follower decides how to process the events and where to store its checkpoint.
 
 mod checkpoint_check;
 mod cursor;
@@ -24,32 +24,33 @@ pub(crate) use self::tail::Tail;
 
 use crate::store::contract::PageLimit;
 
-/// How the log is followed.
+/// Settings of the tail and its subscriptions.
 #[derive(Debug, Clone)]
 pub(crate) struct TailSettings {
-    /// The most events the tail reads at a time.
+    /// Maximum number of events that the tail reads at a time.
     pub(crate) page: usize,
-    /// The most events a subscription that is behind reads at a time.
+    /// Maximum number of events that a subscription reads at a time while it is behind.
     pub(crate) catch_up_page: usize,
-    /// Maximum bytes of either page.
+    /// Maximum bytes of each of these pages.
     pub(crate) page_bytes: usize,
-    /// How many such pages are kept for others who are behind too.
+    /// Number of pages that are cached for other followers that are behind too.
     pub(crate) shared_pages: usize,
-    /// Maximum bytes of those pages together. The newest one stays in any case.
+    /// Maximum bytes of the cached pages together. The newest one always stays.
     pub(crate) shared_bytes: usize,
-    /// How many of the tail's pages may wait for one follower; at one more it is on its own again.
-    /// Enough for one that gathers: under load the pages are many and small.
+    /// Maximum number of the tail's pages that are queued for one follower. If another one is due,
+    /// the follower reads by its own cursor again. 64 by default, because under load the pages are
+    /// many and small. A follower may collect several before it continues.
     pub(crate) waiting_pages: usize,
-    /// Maximum bytes of those pages. All followers wait for the same pages, so this bounds the memory
-    /// of all of them together.
+    /// Maximum bytes of the queued pages. All followers queue the same pages, so this limits the
+    /// memory of all of them together.
     pub(crate) waiting_bytes: usize,
-    /// A subscription at most this many events behind the tail joins it.
+    /// Maximum distance from the tail, in events, at which a subscription joins it.
     pub(crate) join_within: u64,
-    /// The longest the tail waits for a hint before it looks for itself: a hint may be lost.
+    /// Polling interval of the tail. It polls because a hint from the store may be lost.
     pub(crate) poll: Duration,
-    /// First delay after the store did not reply; it doubles up to `longest_delay`.
+    /// First backoff after a failed read of the store. It doubles up to `longest_delay`.
     pub(crate) first_delay: Duration,
-    /// See `first_delay`.
+    /// Maximum backoff after a failed read of the store.
     pub(crate) longest_delay: Duration,
 }
 
@@ -72,7 +73,7 @@ impl Default for TailSettings {
 }
 
 impl TailSettings {
-    /// The defaults, with pages of at most so many bytes.
+    /// Returns the defaults, with pages of at most `page_bytes` bytes.
     pub(crate) fn with_page_bytes(page_bytes: usize) -> Self {
         let several = page_bytes.saturating_mul(2);
         Self { page_bytes, shared_bytes: several, waiting_bytes: several, ..Self::default() }

@@ -1,8 +1,8 @@
-//! The pages that followers who are behind have read last, so that those who are in step, such as
-//! the partitions of one model, read each only once.
+//! Page cache of followers that are behind. Followers at about the same position, such as the
+//! partitions of one read model, read each page only once.
 //!
-//! A number of pages and a sum of bytes bound it. It belongs to those who are behind: with the last
-//! of them it goes.
+//! The cache is limited by number and bytes of pages. It is owned by the followers that are behind,
+//! and is dropped with the last of them.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{Filter, Page, PageLimit};
 
-/// The last pages that were read, or are being read.
+/// The most recently read pages, including those that are being read.
 #[derive(Default)]
 pub(super) struct Pages {
     recent: Mutex<VecDeque<Arc<Recent>>>,
@@ -27,7 +27,8 @@ struct Recent {
 }
 
 impl Recent {
-    /// Whether it has, or will have, events after a position and none missing before.
+    /// Checks that the page has, or will have, the events after a position without a gap before
+    /// them.
     fn continues(&self, filter: &Filter, after: GlobalPosition) -> bool {
         self.filter == *filter
             && match self.page.get() {
@@ -38,9 +39,9 @@ impl Recent {
 }
 
 impl Pages {
-    /// A stretch that continues after a position: one of the cached pages, otherwise the result of
-    /// `read`, which is not polled if the page is cached. If several callers want the same page, one
-    /// of them reads it.
+    /// Returns a stretch that continues after a position: a cached page, otherwise the result of
+    /// `read`. If the page is cached, `read` is not polled. If several callers need the same page,
+    /// one of them reads it.
     pub(super) async fn get(
         &self,
         filter: &Filter,
@@ -58,7 +59,7 @@ impl Pages {
         if let Some(found) = recent.iter().find(|recent| recent.continues(filter, after)) {
             return Arc::clone(found);
         }
-        // A page that brought nothing is of no use to anybody later.
+        // An empty page is of no use to other followers.
         recent.retain(|recent| recent.page.get().is_none_or(|page| page.scanned_to > recent.after));
         let bytes = |recent: &VecDeque<Arc<Recent>>| {
             recent
@@ -76,7 +77,7 @@ impl Pages {
         new
     }
 
-    /// Nothing under this lock can panic, so a poisoned one is whole.
+    /// No code under this lock can panic, so a poisoned lock is still valid.
     fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Recent>>> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }

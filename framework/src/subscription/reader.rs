@@ -1,10 +1,11 @@
-//! One follower's way through the log.
+//! Subscription: reads the log for one follower.
 //!
-//! Far behind, it reads for itself, only what it follows, one page ahead of its follower, and shares
-//! its pages with others who are as far behind. Close to the tail it joins; when it is too slow the
-//! tail lets it go and it reads for itself again. The [`Cursor`] decides what is handed on, so no
-//! timing of these changes can lose or repeat an event. Each read of the store runs on a task of its
-//! own that the subscription keeps, so a caller that stops waiting does not cancel the read.
+//! Far behind the tail, a subscription reads by its own cursor, one page ahead of its follower, and
+//! only the event types that it follows. It shares these pages with followers at about the same
+//! position. Close to the tail it joins the tail. If it is too slow there, the tail drops it and it
+//! reads by its own cursor again. The [`Cursor`] decides which events are delivered, so no timing
+//! of these changes can lose or repeat an event. Each read of the store runs on a task of its own
+//! that the subscription keeps, so a caller that stops waiting does not cancel the read.
 
 use std::sync::Arc;
 
@@ -19,29 +20,29 @@ use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{Filter, Page, PageLimit};
 
-/// Fewest events that a subscription asks for at a time, however large the last ones were.
+/// Minimum number of events per read, however large the previous events were.
 const FEWEST_EVENTS: usize = 16;
 
-/// Hands on consecutive stretches of the log, each event once.
+/// Reader of consecutive pages of the log that returns each event once.
 pub(crate) struct Subscription {
     hub: Arc<Hub>,
     name: Arc<str>,
     filter: Filter,
     cursor: Cursor,
     source: Source,
-    /// What is left of a page that was handed on in parts; the cursor is behind it.
+    /// Rest of a page that was delivered in part. The cursor is already past it.
     rest: Option<Arc<Page>>,
-    /// How many events to ask the store for: as many as probably fit into a page's bytes.
+    /// Number of events to read at a time: as many as are expected to fit into a page's bytes.
     page_events: usize,
-    /// The read of the store that is in progress or done, until its page is handed on.
+    /// Read of the store that is in progress or done, until its page is delivered.
     pending: Option<Pending>,
     changes: u64,
 }
 
 enum Source {
-    /// The store, by our own cursor.
+    /// The store, read by the subscription's own cursor.
     Own { pages: Arc<Pages> },
-    /// The tail, once our cursor has reached `from`.
+    /// The tail, once the cursor has reached `from`.
     Tail { from: GlobalPosition, stretches: mpsc::Receiver<Waiting> },
 }
 
@@ -61,24 +62,24 @@ impl Subscription {
         Self { hub, name, filter, cursor, source, rest, page_events, pending, changes }
     }
 
-    /// Waits for the next stretch and returns it; `None` once the tail was stopped. A store that
-    /// fails to reply is read again until it replies.
+    /// Waits for the next page and returns it, or `None` once the tail was stopped. A failed read
+    /// of the store is retried until it succeeds.
     ///
-    /// Cancel safe: a call that is dropped loses no event, and the read that it waited for goes on.
-    /// The next call waits for the same read, so a follower makes progress however often something
-    /// else interrupts it.
+    /// Cancel safe: a call that is dropped loses no event, and the read that it waited for
+    /// continues. The next call waits for the same read, so a follower makes progress however often
+    /// it is interrupted.
     ///
     /// # Errors
-    /// The log cannot be read on: a hole or a corrupt row. Asking again does not help.
+    /// The log has a hole or a corrupt row. A retry does not help.
     pub(crate) async fn next(&mut self) -> Result<Option<Arc<Page>>, StoreError> {
         self.next_at_most(usize::MAX).await
     }
 
-    /// The next stretch, with at most so many events (at least one), for a follower whose work on an
-    /// event takes more memory than the event. See [`Subscription::next`].
+    /// Returns the next page with at most `events` events (at least one), for a follower that needs
+    /// more memory for an event than the event itself. See [`Subscription::next`].
     ///
     /// # Errors
-    /// As for [`Subscription::next`].
+    /// Those of [`Subscription::next`].
     pub(crate) async fn next_at_most(
         &mut self,
         events: usize,
@@ -90,7 +91,7 @@ impl Subscription {
         Ok(page.map(|page| self.first_of(page, events.max(1))))
     }
 
-    /// The first events of a page; the others are kept for the next call.
+    /// Returns the first events of a page and keeps the others for the next call.
     fn first_of(&mut self, page: Arc<Page>, events: usize) -> Arc<Page> {
         if page.events.len() <= events {
             return page;
@@ -123,7 +124,8 @@ impl Subscription {
                     }
                 }
                 Source::Tail { stretches, .. } => {
-                    // A page that was read ahead would stay in memory for as long as this follows.
+                    // A page that was read ahead would otherwise stay in memory as long as the
+                    // subscription follows the tail.
                     self.pending = None;
                     match stretches.recv().await {
                         Some(Waiting { stretch, .. }) => match self.cursor.admit(&stretch) {
@@ -138,14 +140,16 @@ impl Subscription {
         }
     }
 
-    /// The page and what else the tail has handed on meanwhile, as one, up to about a full page.
+    /// Merges the page with further pages that the tail has queued, up to about a full page. Fewer,
+    /// larger pages mean fewer transactions of the follower.
     fn with_what_waits(&mut self, mut page: Arc<Page>) -> Arc<Page> {
         let Source::Tail { stretches, .. } = &mut self.source else { return page };
         let settings = &self.hub.settings;
         while page.events.len() + settings.page <= settings.catch_up_page
             && page.bytes() < settings.page_bytes
             && let Ok(Waiting { stretch, .. }) = stretches.try_recv()
-            // The tail's pages follow one another; were one missing, what is read next would tell.
+            // The tail's pages are consecutive. If one were missing, the next read would detect the
+            // gap.
             && let Admission::Next(more) = self.cursor.admit(&stretch)
         {
             let (events, scanned_to) = ([&*page.events, &*more.events].concat(), more.scanned_to);
@@ -154,26 +158,26 @@ impl Subscription {
         page
     }
 
-    /// Whether it follows the tail, with nothing left to read for itself.
+    /// Returns true if the subscription follows the tail and has nothing left to read by itself.
     pub(crate) fn is_at_tail(&self) -> bool {
         let has_joined =
             matches!(self.source, Source::Tail { from, .. } if self.cursor.at() >= from);
         has_joined && self.rest.is_none()
     }
 
-    /// Everything up to here was handed on.
+    /// Position up to which everything has been delivered.
     #[cfg(test)]
     pub(crate) fn position(&self) -> GlobalPosition {
         self.cursor.at()
     }
 
-    /// Checks that a page is being read ahead, or waits to be handed on.
+    /// Returns true if a page is being read ahead or is ready.
     #[cfg(test)]
     pub(crate) fn reads_ahead(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// How often it joined the tail or was let go.
+    /// Number of times that the subscription has joined the tail or left it.
     #[cfg(test)]
     pub(crate) fn changes(&self) -> u64 {
         self.changes
@@ -188,28 +192,30 @@ impl Subscription {
         self.changes += 1;
     }
 
-    /// Returns the next page by our own cursor; `None` if the store has no more, or the tail has
-    /// ended.
+    /// Returns the next page by the subscription's own cursor, or `None` if the store has no more
+    /// events or the tail has ended.
     async fn read_own(&mut self) -> Result<Option<Arc<Page>>, StoreError> {
         let after = self.cursor.at();
         let pending = match self.pending.take() {
             Some(pending) if pending.after == after => pending,
             _ => self.begin_read(),
         };
-        // Waiting for it where it stays: if this call is dropped here, the read goes on.
+        // Awaited in place: if this call is dropped here, the read continues and stays in
+        // `pending`.
         let stretch = match (&mut self.pending.insert(pending).read).await {
             Ok(read) => read,
-            // The reading task panicked or its runtime has ended: read here, so that a panic of the
-            // store is the follower's own.
+            // The reading task panicked or its runtime has ended. Read here instead, so that a
+            // panic of the store is raised in the follower's task.
             Err(_) => self.read(after).await,
         };
         self.pending = None;
         let stretch = stretch?;
         let (events, bytes) = (stretch.page.events.len(), stretch.page.bytes());
         let TailSettings { catch_up_page, page_bytes, .. } = self.hub.settings;
-        // More probably follows a page that is near either limit.
+        // After a page near one of its limits there are probably more events.
         let is_full = events >= self.page_events || bytes >= page_bytes / 2;
-        // Of large events few fit. To ask for thousands would have the store look at all of them.
+        // Only few large events fit into a page. A read of thousands would make the store look at
+        // all of them.
         if let Some(average) = bytes.checked_div(events) {
             let fit = page_bytes.saturating_mul(2) / average.max(1);
             self.page_events = fit.clamp(FEWEST_EVENTS.min(catch_up_page), catch_up_page);
@@ -225,7 +231,7 @@ impl Subscription {
         }
     }
 
-    /// Starts to read the page after the cursor, on a task of its own.
+    /// Starts a task that reads the page after the cursor.
     fn begin_read(&self) -> Pending {
         let (mut sender, receiver) = oneshot::channel();
         let after = self.cursor.at();
@@ -233,7 +239,8 @@ impl Subscription {
         let (pages, events) = (self.pages(), self.page_events);
         (self.hub.spawn)(Box::pin(async move {
             tokio::select! {
-                // The subscription is gone, or follows the tail: nobody needs the page any more.
+                // The subscription was dropped or follows the tail: the page is not needed any
+                // more.
                 () = sender.closed() => {}
                 stretch = read(&hub, &pages, &name, &filter, after, events) => {
                     let _ = sender.send(stretch); // as above
@@ -256,7 +263,7 @@ impl Subscription {
     }
 }
 
-/// What continues after a position, as others have read it or as the store answers.
+/// Reads the page after a position from the shared page cache or from the store.
 async fn read(
     hub: &Hub,
     pages: &Pages,
@@ -271,8 +278,8 @@ async fn read(
     pages.get(filter, after, shared, ask).await
 }
 
-/// A page of what the filter admits, however often the store must be asked; an empty one if the
-/// tail has ended meanwhile.
+/// Reads a page from the store and retries failed reads. Returns an empty page if the tail has
+/// ended meanwhile.
 async fn read_from_store(
     hub: &Hub,
     name: &str,

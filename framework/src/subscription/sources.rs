@@ -1,9 +1,12 @@
-//! Event routing: which aggregates a read model or projection follows, and the keys of each event.
+//! Event routing: the aggregates that a read model or projection follows, and the keys of each
+//! event.
 //!
-//! Keyed by the stream, which is the rule, an event's key is known before the event is decoded.
-//! Events of other partitions then cost nothing, and an undecodable event parks one key. Keyed by
-//! content, an event is decoded first and names any number of keys; if it cannot be decoded, no
-//! follower can tell which keys it belongs to. User code runs in panic isolation here.
+//! Keyed by stream, the usual case, the key of an event is known before the event is decoded. So
+//! events of other partitions cost nothing, and an event that cannot be decoded parks one key.
+//! Keyed by content, an event is decoded first and may name any number of keys. If it cannot be
+//! decoded, its keys are unknown. User code runs in panic isolation here.
+//!
+//! See `docs/decisions.md`, "What happens when one event feeds several keys?"
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,22 +17,23 @@ use crate::event::codec::{CodecError, EventCodec};
 use crate::event::{EventEnvelope, RecordedEvent};
 use crate::store::contract::{Filter, MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, is_valid_key};
 
-/// Largest number of distinct keys that one event may feed. With at most
-/// [`MAX_KEY_BYTES`](crate::store::contract::MAX_KEY_BYTES) bytes each, this also bounds their bytes. An event that
-/// names more feeds none of them: it parks the key that is the id of its aggregate.
+/// Maximum number of distinct keys of one event. With at most
+/// [`MAX_KEY_BYTES`](crate::store::contract::MAX_KEY_BYTES) bytes each, this also limits their
+/// bytes. An event that names more keys is applied to none of them and parks the key that is the id
+/// of its aggregate.
 pub const MAX_KEYS_PER_EVENT: usize = 1_000;
 
-/// Largest number of keys that are looked at for one event, each as often as it is named. It bounds
-/// an iterator without an end. No key function that reads names from an event finds more of them,
-/// because a name has a byte at least.
+/// Maximum number of keys that are read for one event, including repeated ones, so that an endless
+/// iterator ends. No key function that reads keys from an event needs more, because each key has at
+/// least one byte.
 const MAX_NAMED: usize = MAX_PAYLOAD_BYTES;
 
-/// A function that returns the keys an event belongs to: an `Option` of one key, a `Vec` or any
-/// other iterator of them. Every closure of this form implements it.
+/// A function that returns the keys of an event: an `Option` of one key, a `Vec` or any other
+/// iterator of keys. Every closure of this form implements it.
 pub trait EventKeys<E>:
     Fn(&EventEnvelope<E>) -> <Self as EventKeys<E>>::Keys + Send + Sync + 'static
 {
-    /// The type that the function returns.
+    /// Type that the function returns.
     type Keys: IntoIterator<Item = String>;
 }
 
@@ -41,7 +45,7 @@ where
     type Keys = K;
 }
 
-/// The events of several aggregates on their way to one place, each as a `T`.
+/// Routes of the events of several aggregates to one follower, each as a `T`.
 pub(crate) struct Routes<T> {
     routes: Vec<Route<T>>,
 }
@@ -61,27 +65,28 @@ enum Take<T> {
     ByContent(DecodeKeyed<T>),
 }
 
-/// Each key of an event that belongs to the partition, and the event for that key.
+/// Keys of an event in this partition, with the event for each key or the reason why it cannot be
+/// applied.
 type Keyed<T> = Vec<(String, Result<T, String>)>;
 
 /// Result of routing one event to one partition.
 #[derive(Debug)]
 pub(crate) enum Routed<T> {
-    /// Not followed, of no key, or only of keys in other partitions.
+    /// The event is not followed, has no key, or has only keys of other partitions.
     Nothing,
     /// The event for one key, or the reason why it cannot be applied there.
     One(String, Result<T, String>),
-    /// The same for several keys, each of them once.
+    /// The event for several distinct keys.
     Many(Keyed<T>),
     /// The event cannot be decoded and its keys are in its content, so it may belong to any key.
     Unknown(String),
 }
 
 impl<T> Routed<T> {
-    /// Calls `each` with every key.
+    /// Calls `each` for every key.
     ///
     /// # Errors
-    /// The keys are not known, for this reason.
+    /// The reason why the keys are unknown.
     pub(crate) fn each(
         self,
         mut each: impl FnMut(String, Result<T, String>),
@@ -101,7 +106,7 @@ impl<T: 'static> Routes<T> {
         Self { routes: Vec::new() }
     }
 
-    /// Follows `A`, keyed by the aggregate's id.
+    /// Follows `A` and uses the aggregate's id as key.
     pub(crate) fn by_stream<A: Aggregate>(
         &mut self,
         wrap: impl Fn(EventEnvelope<A::Event>) -> T + Send + Sync + 'static,
@@ -111,8 +116,8 @@ impl<T: 'static> Routes<T> {
         self.push::<A>(Take::ByStream(Box::new(decode)));
     }
 
-    /// Follows `A`, keyed by the keys that `keys` returns for each event. `wrap` makes one item of
-    /// an event; `share` makes one for each of several keys.
+    /// Follows `A` and uses the keys that `keys` returns for each event. `wrap` creates one item
+    /// from an event; `share` creates one for each of several keys.
     pub(crate) fn by_content<A: Aggregate>(
         &mut self,
         keys: impl EventKeys<A::Event>,
@@ -124,7 +129,8 @@ impl<T: 'static> Routes<T> {
             let envelope = Isolated::new(decode(&codec, recorded)?);
             let mut named = match named(keys(&envelope), is_ours) {
                 Ok(named) => named,
-                // One client could otherwise halt all keys of all partitions with one event.
+                // An error here would halt all partitions, so one client could stop all keys with
+                // one event. Parking one key limits the damage.
                 Err(reason) => {
                     let id = recorded.stream.id();
                     let parked = is_ours(id).then(|| (id.to_owned(), Err(reason)));
@@ -144,7 +150,7 @@ impl<T: 'static> Routes<T> {
                     Some(reason) => Err(reason),
                     None => match share(Arc::clone(&shared), &key) {
                         Some(item) => Ok(item),
-                        // Decoded again: an item of this follower owns its event.
+                        // Decoded once more, because each item of this follower owns its event.
                         None => Ok(wrap(self::decode(&codec, recorded)?.with_key(&key))),
                     },
                 };
@@ -168,15 +174,15 @@ impl<T: 'static> Routes<T> {
         self.routes.iter().map(|route| route.aggregate_type)
     }
 
-    /// The aggregate types whose events are keyed by their content.
+    /// Aggregate types whose events are keyed by their content.
     pub(crate) fn keyed_by_content(&self) -> impl Iterator<Item = &'static str> {
         let by_content =
             self.routes.iter().filter(|route| matches!(route.take, Take::ByContent(_)));
         by_content.map(|route| route.aggregate_type)
     }
 
-    /// Routes in words, such as `account by stream, order by content`: stored beside a version, so
-    /// that a program whose sources differ is recognised at start.
+    /// Description of the routes, such as `account by stream, order by content`. It is stored with
+    /// a version, so that a program with other sources is detected at start.
     pub(crate) fn fingerprint(&self) -> String {
         let route = |route: &Route<T>| match route.take {
             Take::ByStream(_) => format!("{} by stream", route.aggregate_type),
@@ -187,7 +193,7 @@ impl<T: 'static> Routes<T> {
         routes.join(", ")
     }
 
-    /// Decodes an event for those of its keys that are ours.
+    /// Decodes an event for those of its keys for which `is_ours` returns true.
     pub(crate) fn route(
         &self,
         recorded: &Arc<RecordedEvent>,
@@ -213,15 +219,15 @@ impl<T: 'static> Routes<T> {
         }
     }
 
-    /// Checks that an event belongs to a key, or that its keys are not known.
+    /// Checks that an event belongs to a key, or that its keys are unknown.
     pub(crate) fn concerns(&self, recorded: &Arc<RecordedEvent>, key: &str) -> bool {
         !matches!(self.route(recorded, |its| its == key), Routed::Nothing)
     }
 
-    /// Decodes an event that was parked under a key, to be tried again. Read models and projections
-    /// share this rule: the event must still belong to that key. The documents or rows of other keys
-    /// may be past it already, in another partition even, and with no key at all it would be dropped
-    /// in silence. So only a rebuild is right, or an operator who skips the event.
+    /// Decodes a parked event to be retried. The event must still belong to the key under which it
+    /// was parked. The documents or rows of other keys may already be past it, even in another
+    /// partition, and without a key it would be dropped silently. So the only remedies are a
+    /// rebuild, or an operator who skips the event.
     ///
     /// # Errors
     /// The reason why the key stays parked.
@@ -245,11 +251,11 @@ impl<T: 'static> Routes<T> {
     }
 }
 
-/// Returns the keys of ours among these, each once and in order, with the reason why a key cannot
-/// be kept.
+/// Returns the keys of this partition, each once and in order, with the reason if a key is invalid.
 ///
 /// # Errors
-/// There are too many. All partitions agree on that, because those of the others count as well.
+/// There are too many keys. All partitions come to the same result, because each one counts the
+/// keys of the others too.
 fn named(
     keys: impl IntoIterator<Item = String>,
     is_ours: &IsOurs<'_>,
@@ -294,20 +300,20 @@ fn isolated<T>(decode: impl FnOnce() -> Result<T, CodecError>) -> Result<T, Stri
     }
 }
 
-/// Calls `code` with a shared event that is set to this key.
+/// Calls `code` with a shared event whose key is set to `key`.
 pub(crate) fn with_shared<E, T>(
     shared: &Mutex<EventEnvelope<E>>,
     key: &str,
     code: impl FnOnce(&EventEnvelope<E>) -> T,
 ) -> T {
-    // A fold that panicked had the event by reference, so the event is whole.
+    // A fold that panicked had only a reference, so the event is unchanged.
     let mut event = shared.lock().unwrap_or_else(PoisonError::into_inner);
     event.set_key(key);
     code(&event)
 }
 
-/// Key that events of an invalid key are parked under: all events of the same invalid key together,
-/// and apart from those of any valid key, which does not have a replacement character.
+/// Returns the key under which events of an invalid key are parked: the same for each invalid key.
+/// It differs from any valid key, because those do not contain a replacement character.
 fn nearest_valid(key: &str) -> String {
     let key = key.replace('\0', "\u{fffd}");
     match key.len() <= MAX_KEY_BYTES {
@@ -316,8 +322,8 @@ fn nearest_valid(key: &str) -> String {
     }
 }
 
-/// The events that a projection takes in, each as an `E`: the envelope of the one aggregate it
-/// follows, or an enum of your own with a `From` for the envelope of each.
+/// Events that a projection receives, each as an `E`: the envelope of the one aggregate it follows,
+/// or your own enum with a `From` for the envelope of each aggregate.
 ///
 /// ```
 /// # use actum::{Aggregate, EventEnvelope, EventSources};
@@ -331,7 +337,7 @@ fn nearest_valid(key: &str) -> String {
 /// #     fn handle(&self, _: ()) -> Result<Vec<OrderEvent>, std::fmt::Error> { Ok(vec![]) }
 /// #     fn apply(&mut self, _: &OrderEvent) {}
 /// # }
-/// // One arrival for each article: `event.key()` says which one.
+/// // Delivered once for each article; `event.key()` returns which one.
 /// let sources = EventSources::<EventEnvelope<OrderEvent>>::by::<Order>(|event| {
 ///     let OrderEvent::Placed { articles } = &event.event;
 ///     articles.clone()
@@ -343,7 +349,8 @@ pub struct EventSources<E> {
 }
 
 impl<E: 'static> EventSources<E> {
-    /// Follows the aggregate `A`; an event that fails parks the id of its aggregate and no other.
+    /// Follows the aggregate `A`. The key of an event is the id of its aggregate, so an event that
+    /// fails parks that key only.
     pub fn of<A: Aggregate>() -> Self
     where
         E: From<EventEnvelope<A::Event>>,
@@ -351,7 +358,7 @@ impl<E: 'static> EventSources<E> {
         Self { routes: Routes::new() }.and::<A>()
     }
 
-    /// Follows the aggregate `A` too.
+    /// Also follows the aggregate `A`.
     #[must_use]
     pub fn and<A: Aggregate>(mut self) -> Self
     where
@@ -361,18 +368,17 @@ impl<E: 'static> EventSources<E> {
         self
     }
 
-    /// Follows the aggregate `A` by keys of its events' content, where several aggregates share
-    /// rows: events of one key are taken in by one process, in order.
+    /// Follows the aggregate `A` by keys in its events, for rows that several aggregates share. One
+    /// process receives all events of a key, in order.
     ///
     /// `keys` returns an `Option` of a key, a `Vec` or any other iterator of at most
-    /// [`MAX_KEYS_PER_EVENT`] keys; a key that is named twice counts once. The event arrives once for
-    /// each key, and [`EventEnvelope::key`] says for which, so write the rows of that key only: the
-    /// arrivals may fail apart, and may be taken in by different processes. The event is decoded
-    /// once for each key.
+    /// [`MAX_KEYS_PER_EVENT`] keys; repeated keys count once. The event is delivered, and decoded,
+    /// once for each key. [`EventEnvelope::key`] returns that key. Write only the rows of that key,
+    /// because the deliveries may fail independently and happen in different processes.
     ///
-    /// An event that cannot be decoded halts the projection before that event, because no one can
-    /// tell which rows would miss it. An event that names too many keys arrives for none of them; it
-    /// parks the key that is the id of its aggregate.
+    /// An event that cannot be decoded halts the projection before that event, because it is
+    /// unknown which rows it belongs to. An event with too many keys is delivered for none of them
+    /// and parks the key that is the id of its aggregate.
     pub fn by<A: Aggregate>(keys: impl EventKeys<A::Event>) -> Self
     where
         E: From<EventEnvelope<A::Event>>,
@@ -380,7 +386,7 @@ impl<E: 'static> EventSources<E> {
         Self { routes: Routes::new() }.and_by::<A>(keys)
     }
 
-    /// Follows the aggregate `A` too, as [`EventSources::by`] does.
+    /// Also follows the aggregate `A`, as [`EventSources::by`] does.
     #[must_use]
     pub fn and_by<A: Aggregate>(mut self, keys: impl EventKeys<A::Event>) -> Self
     where

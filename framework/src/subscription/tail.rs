@@ -1,9 +1,9 @@
-//! The one reader of the log's tail, and the subscriptions it feeds.
+//! The only reader of the log's tail, and the subscriptions that it feeds.
 //!
-//! It waits for the store's hint of a new head (and looks for itself now and then, since a hint
-//! may be lost), reads each new stretch once and hands it to every subscription that has joined.
-//! One that does not take its pages in time is let go; it reads for itself until it is close
-//! again. While nobody has joined, nothing is read.
+//! The tail waits for the store's hint of a new head. It also polls, because a hint may be lost. It
+//! reads each new page once and queues it for every subscription that has joined. A subscription
+//! that is too slow is dropped from the tail and reads by its own cursor until it is close again.
+//! If no subscription has joined, the tail reads nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -21,26 +21,27 @@ use crate::event::GlobalPosition;
 use crate::store::contract::{Filter, Page, PageLimit, Store};
 use crate::threads::Task;
 
-/// The tail reader of this process. It ends when the last clone is gone, or at [`Tail::stop`].
+/// Tail reader of this process. It ends when the last clone is dropped, or at [`Tail::stop`].
 #[derive(Clone)]
 pub(crate) struct Tail {
     hub: Arc<Hub>,
     stop: Arc<watch::Sender<bool>>,
 }
 
-/// How the tail is doing.
+/// Status of the tail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TailStatus {
-    /// Everything up to here was handed to those who have joined.
+    /// Position up to which everything has been queued for the joined subscriptions.
     pub(crate) position: GlobalPosition,
-    /// How many have.
+    /// Number of joined subscriptions.
     pub(crate) joined: usize,
-    /// Why it stands still, if it does.
+    /// Reason why the tail cannot read, if it cannot.
     pub(crate) trouble: Option<String>,
 }
 
 impl Tail {
-    /// Starts reading after `from`, the head of the log if nobody needs more at once.
+    /// Starts to read after `from`: usually the head of the log, unless a follower needs earlier
+    /// events at once.
     pub(crate) fn start(
         store: Arc<dyn Store>,
         from: GlobalPosition,
@@ -56,8 +57,8 @@ impl Tail {
         Self { hub, stop: Arc::new(stop) }
     }
 
-    /// Follows the log after a position; of what `filter` does not admit, events may or may not be
-    /// among those handed on.
+    /// Subscribes to the log after a position. `filter` only saves reads: the subscription may also
+    /// return events that it does not match.
     pub(crate) fn subscribe(
         &self,
         name: &str,
@@ -67,17 +68,17 @@ impl Tail {
         Subscription::new(Arc::clone(&self.hub), name.into(), filter, Cursor::after(after))
     }
 
-    /// Runs a task where the tail runs, for as long as the application does.
+    /// Spawns a task where the tail runs. It ends with the application.
     pub(crate) fn spawn(&self, task: Task) {
         (self.hub.spawn)(task);
     }
 
-    /// Ends the tail and, with it, all subscriptions.
+    /// Stops the tail and all its subscriptions.
     pub(crate) fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// State of the partition.
+    /// Returns the current status.
     pub(crate) fn status(&self) -> TailStatus {
         let state = self.hub.state();
         let trouble = state.trouble.clone().or_else(|| match &state.ended {
@@ -88,7 +89,7 @@ impl Tail {
     }
 }
 
-/// What the tail and its subscriptions share.
+/// State that the tail shares with its subscriptions.
 pub(super) struct Hub {
     pub(super) store: Arc<dyn Store>,
     pub(super) settings: TailSettings,
@@ -101,11 +102,11 @@ pub(super) struct Hub {
 struct Follower {
     name: Arc<str>,
     stretches: mpsc::Sender<Waiting>,
-    /// Bounds what waits in `stretches`.
+    /// Limits the bytes that are queued in `stretches`.
     budget: ByteBudget,
 }
 
-/// A stretch that waits for one follower.
+/// A stretch that is queued for one follower.
 pub(super) struct Waiting {
     pub(super) stretch: Stretch,
     _bytes: Reservation,
@@ -115,23 +116,23 @@ pub(super) struct Waiting {
 struct State {
     position: GlobalPosition,
     joined: Vec<Follower>,
-    /// Of those who read for themselves, as long as there are any.
+    /// Page cache of the followers that are behind, as long as there are any.
     pages: Weak<Pages>,
     trouble: Option<String>,
     ended: Option<End>,
 }
 
-/// Why no more comes from the tail.
+/// Reason why the tail has ended.
 #[derive(Debug, Clone)]
 pub(super) enum End {
     Stopped,
-    /// The log cannot be read on. Nobody may go on as if it could.
+    /// The log cannot be read any further. All followers must halt.
     Fault(StoreError),
 }
 
-/// What came of the wish to join.
+/// Result of an attempt to join the tail.
 pub(super) enum Join {
-    /// All stretches after `from` will come.
+    /// Joined: all stretches after `from` will be queued.
     Joined {
         from: GlobalPosition,
         stretches: mpsc::Receiver<Waiting>,
@@ -141,7 +142,7 @@ pub(super) enum Join {
 }
 
 impl Hub {
-    /// Nothing under this lock can panic, so a poisoned one is whole.
+    /// No code under this lock can panic, so a poisoned lock is still valid.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,7 +153,7 @@ impl Hub {
             return Join::Ended(end.clone());
         }
         if state.joined.is_empty() {
-            // Nobody was promised what lies between, so the tail need not read it.
+            // No follower needs the events in between, so the tail need not read them.
             state.position = state.position.max(cursor.at());
         }
         if state.position.0.saturating_sub(cursor.at().0) > self.settings.join_within {
@@ -165,7 +166,7 @@ impl Hub {
         Join::Joined { from: state.position, stretches }
     }
 
-    /// What those who are behind share.
+    /// Returns the page cache of the followers that are behind.
     pub(super) fn pages(&self) -> Arc<Pages> {
         let mut state = self.state();
         state.pages.upgrade().unwrap_or_else(|| {
@@ -183,7 +184,7 @@ impl Hub {
         Backoff::new(self.settings.first_delay, self.settings.longest_delay)
     }
 
-    /// Where to read on, or `None` while nobody would get it.
+    /// Returns the position after which to read, or `None` if no subscription has joined.
     fn next_read(&self, head: GlobalPosition) -> Option<GlobalPosition> {
         let mut state = self.state();
         state.joined.retain(|follower| !follower.stretches.is_closed());
@@ -218,7 +219,8 @@ impl Hub {
     }
 }
 
-/// However the tail's task goes, nobody waits for it for ever.
+/// Ends all subscriptions when the tail's task ends for any reason, so that no follower waits
+/// forever.
 struct EndOnDrop(Arc<Hub>);
 
 impl Drop for EndOnDrop {
@@ -242,18 +244,19 @@ async fn run(hub: Arc<Hub>, mut stopped: watch::Receiver<bool>) {
     }
 }
 
-/// Waits until the store has lost its history; returns the reason.
+/// Waits until the store reports that its history was lost. Returns the reason.
 async fn lost_history(store: &dyn Store) -> String {
     let mut history = store.watch_history();
     let lost = history.wait_for(Option::is_some).await.map(|reason| reason.clone());
     match lost {
         Ok(Some(reason)) => reason,
-        // The store never notices it, or is gone.
+        // This store never reports it, or has been dropped.
         Ok(None) | Err(_) => std::future::pending().await,
     }
 }
 
-/// Reads and hands on until the log proves unreadable.
+/// Reads pages and queues them for the joined subscriptions. Returns the first error that a retry
+/// cannot fix.
 async fn follow(hub: &Hub) -> StoreError {
     let mut head = hub.store.watch_head();
     let mut backoff = hub.backoff();
@@ -266,7 +269,7 @@ async fn follow(hub: &Hub) -> StoreError {
         match read(hub, after).await {
             Ok(page) => {
                 backoff.reset();
-                // Also by a page with nothing in it: nobody may write for a long time.
+                // An empty page clears it too, because there may be no new event for a long time.
                 hub.state().trouble = None;
                 let (read_to, nothing) = (page.scanned_to, page.scanned_to == after);
                 if !nothing {
@@ -293,7 +296,7 @@ async fn read(hub: &Hub, after: GlobalPosition) -> Result<Page, StoreError> {
     Ok(page)
 }
 
-/// Until the store hints at a new head, somebody joins, or it is time to look anyway.
+/// Waits until the store hints at a new head, a subscription joins, or the polling interval ends.
 async fn wait(hub: &Hub, head: &mut watch::Receiver<GlobalPosition>) {
     let hinted = async {
         if head.changed().await.is_err() {

@@ -1,7 +1,7 @@
-//! A memory store that can be made to tarry, fail and lie, for the tests of what reads it.
+//! A memory store that tests can delay, interrupt and make fail.
 //!
-//! Every call of the read side passes a hook first, which may wait and may refuse. Events are
-//! appended straight to the memory store.
+//! Every call of the read side first runs a hook, which may wait or return an error. Events are
+//! appended directly to the memory store.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -26,19 +26,19 @@ use crate::store::contract::{
 };
 use crate::store::memory::MemoryStore;
 
-/// What the store is about to do, or has just done.
+/// The call that the store is about to perform, or has just performed.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Call {
     ReadAll(GlobalPosition),
-    /// What waits behind a parked key.
+    /// Reads events that wait behind a parked key.
     ReadPositions,
     LoadDocuments(Vec<String>),
-    /// The documents are read; only the answer is still to come.
+    /// The documents have been read but not returned yet.
     Loaded,
     Save(DocumentBatch),
-    /// The batch is stored; only the answer is still to come.
+    /// The batch has been stored but the result has not been returned yet.
     Saved,
-    /// The batch is refused, because its lease is lost.
+    /// The batch was refused because its lease is lost.
     Fenced,
     LoadCheckpoint,
     ListDocuments,
@@ -68,12 +68,12 @@ impl TestStore {
         Self { memory, hook: Arc::new(hook), hints: true, is_shared: false }
     }
 
-    /// Gives no hint of a new head any more.
+    /// Disables the hints of a new head, so that only polling finds it.
     pub(crate) fn deaf(self) -> Self {
         Self { hints: false, ..self }
     }
 
-    /// Says that other processes write to it too.
+    /// Makes the store report that other processes write to it too.
     pub(crate) fn shared(self) -> Self {
         Self { is_shared: true, ..self }
     }

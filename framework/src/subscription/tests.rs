@@ -1,4 +1,4 @@
-//! Whatever the timing, a follower gets every event once and in order.
+//! Tests that a follower gets every event once and in order, whatever the timing.
 
 mod bytes;
 
@@ -15,7 +15,7 @@ use crate::event::GlobalPosition;
 use crate::store::contract::{Filter, Page};
 use crate::store::memory::MemoryStore;
 
-/// A small generator with a fixed seed: a failing run fails again.
+/// A small random generator with a fixed seed, so a failure can be reproduced.
 pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
@@ -61,7 +61,7 @@ fn accounts() -> Filter {
     Filter { aggregate_types: vec!["account".into()] }
 }
 
-/// Checks that `page` continues after `last`, and answers the new last: every event once, in order.
+/// Checks that `page` continues after `last` without a gap, and returns its last position.
 fn continued(last: u64, page: &Page, log: &[String], filter: &Filter) -> u64 {
     let expected = (last + 1..=page.scanned_to.0)
         .filter(|position| filter.admits(&log[*position as usize - 1]))
@@ -73,7 +73,7 @@ fn continued(last: u64, page: &Page, log: &[String], filter: &Filter) -> u64 {
     page.scanned_to.0
 }
 
-/// Hazard F9. One thread and a fixed seed; the yields decide who runs when.
+/// One thread and a fixed seed; the yields decide which task runs when.
 async fn switches(seed: u64, filter: Filter, least: u64) {
     let dice = Arc::new(Mutex::new(Dice(seed)));
     let hook_dice = Arc::clone(&dice);
@@ -111,7 +111,7 @@ async fn switches(seed: u64, filter: Filter, least: u64) {
                 break;
             }
             let page = match roll(3) {
-                // Cancelled wherever it may be, then asked again.
+                // Cancelled at any point, then called again.
                 0 => tokio::select! {
                     biased;
                     page = next(&mut subscription) => page,
@@ -136,7 +136,7 @@ async fn ten_thousand_switches_between_catch_up_and_tail_lose_and_repeat_nothing
     }
 }
 
-/// A store whose pages wait until the gate opens, and the reads that began, by position.
+/// A store whose pages wait until the gate opens, and the positions of the reads that have begun.
 fn gated() -> (TestStore, Arc<tokio::sync::Semaphore>, Arc<Mutex<Vec<u64>>>) {
     let (gate, began) = (Arc::new(tokio::sync::Semaphore::new(0)), Arc::<Mutex<Vec<_>>>::default());
     let (waits, counts) = (Arc::clone(&gate), Arc::clone(&began));
@@ -153,7 +153,7 @@ fn gated() -> (TestStore, Arc<tokio::sync::Semaphore>, Arc<Mutex<Vec<u64>>>) {
     (store, gate, began)
 }
 
-/// Waits for the next page again and again, and each time stops waiting at once.
+/// Calls `next` repeatedly and drops each call at once.
 async fn interrupted(subscription: &mut Subscription, times: usize) {
     for _ in 0..times {
         let waited = tokio::time::timeout(Duration::from_millis(1), subscription.next()).await;
@@ -191,7 +191,7 @@ async fn who_has_joined_the_tail_keeps_no_page_that_was_read_ahead() {
         tokio::spawn(task);
     });
     let mut subscription = tail.subscribe("test", Filter::all(), GlobalPosition::ZERO);
-    // Two full pages by itself: the next one is read ahead though the log ends here.
+    // Two full pages by its own cursor: the next one is read ahead although the log ends here.
     assert_eq!(next(&mut subscription).await.scanned_to.0, 4);
     assert_eq!(next(&mut subscription).await.scanned_to.0, 8);
     assert!(subscription.reads_ahead());
@@ -205,7 +205,7 @@ async fn who_has_joined_the_tail_keeps_no_page_that_was_read_ahead() {
 async fn a_read_between_the_cursor_and_the_tail_survives_those_who_stop_waiting_for_it() {
     let (store, gate, began) = gated();
     deposit(&store.memory, ("account", "1"), 3).await;
-    // Near enough to join at once: only what lies before the tail's position is read by itself.
+    // Close enough to join at once: it only reads the events before the tail's position by itself.
     let tail = Tail::start(Arc::new(store), GlobalPosition(3), quick(), |task| {
         tokio::spawn(task);
     });
@@ -285,7 +285,7 @@ async fn followers_in_step_read_each_page_once_wherever_they_began() {
     });
     deposit(&store.memory, ("account", "1"), 400).await;
     let log = vec!["account".to_owned(); 400];
-    // Nobody comes near enough to join before the end.
+    // No subscription is close enough to join before the end.
     let tail = start(store, TailSettings { join_within: 0, ..quick() });
     let mut ahead = tail.subscribe("ahead", Filter::all(), GlobalPosition(399));
     next(&mut ahead).await;

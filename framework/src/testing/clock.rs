@@ -1,4 +1,4 @@
-//! A clock that stands still until it is moved.
+//! A clock for tests that only moves when the test moves it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use crate::clock::Clock;
 
-/// Time by hand. Clones are the same clock.
+/// A manually controlled clock. Clones share the same time.
 ///
-/// Its ids are UUIDv7 of the time it shows, told apart by a count in place of randomness: the same
-/// test makes the same ids again, and as long as time is not set back they ascend.
+/// Ids are UUIDv7 of the current time, with a counter instead of random bits. So each run of a test
+/// creates the same ids, and they ascend as long as the time is not set back.
 #[derive(Debug, Clone, Default)]
 pub struct ManualClock {
     micros: Arc<AtomicU64>,
@@ -20,17 +20,17 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock that stands at the beginning of 1970.
+    /// Creates a clock at the beginning of 1970.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Moves it on.
+    /// Advances the clock.
     pub fn advance(&self, by: Duration) {
         self.micros.fetch_add(by.as_micros() as u64, Ordering::Relaxed);
     }
 
-    /// Sets it, also back; before 1970 is 1970.
+    /// Sets the clock, possibly back. Times before 1970 are set to 1970.
     pub fn set(&self, to: OffsetDateTime) {
         let micros = (to - OffsetDateTime::UNIX_EPOCH).whole_microseconds();
         self.micros.store(u64::try_from(micros).unwrap_or(0), Ordering::Relaxed);
@@ -46,7 +46,8 @@ impl Clock for ManualClock {
     fn new_id(&self) -> Uuid {
         let millis = self.micros.load(Ordering::Relaxed) / 1000;
         let count = self.ids.fetch_add(1, Ordering::Relaxed);
-        // The version and variant bits overwrite the top of both halves: a count stays below.
+        // The version and variant bits overwrite the top of both halves. The counter is in the bits
+        // below.
         let mut lower = [0; 10];
         lower[2..].copy_from_slice(&count.to_be_bytes());
         uuid::Builder::from_unix_timestamp_millis(millis, &lower).into_uuid()

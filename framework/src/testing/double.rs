@@ -1,6 +1,6 @@
-//! A store that answers what a test tells it to, call by call, made by `mockall`: for tests of your
-//! own code. To see an application survive a store's rare answers, put a
-//! [`FaultyStore`](super::faulty::FaultyStore) around a real one.
+//! A mock of a store, made with `mockall`, that returns what a test defines for each call. For
+//! tests of your own code. To test that an application survives rare results of a store, wrap a
+//! real store in a [`FaultyStore`](super::faulty::FaultyStore).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,11 @@ use crate::store::contract::{
     VersionStore,
 };
 
-/// A store's answer.
+/// Result of a store's method.
 type Answer<T> = Result<T, StoreError>;
 
-/// The stores' traits as `mockall` can take them: without a lifetime inside an `Option`, and whole.
+/// Methods of all store traits in one trait and in a form that `mockall` accepts: without a
+/// lifetime inside an `Option`.
 pub trait Calls {
     fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome>;
     fn confirm(
@@ -224,8 +225,9 @@ impl DocumentStore for MockStore {
 }
 
 mockall::mock! {
-    /// A store by expectation: `store.expect_head().returning(|| Ok(GlobalPosition(7)))`. A call
-    /// nobody expected panics, and so does an expected one that is missing when it is dropped.
+    /// A mock store. Define expected calls, for example `store.expect_head().returning(||
+    /// Ok(GlobalPosition(7)))`. A call that is not expected panics; so does dropping the store when
+    /// an expected call is missing.
     pub Store {}
 
     impl Calls for Store {

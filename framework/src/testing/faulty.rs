@@ -1,4 +1,4 @@
-//! A store that fails on demand, around one that works.
+//! A store that fails on demand, wrapped around a working one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,22 +20,22 @@ use crate::store::contract::{
     VersionStore,
 };
 
-/// What goes wrong.
+/// A fault to inject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The next append is not taken.
+    /// The next append fails, and nothing is stored.
     Unavailable,
-    /// The next append is stored, but its answer is lost.
+    /// The next append is stored, but its result is lost.
     UnknownButStored,
-    /// The next append is lost, and so is its answer.
+    /// The next append is not stored, and its result is lost.
     UnknownNotStored,
     /// The next read of a stream fails.
     ReadError,
-    /// The next read of a stream answers one event only, which the contract allows.
+    /// The next read of a stream returns only one event, which the contract allows.
     ShortRead,
 }
 
-/// A store around another that fails as it is told. Clones share the faults to come.
+/// A store that wraps another one and fails on demand. Clones share the pending faults.
 #[derive(Clone)]
 pub struct FaultyStore<S> {
     inner: S,
@@ -44,17 +44,17 @@ pub struct FaultyStore<S> {
 }
 
 impl<S: Store> FaultyStore<S> {
-    /// Fails nothing until told to.
+    /// Creates a store without faults.
     pub fn new(inner: S) -> Self {
         Self { inner, faults: Arc::default(), page_delay: Arc::default() }
     }
 
-    /// Each page of the log takes this much longer from now on, as on a slow disk.
+    /// Delays each read of a page of the log by this time, like a slow disk.
     pub fn delay_pages(&self, by: Duration) {
         *self.page_delay.lock().unwrap_or_else(PoisonError::into_inner) = by;
     }
 
-    /// One fault more; faults of one kind of call come in the order told.
+    /// Adds a fault. Faults of the same kind of call occur in the order in which they were added.
     pub fn fail_next(&self, fault: Fault) {
         self.faults().push_back(fault);
     }
@@ -180,7 +180,7 @@ impl<S: Store> EventStore for FaultyStore<S> {
         self.inner.release().await
     }
 
-    /// Not: so decisions are confirmed as they are with several writing processes.
+    /// Always false, so decisions are confirmed like with several writing processes.
     fn is_sole_writer(&self) -> bool {
         false
     }
@@ -364,7 +364,7 @@ impl<S: Store> VersionStore for FaultyStore<S> {
     }
 }
 
-/// Their connections are their own: what is scripted here does not reach them.
+/// Projections have their own connections, which scripted faults do not reach.
 #[async_trait]
 impl<S: Store> ProjectionStore for FaultyStore<S> {
     async fn open_projection(

@@ -1,4 +1,4 @@
-//! What happened before: events of several aggregates, written, read back and recorded one by one.
+//! Past events of several aggregates, encoded and recorded like in a log.
 
 use std::fmt::Debug;
 use std::iter::successors;
@@ -12,16 +12,17 @@ use crate::aggregate::Aggregate;
 use crate::event::codec::{Encoded, EventCodec};
 use crate::event::{GlobalPosition, RecordedEvent, StreamId, StreamVersion};
 
-/// Events in the order of the log.
+/// Past events in the order of the log.
 #[derive(Default)]
 pub(super) struct Given {
     pub(super) events: Vec<Arc<RecordedEvent>>,
-    /// The same in words.
+    /// The same events as text for messages.
     pub(super) shown: Vec<String>,
 }
 
 impl Given {
-    /// Records events, each with the id of its aggregate, for `follower`, which follows these types.
+    /// Records events, each with the id of its aggregate. `follower` must follow their aggregate
+    /// type.
     #[track_caller]
     pub(super) fn happen<A: Aggregate>(
         &mut self,
@@ -59,7 +60,7 @@ impl Given {
     }
 }
 
-/// Batches of 1, 2, 3, 5, 8 … events and of all.
+/// Returns the batch sizes to test: 1, 2, 3, 5, 8 … and all events.
 pub(super) fn batch_sizes(events: usize) -> impl Iterator<Item = usize> {
     let all = events.max(1);
     let sizes = successors(Some((1, 2)), |(size, next)| Some((*next, size + next)));

@@ -1,7 +1,8 @@
-//! Testing what is built on this crate: aggregates by [`Scenario`], read models by
-//! [`ReadModelScenario`], projections by [`ProjectionScenario`], stores by [`conformance`], applications against a [`FaultyStore`] and a [`ManualClock`].
+//! Test support for applications built on this crate: aggregates by [`Scenario`], read models by
+//! [`ReadModelScenario`], projections by [`ProjectionScenario`], stores by [`conformance`], and
+//! applications with a [`FaultyStore`] and a [`ManualClock`].
 //!
-//! Everything here fails by panicking, at the caller's line: it belongs into tests.
+//! All failures are panics at the caller's line, so use this module in tests only.
 
 mod clock;
 pub mod conformance;

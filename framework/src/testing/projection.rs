@@ -1,8 +1,9 @@
-//! Given events, then rows: a projection tested on a database of its own, without an application.
+//! Tests of projections by values, on a database but without an application: given events, then
+//! rows.
 //!
-//! The events are taken in by the runtime itself, again and again: in other batches, each batch twice,
-//! and with a crash between the rows and the checkpoint. A projection whose rows depend on how its
-//! events arrive fails in its first test.
+//! The runtime itself processes the events several times: in other batches, each batch twice, and
+//! with a crash between the rows and the checkpoint. So a projection whose rows depend on the way
+//! of delivery fails in its first test.
 
 mod place;
 mod row;
@@ -25,7 +26,8 @@ use crate::projection::Projection;
 use crate::store::contract::Store;
 use crate::store::contract::sql::{SqlConnection, SqlRow};
 
-/// Events that a projection follows, each with the id of its aggregate, in the order of the log.
+/// Past events that a projection follows, each with the id of its aggregate, in the order of the
+/// log.
 ///
 /// ```
 /// # use actum::{Aggregate, BoxError, EventEnvelope, EventSources, Projection, SqlConnection};
@@ -72,8 +74,9 @@ use crate::store::contract::sql::{SqlConnection, SqlRow};
 /// .then_no_rows("SELECT * FROM bookings WHERE account = '7'");
 /// ```
 ///
-/// The events are recorded a second apart, the first one at the beginning of 2000. The tables are in a
-/// temporary SQLite file, or where [`ProjectionScenario::on`] says. Dozens of events are fine.
+/// The events are recorded one second apart, starting at the beginning of 2000. The tables are in a
+/// temporary SQLite file, or in the store given to [`ProjectionScenario::on`]. Use dozens of events
+/// at most.
 #[must_use = "say what is expected: .then(query, rows), .then_parked(key, reason), …"]
 pub struct ProjectionScenario<P> {
     given: Given,
@@ -81,17 +84,17 @@ pub struct ProjectionScenario<P> {
     projection: PhantomData<fn() -> P>,
 }
 
-/// The rows that came of the events, some of them asserted; more can be asked for.
+/// Resulting rows, to be asserted.
 pub struct Rows<P> {
     place: Place,
     given: Vec<String>,
-    /// Keys that are parked, and why, until a test names them.
+    /// Reasons of the parked keys that the test has not asserted yet.
     parked: BTreeMap<String, String>,
     projection: PhantomData<fn() -> P>,
 }
 
 impl<P: Projection> ProjectionScenario<P> {
-    /// These events of aggregates of one type have happened.
+    /// Starts with these past events of one aggregate type.
     #[track_caller]
     pub fn given<A: Aggregate>(
         events: impl IntoIterator<Item = (impl AsRef<str>, A::Event)>,
@@ -104,7 +107,7 @@ impl<P: Projection> ProjectionScenario<P> {
         Self { given, store: None, projection: PhantomData }.and::<A>(events)
     }
 
-    /// After them, these have.
+    /// Adds later events of one aggregate type.
     #[track_caller]
     pub fn and<A: Aggregate>(
         mut self,
@@ -118,8 +121,9 @@ impl<P: Projection> ProjectionScenario<P> {
         self
     }
 
-    /// Makes the tables in this store, such as a `PostgresStore` on a database that is there for
-    /// tests: its log must be empty. They are dropped in the end; one test at a time can use it.
+    /// Creates the tables in this store, such as a `PostgresStore` on a test database, instead of a
+    /// temporary SQLite file. Its log must be empty. The tables are dropped at the end. Only one
+    /// test at a time can use the store.
     pub fn on(mut self, store: impl Store) -> Self {
         self.store = Some(Arc::new(store));
         self
@@ -134,19 +138,19 @@ impl<P: Projection> ProjectionScenario<P> {
         }
     }
 
-    /// The query answers these rows: tuples, in the order the query gives them.
+    /// Asserts that the query returns exactly these rows (tuples), in this order.
     #[track_caller]
     pub fn then<R: Into<SqlRow>>(self, query: &str, rows: impl IntoIterator<Item = R>) -> Rows<P> {
         self.take_in().then(query, rows)
     }
 
-    /// The query answers no row.
+    /// Asserts that the query returns no rows.
     #[track_caller]
     pub fn then_no_rows(self, query: &str) -> Rows<P> {
         self.take_in().then_no_rows(query)
     }
 
-    /// The tables are as `ask` asserts, with queries of its own: those of the projection, say.
+    /// Passes a connection to `ask`, for example to test the projection's own queries.
     #[track_caller]
     pub fn then_asked(
         self,
@@ -155,9 +159,9 @@ impl<P: Projection> ProjectionScenario<P> {
         self.take_in().then_asked(ask)
     }
 
-    /// This key is parked, because one of its events cannot be taken in; `reason` is part of what is
-    /// told of it: the event, why, and how many wait behind it. Name all that are parked before rows
-    /// are asked for.
+    /// Asserts that this key is parked, because one of its events cannot be applied. `reason` is a
+    /// part of the description: the event, the reason, and the number of events that wait behind
+    /// it. Assert all parked keys before the rows.
     #[track_caller]
     pub fn then_parked(self, key: &str, reason: &str) -> Rows<P> {
         self.take_in().then_parked(key, reason)
@@ -165,7 +169,7 @@ impl<P: Projection> ProjectionScenario<P> {
 }
 
 impl<P: Projection> Rows<P> {
-    /// The query answers these rows: tuples, in the order the query gives them.
+    /// Asserts that the query returns exactly these rows (tuples), in this order.
     #[track_caller]
     pub fn then<R: Into<SqlRow>>(self, query: &str, rows: impl IntoIterator<Item = R>) -> Self {
         self.nothing_is_parked();
@@ -181,13 +185,13 @@ impl<P: Projection> Rows<P> {
         }
     }
 
-    /// The query answers no row.
+    /// Asserts that the query returns no rows.
     #[track_caller]
     pub fn then_no_rows(self, query: &str) -> Self {
         self.then::<SqlRow>(query, [])
     }
 
-    /// The tables are as `ask` asserts, with queries of its own: those of the projection, say.
+    /// Passes a connection to `ask`, for example to test the projection's own queries.
     #[track_caller]
     pub fn then_asked(
         self,
@@ -200,9 +204,9 @@ impl<P: Projection> Rows<P> {
         }
     }
 
-    /// This key is parked, because one of its events cannot be taken in; `reason` is part of what is
-    /// told of it: the event, why, and how many wait behind it. Name all that are parked before rows
-    /// are asked for.
+    /// Asserts that this key is parked, because one of its events cannot be applied. `reason` is a
+    /// part of the description: the event, the reason, and the number of events that wait behind
+    /// it. Assert all parked keys before the rows.
     #[track_caller]
     pub fn then_parked(mut self, key: &str, reason: &str) -> Self {
         let found = self.parked.remove(key);

@@ -1,8 +1,8 @@
-//! Given events, then documents: a read model tested with values only.
+//! Tests of read models by values: given events, then documents.
 //!
-//! Every event and every document is written and read back, and the events are folded again in
-//! other batches, delivered twice, and with a crash at every place: a read model whose documents are
-//! not stored whole, or not made of its events alone, fails in its first test.
+//! Every event and every document is encoded and decoded. The events are also folded in other
+//! batches, delivered twice, and with a crash at every place. So a read model fails in its first
+//! test if its documents lose data when they are stored, or depend on anything but its events.
 
 mod delivery;
 #[cfg(test)]
@@ -17,7 +17,8 @@ use super::stored::is_same;
 use crate::aggregate::Aggregate;
 use crate::read_model::{Fold, ReadModel};
 
-/// Events that a read model follows, each with the id of its aggregate, in the order of the log.
+/// Past events that a read model follows, each with the id of its aggregate, in the order of the
+/// log.
 ///
 /// ```
 /// # use actum::{Aggregate, EventEnvelope, Fold, ReadModel, Sources, testing::ReadModelScenario};
@@ -54,15 +55,15 @@ use crate::read_model::{Fold, ReadModel};
 /// .then_no_document("7");
 /// ```
 ///
-/// The events are recorded a second apart, the first one at the beginning of 2000. Folding takes
-/// time with the square of their number: hundreds are fine.
+/// The events are recorded one second apart, starting at the beginning of 2000. The time of a test
+/// grows with the square of their number: use hundreds at most.
 #[must_use = "say what is expected: .then(key, document), .then_no_document(key), …"]
 pub struct ReadModelScenario<M> {
     given: Given,
     model: PhantomData<fn() -> M>,
 }
 
-/// The documents that came of the events, some of them asserted; more can be.
+/// Resulting documents, to be asserted.
 pub struct Documents<M> {
     saved: Saved,
     given: Vec<String>,
@@ -70,7 +71,7 @@ pub struct Documents<M> {
 }
 
 impl<M: ReadModel> ReadModelScenario<M> {
-    /// These events of aggregates of one type have happened.
+    /// Starts with these past events of one aggregate type.
     #[track_caller]
     pub fn given<A: Aggregate>(
         events: impl IntoIterator<Item = (impl AsRef<str>, A::Event)>,
@@ -82,7 +83,7 @@ impl<M: ReadModel> ReadModelScenario<M> {
         Self { given: Given::default(), model: PhantomData }.and::<A>(events)
     }
 
-    /// After them, these have.
+    /// Adds later events of one aggregate type.
     #[track_caller]
     pub fn and<A: Aggregate>(
         mut self,
@@ -105,25 +106,26 @@ impl<M: ReadModel> ReadModelScenario<M> {
         }
     }
 
-    /// The document of this key is this one.
+    /// Asserts that this key has exactly this document.
     #[track_caller]
     pub fn then(self, key: &str, document: M) -> Documents<M> {
         self.fold().then(key, document)
     }
 
-    /// The document of this key is as `assert` asserts.
+    /// Passes the document of this key to `assert`.
     #[track_caller]
     pub fn then_document(self, key: &str, assert: impl FnOnce(&M)) -> Documents<M> {
         self.fold().then_document(key, assert)
     }
 
-    /// This key has no document.
+    /// Asserts that this key has no document.
     #[track_caller]
     pub fn then_no_document(self, key: &str) -> Documents<M> {
         self.fold().then_no_document(key)
     }
 
-    /// This key is parked, because one of its events cannot be taken in; `reason` is part of why.
+    /// Asserts that this key is parked, because one of its events cannot be applied. `reason` is a
+    /// part of the reason.
     #[track_caller]
     pub fn then_parked(self, key: &str, reason: &str) -> Documents<M> {
         self.fold().then_parked(key, reason)
@@ -131,7 +133,7 @@ impl<M: ReadModel> ReadModelScenario<M> {
 }
 
 impl<M: ReadModel> Documents<M> {
-    /// The document of this key is this one.
+    /// Asserts that this key has exactly this document.
     #[track_caller]
     pub fn then(self, key: &str, document: M) -> Self {
         let expected = match delivery::written(key, &document) {
@@ -144,7 +146,7 @@ impl<M: ReadModel> Documents<M> {
         }
     }
 
-    /// The document of this key is as `assert` asserts.
+    /// Passes the document of this key to `assert`.
     #[track_caller]
     pub fn then_document(self, key: &str, assert: impl FnOnce(&M)) -> Self {
         let Some(json) = self.document(key) else { self.is_not(key, "a document") };
@@ -155,7 +157,7 @@ impl<M: ReadModel> Documents<M> {
         self
     }
 
-    /// This key has no document.
+    /// Asserts that this key has no document.
     #[track_caller]
     pub fn then_no_document(self, key: &str) -> Self {
         match self.saved.documents.contains_key(key) || self.saved.parked.contains_key(key) {
@@ -164,7 +166,8 @@ impl<M: ReadModel> Documents<M> {
         }
     }
 
-    /// This key is parked, because one of its events cannot be taken in; `reason` is part of why.
+    /// Asserts that this key is parked, because one of its events cannot be applied. `reason` is a
+    /// part of the reason.
     #[track_caller]
     pub fn then_parked(self, key: &str, reason: &str) -> Self {
         match self.saved.parked.get(key) {
@@ -173,7 +176,7 @@ impl<M: ReadModel> Documents<M> {
         }
     }
 
-    /// Of a key that is not parked.
+    /// Returns the document of a key that is not parked.
     fn document(&self, key: &str) -> Option<&str> {
         let is_parked = self.saved.parked.contains_key(key);
         self.saved.documents.get(key).filter(|_| !is_parked).map(String::as_str)

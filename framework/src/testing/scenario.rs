@@ -1,7 +1,7 @@
-//! Given events, when a command, then events or a refusal: an aggregate tested with values only.
+//! Tests of aggregates by values: given events, when a command is sent, then events or a refusal.
 //!
-//! Every event is encoded and decoded by the codec on its way, and the state by the aggregate's
-//! snapshot policy if it has one. A type that cannot be stored fails in its first test.
+//! Every event is encoded and decoded by the codec, and the state by the aggregate's snapshot
+//! policy if there is one. So a type that cannot be stored fails in its first test.
 
 use std::fmt::Debug;
 
@@ -10,7 +10,7 @@ use crate::aggregate::Aggregate;
 use crate::command::Claim;
 use crate::event::codec::EventCodec;
 
-/// An aggregate with a past.
+/// An aggregate with its past events.
 ///
 /// ```
 /// # use actum::{Aggregate, testing::Scenario};
@@ -35,7 +35,7 @@ pub struct Scenario<A: Aggregate> {
     given: Vec<String>,
 }
 
-/// A command was decided; what came of it is to be asserted.
+/// A decided command, whose result is to be asserted.
 #[must_use = "say what is expected: .then([…]), .then_nothing(), .then_refused(…) or .then_state(…)"]
 pub struct When<A: Aggregate> {
     aggregate: A,
@@ -43,7 +43,7 @@ pub struct When<A: Aggregate> {
     decided: Result<Vec<A::Event>, A::Error>,
 }
 
-/// The command did what was expected; more can be asserted or asked.
+/// A command with the expected result. More can be asserted, or another command sent.
 pub struct Then<A: Aggregate> {
     when: When<A>,
 }
@@ -52,7 +52,7 @@ impl<A: Aggregate> Scenario<A>
 where
     A::Event: Debug + PartialEq,
 {
-    /// An aggregate without a past.
+    /// An aggregate without events.
     #[track_caller]
     pub fn given_nothing() -> Self {
         stream(A::TYPE, "1");
@@ -63,7 +63,7 @@ where
         Self { aggregate: A::default(), codec, given: Vec::new() }
     }
 
-    /// An aggregate to which this has happened.
+    /// An aggregate with these past events.
     #[track_caller]
     pub fn given(events: impl IntoIterator<Item = A::Event>) -> Self {
         let mut scenario = Self::given_nothing();
@@ -73,14 +73,14 @@ where
         scenario
     }
 
-    /// A command arrives.
+    /// Sends a command.
     #[track_caller]
     pub fn when(self, command: A::Command) -> When<A> {
         let decided = self.aggregate.handle(command);
         self.decided(decided)
     }
 
-    /// A command arrives on behalf of `actor`, who may have to be authorised.
+    /// Sends a command on behalf of `actor`, which must be authorised.
     #[track_caller]
     pub fn when_by(self, actor: &str, command: A::Command) -> When<A> {
         let permitted = self.aggregate.authorise(actor, &command);
@@ -109,7 +109,8 @@ where
         let read = read.unwrap_or_else(|e| panic!("the snapshot {state} cannot be read: {e}"));
         let again = (policy.encode)(&read).unwrap_or_default();
         assert!(is_same(&again, &state), "the snapshot {state} is read back as {again}");
-        // What the snapshot leaves out is lost here as it is after a restart.
+        // Continue with the decoded snapshot. A field that it lacks is lost here, like after a
+        // restart.
         self.aggregate = read;
     }
 }
@@ -119,7 +120,7 @@ where
     A::Event: Debug + PartialEq,
     A::Error: Debug,
 {
-    /// Exactly these events happen.
+    /// Asserts that the command produced exactly these events.
     #[track_caller]
     pub fn then(self, events: impl IntoIterator<Item = A::Event>) -> Then<A> {
         let expected: Vec<_> = events.into_iter().collect();
@@ -131,13 +132,13 @@ where
         }
     }
 
-    /// Nothing happens, and nothing is refused.
+    /// Asserts that the command produced no event and was not refused.
     #[track_caller]
     pub fn then_nothing(self) -> Then<A> {
         self.then([])
     }
 
-    /// The command is refused for this reason.
+    /// Asserts that the command was refused for this reason.
     #[track_caller]
     pub fn then_refused(self, refusal: A::Error)
     where
@@ -152,7 +153,7 @@ where
         }
     }
 
-    /// The state afterwards is as `assert` asserts.
+    /// Passes the state after the command to `assert`.
     pub fn then_state(self, assert: impl FnOnce(&A)) -> Then<A> {
         assert(&self.aggregate);
         Then { when: self }
@@ -164,12 +165,12 @@ where
     A::Event: Debug + PartialEq,
     A::Error: Debug,
 {
-    /// The state afterwards is as `assert` asserts.
+    /// Passes the state after the command to `assert`.
     pub fn then_state(self, assert: impl FnOnce(&A)) -> Self {
         self.when.then_state(assert)
     }
 
-    /// The events claim this, in this order.
+    /// Asserts that the events claim exactly this, in this order.
     #[track_caller]
     pub fn then_claims(self, claims: impl IntoIterator<Item = Claim>) -> Self {
         let claimed: Vec<_> = self.when.decided.iter().flatten().flat_map(A::claims).collect();
@@ -178,7 +179,7 @@ where
         self
     }
 
-    /// What was decided has happened, and now something else is asked.
+    /// Sends another command to the resulting state.
     #[track_caller]
     pub fn when(self, command: A::Command) -> When<A> {
         let When { aggregate, mut given, decided } = self.when;

@@ -1,4 +1,4 @@
-//! Checks that a value survives its stored form, for every scenario.
+//! Checks, for every scenario, that a value survives encoding and decoding.
 
 use std::fmt::Debug;
 
@@ -9,7 +9,7 @@ use crate::event::StreamId;
 use crate::event::codec::{Encoded, EventCodec};
 use crate::store::contract::MAX_PAYLOAD_BYTES;
 
-/// The event as the store gets it, and as every reader of the log decodes it.
+/// Returns the event in its stored form and as every reader of the log decodes it.
 #[track_caller]
 pub(super) fn encoded<E>(codec: &EventCodec<E>, event: &E) -> (Encoded, E)
 where
@@ -28,7 +28,7 @@ where
     }
 }
 
-/// Checks that aggregates of this type can be stored with these ids.
+/// Returns the stream of an aggregate. Panics if the type or the id cannot be stored.
 #[track_caller]
 pub(super) fn stream(aggregate_type: &str, id: &str) -> StreamId {
     match StreamId::new(aggregate_type, id) {
@@ -37,7 +37,7 @@ pub(super) fn stream(aggregate_type: &str, id: &str) -> StreamId {
     }
 }
 
-/// Checks that two JSON texts are equal, whatever the order of their maps.
+/// Checks that two JSON texts are equal, in any order of their maps.
 pub(super) fn is_same(one: &str, other: &str) -> bool {
     let value = |json| serde_json::from_str::<serde_json::Value>(json).ok();
     one == other || value(one).is_some_and(|one| value(other) == Some(one))

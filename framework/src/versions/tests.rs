@@ -14,8 +14,8 @@ use crate::event::{EventEnvelope, GlobalPosition};
 use crate::read_model::versions::DocumentVersions;
 use crate::read_model::{Change, Fold, ReadModel, Sources};
 use crate::store::contract::{
-    Advance, Checkpoint, DocumentBatch, DocumentStore, EventStore, LeaseStore, PartitionId,
-    VersionNote, VersionStore,
+    Checkpoint, CheckpointUpdate, DocumentBatch, DocumentStore, EventStore, LeaseStore,
+    PartitionId, VersionNote, VersionStore,
 };
 use crate::store::memory::MemoryStore;
 use crate::subscription::sources::Routes;
@@ -89,16 +89,16 @@ async fn save(
         position: GlobalPosition(step.end),
         event_id: Uuid::nil(),
     };
-    let advance = Advance {
+    let update = CheckpointUpdate {
         partition,
         from: GlobalPosition(step.start),
-        step: 1,
+        sequence: 1,
         checkpoint,
         parked: Vec::new(),
         lease: lease.unwrap().unwrap(),
     };
     let documents = documents.iter().map(|(k, b)| ((*k).to_owned(), (*b).to_owned())).collect();
-    store.save_documents(DocumentBatch { documents, deleted: Vec::new(), advance }).await.unwrap();
+    store.save_documents(DocumentBatch { documents, deleted: Vec::new(), update }).await.unwrap();
 }
 
 async fn switch(store: &MemoryStore, by_itself: bool) -> Arc<Switch> {

@@ -42,9 +42,10 @@ impl Freshness {
         app: &Application,
         key: &str,
     ) -> Result<Document<M>, ReadError> {
+        let read = app.read(key).after(self.after);
         match self.within {
-            None => app.read_after(key, self.after).await,
-            Some(ms) => app.read_within(key, self.after, Duration::from_millis(ms)).await,
+            None => read.await,
+            Some(ms) => read.within(Duration::from_millis(ms)).await,
         }
     }
 }

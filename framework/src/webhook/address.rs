@@ -1,8 +1,8 @@
-//! Which IP addresses are public: the one table of those that are not, whatever their spelling.
+//! Table of the IP addresses that are not public, however they are written.
 //!
-//! Of IPv6 only the global unicast block is public; an address that carries an IPv4 address is
-//! what that one is. Tunnels that nobody runs any more (6to4, Teredo) are not public at all, so it
-//! does not matter where they would end.
+//! Of IPv6 only the global unicast block is public. An address that embeds an IPv4 address is
+//! classified as that address. Addresses of obsolete tunnels (6to4, Teredo) are never public,
+//! because no one operates them any more.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,7 +10,8 @@ use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// The special-purpose registry of IANA, and one address that only a cloud's own hosts reach.
+/// IANA's special-purpose address registry, and one address that only a cloud's own hosts can
+/// reach.
 const NOT_PUBLIC_V4: [(Ipv4Net, &str); 17] = [
     (v4([0, 0, 0, 0], 8), "this network"),
     (v4([10, 0, 0, 0], 8), "a private network"),
@@ -31,7 +32,8 @@ const NOT_PUBLIC_V4: [(Ipv4Net, &str); 17] = [
     (v4([240, 0, 0, 0], 4), "reserved"),
 ];
 
-/// Named for the message; whatever else is outside of [`GLOBAL_V6`] is refused as well.
+/// Networks with a name for the error message. Every other address outside of [`GLOBAL_V6`] is
+/// refused too.
 const NOT_PUBLIC_V6: [(Ipv6Net, &str); 9] = [
     (v6([0, 0, 0, 0], 1, 128), "loopback"),
     (v6([0, 0, 0, 0], 0, 128), "unspecified"),
@@ -46,7 +48,7 @@ const NOT_PUBLIC_V6: [(Ipv6Net, &str); 9] = [
 
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0, 0], 0, 3);
 
-/// What a network without IPv4 of its own puts before the IPv4 addresses of others.
+/// Prefix of IPv4 addresses in a network that only has IPv6 (RFC 6052).
 const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0], 0, 96);
 
 const fn v4([a, b, c, d]: [u8; 4], bits: u8) -> Ipv4Net {
@@ -57,7 +59,7 @@ const fn v6([a, b, c, d]: [u16; 4], last: u16, bits: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, 0, 0, 0, last), bits)
 }
 
-/// What the address is, if it is not a public one.
+/// Returns the kind of the address if it is not public.
 pub(super) fn not_public(ip: IpAddr) -> Option<&'static str> {
     match ip.to_canonical() {
         IpAddr::V4(ip) => not_public_v4(ip),
@@ -76,12 +78,13 @@ fn not_public_v4(ip: Ipv4Addr) -> Option<&'static str> {
     NOT_PUBLIC_V4.iter().find(|(network, _)| network.contains(&ip)).map(|(_, kind)| *kind)
 }
 
-/// A range of IP addresses: `10.0.0.0/8`, or a single one such as `::1`.
+/// A range of IP addresses such as `10.0.0.0/8`, or a single address such as `::1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
 
 impl Network {
-    /// Whether the address is in the range; `::ffff:10.0.0.1` is the same as `10.0.0.1`.
+    /// Returns true if the address is in the range. `::ffff:10.0.0.1` is the same address as
+    /// `10.0.0.1`.
     pub fn contains(&self, ip: IpAddr) -> bool {
         self.0.contains(&ip.to_canonical())
     }

@@ -1,40 +1,40 @@
-//! What became of one call.
+//! Result of one call of a webhook.
 
 use std::time::Duration;
 
 use super::endpoint::ForbiddenAddress;
 
-/// One call that was made, or was not allowed to be made. The answer's body is never read: a status
-/// is all that a stranger's server may tell.
+/// A call that was made or refused. The body of the response is never read, because the status is
+/// all that the framework needs from a stranger's server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// The status of 2xx it was answered with, or why it was not.
+    /// The 2xx status of the response, or the reason why there was none.
     pub result: Result<u16, Failure>,
-    /// How long the server asked to be left alone.
+    /// Value of the `Retry-After` header, if the server is overloaded.
     pub retry_after: Option<Duration>,
-    /// How long it took.
+    /// Duration of the call.
     pub took: Duration,
 }
 
-/// Why a message did not arrive, or may not have.
+/// Reason why a message was not delivered, or may not have been.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The address may not be called, so it was not.
+    /// The address is not allowed, so no call was made.
     #[error("the address may not be called: {0}")]
     Forbidden(#[from] ForbiddenAddress),
-    /// No connection: refused, unreachable, or a certificate that does not fit.
+    /// No connection: it was refused, the server is unreachable, or its certificate is not valid.
     #[error("no connection: {0}")]
     Unreachable(String),
-    /// No answer in time. The message may have arrived.
+    /// No response within the timeout. The message may have arrived.
     #[error("no answer in time")]
     TimedOut,
-    /// The connection broke, or what came over it was no answer. The message may have arrived.
+    /// The connection broke, or the response was not HTTP. The message may have arrived.
     #[error("no answer: {0}")]
     Broken(String),
-    /// 410: the receiver wants no more messages at this address, ever.
+    /// Status 410: the receiver wants no more messages at this URL. Stop sending to it.
     #[error("the endpoint is gone")]
     Gone,
-    /// An answer other than 2xx. A redirect is not followed.
+    /// Another status than 2xx. Redirects are not followed.
     #[error("answered with status {0}")]
     Status(u16),
 }

@@ -1,7 +1,10 @@
-//! The client: one call at a time to wherever somebody else said, in bounded time and memory.
+//! The webhook client: one call at a time to a URL that a stranger chose, in bounded time and
+//! memory.
 //!
-//! It follows no redirect, knows no proxy and no cookie, and reads no more of an answer than its
-//! head. It makes one call for each `send` and never repeats one by itself.
+//! The client follows no redirects and uses no proxy and no cookies. It reads only the head of a
+//! response. Each `send` makes one call; the client never retries by itself.
+//!
+//! See `docs/decisions.md`, "Why does a webhook's client read nothing but the head of an answer?"
 
 use std::error::Error;
 use std::fmt;
@@ -21,10 +24,11 @@ use super::secret::Secret;
 use super::{retry_after, signature, tls};
 use crate::clock::{Clock, SystemClock};
 
-/// The most of a foreign error's text that is kept.
+/// Maximum length of another library's error message that is kept.
 const MAX_DETAIL_CHARS: usize = 200;
 
-/// Sends messages to endpoints. Make one and keep it: it holds the connections.
+/// Client that sends messages to endpoints. Create one and keep it, because it owns the
+/// connections.
 #[derive(Clone)]
 pub struct WebhookClient {
     http: Client,
@@ -32,16 +36,17 @@ pub struct WebhookClient {
     vetted: Arc<Vetted>,
     connect_within: Duration,
     answer_within: Duration,
-    /// On whose behalf it checks and calls; name look-ups are limited for each of them.
+    /// Client on whose behalf the calls are made. DNS lookups are limited for each of them.
     client: Arc<str>,
 }
 
 impl WebhookClient {
-    /// A client that calls what the options allow.
+    /// Creates a client that calls what the options allow.
     ///
     /// # Errors
     ///
-    /// [`InvalidOptions`]: the certificates cannot be read, or the system has none to trust.
+    /// [`InvalidOptions`]: the certificates cannot be read, or the system has no trusted
+    /// certificates.
     pub fn new(options: WebhookOptions) -> Result<Self, InvalidOptions> {
         let rules = Arc::new(options.rules);
         let vetted = Arc::new(Vetted::new(rules.clone(), options.resolver));
@@ -68,20 +73,21 @@ impl WebhookClient {
         Ok(Self { http, rules, vetted, connect_within, answer_within, client: "".into() })
     }
 
-    /// The same client, acting on behalf of `client`: a principal, tenant or address. Name look-ups
-    /// are limited for each of them, so one with dead names delays no other. Cheap, as a clone is.
+    /// Returns the same client, acting on behalf of `client`: a principal, tenant or address. DNS
+    /// lookups are limited for each of them, so a client with dead names does not delay others. As
+    /// cheap as a clone.
     #[must_use]
     pub fn on_behalf_of(&self, client: &str) -> Self {
         Self { client: client.into(), ..self.clone() }
     }
 
-    /// Checks that this URL may be registered: the URL is allowed, and its name leads to an allowed
-    /// address now.
+    /// Checks that this URL may be registered: the URL is allowed, and its host currently resolves
+    /// to an allowed address.
     ///
     /// # Errors
     ///
-    /// [`ForbiddenAddress`] names the rule: respond with 422. With [`ForbiddenAddress::Busy`] the
-    /// address was not judged: respond with 503 and `Retry-After`.
+    /// [`ForbiddenAddress`] names the rule: respond with 422. [`ForbiddenAddress::Busy`] means that
+    /// the address was not checked: respond with 503 and `Retry-After`.
     pub async fn check(&self, url: &str) -> Result<Endpoint, ForbiddenAddress> {
         let endpoint = self.endpoint(url)?;
         if let (None, Some(name)) = (ip_of(&endpoint.url)?, endpoint.url.host_str()) {
@@ -92,18 +98,17 @@ impl WebhookClient {
         Ok(endpoint)
     }
 
-    /// The endpoint of a URL that was checked and stored. No name is looked up.
+    /// Returns the endpoint of a URL that was checked and stored earlier. Makes no DNS lookup.
     ///
     /// # Errors
     ///
-    /// [`ForbiddenAddress`]: it may not be called, or may no longer be under these options.
+    /// [`ForbiddenAddress`]: the URL is not allowed, or not any more under the current options.
     pub fn endpoint(&self, url: &str) -> Result<Endpoint, ForbiddenAddress> {
         self.rules.endpoint(url)
     }
 
-    /// Sends the message once, signed with each of the secrets. It takes no longer than the options
-    /// allow, whatever the server does. Dropping the future ends the call; the message may have
-    /// arrived.
+    /// Sends the message once, signed with each of the secrets. The call never takes longer than
+    /// the options allow. Dropping the future ends the call; the message may have arrived.
     pub async fn send(&self, to: &Endpoint, secrets: &[Secret], message: &Message) -> Attempt {
         let start = Instant::now();
         let call = self.call(to, secrets, message);
@@ -125,7 +130,8 @@ impl WebhookClient {
         secrets: &[Secret],
         message: &Message,
     ) -> Result<Response, Failure> {
-        // An address without a name passes by the resolver; and another client may have made it.
+        // The resolver does not see a URL with an IP address, and another client may have created
+        // the endpoint. So the URL is checked again.
         self.rules.judge_url(&to.url)?;
         let Message { id, timestamp, content_type, body } = message;
         let timestamp = timestamp.unix_timestamp().to_string();
@@ -154,7 +160,8 @@ fn judge(status: StatusCode) -> Result<u16, Failure> {
     }
 }
 
-/// How long the server asks to be left alone; only those that are overloaded may ask.
+/// Returns the value of `Retry-After`. Only the statuses of an overloaded server are trusted with
+/// it.
 fn wait(response: &Response) -> Option<Duration> {
     let overloaded = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE];
     let header = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
@@ -174,7 +181,8 @@ fn failure(error: &reqwest::Error) -> Failure {
     }
 }
 
-/// What went wrong at last, without the URL. Some of it may be the server's own words.
+/// Returns the message of the innermost cause, without the URL, which may contain a token. Control
+/// characters are replaced, because a part of the message may come from the server.
 fn innermost(error: &reqwest::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
     let text = causes.last().map_or_else(|| "the request failed".to_owned(), ToString::to_string);

@@ -1,7 +1,7 @@
-//! Which URLs may be called: what can be told without asking anybody.
+//! Rules for callable URLs that can be checked without a DNS lookup.
 //!
-//! The URL is judged as it was read, not as it was written: `0x7f.1`, `2130706433` and `１２７.0.0.1`
-//! are 127.0.0.1 here as they are when the call is made.
+//! The parsed URL is checked, not its text: `0x7f.1`, `2130706433` and `１２７.0.0.1` are all
+//! 127.0.0.1, here and when the call is made.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,19 +10,19 @@ use reqwest::Url;
 
 use super::address::{Network, not_public};
 
-/// The longest URL that is taken.
+/// Maximum length of a URL in bytes.
 pub const MAX_URL_BYTES: usize = 2048;
 
-/// Where to send messages: a URL that was found callable.
+/// Target of messages: a URL that may be called.
 ///
-/// Its path and query may hold somebody's token, so only its origin is ever printed.
+/// Path and query may contain a token, so only the origin is ever printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     pub(super) url: Url,
 }
 
 impl Endpoint {
-    /// The whole URL, to be stored; [`WebhookClient::endpoint`](super::client::WebhookClient::endpoint)
+    /// Whole URL, to be stored. [`WebhookClient::endpoint`](super::client::WebhookClient::endpoint)
     /// reads it back.
     pub fn as_str(&self) -> &str {
         self.url.as_str()
@@ -41,41 +41,41 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// An address that is not called. It may be told to whoever chose it: it names the rule, and
-/// nothing that was found behind the address.
+/// Reason why an address must not be called. Safe to show to the client that chose the address,
+/// because it names the rule and nothing that was found behind the address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForbiddenAddress {
-    /// It is no URL, or one without a host.
+    /// The text is not a URL, or a URL without a host.
     #[error("it is no URL with a host")]
     NotAUrl,
-    /// It is longer than [`MAX_URL_BYTES`].
+    /// The URL is longer than [`MAX_URL_BYTES`].
     #[error("it is longer than {MAX_URL_BYTES} bytes")]
     TooLong,
-    /// Only https, and http where it is allowed.
+    /// The scheme is neither https nor, where that is allowed, http.
     #[error("its scheme is not allowed")]
     Scheme,
-    /// It has a user name or a password.
+    /// The URL contains a user name or a password.
     #[error("it has a user name or a password")]
     Credentials,
-    /// It has a part behind `#`, which no server would see.
+    /// The URL contains a fragment (`#…`), which no server would receive.
     #[error("it has a fragment")]
     Fragment,
-    /// Another port than 443 or 80.
+    /// The port is neither 443 nor 80 nor allowed by the options.
     #[error("the port {0} is not allowed")]
     Port(u16),
-    /// It is not, or does not lead to, a public address.
+    /// The host is not, or does not resolve to, a public address.
     #[error("it leads to no public address: {0}")]
     NotPublic(&'static str),
-    /// No name server knows the name, or none answered in time. The name may be right later.
+    /// The name cannot be resolved, or not in time. A later attempt may succeed.
     #[error("its name leads to no address")]
     Unresolved,
-    /// Too many names are being looked up, in total or for this client. The address was not judged:
-    /// try again after a pause.
+    /// Too many DNS lookups are in progress, in total or for this client. The address was not
+    /// checked: retry after a pause.
     #[error("too many names are being looked up; try again")]
     Busy,
 }
 
-/// What may be called, and what is allowed beyond it.
+/// URLs and addresses that may be called, including those that the options add.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rules {
     pub(super) http: bool,
@@ -84,7 +84,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    /// Judges all but the addresses behind a name.
+    /// Checks everything except the addresses that the name resolves to.
     pub(super) fn endpoint(&self, text: &str) -> Result<Endpoint, ForbiddenAddress> {
         if text.len() > MAX_URL_BYTES {
             return Err(ForbiddenAddress::TooLong);
@@ -121,7 +121,7 @@ impl Rules {
         not_public(ip).map_or(Ok(()), |kind| Err(ForbiddenAddress::NotPublic(kind)))
     }
 
-    /// Those that may be called; the reason of the first refusal if there are none.
+    /// Returns the addresses that may be called, or the reason of a refusal if there are none.
     pub(super) fn allowed(&self, ips: Vec<IpAddr>) -> Result<Vec<IpAddr>, ForbiddenAddress> {
         let mut refusal = ForbiddenAddress::Unresolved;
         let mut allowed = Vec::with_capacity(ips.len());
@@ -135,7 +135,7 @@ impl Rules {
     }
 }
 
-/// The IP address in the URL itself; `None` if it has a name instead.
+/// Returns the IP address in the URL itself, or `None` if the URL has a name instead.
 pub(super) fn ip_of(url: &Url) -> Result<Option<IpAddr>, ForbiddenAddress> {
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or(ForbiddenAddress::NotAUrl)?;
     let Some(v6) = host.strip_prefix('[') else { return Ok(host.parse().ok()) };

@@ -1,11 +1,11 @@
-//! What is sent: an id, the time of the attempt, and a body.
+//! A webhook message: an id, the time of the attempt, and a body.
 
 use time::OffsetDateTime;
 
-/// The longest id of a message.
+/// Maximum length of a message id in bytes.
 pub const MAX_MESSAGE_ID_BYTES: usize = 255;
 
-/// One attempt to tell something.
+/// A message of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub(super) id: String,
@@ -14,19 +14,22 @@ pub struct Message {
     pub(super) body: Vec<u8>,
 }
 
-/// The id cannot be signed or sent.
+/// Error of [`Message::new`]: the id is empty, too long, or contains a character that is not
+/// allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a message's id has 1 to {MAX_MESSAGE_ID_BYTES} visible ASCII characters and no full stop")]
 pub struct InvalidMessageId;
 
 impl Message {
-    /// A JSON message. The id is the same in every attempt, such as an event's id: by it the
-    /// receiver knows what it has seen. The time is that of this attempt, for who receives it
-    /// refuses what is old.
+    /// Creates a JSON message. The id must be the same in every attempt, such as an event id,
+    /// because the receiver deduplicates by it. The timestamp is the time of this attempt, because
+    /// receivers refuse old messages.
     ///
     /// # Errors
     ///
-    /// [`InvalidMessageId`]: a full stop in the id could be taken for the end of it.
+    /// [`InvalidMessageId`]: the id is not 1 to 255 visible ASCII characters, or contains a full
+    /// stop. The signed text separates its parts with full stops, so one in the id would be
+    /// ambiguous.
     pub fn new(
         id: &str,
         timestamp: OffsetDateTime,
@@ -40,7 +43,7 @@ impl Message {
         Ok(Self { id: id.to_owned(), timestamp, content_type, body: body.into() })
     }
 
-    /// Another media type than `application/json`.
+    /// Sets another media type than `application/json`.
     #[must_use]
     pub fn content_type(mut self, content_type: &str) -> Self {
         content_type.clone_into(&mut self.content_type);

@@ -1,11 +1,11 @@
-//! Calls to addresses that strangers chose: safe to make, and signed by the
-//! [Standard Webhooks](https://www.standardwebhooks.com) scheme.
+//! Webhooks: safe calls to addresses that strangers chose, signed by the [Standard
+//! Webhooks](https://www.standardwebhooks.com) scheme.
 //!
-//! [`WebhookClient::check`] tells whether an address may be called, when somebody registers it;
-//! [`WebhookClient::send`] makes one call and looks at the address again when it connects, so a name
-//! that leads elsewhere by then gains nothing. [`RetrySchedule::judge`] says what an [`Attempt`] means: delivered, try
-//! again after so long, or give up. Keeping messages, attempts and turns is the caller's: nothing
-//! here remembers anything. Who receives webhooks checks them with [`Signed::verify`].
+//! [`WebhookClient::check`] checks a URL when it is registered. [`WebhookClient::send`] makes one
+//! call and checks the address again when it connects, so a name that resolves to another address
+//! by then gains nothing. [`RetrySchedule::judge`] decides what an [`Attempt`] means: delivered,
+//! retry after a delay, or abandon. The caller stores messages and attempts and schedules them;
+//! nothing here keeps state. Receivers verify messages with [`Signed::verify`].
 
 mod address;
 mod attempt;

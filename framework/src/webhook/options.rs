@@ -1,4 +1,4 @@
-//! What a client may call and how long it waits.
+//! Options of a webhook client: allowed addresses and timeouts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,8 +8,9 @@ use super::address::Network;
 use super::endpoint::Rules;
 use super::resolver::{Resolver, SystemResolver};
 
-/// How to make a [`WebhookClient`](super::client::WebhookClient). What is not said here is safe on the
-/// internet: https on port 443 to public addresses, certificates checked against the system's roots.
+/// Options of a [`WebhookClient`](super::client::WebhookClient). The defaults are safe on the
+/// internet: https on the ports 443 and 80, public addresses only, certificates verified against
+/// the system's roots.
 #[derive(Clone)]
 pub struct WebhookOptions {
     pub(super) rules: Rules,
@@ -32,51 +33,50 @@ impl Default for WebhookOptions {
 }
 
 impl WebhookOptions {
-    /// Allows http as well, by which everybody on the way can read the message.
+    /// Allows http too. Everyone on the network path can then read the messages.
     #[must_use]
     pub fn allow_http(mut self) -> Self {
         self.rules.http = true;
         self
     }
 
-    /// Allows this port beside 443 and 80, of every address.
+    /// Allows this port of every address, beside 443 and 80.
     #[must_use]
     pub fn allow_port(mut self, port: u16) -> Self {
         self.rules.ports.push(port);
         self
     }
 
-    /// Allows these addresses though they may not be public: whoever may register an endpoint can
-    /// then have requests sent to every server there, on every allowed port.
+    /// Allows these addresses although they may not be public. Anyone who may register an endpoint
+    /// can then send requests to every server in this network, on every allowed port.
     #[must_use]
     pub fn allow_private_network(mut self, network: Network) -> Self {
         self.rules.networks.push(network);
         self
     }
 
-    /// How long a name may take to be looked up and, after that, a connection to be opened.
-    /// Default 5 s.
+    /// Timeout of a DNS lookup and, after that, of opening a connection. Default 5 s.
     #[must_use]
     pub fn connect_within(mut self, within: Duration) -> Self {
         self.connect_within = within;
         self
     }
 
-    /// How long a whole attempt may take, from the lookup to the head of the answer. Default 20 s.
+    /// Timeout of a whole attempt, from the DNS lookup to the head of the response. Default 20 s.
     #[must_use]
     pub fn answer_within(mut self, within: Duration) -> Self {
         self.answer_within = within;
         self
     }
 
-    /// Trusts these authorities (PEM) beside those of the system.
+    /// Trusts these certificate authorities (PEM) beside those of the system.
     #[must_use]
     pub fn trust_certificates(mut self, pem: &str) -> Self {
         self.certificates = Some(pem.to_owned());
         self
     }
 
-    /// Looks names up by another resolver than the system's. What it finds is vetted all the same.
+    /// Uses another resolver than the system's. The addresses it returns are checked all the same.
     #[must_use]
     pub fn resolver(mut self, resolver: impl Resolver) -> Self {
         self.resolver = Arc::new(resolver);
@@ -92,7 +92,8 @@ impl fmt::Debug for WebhookOptions {
     }
 }
 
-/// A client cannot be made: its certificates cannot be read, or the system has none.
+/// Error of [`WebhookClient::new`](super::client::WebhookClient::new): the certificates cannot be
+/// read, or the system has none.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("webhooks cannot be sent: {0}")]
 pub struct InvalidOptions(pub(super) String);

@@ -1,20 +1,20 @@
-//! Places for look-ups: a limit in total, and one for each client.
+//! Concurrency limit of DNS lookups, in total and per client.
 //!
-//! A client may also have no more than a part of what is free (the dynamic threshold of shared buffers,
-//! Choudhury and Hahne 1998), so a few clients with dead names leave places to the others.
-//! Nobody waits for a place. A caller without one is refused at once, because the places in use may be
-//! held by a name server that never answers.
+//! A client can also use only a share of the free places, so a few clients with dead names leave
+//! places for the others. This is the dynamic threshold of shared buffers (Choudhury and Hahne
+//! 1998). Nothing waits for a place. A caller without one is refused at once, because a name server
+//! that never responds may hold the places in use.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A client may have one in so many of the free places.
+/// Divisor of the free places: a client can use an eighth of them.
 const PART: usize = 8;
 
-/// Places that a client may have however few are free.
+/// Number of places that a client can always use, however few are free.
 const LEAST_SHARE: usize = 2;
 
-/// Places of one kind. Clones share them.
+/// Places of one kind, shared by clones.
 #[derive(Debug, Clone)]
 pub(super) struct Places {
     most: usize,
@@ -28,7 +28,7 @@ struct Taken {
     by_client: HashMap<Arc<str>, usize>,
 }
 
-/// One place; dropping it gives it back.
+/// One place, free again when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Places,
@@ -40,7 +40,8 @@ impl Places {
         Self { most, most_per_client, taken: Arc::default() }
     }
 
-    /// Takes a place for this client; `None` if the client, or all of them, have taken too many.
+    /// Takes a place for this client. Returns `None` if the limit of the client or the total limit
+    /// is reached.
     pub(super) fn take(&self, client: &Arc<str>) -> Option<Place> {
         let mut taken = self.taken();
         let of_client = taken.by_client.get(client).copied().unwrap_or(0);
@@ -54,7 +55,7 @@ impl Places {
         Some(Place { places: self.clone(), client: Arc::clone(client) })
     }
 
-    /// Nothing under the lock can panic.
+    /// No code under the lock can panic, so a poisoned lock is still valid.
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,8 +1,10 @@
-//! From names to addresses that may be called: the only way a call finds its target.
+//! Resolves names to addresses that may be called. Every call gets its addresses here.
 //!
-//! The client connects only to addresses that this resolver lets through, so it does not matter what a
-//! name led to when it was registered. Look-ups are limited for each client, those of registrations
-//! apart from those of calls, because a look-up takes a thread for as long as a name server likes.
+//! The client connects only to addresses that this resolver returns, so it does not matter what a
+//! name resolved to when it was registered. Lookups are limited per client, and separately for
+//! registrations and calls, because a lookup occupies a thread until the name server responds.
+//!
+//! See `docs/decisions.md`, "Why is an address judged again at every connect?"
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -14,32 +16,32 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use super::endpoint::{ForbiddenAddress, Rules};
 use super::places::Places;
 
-/// Look-ups at a time of URLs that are registered.
+/// Maximum number of concurrent lookups for registrations.
 const CHECKS: usize = 64;
 
-/// Look-ups at a time of calls: as many as there are calls at a time, so that a call has no place only
-/// when look-ups outlive their calls.
+/// Maximum number of concurrent lookups for calls: as many as there are concurrent calls. So a call
+/// only lacks a place if lookups last longer than their calls.
 const CALLS: usize = 256;
 
-/// Look-ups at a time for one client that registers URLs.
+/// Maximum number of concurrent lookups for registrations of one client.
 const CHECKS_PER_CLIENT: usize = 4;
 
-/// Look-ups at a time for the calls of one client: as many as it has calls at a time.
+/// Maximum number of concurrent lookups for calls of one client: as many as its concurrent calls.
 const CALLS_PER_CLIENT: usize = 8;
 
 tokio::task_local! {
-    /// The client on whose behalf this task makes a call.
+    /// Client on whose behalf this task makes a call.
     pub(super) static CALLING_FOR: Arc<str>;
 }
 
-/// Looks names up. Replace it to use another name server, or to lie in a test.
+/// DNS resolver. Implement it to use another name server, or to return fixed addresses in a test.
 #[async_trait]
 pub trait Resolver: Send + Sync + 'static {
-    /// The addresses of the name, in the order in which they are tried.
+    /// Returns the addresses of the name, in the order in which they are tried.
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>>;
 }
 
-/// Looks names up as the operating system does.
+/// The operating system's resolver.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemResolver;
 
@@ -55,7 +57,7 @@ impl Resolver for SystemResolver {
     }
 }
 
-/// The purpose of a look-up.
+/// Purpose of a lookup.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
     Check,
@@ -89,8 +91,8 @@ impl Vetted {
         };
         let place = places.take(client).ok_or(ForbiddenAddress::Busy)?;
         let (resolver, name) = (Arc::clone(&self.resolver), name.to_owned());
-        // A task of its own keeps the place: the thread of a look-up is in use until the name server
-        // answers, however long ago the caller stopped waiting.
+        // A separate task holds the place, because the lookup occupies its thread until the name
+        // server responds, even if the caller has stopped waiting.
         let looking = tokio::spawn(async move {
             let found = resolver.resolve(&name).await;
             drop(place);
@@ -109,11 +111,12 @@ pub(super) struct Connecting(pub(super) Arc<Vetted>);
 impl Resolve for Connecting {
     fn resolve(&self, name: Name) -> Resolving {
         let vetted = self.0.clone();
-        // The HTTP client may connect on a task of its own; such look-ups share the places of one.
+        // The HTTP client may connect in another task, without this value. Such lookups share the
+        // places of one client, "".
         let client = CALLING_FOR.try_with(Arc::clone).unwrap_or_else(|_| "".into());
         Box::pin(async move {
             let ips = vetted.lookup(name.as_str(), Purpose::Call, &client).await?;
-            // Port 0 is replaced by that of the URL.
+            // The HTTP client replaces port 0 with the port of the URL.
             let addresses = ips.into_iter().map(|ip| SocketAddr::new(ip, 0));
             Ok(Box::new(addresses) as Addrs)
         })

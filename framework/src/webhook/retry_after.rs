@@ -1,15 +1,15 @@
-//! The `Retry-After` header: seconds, or a date.
+//! Parser of the `Retry-After` header (RFC 9110, section 10.2.3): seconds, or a date.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-/// How long to wait from now on; `None` if it says nothing that can be understood. What is past is
-/// at once.
+/// Returns the delay from now, or `None` if the value is not valid. A date in the past is a delay
+/// of zero.
 pub(super) fn parse(value: &str, now: OffsetDateTime) -> Option<Duration> {
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than fit mean: as long as you can.
+        // A number that does not fit is larger than any limit of the caller.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let date = OffsetDateTime::parse(value, &Rfc2822).ok()?;

@@ -1,4 +1,6 @@
-//! When to try again and when to stop: a pure judgement of what one attempt brought.
+//! Retry schedule: decides, as a pure function, if and when a message is sent again.
+//!
+//! See `docs/decisions.md`, "Why is the jitter of a retry no random number?"
 
 use std::time::Duration;
 
@@ -7,42 +9,44 @@ use sha2::{Digest, Sha256};
 use super::attempt::{Attempt, Failure};
 use super::endpoint::ForbiddenAddress;
 
-/// What an attempt means for its message.
+/// Meaning of an attempt for its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It has arrived.
+    /// The message was delivered.
     Delivered {
-        /// The answer's status, of 2xx.
+        /// The 2xx status of the response.
         status: u16,
     },
-    /// It is sent again, with the same id.
+    /// The message must be sent again, with the same id.
     Retry {
-        /// How long from now.
+        /// Delay from now.
         after: Duration,
-        /// What went wrong.
+        /// Reason of the failure.
         reason: Failure,
     },
-    /// It is not sent again. After [`Failure::Gone`] nothing at all is sent to this endpoint.
+    /// The message must not be sent again. After [`Failure::Gone`], send nothing more to this
+    /// endpoint.
     GiveUp {
-        /// What went wrong the last time.
+        /// Reason of the last failure.
         reason: Failure,
     },
 }
 
-/// How often a message is sent again, and after how long.
+/// Number of retries of a message, and the delay before each.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RetrySchedule {
-    /// The pause after each failed attempt; after as many retries it is given up.
+    /// Delay after each failed attempt. A message is abandoned when all of them are used.
     pub pauses: Vec<Duration>,
-    /// How much of a pause may be added to it, so that messages that failed together do not come
-    /// back together: 0.1 is a tenth. How much it is follows from the message's id.
+    /// Maximum share of a delay that is added to it, so that messages that failed together are not
+    /// all retried together: 0.1 is a tenth. The exact share is derived from the message's id, so
+    /// that the result is reproducible.
     pub jitter: f64,
-    /// The longest `Retry-After` that is heeded; a longer one is taken for this.
+    /// Maximum of `Retry-After`; a longer value is reduced to it.
     pub longest_pause: Duration,
 }
 
 impl RetrySchedule {
-    /// Standard Webhooks' recommendation: ten attempts within three days.
+    /// Recommendation of Standard Webhooks: ten attempts within about three days.
     pub fn standard() -> Self {
         const HOUR: u64 = 3600;
         let pauses = [5, 300, 1800, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
@@ -53,7 +57,7 @@ impl RetrySchedule {
         }
     }
 
-    /// What the attempt means; `number` is 1 for the first of this message.
+    /// Decides what the attempt means. `number` is 1 for the first attempt of the message.
     pub fn judge(&self, message_id: &str, number: u32, attempt: &Attempt) -> Outcome {
         let reason = match &attempt.result {
             Ok(status) => return Outcome::Delivered { status: *status },
@@ -73,7 +77,8 @@ impl RetrySchedule {
     }
 }
 
-/// Whether no later attempt could go otherwise. A name may lead to a public address again.
+/// Returns true if no later attempt can succeed. A name may resolve to a public address later, so
+/// `NotPublic` is not final.
 fn is_final(failure: &Failure) -> bool {
     match failure {
         Failure::Gone => true,
@@ -85,7 +90,7 @@ fn is_final(failure: &Failure) -> bool {
     }
 }
 
-/// From 0 to 1, the same for the same message and attempt and unlike for others.
+/// Returns a number from 0 to 1, the same for the same message and attempt.
 fn fraction(message_id: &str, number: u32) -> f64 {
     let hash = Sha256::new().chain_update(number.to_be_bytes()).chain_update(message_id).finalize();
     f64::from(u16::from_be_bytes([hash[0], hash[1]])) / f64::from(u16::MAX)
@@ -100,7 +105,7 @@ mod tests {
         Attempt { result: Err(failure), retry_after, took: Duration::ZERO }
     }
 
-    /// Seconds until the next attempt; `None` if there is none.
+    /// Returns the seconds until the next attempt, or `None` if there is none.
     fn pause(schedule: &RetrySchedule, number: u32, attempt: &Attempt) -> Option<u64> {
         match schedule.judge("msg_1", number, attempt) {
             Outcome::Retry { after, .. } => Some(after.as_secs()),

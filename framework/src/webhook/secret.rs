@@ -1,4 +1,4 @@
-//! What sender and receiver share, and nobody else may see.
+//! Secrets that sender and receiver share to sign and verify messages.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,37 +12,38 @@ use sha2::Sha256;
 const PREFIX: &str = "whsec_";
 const BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
-/// A key for signatures, written `whsec_` and base64 of 24 to 64 bytes. It prints nothing.
+/// A signing key, written as `whsec_` and the base64 of 24 to 64 bytes. `Debug` does not print it.
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 
-/// The text is no secret. It is not repeated here.
+/// Error of parsing a [`Secret`]. The message does not repeat the text, which may be a mistyped
+/// secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a secret is `whsec_` and the base64 of 24 to 64 bytes")]
 pub struct InvalidSecret;
 
 impl Secret {
-    /// A new one, of 32 random bytes; `None` if the system has no randomness to give.
+    /// Generates a secret of 32 random bytes. Returns `None` if the system's random source fails.
     pub fn generate() -> Option<Self> {
         let mut key = vec![0; 32];
         ring::default_provider().secure_random.fill(&mut key).ok()?;
         Some(Self(key))
     }
 
-    /// Another one that belongs to this label, the same each time: so one key serves all endpoints,
-    /// none of which can forge messages to another, and no secret of theirs is stored.
+    /// Derives another secret from this one, always the same for the same label. So one stored key
+    /// serves all endpoints, and no endpoint can forge messages to another.
     #[must_use]
     pub fn derive(&self, label: &[u8]) -> Self {
         Self(self.hmac().chain_update(label).finalize().into_bytes().to_vec())
     }
 
-    /// The text it is read from: to be stored, and shown to its owner once.
+    /// Returns the text form of the secret, to be stored, and shown to its owner once.
     pub fn reveal(&self) -> String {
         format!("{PREFIX}{}", STANDARD.encode(&self.0))
     }
 
     pub(super) fn hmac(&self) -> Hmac<Sha256> {
-        // Keys of every length are taken; HMAC hashes those that are longer than a block.
+        // HMAC accepts keys of every length: it hashes those that are longer than a block.
         Hmac::new_from_slice(&self.0).expect("a key of any length")
     }
 }

@@ -1,7 +1,7 @@
-//! The signature of Standard Webhooks: HMAC-SHA256 over `id.timestamp.body`, from both sides.
+//! Signatures of Standard Webhooks: HMAC-SHA256 over `id.timestamp.body`, for sender and receiver.
 //!
-//! A message bears one signature for each secret, so a secret is changed without a gap: for a while
-//! the sender signs with both, and who receives accepts either.
+//! A message has one signature for each secret, so a secret can be rotated without a gap: for a
+//! while the sender signs with both, and the receiver accepts either.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::secret::Secret;
 
 const VERSION: &str = "v1,";
 
-/// The `webhook-signature` header: one signature by each secret.
+/// Returns the `webhook-signature` header: one signature for each secret.
 pub(super) fn sign(secrets: &[Secret], id: &str, timestamp: &str, body: &[u8]) -> String {
     let signature = |secret: &Secret| {
         let mac = content(secret, id, timestamp, body).finalize();
@@ -28,43 +28,45 @@ fn content(secret: &Secret, id: &str, timestamp: &str, body: &[u8]) -> Hmac<Sha2
     secret.hmac().chain_update(format!("{id}.{timestamp}.")).chain_update(body)
 }
 
-/// A message as it was received: its three headers and its body, byte for byte.
+/// A received message: its three headers and its unparsed body.
 #[derive(Debug, Clone, Copy)]
 pub struct Signed<'a> {
-    /// `webhook-id`: refuse what was seen before.
+    /// Header `webhook-id`. Ignore a message whose id has been processed before.
     pub id: &'a str,
-    /// `webhook-timestamp`.
+    /// Header `webhook-timestamp`: seconds since 1970.
     pub timestamp: &'a str,
-    /// `webhook-signature`.
+    /// Header `webhook-signature`.
     pub signature: &'a str,
-    /// The body, before anything has parsed it.
+    /// Body, byte for byte as received.
     pub body: &'a [u8],
 }
 
-/// A message is not to be believed. Answer 401, and say no more than that.
+/// Reason why a message is not authentic. Respond with 401 and without details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotVerified {
-    /// The timestamp is no number of seconds.
+    /// The timestamp is not a number of seconds.
     #[error("the timestamp cannot be read")]
     Timestamp,
-    /// It was made too long ago or too far ahead: it may be an old one sent again.
+    /// The timestamp is too far in the past or future: it may be an old message that is being
+    /// replayed.
     #[error("the timestamp is too far from now")]
     TooFarFromNow,
-    /// No signature is by one of the secrets over this message.
+    /// No signature matches one of the secrets.
     #[error("no signature fits")]
     Signature,
 }
 
 impl Signed<'_> {
-    /// How far a timestamp may be from now.
+    /// Recommended tolerance of the timestamp: five minutes.
     pub const TOLERANCE: Duration = Duration::from_secs(300);
 
-    /// Whether one of the signatures is by one of the secrets, and the message made just now.
-    /// Comparing takes the same time wherever the first difference is.
+    /// Checks that one of the signatures matches one of the secrets, and that the message is
+    /// recent. Signatures are compared in constant time, so the time reveals nothing about them.
     ///
     /// # Errors
     ///
-    /// [`NotVerified`]: it does, or it is too old or from the future by more than `tolerance`.
+    /// [`NotVerified`]: the signature does not match, or the timestamp differs from `now` by more
+    /// than `tolerance`. Refuse the message.
     pub fn verify(
         &self,
         secrets: &[Secret],
@@ -95,7 +97,7 @@ mod tests {
     const SIGNATURE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
     /// Base64 of the text `actum-signs-with-this-test-key!!`.
     const OTHER: &str = "whsec_YWN0dW0tc2lnbnMtd2l0aC10aGlzLXRlc3Qta2V5ISE=";
-    /// By Python's `hmac` and `hashlib`, as is the one with a body of every byte.
+    /// Computed with Python's `hmac` and `hashlib`, like the one for a body of every byte.
     const BY_OTHER: &str = "v1,6V+oORMXmCnQJDCiXamobEkZnOLs180XePfrz9/vP8k=";
     const EVERY_BYTE: &str = "v1,R3zWErWMEXaCuMfn9zvwApMQkNahV46GRALXpcmffrE=";
 

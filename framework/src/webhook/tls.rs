@@ -1,6 +1,7 @@
-//! TLS as the client speaks it: rustls with ring, certificates checked as the system would.
+//! TLS of the webhook client: rustls with ring, and the system's certificate verification.
 //!
-//! The provider is given by hand, so nothing depends on what else in the process uses rustls.
+//! The crypto provider is set explicitly, so the client does not depend on how the rest of the
+//! process uses rustls.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use rustls_platform_verifier::Verifier;
 
 use super::options::InvalidOptions;
 
-/// The system's authorities, and those of the PEM text.
+/// Creates a TLS configuration that trusts the system's authorities and those in the PEM text.
 pub(super) fn client_config(certificates: Option<&str>) -> Result<ClientConfig, InvalidOptions> {
     let invalid = |what: &str, error: String| InvalidOptions(format!("{what}: {error}"));
     let pem = certificates.unwrap_or_default().as_bytes();

@@ -131,7 +131,7 @@ const KEYS: u64 = 64;
 async fn reach<M: ReadModel>(app: &Application, head: GlobalPosition) -> Outcome {
     for key in (0..KEYS).map(id) {
         loop {
-            match app.read_after::<M>(&key, head).await {
+            match app.read::<M>(&key).after(head).await {
                 Ok(document) if document.position >= head => break,
                 Ok(_) => return Err("it answered before it had seen the position".into()),
                 Err(ReadError::NotYet { .. }) => {}
@@ -145,7 +145,7 @@ async fn reach<M: ReadModel>(app: &Application, head: GlobalPosition) -> Outcome
 /// Waits until the statement has seen this position.
 async fn reach_rows(app: &Application, head: GlobalPosition) -> Outcome {
     loop {
-        let counted = app.query::<Statement, i64>(head, async |db, _| {
+        let counted = app.query::<Statement>().after(head).run(async |db, _| {
             let rows = db.rows("SELECT count(*) FROM bookings", &[]).await?;
             Ok(rows[0].get(0)?)
         });

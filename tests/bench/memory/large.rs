@@ -142,7 +142,7 @@ pub(super) async fn documents(builder: ApplicationBuilder) -> Outcome {
 async fn reach<M: ReadModel>(builder: ApplicationBuilder) -> Outcome {
     let app = builder.read_model::<M>().start().await?;
     let head = app.store().head().await?;
-    while let Err(error) = app.read_after::<M>(&id(0), head).await {
+    while let Err(error) = app.read::<M>(&id(0)).after(head).await {
         if !matches!(error, ReadError::NotYet { .. }) {
             return Err(error.into());
         }

@@ -29,14 +29,14 @@ pub(super) struct Skip {
 }
 
 pub(super) async fn parked(app: App, name: Path<String>) -> Result<Json<Vec<ParkedKey>>, Problem> {
-    Ok(Json(app.parked(&name).await?))
+    Ok(Json(app.operations().parked(&name).await?))
 }
 
 pub(super) async fn skipped(
     app: App,
     name: Path<String>,
 ) -> Result<Json<Vec<SkippedEvent>>, Problem> {
-    Ok(Json(app.skipped(&name).await?))
+    Ok(Json(app.operations().skipped(&name).await?))
 }
 
 pub(super) async fn retry(
@@ -45,8 +45,8 @@ pub(super) async fn retry(
     retry: JsonBody<Retry>,
 ) -> Result<HttpResponse, Problem> {
     let asked = match &retry.key {
-        Some(key) => app.retry_parked(&name, key).await.map(|()| 1)?,
-        None => app.retry_all_parked(&name).await?,
+        Some(key) => app.operations().retry_parked(&name, key).await.map(|()| 1)?,
+        None => app.operations().retry_all_parked(&name).await?,
     };
     tracing::info!(subscription = %name, key = ?retry.key, asked, "an operator has parked keys tried again");
     Ok(HttpResponse::Accepted().json(json!({ "asked": asked })))
@@ -58,7 +58,7 @@ pub(super) async fn skip(
     skip: JsonBody<Skip>,
 ) -> Result<HttpResponse, Problem> {
     let Skip { key, position, reason } = &skip.0;
-    app.skip_parked(&name, key, *position, reason).await?;
+    app.operations().skip_parked(&name, key, *position, reason).await?;
     tracing::warn!(subscription = %name, ?key, %position, ?reason, "an operator has an event left out");
     Ok(HttpResponse::Accepted().json(json!({ "asked": 1 })))
 }

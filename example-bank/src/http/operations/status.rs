@@ -20,5 +20,8 @@ pub(super) struct BankStatus {
 
 /// Answers also when the database is not there: then the log's trouble says so.
 pub(super) async fn status(app: App, access: Data<Access>) -> Json<BankStatus> {
-    Json(BankStatus { application: app.status().await, api_keys: access.keys_status() })
+    Json(BankStatus {
+        application: app.operations().status().await,
+        api_keys: access.keys_status(),
+    })
 }

@@ -9,11 +9,11 @@ use actum::{Comparison, Version};
 use crate::http::App;
 
 pub(super) async fn versions(app: App, name: Path<String>) -> Result<Json<Vec<Version>>, Problem> {
-    Ok(Json(app.versions(&name).await?))
+    Ok(Json(app.operations().versions(&name).await?))
 }
 
 pub(super) async fn compare(app: App, name: Path<String>) -> Result<Json<Comparison>, Problem> {
-    Ok(Json(app.compare_versions(&name).await?))
+    Ok(Json(app.operations().compare_versions(&name).await?))
 }
 
 pub(super) async fn serve(
@@ -22,9 +22,9 @@ pub(super) async fn serve(
     _: NoBody,
 ) -> Result<Json<Vec<Version>>, Problem> {
     let (name, number) = path.into_inner();
-    app.serve_version(&name, number).await?;
+    app.operations().serve_version(&name, number).await?;
     tracing::warn!(subscription = %name, version = number, "an operator lets this version serve");
-    Ok(Json(app.versions(&name).await?))
+    Ok(Json(app.operations().versions(&name).await?))
 }
 
 pub(super) async fn drop_version(
@@ -33,7 +33,7 @@ pub(super) async fn drop_version(
     _: NoBody,
 ) -> Result<HttpResponse, Problem> {
     let (name, number) = path.into_inner();
-    app.drop_version(&name, number).await?;
+    app.operations().drop_version(&name, number).await?;
     tracing::warn!(subscription = %name, version = number, "an operator has dropped this version");
     Ok(HttpResponse::NoContent().finish())
 }

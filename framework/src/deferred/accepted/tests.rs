@@ -1,4 +1,5 @@
-//! Accepted once, concluded once, called back until it is known there.
+//! Tests that a command is accepted once, concluded once, and called back until the callback is
+//! delivered.
 
 use super::*;
 

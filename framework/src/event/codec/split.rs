@@ -94,6 +94,8 @@ impl<'a, 'b> ser::Serializer for Split<'a, 'b> {
         Ok(Fields { name: variant, fields })
     }
 
+    // An untagged or internally tagged enum calls these methods too. It is refused, because serde
+    // passes no variant name that could become the event type.
     refuse! {
         serialize_bool(v: bool) is "a bool";
         serialize_i8(v: i8) is "a number";

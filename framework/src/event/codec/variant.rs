@@ -66,6 +66,7 @@ impl<'de> Body<'de> {
     ) -> Result<T, CodecError> {
         let mut json = serde_json::Deserializer::from_str(self.0);
         let value = read(&mut json)?;
+        // serde_json stops after the first value, so trailing characters would be ignored.
         json.end()?;
         Ok(value)
     }
@@ -94,6 +95,7 @@ impl<'de> de::VariantAccess<'de> for Body<'de> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, CodecError> {
+        // The name is empty because serde_json ignores it.
         self.whole(|json| de::Deserializer::deserialize_struct(json, "", fields, visitor))
     }
 }

@@ -71,7 +71,7 @@ async fn a_read_model_that_cannot_save_pauses_in_bounded_memory_and_slows_no_oth
         let closed = closed.load(Ordering::Relaxed);
         Box::pin(async move {
             match call {
-                Call::Save(batch) if closed && batch.advance.partition.model == "brittle@1" => {
+                Call::Save(batch) if closed && batch.update.partition.model == "brittle@1" => {
                     Err(StoreError::Unavailable("closed".into()))
                 }
                 _ => Ok(()),
@@ -229,7 +229,7 @@ async fn many_changes_of_one_document_are_one_write_and_stopping_saves_them() {
     let saves = saves.lock().unwrap().clone();
     let [save] = &saves[..] else { panic!("{} saves", saves.len()) };
     assert_eq!(
-        (save.documents.len(), save.advance.from.0, save.advance.checkpoint.position.0),
+        (save.documents.len(), save.update.from.0, save.update.checkpoint.position.0),
         (1, 0, 100)
     );
     assert_eq!(model.progress().state, State::Stopped);

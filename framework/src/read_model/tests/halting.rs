@@ -104,16 +104,16 @@ async fn refused(checkpoint: impl Fn(Checkpoint) -> Checkpoint) -> String {
         Checkpoint { log_id: memory.identity().log_id, position: GlobalPosition(1), event_id };
     let partition = PartitionId::new("sums@1", 0);
     let lease = memory.acquire_lease(&partition.to_string(), Uuid::now_v7(), Duration::ZERO).await;
-    let advance = Advance {
+    let update = CheckpointUpdate {
         partition,
         from: GlobalPosition::ZERO,
-        step: 1,
+        sequence: 1,
         checkpoint: checkpoint(good),
         parked: vec![],
         lease: lease.unwrap().unwrap(),
     };
     memory
-        .save_documents(DocumentBatch { documents: vec![], deleted: vec![], advance })
+        .save_documents(DocumentBatch { documents: vec![], deleted: vec![], update })
         .await
         .unwrap();
     match Process::new(memory, small()).start::<Sums>(1).await {
@@ -169,15 +169,15 @@ async fn documents_that_somebody_moved_on_beside_its_lease_are_not_folded_on() {
         position: GlobalPosition(2),
         event_id: page.events[0].event_id,
     };
-    let advance = Advance {
+    let update = CheckpointUpdate {
         partition: PartitionId::new("sums@1", 0),
         from: GlobalPosition(1),
-        step: 100,
+        sequence: 100,
         checkpoint,
         parked: vec![],
         lease: Lease { name: "sums@1/0".into(), owner: two.id, token: 2 },
     };
-    let batch = DocumentBatch { documents: vec![], deleted: vec![], advance };
+    let batch = DocumentBatch { documents: vec![], deleted: vec![], update };
     store.memory.save_documents(batch).await.unwrap();
     gate.add_permits(1_000);
     assert!(halted(&second).await.1.contains("another writer has moved it to 2"));

@@ -16,8 +16,8 @@ use crate::error::{ReadError, StartError, StoreError};
 use crate::event::{EventEnvelope, GlobalPosition};
 use crate::partition::{FollowerControl, LeaseRenewer, Pacing, Progress, State};
 use crate::store::contract::{
-    Advance, Checkpoint, CheckpointStore, DocumentBatch, DocumentStore, EventStore, Filter, Lease,
-    LeaseStore, PartitionId, Store,
+    Checkpoint, CheckpointStore, CheckpointUpdate, DocumentBatch, DocumentStore, EventStore,
+    Filter, Lease, LeaseStore, PartitionId, Store,
 };
 use crate::store::memory::MemoryStore;
 use crate::subscription::test_store::{Call, TestStore, append};

@@ -294,9 +294,9 @@ async fn a_standby_of_another_log_halts() {
     let checkpoint = Checkpoint { log_id, position: GlobalPosition(2), event_id: Uuid::nil() };
     let lease = Lease { name: "sums@1/0".into(), owner: owner.id, token: 1 };
     let (partition, parked) = (PartitionId::new("sums@1", 0), vec![]);
-    let advance = Advance { partition, from, step: 100, checkpoint, parked, lease };
+    let update = CheckpointUpdate { partition, from, sequence: 100, checkpoint, parked, lease };
     memory
-        .save_documents(DocumentBatch { documents: vec![], deleted: vec![], advance })
+        .save_documents(DocumentBatch { documents: vec![], deleted: vec![], update })
         .await
         .unwrap();
     let read = standing_by.read("a", GlobalPosition(2), WITHIN).await;

@@ -190,9 +190,10 @@ async fn damage(memory: &MemoryStore, key: &str, body: &str) {
     let lease = memory.acquire_lease("odd@1/0", Uuid::now_v7(), Duration::ZERO).await;
     let lease = lease.unwrap().expect("the process before has released it");
     let from = checkpoint.position;
-    let advance = Advance { partition, from, step: 1, checkpoint, parked: vec![], lease };
+    let update =
+        CheckpointUpdate { partition, from, sequence: 1, checkpoint, parked: vec![], lease };
     let documents = vec![(key.to_owned(), body.to_owned())];
-    memory.save_documents(DocumentBatch { documents, deleted: vec![], advance }).await.unwrap();
+    memory.save_documents(DocumentBatch { documents, deleted: vec![], update }).await.unwrap();
 }
 
 #[tokio::test]

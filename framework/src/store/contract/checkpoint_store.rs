@@ -1,13 +1,13 @@
-//! How far a partition of a read model or projection has come: the contract of checkpoints.
+//! The contract of checkpoints: how far a partition of a read model or projection has come.
 //!
-//! An [`Advance`] is all that moves with one: the checkpoint, what was parked or let go on the way,
-//! and the [`Lease`] it is written under. A store keeps it in the transaction of what the events
-//! changed, so the effect of each is exactly once however often the process dies.
+//! A [`CheckpointUpdate`] is all that moves with one: the checkpoint, what was parked or released on
+//! the way, and the [`Lease`] it is written under. A store keeps it in the transaction of what the
+//! events changed, so the effect of each is exactly once however often the process dies.
 //!
-//! Parked keys move while the checkpoint stands, so the position alone cannot tell a batch that is
-//! sent again, or that was delayed on its way and comes late, from new work. Therefore a store keeps
-//! the token and the [`Advance::step`] of the last one: the same again changes nothing, and whatever
-//! is older is refused.
+//! Parked keys change while the checkpoint stays where it is, so the position alone cannot tell a
+//! batch that is sent again, or that arrives late, from new work. Therefore a store keeps the token
+//! and the [`CheckpointUpdate::sequence`] of the last one: the same again changes nothing, and an
+//! older one is refused.
 
 use std::fmt;
 
@@ -65,14 +65,14 @@ pub struct Checkpoint {
 
 /// A step of a partition, from one checkpoint to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advance {
+pub struct CheckpointUpdate {
     /// Whose.
     pub partition: PartitionId,
     /// The position it continues from; the store refuses it unless its own checkpoint is there.
     pub from: GlobalPosition,
     /// Its number under this lease, greater than that of any before it. Sent again after a lost
     /// reply it has the same number, and what is stored already changes nothing.
-    pub step: u64,
+    pub sequence: u64,
     /// The new checkpoint. It may be where the old one is if something was parked, or let go.
     pub checkpoint: Checkpoint,
     /// What became of parked keys, in this order.

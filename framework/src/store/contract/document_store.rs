@@ -3,9 +3,11 @@
 //! A [`DocumentBatch`] carries both, so they are stored together or not at all, and its lease keeps
 //! out whoever believes to be the one that folds, and is not.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
-use super::checkpoint_store::{Advance, Checkpoint, CheckpointStore, PartitionId};
+use super::checkpoint_store::{Checkpoint, CheckpointStore, CheckpointUpdate, PartitionId};
 use super::event_store::{EventStore, PageLimit};
 use super::lease_store::LeaseStore;
 use super::projection_store::ProjectionStore;
@@ -38,7 +40,7 @@ pub struct DocumentBatch {
     /// Keys of the documents that are deleted; none of them is among `documents`.
     pub deleted: Vec<String>,
     /// The checkpoint's step, and what was parked on the way.
-    pub advance: Advance,
+    pub update: CheckpointUpdate,
 }
 
 /// Largest number of documents in one page of a list.
@@ -172,4 +174,20 @@ pub trait Store:
 impl<S> Store for S where
     S: EventStore + SnapshotStore + DocumentStore + LeaseStore + VersionStore + ProjectionStore
 {
+}
+
+/// Any store, behind one type: `Application::builder` takes what can become one.
+#[derive(Clone)]
+pub struct AnyStore(Arc<dyn Store>);
+
+impl AnyStore {
+    pub(crate) fn into_inner(self) -> Arc<dyn Store> {
+        self.0
+    }
+}
+
+impl<S: Store> From<S> for AnyStore {
+    fn from(store: S) -> Self {
+        Self(Arc::new(store))
+    }
 }

@@ -13,11 +13,13 @@ mod snapshot_store;
 pub(crate) mod sql;
 mod version_store;
 
-pub use self::checkpoint_store::{Advance, Checkpoint, CheckpointStore, PartitionId, partition_of};
+pub use self::checkpoint_store::{
+    Checkpoint, CheckpointStore, CheckpointUpdate, PartitionId, partition_of,
+};
 pub(crate) use self::document_store::is_valid_key;
 pub use self::document_store::{
-    DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES,
-    MAX_LIST, MAX_LIST_BYTES, ParkedAt, Store, StoredPage,
+    AnyStore, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_DOCUMENT_BYTES,
+    MAX_KEY_BYTES, MAX_LIST, MAX_LIST_BYTES, ParkedAt, Store, StoredPage,
 };
 pub(crate) use self::event_store::event_bytes;
 pub use self::event_store::{

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::checkpoint_store::{Advance, Checkpoint, CheckpointStore, PartitionId};
+use super::checkpoint_store::{Checkpoint, CheckpointStore, CheckpointUpdate, PartitionId};
 use super::lease_store::Lease;
 use super::sql::SqlConnection;
 use crate::error::{StartError, StoreError};
@@ -118,7 +118,7 @@ pub trait SqlTransaction: Send {
     /// # Errors
     /// [`StoreError::LeaseLost`], [`StoreError::Checkpoint`] or [`StoreError::Unavailable`]: nothing
     /// of it is stored. [`StoreError::Unknown`]: nobody knows; load the checkpoint to learn it.
-    async fn commit(self: Box<Self>, advance: Option<&Advance>) -> Result<(), StoreError>;
+    async fn commit(self: Box<Self>, update: Option<&CheckpointUpdate>) -> Result<(), StoreError>;
 
     /// Rolls it back, so that its connection can serve again. Dropped instead, the transaction takes
     /// its connection along, and the next one has to open another.

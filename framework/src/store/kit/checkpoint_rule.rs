@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
-use crate::store::contract::{Advance, Checkpoint};
+use crate::store::contract::{Checkpoint, CheckpointUpdate};
 
 /// What a store keeps of the last step of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,24 +15,27 @@ pub(crate) struct Stored {
     pub(crate) checkpoint: Checkpoint,
     /// The token of the lease it was written under.
     pub(crate) token: u64,
-    pub(crate) step: u64,
+    pub(crate) sequence: u64,
 }
 
 impl Stored {
     /// What is stored once the step is taken.
-    pub(crate) fn after(advance: &Advance) -> Self {
-        Self { checkpoint: advance.checkpoint, token: advance.lease.token, step: advance.step }
+    pub(crate) fn after(update: &CheckpointUpdate) -> Self {
+        Self { checkpoint: update.checkpoint, token: update.lease.token, sequence: update.sequence }
     }
 }
 
 /// Whether a step is to be taken over what is stored: not if it was taken already, and an error if
 /// it does not continue from there.
-pub(crate) fn continues(advance: &Advance, stored: Option<Stored>) -> Result<bool, StoreError> {
-    let Advance { partition, from, checkpoint, .. } = advance;
+pub(crate) fn continues(
+    update: &CheckpointUpdate,
+    stored: Option<Stored>,
+) -> Result<bool, StoreError> {
+    let CheckpointUpdate { partition, from, checkpoint, .. } = update;
     let refuse = |reason| Err(StoreError::Checkpoint { name: partition.to_string(), reason });
     if let Some(stored) = stored {
-        let step = (advance.lease.token, advance.step);
-        match step.cmp(&(stored.token, stored.step)) {
+        let step = (update.lease.token, update.sequence);
+        match step.cmp(&(stored.token, stored.sequence)) {
             Ordering::Equal if stored.checkpoint == *checkpoint => return Ok(false),
             Ordering::Equal => return refuse("another step of this number is stored".into()),
             Ordering::Less => return refuse("a later step is stored".into()),
@@ -68,19 +71,19 @@ mod tests {
     }
 
     /// The step of this token and number from one position to another.
-    fn advance((token, step): (u64, u64), from: u64, to: u64) -> Advance {
+    fn an_update((token, step): (u64, u64), from: u64, to: u64) -> CheckpointUpdate {
         let partition = PartitionId::new("m@1", 0);
         let lease = Lease { name: partition.to_string(), owner: Uuid::nil(), token };
         let (from, checkpoint) = (GlobalPosition(from), checkpoint(to));
-        Advance { partition, from, step, checkpoint, parked: Vec::new(), lease }
+        CheckpointUpdate { partition, from, sequence: step, checkpoint, parked: Vec::new(), lease }
     }
 
     fn told(step: (u64, u64), from: u64, to: u64, stored: Option<Stored>) -> Option<bool> {
-        continues(&advance(step, from, to), stored).ok()
+        continues(&an_update(step, from, to), stored).ok()
     }
 
     fn stored(token: u64, step: u64, position: u64) -> Option<Stored> {
-        Some(Stored { checkpoint: checkpoint(position), token, step })
+        Some(Stored { checkpoint: checkpoint(position), token, sequence: step })
     }
 
     #[test]
@@ -102,7 +105,7 @@ mod tests {
         assert_eq!(told((2, 1), 5, 5, stored(1, 9, 5)), Some(true), "of the next owner");
         assert_eq!(told((1, 9), 5, 5, stored(2, 1, 5)), None, "of the owner before");
         assert_eq!(told((1, 2), 3, 6, stored(1, 2, 5)), None, "two steps of one number");
-        let mut other = advance((1, 2), 5, 5);
+        let mut other = an_update((1, 2), 5, 5);
         other.checkpoint.event_id = Uuid::max();
         assert!(continues(&other, stored(1, 1, 5)).is_err(), "another event at that position");
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use crate::error::StoreError;
-use crate::store::contract::{Advance, Lease};
+use crate::store::contract::{CheckpointUpdate, Lease};
 
 /// The leases of one store; clones are the same.
 #[derive(Clone, Default)]
@@ -80,9 +80,9 @@ impl Leases {
 
     /// # Errors
     /// [`StoreError::LeaseLost`]: nothing may be written under this lease any more.
-    pub(crate) fn check(&self, advance: &Advance) -> Result<(), StoreError> {
-        let name = advance.partition.to_string();
-        match advance.lease.name == name && self.is_held(&advance.lease) {
+    pub(crate) fn check(&self, update: &CheckpointUpdate) -> Result<(), StoreError> {
+        let name = update.partition.to_string();
+        match update.lease.name == name && self.is_held(&update.lease) {
             true => Ok(()),
             false => Err(StoreError::LeaseLost { name }),
         }

@@ -1,5 +1,6 @@
 //! Checkpoints and parked keys: a step taken by a function of the migration, and what is read.
 
+use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row};
 use time::OffsetDateTime;
@@ -11,8 +12,8 @@ use super::timestamp::Timestamp;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Advance, Checkpoint, DocumentBatch, ParkedKey, ParkedPage, ParkedRequest, PartitionId,
-    SkippedEvent,
+    Checkpoint, CheckpointStore, CheckpointUpdate, ParkedKey, ParkedPage, ParkedRequest,
+    PartitionId, SkippedEvent,
 };
 use crate::store::kit::checkpoint_rule::{Stored, continues};
 use crate::store::kit::parked_keys::{Parking, text};
@@ -22,8 +23,8 @@ use crate::store::sql::numbers::most;
 /// the end, so a client that is silent behind it must not stay. `log` is the log's schema, `rows`
 /// that of the rows, which keeps a mark of the step: so rows without their checkpoint are
 /// recognised.
-pub(super) fn advance(
-    advance: &Advance,
+pub(super) fn update_checkpoint(
+    update: &CheckpointUpdate,
     log: &Schema,
     rows: &str,
 ) -> Result<Statement, StoreError> {
@@ -41,17 +42,17 @@ pub(super) fn advance(
          )
          SELECT * FROM step"
     ));
-    let changes = changes(advance)?;
-    Ok(bound(sqlx::query(call), advance, changes))
+    let changes = changes(update)?;
+    Ok(bound(sqlx::query(call), update, changes))
 }
 
 /// What becomes of parked keys, as JSON; `None` if nothing does.
-fn changes(advance: &Advance) -> Result<Option<String>, StoreError> {
-    let name = advance.partition.to_string();
-    if advance.lease.name != name {
+pub(super) fn changes(update: &CheckpointUpdate) -> Result<Option<String>, StoreError> {
+    let name = update.partition.to_string();
+    if update.lease.name != name {
         return Err(StoreError::LeaseLost { name });
     }
-    let parking = Parking::of(&advance.parked);
+    let parking = Parking::of(&update.parked);
     let changes = (!parking.is_empty()).then(|| serde_json::to_string(&parking)).transpose();
     changes.map_err(|error| StoreError::Corrupt {
         place: format!("parked keys of {name}"),
@@ -60,13 +61,17 @@ fn changes(advance: &Advance) -> Result<Option<String>, StoreError> {
 }
 
 /// The parameters that both functions begin with.
-fn bound(call: Statement, advance: &Advance, changes: Option<String>) -> Statement {
-    let Stored { checkpoint, token, step } = Stored::after(advance);
-    call.bind(advance.partition.model.clone())
-        .bind(advance.partition.number as i32)
+pub(super) fn bound(
+    call: Statement,
+    update: &CheckpointUpdate,
+    changes: Option<String>,
+) -> Statement {
+    let Stored { checkpoint, token, sequence } = Stored::after(update);
+    call.bind(update.partition.model.clone())
+        .bind(update.partition.number as i32)
         .bind(token as i64)
-        .bind(step as i64)
-        .bind(advance.from.0 as i64)
+        .bind(sequence as i64)
+        .bind(update.from.0 as i64)
         .bind(checkpoint.log_id)
         .bind(checkpoint.position.0 as i64)
         .bind(checkpoint.event_id)
@@ -74,9 +79,9 @@ fn bound(call: Statement, advance: &Advance, changes: Option<String>) -> Stateme
 }
 
 /// Whether the step was taken now; `false` if it had been before.
-pub(super) fn is_taken(row: &PgRow, advance: &Advance) -> Result<bool, StoreError> {
+pub(super) fn is_taken(row: &PgRow, update: &CheckpointUpdate) -> Result<bool, StoreError> {
     if !row.get::<bool, _>("is_owner") {
-        return Err(StoreError::LeaseLost { name: advance.lease.name.clone() });
+        return Err(StoreError::LeaseLost { name: update.lease.name.clone() });
     }
     let stored = row.get::<Option<_>, _>("stored_log_id").map(|log_id| Stored {
         checkpoint: Checkpoint {
@@ -85,29 +90,15 @@ pub(super) fn is_taken(row: &PgRow, advance: &Advance) -> Result<bool, StoreErro
             event_id: row.get("stored_event_id"),
         },
         token: row.get::<i64, _>("stored_token") as u64,
-        step: row.get::<i64, _>("stored_step") as u64,
+        sequence: row.get::<i64, _>("stored_step") as u64,
     });
     // The function has judged by the same rule, and written if it holds.
-    continues(advance, stored)
+    continues(update, stored)
 }
 
-impl PostgresStore {
-    pub(super) async fn upsert_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
-        let DocumentBatch { documents, deleted, advance } = batch;
-        let (asked, parking) = (advance.clone(), changes(&advance)?);
-        let row = self.connections.row(Purpose::Documents, move || {
-            let call = "SELECT * FROM save_documents(
-                            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
-            bound(sqlx::query(call), &asked, parking.clone())
-                .bind(documents.iter().map(|(key, _)| &**key).collect::<Vec<_>>())
-                .bind(documents.iter().map(|(_, body)| &**body).collect::<Vec<_>>())
-                .bind(deleted.clone())
-        });
-        let row = row.await.map_err(|fault| fault.not_written(&self.place))?;
-        is_taken(&row, &advance).map(drop)
-    }
-
-    pub(super) async fn read_checkpoint(
+#[async_trait]
+impl CheckpointStore for PostgresStore {
+    async fn load_checkpoint(
         &self,
         partition: &PartitionId,
     ) -> Result<Option<Checkpoint>, StoreError> {
@@ -128,7 +119,7 @@ impl PostgresStore {
         }))
     }
 
-    pub(super) async fn read_parked(
+    async fn load_parked(
         &self,
         model: &str,
         of: Option<&[String]>,
@@ -157,7 +148,7 @@ impl PostgresStore {
         Ok(rows.iter().map(key).collect())
     }
 
-    pub(super) async fn read_parked_page(
+    async fn list_parked(
         &self,
         model: &str,
         of: Option<&[String]>,
@@ -186,27 +177,7 @@ impl PostgresStore {
         Ok(ParkedPage { total, keys: rows.iter().take(at_most).map(key).collect() })
     }
 
-    pub(super) async fn read_requests(
-        &self,
-        model: &str,
-    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
-        let model = model.to_owned();
-        let rows = self.connections.rows(Purpose::Documents, move || {
-            sqlx::query(
-                "SELECT key, position, request, request_reason FROM parked
-                 WHERE model = $1 AND request IS NOT NULL ORDER BY key",
-            )
-            .bind(model.clone())
-        });
-        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
-        let requests = rows.iter().filter_map(|row| {
-            let position = GlobalPosition(row.get::<i64, _>("position") as u64);
-            Some((row.get("key"), position, request(row)?))
-        });
-        Ok(requests.collect())
-    }
-
-    pub(super) async fn read_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
+    async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
         let asked = model.to_owned();
         let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query(
@@ -226,7 +197,27 @@ impl PostgresStore {
         Ok(skipped.collect())
     }
 
-    pub(super) async fn leave_request(
+    async fn load_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
+        let model = model.to_owned();
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(
+                "SELECT key, position, request, request_reason FROM parked
+                 WHERE model = $1 AND request IS NOT NULL ORDER BY key",
+            )
+            .bind(model.clone())
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        let requests = rows.iter().filter_map(|row| {
+            let position = GlobalPosition(row.get::<i64, _>("position") as u64);
+            Some((row.get("key"), position, request(row)?))
+        });
+        Ok(requests.collect())
+    }
+
+    async fn request_parked(
         &self,
         model: &str,
         key: &str,

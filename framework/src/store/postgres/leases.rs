@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::Row;
 use uuid::Uuid;
 
 use super::PostgresStore;
 use super::connections::Purpose;
 use crate::error::StoreError;
-use crate::store::contract::{Lease, Renewal, Renewed};
+use crate::store::contract::{Lease, LeaseStore, Renewal, Renewed};
 
 /// Leases and members are renewed and read in one statement. All parts see the rows as they were
 /// before it, so the process adds itself to the members that it reads.
@@ -51,8 +52,9 @@ const RENEW_ALL: &str = "
     SELECT 'holder', name, owner FROM leases
     WHERE name = ANY($6::text[]) AND is_running(expires_at, lasts)";
 
-impl PostgresStore {
-    pub(super) async fn take_lease(
+#[async_trait]
+impl LeaseStore for PostgresStore {
+    async fn acquire_lease(
         &self,
         name: &str,
         owner: Uuid,
@@ -79,11 +81,7 @@ impl PostgresStore {
         Ok(token.map(|token| Lease { name: name.to_owned(), owner, token }))
     }
 
-    pub(super) async fn extend_lease(
-        &self,
-        lease: &Lease,
-        duration: Duration,
-    ) -> Result<bool, StoreError> {
+    async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError> {
         let Lease { name, token, .. } = lease.clone();
         let rows = self.connections.rows(Purpose::Signals, move || {
             sqlx::query(
@@ -100,7 +98,7 @@ impl PostgresStore {
         Ok(!rows.is_empty())
     }
 
-    pub(super) async fn end_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
         let Lease { name, token, .. } = lease.clone();
         let ended = self.connections.rows(Purpose::Signals, move || {
             // The next token, and nobody's: this one is void at once.
@@ -114,10 +112,7 @@ impl PostgresStore {
         ended.await.map(drop).map_err(|fault| fault.not_written(&self.place))
     }
 
-    pub(super) async fn find_holders(
-        &self,
-        names: &[String],
-    ) -> Result<Vec<Option<Uuid>>, StoreError> {
+    async fn holders(&self, names: &[String]) -> Result<Vec<Option<Uuid>>, StoreError> {
         let asked = names.to_vec();
         let rows = self.connections.rows(Purpose::Signals, move || {
             sqlx::query(
@@ -132,7 +127,7 @@ impl PostgresStore {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    pub(super) async fn add_member(
+    async fn join(
         &self,
         model: &str,
         process: Uuid,
@@ -170,7 +165,7 @@ impl PostgresStore {
 
     /// One statement, so that an idle process costs one commit a second. A lease whose row is locked
     /// is skipped and not waited for: a commit that hangs must not let the other leases expire.
-    pub(super) async fn extend_all(&self, renewal: &Renewal) -> Result<Renewed, StoreError> {
+    async fn renew_all(&self, renewal: &Renewal) -> Result<Renewed, StoreError> {
         let asked = renewal.clone();
         let rows = self.connections.rows(Purpose::Signals, move || {
             let Renewal { process, duration, leases, models, partitions } = &asked;
@@ -205,7 +200,7 @@ impl PostgresStore {
         Ok(Renewed { leases, members, holders })
     }
 
-    pub(super) async fn remove_member(&self, model: &str, process: Uuid) -> Result<(), StoreError> {
+    async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError> {
         let asked = model.to_owned();
         let removed = self.connections.rows(Purpose::Signals, move || {
             sqlx::query("DELETE FROM members WHERE model = $1 AND process = $2")

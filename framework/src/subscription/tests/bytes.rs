@@ -1,4 +1,4 @@
-//! Bounds of bytes: what is read at a time, what waits for a slow follower, what is kept for others.
+//! Tests of byte limits: per read, for the queue of a slow follower, and for the page cache.
 
 use super::*;
 
@@ -10,7 +10,7 @@ async fn deposit_large(store: &MemoryStore, count: usize) {
     append(store, ("account", "1"), &vec![("Deposited", payload); count]).await;
 }
 
-/// Pages of about five large events; their number alone would let them be much larger.
+/// Pages of about five large events. The limit on their number alone would allow much larger pages.
 fn five_large() -> TailSettings {
     let bytes = 5 * EVENT + EVENT / 2;
     TailSettings {
@@ -43,7 +43,7 @@ async fn a_page_is_bounded_by_bytes_far_behind_and_at_the_tail() {
     deposit_large(&memory, 60).await;
     while last < 120 {
         let page = next(&mut subscription).await;
-        // What waits may be joined to a page that is not full.
+        // Queued pages may be merged with a page that is not full.
         assert!((1..=10).contains(&page.events.len()), "{} large events", page.events.len());
         last = continued(last, &page, &vec!["account".to_owned(); 120], &Filter::all());
     }
@@ -81,7 +81,7 @@ async fn the_pages_kept_for_others_are_bounded_by_bytes() {
     });
     deposit_large(&store.memory, 100).await;
     let tail = start(store, TailSettings { join_within: 0, ..five_large() });
-    // It keeps the pages alive and has read none of them yet.
+    // It keeps the page cache alive and has not read a page yet.
     let mut second = tail.subscribe("second", Filter::all(), GlobalPosition::ZERO);
     let mut first = tail.subscribe("first", Filter::all(), GlobalPosition::ZERO);
     while first.position().0 < 100 {

@@ -1,4 +1,4 @@
-//! Appending: versions, positions, expectations, wholeness.
+//! Tests of appends: versions, positions, expected versions, atomicity.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub async fn versions_and_positions_are_dense_from_one(store: impl Store) {
     assert_eq!(placed.collect::<Vec<_>>(), expected);
 }
 
-/// Every expectation against an absent stream and one with two events.
+/// Every expected version, with a missing stream and with one of two events.
 pub async fn expected_versions_are_checked(store: impl Store) {
     let table = [
         (Any, true, true),
@@ -50,7 +50,7 @@ pub async fn expected_versions_are_checked(store: impl Store) {
     }
 }
 
-/// A refused append of several events leaves nothing, and no hole.
+/// A refused append of several events leaves neither events nor a hole.
 pub async fn an_append_is_stored_whole_or_not_at_all(store: impl Store) {
     committed(one(&store, append("a", Any, 1)).await);
     refused(one(&store, append("a", NoStream, 5)).await);
@@ -59,7 +59,7 @@ pub async fn an_append_is_stored_whole_or_not_at_all(store: impl Store) {
     assert_eq!(store.head().await.unwrap().0, 6);
 }
 
-/// Order within a call counts.
+/// Each append of a call sees the ones before it.
 pub async fn appends_of_one_call_see_one_another(store: impl Store) {
     let exact = |version| Exact(StreamVersion(version));
     let mut outcomes = store
@@ -80,12 +80,12 @@ pub async fn appends_of_one_call_see_one_another(store: impl Store) {
     assert_eq!(committed(next()).position.0, 5);
 }
 
-/// A decision taken on another that did not come about must not be stored.
+/// An append that depends on a failed one must not be stored.
 pub async fn a_chained_append_falls_with_the_one_before_it(store: impl Store) {
     committed(one(&store, append("a", Any, 1)).await);
     let exact =
         |version, chained| Append { chained, ..append("a", Exact(StreamVersion(version)), 1) };
-    // The second would fit the version that others have reached: it must fall all the same.
+    // The second append matches the version that others have reached, but must be refused anyway.
     let outcomes = store.append(vec![exact(0, false), exact(1, true), exact(2, true)]).await;
     assert!(outcomes.into_iter().map(refused).count() == 3);
     let outcomes = store.append(vec![exact(1, false), exact(2, true), exact(3, true)]).await;
@@ -93,7 +93,7 @@ pub async fn a_chained_append_falls_with_the_one_before_it(store: impl Store) {
     assert_eq!(versions.collect::<Vec<_>>(), [2, 3, 4]);
 }
 
-/// What another stream's append does is nothing to be decided on, and neither is one further back.
+/// A chain never depends on another stream's append or on one further back.
 pub async fn a_chained_append_follows_only_its_own_stream(store: impl Store) {
     let chained = |id| Append { chained: true, ..append(id, Any, 1) };
     let call = vec![append("a", Any, 1), chained("b"), chained("a"), append("a", Any, 1)];
@@ -105,7 +105,7 @@ pub async fn a_chained_append_follows_only_its_own_stream(store: impl Store) {
     assert_eq!(committed(next()).position.0, 2);
 }
 
-/// A store may write the appends of several callers together; a chain never crosses a call.
+/// A store may write the appends of several callers in one batch, but a chain never crosses a call.
 pub async fn a_call_that_begins_chained_is_not_chained_to_another_callers(store: impl Store) {
     let chained = || Append { chained: true, ..append("a", Any, 1) };
     let store = Arc::new(store);
@@ -129,8 +129,8 @@ pub async fn a_call_that_begins_chained_is_not_chained_to_another_callers(store:
     assert_eq!(store.head().await.unwrap().0, 100);
 }
 
-/// Sending an append again whose answer was lost is safe without a command id too, once the store
-/// is told that the events stand; at the least nothing is stored twice.
+/// An append without a command id can be sent again after its result was lost. The store recognises
+/// its event ids, returns the first outcome, and stores nothing twice.
 pub async fn the_same_events_sent_again_are_answered_as_they_were(store: impl Store) {
     let sent = append("a", NoStream, 2);
     let first = committed(one(&store, sent.clone()).await);
@@ -143,7 +143,7 @@ pub async fn the_same_events_sent_again_are_answered_as_they_were(store: impl St
     assert_eq!((events.len(), store.head().await.unwrap().0), (2, 3));
 }
 
-/// With nothing to store, the answer is where the stream is.
+/// An append without events returns the end of the stream.
 pub async fn an_append_of_nothing_answers_where_its_stream_is(store: impl Store) {
     committed(one(&store, append("b", Any, 1)).await);
     committed(one(&store, append("a", Any, 5)).await);
@@ -156,7 +156,7 @@ pub async fn an_append_of_nothing_answers_where_its_stream_is(store: impl Store)
     assert!(store.append(Vec::new()).await.is_empty());
 }
 
-/// A client may expect any number.
+/// A client may expect any number as version.
 pub async fn a_version_that_no_stream_can_have_is_a_conflict(store: impl Store) {
     committed(one(&store, append("a", Any, 1)).await);
     for version in [u64::MAX, 1 << 63, (1 << 63) - 1, 1 << 62] {

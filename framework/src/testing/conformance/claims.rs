@@ -1,4 +1,4 @@
-//! Claims: one holder each, whoever asks, and never without the events that took them.
+//! Tests of claims: one holder at a time, and no claim without the event that took it.
 
 use super::{append, committed, event, keyed, one, refused, stream};
 use crate::command::Claim;
@@ -13,13 +13,13 @@ fn release(value: &str) -> Claim {
     Claim::release("name", value)
 }
 
-/// One event to `ledger-{id}` with these claims.
+/// Returns an append of one event to `ledger-{id}` with these claims.
 fn claiming(id: &str, claims: impl IntoIterator<Item = Claim>) -> Append {
     let claims = claims.into_iter().collect();
     Append { claims, ..append(id, ExpectedVersion::Any, 1) }
 }
 
-/// Who holds the name, by the id of its stream.
+/// Returns the id of the stream that holds the name.
 async fn holder(store: &impl EventStore, value: &str) -> Option<String> {
     let holder = store.claim_holder("name", value).await.unwrap();
     holder.map(|stream| stream.id().to_owned())
@@ -35,21 +35,21 @@ fn assert_claimed(outcome: AppendOutcome, value: &str, by: &str) {
     }
 }
 
-/// A value is held by one stream of all, and the others are told by which.
+/// One stream holds a value. Other streams are refused, and the result names the holder.
 pub async fn a_claim_has_one_holder(store: impl Store) {
     assert_eq!(holder(&store, "ada").await, None);
     committed(one(&store, claiming("a", [take("ada")])).await);
     assert_claimed(one(&store, claiming("b", [take("bob"), take("ada")])).await, "ada", "a");
     assert_eq!(holder(&store, "ada").await.as_deref(), Some("a"));
     assert_eq!(holder(&store, "bob").await, None);
-    // What it holds already it takes again; another kind is another claim.
+    // The holder may take a value again. Another kind is another claim.
     committed(one(&store, claiming("a", [take("ada")])).await);
     committed(one(&store, claiming("b", [Claim::take("nickname", "ada")])).await);
     let tip = committed(one(&store, claiming("c", [])).await);
     assert_eq!(tip.position.0, 4, "a refused append took a position");
 }
 
-/// Released by its holder a claim is free; released by another it stays.
+/// A claim is free after its holder released it, but not if another stream did.
 pub async fn a_release_by_its_holder_frees_a_claim(store: impl Store) {
     committed(one(&store, claiming("a", [take("ada")])).await);
     committed(one(&store, claiming("b", [release("ada"), release("nobody's")])).await);
@@ -60,7 +60,7 @@ pub async fn a_release_by_its_holder_frees_a_claim(store: impl Store) {
     assert_claimed(one(&store, claiming("a", [take("ada")])).await, "ada", "b");
 }
 
-/// A rename, there and back, in one append.
+/// A rename and the rename back in one append.
 pub async fn claims_of_one_append_are_carried_out_in_order(store: impl Store) {
     committed(one(&store, claiming("a", [take("x"), take("x"), take("y")])).await);
     committed(one(&store, claiming("a", [release("x"), take("z"), take("z")])).await);
@@ -76,7 +76,7 @@ pub async fn claims_of_one_append_are_carried_out_in_order(store: impl Store) {
     assert_claimed(one(&store, claiming("a", [take("99")])).await, "99", "b");
 }
 
-/// Appends of one call that name the same claims are judged one after the other.
+/// Appends of one call that name the same claims are decided one after the other.
 pub async fn appends_of_one_call_see_one_anothers_claims(store: impl Store) {
     committed(one(&store, claiming("a", [take("ada")])).await);
     let outcomes = store.append(vec![
@@ -104,7 +104,7 @@ pub async fn appends_of_one_call_see_one_anothers_claims(store: impl Store) {
     assert_eq!(store.head().await.unwrap().0, 6);
 }
 
-/// What is not stored takes and releases nothing.
+/// An append that is not stored neither takes nor releases claims.
 pub async fn claims_stand_and_fall_with_their_events(store: impl Store) {
     committed(one(&store, claiming("a", [take("ada")])).await);
     let stale = ExpectedVersion::Exact(StreamVersion(7));
@@ -115,12 +115,12 @@ pub async fn claims_stand_and_fall_with_their_events(store: impl Store) {
     assert_claimed(one(&store, claiming("b", [take("bob"), take("ada")])).await, "ada", "a");
     assert_eq!(holder(&store, "ada").await.as_deref(), Some("a"));
     assert_eq!(holder(&store, "bob").await, None);
-    // A stale decision is told to be stale before it is told what it may not have.
+    // An outdated decision is a conflict, even if its claim is taken too.
     let both = Append { expected: stale, ..claiming("b", [take("ada")]) };
     assert!(matches!(refused(one(&store, both).await), NotCommitted::Conflict { .. }));
 }
 
-/// An append that was stored is answered as it was, whoever holds its claims by now.
+/// An append that was stored gets its first outcome, whoever holds its claims now.
 pub async fn an_append_that_took_a_claim_is_recognised_when_sent_again(store: impl Store) {
     let by_key = Append { claims: vec![take("ada")], ..keyed("a", 1, "k") };
     let by_event = claiming("a", [take("bob")]);
@@ -139,7 +139,7 @@ pub async fn an_append_that_took_a_claim_is_recognised_when_sent_again(store: im
     assert_eq!(holder(&store, "bob").await.as_deref(), Some("b"));
 }
 
-/// Fifty ask for one name at once, each for a name of its own as well.
+/// Fifty callers claim one name at once, and a name of their own each.
 pub async fn of_concurrent_takers_one_gets_the_claim(store: impl Store + Clone) {
     let calls = (0..50).map(|n| {
         let (store, id) = (store.clone(), n.to_string());
@@ -165,7 +165,7 @@ pub async fn of_concurrent_takers_one_gets_the_claim(store: impl Store + Clone) 
     }
 }
 
-/// Values are compared byte by byte and kept as they are; what cannot be kept is refused.
+/// Values are compared byte by byte and stored unchanged. A value that cannot be stored is refused.
 pub async fn claims_are_kept_byte_by_byte_or_not_at_all(store: impl Store) {
     let longest = "é".repeat(127);
     let values = ["ada", "Ada", "ada ", "é", "e\u{301}", "'\"\\%_", "\u{1F9EE}", &longest];

@@ -1,4 +1,4 @@
-//! Command ids: one effect, one outcome, however often and wherever they are sent.
+//! Tests of command ids: one effect and one outcome, however often and wherever a command is sent.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::command::CommandKey;
 use crate::event::{ExpectedVersion, StreamVersion};
 use crate::store::contract::{Append, Confirmation, NotCommitted, Store};
 
-/// Promise 2: a retry learns the first outcome, whatever it expects now.
+/// Promise 2: a retry returns the first outcome, whatever version it expects now.
 pub async fn a_command_id_acts_once(store: impl Store) {
     let first = committed(one(&store, keyed("a", 2, "k")).await);
     committed(one(&store, append("a", ExpectedVersion::Any, 1)).await);
@@ -20,7 +20,7 @@ pub async fn a_command_id_acts_once(store: impl Store) {
     assert_eq!(store.head().await.unwrap().0, 3);
 }
 
-/// The same, when both are in one call.
+/// The same if both are in one call.
 pub async fn a_command_id_acts_once_within_one_call(store: impl Store) {
     let outcomes = store.append(vec![keyed("a", 1, "k"), keyed("a", 1, "k")]).await;
     let outcomes: Vec<_> = outcomes.into_iter().map(committed).collect();
@@ -28,7 +28,7 @@ pub async fn a_command_id_acts_once_within_one_call(store: impl Store) {
     assert_eq!(store.head().await.unwrap().0, 1);
 }
 
-/// The same, when fifty come at once.
+/// The same if fifty callers send it at once.
 pub async fn a_command_id_acts_once_among_concurrent_callers(store: impl Store + Clone) {
     let calls = (0..50).map(|_| {
         let store = store.clone();
@@ -41,7 +41,7 @@ pub async fn a_command_id_acts_once_among_concurrent_callers(store: impl Store +
     assert_eq!((fresh, store.head().await.unwrap().0), (1, 1));
 }
 
-/// An id is bound to its request, also across streams.
+/// A command id is bound to its request, on other streams too.
 pub async fn another_request_with_the_same_id_is_refused(store: impl Store) {
     committed(one(&store, keyed("a", 1, "k")).await);
     let command = Some(CommandKey::new("k", b"another request").unwrap());
@@ -50,7 +50,7 @@ pub async fn another_request_with_the_same_id_is_refused(store: impl Store) {
     assert_eq!(store.head().await.unwrap().0, 1);
 }
 
-/// A command that had nothing to do must not act when it is retried later.
+/// A command without events must not act when it is retried later.
 pub async fn a_command_without_events_is_remembered(store: impl Store) {
     let tip = committed(one(&store, append("a", ExpectedVersion::Any, 2)).await);
     let nothing = committed(one(&store, keyed("a", 0, "k")).await);
@@ -60,7 +60,7 @@ pub async fn a_command_without_events_is_remembered(store: impl Store) {
     assert_eq!(store.head().await.unwrap().0, 2);
 }
 
-/// A refusal leaves no trace: the id is free.
+/// A refused append leaves its command id unused.
 pub async fn a_refused_append_keeps_no_command_id(store: impl Store) {
     let expected = ExpectedVersion::StreamExists;
     refused(one(&store, Append { expected, ..keyed("a", 1, "k") }).await);
@@ -68,7 +68,7 @@ pub async fn a_refused_append_keeps_no_command_id(store: impl Store) {
     assert_eq!((later.position.0, later.replayed), (1, false));
 }
 
-/// What `confirm` answers before and after a command.
+/// Results of `confirm` before and after a command.
 pub async fn a_confirmation_tells_stale_and_done_from_current(store: impl Store) {
     let (a, key) = (stream("a"), CommandKey::new("k", b"request").unwrap());
     let confirm =
@@ -86,7 +86,7 @@ pub async fn a_confirmation_tells_stale_and_done_from_current(store: impl Store)
     assert_eq!(confirm(1, Some(&other)).await, Confirmation::KeyReused);
 }
 
-/// A retry is answered as the first time also where its neighbour moves the stream on.
+/// A retry gets its first outcome although another append of the batch moves the stream on.
 pub async fn a_command_is_known_beside_an_append_that_moves_its_stream(store: impl Store) {
     let exact = |version| ExpectedVersion::Exact(StreamVersion(version));
     let known = |request| {
@@ -106,7 +106,7 @@ pub async fn a_command_is_known_beside_an_append_that_moves_its_stream(store: im
     assert!(matches!(refused(outcomes.next().unwrap()), NotCommitted::KeyReused));
 }
 
-/// A retry costs its neighbours nothing, however often it comes.
+/// A retry does not affect the other appends of its batch, however often it is sent.
 pub async fn a_known_command_is_answered_and_its_neighbours_are_stored(store: impl Store) {
     let first = committed(one(&store, keyed("a", 1, "k")).await);
     for round in 1..=3 {
@@ -119,7 +119,7 @@ pub async fn a_known_command_is_answered_and_its_neighbours_are_stored(store: im
     assert_eq!(store.head().await.unwrap().0, 7);
 }
 
-/// What is forgotten acts again; what is younger is still known.
+/// A pruned command acts again when it is sent again; a younger one is still known.
 pub async fn old_command_ids_are_forgotten_the_oldest_first(store: impl Store) {
     let pause = || tokio::time::sleep(Duration::from_millis(5));
     let mut times = Vec::new();

@@ -1,4 +1,4 @@
-//! Documents and checkpoints: promise 5.
+//! Tests of promise 5: documents and checkpoints.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use uuid::Uuid;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Advance, Checkpoint, DocumentBatch, DocumentsAt, Lease, PageLimit, ParkedChange, ParkedKey,
-    PartitionId, Store,
+    Checkpoint, CheckpointUpdate, DocumentBatch, DocumentsAt, Lease, PageLimit, ParkedChange,
+    ParkedKey, PartitionId, Store,
 };
 
-/// Partition 0 of `balance@1`.
+/// Returns partition 0 of `balance@1`.
 pub(super) fn partition() -> PartitionId {
     PartitionId::new("balance@1", 0)
 }
 
-/// A step of it to the position `to`, which is its number too.
+/// Returns a batch that moves the checkpoint to position `to`; that is its sequence number too.
 pub(super) fn batch(
     lease: &Lease,
     from: u64,
@@ -27,10 +27,10 @@ pub(super) fn batch(
     DocumentBatch {
         documents: documents.iter().map(|(k, b)| ((*k).to_owned(), (*b).to_owned())).collect(),
         deleted: Vec::new(),
-        advance: Advance {
+        update: CheckpointUpdate {
             partition: partition(),
             from: GlobalPosition(from),
-            step: to,
+            sequence: to,
             checkpoint: Checkpoint {
                 log_id: Uuid::from_u128(7),
                 position: GlobalPosition(to),
@@ -42,7 +42,7 @@ pub(super) fn batch(
     }
 }
 
-/// The lease of the partition, for longer than any test takes.
+/// Acquires the lease of the partition, for longer than any test takes.
 pub(super) async fn lease(store: &impl Store, partition: &PartitionId) -> Lease {
     let lasting = Duration::from_secs(600);
     let granted = store.acquire_lease(&partition.to_string(), Uuid::now_v7(), lasting).await;
@@ -57,13 +57,13 @@ pub(super) async fn body(store: &impl Store, model: &str, key: &str) -> Option<S
     })
 }
 
-/// Written, read, overwritten, many at once, apart for each read model.
+/// Documents are stored, read, overwritten and stored many at once, separately for each read model.
 pub async fn documents_and_checkpoint_are_stored_together(store: impl Store) {
     let lease = lease(&store, &partition()).await;
     assert_eq!(store.load_checkpoint(&partition()).await.unwrap(), None);
     let first = batch(&lease, 0, 3, &[("a", "{\"cents\":1}"), ("b ü'\"", "2")]);
     store.save_documents(first.clone()).await.unwrap();
-    assert_eq!(store.load_checkpoint(&partition()).await.unwrap(), Some(first.advance.checkpoint));
+    assert_eq!(store.load_checkpoint(&partition()).await.unwrap(), Some(first.update.checkpoint));
     store.save_documents(batch(&lease, 3, 4, &[("a", "{\"cents\":5}")])).await.unwrap();
     assert_eq!(body(&store, "balance@1", "a").await.as_deref(), Some("{\"cents\":5}"));
     assert_eq!(body(&store, "balance@1", "b ü'\"").await.as_deref(), Some("2"));
@@ -75,7 +75,7 @@ pub async fn documents_and_checkpoint_are_stored_together(store: impl Store) {
     assert_eq!(store.load_documents("balance@1", &keys).await.unwrap().len(), 1000);
 }
 
-/// One answer has documents, checkpoint and parked keys of one moment, also while others save.
+/// One read returns documents, checkpoint and parked keys of one moment, even while others save.
 pub async fn documents_are_loaded_with_their_checkpoint_from_one_snapshot(
     store: impl Store + Clone,
 ) {
@@ -105,7 +105,7 @@ pub async fn documents_are_loaded_with_their_checkpoint_from_one_snapshot(
                 request: None,
             }),
         };
-        batch.advance.parked = vec![change];
+        batch.update.parked = vec![change];
         store.save_documents(batch).await.unwrap();
     };
     let reading = async {
@@ -123,7 +123,7 @@ pub async fn documents_are_loaded_with_their_checkpoint_from_one_snapshot(
             let reason = format!("bad {position}");
             let expected = if position % 2 == 1 { vec![(position, &*reason)] } else { vec![] };
             assert_eq!(parked, expected, "at {position}");
-            // A store in memory never waits by itself, and the writer runs on the same thread.
+            // A store in memory never suspends, and the writer runs on the same thread.
             tokio::task::yield_now().await;
         }
     };
@@ -133,14 +133,14 @@ pub async fn documents_are_loaded_with_their_checkpoint_from_one_snapshot(
         }
     };
     tokio::join!(reading, writing);
-    // Keys and partitions of others are not in it.
+    // Keys and partitions of others are not included.
     let at = store.load_documents_at(&partition(), &keys[1..]).await.unwrap();
     assert_eq!((at.documents.len(), at.parked.len()), (1, 0));
     let other = PartitionId::new(partition().model, partition().number + 1);
     assert_eq!(store.load_documents_at(&other, &keys).await.unwrap().checkpoint, None);
 }
 
-/// Of two writers only the one that continues from the stored checkpoint writes.
+/// Only a writer that continues from the stored checkpoint stores anything; the other is refused.
 pub async fn a_writer_with_an_old_checkpoint_stores_nothing(store: impl Store) {
     let lease = lease(&store, &partition()).await;
     store.save_documents(batch(&lease, 0, 3, &[("a", "1")])).await.unwrap();
@@ -159,7 +159,7 @@ pub async fn a_writer_with_an_old_checkpoint_stores_nothing(store: impl Store) {
     assert_eq!(checkpoint.position.0, 3);
 }
 
-/// A batch whose answer was lost is sent again.
+/// A batch whose result was lost is sent again.
 pub async fn the_same_batch_sent_again_changes_nothing(store: impl Store) {
     let lease = lease(&store, &partition()).await;
     store.save_documents(batch(&lease, 0, 3, &[("a", "1")])).await.unwrap();
@@ -167,7 +167,7 @@ pub async fn the_same_batch_sent_again_changes_nothing(store: impl Store) {
     assert_eq!(store.load_checkpoint(&partition()).await.unwrap().unwrap().position.0, 3);
 }
 
-/// Ten writers believe they continue from the same checkpoint: one does.
+/// Ten writers continue from the same checkpoint: one of them stores its batch.
 pub async fn of_concurrent_writers_one_continues(store: impl Store + Clone) {
     let lease = lease(&store, &partition()).await;
     let writers = (1..=10).map(|writer| {
@@ -187,16 +187,16 @@ pub async fn of_concurrent_writers_one_continues(store: impl Store + Clone) {
     assert_eq!(checkpoint.position.0, winner);
 }
 
-/// Each has a checkpoint and a lease of its own; their documents are the model's.
+/// Each partition has its own checkpoint and lease; their documents belong to the model.
 pub async fn partitions_advance_independently(store: impl Store) {
     let partitions = [0, 1, 12].map(|number| PartitionId::new("balance@1", number));
     for (n, partition) in (1..).zip(&partitions) {
         let lease = lease(&store, partition).await;
         let mut first = batch(&lease, 0, n, &[(&format!("key-{n}"), "1")]);
-        first.advance.partition = partition.clone();
+        first.update.partition = partition.clone();
         store.save_documents(first).await.unwrap();
         let mut foreign = batch(&lease, 0, 9, &[("key-1", "2")]);
-        foreign.advance.partition.number = 7;
+        foreign.update.partition.number = 7;
         let saved = store.save_documents(foreign).await;
         let lost = matches!(&saved, Err(StoreError::LeaseLost { name }) if name == "balance@1/7");
         assert!(lost, "the lease of {partition} is none of another: {saved:?}");
@@ -210,7 +210,7 @@ pub async fn partitions_advance_independently(store: impl Store) {
     assert_eq!(body(&store, "balance@1", "key-1").await.as_deref(), Some("1"));
 }
 
-/// Page by page and all, whatever the language of the database.
+/// All documents are returned page by page, in byte order, whatever the collation of the database.
 pub async fn documents_are_scanned_by_the_bytes_of_their_keys(store: impl Store) {
     let mut keys = vec![
         "", " ", "!", "-", "A", "B", "Z", "_", "a", "a b", "a-b", "aa", "ab", "b", "z", "Ä", "ä",

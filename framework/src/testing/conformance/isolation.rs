@@ -1,4 +1,4 @@
-//! One bad append among good ones fails alone.
+//! Tests that one bad append among good ones fails alone.
 
 use super::{append, committed, event, one, refused};
 use crate::command::{CommandKey, Committed};
@@ -55,7 +55,7 @@ pub async fn a_bad_append_fails_alone(store: impl Store) {
     assert_eq!((position, store.head().await.unwrap().0), (100, 100));
 }
 
-/// An event id is for ever; one that stands elsewhere, or twice in one append, is refused.
+/// An event id that is stored elsewhere, or appears twice in one append, is refused.
 pub async fn a_doubled_event_id_fails_its_own_append(store: impl Store) {
     let first = append("a", Any, 1);
     let doubled = |id: &str| Append { events: first.events.clone(), ..append(id, Any, 1) };
@@ -72,7 +72,7 @@ pub async fn a_doubled_event_id_fails_its_own_append(store: impl Store) {
     let twice = event("1");
     let both = Append { events: vec![twice.clone(), twice.clone()], ..append("twice", Any, 0) };
     assert!(matches!(refused(one(&store, both).await), NotCommitted::Invalid(_)));
-    // The same append twice in one call is the same events sent again.
+    // The same append twice in one call counts as the same events sent again.
     let mut outcomes = store.append(vec![of(twice.clone()), of(twice)]).await.into_iter();
     let (first, again) = (outcomes.next().unwrap(), outcomes.next().unwrap());
     let stood = committed(first);

@@ -1,4 +1,4 @@
-//! Leases: one owner at a time, and whoever was one before writes nothing any more.
+//! Tests of leases: one owner at a time, and no writes under a lost lease.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn acquire(store: &impl Store, owner: Uuid, duration: Duration) -> Option<
     granted
 }
 
-/// Granted to `owner`, at the latest when the grant before has expired.
+/// Acquires the lease for `owner`, after the previous grant has expired if necessary.
 async fn take_over(store: &impl Store, owner: Uuid) -> Lease {
     for _ in 0..3000 {
         if let Some(lease) = acquire(store, owner, LONG).await {
@@ -32,7 +32,7 @@ async fn take_over(store: &impl Store, owner: Uuid) -> Lease {
     panic!("the lease never expires");
 }
 
-/// Void: it is not renewed and stores nothing.
+/// Checks that the lease is lost: it is not renewed and stores nothing.
 async fn assert_lost(store: &impl Store, lease: &Lease) {
     assert!(!store.renew_lease(lease, LONG).await.unwrap(), "{lease:?} is renewed");
     let before = store.load_checkpoint(&partition()).await.unwrap();
@@ -43,7 +43,7 @@ async fn assert_lost(store: &impl Store, lease: &Lease) {
     assert_eq!(body(store, "balance@1", "late").await, None);
 }
 
-/// Held by one, it is nobody else's; leases of other names have nothing to do with it.
+/// A lease that is held is not granted to others. Leases of other names are independent.
 pub async fn a_lease_has_one_owner_at_a_time(store: impl Store) {
     let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
     let lease = acquire(&store, one, LONG).await.unwrap();
@@ -55,7 +55,8 @@ pub async fn a_lease_has_one_owner_at_a_time(store: impl Store) {
     store.save_documents(batch(&lease, 0, 1, &[("a", "1")])).await.unwrap();
 }
 
-/// Under a greater token; the one before is void, for two may believe to be that owner.
+/// The owner gets a greater token, and its old one is void, because two processes may believe that
+/// they are this owner.
 pub async fn an_owner_may_take_its_lease_again(store: impl Store) {
     let owner = Uuid::now_v7();
     let first = acquire(&store, owner, LONG).await.unwrap();
@@ -67,7 +68,7 @@ pub async fn an_owner_may_take_its_lease_again(store: impl Store) {
     store.save_documents(batch(&second, 0, 1, &[])).await.unwrap();
 }
 
-/// Whoever slept through the end of a lease writes nothing when it wakes.
+/// A process that was paused until its lease was taken over writes nothing when it continues.
 pub async fn an_expired_lease_is_taken_over_and_its_old_token_is_void(store: impl Store) {
     let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
     let first = acquire(&store, one, SHORT).await.unwrap();
@@ -75,14 +76,14 @@ pub async fn an_expired_lease_is_taken_over_and_its_old_token_is_void(store: imp
     let second = take_over(&store, two).await;
     assert!(second.token > first.token, "{second:?} follows {first:?}");
     assert_lost(&store, &first).await;
-    // Giving up what is lost takes nothing from the new owner.
+    // Releasing a lost lease does not affect the new owner.
     store.release_lease(&first).await.unwrap();
     assert_eq!(acquire(&store, one, LONG).await, None);
     store.save_documents(batch(&second, 1, 2, &[("a", "2")])).await.unwrap();
     assert_eq!(body(&store, "balance@1", "a").await.as_deref(), Some("2"));
 }
 
-/// A pause alone does no harm: without a rival the owner goes on.
+/// A pause alone does no harm: if no other process took the lease, the owner continues.
 pub async fn an_expired_lease_that_nobody_took_is_not_lost(store: impl Store) {
     let lease = acquire(&store, Uuid::now_v7(), SHORT).await.unwrap();
     tokio::time::sleep(SHORT * 2).await;
@@ -91,7 +92,7 @@ pub async fn an_expired_lease_that_nobody_took_is_not_lost(store: impl Store) {
     assert_eq!(acquire(&store, Uuid::now_v7(), LONG).await, None);
 }
 
-/// Nobody waits for the end of a lease that was given up; its token is void, its number not used again.
+/// A released lease can be acquired at once. Its token is void and is never used again.
 pub async fn a_released_lease_is_free_at_once(store: impl Store) {
     let first = acquire(&store, Uuid::now_v7(), LONG).await.unwrap();
     store.release_lease(&first).await.unwrap();
@@ -101,7 +102,7 @@ pub async fn a_released_lease_is_free_at_once(store: impl Store) {
     assert_lost(&store, &first).await;
 }
 
-/// Twenty processes start at once.
+/// Twenty processes acquire it at once.
 pub async fn of_concurrent_acquirers_one_is_granted_the_lease(store: impl Store + Clone) {
     let mut last = 0;
     for _ in 0..5 {
@@ -120,15 +121,15 @@ pub async fn of_concurrent_acquirers_one_is_granted_the_lease(store: impl Store 
     }
 }
 
-/// Owners come and go while each of them writes: what one finds when it is granted the lease is
-/// what it continues from, so nothing is stored beside it and each save is either kept or refused.
+/// Owners change while they write. A new owner continues from the checkpoint that it finds, so each
+/// save is either stored or refused, and none is overwritten.
 pub async fn whoever_takes_over_finds_all_that_was_stored_before(store: impl Store + Clone) {
     let owners = (0..4).map(|_| {
         let store = store.clone();
         tokio::spawn(async move {
             let (owner, mut kept) = (Uuid::now_v7(), 0);
             for _ in 0..20 {
-                // It expires at once, so that each takes over in the middle of another's writes.
+                // The lease expires at once, so each owner takes over during another's writes.
                 let Some(lease) = acquire(&store, owner, Duration::ZERO).await else { continue };
                 let mut at =
                     store.load_checkpoint(&partition()).await.unwrap().map_or(0, |c| c.position.0);
@@ -155,7 +156,7 @@ pub async fn whoever_takes_over_finds_all_that_was_stored_before(store: impl Sto
     assert!(kept > 0);
 }
 
-/// As it is now: neither who held it once, nor who lets it expire.
+/// Only current holders are returned: neither earlier ones nor those whose lease has expired.
 pub async fn holders_are_those_who_hold_a_lease_now(store: impl Store) {
     let names = ["a@1/0", "a@1/1", "a@1/2", "a@1/3"].map(str::to_owned);
     let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
@@ -171,7 +172,7 @@ pub async fn holders_are_those_who_hold_a_lease_now(store: impl Store) {
     assert_eq!(store.holders(&doubled).await.unwrap(), [Some(two), None, Some(two)]);
 }
 
-/// By model; those that went silent are forgotten, by the store's clock.
+/// Members are listed by model. A member that does not renew expires by the store's clock.
 pub async fn members_are_known_until_they_leave_or_expire(store: impl Store) {
     let mut all = [Uuid::now_v7(), Uuid::nil(), Uuid::max()];
     let join =
@@ -185,7 +186,7 @@ pub async fn members_are_known_until_they_leave_or_expire(store: impl Store) {
     store.leave("balance@1", all[0]).await.unwrap();
     store.leave("balance@1", all[0]).await.unwrap();
     assert_eq!(join("balance@1", all[1], LONG).await, all[1..]);
-    // One for no time at all is known to itself alone.
+    // A member with a duration of zero is only visible to itself.
     assert_eq!(join("balance@1", all[0], Duration::ZERO).await, all);
     assert_eq!(join("balance@1", all[1], LONG).await, all[1..]);
     assert_eq!(join("balance@1", all[2], Duration::ZERO).await, all[1..]);

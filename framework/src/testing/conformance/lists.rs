@@ -1,4 +1,4 @@
-//! Deleted documents, and lists of those that are left.
+//! Tests of deleted documents and of lists of documents.
 
 use super::documents::{batch, body, lease, partition};
 use crate::event::GlobalPosition;
@@ -20,14 +20,15 @@ fn keys(page: &StoredPage) -> Vec<&str> {
     page.documents.iter().map(|(key, _)| &**key).collect()
 }
 
-/// Deleted, and stored anew, each with its step; a step that is refused deletes nothing.
+/// A document is deleted with the checkpoint and can be stored again. A refused batch deletes
+/// nothing.
 pub async fn documents_are_deleted_with_the_checkpoint(store: impl Store) {
     let lease = lease(&store, &partition()).await;
     store.save_documents(batch(&lease, 0, 3, &[("a", "1"), ("b\"ü", "2")])).await.unwrap();
     let mut deleting = batch(&lease, 3, 4, &[("c", "3")]);
     deleting.deleted = vec!["b\"ü".into(), "never there".into()];
     let mut stale = deleting.clone();
-    stale.advance.from = GlobalPosition(2);
+    stale.update.from = GlobalPosition(2);
     assert!(store.save_documents(stale).await.is_err());
     assert_eq!(body(&store, MODEL, "b\"ü").await.as_deref(), Some("2"));
     store.save_documents(deleting.clone()).await.unwrap();
@@ -39,7 +40,7 @@ pub async fn documents_are_deleted_with_the_checkpoint(store: impl Store) {
     assert_eq!(body(&store, MODEL, "b\"ü").await.as_deref(), Some("4"));
 }
 
-/// All keys of a prefix and no others, whatever the size of the pages.
+/// A list returns all keys of a prefix and no others, for any page size.
 pub async fn documents_are_listed_by_prefix_in_pages(store: impl Store) {
     let mut all = vec![
         "",
@@ -67,7 +68,7 @@ pub async fn documents_are_listed_by_prefix_in_pages(store: impl Store) {
     let lease = lease(&store, &partition()).await;
     store.save_documents(batch(&lease, 0, 1, &documents)).await.unwrap();
     all.sort_unstable();
-    // No key has a NUL, and a text that has one is no error.
+    // No key contains a NUL, and a prefix that contains one is not an error.
     for prefix in ["\0", "a\0"] {
         let page = list(&store, range(prefix, None, 9)).await;
         assert!(page.documents.is_empty() && page.checkpoints.len() == 1, "{page:?}");
@@ -99,7 +100,7 @@ pub async fn documents_are_listed_by_prefix_in_pages(store: impl Store) {
     );
 }
 
-/// A page of any documents fits in memory.
+/// A page is limited by bytes, so it fits in memory whatever the documents are.
 pub async fn a_page_of_large_documents_ends_early(store: impl Store) {
     let large = format!("\"{}\"", "x".repeat(MAX_LIST_BYTES / 2 + 1));
     let lease = lease(&store, &partition()).await;
@@ -112,7 +113,7 @@ pub async fn a_page_of_large_documents_ends_early(store: impl Store) {
     assert_eq!((keys(&page), page.next.as_deref()), (vec!["c", "d"], None));
 }
 
-/// A parked key takes the place of its document.
+/// A page contains a parked key instead of its document.
 pub async fn a_page_names_the_parked_keys_and_the_checkpoints(store: impl Store) {
     let one = lease(&store, &partition()).await;
     let mut parking = batch(&one, 0, 3, &[("a", "1"), ("b", "2"), ("d", "4")]);
@@ -132,12 +133,12 @@ pub async fn a_page_names_the_parked_keys_and_the_checkpoints(store: impl Store)
             request: None,
         })
     };
-    parking.advance.parked = vec![parked("b"), parked("c")];
+    parking.update.parked = vec![parked("b"), parked("c")];
     store.save_documents(parking).await.unwrap();
     let other = PartitionId::new(MODEL, 7);
     let lease = lease(&store, &other).await;
     let mut second = batch(&lease, 0, 5, &[("e", "5")]);
-    second.advance.partition = other;
+    second.update.partition = other;
     store.save_documents(second).await.unwrap();
     let page = list(&store, range("", None, 3)).await;
     assert_eq!((keys(&page), &*page.parked), (vec!["a"], &["b".to_owned(), "c".to_owned()][..]));

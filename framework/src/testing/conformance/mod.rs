@@ -1,22 +1,22 @@
-//! What every store must do, as tests: put yours through with one line.
+//! Conformance suite for stores: the contract as tests. One line runs it for your store.
 //!
 //! ```
 //! use actum::MemoryStore;
 //!
-//! // An expression that makes a fresh store and whatever must live as long as it.
+//! // An expression that creates an empty store and a value that must live as long as the store.
 //! actum::conformance!(memory, || async { (MemoryStore::new(), ()) });
 //! ```
 //!
-//! Attributes before the name stand on each test, for a store that is not there for everybody:
+//! Attributes before the name are added to each test, for example for a store that needs a server:
 //!
 //! ```
 //! # use actum::MemoryStore;
 //! actum::conformance!(#[ignore = "needs a server"] remote, || async { (MemoryStore::new(), ()) });
 //! ```
 //!
-//! The line becomes a module with one `#[tokio::test]` for each case (the crate using it needs
-//! tokio with `macros` and `rt-multi-thread`; clones of the store are the same store). `MemoryStore` is
-//! the executable specification.
+//! The macro expands to a module with one `#[tokio::test]` for each case. The crate that uses it
+//! needs tokio with `macros` and `rt-multi-thread`. Clones of the store must share one log.
+//! `MemoryStore` is the executable specification.
 
 pub mod appends;
 pub mod claims;
@@ -39,7 +39,7 @@ use crate::command::{CommandKey, Committed};
 use crate::event::{ExpectedVersion, NewEvent, StreamId};
 use crate::store::contract::{Append, AppendOutcome, EventStore, NotCommitted};
 
-/// The tests of every store; see [`crate::testing::conformance`].
+/// Runs the conformance suite for a store; see [`crate::testing::conformance`].
 #[macro_export]
 macro_rules! conformance {
     ($(#[$attribute:meta])* $store:ident, $open:expr) => {
@@ -145,12 +145,12 @@ macro_rules! conformance {
     };
 }
 
-/// The stream `ledger-{id}`.
+/// Returns the stream `ledger-{id}`.
 fn stream(id: &str) -> StreamId {
     StreamId::new("ledger", id).unwrap()
 }
 
-/// An event with this payload.
+/// Returns an event with this payload.
 fn event(payload: &str) -> NewEvent {
     NewEvent {
         event_id: Uuid::now_v7(),
@@ -161,13 +161,13 @@ fn event(payload: &str) -> NewEvent {
     }
 }
 
-/// An append of `count` events to `ledger-{id}`.
+/// Returns an append of `count` events to `ledger-{id}`.
 fn append(id: &str, expected: ExpectedVersion, count: usize) -> Append {
     let events = (0..count).map(|n| event(&n.to_string())).collect();
     Append { stream: stream(id), expected, events, command: None, claims: vec![], chained: false }
 }
 
-/// The same with a command id.
+/// Returns an append with a command id.
 fn keyed(id: &str, count: usize, key: &str) -> Append {
     let key = CommandKey::new(key, b"request").unwrap();
     Append { command: Some(key), ..append(id, ExpectedVersion::Any, count) }

@@ -1,4 +1,4 @@
-//! One global order: promise 4, under load.
+//! Tests of promise 4 under load: one global order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,8 +8,8 @@ use crate::event::ExpectedVersion::{Any, NoStream};
 use crate::event::GlobalPosition;
 use crate::store::contract::{AppendOutcome, Filter, PageLimit, Store};
 
-/// Sixteen writers, every third append refused, and a reader that polls the tail meanwhile: it
-/// sees 1..N, and exactly what stands in the end.
+/// Sixteen writers, every third append refused, and a reader that polls the tail. It sees 1..N, and
+/// exactly the events that are stored at the end.
 pub async fn positions_are_dense_under_concurrent_writers_and_refusals(store: impl Store + Clone) {
     let writers = (0..16).map(|writer| {
         let store = store.clone();
@@ -54,8 +54,8 @@ pub async fn positions_are_dense_under_concurrent_writers_and_refusals(store: im
     assert!(page.events.iter().map(|e| (e.position.0, e.event_id)).eq(seen));
 }
 
-/// Real time is respected, also among concurrent callers: what was answered before another was
-/// asked stands before it.
+/// Real-time order is kept among concurrent callers: an append that returned before another one was
+/// sent has the smaller position.
 pub async fn an_acknowledged_append_comes_before_a_later_one(store: impl Store + Clone) {
     let answered = Arc::new(AtomicU64::new(0));
     let writers = (0..8).map(|writer| {
@@ -66,7 +66,7 @@ pub async fn an_acknowledged_append_comes_before_a_later_one(store: impl Store +
                 let next = append(&format!("{}", (writer + round) % 5), Any, 1);
                 let position = committed(one(&store, next).await).position.0;
                 assert!(position > before, "{position}, after {before} had been answered");
-                // And it can be read as soon as it is answered.
+                // The event can be read as soon as its append returns.
                 let page = store
                     .read_all(GlobalPosition(position - 1), &Filter::all(), PageLimit::events(1))
                     .await;

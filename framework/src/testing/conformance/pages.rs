@@ -1,4 +1,4 @@
-//! Pages are bounded by bytes, and what is larger than a page still comes, alone.
+//! Tests that pages are limited by bytes, and that an item larger than a page is returned alone.
 
 use super::documents::{batch, lease, partition};
 use super::{append, committed, event, one, stream};
@@ -6,12 +6,12 @@ use crate::event::ExpectedVersion::Any;
 use crate::event::{GlobalPosition, StreamId, StreamVersion};
 use crate::store::contract::{Append, Filter, PageLimit, Store};
 
-/// Sizes of payloads: alike, one that exceeds any page, tiny ones around it, two that fit exactly.
+/// Payload sizes: equal ones, one larger than any page, tiny ones around it, two that fit exactly.
 const SIZES: [usize; 12] = [3_000, 3_000, 3_000, 2, 90_000, 2, 2, 5_000, 4_994, 3_000, 90_000, 3];
 
 const LIMITS: [usize; 6] = [0, 1, 6_004, 9_998, 10_000, 1 << 30];
 
-/// A JSON text of so many bytes.
+/// Returns a JSON text of this size.
 fn json(bytes: usize) -> String {
     match bytes {
         1 => "1".to_owned(),
@@ -19,7 +19,7 @@ fn json(bytes: usize) -> String {
     }
 }
 
-/// Checks that pages are as full as their limit allows, and no fuller.
+/// Checks that each page is as full as its limit allows, and no fuller.
 fn assert_bounded(pages: &[Vec<usize>], limit: usize) {
     assert!(pages.iter().all(|page| page.len() == 1 || page.iter().sum::<usize>() <= limit));
     for pair in pages.windows(2) {
@@ -34,7 +34,7 @@ async fn fill(store: &impl Store) -> Vec<usize> {
     SIZES.map(|bytes| bytes + 2).to_vec() // the metadata is `{}`
 }
 
-/// Of a stream and of the log.
+/// Pages of a stream and of the log.
 pub async fn a_page_of_events_is_bounded_by_bytes(store: impl Store) {
     let sizes = fill(&store).await;
     for bytes in LIMITS {
@@ -65,7 +65,7 @@ pub async fn a_page_of_events_is_bounded_by_bytes(store: impl Store) {
     assert_eq!(page.len(), 2, "the number of events is a limit too");
 }
 
-/// `scanned_to` is before the event that found no room, also if it is the last one that passes.
+/// `scanned_to` is before the event that did not fit, even if it is the last one that matches.
 pub async fn a_filtered_page_that_is_full_of_bytes_loses_nothing(store: impl Store) {
     let rare = StreamId::new("rare", "1").unwrap();
     let mut sizes = Vec::new();
@@ -95,7 +95,7 @@ pub async fn a_filtered_page_that_is_full_of_bytes_loses_nothing(store: impl Sto
     }
 }
 
-/// The positions behind the page are asked for again.
+/// The positions after the page are requested again.
 pub async fn a_page_of_picked_events_is_bounded_by_bytes(store: impl Store) {
     let sizes = fill(&store).await;
     let all: Vec<_> = (1..=SIZES.len() as u64).map(GlobalPosition).collect();
@@ -115,7 +115,7 @@ pub async fn a_page_of_picked_events_is_bounded_by_bytes(store: impl Store) {
     assert_eq!(three.len(), 3, "the number of events is a limit too");
 }
 
-/// An empty page is the end, a short one is not.
+/// An empty page is the end; a short one is not.
 pub async fn a_page_of_documents_is_bounded_by_bytes(store: impl Store) {
     let bodies: Vec<_> = (10..).zip(SIZES).map(|(n, b)| (format!("key-{n}"), json(b))).collect();
     let documents: Vec<_> = bodies.iter().map(|(key, body)| (&**key, &**body)).collect();

@@ -1,4 +1,4 @@
-//! Parked keys: stored with the checkpoint, in order, and what is asked for them.
+//! Tests of parked keys: stored with the checkpoint, in order, with the requests of operators.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::store::contract::{
 
 const MODEL: &str = "balance@1";
 
-/// So many seconds after some time.
+/// Returns a fixed time plus this number of seconds.
 fn at(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::UNIX_EPOCH + Duration::days(20_000) + Duration::seconds(seconds)
 }
@@ -57,19 +57,19 @@ fn skipped(key: &str, position: u64, reason: &str) -> SkippedEvent {
     }
 }
 
-/// A step of this number that leaves the checkpoint at `position`, where it is.
+/// Returns a batch with this sequence number that leaves the checkpoint at `position`.
 fn step(lease: &Lease, position: u64, step: u64, changes: &[ParkedChange]) -> DocumentBatch {
     let mut batch = batch(lease, position, position, &[]);
-    batch.advance.step = step;
-    batch.advance.parked = changes.to_vec();
+    batch.update.sequence = step;
+    batch.update.parked = changes.to_vec();
     batch
 }
 
-/// The lease of a partition whose checkpoint is at 100, its first step.
+/// Returns the lease of a partition after its first batch, with the checkpoint at 100.
 async fn begun(store: &impl Store) -> Lease {
     let lease = lease(store, &partition()).await;
     let mut first = batch(&lease, 0, 100, &[]);
-    first.advance.step = 1;
+    first.update.sequence = 1;
     store.save_documents(first).await.unwrap();
     lease
 }
@@ -78,7 +78,7 @@ async fn parked(store: &impl Store) -> Vec<ParkedKey> {
     store.load_parked(MODEL, None).await.unwrap()
 }
 
-/// The key with these events listed behind it.
+/// Returns the key with these events listed behind it.
 fn with(queue: &[u64], key: ParkedKey) -> ParkedKey {
     let queue: Vec<_> = queue.iter().copied().map(GlobalPosition).collect();
     ParkedKey { waiting: queue.len() as u64, queue, ..key }
@@ -89,29 +89,30 @@ fn unlisted(key: &str, from: Option<u64>) -> ParkedChange {
     ParkedChange::Unlisted { key: key.into(), from: from.map(GlobalPosition), sum }
 }
 
-/// Some number of either sign, and beyond 53 bits, in which a store could lose some.
+/// Returns a number of either sign with more than 53 bits, so that a store with floats would lose
+/// some.
 fn sum(from: Option<u64>) -> i64 {
     from.map_or(0, |from| ((from.cast_signed() - 15) << 57) | 1)
 }
 
-/// All of a batch, or nothing of it.
+/// A batch is stored as a whole or not at all.
 pub async fn parked_keys_are_stored_with_the_checkpoint(store: impl Store) {
     let first = lease(&store, &partition()).await;
     let mut parking = batch(&first, 0, 3, &[("b", "1")]);
-    parking.advance.parked = vec![park("a", 2, 1), queue("a", 3)];
+    parking.update.parked = vec![park("a", 2, 1), queue("a", 3)];
     store.save_documents(parking.clone()).await.unwrap();
     let expected = with(&[3], key("a", 2, 1));
     assert_eq!(parked(&store).await, std::slice::from_ref(&expected));
     assert_eq!(body(&store, MODEL, "b").await.as_deref(), Some("1"));
-    // One that is refused, whether for its lease or for its checkpoint, leaves no trace.
+    // A batch that is refused, for its lease or for its checkpoint, stores nothing.
     store.release_lease(&first).await.unwrap();
     let changes = vec![park("c", 4, 1), release("a"), ParkedChange::Skip(skipped("a", 3, ""))];
     for fenced in [true, false] {
         let mut late = batch(&first, 3, 4, &[("b", "2")]);
-        late.advance.parked.clone_from(&changes);
+        late.update.parked.clone_from(&changes);
         if !fenced {
             late = batch(&lease(&store, &partition()).await, 2, 4, &[("b", "2")]);
-            late.advance.parked.clone_from(&changes);
+            late.update.parked.clone_from(&changes);
         }
         match store.save_documents(late).await {
             Err(StoreError::LeaseLost { .. }) if fenced => {}
@@ -124,7 +125,7 @@ pub async fn parked_keys_are_stored_with_the_checkpoint(store: impl Store) {
     assert_eq!(body(&store, MODEL, "b").await.as_deref(), Some("1"));
 }
 
-/// The life of a key, while the checkpoint stands.
+/// The life of a parked key while the checkpoint does not move.
 pub async fn a_parked_key_keeps_its_queue_in_order_until_it_is_released(store: impl Store) {
     let lease = begun(&store).await;
     let save = async |number, changes: &[ParkedChange]| {
@@ -136,18 +137,18 @@ pub async fn a_parked_key_keeps_its_queue_in_order_until_it_is_released(store: i
     save(3, &[park("a", 10, 2)]).await;
     let again = with(&[20, 30], ParkedKey { since: first.since, ..key("a", 10, 2) });
     assert_eq!(parked(&store).await, [again]);
-    // Fixed up to the next that fails; more came meanwhile.
+    // The key was retried up to the next event that fails, and another event was queued.
     save(4, &[park("a", 20, 1), queue("a", 40)]).await;
     let next = with(&[30, 40], ParkedKey { since: first.since, ..key("a", 20, 1) });
     assert_eq!(parked(&store).await, [next]);
     save(5, &[release("a")]).await;
     assert_eq!(parked(&store).await, []);
-    // Nothing of before comes back.
+    // Nothing of the earlier parking comes back.
     save(6, &[park("a", 15, 1)]).await;
     assert_eq!(parked(&store).await, [key("a", 15, 1)]);
 }
 
-/// A batch that comes a second time, or late: the owner has gone on meanwhile.
+/// A batch that is sent twice, or late, after the owner has continued.
 pub async fn a_step_is_taken_once_though_the_checkpoint_stands(store: impl Store) {
     let lease = begun(&store).await;
     let mut second = step(&lease, 100, 2, &[park("a", 10, 1), queue("a", 20)]);
@@ -165,14 +166,14 @@ pub async fn a_step_is_taken_once_though_the_checkpoint_stands(store: impl Store
     store.save_documents(third).await.unwrap();
     assert_eq!(parked(&store).await, []);
     assert_eq!(body(&store, MODEL, "b").await.as_deref(), Some("3"));
-    // The next owner begins with its own first step.
+    // The next owner starts with sequence number 1 again.
     let next = store.acquire_lease(&lease.name, lease.owner, std::time::Duration::from_secs(600));
     let next = next.await.unwrap().unwrap();
     store.save_documents(step(&next, 100, 1, &[park("c", 50, 1)])).await.unwrap();
     assert_eq!(parked(&store).await, [key("c", 50, 1)]);
 }
 
-/// It would wait for ever.
+/// An event in the queue of a key that is not parked would wait forever.
 pub async fn no_event_waits_behind_a_key_that_is_not_parked(store: impl Store) {
     let lease = begun(&store).await;
     for changes in [vec![queue("a", 20)], vec![park("a", 10, 1), release("a"), queue("a", 20)]] {
@@ -185,7 +186,7 @@ pub async fn no_event_waits_behind_a_key_that_is_not_parked(store: impl Store) {
     assert_eq!(body(&store, MODEL, "b").await, None);
 }
 
-/// Each once, with the first reason, by position.
+/// Each skipped event is kept once, with the first reason, ordered by position.
 pub async fn skipped_events_are_kept_for_good(store: impl Store) {
     let lease = begun(&store).await;
     let skip = |position, reason: &str| ParkedChange::Skip(skipped("a", position, reason));
@@ -197,7 +198,8 @@ pub async fn skipped_events_are_kept_for_good(store: impl Store) {
     assert_eq!(store.load_skipped("balance@2").await.unwrap(), []);
 }
 
-/// Whoever asks has seen one event; another one is not to be skipped in its place.
+/// A request refers to the event that the operator has seen; another event must not be skipped
+/// instead.
 pub async fn a_request_is_for_the_event_that_the_key_stands_at(store: impl Store) {
     let lease = begun(&store).await;
     store.save_documents(step(&lease, 100, 2, &[park("a", 10, 1), queue("a", 20)])).await.unwrap();
@@ -213,10 +215,10 @@ pub async fn a_request_is_for_the_event_that_the_key_stands_at(store: impl Store
     let asked = [("a".to_owned(), GlobalPosition(10), ParkedRequest::Retry)];
     assert_eq!(store.load_requests(MODEL).await.unwrap(), asked);
     assert_eq!(store.load_requests("balance@2").await.unwrap(), []);
-    // It was tried again.
+    // The key was retried.
     store.save_documents(step(&lease, 100, 3, &[park("a", 10, 2)])).await.unwrap();
     assert_eq!(parked(&store).await[0].request, None);
-    // A skip that comes while it is tried again is not lost, until its event is done with.
+    // A skip request that arrives during a retry is kept until its event is dealt with.
     assert!(ask("a", 10, skip()).await);
     store.save_documents(step(&lease, 100, 4, &[park("a", 10, 3)])).await.unwrap();
     let kept = ParkedRequest::Skip { reason: "never\u{fffd} booked".into() };
@@ -228,7 +230,7 @@ pub async fn a_request_is_for_the_event_that_the_key_stands_at(store: impl Store
     assert_eq!(store.load_requests(MODEL).await.unwrap(), []);
 }
 
-/// A panic's message can be anything.
+/// The message of a panic can be any text.
 pub async fn a_reason_of_any_length_and_text_is_kept(store: impl Store) {
     let lease = begun(&store).await;
     let reasons = ["", "\0", "'\"\\ü😀\u{301}\n\u{1}", &"ü".repeat(10_000)];
@@ -244,7 +246,7 @@ pub async fn a_reason_of_any_length_and_text_is_kept(store: impl Store) {
     }
 }
 
-/// All of a model, or those asked for; by key.
+/// All keys of a model, or only the requested ones, ordered by key.
 pub async fn parked_keys_are_found_by_model_and_key(store: impl Store) {
     let lease = begun(&store).await;
     let keys = ["ä", "a", "Z", "z"];
@@ -260,7 +262,7 @@ pub async fn parked_keys_are_found_by_model_and_key(store: impl Store) {
     assert_eq!(store.load_parked("balance@2", None).await.unwrap(), []);
 }
 
-/// Random changes, many in a batch, against the same one after the other.
+/// Random changes: many in one batch have the same result as one batch for each.
 pub async fn many_changes_in_a_batch_are_as_good_as_one_at_a_time(store: impl Store) {
     let lease = begun(&store).await;
     let (mut seed, mut model) = (7_u64, BTreeMap::<String, (ParkedKey, BTreeSet<u64>)>::new());
@@ -310,7 +312,7 @@ pub async fn many_changes_in_a_batch_are_as_good_as_one_at_a_time(store: impl St
     }
 }
 
-/// `list_parked` counts what `load_parked` lists, and limits the keys.
+/// `list_parked` counts what `load_parked` lists, and limits the number of keys.
 pub async fn a_page_of_parked_keys_counts_what_waits(store: impl Store) {
     assert_eq!(store.list_parked(MODEL, None, 10).await.unwrap(), ParkedPage::default());
     let lease = begun(&store).await;

@@ -1,4 +1,4 @@
-//! What is written is what is read, byte for byte.
+//! Tests that payloads are read byte for byte as they were written.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ fn same(new: &NewEvent, read: &RecordedEvent) {
     assert_eq!(read.metadata, *new.metadata);
 }
 
-/// Unicode, empties, a megabyte, escapes, blanks inside, numbers no float holds, odd names.
+/// Unicode, empty texts, a megabyte, escapes, spaces, numbers that no float can hold, odd names.
 pub async fn payloads_come_back_byte_for_byte(store: impl Store) {
     let megabyte = format!("{{\"text\":\"{}\"}}", "ü".repeat(500_000));
     let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
@@ -51,7 +51,7 @@ pub async fn payloads_come_back_byte_for_byte(store: impl Store) {
     }
 }
 
-/// Events are for ever: whatever is asked of the store afterwards, they are read as they were.
+/// Events are immutable: no later call of the store changes them.
 pub async fn no_call_changes_an_event(store: impl Store) {
     let first =
         Append { events: (0..5).map(|n| event(&n.to_string())).collect(), ..keyed("a", 0, "k") };

@@ -1,4 +1,4 @@
-//! Reading in pages, filtered and not.
+//! Tests of reads in pages, with and without a filter.
 
 use super::{append, committed, one, stream};
 use crate::event::ExpectedVersion::Any;
@@ -44,7 +44,7 @@ pub async fn pages_follow_one_another_without_loss(store: impl Store) {
     );
 }
 
-/// A short or empty page is not the end: `scanned_to` says where to go on.
+/// A short or empty page is not the end: `scanned_to` is the position from which to continue.
 pub async fn a_filtered_read_says_how_far_it_looked(store: impl Store) {
     let rare = StreamId::new("rare", "1").unwrap();
     let mut expected = Vec::new();
@@ -73,7 +73,7 @@ pub async fn a_filtered_read_says_how_far_it_looked(store: impl Store) {
     assert_eq!((end.events.len(), end.scanned_to), (0, head));
 }
 
-/// In-process wake-up.
+/// An append wakes the waiters of `watch_head` in the same process.
 pub async fn the_head_is_known_and_wakes_who_waits(store: impl Store) {
     assert_eq!(store.head().await.unwrap(), GlobalPosition::ZERO);
     let mut watch = store.watch_head();
@@ -86,7 +86,7 @@ pub async fn the_head_is_known_and_wakes_who_waits(store: impl Store) {
     assert_eq!(store.head().await.unwrap(), GlobalPosition(3));
 }
 
-/// Each once, in the order of the log; there are none beyond its end.
+/// Each event is returned once, in the order of the log, and none beyond its end.
 pub async fn events_are_found_by_their_positions(store: impl Store) {
     for id in ["a", "b", "a"] {
         committed(one(&store, append(id, Any, 400)).await);

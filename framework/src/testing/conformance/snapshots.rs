@@ -1,4 +1,4 @@
-//! Snapshots: one for each stream, the newest.
+//! Tests of snapshots: the newest one of each stream is kept.
 
 use uuid::Uuid;
 
@@ -6,7 +6,7 @@ use super::stream;
 use crate::event::{GlobalPosition, StreamVersion};
 use crate::store::contract::{Snapshot, Store};
 
-/// Kept, replaced by a newer one, not by an older one, apart for each stream.
+/// A snapshot is replaced by a newer one but not by an older one, and separately for each stream.
 pub async fn the_newest_snapshot_is_kept(store: impl Store) {
     let snapshot = |id: &str, version, state: &str| {
         let (version, position) = (StreamVersion(version), GlobalPosition(version * 10));

@@ -1,4 +1,5 @@
-//! Versions: one of a name serves at any time, and a dropped one leaves nothing.
+//! Tests of versions: one version of a name is active at any time, and a dropped one leaves
+//! nothing.
 
 use super::documents::{batch, body, lease};
 use crate::error::StoreError;
@@ -8,12 +9,12 @@ use crate::store::contract::{
     StoredVersion, Version, VersionNote,
 };
 
-/// One that no switch has touched yet.
+/// Returns a version that no switch has touched yet.
 fn version(number: u32, partitions: u32, is_serving: bool) -> Version {
     Version { number, partitions, is_serving, has_served: is_serving }
 }
 
-/// The number of the one that serves.
+/// Returns the number of the active version.
 async fn serving(store: &impl Store, name: &str) -> u32 {
     let versions = store.versions(name).await.unwrap();
     let serving: Vec<u32> = versions.iter().filter(|v| v.is_serving).map(|v| v.number).collect();
@@ -21,7 +22,7 @@ async fn serving(store: &impl Store, name: &str) -> u32 {
     serving
 }
 
-/// The others stand beside it; each keeps its partitions.
+/// Later versions are built beside the first one. Each keeps its number of partitions.
 pub async fn the_first_version_of_a_name_serves(store: impl Store) {
     assert_eq!(store.versions("balance").await.unwrap(), []);
     let first = store.register_version("balance", 2, 4).await.unwrap();
@@ -52,7 +53,7 @@ pub async fn of_concurrent_first_versions_one_serves(store: impl Store + Clone) 
     }
 }
 
-/// Whoever believes another version to serve than does, switches nothing.
+/// A switch from a version that is not the active one changes nothing.
 pub async fn a_switch_is_from_the_version_that_serves_to_a_known_one(store: impl Store) {
     for number in [1, 2, 3] {
         store.register_version("balance", number, 1).await.unwrap();
@@ -70,7 +71,7 @@ pub async fn a_switch_is_from_the_version_that_serves_to_a_known_one(store: impl
     assert!(!store.serve_version("other", 1, 2).await.unwrap());
 }
 
-/// Two switch at once, to different versions, while a third drops one of them.
+/// Two processes switch to different versions at once, while a third one drops one of them.
 pub async fn of_concurrent_switches_and_drops_one_wins(store: impl Store + Clone) {
     for round in 0..10 {
         let name = format!("balance-{round}");
@@ -91,12 +92,12 @@ pub async fn of_concurrent_switches_and_drops_one_wins(store: impl Store + Clone
     }
 }
 
-/// A thousand documents and more, a parked key and a skipped event of one version.
+/// Stores more than a thousand documents, a parked key and a skipped event for one version.
 async fn fill(store: &impl Store, model: &str, many: usize) -> Lease {
     let partition = PartitionId::new(model, 0);
     let lease = lease(store, &partition).await;
-    let DocumentBatch { mut advance, .. } = batch(&lease, 0, 9, &[]);
-    advance.partition = partition;
+    let DocumentBatch { mut update, .. } = batch(&lease, 0, 9, &[]);
+    update.partition = partition;
     let parked = ParkedKey {
         key: "parked".into(),
         partition: 0,
@@ -113,17 +114,15 @@ async fn fill(store: &impl Store, model: &str, many: usize) -> Lease {
     };
     let ParkedKey { key, position, event, reason, since, .. } = parked.clone();
     let skipped = SkippedEvent { key: key.clone(), position, event, reason, skipped_at: since };
-    advance.parked = vec![ParkedChange::Park(parked), ParkedChange::Skip(skipped)];
+    update.parked = vec![ParkedChange::Park(parked), ParkedChange::Skip(skipped)];
     let queued = (4..).map(GlobalPosition).take(many);
-    advance
-        .parked
-        .extend(queued.map(|position| ParkedChange::Queue { key: key.clone(), position }));
+    update.parked.extend(queued.map(|position| ParkedChange::Queue { key: key.clone(), position }));
     let documents = (0..many).map(|n| (format!("key-{n}"), n.to_string())).collect();
-    store.save_documents(DocumentBatch { documents, deleted: Vec::new(), advance }).await.unwrap();
+    store.save_documents(DocumentBatch { documents, deleted: Vec::new(), update }).await.unwrap();
     lease
 }
 
-/// Also where one deletion is too much for a single transaction.
+/// Includes versions that are too large for one transaction.
 pub async fn a_dropped_version_leaves_nothing_of_itself(store: impl Store) {
     for number in [1, 2] {
         store.register_version("balance", number, 1).await.unwrap();
@@ -140,10 +139,10 @@ pub async fn a_dropped_version_leaves_nothing_of_itself(store: impl Store) {
     assert_eq!(store.scan_documents("balance@22", None, PageLimit::events(9)).await.unwrap(), []);
     assert_eq!(store.load_parked("balance@22", None).await.unwrap(), []);
     assert_eq!(store.load_skipped("balance@22").await.unwrap(), []);
-    // Who folded it writes no more, and its name begins anew.
+    // The former owner cannot write any more, and the name starts from the beginning.
     let mut late = batch(&owner, 0, 10, &[("late", "1")]);
-    late.advance.partition = dropped;
-    late.advance.step = 10;
+    late.update.partition = dropped;
+    late.update.sequence = 10;
     let late = store.save_documents(late).await;
     assert!(matches!(late, Err(StoreError::LeaseLost { .. })), "{late:?}");
     store.register_version("balance", 22, 4).await.unwrap();
@@ -157,7 +156,7 @@ pub async fn a_dropped_version_leaves_nothing_of_itself(store: impl Store) {
     }
 }
 
-/// Nor is anything done to what is not known.
+/// An unknown version cannot be dropped either.
 pub async fn the_version_that_serves_is_not_dropped(store: impl Store) {
     store.register_version("balance", 1, 1).await.unwrap();
     store.register_version("balance", 2, 1).await.unwrap();
@@ -172,7 +171,7 @@ pub async fn the_version_that_serves_is_not_dropped(store: impl Store) {
     assert_eq!(store.versions("balance").await.unwrap(), [version(2, 1, true)]);
 }
 
-/// Its read model is in no program any more, so nobody else will ever serve in its place.
+/// No program includes its read model any more, so no other version will ever replace it.
 pub async fn a_retired_version_can_be_dropped(store: impl Store) {
     store.register_version("gone", 3, 2).await.unwrap();
     store.register_version("other", 1, 1).await.unwrap();
@@ -186,7 +185,7 @@ pub async fn a_retired_version_can_be_dropped(store: impl Store) {
     assert_eq!(anew, [version(4, 2, true)]);
 }
 
-/// Each kind is kept apart, replaced by the next, and found among the versions of all names.
+/// Notes are stored by kind, replaced by the next one, and listed with the versions of all names.
 pub async fn texts_beside_a_version_go_with_it(store: impl Store) {
     use VersionNote::{Comparison, Sources};
     for number in [2, 10] {

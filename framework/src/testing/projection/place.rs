@@ -1,7 +1,7 @@
-//! Where the tables of one test are, and the runtime that works there.
+//! Database place of the tables of one test, and the runtime that works there.
 //!
-//! A scenario is plain code, so that it can stand in any test, an async one included: what has to be
-//! awaited is awaited on a thread of its own.
+//! A scenario is synchronous, so that any test can use it, even an async one. For this reason async
+//! code runs on another thread.
 
 use std::collections::BTreeMap;
 use std::panic::resume_unwind;
@@ -20,7 +20,7 @@ use crate::store::contract::sql::{SqlConnection, SqlRow};
 use crate::store::contract::{ProjectionDatabase, Store};
 use crate::store::sqlite::SqliteOptions;
 
-/// Tables that are gone when it is.
+/// Database place of one test. The tables are dropped with it.
 pub(super) struct Place {
     /// `Some` until it is dropped.
     runtime: Option<Runtime>,
@@ -32,10 +32,11 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The rows of these events, and what is told of the keys they park.
+    /// Processes the events. Returns the place with the rows, and the descriptions of the parked
+    /// keys.
     ///
     /// # Errors
-    /// What cannot be done, or is otherwise if the events are delivered otherwise.
+    /// A failure, or a difference between two ways of delivery.
     pub(super) fn of<P: Projection>(
         store: Option<Arc<dyn Store>>,
         events: &[Arc<RecordedEvent>],
@@ -57,7 +58,7 @@ impl Place {
         Ok((place, outcome.parked))
     }
 
-    /// The store that was given, or a throw-away file.
+    /// Returns the given store, or creates one in a temporary file.
     async fn store(&self) -> Result<Arc<dyn Store>, String> {
         if let Some(store) = &self.store {
             let head = store.head().await.map_err(|error| error.to_string())?;
@@ -74,10 +75,10 @@ impl Place {
         Ok(Arc::new(store.map_err(|error| error.to_string())?))
     }
 
-    /// The rows that a query answers.
+    /// Returns the rows of a query.
     ///
     /// # Errors
-    /// The database refuses it.
+    /// The database refuses the query.
     pub(super) fn rows(&self, query: &str) -> Result<Vec<SqlRow>, String> {
         let mut rows = Vec::new();
         let asked = self.ask(async |db| {
@@ -87,10 +88,10 @@ impl Place {
         asked.map(|()| rows).map_err(|error| error.to_string())
     }
 
-    /// Has somebody ask.
+    /// Calls `ask` with a connection to the tables.
     ///
     /// # Errors
-    /// What he answers, or the database does not.
+    /// The error of `ask`, or of the database.
     pub(super) fn ask(
         &self,
         ask: impl AsyncFnOnce(&mut SqlConnection<'_>) -> Result<(), BoxError> + Send,
@@ -104,10 +105,10 @@ impl Place {
         })
     }
 
-    /// Awaits on another thread; a panic there is one here.
+    /// Awaits `act` on another thread. A panic there is raised here.
     fn apart<T: Send>(&self, act: impl AsyncFnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
-            // It is `Some` until it is dropped.
+            // The runtime is `Some` until `self` is dropped.
             let runtime = self.runtime.as_ref().expect("a runtime");
             let thread = scope.spawn(|| runtime.block_on(act()));
             thread.join().unwrap_or_else(|panic| resume_unwind(panic))

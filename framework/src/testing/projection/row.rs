@@ -1,4 +1,4 @@
-//! Rows as a test writes them, and as a database gives them back.
+//! Rows as a test writes them, compared with rows as a database returns them.
 
 use crate::store::contract::sql::{SqlRow, SqlValue};
 
@@ -22,7 +22,7 @@ from_tuple!(A B C D E F);
 from_tuple!(A B C D E F G);
 from_tuple!(A B C D E F G H);
 
-/// Whether the rows found are those expected, however the database keeps their values.
+/// Checks that the rows are equal, although databases store some types differently.
 pub(super) fn is_same(found: &[SqlRow], expected: &[SqlRow]) -> bool {
     let is_same_row = |(found, expected): (&SqlRow, &SqlRow)| {
         let (found, expected) = (found.values(), expected.values());
@@ -35,7 +35,7 @@ fn is_same_value((found, expected): (&SqlValue, &SqlValue)) -> bool {
     if found.is_null() || expected.is_null() {
         return found.is_null() == expected.is_null();
     }
-    // As SQLite keeps them.
+    // SQLite stores booleans and timestamps as integers.
     if let SqlValue::Integer(Some(_)) = found {
         let row = SqlRow::new(vec![found.clone()]);
         match expected {
@@ -47,7 +47,7 @@ fn is_same_value((found, expected): (&SqlValue, &SqlValue)) -> bool {
     found == expected
 }
 
-/// Rows in words: a line for each.
+/// Formats rows, one per line.
 pub(super) fn shown(rows: &[SqlRow]) -> String {
     match rows {
         [] => "no rows".to_owned(),
@@ -55,7 +55,7 @@ pub(super) fn shown(rows: &[SqlRow]) -> String {
     }
 }
 
-/// One row in words.
+/// Formats one row.
 pub(super) fn shown_row(row: &SqlRow) -> String {
     let values: Vec<_> = row.values().iter().map(shown_value).collect();
     format!("({})", values.join(", "))

@@ -1,4 +1,5 @@
-//! A projection that keeps its promises passes; each way to break them fails and says which.
+//! Tests that a correct projection passes, and that each kind of mistake fails with a clear
+//! message.
 
 use std::panic::{UnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicI64;
@@ -128,7 +129,7 @@ fn given<P: Projection<Event = EventEnvelope<Happened>>>(
     ProjectionScenario::given::<Left>(events)
 }
 
-/// With what message the test panics.
+/// Returns the message with which the test panics.
 #[track_caller]
 fn fails(parts: &[&str], test: impl FnOnce() + UnwindSafe) {
     let Err(panic) = catch_unwind(test) else { panic!("it passed") };
@@ -222,7 +223,7 @@ fn rows_that_depend_on_how_events_arrive_fail() {
     fails(&["depends on how the events arrive", "delivered in batches of 1"], || {
         drop(given::<Remembering>(events()).then_no_rows(ALL));
     });
-    // The events are tried apart, so that nothing comes of it.
+    // The events are tried one by one, so nothing is stored.
     given::<Fickle>(events()).then(ALL, [("a", 2), ("b", 1)]);
 }
 

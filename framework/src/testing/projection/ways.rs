@@ -1,5 +1,5 @@
-//! The same events delivered in other batches, twice, and with a crash at every place. What stands in
-//! the tables, and which keys are parked, may not depend on any of it.
+//! Delivers the same events in other batches, twice, and with a crash at every place. The rows and
+//! the parked keys must not depend on the way of delivery.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,20 +32,20 @@ impl fmt::Display for Way {
     }
 }
 
-/// What came of one way.
+/// Result of one way of delivery.
 pub(super) struct Outcome {
     pub(super) database: Arc<dyn ProjectionDatabase>,
-    /// The rows of each table, in words and in order.
+    /// Rows of each table as text, sorted.
     tables: BTreeMap<String, Vec<String>>,
-    /// What is told of each parked key.
+    /// Descriptions of the parked keys.
     pub(super) parked: BTreeMap<String, String>,
 }
 
-/// Takes the events in in every way, in places of their own, and answers what the last one left and
-/// the number of its place.
+/// Processes the events in every way of delivery, each in a database place of its own. Returns the
+/// result of the last one and the number of its place.
 ///
 /// # Errors
-/// What cannot be done, or is otherwise if the events are delivered otherwise.
+/// A failure, or a difference between two ways of delivery.
 pub(super) async fn take_in<P: Projection>(
     store: &Arc<dyn Store>,
     events: &[Arc<RecordedEvent>],
@@ -119,7 +119,7 @@ async fn tables(snapshot: &mut dyn SqlSnapshot) -> Result<BTreeMap<String, Vec<S
     Ok(tables)
 }
 
-/// The first thing that differs, what it is in `one` and what in the `other`.
+/// Returns the first difference, with the value in `one` and in `other`.
 fn difference(one: &Outcome, other: &Outcome) -> Option<(String, String, String)> {
     let mut keys = one.parked.keys().chain(other.parked.keys());
     if let Some(key) = keys.find(|key| one.parked.get(*key) != other.parked.get(*key)) {

@@ -1,7 +1,7 @@
-//! The same events delivered in other batches, twice, and with a crash at every place.
+//! Delivers the same events in other batches, twice, and with a crash at every place.
 //!
-//! Folded as the runtime folds: documents in memory, saved as JSON when a batch ends, and after a
-//! crash only what is saved. What comes out may not depend on any of it.
+//! Events are folded like in the runtime: documents stay in memory, a batch is saved as JSON, and
+//! only saved documents survive a crash. The result must not depend on the way of delivery.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,26 +14,26 @@ use crate::subscription::sources::Routes;
 use crate::testing::given::batch_sizes;
 use crate::testing::stored::is_same;
 
-/// What is stored at the end.
+/// Stored state after all events.
 #[derive(Default, Clone)]
 pub(super) struct Saved {
-    /// JSON by key.
+    /// Documents as JSON, by key.
     pub(super) documents: BTreeMap<String, String>,
-    /// Why, by key. The document is as it was before.
+    /// Reasons of parked keys. The document of a parked key is the one before the event.
     pub(super) parked: BTreeMap<String, String>,
 }
 
-/// How the events arrive.
+/// One way of delivering the events.
 #[derive(Clone, Copy)]
 struct Delivery {
     batch: usize,
-    /// In or behind which batch.
+    /// Number of a batch, and if the crash comes before or after it is saved.
     crash: Option<(usize, Crash)>,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Crash {
-    /// The batch is folded and not saved: it is delivered again.
+    /// The batch was folded but not saved, so it is delivered again.
     BeforeSaving,
     AfterSaving,
 }
@@ -53,10 +53,10 @@ impl fmt::Display for Delivery {
     }
 }
 
-/// Folds the events in every way.
+/// Folds the events in every way of delivery.
 ///
 /// # Errors
-/// A document cannot be stored, or is another one if the events are delivered otherwise.
+/// A document cannot be stored, or depends on the way of delivery.
 pub(super) fn fold<M: ReadModel>(
     routes: &Routes<Change<M>>,
     events: &[Arc<RecordedEvent>],
@@ -75,7 +75,7 @@ pub(super) fn fold<M: ReadModel>(
     Ok(expected)
 }
 
-/// Batches of 1, 2, 3, 5, 8 … events and of all, each size with a crash at each place.
+/// Returns batches of 1, 2, 3, 5, 8 … and all events, each size with a crash at each place.
 fn deliveries(events: usize) -> impl Iterator<Item = Delivery> {
     batch_sizes(events).flat_map(move |batch| {
         let crashes = (0..events.div_ceil(batch)).flat_map(|index| {
@@ -109,7 +109,7 @@ fn deliver<M: ReadModel>(
     Ok(saved)
 }
 
-/// The first key that differs, what it is in `one` and what in the `other`.
+/// Returns the first key that differs, with its state in `one` and in `other`.
 fn difference(one: &Saved, other: &Saved) -> Option<(String, String, String)> {
     let keys = [one, other].map(|saved| saved.documents.keys().chain(saved.parked.keys()));
     let mut keys = keys.into_iter().flatten();
@@ -125,7 +125,7 @@ fn difference(one: &Saved, other: &Saved) -> Option<(String, String, String)> {
 }
 
 impl Saved {
-    /// What there is of a key, for a message.
+    /// Describes the state of a key for a message.
     pub(super) fn shown(&self, key: &str) -> String {
         let document = self.documents.get(key).map_or("no document", String::as_str);
         match self.parked.get(key) {
@@ -135,9 +135,9 @@ impl Saved {
     }
 }
 
-/// What a process has in memory.
+/// Memory of a process.
 struct Process<M> {
-    /// `None` if it is deleted.
+    /// Documents by key; `None` if a document was deleted.
     hot: BTreeMap<String, Option<M>>,
     parked: BTreeMap<String, String>,
 }
@@ -174,7 +174,7 @@ impl<M: ReadModel> Process<M> {
         saved: &Saved,
     ) -> Result<(), String> {
         if self.parked.contains_key(&key) {
-            return Ok(()); // it queues
+            return Ok(()); // the event waits behind the parked one
         }
         let change = match change {
             Ok(change) => change,
@@ -183,7 +183,7 @@ impl<M: ReadModel> Process<M> {
                 return Ok(());
             }
         };
-        // A copy, because a panic may leave it half changed.
+        // A copy, because a panic may leave it inconsistent.
         let document = match self.hot.get(&key) {
             Some(hot) => hot.clone(),
             None => saved.documents.get(&key).map(|json| read(&key, json)).transpose()?,
@@ -200,7 +200,7 @@ impl<M: ReadModel> Process<M> {
         Ok(())
     }
 
-    /// Writes every document, and reads it back.
+    /// Encodes every document, and decodes it again.
     fn save(&self, saved: &mut Saved) -> Result<(), String> {
         for (key, document) in &self.hot {
             let Some(document) = document else {
@@ -222,13 +222,13 @@ impl<M: ReadModel> Process<M> {
     }
 }
 
-/// The document as JSON.
+/// Encodes a document as JSON.
 pub(super) fn written<M: ReadModel>(key: &str, document: &M) -> Result<String, String> {
     let json = serde_json::to_string(document);
     json.map_err(|error| format!("the document {key:?} cannot be stored: {error}"))
 }
 
-/// The document from its JSON.
+/// Decodes a document from JSON.
 pub(super) fn read<M: ReadModel>(key: &str, json: &str) -> Result<M, String> {
     let document = serde_json::from_str(json);
     document.map_err(|error| format!("the document {key:?}, {json}, cannot be read: {error}"))

@@ -1,4 +1,5 @@
-//! A read model that keeps its promises passes; each way to break them fails and says which.
+//! Tests that a correct read model passes, and that each kind of mistake fails with a clear
+//! message.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -100,7 +101,7 @@ fn given<M: Fold<Left>>(events: impl IntoIterator<Item = Happened>) -> ReadModel
     ReadModelScenario::given::<Left>(events.into_iter().map(|event| ("a", event)))
 }
 
-/// With what message the test panics.
+/// Returns the message with which the test panics.
 #[track_caller]
 fn failure(test: impl FnOnce() + UnwindSafe) -> String {
     let Err(panic) = catch_unwind(test) else { panic!("it passed") };
@@ -325,7 +326,7 @@ impl Fold<Left> for Each {
                 assert!(n >= 0 || event.key() != "all", "never below zero");
                 self.sum += n;
             }
-            // Ends the document of the id alone.
+            // Deletes the document with this id only.
             Doubled => self.is_gone = event.key() != "all",
             _ => {}
         }

@@ -1,4 +1,4 @@
-//! A scenario that comes out as told passes; every other one fails and says how.
+//! Tests that a correct scenario passes, and that every other one fails with a clear message.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{UnwindSafe, catch_unwind};
@@ -71,7 +71,7 @@ impl Aggregate for Door {
     }
 }
 
-/// With what message the test panics.
+/// Returns the message with which the test panics.
 #[track_caller]
 fn failure(test: impl FnOnce() + UnwindSafe) -> String {
     let Err(panic) = catch_unwind(test) else { panic!("it passed") };

@@ -53,7 +53,7 @@ impl Found {
 }
 
 fn describe(place: Option<Stored>) -> String {
-    let Some(Stored { checkpoint, token, step }) = place else {
+    let Some(Stored { checkpoint, token, sequence: step }) = place else {
         return "at the beginning".to_owned();
     };
     let Checkpoint { log_id, position, event_id } = checkpoint;
@@ -94,7 +94,7 @@ fn place(row: &PgRow, column: usize) -> Result<Option<Stored>, sqlx::Error> {
     let number = |column| row.try_get::<i64, _>(column).map(|number| number as u64);
     let position = GlobalPosition(number(column + 1)?);
     let checkpoint = Checkpoint { log_id, position, event_id: row.try_get(column + 2)? };
-    Ok(Some(Stored { checkpoint, token: number(column + 3)?, step: number(column + 4)? }))
+    Ok(Some(Stored { checkpoint, token: number(column + 3)?, sequence: number(column + 4)? }))
 }
 
 #[cfg(test)]
@@ -110,7 +110,7 @@ mod tests {
             position: GlobalPosition(5),
             event_id: Uuid::now_v7(),
         };
-        let at = Stored { checkpoint, token: 2, step: 7 };
+        let at = Stored { checkpoint, token: 2, sequence: 7 };
         let elsewhere = |checkpoint| Some(Stored { checkpoint, ..at });
         let partition = PartitionId::new("statement@1", 0);
         let check = |checkpoint, mark| Found { checkpoint, mark }.check(&partition);
@@ -122,7 +122,7 @@ mod tests {
             elsewhere(Checkpoint { position: GlobalPosition(10), ..checkpoint }),
             elsewhere(Checkpoint { event_id: Uuid::now_v7(), ..checkpoint }),
             // A step in place changes rows and parked keys, and no position.
-            Some(Stored { step: 8, ..at }),
+            Some(Stored { sequence: 8, ..at }),
             Some(Stored { token: 3, ..at }),
         ] {
             for (one, two) in [(Some(at), other), (other, Some(at))] {

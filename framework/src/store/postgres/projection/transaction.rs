@@ -10,7 +10,9 @@ use super::{comment, forget, mark};
 use crate::error::StoreError;
 use crate::failpoints;
 use crate::store::contract::sql::SqlConnection;
-use crate::store::contract::{Advance, Checkpoint, PartitionId, SqlSnapshot, SqlTransaction};
+use crate::store::contract::{
+    Checkpoint, CheckpointUpdate, PartitionId, SqlSnapshot, SqlTransaction,
+};
 use crate::store::postgres::checkpoints;
 use crate::store::postgres::fault::Fault;
 use crate::store::postgres::schema::Schema;
@@ -115,21 +117,24 @@ impl SqlTransaction for PgTransaction {
         self.executor.trouble.clone()
     }
 
-    async fn commit(mut self: Box<Self>, advance: Option<&Advance>) -> Result<(), StoreError> {
-        if let Some(advance) = advance {
+    async fn commit(
+        mut self: Box<Self>,
+        update: Option<&CheckpointUpdate>,
+    ) -> Result<(), StoreError> {
+        if let Some(update) = update {
             // The lease's row is locked from here to the commit: not for longer than it takes.
-            let call = checkpoints::advance(advance, &self.log, &self.schema)?;
+            let call = checkpoints::update_checkpoint(update, &self.log, &self.schema)?;
             let call = call.fetch_one(self.database());
             let row = answered(timeout(SILENT_AFTER, call).await);
             let row = row.map_err(|fault| self.unavailable(fault))?;
-            if !checkpoints::is_taken(&row, advance)? {
+            if !checkpoints::is_taken(&row, update)? {
                 return Ok(()); // it is stored already, and so are its rows
             }
             failpoints::point("projection.before_commit");
         }
         let committed = self.statement("COMMIT").await;
         committed.map_err(|fault| fault.not_written(&self.executor.place))?;
-        if advance.is_some() {
+        if update.is_some() {
             failpoints::point("projection.after_commit");
         }
         self.executor.connection.give_back();

@@ -11,7 +11,9 @@ use super::executor::SqliteExecutor;
 use crate::error::StoreError;
 use crate::failpoints;
 use crate::store::contract::sql::SqlConnection;
-use crate::store::contract::{Advance, Checkpoint, PartitionId, SqlSnapshot, SqlTransaction};
+use crate::store::contract::{
+    Checkpoint, CheckpointUpdate, PartitionId, SqlSnapshot, SqlTransaction,
+};
 use crate::store::kit::leases::Leases;
 use crate::store::sqlite::fault::{explain, is_damaged, is_unknown};
 use crate::store::sqlite::lock::HeldFile;
@@ -100,10 +102,14 @@ impl SqlTransaction for SqliteTransaction {
         self.executor.trouble.clone()
     }
 
-    async fn commit(mut self: Box<Self>, advance: Option<&Advance>) -> Result<(), StoreError> {
-        if let Some(advance) = advance {
+    async fn commit(
+        mut self: Box<Self>,
+        update: Option<&CheckpointUpdate>,
+    ) -> Result<(), StoreError> {
+        if let Some(update) = update {
             let taken =
-                checkpoints::advance(&mut self.executor.connection, &self.leases, advance).await;
+                checkpoints::update_checkpoint(&mut self.executor.connection, &self.leases, update)
+                    .await;
             if !taken.map_err(|error| self.unavailable(&error))?? {
                 return self.undo().await; // it is stored already, and so are its rows
             }
@@ -123,7 +129,7 @@ impl SqlTransaction for SqliteTransaction {
         }
         // The rows may be in a file that nobody finds any more.
         self.held.check().map_err(StoreError::Unknown)?;
-        if advance.is_some() {
+        if update.is_some() {
             failpoints::point("projection.after_commit");
         }
         self.executor.connection.give_back();

@@ -1,0 +1,284 @@
+//! Commands that are answered later: accepted durably, carried out once and in order, whoever dies.
+//! Over HTTP, killed and called back they are tested in `bank/later.rs`.
+
+use std::time::{Duration, Instant};
+
+use actum::{
+    AcceptedCommand, Application, ApplicationBuilder, CommandError, CommandEvent, CommandKey,
+    CommandOptions, CommandState, Committed, ExpectedVersion, GlobalPosition, MemoryStore,
+    PostgresStore, ReadError, SqliteStore, StreamVersion,
+};
+use uuid::Uuid;
+
+use crate::support::counter::{Ask, Counted, Counter};
+use crate::support::directory::Directory;
+use crate::support::postgres::{Database, database};
+
+/// Where the log is; a store on it can be opened again.
+pub enum Place {
+    Memory(MemoryStore),
+    Sqlite(Directory),
+    Postgres(Box<Database>),
+}
+
+impl Place {
+    pub async fn postgres() -> Self {
+        Self::Postgres(Box::new(database().await))
+    }
+
+    pub async fn start(&self) -> Application {
+        self.start_with(|builder| builder.aggregate::<Counter>().answers_later::<Counter>()).await
+    }
+
+    /// Starts an application with the parts that `parts` adds.
+    pub async fn start_with(
+        &self,
+        parts: impl FnOnce(ApplicationBuilder) -> ApplicationBuilder,
+    ) -> Application {
+        let builder = match self {
+            Self::Memory(store) => Application::builder(store.clone()),
+            Self::Sqlite(directory) => {
+                let path = directory.file("log.db");
+                loop {
+                    // What was dropped without a word lets the file go when its threads have ended.
+                    match SqliteStore::open(&path).await {
+                        Ok(store) => break Application::builder(store),
+                        Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    }
+                }
+            }
+            Self::Postgres(database) => {
+                Application::builder(PostgresStore::open(&database.url()).await.unwrap())
+            }
+        };
+        parts(builder).start().await.unwrap()
+    }
+}
+
+pub fn keyed(id: &str, ask: &Ask) -> CommandOptions {
+    CommandOptions::keyed(CommandKey::new(id, format!("{ask:?}").as_bytes()).unwrap())
+}
+
+pub async fn later(app: &Application, counter: &str, ask: Ask, key: &str) -> Uuid {
+    app.execute_later::<Counter>(counter, &ask, keyed(key, &ask), None).await.unwrap()
+}
+
+/// What became of it, once something has.
+pub async fn concluded(app: &Application, id: Uuid) -> CommandState {
+    let ask = async {
+        loop {
+            match app.command(&id.to_string()).await.unwrap().state {
+                CommandState::Accepted => tokio::time::sleep(Duration::from_millis(5)).await,
+                state => return state,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ask).await.expect("nothing becomes of it")
+}
+
+pub async fn counted(app: &Application, counter: &str) -> Vec<Counted> {
+    let events = app.history::<Counter>(counter, StreamVersion::ZERO, 10_000).await.unwrap();
+    events.into_iter().map(|envelope| envelope.event).collect()
+}
+
+async fn it_is_carried_out_once_and_its_status_tells_what_came_of_it(place: Place) {
+    let app = place.start().await;
+    let id = later(&app, "a", Ask::Add(5), "k1").await;
+    let CommandState::Committed { version, position } = concluded(&app, id).await else {
+        panic!("not committed")
+    };
+    assert_eq!(version, StreamVersion(1));
+    assert_eq!(counted(&app, "a").await, [Counted::Added(5)]);
+    assert_eq!(later(&app, "a", Ask::Add(5), "k1").await, id, "the same key is the same command");
+    let ask = Ask::Add(6);
+    let reused = app.execute_later::<Counter>("a", &ask, keyed("k1", &ask), None).await;
+    assert!(matches!(reused, Err(CommandError::KeyReused { ref id }) if id == "k1"), "{reused:?}");
+    // Whoever waits for the answer is given the same one.
+    let options = keyed("k1", &Ask::Add(5));
+    let again = app.execute_with::<Counter>("a", Ask::Add(5), options).await.unwrap();
+    assert_eq!(again, Committed { version, position, replayed: true });
+    let status = app.command(&id.to_string()).await.unwrap();
+    assert_eq!((&*status.aggregate_type, &*status.aggregate_id), ("counter", "a"));
+    assert_eq!(counted(&app, "a").await.len(), 1);
+    app.shutdown().await;
+}
+
+async fn a_command_that_was_carried_out_before_is_told_as_it_was(place: Place) {
+    let app = place.start().await;
+    let options = keyed("k", &Ask::Add(1));
+    let first = app.execute_with::<Counter>("a", Ask::Add(1), options).await.unwrap();
+    let id = later(&app, "a", Ask::Add(1), "k").await;
+    let Committed { version, position, .. } = first;
+    assert_eq!(concluded(&app, id).await, CommandState::Committed { version, position });
+    assert_eq!(counted(&app, "a").await.len(), 1);
+    app.shutdown().await;
+}
+
+async fn what_is_refused_or_fails_says_so_and_holds_up_nothing(place: Place) {
+    let app = place.start().await;
+    let refused = later(&app, "a", Ask::Add(-1), "refused").await;
+    let failed = later(&app, "a", Ask::Panic, "failed").await;
+    let after = later(&app, "a", Ask::Add(2), "after").await;
+    let CommandState::Refused { code, detail } = concluded(&app, refused).await else {
+        panic!("not refused")
+    };
+    assert_eq!((&*code, &*detail), ("below_zero", "-1 is below zero"));
+    let CommandState::Failed { reason } = concluded(&app, failed).await else {
+        panic!("did not fail")
+    };
+    assert!(!reason.contains("asked to panic"), "internals are told: {reason}");
+    assert!(matches!(concluded(&app, after).await, CommandState::Committed { .. }));
+    let expected = ExpectedVersion::Exact(StreamVersion(7));
+    let options = CommandOptions { expected, ..CommandOptions::default() };
+    let conflict = app.execute_later::<Counter>("a", &Ask::Add(1), options, None).await.unwrap();
+    let CommandState::Refused { code, .. } = concluded(&app, conflict).await else {
+        panic!("not refused")
+    };
+    assert_eq!(code, "precondition_failed");
+    assert_eq!(counted(&app, "a").await, [Counted::Added(2)]);
+    app.shutdown().await;
+}
+
+async fn commands_of_one_aggregate_keep_their_order(place: Place) {
+    let app = place.start().await;
+    let mut ids = Vec::new();
+    for n in 0..40 {
+        for counter in ["a", "b", "c"] {
+            ids.push(later(&app, counter, Ask::Add(n), &format!("{counter}{n}")).await);
+        }
+    }
+    for id in ids {
+        assert!(matches!(concluded(&app, id).await, CommandState::Committed { .. }));
+    }
+    for counter in ["a", "b", "c"] {
+        let expected: Vec<_> = (0..40).map(Counted::Added).collect();
+        assert_eq!(counted(&app, counter).await, expected);
+    }
+    app.shutdown().await;
+}
+
+/// Dropped at any moment, with what is under way.
+async fn what_was_accepted_is_carried_out_by_the_next_start(place: Place) {
+    let mut ids = Vec::new();
+    for round in 0..5_u64 {
+        let app = place.start().await;
+        for n in 0..20 {
+            ids.push(
+                later(&app, &format!("{}", n % 3), Ask::Add(1), &format!("{round}-{n}")).await,
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(round * 7)).await;
+        if round % 2 == 0 {
+            app.shutdown().await;
+        }
+        drop(app);
+    }
+    let app = place.start().await;
+    for id in ids {
+        assert!(matches!(concluded(&app, id).await, CommandState::Committed { .. }));
+    }
+    let mut all = 0;
+    for counter in ["0", "1", "2"] {
+        all += counted(&app, counter).await.len();
+    }
+    assert_eq!(all, 100, "a command too many or too few");
+    app.shutdown().await;
+}
+
+async fn its_history_can_be_followed_to_its_end(place: Place) {
+    let app = place.start().await;
+    let id = later(&app, "a", Ask::Add(1), "k").await;
+    let mut events = app.follow::<AcceptedCommand>(&id.to_string(), StreamVersion::ZERO).unwrap();
+    let first = events.next().await.unwrap().unwrap();
+    assert!(matches!(first.event, CommandEvent::Accepted(_)), "{first:?}");
+    let second = events.next().await.unwrap().unwrap();
+    let CommandEvent::Committed { version, position } = second.event else { panic!("{second:?}") };
+    assert_eq!(version, StreamVersion(1));
+    assert!(position > GlobalPosition::ZERO && position < second.position);
+    app.shutdown().await;
+}
+
+async fn what_cannot_be_accepted_is_told_at_once(place: Place) {
+    let app = place.start().await;
+    let none = app.command(&Uuid::nil().to_string()).await;
+    assert!(matches!(none, Err(ReadError::NotFound { .. })), "{none:?}");
+    let options = CommandOptions::default();
+    let invalid = app.execute_later::<Counter>("a b", &Ask::Nothing, options, None).await;
+    assert!(matches!(invalid, Err(CommandError::InvalidId(_))), "{invalid:?}");
+    app.shutdown().await;
+    let options = CommandOptions::default();
+    let stopping = app.execute_later::<Counter>("a", &Ask::Nothing, options, None).await;
+    assert!(matches!(stopping, Err(CommandError::Stopping)), "{stopping:?}");
+}
+
+async fn what_has_waited_for_too_long_is_not_decided(place: Place) {
+    let app = place.start().await;
+    let late = CommandOptions { decide_by: Some(Instant::now()), ..CommandOptions::default() };
+    let late = app.execute_with::<Counter>("a", Ask::Add(1), late).await;
+    assert!(matches!(late, Err(CommandError::Overloaded(_))), "{late:?}");
+    let by = Some(Instant::now() + Duration::from_secs(600));
+    let early = CommandOptions { decide_by: by, ..CommandOptions::default() };
+    app.execute_with::<Counter>("a", Ask::Add(2), early).await.unwrap();
+    assert_eq!(counted(&app, "a").await, [Counted::Added(2)]);
+    app.shutdown().await;
+}
+
+macro_rules! on_each {
+    ($($test:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(crate::deferred::execution::Place::Memory(actum::MemoryStore::new())).await;
+            })*
+        }
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(crate::deferred::execution::Place::Sqlite(crate::support::directory::Directory::new())).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread")]
+            #[ignore = "needs PostgreSQL: run scripts/test"]
+            async fn $test() {
+                super::$test(crate::deferred::execution::Place::postgres().await).await;
+            })*
+        }
+    };
+}
+
+pub(crate) use on_each;
+
+on_each!(
+    it_is_carried_out_once_and_its_status_tells_what_came_of_it,
+    a_command_that_was_carried_out_before_is_told_as_it_was,
+    what_is_refused_or_fails_says_so_and_holds_up_nothing,
+    commands_of_one_aggregate_keep_their_order,
+    what_was_accepted_is_carried_out_by_the_next_start,
+    its_history_can_be_followed_to_its_end,
+    what_cannot_be_accepted_is_told_at_once,
+    what_has_waited_for_too_long_is_not_decided,
+);
+
+/// One owns; both accept; when the owner is gone the other goes on.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+async fn of_two_processes_one_carries_out_and_the_other_takes_over() {
+    let place = Place::postgres().await;
+    let (first, second) = (place.start().await, place.start().await);
+    let mut ids = Vec::new();
+    for n in 0..30 {
+        for (name, app) in [("first", &first), ("second", &second)] {
+            ids.push(later(app, "a", Ask::Add(1), &format!("{name}-{n}")).await);
+        }
+    }
+    for id in &ids {
+        assert!(matches!(concluded(&second, *id).await, CommandState::Committed { .. }));
+    }
+    // Gone without a word: its lease has to run out.
+    drop(first);
+    let id = later(&second, "a", Ask::Add(1), "last").await;
+    assert!(matches!(concluded(&second, id).await, CommandState::Committed { .. }));
+    assert_eq!(counted(&second, "a").await.len(), 61);
+    second.shutdown().await;
+}

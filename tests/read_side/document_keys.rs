@@ -1,0 +1,119 @@
+//! Keys of documents that no database could keep: their events are parked, on every store alike, the
+//! other keys flow, and asking for one finds nothing.
+
+use std::time::Duration;
+
+use actum::{
+    Application, EventEnvelope, Fold, MAX_KEY_BYTES, MemoryStore, ParkedKey, PostgresStore,
+    ReadError, ReadModel, Sources, SqliteStore, Store,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::support::counter::{Ask, Counted, Counter};
+use crate::support::directory::Directory;
+
+/// The last number added, by a key as long as the number; a negative one has a NUL in it.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+struct Last(i64);
+
+impl ReadModel for Last {
+    const NAME: &'static str = "last";
+
+    fn sources() -> Sources<Self> {
+        Sources::by::<Counter>(|event| {
+            let Counted::Added(n) = event.event else { return None };
+            Some(if n < 0 { "a\0b".to_owned() } else { "k".repeat(n as usize) })
+        })
+    }
+}
+
+/// The same when somebody has mended the keys.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+struct Mended(i64);
+
+impl ReadModel for Mended {
+    const NAME: &'static str = "last";
+
+    fn sources() -> Sources<Self> {
+        Sources::by::<Counter>(|event| {
+            let Counted::Added(n) = event.event else { return None };
+            let is_good = (0..=MAX_KEY_BYTES as i64).contains(&n);
+            Some(if is_good { "k".repeat(n as usize) } else { "a good one".to_owned() })
+        })
+    }
+}
+
+impl Fold<Counter> for Mended {
+    fn apply(&mut self, _: &EventEnvelope<Counted>) {}
+}
+
+impl Fold<Counter> for Last {
+    fn apply(&mut self, event: &EventEnvelope<Counted>) {
+        let Counted::Added(n) = event.event else { return };
+        self.0 = n;
+    }
+}
+
+async fn keys_that_cannot_be_kept_are_parked(store: impl Store + Clone, bad: i64) {
+    let builder = Application::builder(store.clone()).aggregate::<Counter>().read_model::<Last>();
+    let app = builder.start().await.unwrap();
+    let longest = MAX_KEY_BYTES as i64;
+    let kept = app.execute::<Counter>("1", Ask::Add(longest)).await.unwrap();
+    let key = "k".repeat(MAX_KEY_BYTES);
+    assert_eq!(app.read::<Last>(&key).after(kept.position).await.unwrap().0, longest);
+    for absent in ["a\0b".to_owned(), format!("{key}k")] {
+        let found = app.read::<Last>(&absent).after(kept.position).await;
+        assert!(matches!(found, Err(ReadError::NotFound { .. })), "{found:?}");
+    }
+    let poison = app.execute::<Counter>("1", Ask::Add(bad)).await.unwrap();
+    let last = app.execute::<Counter>("1", Ask::Add(longest)).await.unwrap();
+    assert_eq!(app.read::<Last>(&key).after(last.position).await.unwrap().0, longest);
+    let parked = parked(&app, |parked| parked.position == poison.position).await;
+    assert!(parked.reason.contains("no document can have the key"), "{parked:?}");
+    app.shutdown().await;
+    // To take it in elsewhere now would be out of order, and to leave it out would be a lie.
+    let app = Application::builder(store).read_model::<Mended>().start().await.unwrap();
+    self::parked(&app, |parked| parked.reason.contains("raise the VERSION")).await;
+    app.shutdown().await;
+}
+
+/// Waits for the one parked key to be as it should be.
+async fn parked(app: &Application, is_so: impl Fn(&ParkedKey) -> bool) -> ParkedKey {
+    let waiting = async {
+        loop {
+            match &app.operations().parked("last").await.unwrap()[..] {
+                [parked] if is_so(parked) => break parked.clone(),
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap()
+}
+
+const BAD: [i64; 2] = [-1, MAX_KEY_BYTES as i64 + 1];
+
+#[tokio::test]
+async fn in_memory_a_bad_key_is_parked() {
+    for bad in BAD {
+        keys_that_cannot_be_kept_are_parked(MemoryStore::new(), bad).await;
+    }
+}
+
+#[tokio::test]
+async fn in_sqlite_a_bad_key_is_parked() {
+    for bad in BAD {
+        let directory = Directory::new();
+        let store = SqliteStore::open(&directory.file("log.db")).await.unwrap();
+        keys_that_cannot_be_kept_are_parked(store, bad).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: run scripts/test"]
+async fn in_postgres_a_bad_key_is_parked() {
+    for bad in BAD {
+        let database = crate::support::postgres::database().await;
+        let store = PostgresStore::open(&database.url()).await.unwrap();
+        keys_that_cannot_be_kept_are_parked(store, bad).await;
+    }
+}

@@ -1,0 +1,9 @@
+//! Every store against one conformance suite and one executable specification, and the properties of
+//! SQLite (`sqlite/`) and PostgreSQL (`postgres/`) that no other store shares.
+
+mod conformance;
+mod oracle;
+mod postgres;
+mod program_name;
+pub mod sqlite;
+mod stored;

@@ -1,0 +1,16 @@
+//! Helpers of all tests: clients, child processes, directories, ports, servers, a proxy between them,
+//! and stores and aggregates made for tests.
+
+pub mod certificate;
+pub mod child;
+pub mod counter;
+pub mod directory;
+pub mod http;
+pub mod postgres;
+pub mod proxy;
+pub mod raw;
+pub mod receiver;
+pub mod shim;
+pub mod signal;
+pub mod sse;
+pub mod watched;
