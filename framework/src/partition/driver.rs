@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{error, info, warn};
 
 use super::assignment::Assignment;
+use super::follower::{End, Follower, NextPage};
 use super::lease_session::LeaseSession;
 use super::membership::LeaseRenewer;
 use super::retry::is_transient;
@@ -19,96 +20,8 @@ use super::{Pacing, PartitionProgress};
 use crate::backoff::Backoff;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
-use crate::store::contract::{Checkpoint, Filter, Page, PartitionId, Store};
+use crate::store::contract::{PartitionId, Store};
 use crate::subscription::{Tail, same_log, verify};
-
-/// The reason why a term ended.
-#[derive(Debug)]
-pub(crate) enum End {
-    /// The application stops.
-    Stopped,
-    /// The lease is lost: another process owns the partition, or may.
-    Lost,
-    /// The partition is to be left to another process.
-    StepsDown,
-    /// The store did not reply, or nobody knows the outcome of a write: continue from what is stored.
-    Again(StoreError),
-    /// Nothing more can be applied.
-    Halted { position: GlobalPosition, reason: String },
-}
-
-/// When the next page is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NextPage {
-    Now,
-    /// More events gather until then.
-    At(Instant),
-    /// [`Follower::work`] has to end first.
-    NotYet,
-}
-
-/// What a follower waits for.
-pub(crate) struct Plan {
-    /// Time of [`Follower::do_due`].
-    pub(crate) due: Option<Instant>,
-    pub(crate) next_page: NextPage,
-    /// Largest number of events in the next page.
-    pub(crate) page_events: usize,
-}
-
-/// What follows the log in one partition: how it resumes, applies a page and commits.
-///
-/// A method that returns an error ends the term, and the driver judges the error. After
-/// [`Follower::resume`] nothing of an earlier term counts.
-pub(crate) trait Follower {
-    /// Events that it follows.
-    fn filter(&self) -> Filter;
-
-    /// Loads the stored checkpoint.
-    async fn load_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError>;
-
-    /// Begins a term under a lease. Returns the checkpoint that it continues from.
-    async fn resume(&mut self, session: &LeaseSession) -> Result<Option<Checkpoint>, StoreError>;
-
-    /// Says what to wait for. Called before each wait, so it may start what is due. Nothing may
-    /// start that acts outside the store after `until`.
-    fn plan(&mut self, until: Option<Instant>, is_at_tail: bool) -> Plan;
-
-    /// Applies a page.
-    async fn apply(&mut self, page: &Arc<Page>) -> Result<ControlFlow<End>, StoreError>;
-
-    /// Does what is due by time.
-    async fn do_due(&mut self) -> Result<(), StoreError>;
-
-    /// Waits for what runs beside the loop. The driver drops this future whenever something else
-    /// happens, so it must lose nothing then.
-    async fn work(&mut self) -> Result<ControlFlow<End>, StoreError> {
-        std::future::pending().await
-    }
-
-    /// Saves for a reader that waits for the checkpoint.
-    async fn save_for_reader(&mut self) -> Result<(), StoreError>;
-
-    /// Ends the term in order, while the lease is held: saves what is not saved.
-    async fn finish(&mut self) -> Result<(), StoreError>;
-
-    /// Returns `true` if another process may be able to do what this one cannot.
-    fn wants_to_step_aside(&self) -> bool {
-        false
-    }
-
-    /// Position that the term has reached.
-    fn reached(&self) -> GlobalPosition;
-
-    /// Returns `true` if the term has stored or done anything, so that the backoff starts anew.
-    fn has_moved(&self) -> bool;
-
-    /// The term is over, whatever ended it.
-    async fn ended(&mut self, _end: &End) {}
-
-    /// The owner, here or elsewhere, has saved up to this checkpoint.
-    fn saw(&mut self, _checkpoint: Option<Checkpoint>) {}
-}
 
 /// One partition in this process.
 pub(crate) struct Driver {
@@ -138,7 +51,7 @@ impl Driver {
         &mut self,
         follower: &mut impl Follower,
     ) -> Option<LeaseSession> {
-        while !self.is_stopping() {
+        while !self.is_stopping() && self.progress.is_running() {
             match self.acquire().await {
                 Ok(Some(session)) => return Some(session),
                 Ok(None) => {
@@ -152,6 +65,9 @@ impl Driver {
                 }
             }
             self.wait().await;
+        }
+        if !self.progress.is_running() {
+            self.assignment.withdraw(); // a standby has halted
         }
         None
     }
@@ -181,10 +97,8 @@ impl Driver {
                 ControlFlow::Continue(())
             }
             Err(fault) => {
-                let position = self.progress.reached();
-                let end = End::Halted { position, reason: fault.to_string() };
-                follower.ended(&end).await;
-                self.halt(position, fault.to_string());
+                self.halt(self.progress.reached(), fault.to_string());
+                follower.ended().await;
                 ControlFlow::Break(())
             }
         }
@@ -209,8 +123,7 @@ impl Driver {
         self.progress.owns(true);
         let end = self.terms(follower, &session).await;
         match end {
-            End::Halted { position, reason } => {
-                self.halt(position, reason);
+            End::Halted { .. } => {
                 session.release().await;
                 ControlFlow::Break(())
             }
@@ -233,7 +146,12 @@ impl Driver {
         }
     }
 
+    /// Halts the partition, and leaves the model, so that this process takes no other partition of
+    /// it: another release may be able to apply what this one cannot.
     fn halt(&self, position: GlobalPosition, reason: String) {
+        if !self.progress.is_running() {
+            return;
+        }
         error!(partition = %self.id, %position, %reason, "a partition halts");
         self.assignment.withdraw();
         self.progress.halt(position, reason);
@@ -243,15 +161,19 @@ impl Driver {
     async fn terms(&mut self, follower: &mut impl Follower, session: &LeaseSession) -> End {
         let mut backoff: Backoff = self.pacing.backoff();
         loop {
+            let before = self.progress.now().saved;
             let end = tokio::select! {
                 biased;
                 // In the middle of a page, too, because the store would refuse its commit.
                 () = session.when_lost() => End::Lost,
                 end = self.term(follower, session) => end,
             };
-            follower.ended(&end).await;
+            if let End::Halted { position, reason } = &end {
+                self.halt(*position, reason.clone());
+            }
+            follower.ended().await;
             let End::Again(error) = end else { return end };
-            if follower.has_moved() {
+            if self.progress.now().saved > before {
                 backoff.reset();
             }
             warn!(partition = %self.id, %error, "continues from what is stored");
@@ -304,6 +226,7 @@ impl Driver {
         let name = self.id.to_string();
         let from = verify(&*self.store, &name, checkpoint).await?;
         self.progress.committed(from);
+        follower.begin(session, checkpoint).await?;
         let mut subscription = self.tail.subscribe(&name, follower.filter(), from);
         loop {
             if follower.wants_to_step_aside() && self.assignment.step_aside(&self.pacing) {
@@ -346,20 +269,34 @@ impl Driver {
                     Ok(Some(page)) => follower.apply(&page).await?,
                     // The tail has stopped: the application stops.
                     Ok(None) => return Ok(End::Stopped),
-                    Err(fault) => {
-                        // What could be read before the fault is kept, unless it is of a log that
-                        // is not this one any more.
-                        if !matches!(fault, StoreError::OtherHistory(_)) {
-                            follower.finish().await?;
-                        }
-                        return Err(fault);
-                    }
+                    Err(fault) => return Self::keep_readable(follower, fault).await,
                 },
             };
             if let ControlFlow::Break(end) = flow {
                 return Ok(end);
             }
         }
+    }
+
+    /// The log cannot be read on. What could be read before is applied and saved, unless it is of a
+    /// log that is not this one any more.
+    ///
+    /// # Errors
+    /// The fault, or another one.
+    async fn keep_readable(
+        follower: &mut impl Follower,
+        fault: StoreError,
+    ) -> Result<End, StoreError> {
+        if matches!(fault, StoreError::OtherHistory(_)) {
+            return Err(fault);
+        }
+        while !follower.is_idle() {
+            if let ControlFlow::Break(end) = follower.work().await? {
+                return Ok(end);
+            }
+        }
+        follower.finish().await?;
+        Err(fault)
     }
 
     /// Checks that the application stops, or that nobody has a handle any more.

@@ -11,18 +11,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep_until};
-use tracing::warn;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Pacing;
 use super::assignment::{Aside, Assignment};
 use super::fair_share::fair_share;
+use super::renewal::{RenewalTask, Spawn};
 use crate::error::StoreError;
 use crate::store::contract::{Lease, PartitionId, Renewal, Renewed, Store};
 use crate::threads::Task;
-
-type Spawn = Arc<dyn Fn(Task) + Send + Sync>;
 
 /// Renews what a process holds, until the last clone is gone.
 #[derive(Clone)]
@@ -39,32 +37,32 @@ pub(crate) struct LeaseRenewer {
 #[derive(Default)]
 pub(super) struct Registry {
     state: Mutex<State>,
-    wake: Notify,
+    pub(super) wake: Notify,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     next_key: u64,
-    leases: BTreeMap<u64, Held>,
-    models: BTreeMap<u64, Model>,
+    pub(super) leases: BTreeMap<u64, Held>,
+    pub(super) models: BTreeMap<u64, Model>,
     /// The task is gone, so nothing is renewed any more.
-    has_ended: bool,
+    pub(super) has_ended: bool,
 }
 
 /// A lease that is held here.
-struct Held {
-    lease: Lease,
-    until: watch::Sender<Option<Instant>>,
-    /// It is renewed by a call of its own, because the call for all could not.
-    is_asking: bool,
+pub(super) struct Held {
+    pub(super) lease: Lease,
+    pub(super) until: watch::Sender<Option<Instant>>,
+    /// A call of its own renews it, because the call for all could not.
+    pub(super) is_asking: bool,
 }
 
 /// A model whose partitions this process shares with others.
-struct Model {
-    name: String,
-    partitions: Vec<String>,
+pub(super) struct Model {
+    pub(super) name: String,
+    pub(super) partitions: Vec<String>,
     assigned: Vec<watch::Sender<bool>>,
-    aside: Arc<Aside>,
+    pub(super) aside: Arc<Aside>,
     is_leaving: bool,
     /// Closed once the other members know that this process has left.
     _gone: watch::Receiver<()>,
@@ -85,7 +83,7 @@ pub(crate) struct Membership {
 
 impl Registry {
     /// Nothing under the lock can panic half way, so a poisoned one is whole.
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -239,7 +237,7 @@ impl State {
     }
 
     /// Names of the leases that are held here.
-    fn held(&self) -> HashSet<&str> {
+    pub(super) fn held(&self) -> HashSet<&str> {
         self.leases.values().map(|held| &*held.lease.name).collect()
     }
 }
@@ -252,186 +250,21 @@ impl Membership {
     }
 }
 
-/// What one round asks the store.
-struct Round {
-    /// Keys of the leases and models, in the order of the renewal.
-    leases: Vec<u64>,
-    models: Vec<u64>,
-    renewal: Renewal,
-}
-
-struct RenewalTask {
-    registry: Arc<Registry>,
-    store: Arc<dyn Store>,
-    process: Uuid,
-    lease_for: Duration,
-    spawn: Spawn,
-}
-
-impl RenewalTask {
-    async fn run(self, every: Duration, mut stopped: watch::Receiver<()>) {
-        let mut next = Instant::now() + every;
-        loop {
-            tokio::select! {
-                // Nothing is ever sent: this ends when the last renewer is dropped.
-                _ = stopped.changed() => return,
-                () = self.registry.wake.notified() => self.leave_models().await,
-                () = sleep_until(next) => {
-                    self.leave_models().await;
-                    self.renew().await;
-                    next = Instant::now() + every;
-                }
-            }
-        }
-    }
-
-    /// Tells the other members of the models that this process leaves, or has stepped aside from.
-    async fn leave_models(&self) {
-        let leaving: Vec<_> = {
-            let state = self.registry.state();
-            let leaving = state.models.iter().filter(|(_, model)| model.is_over());
-            leaving.map(|(key, model)| (*key, model.name.clone())).collect()
-        };
-        for (key, model) in leaving {
-            if !self.store.is_sole_writer()
-                && let Err(error) = self.store.leave(&model, self.process).await
-            {
-                warn!(%model, %error, "the other members count on this process until its membership expires");
-            }
-            self.registry.state().models.remove(&key);
-        }
-    }
-
-    async fn renew(&self) {
-        let round = self.round();
-        for model in self.stepped_aside() {
-            if let Err(error) = self.store.leave(&model, self.process).await {
-                warn!(%model, %error, "the other members count on this process until its membership expires");
-            }
-        }
-        if round.leases.is_empty() && round.models.is_empty() {
-            return;
-        }
-        let asked = Instant::now();
-        match self.store.renew_all(&round.renewal).await {
-            Ok(renewed) => self.apply(&round, renewed, asked),
-            Err(error) => warn!(%error, "leases and memberships cannot be renewed; trying again"),
-        }
-    }
-
-    fn round(&self) -> Round {
-        let state = self.registry.state();
-        let leases = state.leases.iter().filter(|(_, held)| !held.is_asking);
-        let (leases, renewed) = leases.map(|(key, held)| (*key, held.lease.clone())).unzip();
-        let is_sole_writer = self.store.is_sole_writer();
-        let here = |model: &&Model| !model.aside.is_on() && !model.is_over() && !is_sole_writer;
-        let models: Vec<_> = state.models.iter().filter(|(_, model)| here(model)).collect();
-        let renewal = Renewal {
-            process: self.process,
-            duration: self.lease_for,
-            leases: renewed,
-            models: models.iter().map(|(_, model)| model.name.clone()).collect(),
-            partitions: models.iter().flat_map(|(_, model)| model.partitions.clone()).collect(),
-        };
-        Round { leases, models: models.iter().map(|(key, _)| **key).collect(), renewal }
-    }
-
-    /// Models that this process has stepped aside from: it is assigned nothing of them.
-    fn stepped_aside(&self) -> Vec<String> {
-        let state = self.registry.state();
-        if self.store.is_sole_writer() {
-            let held = state.held();
-            let all = |model: &Model| model.assign(vec![true; model.partitions.len()], &held);
-            state.models.values().for_each(all);
-            return Vec::new();
-        }
-        let held = state.held();
-        let aside = state.models.values().filter(|model| model.aside.is_on());
-        let aside = aside.map(|model| {
-            model.assign(vec![false; model.partitions.len()], &held);
-            model.name.clone()
-        });
-        aside.collect()
-    }
-
-    fn apply(&self, round: &Round, renewed: Renewed, asked: Instant) {
-        let Renewed { leases, members, holders } = renewed;
-        let mut state = self.registry.state();
-        for (key, is_renewed) in round.leases.iter().zip(leases) {
-            let Some(held) = state.leases.get_mut(key) else { continue };
-            if is_renewed {
-                held.until.send_replace(Some(asked + self.lease_for));
-            } else {
-                held.is_asking = true;
-                (self.spawn)(Box::pin(ask(
-                    Arc::clone(&self.store),
-                    Arc::downgrade(&self.registry),
-                    (*key, held.lease.clone(), self.lease_for),
-                )));
-            }
-        }
-        let (state, mut holders) = (&*state, holders.into_iter());
-        let held = state.held();
-        for (key, members) in round.models.iter().zip(members) {
-            let Some(model) = state.models.get(key) else { continue };
-            let holders: Vec<_> = holders.by_ref().take(model.partitions.len()).collect();
-            model.aside.saw(&members, self.process);
-            model.assign(fair_share(&members, &holders, self.process), &held);
-        }
-    }
-}
-
-impl Drop for RenewalTask {
-    /// However the task ends, nobody waits for it for ever.
-    fn drop(&mut self) {
-        let mut state = self.registry.state();
-        state.has_ended = true;
-        let ended = (std::mem::take(&mut state.leases), std::mem::take(&mut state.models));
-        drop(state);
-        drop(ended);
-    }
-}
-
 impl Model {
     /// This process owns nothing more of it: it leaves, or all its partitions have ended.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.is_leaving || self.assigned.iter().all(watch::Sender::is_closed)
     }
 
     /// Hands out the assignments. An owner is woken only if its assignment changed, because an idle
     /// partition should cost nothing; all others look again, and may now be granted the lease.
-    fn assign(&self, assigned: Vec<bool>, held: &HashSet<&str>) {
+    pub(super) fn assign(&self, assigned: Vec<bool>, held: &HashSet<&str>) {
         for ((name, sender), is_ours) in self.partitions.iter().zip(&self.assigned).zip(assigned) {
             let is_held = held.contains(&**name);
             sender.send_if_modified(|now| {
                 let has_changed = std::mem::replace(now, is_ours) != is_ours;
                 has_changed || !is_held
             });
-        }
-    }
-}
-
-/// Renews one lease that the call for all did not renew. It is lost, or its row is busy with a commit:
-/// to wait for that row in the call for all would let every other lease expire meanwhile.
-async fn ask(
-    store: Arc<dyn Store>,
-    registry: Weak<Registry>,
-    (key, lease, lease_for): (u64, Lease, Duration),
-) {
-    let asked = Instant::now();
-    let is_held = store.renew_lease(&lease, lease_for).await;
-    let Some(registry) = registry.upgrade() else { return };
-    let mut state = registry.state();
-    let Some(held) = state.leases.get_mut(&key) else { return };
-    held.is_asking = false;
-    match is_held {
-        Ok(true) => _ = held.until.send_replace(Some(asked + lease_for)),
-        Ok(false) => {
-            held.until.send_replace(None);
-            state.leases.remove(&key);
-        }
-        Err(error) => {
-            warn!(lease = %lease.name, %error, "a lease cannot be renewed; trying again");
         }
     }
 }

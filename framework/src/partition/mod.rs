@@ -10,22 +10,25 @@ mod checkpoint_writer;
 mod control;
 mod driver;
 mod fair_share;
+mod follower;
 mod lease_session;
 mod membership;
 mod on_a_thread;
 mod pacing;
 pub(crate) mod parking;
 mod progress;
+mod renewal;
 mod retry;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::assignment::{Assignment, register_version};
+pub(crate) use self::assignment::register_version;
 pub(crate) use self::checkpoint_writer::{CheckpointWriter, Reached, UpdateDraft};
 pub(crate) use self::control::{FollowerControl, Followers};
-pub(crate) use self::driver::{Driver, End, Follower, NextPage, Plan};
+pub(crate) use self::driver::Driver;
+pub(crate) use self::follower::{End, Follower, NextPage, Plan};
 pub(crate) use self::lease_session::{LeaseGrant, LeaseSession};
-pub(crate) use self::membership::{LeaseRenewer, Membership};
+pub(crate) use self::membership::LeaseRenewer;
 pub(crate) use self::pacing::Pacing;
 pub(crate) use self::progress::{PartitionProgress, Progress, State, overall};
 pub(crate) use self::retry::Retry;

@@ -11,7 +11,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::driver::{Driver, Follower};
+use super::driver::Driver;
+use super::follower::Follower;
 use super::lease_session::LeaseSession;
 use crate::threads;
 

@@ -137,8 +137,10 @@ async fn resume<P: Projection>(
     lease: &Lease,
     saves: u64,
 ) -> Result<(), String> {
-    let resumed = follower.begin_term(&LeaseGrant::after(lease.clone(), saves)).await;
-    resumed.map(drop).map_err(|error| error.to_string())
+    let checkpoint = follower.database.resume(follower.id(), lease).await;
+    let checkpoint = checkpoint.map_err(|error| error.to_string())?;
+    let begun = follower.begin_term(&LeaseGrant::after(lease.clone(), saves), checkpoint).await;
+    begun.map_err(|error| error.to_string())
 }
 
 async fn apply<P: Projection>(

@@ -43,7 +43,6 @@ pub(crate) struct ProjectionFollower<P: Projection> {
     looked_at_parked: Instant,
     /// So many keys are parked that they are tried before more is applied, which may park others.
     tries_parked_first: bool,
-    has_moved: bool,
 }
 
 impl<P: Projection> ProjectionFollower<P> {
@@ -66,7 +65,6 @@ impl<P: Projection> ProjectionFollower<P> {
             parking: Parking::none(),
             looked_at_parked: Instant::now(),
             tries_parked_first: false,
-            has_moved: false,
             progress,
             pacing,
         }
@@ -76,13 +74,13 @@ impl<P: Projection> ProjectionFollower<P> {
         self.progress.id()
     }
 
-    /// Begins a term from what is stored.
+    /// Begins a term from a checkpoint and the parked keys that are stored with it.
     pub(super) async fn begin_term(
         &mut self,
         grant: &LeaseGrant,
-    ) -> Result<Option<Checkpoint>, StoreError> {
+        checkpoint: Option<Checkpoint>,
+    ) -> Result<(), StoreError> {
         let id = self.progress.id().clone();
-        let checkpoint = self.database.resume(&id, grant.lease()).await?;
         let parked = self.database.load_parked(&id.model, None).await?;
         let (parking, now) = (self.pacing.parking.clone(), std::time::Instant::now());
         self.parking = Parking::resume(id.number, parking, parked, now);
@@ -92,8 +90,7 @@ impl<P: Projection> ProjectionFollower<P> {
         (self.ahead_since, self.gathers_until) = (None, None);
         self.looked_at_parked = Instant::now();
         self.tries_parked_first = self.parking.is_crowded();
-        self.has_moved = false;
-        Ok(checkpoint)
+        Ok(())
     }
 
     pub(super) fn halted(&self, reason: String) -> End {
@@ -113,7 +110,7 @@ impl<P: Projection> ProjectionFollower<P> {
         if self.reached.position <= self.saved() {
             return Ok(());
         }
-        let transaction = self.begin().await?;
+        let transaction = self.begin_transaction().await?;
         self.commit(transaction, self.reached).await
     }
 
@@ -128,7 +125,6 @@ impl<P: Projection> ProjectionFollower<P> {
         transaction.commit(Some(&update)).await?;
         self.checkpoints.is_saved(draft.to());
         self.parking.saved();
-        self.has_moved = true;
         self.reached = draft.to();
         self.ahead_since = None;
         self.progress.committed(self.reached.position);
@@ -173,7 +169,15 @@ impl<P: Projection> Follower for ProjectionFollower<P> {
     }
 
     async fn resume(&mut self, session: &LeaseSession) -> Result<Option<Checkpoint>, StoreError> {
-        self.begin_term(session.grant()).await
+        self.database.resume(self.id(), session.lease()).await
+    }
+
+    async fn begin(
+        &mut self,
+        session: &LeaseSession,
+        checkpoint: Option<Checkpoint>,
+    ) -> Result<(), StoreError> {
+        self.begin_term(session.grant(), checkpoint).await
     }
 
     fn plan(&mut self, _until: Option<Instant>, is_at_tail: bool) -> Plan {
@@ -223,9 +227,5 @@ impl<P: Projection> Follower for ProjectionFollower<P> {
 
     fn reached(&self) -> GlobalPosition {
         self.reached.position.max(self.saved())
-    }
-
-    fn has_moved(&self) -> bool {
-        self.has_moved
     }
 }

@@ -22,7 +22,7 @@ impl From<StoreError> for Failure {
 }
 
 impl<P: Projection> ProjectionFollower<P> {
-    pub(super) async fn begin(&self) -> Result<Box<dyn SqlTransaction>, StoreError> {
+    pub(super) async fn begin_transaction(&self) -> Result<Box<dyn SqlTransaction>, StoreError> {
         self.database.begin(self.id(), self.grant.lease()).await
     }
 
@@ -37,7 +37,7 @@ impl<P: Projection> ProjectionFollower<P> {
         if let Some(transaction) = self.at_once(&batch.events).await? {
             return Ok(transaction);
         }
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_transaction().await?;
         let mut done = 0;
         while done < batch.events.len() {
             let events = &batch.events[done..];
@@ -61,7 +61,7 @@ impl<P: Projection> ProjectionFollower<P> {
         if let Some(transaction) = self.at_once(events).await? {
             return Ok((transaction, events.len(), None));
         }
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_transaction().await?;
         let (taken, reason) = up_to_failure::<P>(&mut *transaction, events).await?;
         Ok((transaction, taken, reason))
     }
@@ -70,7 +70,7 @@ impl<P: Projection> ProjectionFollower<P> {
         &self,
         events: &[P::Event],
     ) -> Result<Option<Box<dyn SqlTransaction>>, StoreError> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_transaction().await?;
         match attempt::<P>(&mut *transaction, events).await {
             Ok(()) => Ok(Some(transaction)),
             Err(Failure::Database(error)) => Err(error),

@@ -43,7 +43,6 @@ pub(crate) struct ReactionFollower<R> {
     running: JoinSet<(String, Worked)>,
     /// Time at which the checkpoint is to be moved, if it can be.
     save_at: Option<Instant>,
-    has_moved: bool,
 }
 
 impl<R: Reaction> ReactionFollower<R> {
@@ -65,7 +64,6 @@ impl<R: Reaction> ReactionFollower<R> {
             queue: WorkQueue::new(R::LIMITS),
             running: JoinSet::new(),
             save_at: None,
-            has_moved: false,
         }
     }
 
@@ -98,7 +96,6 @@ impl<R: Reaction> ReactionFollower<R> {
             Step::Done => {
                 self.close(&id);
                 self.progress.count_events(1);
-                self.has_moved = true;
                 self.save_at.get_or_insert(now + self.pacing.checkpoint_after);
             }
             Step::Again(pause) => self.queue.again(&id, pause, now),
@@ -160,7 +157,6 @@ impl<R: Reaction> ReactionFollower<R> {
         let batch = DocumentBatch { documents: Vec::new(), deleted: Vec::new(), update };
         self.store.save_documents(batch).await?;
         self.checkpoints.is_saved(draft.to());
-        self.has_moved = true;
         self.progress.committed(to.position);
         self.progress.count_save();
         Ok(())
@@ -176,16 +172,18 @@ impl<R: Reaction> Follower for ReactionFollower<R> {
         self.store.load_checkpoint(self.progress.id()).await
     }
 
-    async fn resume(&mut self, session: &LeaseSession) -> Result<Option<Checkpoint>, StoreError> {
-        let checkpoint = self.load_checkpoint().await?;
+    async fn begin(
+        &mut self,
+        session: &LeaseSession,
+        checkpoint: Option<Checkpoint>,
+    ) -> Result<(), StoreError> {
         let id = self.progress.id().clone();
         self.checkpoints = CheckpointWriter::new(id, session.grant().clone(), checkpoint);
         self.reached = self.checkpoints.saved().position;
         self.begins_at = self.store.head().await?;
         self.queue = WorkQueue::new(R::LIMITS);
         self.save_at = None;
-        self.has_moved = false;
-        Ok(checkpoint)
+        Ok(())
     }
 
     fn plan(&mut self, until: Option<Instant>, _is_at_tail: bool) -> Plan {
@@ -252,11 +250,7 @@ impl<R: Reaction> Follower for ReactionFollower<R> {
         self.reached
     }
 
-    fn has_moved(&self) -> bool {
-        self.has_moved
-    }
-
-    async fn ended(&mut self, _end: &End) {
+    async fn ended(&mut self) {
         // Aborted, because another process may perform the same work from here on.
         self.running = JoinSet::new();
         // What stays open is the next owner's to report.

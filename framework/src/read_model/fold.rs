@@ -19,16 +19,16 @@ use crate::store::contract::Page;
 
 /// An event that nothing can be folded after.
 #[derive(Debug)]
-pub(super) struct Poison {
-    pub(super) position: GlobalPosition,
-    pub(super) reason: String,
+pub(crate) struct Poison {
+    pub(crate) position: GlobalPosition,
+    pub(crate) reason: String,
 }
 
 /// One event for one document: its key, and the change or the reason why there is none.
 type Keyed<M> = (String, Result<Change<M>, String>);
 
 /// A decoded page.
-pub(super) struct Decoded<M> {
+pub(crate) struct Decoded<M> {
     page: Arc<Page>,
     /// Index into the page, and what the event there is for one key. An index may come several times.
     changes: Vec<(usize, Keyed<M>)>,

@@ -9,11 +9,10 @@ use std::cmp::max;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Context, Handler, Message};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::actor::ReadModelActor;
+use super::actor::Order;
 use super::encoding::parse;
 use super::handle::{Inner, Partition, ReadModelHandle};
 use super::{DocumentPage, ReadModel};
@@ -24,21 +23,6 @@ use crate::store::contract::{DocumentRange, PartitionId, Store, StoredPage};
 
 /// Backoff between looks at the store.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(25));
-
-/// Asks an owner to save what is unsaved.
-pub(super) struct SaveNow;
-
-impl Message for SaveNow {
-    type Result = ();
-}
-
-impl<M: ReadModel> Handler<SaveNow> for ReadModelActor<M> {
-    type Result = ();
-
-    fn handle(&mut self, _: SaveNow, ctx: &mut Context<Self>) {
-        self.save(ctx);
-    }
-}
 
 impl<M: ReadModel> ReadModelHandle<M> {
     /// A page of documents, each partition at or after a position; waits at most `within` for that.
@@ -105,7 +89,7 @@ impl<M: ReadModel> ReadModelHandle<M> {
 impl<M: ReadModel> Partition<M> {
     /// The least position that a list may show: what reads have answered, in memory or stored.
     fn answers_from(&self) -> GlobalPosition {
-        max(self.shared.answers_from(), self.shared.reached())
+        max(self.progress.answers_from(), self.progress.reached())
     }
 
     /// Has an owner save once it has folded up to `wanted`. A save before that would not help.
@@ -113,11 +97,11 @@ impl<M: ReadModel> Partition<M> {
     /// # Errors
     /// The partition halted or stopped, so waiting is no use.
     fn save_now(&self, wanted: GlobalPosition) -> Result<(), ReadError> {
-        if !self.addr.connected() || !self.shared.is_running() {
+        if !self.addr.connected() || !self.progress.is_running() {
             return Err(self.ended());
         }
-        if self.shared.reached() >= wanted {
-            self.addr.do_send(SaveNow);
+        if self.progress.reached() >= wanted {
+            self.addr.do_send(Order::SaveNow);
         }
         Ok(())
     }
