@@ -4,7 +4,7 @@
 //! written before the server's clock was set back, or by hand: `is_running` in the migration takes
 //! it for expired, so that no set-back of the clock keeps a dead process's leases alive.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -187,7 +187,9 @@ impl LeaseStore for PostgresStore {
         }
         let mut of = |kind: &str, name: &str| found.remove(&(kind.to_owned(), name.to_owned()));
         let leases = renewal.leases.iter().map(|lease| of("lease", &lease.name).is_some());
-        let leases = leases.collect();
+        let leases: Vec<_> = leases.collect();
+        let held = renewal.leases.iter().zip(&leases).filter(|(_, is_held)| **is_held);
+        let held: HashSet<_> = held.map(|(lease, _)| &*lease.name).collect();
         let members = renewal.models.iter().map(|model| {
             let mut members = of("member", model).unwrap_or_default();
             members.push(renewal.process);
@@ -195,7 +197,11 @@ impl LeaseStore for PostgresStore {
             members
         });
         let members = members.collect();
-        let holder = |name: &String| of("holder", name)?.into_iter().next();
+        // A lease that had expired and is renewed now was not seen as held.
+        let holder = |name: &String| match held.contains(&**name) {
+            true => Some(renewal.process),
+            false => of("holder", name)?.into_iter().next(),
+        };
         let holders = renewal.partitions.iter().map(holder).collect();
         Ok(Renewed { leases, members, holders })
     }
