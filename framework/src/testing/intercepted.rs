@@ -249,6 +249,7 @@ intercept! {
         ) -> Result<StoredPage, StoreError>;
         async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
     }
+    // By default `renew_all` calls the methods below, so an interceptor sees each of them.
     LeaseStore {
         by_hand {}
         async fn acquire_lease(

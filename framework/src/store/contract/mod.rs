@@ -27,7 +27,7 @@ pub use self::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, MAX_APPEND_BYTES, MAX_METADATA_BYTES,
     MAX_PAYLOAD_BYTES, NotCommitted, Page, PageLimit,
 };
-pub use self::lease_store::{Lease, LeaseStore};
+pub use self::lease_store::{Lease, LeaseStore, Renewal, Renewed};
 pub use self::parked_key::{
     ParkedChange, ParkedKey, ParkedPage, ParkedQuery, ParkedRequest, SkippedEvent,
 };
