@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actum::{
-    Append, Application, CommandError, CommandKey, CommandOptions, EventStore, ExpectedVersion,
-    MemoryStore, NewEvent, Settings, StreamId, StreamVersion,
+    Application, CommandError, CommandKey, CommandOptions, EventStore, ExpectedVersion,
+    MemoryStore, Settings, StreamVersion,
 };
-use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counter};
+use crate::support::events::{foreign, keyed};
 
 async fn application(store: MemoryStore, settings: Settings) -> Application {
     Application::builder(store).aggregate::<Counter>().settings(settings).start().await.unwrap()
@@ -18,28 +18,6 @@ async fn application(store: MemoryStore, settings: Settings) -> Application {
 async fn default_application() -> (MemoryStore, Application) {
     let store = MemoryStore::new();
     (store.clone(), application(store, Settings::default()).await)
-}
-
-fn keyed(id: &str) -> CommandOptions {
-    CommandOptions::keyed(CommandKey::new(id, b"").unwrap())
-}
-
-/// An event as another process would append it.
-fn foreign(event_type: &'static str, payload: &str) -> Append {
-    Append {
-        stream: StreamId::new("counter", "1").unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: event_type.into(),
-            schema_version: 1,
-            payload: payload.into(),
-            metadata: "{}".into(),
-        }],
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +97,7 @@ async fn fifty_concurrent_retries_act_once() {
 async fn a_stale_actor_reads_what_it_missed_and_decides_again() {
     let (store, app) = default_application().await;
     app.execute::<Counter>("1", Ask::Add(1)).await.unwrap();
-    store.append(vec![foreign("Added", "10")]).await;
+    store.append(vec![foreign("1", "Added", [10])]).await;
     let committed = app.execute::<Counter>("1", Ask::Add(1)).await.unwrap();
     assert_eq!(committed.version, StreamVersion(3));
     // 12 in all: this is admissible only on the state with the foreign event.
@@ -167,7 +145,7 @@ async fn a_stream_that_cannot_be_folded_is_quarantined_and_others_are_not() {
         [("Poisoned", "null", "panicked"), ("Renamed", "1", "unknown"), ("Added", "\"x\"", "type")]
     {
         let (store, app) = default_application().await;
-        store.append(vec![foreign("Added", "1"), foreign(event_type, payload)]).await;
+        store.append(vec![foreign("1", "Added", [1]), foreign("1", event_type, [payload])]).await;
         for _ in 0..3 {
             let answer = app.execute::<Counter>("1", Ask::Add(1)).await;
             let Err(CommandError::Quarantined { reason, .. }) = answer else {

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use actum::testing::{Fault, FaultyStore};
 use actum::{
     Aggregate, Append, AppendOutcome, Application, CommandError, CommandKey, CommandOptions,
-    Committed, EventStore, ExpectedVersion, GlobalPosition, MemoryStore, NewEvent, NotCommitted,
-    Settings, Store, StreamId, StreamVersion,
+    Committed, EventStore, GlobalPosition, MemoryStore, NotCommitted, Settings, Store,
+    StreamVersion,
 };
-use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counted, Counter};
+use crate::support::events::foreign;
 use crate::support::watched::WatchedStore;
 
 type Answer = Result<Committed, CommandError<BelowZero>>;
@@ -24,27 +24,6 @@ async fn application(store: impl Store) -> Application {
 async fn watched() -> (WatchedStore, Application) {
     let store = WatchedStore::default();
     (store.clone(), application(store).await)
-}
-
-/// Another process adds each of these.
-fn foreign(added: impl IntoIterator<Item = i64>) -> Append {
-    let event = |number: i64| NewEvent {
-        event_id: Uuid::now_v7(),
-        event_type: "Added".into(),
-        schema_version: 1,
-        payload: number.to_string().into(),
-        metadata: "{}".into(),
-    };
-    let stream = StreamId::new("counter", "1").unwrap();
-    let events = added.into_iter().map(event).collect();
-    Append {
-        stream,
-        expected: ExpectedVersion::Any,
-        events,
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
 }
 
 fn keyed(id: &str, request: &str) -> CommandOptions {
@@ -95,15 +74,15 @@ fn plain(asks: impl IntoIterator<Item = Ask>) -> Vec<(Ask, CommandOptions)> {
 #[tokio::test]
 async fn a_lost_race_costs_the_events_missed_and_not_the_whole_stream() {
     let (store, app) = watched().await;
-    store.memory.append(vec![foreign((0..10_000).map(|_| 1))]).await;
+    store.memory.append(vec![foreign("1", "Added", (0..10_000).map(|_| 1))]).await;
     assert_eq!(sum(&app).await, 10_000);
     assert_eq!(store.events_read(), 10_000);
     for missed in 1..=5_usize {
-        store.memory.append(vec![foreign((0..missed).map(|_| 1))]).await;
+        store.memory.append(vec![foreign("1", "Added", (0..missed).map(|_| 1))]).await;
         ask(&app, Ask::Add(1)).await.unwrap();
         assert_eq!(store.events_read(), missed, "events read for {missed} missed");
         // A refusal is confirmed, and found stale just so.
-        store.memory.append(vec![foreign((0..missed).map(|_| 1))]).await;
+        store.memory.append(vec![foreign("1", "Added", (0..missed).map(|_| 1))]).await;
         sum(&app).await;
         assert_eq!(store.events_read(), missed, "events read for {missed} missed by a refusal");
     }
@@ -143,7 +122,8 @@ async fn a_round_that_falls_leaves_no_phantom_event_in_the_state() {
     for size in 1..4 {
         let (store, app) = watched().await;
         let asks = plain((0..size).map(|_| Ask::Add(1)));
-        let answers = in_one_round::<Counter>(&store, &app, asks, vec![foreign([100])]).await;
+        let answers =
+            in_one_round::<Counter>(&store, &app, asks, vec![foreign("1", "Added", [100])]).await;
         let versions: Vec<_> = answers.into_iter().map(|a| a.unwrap().version.0).collect();
         assert_eq!(versions, (2..2 + size).collect::<Vec<_>>());
         assert_eq!(sum(&app).await, 100 + size as i64);
@@ -185,9 +165,9 @@ async fn a_catch_up_that_fails_is_unavailable_and_goes_on_with_the_next_command(
     let watched = WatchedStore::default();
     let store = FaultyStore::new(watched.clone());
     let app = application(store.clone()).await;
-    watched.memory.append(vec![foreign((0..100).map(|_| 1))]).await;
+    watched.memory.append(vec![foreign("1", "Added", (0..100).map(|_| 1))]).await;
     assert_eq!((sum(&app).await, watched.events_read()), (100, 100));
-    watched.memory.append(vec![foreign([1])]).await;
+    watched.memory.append(vec![foreign("1", "Added", [1])]).await;
     store.fail_next(Fault::ReadError);
     let failed = ask(&app, Ask::Add(1)).await;
     assert!(matches!(failed, Err(CommandError::Unavailable(_))), "{failed:?}");
@@ -218,7 +198,7 @@ async fn a_state_is_thrown_away_only_when_it_is_in_doubt() {
     ];
     for (lie, in_doubt) in table {
         let (store, app) = watched().await;
-        store.memory.append(vec![foreign((0..10).map(|_| 1))]).await;
+        store.memory.append(vec![foreign("1", "Added", (0..10).map(|_| 1))]).await;
         assert_eq!((sum(&app).await, store.events_read()), (10, 10));
         store.confirmations();
         store.lie(lie.clone());
@@ -236,7 +216,7 @@ async fn a_state_is_thrown_away_only_when_it_is_in_doubt() {
 async fn what_others_wrote_and_cannot_be_folded_quarantines_a_live_aggregate() {
     let (store, app) = watched().await;
     ask(&app, Ask::Add(1)).await.unwrap();
-    let mut renamed = foreign([1]);
+    let mut renamed = foreign("1", "Added", [1]);
     renamed.events[0].event_type = "Renamed".into();
     store.memory.append(vec![renamed]).await;
     for _ in 0..2 {
@@ -261,7 +241,7 @@ async fn losing_more_races_than_allowed_is_a_conflict() {
     let settings = Settings { conflict_retries: 2, ..Settings::default() };
     let app = Application::builder(store.clone()).aggregate::<Counter>().settings(settings);
     let app = app.start().await.unwrap();
-    let intruders = || (0..3).map(|_| foreign([1])).collect();
+    let intruders = || (0..3).map(|_| foreign("1", "Added", [1])).collect();
     // Of one round only the first lost a race: the second came along and is in time then.
     let answers =
         in_one_round::<Counter>(&store, &app, plain([Ask::Add(10), Ask::Add(100)]), intruders());
@@ -309,7 +289,7 @@ async fn what_is_stored_vouches_for_the_refusals_of_its_round() {
 async fn refusals_that_are_stale_are_decided_again_on_what_others_wrote() {
     let (store, app) = watched().await;
     assert_eq!(sum(&app).await, 0);
-    store.memory.append(vec![foreign([1])]).await;
+    store.memory.append(vec![foreign("1", "Added", [1])]).await;
     let (first, second) = tokio::join!(ask(&app, Ask::Add(-1)), ask(&app, Ask::Add(-1)));
     assert_eq!(first.unwrap().version.0, 2);
     assert!(matches!(second, Err(CommandError::Refused(BelowZero(-1)))), "{second:?}");

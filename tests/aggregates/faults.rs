@@ -2,23 +2,19 @@
 
 use actum::testing::{Fault, FaultyStore, ManualClock};
 use actum::{
-    Aggregate, Append, Application, CommandError, CommandKey, CommandOptions, EventStore,
-    ExpectedVersion, GlobalPosition, MemoryStore, NewEvent, Snapshot, SnapshotStore, Snapshots,
-    StreamId, StreamVersion,
+    Aggregate, Append, Application, CommandError, EventStore, ExpectedVersion, GlobalPosition,
+    MemoryStore, NewEvent, Snapshot, SnapshotStore, Snapshots, StreamId, StreamVersion,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counter};
+use crate::support::events::{append, event, keyed};
 
 async fn faulty() -> (FaultyStore<MemoryStore>, Application) {
     let store = FaultyStore::new(MemoryStore::new());
     let app = Application::builder(store.clone()).aggregate::<Counter>().start().await.unwrap();
     (store, app)
-}
-
-fn keyed(id: &str) -> CommandOptions {
-    CommandOptions::keyed(CommandKey::new(id, b"").unwrap())
 }
 
 #[tokio::test]
@@ -92,25 +88,25 @@ struct Notebook {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-enum Noted {
+enum NoteTaken {
     Noted(u64),
 }
 
 impl Aggregate for Notebook {
     const TYPE: &'static str = "notebook";
     type Command = u64;
-    type Event = Noted;
+    type Event = NoteTaken;
     type Error = BelowZero;
 
     /// Refuses by telling the sum, so that a test can see the state.
-    fn handle(&self, number: u64) -> Result<Vec<Noted>, BelowZero> {
+    fn handle(&self, number: u64) -> Result<Vec<NoteTaken>, BelowZero> {
         match number {
             0 => Err(BelowZero(self.notes.iter().sum::<u64>() as i64)),
-            number => Ok(vec![Noted::Noted(number)]),
+            number => Ok(vec![NoteTaken::Noted(number)]),
         }
     }
 
-    fn apply(&mut self, Noted::Noted(number): &Noted) {
+    fn apply(&mut self, NoteTaken::Noted(number): &NoteTaken) {
         self.notes.push(*number);
     }
 
@@ -181,25 +177,12 @@ async fn sum_with(snapshot: Snapshot) -> i64 {
     let store = MemoryStore::new();
     // The snapshot comes first: a store keeps none that is older than the one it has.
     store.save_snapshot(snapshot).await.unwrap();
-    let stream = StreamId::new("notebook", "1").unwrap();
     let events = (1..=4).map(|number: u64| NewEvent {
         event_id: noted(number),
-        event_type: "Noted".into(),
-        schema_version: 1,
-        payload: number.to_string().into(),
-        metadata: "{}".into(),
+        ..event("Noted", &number.to_string())
     });
-    let (expected, events) = (ExpectedVersion::NoStream, events.collect());
-    store
-        .append(vec![Append {
-            stream,
-            expected,
-            events,
-            command: None,
-            claims: vec![],
-            chained: false,
-        }])
-        .await;
+    let append = Append { expected: ExpectedVersion::NoStream, ..append("notebook", "1", events) };
+    store.append(vec![append]).await;
     assert_eq!(store.head().await.unwrap(), GlobalPosition(4));
     sum(&store).await
 }

@@ -10,20 +10,21 @@ use std::time::Duration;
 use actum::testing::{Fault, FaultyStore};
 use actum::web::Problem;
 use actum::{
-    Aggregate, Append, AppendOutcome, Application, CommandError, CommandKey, CommandOptions,
-    Committed, EventStore, ExpectedVersion, GlobalPosition, MAX_APPEND_BYTES, MemoryStore,
-    NewEvent, Settings, SqliteStore, Store, StoreError, StreamId, StreamVersion,
+    Aggregate, Append, AppendOutcome, Application, CommandError, CommandOptions, Committed,
+    EventStore, ExpectedVersion, GlobalPosition, MAX_APPEND_BYTES, MemoryStore, Settings,
+    SqliteStore, Store, StoreError, StreamVersion,
 };
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counter};
 use crate::support::directory::Directory;
+use crate::support::events::{append, event, foreign, keyed};
+use crate::support::waiting::at_most;
 use crate::support::watched::WatchedStore;
 
 /// Writes texts of any number and size.
 #[derive(Debug, Default, Clone)]
-struct Writer;
+struct Scribe;
 
 #[derive(Debug, Clone)]
 struct Write {
@@ -36,7 +37,7 @@ enum Written {
     Text(String),
 }
 
-impl Aggregate for Writer {
+impl Aggregate for Scribe {
     const TYPE: &'static str = "writer";
     type Command = Write;
     type Event = Written;
@@ -83,13 +84,13 @@ async fn all<E>(mut asked: Vec<Asked<'_, E>>) -> Vec<Result<Committed, CommandEr
 }
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(180), what).await.expect("no answer in 3 minutes")
+    at_most(Duration::from_secs(180), what).await
 }
 
 async fn only_the_one_too_large_is_refused(store: impl Store) {
     // Sizes are what is tested, not how fast this machine is.
     let settings = Settings { answer_within: Duration::from_secs(600), ..Settings::default() };
-    let app = Application::builder(store).aggregate::<Writer>().settings(settings);
+    let app = Application::builder(store).aggregate::<Scribe>().settings(settings);
     let app = app.start().await.unwrap();
     let small = Write { events: 1, bytes: 3 };
     let sizes = [
@@ -102,7 +103,7 @@ async fn only_the_one_too_large_is_refused(store: impl Store) {
         small,
         Write { events: 7, bytes: (4 << 20) - 2 },
     ];
-    let asked = sizes.into_iter().map(|size| app.execute::<Writer>("1", size));
+    let asked = sizes.into_iter().map(|size| app.execute::<Scribe>("1", size));
     let asked = asked.map(|ask| Box::pin(ask) as Asked<'_, Infallible>).collect();
     let stored = soon(all(asked)).await.into_iter().map(|answer| match answer {
         Ok(committed) => Some(committed.version.0),
@@ -123,21 +124,8 @@ async fn a_command_that_is_too_large_refuses_only_itself() {
 }
 
 fn texts(stream: &str, expected: ExpectedVersion, count: usize, bytes: usize) -> Append {
-    let event = || NewEvent {
-        event_id: Uuid::now_v7(),
-        event_type: "Text".into(),
-        schema_version: 1,
-        payload: format!("\"{}\"", "x".repeat(bytes)).into(),
-        metadata: "{}".into(),
-    };
-    Append {
-        stream: StreamId::new("writer", stream).unwrap(),
-        expected,
-        events: (0..count).map(|_| event()).collect(),
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
+    let text = format!("\"{}\"", "x".repeat(bytes));
+    Append { expected, ..append("writer", stream, (0..count).map(|_| event("Text", &text))) }
 }
 
 fn version(outcome: &AppendOutcome) -> Option<u64> {
@@ -188,10 +176,6 @@ async fn impatient() -> (WatchedStore, Application) {
     (store, app.start().await.unwrap())
 }
 
-fn keyed(id: &str) -> CommandOptions {
-    CommandOptions::keyed(CommandKey::new(id, b"").unwrap())
-}
-
 fn is_loading(answer: Result<Committed, CommandError<BelowZero>>) {
     let Err(CommandError::Unavailable(StoreError::Unavailable(reason))) = &answer else {
         panic!("{answer:?}")
@@ -202,7 +186,7 @@ fn is_loading(answer: Result<Committed, CommandError<BelowZero>>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_behind_a_load_is_unavailable_and_never_carried_out() {
     let (store, app) = impatient().await;
-    store.memory.append(vec![added("1", 100)]).await;
+    store.memory.append(vec![foreign("1", "Added", [100])]).await;
     let held = store.hold().await;
     // More retries than the queue has places, half of them with a key that all of those share.
     for _ in 0..10 {
@@ -269,24 +253,6 @@ async fn only_a_command_that_may_have_been_stored_is_unknown() {
     app.shutdown().await;
 }
 
-/// Another process's event.
-fn added(id: &str, number: i64) -> Append {
-    Append {
-        stream: StreamId::new("counter", id).unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: "Added".into(),
-            schema_version: 1,
-            payload: number.to_string().into(),
-            metadata: "{}".into(),
-        }],
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
-}
-
 #[tokio::test]
 async fn a_replayed_append_does_not_vouch_for_a_refusal_of_its_round() {
     let store = WatchedStore::default();
@@ -301,7 +267,7 @@ async fn a_replayed_append_does_not_vouch_for_a_refusal_of_its_round() {
         Box::pin(app.execute_with::<Counter>("1", Ask::Add(1), keyed("k"))),
     ];
     arrive(&mut round).await;
-    store.intrude(added("1", 100));
+    store.intrude(foreign("1", "Added", [100]));
     drop(held);
     let [refused, replayed] = round;
     assert!(soon(replayed).await.unwrap().replayed);
@@ -344,7 +310,7 @@ async fn an_aggregate_that_waits_for_its_store_is_not_passivated() {
 async fn a_short_page_is_not_the_end_of_a_stream() {
     let memory = MemoryStore::new();
     for _ in 0..40 {
-        memory.append(vec![added("1", 1)]).await;
+        memory.append(vec![foreign("1", "Added", [1])]).await;
     }
     let store = FaultyStore::new(memory);
     for _ in 0..39 {

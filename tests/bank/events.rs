@@ -10,21 +10,18 @@ use actix_web::dev::ServerHandle;
 use actix_web::test::TestRequest;
 use actix_web::{App, HttpServer, rt};
 use actum::web::SseConfig;
-use actum::{
-    Append, Application, EventStore, ExpectedVersion, MemoryStore, NewEvent, Settings, Store,
-    StreamId,
-};
+use actum::{Application, EventStore, MemoryStore, Settings, Store};
 use example_bank::Access;
 use example_bank::account::Account;
 use example_bank::balance::Balance;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::support::bank::{bank_with_account, get, post, send};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
+use crate::support::events::{append, event};
 use crate::support::postgres::database;
-use crate::support::sse::{EventStream, Part};
+use crate::support::sse::{EventStream, SsePart};
 use crate::support::watched::WatchedStore;
 
 const EVENTS: &str = "/accounts/42/events";
@@ -91,7 +88,7 @@ async fn a_stream_has_the_entries_of_the_history_and_what_comes_later() {
     {
         assert!(stream.head.contains(&format!("\r\n{header}\r\n")), "{}", stream.head);
     }
-    assert_eq!(stream.part().unwrap(), Some(Part::Retry(1_000)));
+    assert_eq!(stream.part().unwrap(), Some(SsePart::Retry(1_000)));
     let mut streamed: Vec<Value> = Vec::new();
     for id in 1..=3 {
         if id == 3 {
@@ -158,8 +155,8 @@ async fn a_silent_stream_beats_and_then_goes_on() {
     let mut stream = served.open();
     assert_eq!(stream.message().unwrap().unwrap().0, 1);
     for id in 2..=5 {
-        assert_eq!(stream.part().unwrap(), Some(Part::Comment));
-        assert_eq!(stream.part().unwrap(), Some(Part::Comment));
+        assert_eq!(stream.part().unwrap(), Some(SsePart::Comment));
+        assert_eq!(stream.part().unwrap(), Some(SsePart::Comment));
         served.credit().await;
         assert_eq!(stream.message().unwrap().unwrap().0, id);
     }
@@ -188,16 +185,16 @@ async fn a_stream_ends_after_its_time_and_its_client_goes_on_where_it_was() {
 #[test]
 fn a_stream_of_the_bank_lasts_as_long_as_it_is_told() {
     let directory = Directory::new();
-    let mut command = Bank::command(&directory.file("bank.db"));
-    let bank = Bank::spawn(command.args(["--stream-lasts", "1"]), &[]).unwrap();
+    let mut command = BankProcess::command(&directory.file("bank.db"));
+    let bank = BankProcess::spawn(command.args(["--stream-lasts", "1"]), &[]).unwrap();
     let opening = json!({ "id": "42", "owner": "Ada", "currency": "EUR" }).to_string();
     assert_eq!(bank.client().post("/accounts", &opening, None).unwrap().status, 201);
     let mut stream = EventStream::open(bank.address(), EVENTS, None).unwrap();
     assert_eq!(stream.message().unwrap().unwrap().0, 1);
     assert_eq!(stream.message().unwrap(), None, "it does not end");
     assert!(bank.terminate().success());
-    let mut command = Bank::command(&directory.file("bank.db"));
-    assert!(Bank::spawn(command.args(["--stream-lasts", "0"]), &[]).is_none());
+    let mut command = BankProcess::command(&directory.file("bank.db"));
+    assert!(BankProcess::spawn(command.args(["--stream-lasts", "0"]), &[]).is_none());
 }
 
 #[actix_web::test]
@@ -229,19 +226,10 @@ async fn a_client_that_does_not_read_costs_little_and_holds_up_nobody() {
     let store = WatchedStore::default();
     let served = serve(store.clone(), Settings::default(), quick()).await;
     let mut slow = served.open();
-    let large = |_| NewEvent {
-        event_id: Uuid::now_v7(),
-        event_type: "Opened".into(),
-        schema_version: 1,
-        payload: json!({ "owner": "x".repeat(1 << 17), "currency": "EUR" }).to_string().into(),
-        metadata: "{}".into(),
-    };
+    let payload = json!({ "owner": "x".repeat(1 << 17), "currency": "EUR" }).to_string();
     for _ in 0..MANY / 16 {
-        let (stream, events) = (StreamId::new("account", "42").unwrap(), (0..16).map(large));
-        let (expected, events) = (ExpectedVersion::Any, events.collect());
-        let append =
-            Append { stream, expected, events, command: None, claims: vec![], chained: false };
-        store.memory.append(vec![append]).await;
+        let large = (0..16).map(|_| event("Opened", &payload));
+        store.memory.append(vec![append("account", "42", large)]).await;
     }
     store.events_read();
     let mut quick = served.open();
@@ -259,7 +247,7 @@ async fn a_client_that_does_not_read_costs_little_and_holds_up_nobody() {
 #[test]
 fn a_bank_with_open_streams_stops_when_asked_to() {
     let directory = Directory::new();
-    let bank = Bank::start(&directory.file("bank.db"), &[]).unwrap();
+    let bank = BankProcess::start(&directory.file("bank.db"), &[]).unwrap();
     let body = r#"{"id":"42","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(bank.client().post("/accounts", body, None).unwrap().status, 201);
     let mut streams: Vec<_> =
@@ -277,7 +265,7 @@ fn a_bank_with_open_streams_stops_when_asked_to() {
 /// the id of the last event it got.
 fn each_event_comes_once_across_crashes(store: &str) {
     const KILLS: u64 = 4;
-    let mut bank = Bank::start(store, &[]).unwrap();
+    let mut bank = BankProcess::start(store, &[]).unwrap();
     let body = r#"{"id":"42","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(bank.client().post("/accounts", body, None).unwrap().status, 201);
     let (mut last, mut acknowledged) = (None, 0);
@@ -313,7 +301,7 @@ fn each_event_comes_once_across_crashes(store: &str) {
             }
             acknowledged += writer.join().unwrap();
         });
-        bank = Bank::start(store, &[]).unwrap();
+        bank = BankProcess::start(store, &[]).unwrap();
     }
     // What was acknowledged and had not come yet comes now, and the stream is the history.
     let mut stream = EventStream::open(bank.address(), EVENTS, last).unwrap();

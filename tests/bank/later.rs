@@ -11,9 +11,9 @@ use standardwebhooks::{
     HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook,
 };
 
-use crate::support::child::{Bank, read_log};
+use crate::support::child::{BankProcess, read_log};
 use crate::support::directory::Directory;
-use crate::support::http::{Answer, Client};
+use crate::support::http::{Client, Response};
 use crate::support::postgres::database;
 use crate::support::receiver::{Received, Receiver};
 use crate::support::sse::EventStream;
@@ -35,24 +35,24 @@ fn receiver() -> Receiver {
     })
 }
 
-fn start(store: &str, allowed: u16, environment: &[(&str, &str)]) -> Option<Bank> {
-    let mut command = Bank::command(store);
+fn start(store: &str, allowed: u16, environment: &[(&str, &str)]) -> Option<BankProcess> {
+    let mut command = BankProcess::command(store);
     command.args(["--callback-key", KEY, "--callback-pauses", "0.05,0.05,0.05,0.05,0.05"]);
     command.arg("--callback-allow").arg(format!("127.0.0.1:{allowed}"));
-    Bank::spawn(&mut command, environment)
+    BankProcess::spawn(&mut command, environment)
 }
 
-fn open(client: &mut Client) -> std::io::Result<Answer> {
+fn open(client: &mut Client) -> std::io::Result<Response> {
     let body = r#"{"id":"42","owner":"Ada","currency":"EUR"}"#;
     client.post("/accounts", body, Some("open"))
 }
 
-fn register(client: &mut Client, url: &str) -> std::io::Result<Answer> {
+fn register(client: &mut Client, url: &str) -> std::io::Result<Response> {
     client.send("PUT", "/callback", "", &json!({ "url": url }).to_string())
 }
 
 /// A credit of 5 that is answered later.
-fn credit(client: &mut Client, key: &str, prefer: &str) -> std::io::Result<Answer> {
+fn credit(client: &mut Client, key: &str, prefer: &str) -> std::io::Result<Response> {
     let headers = format!("idempotency-key: {key}\r\n{prefer}");
     client.send("POST", "/accounts/42/credit", &headers, r#"{"amount":5}"#)
 }
@@ -100,7 +100,7 @@ fn dies_at(store: &str, point: &str, pass: u32) -> bool {
     let receiver = receiver();
     let at = format!("{point}:{pass}");
     let bank = start(store, receiver.port, &[("ACTUM_CRASH_AT", &at)]);
-    let first_life = |bank: &Bank| -> std::io::Result<()> {
+    let first_life = |bank: &BankProcess| -> std::io::Result<()> {
         let mut client = Client::connect(bank.address())?;
         register(&mut client, &receiver.url())?;
         open(&mut client)?;

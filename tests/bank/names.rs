@@ -10,9 +10,9 @@ use example_bank::user::{USER_NAME, User, UserCommand};
 use serde_json::json;
 
 use crate::support::bank::{new_bank, post};
-use crate::support::child::{Bank, StopOnDrop, read_log, rows};
+use crate::support::child::{BankProcess, StopOnDrop, read_log, rows};
 use crate::support::directory::Directory;
-use crate::support::http::{Answer, Client};
+use crate::support::http::{Client, Response};
 use crate::support::postgres::database;
 
 const CROWD: usize = 1000;
@@ -52,9 +52,9 @@ async fn of_a_thousand_who_register_one_name_at_once_one_has_it_on_sqlite() {
 }
 
 /// A thousand connections to two processes, all asking at once.
-fn of_a_thousand_one_has_the_name(banks: &[Bank; 2]) -> String {
+fn of_a_thousand_one_has_the_name(banks: &[BankProcess; 2]) -> String {
     let start = std::sync::Barrier::new(CROWD);
-    let answers: Vec<(usize, Answer)> = std::thread::scope(|scope| {
+    let answers: Vec<(usize, Response)> = std::thread::scope(|scope| {
         let asks = (0..CROWD).map(|n| {
             let start = &start;
             let ask = move || {
@@ -93,7 +93,7 @@ async fn of_a_thousand_who_register_one_name_with_two_processes_one_has_it() {
     let url = database.url();
     let place = url.clone();
     let won = tokio::task::spawn_blocking(move || {
-        let banks = [(); 2].map(|()| Bank::start(&place, &[]).unwrap());
+        let banks = [(); 2].map(|()| BankProcess::start(&place, &[]).unwrap());
         of_a_thousand_one_has_the_name(&banks)
     });
     let won = won.await.unwrap();
@@ -132,7 +132,8 @@ fn rename(banks: &[String], user: usize, name: usize, key: &str) -> Option<u16> 
 /// Users who take one another's names as soon as they are free, while a process dies and returns;
 /// answers how many renames were carried out.
 fn names_cross(store: &str, processes: usize) -> usize {
-    let mut banks: Vec<_> = (0..processes).map(|_| Bank::start(store, &[]).unwrap()).collect();
+    let mut banks: Vec<_> =
+        (0..processes).map(|_| BankProcess::start(store, &[]).unwrap()).collect();
     for user in 0..USERS {
         let name = format!("name-{user}");
         let body = json!({"id": user.to_string(), "owner": "Ada", "name": name}).to_string();
@@ -173,7 +174,7 @@ fn names_cross(store: &str, processes: usize) -> usize {
             let dying = death % processes;
             banks[dying].signal("KILL");
             banks[dying].wait(Duration::from_secs(20)).unwrap();
-            banks[dying] = Bank::start(store, &[]).unwrap();
+            banks[dying] = BankProcess::start(store, &[]).unwrap();
             *addresses.lock().unwrap() = self::addresses(&banks);
         }
         drop(stopped);
@@ -181,7 +182,7 @@ fn names_cross(store: &str, processes: usize) -> usize {
     })
 }
 
-fn addresses(banks: &[Bank]) -> Vec<String> {
+fn addresses(banks: &[BankProcess]) -> Vec<String> {
     banks.iter().map(|bank| bank.address().to_owned()).collect()
 }
 

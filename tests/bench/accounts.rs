@@ -12,7 +12,7 @@ use example_bank::credit_limit::CreditLimit;
 use uuid::Uuid;
 
 use crate::Outcome;
-use crate::database::Database;
+use crate::database::BenchDatabase;
 use crate::measure::{Round, drive};
 
 /// How many accounts the commands are spread over.
@@ -31,7 +31,7 @@ pub enum ReadModels {
 }
 
 /// The bank on this database with the default settings.
-pub async fn bank(database: &Database, read_models: ReadModels) -> Outcome<Application> {
+pub async fn bank(database: &BenchDatabase, read_models: ReadModels) -> Outcome<Application> {
     let builder = database.application().await?.aggregate::<Account>();
     let builder = match read_models {
         ReadModels::None => builder,

@@ -26,14 +26,14 @@ const SERVER: &str = "ACTUM_TEST_POSTGRES";
 
 /// A database by its file's path or its URL.
 #[derive(Clone)]
-pub struct Database {
+pub struct BenchDatabase {
     pub store: Store,
     pub url: String,
 }
 
 impl Store {
     /// An empty database; on a server the one before is gone.
-    pub async fn fresh(self, options: &Options) -> Outcome<Database> {
+    pub async fn fresh(self, options: &Options) -> Outcome<BenchDatabase> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let url = match self {
             Self::Sqlite => {
@@ -46,7 +46,7 @@ impl Store {
                 on_the_same_server("bench")?
             }
         };
-        Ok(Database { store: self, url })
+        Ok(BenchDatabase { store: self, url })
     }
 
     /// As the command line calls it.
@@ -62,7 +62,7 @@ impl Store {
     }
 }
 
-impl Database {
+impl BenchDatabase {
     /// From a path or a URL, as `bank --store` takes it.
     pub fn at(url: &str) -> Self {
         let store = match url.starts_with("postgres://") {

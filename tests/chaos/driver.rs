@@ -49,7 +49,7 @@ pub enum Outcome {
     Open,
 }
 
-enum Answer {
+enum Attempt {
     Committed(i64),
     Refused,
     NotStored,
@@ -138,7 +138,7 @@ impl<'a> Worker<'a> {
             (self.random.below(self.history.len() as u64), self.random.below(2) as usize);
         let sent = self.history[which as usize].clone();
         let Outcome::Committed(position) = sent.outcome else { return };
-        if let Answer::Committed(again) = self.attempt(&sent, bank) {
+        if let Attempt::Committed(again) = self.attempt(&sent, bank) {
             assert_eq!(again, position, "a repeated command was answered otherwise: {sent:?}");
         }
     }
@@ -158,7 +158,7 @@ impl<'a> Worker<'a> {
         while began.elapsed() < DEFINITE_WITHIN {
             let before = self.driver.acknowledged();
             match self.attempt(sent, bank) {
-                Answer::Committed(position) => {
+                Attempt::Committed(position) => {
                     assert!(position > sent.after, "older than what came before: {sent:?}");
                     // It is older than something acknowledged before it was asked for this time.
                     let resolved = sent.unknown > 0 && position <= before;
@@ -168,17 +168,17 @@ impl<'a> Worker<'a> {
                     sent.outcome = Outcome::Committed(position);
                     return;
                 }
-                Answer::Refused => {
+                Attempt::Refused => {
                     sent.refused_after = before;
                     sent.outcome = if sent.unknown == 0 { Outcome::Refused } else { Outcome::Open };
                     return;
                 }
-                Answer::NotStored if sent.unknown == 0 && sent.name == "Withdrawn" => {
+                Attempt::NotStored if sent.unknown == 0 && sent.name == "Withdrawn" => {
                     sent.outcome = Outcome::GivenUp;
                     return;
                 }
-                Answer::NotStored => {}
-                Answer::Unknown => sent.unknown += 1,
+                Attempt::NotStored => {}
+                Attempt::Unknown => sent.unknown += 1,
             }
             sleep(Duration::from_millis(10));
             bank = self.random.below(2) as usize;
@@ -186,15 +186,15 @@ impl<'a> Worker<'a> {
         panic!("no definite answer within {DEFINITE_WITHIN:?}: {sent:?}");
     }
 
-    fn attempt(&mut self, sent: &Sent, bank: usize) -> Answer {
+    fn attempt(&mut self, sent: &Sent, bank: usize) -> Attempt {
         self.ask(sent, bank).unwrap_or_else(|_| {
             // A late answer must not be taken for the next one's.
             self.clients[bank] = None;
-            Answer::Unknown
+            Attempt::Unknown
         })
     }
 
-    fn ask(&mut self, sent: &Sent, bank: usize) -> io::Result<Answer> {
+    fn ask(&mut self, sent: &Sent, bank: usize) -> io::Result<Attempt> {
         let address = self.driver.addresses[bank].lock().unwrap().clone();
         let patience = self.patience;
         let there = &mut self.clients[bank];
@@ -208,10 +208,10 @@ impl<'a> Worker<'a> {
         let body = format!(r#"{{"amount":{}}}"#, sent.amount);
         let answer = client.post(&path, &body, Some(&sent.key))?;
         Ok(match (answer.status, answer.body["code"].as_str()) {
-            (200, _) => Answer::Committed(answer.body["position"].as_i64().unwrap()),
-            (422, Some("insufficient_funds")) => Answer::Refused,
-            (503, Some("unavailable")) | (409, Some("conflict")) => Answer::NotStored,
-            (503, Some("outcome_unknown")) | (409, Some("still_running")) => Answer::Unknown,
+            (200, _) => Attempt::Committed(answer.body["position"].as_i64().unwrap()),
+            (422, Some("insufficient_funds")) => Attempt::Refused,
+            (503, Some("unavailable")) | (409, Some("conflict")) => Attempt::NotStored,
+            (503, Some("outcome_unknown")) | (409, Some("still_running")) => Attempt::Unknown,
             _ => panic!("{sent:?}: {answer:?}"),
         })
     }

@@ -24,12 +24,12 @@ const ROGUE: &str = "INSERT INTO actum.events
            '{}', '{}', now() FROM actum.events";
 
 /// A `log-process`; its output goes to a file.
-struct Process {
+struct LogProcess {
     child: Child,
     output: String,
 }
 
-impl Process {
+impl LogProcess {
     fn start(directory: &Directory, name: &str, arguments: &[&str]) -> Self {
         let output = directory.file(name);
         let mut command = Command::new(env!("CARGO_BIN_EXE_log-process"));
@@ -122,13 +122,13 @@ async fn four_processes_read_the_one_order_that_four_others_write() {
         .await
         .unwrap();
     let (url, calls) = (server.url(), (CALLS * rounds()).to_string());
-    let start = |name: &str, arguments: &[&str]| Process::start(&directory, name, arguments);
-    let mut readers: Vec<Process> = ["all", "filtered", "all", "filtered"]
+    let start = |name: &str, arguments: &[&str]| LogProcess::start(&directory, name, arguments);
+    let mut readers: Vec<LogProcess> = ["all", "filtered", "all", "filtered"]
         .iter()
         .enumerate()
         .map(|(n, what)| start(&format!("reader-{n}"), &["read", &url, what]))
         .collect();
-    let writers: Vec<Process> = (0..4)
+    let writers: Vec<LogProcess> = (0..4)
         .map(|n| start(&format!("writer-{n}"), &["write", &url, &n.to_string(), &calls]))
         .collect();
     let trouble = Trouble::default();

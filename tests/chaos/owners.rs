@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{documents, rounds, saves};
-use crate::support::child::{Bank, StopOnDrop};
+use crate::support::child::{BankProcess, StopOnDrop};
 use crate::support::http::Client;
 use crate::support::postgres::{Database, database};
 use crate::support::proxy::Proxy;
@@ -22,7 +22,7 @@ const STOPPED_FOR: Duration = Duration::from_secs(7);
 /// Two banks; the first to start owns both read models.
 struct Banks {
     database: Database,
-    banks: [Option<Bank>; 2],
+    banks: [Option<BankProcess>; 2],
 }
 
 impl Banks {
@@ -40,7 +40,7 @@ impl Banks {
     /// Starts one that calls its sessions by its number.
     fn start(&mut self, bank: usize, port: u16) {
         let url = format!("{}&application_name=bank-{bank}", self.database.url_by(port));
-        self.banks[bank] = Some(Bank::start(&url, &[]).expect("a bank did not start"));
+        self.banks[bank] = Some(BankProcess::start(&url, &[]).expect("a bank did not start"));
     }
 
     /// Makes a bank the owner of both read models, with its sessions by this port.
@@ -56,7 +56,7 @@ impl Banks {
         self.start(1 - bank, self.database.port());
     }
 
-    fn bank(&self, bank: usize) -> &Bank {
+    fn bank(&self, bank: usize) -> &BankProcess {
         self.banks[bank].as_ref().unwrap()
     }
 

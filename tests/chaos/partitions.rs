@@ -30,12 +30,12 @@ const STOPPED_FOR: Duration = Duration::from_millis(4_500);
 /// How long the shares may take to be equal again, and the read model to reach the end of the log.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 
-struct Process {
+struct PartitionProcess {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-impl Process {
+impl PartitionProcess {
     async fn start(database: &Database, place: usize, life: usize) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_partition-process"));
         let url = format!("{}&application_name=process-{place}-{life}", database.url());
@@ -71,27 +71,27 @@ impl Process {
 }
 
 /// A process, or none while it is dead; and when it is to run again, if it does not.
-struct Place {
-    process: Option<Process>,
+struct Slot {
+    process: Option<PartitionProcess>,
     back_at: Option<Instant>,
 }
 
-struct Nemesis {
+struct Killer {
     database: Database,
-    places: Vec<Place>,
+    places: Vec<Slot>,
     lives: usize,
     random: Random,
     kills: usize,
     stops: usize,
 }
 
-impl Nemesis {
+impl Killer {
     async fn new() -> Self {
         let database = database().await;
         let mut places = Vec::new();
         for place in 0..PROCESSES {
-            let process = Process::start(&database, place, 0).await;
-            places.push(Place { process: Some(process), back_at: None });
+            let process = PartitionProcess::start(&database, place, 0).await;
+            places.push(Slot { process: Some(process), back_at: None });
             if place == 0 {
                 saves::note(&mut database.connect().await).await;
             }
@@ -133,7 +133,7 @@ impl Nemesis {
                 Some(process) => process.signal("CONT"),
                 None => {
                     self.lives += 1;
-                    let process = Process::start(&self.database, number, self.lives).await;
+                    let process = PartitionProcess::start(&self.database, number, self.lives).await;
                     place.process = Some(process);
                 }
             }
@@ -203,7 +203,7 @@ async fn check_documents(connection: &mut PgConnection) {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn twelve_partitions_are_each_folded_once_whoever_of_four_processes_is_killed_or_stopped() {
-    let mut nemesis = Nemesis::new().await;
+    let mut nemesis = Killer::new().await;
     let mut connection = nemesis.database.connect().await;
     let equal = vec![(PARTITIONS / PROCESSES) as i64; PROCESSES];
     until(&equal, async || shares(&mut connection).await).await;
@@ -234,7 +234,7 @@ async fn twelve_partitions_are_each_folded_once_whoever_of_four_processes_is_kil
     }
     check_documents(&mut connection).await;
     let noted = saves::check(&mut connection).await;
-    let Nemesis { kills, stops, .. } = nemesis;
+    let Killer { kills, stops, .. } = nemesis;
     assert_eq!(noted.saved.len(), PARTITIONS, "{noted:?}");
     let at_stake = [kills, stops, noted.moves / PARTITIONS, noted.refused, answers as usize];
     assert!(at_stake.iter().all(|count| *count > 0), "nothing was proved: {at_stake:?}");

@@ -4,7 +4,8 @@ use actix_web::rt;
 use actum::Application;
 use serde_json::json;
 
-use super::{are_one, balance, is_replayed, open_account, post_keyed, request, send_as, two_banks};
+use super::{are_one, balance, is_replayed, open_account, request, send_as, two_banks};
+use crate::support::bank::post_keyed;
 use crate::support::directory::Directory;
 use crate::support::postgres::database;
 

@@ -42,11 +42,6 @@ pub async fn send_as(bank: &Application, who: Option<&str>, request: TestRequest
     Answer { status, headers, text }
 }
 
-/// Posts it with a key, on behalf of `dev`.
-async fn post_keyed(bank: &Application, path: &str, key: &str, body: Value) -> Answer {
-    send_as(bank, None, request(path, &body, &[("idempotency-key", key)])).await
-}
-
 pub fn is_replayed(answer: &Answer) -> bool {
     match answer.header("idempotency-replayed") {
         None => false,

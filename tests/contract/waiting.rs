@@ -10,8 +10,9 @@ use example_bank::account::Account;
 use example_bank::balance::Balance;
 use serde_json::json;
 
-use super::{are_one, balance, is_replayed, open_account, post_keyed};
+use super::{are_one, balance, is_replayed, open_account};
 use crate::support::bank::Answer;
+use crate::support::bank::post_keyed;
 use crate::support::watched::WatchedStore;
 
 const CREDIT: &str = "/accounts/42/credit";

@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Executor};
 
 use crate::edge::limits::resident_kib;
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 use crate::support::postgres::database;
 use crate::support::raw::Raw;
@@ -15,18 +15,18 @@ const HEAD: &str =
 const OPEN: &str = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
 
 /// A bank that waits for no body longer than this, and for no answer longer than that.
-fn bank(store: &str, body_ms: u64, request_ms: u64) -> Bank {
-    let mut command = Bank::command(store);
+fn bank(store: &str, body_ms: u64, request_ms: u64) -> BankProcess {
+    let mut command = BankProcess::command(store);
     command.args(["--body-deadline-ms", &body_ms.to_string()]);
     command.args(["--request-deadline-ms", &request_ms.to_string()]);
-    Bank::spawn(&mut command, &[]).unwrap()
+    BankProcess::spawn(&mut command, &[]).unwrap()
 }
 
-fn patient(directory: &Directory) -> Bank {
+fn patient(directory: &Directory) -> BankProcess {
     bank(&directory.file("bank.db"), 60_000, 60_000)
 }
 
-fn strict(directory: &Directory) -> Bank {
+fn strict(directory: &Directory) -> BankProcess {
     bank(&directory.file("bank.db"), 200, 60_000)
 }
 
@@ -165,18 +165,18 @@ async fn a_read_that_waits_too_long_is_answered_503() {
 const CREDIT: &str = r#"{"amount":7}"#;
 
 /// Opens the account, however long that takes.
-fn open(bank: &Bank) {
+fn open(bank: &BankProcess) {
     while bank.client().post("/accounts", OPEN, Some("open")).unwrap().status != 201 {}
 }
 
 /// A command that is under way when its deadline comes.
-fn is_late(bank: &Bank) {
+fn is_late(bank: &BankProcess) {
     let late = bank.client().post("/accounts/1/credit", CREDIT, Some("k")).unwrap();
     assert_eq!((late.status, &late.body["code"]), (503, &"outcome_unknown".into()), "{late:?}");
 }
 
 /// It goes on, and its key tells of it.
-fn goes_on(bank: &Bank) {
+fn goes_on(bank: &BankProcess) {
     loop {
         let again = bank.client().post("/accounts/1/credit", CREDIT, Some("k")).unwrap();
         if again.status == 200 {

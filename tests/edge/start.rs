@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use super::{Doorkeeper, claims, signed};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 
 fn program() -> Command {
@@ -84,11 +84,11 @@ fn a_key_that_the_bank_made_opens_it() {
     doorkeeper.write_keys(line);
     assert!(key.starts_with("bank_") && !line.contains(key), "{made}");
 
-    let mut command = Bank::command(&doorkeeper.directory.file("bank.db"));
+    let mut command = BankProcess::command(&doorkeeper.directory.file("bank.db"));
     command.arg("--api-keys").arg(doorkeeper.keys_file());
     command.arg("--jwt-secret").arg(doorkeeper.directory.file("jwt.secret"));
     command.args(["--jwt-issuer", super::ISSUER, "--jwt-audience", super::AUDIENCE]);
-    let bank = Bank::spawn(&mut command, &[]).unwrap();
+    let bank = BankProcess::spawn(&mut command, &[]).unwrap();
     let body = r#"{"id":"1","owner":"ada","currency":"EUR"}"#;
     assert_eq!(bank.client().post("/accounts", body, None).unwrap().status, 401);
     assert_eq!(bank.client().by(key).post("/accounts", body, None).unwrap().status, 201);

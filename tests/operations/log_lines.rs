@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 use crate::support::raw::Raw;
 
@@ -21,9 +21,10 @@ const IN_JSON: &str = r#"\r\n2026-01-01T00:00:00Z ERROR forged\u001b[31m\u2028\u
 fn log_of(format: &str, level: &str) -> String {
     let directory = Directory::new();
     let file = directory.file("log");
-    let mut command = Bank::command(&directory.file("bank.db"));
+    let mut command = BankProcess::command(&directory.file("bank.db"));
     command.args(["--log", format]).env("RUST_LOG", level);
-    let bank = Bank::launch(command.stderr(Stdio::from(File::create(&file).unwrap()))).unwrap();
+    let bank =
+        BankProcess::launch(command.stderr(Stdio::from(File::create(&file).unwrap()))).unwrap();
     let credentials = format!("authorization: Bearer {SECRET}\r\ncookie: session={SECRET}\r\n");
     let ids = "x-correlation-id: order-7 \"quoted\"\r\n\
                traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";

@@ -6,16 +6,15 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use actum::{
-    Append, Application, EventEnvelope, ExpectedVersion, Fold, NewEvent, PartitionStatus,
-    PostgresStore, ReadModel, Settings, Sources, Status, Store, StreamId, SubscriptionState,
-    SubscriptionStatus,
+    Application, EventEnvelope, Fold, PartitionStatus, PostgresStore, ReadModel, Settings, Sources,
+    Status, Store, SubscriptionState, SubscriptionStatus,
 };
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::counter::{Ask, Count, Counted, Counter};
 use crate::support::directory::Directory;
+use crate::support::events::foreign;
 use crate::support::place::on_both_databases;
 use crate::support::postgres::{Server, database};
 use crate::support::waiting::{check, poll};
@@ -238,21 +237,7 @@ async fn what_cannot_be_applied_is_parked_or_halts(store: impl Store) {
     let mut errors = errors.filter_map(|partition| partition.last_error.as_ref());
     assert!(errors.any(|last| last.error.contains("parked") && last.at <= status.at));
 
-    let unreadable = Append {
-        stream: StreamId::new("counter", "2").unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: "Subtracted".into(),
-            schema_version: 1,
-            payload: "1".into(),
-            metadata: "{}".into(),
-        }],
-        command: None,
-        claims: vec![],
-        chained: false,
-    };
-    app.store().append(vec![unreadable]).await;
+    app.store().append(vec![foreign("2", "Subtracted", [1])]).await;
     let is_halted = |partition: &PartitionStatus| {
         let why = partition.last_error.as_ref().map(|last| &*last.error).unwrap_or_default();
         partition.state == Some(SubscriptionState::Halted)
@@ -319,7 +304,7 @@ async fn without_its_database_it_tells_what_is_known_here() {
 
 /// The bank on this database shows what the other tests check, and not its password.
 fn the_bank_shows_it(store: &str, secret: &str) {
-    let bank = Bank::start(store, &[]).unwrap();
+    let bank = BankProcess::start(store, &[]).unwrap();
     let mut client = bank.client();
     let body = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(client.post("/accounts", body, None).unwrap().status, 201);

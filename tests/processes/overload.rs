@@ -1,6 +1,7 @@
 //! More commands than the bank takes, and ten thousand under way when it stops.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::OnceLock;
 use std::task::Poll;
@@ -21,9 +22,6 @@ struct Gate;
 
 static OPEN: OnceLock<()> = OnceLock::new();
 
-#[derive(Debug, thiserror::Error)]
-enum Never {}
-
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 enum Nothing {}
 
@@ -31,9 +29,9 @@ impl Aggregate for Gate {
     const TYPE: &'static str = "gate";
     type Command = ();
     type Event = Nothing;
-    type Error = Never;
+    type Error = Infallible;
 
-    fn handle(&self, (): ()) -> Result<Vec<Nothing>, Never> {
+    fn handle(&self, (): ()) -> Result<Vec<Nothing>, Infallible> {
         OPEN.wait();
         Ok(Vec::new())
     }
@@ -127,9 +125,9 @@ impl Aggregate for Archive {
     const TYPE: &'static str = "archive";
     type Command = usize;
     type Event = Archived;
-    type Error = Never;
+    type Error = Infallible;
 
-    fn handle(&self, bytes: usize) -> Result<Vec<Archived>, Never> {
+    fn handle(&self, bytes: usize) -> Result<Vec<Archived>, Infallible> {
         Ok(vec![Archived::Text("x".repeat(bytes))])
     }
 

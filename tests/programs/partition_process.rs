@@ -39,7 +39,7 @@ async fn main() {
     let store = PostgresStore::open(url).await.unwrap();
     let app = Application::builder(store).aggregate::<Book>().read_model::<Digest>();
     let app = app.start().await.unwrap();
-    let seen = Arc::new(Seen::default());
+    let seen = Arc::new(SeenBooks::default());
     let writers = (0..WRITERS).map(|n| {
         let random = Random::new(seed.parse::<u64>().unwrap() * WRITERS + n);
         let writer = Writer { app: app.clone(), seen: Arc::clone(&seen), random };
@@ -65,7 +65,7 @@ async fn line() {
 
 /// What the readers of this process have seen.
 #[derive(Default)]
-struct Seen {
+struct SeenBooks {
     /// How many events of each book.
     books: Mutex<HashMap<u64, u64>>,
     answers: AtomicU64,
@@ -74,7 +74,7 @@ struct Seen {
 
 struct Writer {
     app: Application,
-    seen: Arc<Seen>,
+    seen: Arc<SeenBooks>,
     random: Random,
 }
 

@@ -162,7 +162,7 @@ async fn how_far(app: &Application) -> [u64; 2] {
 async fn replace(store: &str) {
     let app = builder(store).await.read_model_replacing::<Seal, Digest>();
     let app = app.start().await.unwrap();
-    let seen = Arc::new(Seen::new());
+    let seen = Arc::new(SeenReads::new());
     tokio::spawn(tell(app.clone(), Arc::clone(&seen)));
     // Who was killed left leases, which have to expire first.
     while !app.readiness().ready {
@@ -205,7 +205,7 @@ async fn serve(app: &Application, version: u32) {
     }
 }
 
-async fn tell(app: Application, seen: Arc<Seen>) {
+async fn tell(app: Application, seen: Arc<SeenReads>) {
     loop {
         let [old, new] = how_far(&app).await;
         let [answers, least, greatest] = [&seen.answers, &seen.least, &seen.greatest];
@@ -217,7 +217,7 @@ async fn tell(app: Application, seen: Arc<Seen>) {
 }
 
 /// What the clients of this process have seen.
-struct Seen {
+struct SeenReads {
     /// How many events of each book, and at which position.
     books: Vec<[AtomicU64; 2]>,
     /// The book that was written last.
@@ -232,7 +232,7 @@ struct Seen {
     quiet: AtomicBool,
 }
 
-impl Seen {
+impl SeenReads {
     fn new() -> Self {
         Self {
             books: (0..BOOKS).map(|_| Default::default()).collect(),
@@ -275,7 +275,7 @@ fn fail(why: &str) -> ! {
 }
 
 /// Writes into books that nobody else writes into, and reads each write back.
-async fn write(app: Application, seen: Arc<Seen>, number: u64) {
+async fn write(app: Application, seen: Arc<SeenReads>, number: u64) {
     let mut random = Random::new(number);
     while !seen.quiet.load(SeqCst) {
         let book = random.below(BOOKS / WRITERS) * WRITERS + number;
@@ -295,7 +295,7 @@ async fn write(app: Application, seen: Arc<Seen>, number: u64) {
 }
 
 /// Reads any book, or the one that was written last.
-async fn read(app: Application, seen: Arc<Seen>, any: bool) {
+async fn read(app: Application, seen: Arc<SeenReads>, any: bool) {
     let mut random = Random::new(99);
     while !seen.quiet.load(SeqCst) {
         let book = if any { random.below(BOOKS) } else { seen.last.load(SeqCst) };

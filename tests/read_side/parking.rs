@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use actum::testing::FaultyStore;
 use actum::{
-    Aggregate, Append, AppendOutcome, Application, EventEnvelope, EventStore, ExpectedVersion,
-    Fold, GlobalPosition, MAX_LISTED_PARKED, NewEvent, OperationError, ParkedKey, ReadError,
-    ReadModel, Settings, Sources, Store, StreamId, Upcaster,
+    Aggregate, AppendOutcome, Application, EventEnvelope, EventStore, Fold, GlobalPosition,
+    MAX_LISTED_PARKED, NewEvent, OperationError, ParkedKey, ReadError, ReadModel, Settings,
+    Sources, Store, Upcaster,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use uuid::Uuid;
 
+use crate::support::events::{append, event};
 use crate::support::place::on_every_store;
 use crate::support::waiting::{check, poll};
 
@@ -112,24 +112,12 @@ async fn new(store: impl Store) -> Application {
 /// Events of one book each: its id, the event's type and schema version, and its number.
 async fn write(store: &(impl EventStore + ?Sized), events: &[(&str, &str, u32, u64)]) {
     for some in events.chunks(1_000) {
-        let append = |(id, name, schema_version, n): &(&str, &str, u32, u64)| {
+        let noted = |(id, name, schema_version, n): &(&str, &str, u32, u64)| {
             let field = if *schema_version == 1 && *name == "Noted" { "n" } else { "number" };
-            Append {
-                stream: StreamId::new("book", id).unwrap(),
-                expected: ExpectedVersion::Any,
-                events: vec![NewEvent {
-                    event_id: Uuid::now_v7(),
-                    event_type: (*name).to_owned().into(),
-                    schema_version: *schema_version,
-                    payload: json!({ field: n }).to_string().as_str().into(),
-                    metadata: "{}".into(),
-                }],
-                command: None,
-                claims: vec![],
-                chained: false,
-            }
+            let event = event(name, &json!({ field: n }).to_string());
+            append("book", id, [NewEvent { schema_version: *schema_version, ..event }])
         };
-        let outcomes = store.append(some.iter().map(append).collect()).await;
+        let outcomes = store.append(some.iter().map(noted).collect()).await;
         let stored = |outcome: &AppendOutcome| matches!(outcome, AppendOutcome::Committed(_));
         assert!(outcomes.iter().all(stored), "{outcomes:?}");
     }

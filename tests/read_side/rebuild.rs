@@ -35,13 +35,13 @@ struct At {
     greatest: u64,
 }
 
-struct Process {
+struct RebuildProcess {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     at: At,
 }
 
-impl Process {
+impl RebuildProcess {
     fn replacing(store: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rebuild-process"));
         command.args(["replace", store]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -199,7 +199,7 @@ async fn left(store: &str) -> i64 {
 
 /// Kills a rebuild that is half done; what was saved of it by then.
 async fn kill_half_way(store: &str, events: u64) -> At {
-    let mut process = Process::replacing(store);
+    let mut process = RebuildProcess::replacing(store);
     process.comes(|at| at.new >= events / 2 && at.answers > 0).await;
     let at = process.kill().await;
     assert_eq!(versions(store).await, [(1, true), (2, false)], "it was too late: {at:?}");
@@ -207,7 +207,7 @@ async fn kill_half_way(store: &str, events: u64) -> At {
 }
 
 /// Lets both versions serve in turn while reads keep coming, and then the first one go.
-async fn switch_and_drop(process: &mut Process, store: &str) {
+async fn switch_and_drop(process: &mut RebuildProcess, store: &str) {
     for _ in 0..SWITCHES {
         process.does("serve 1").await;
         assert_eq!(versions(store).await, [(1, true), (2, false)]);
@@ -234,7 +234,7 @@ async fn rebuild(kind: &str, store: &str) {
     let least = new.map(|(.., position)| *position as u64).min().unwrap();
     assert!(least > 0 && least < events, "{saved_then:?}");
 
-    let mut process = Process::replacing(store);
+    let mut process = RebuildProcess::replacing(store);
     let resumed = process.comes(|_| true).await;
     assert!(resumed.new >= least, "it begins at {resumed:?}, and had saved {saved_then:?}");
     let first = process.comes(|at| at.answers > 0).await;

@@ -9,14 +9,13 @@ use actum::testing::{ReadModelScenario, Scenario};
 use actum::{
     AcceptedCommand, Aggregate, Append, AppendOutcome, Application, CommandError, CommandOptions,
     CommandState, EventEnvelope, EventStore, ExpectedVersion, Fold, GlobalPosition, MemoryStore,
-    Metadata, NewEvent, ReadModel, Sources, SqliteStore, StartError, Store, StreamId,
-    StreamVersion,
+    Metadata, NewEvent, ReadModel, Sources, SqliteStore, StartError, Store, StreamVersion,
 };
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counter};
 use crate::support::directory::Directory;
+use crate::support::events::{append, event};
 
 /// Measures in ways of which some do not survive JSON.
 #[derive(Debug, Default, Clone, PartialEq)]
@@ -281,20 +280,8 @@ fn accepted(id: &str, metadata: &str) -> Append {
         "command": { "Add": 7 },
         "key": { "id": id, "fingerprint": "00" },
     });
-    Append {
-        stream: StreamId::new(AcceptedCommand::TYPE, id).unwrap(),
-        expected: ExpectedVersion::NoStream,
-        events: vec![NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: "Accepted".into(),
-            schema_version: 1,
-            payload: payload.to_string().into(),
-            metadata: metadata.into(),
-        }],
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
+    let event = NewEvent { metadata: metadata.into(), ..event("Accepted", &payload.to_string()) };
+    Append { expected: ExpectedVersion::NoStream, ..append(AcceptedCommand::TYPE, id, [event]) }
 }
 
 #[tokio::test]

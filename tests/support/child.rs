@@ -18,7 +18,7 @@ use crate::support::http::Client;
 const LONGEST_LIFE: Duration = Duration::from_secs(600);
 
 /// A running bank. It is killed when this value is dropped, and after ten minutes.
-pub struct Bank {
+pub struct BankProcess {
     child: Child,
     /// Closed when this value is dropped, which ends the watchdog.
     _watchdog: mpsc::Sender<()>,
@@ -26,7 +26,7 @@ pub struct Bank {
     operators: String,
 }
 
-impl Bank {
+impl BankProcess {
     /// Starts the bank on an SQLite file, or the database at a URL, and waits until it listens; `None` if it ended before.
     pub fn start(store: &str, environment: &[(&str, &str)]) -> Option<Self> {
         Self::spawn(&mut Self::command(store), environment)
@@ -155,7 +155,7 @@ impl Drop for KilledOnPanic {
     }
 }
 
-impl Drop for Bank {
+impl Drop for BankProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

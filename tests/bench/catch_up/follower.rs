@@ -13,7 +13,7 @@ use super::writing::Rows;
 use super::{Run, Stopwatch};
 use crate::Outcome;
 use crate::accounts::id;
-use crate::database::Database;
+use crate::database::BenchDatabase;
 use crate::measure::{most_resident_mib, resident_mib};
 
 /// The first argument of a process that only follows.
@@ -69,7 +69,7 @@ impl Follower {
     }
 
     /// Runs it to the end of the log.
-    pub(super) async fn run(self, database: &Database, events: u64) -> Outcome<Run> {
+    pub(super) async fn run(self, database: &BenchDatabase, events: u64) -> Outcome<Run> {
         let output = Command::new(std::env::current_exe()?)
             .args([FOLLOWER, &database.url, self.name(), &events.to_string()])
             .stderr(std::process::Stdio::inherit())
@@ -86,7 +86,7 @@ impl Follower {
 /// What such a process does: follows to the end of the log, and tells how long it took.
 pub async fn follow(mut words: impl Iterator<Item = String>) -> Outcome {
     let mut word = || words.next().ok_or("bench follow URL WHAT EVENTS");
-    let (database, name) = (Database::at(&word()?), word()?);
+    let (database, name) = (BenchDatabase::at(&word()?), word()?);
     let head = GlobalPosition(word()?.parse()?);
     let follower = Follower::ALL.into_iter().find(|follower| follower.name() == name);
     let builder = database.application().await?;

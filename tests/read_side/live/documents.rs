@@ -6,9 +6,10 @@ use actum::{
     StoreError,
 };
 
-use super::{Sum, application, foreign, in_time};
+use super::{Sum, application, in_time};
 use crate::support::counter::{Ask, Counter};
 use crate::support::directory::Directory;
+use crate::support::events::foreign;
 use crate::support::postgres::database;
 
 /// How often the document changes while it is watched.
@@ -94,7 +95,7 @@ async fn a_document_that_cannot_be_read_ends_with_the_reason() {
     app.execute::<Counter>("1", Ask::Add(5)).await.unwrap();
     let mut document = app.watch::<Sum>("1").unwrap();
     assert_eq!(in_time(document.next()).await.unwrap().unwrap().sum, 5);
-    store.append(vec![foreign("1", "Poisoned", ["null".to_owned()].into_iter())]).await;
+    store.append(vec![foreign("1", "Poisoned", ["null"])]).await;
     let error = in_time(document.next()).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, ReadError::Parked { .. }), "{error:?}");
 }
@@ -125,7 +126,7 @@ async fn whoever_lets_changes_wait_too_long_is_told_from_where_they_are_lost() {
     let app = application(store.clone()).await;
     let mut changes = app.watch_all::<Sum>().unwrap();
     let mut quick = app.watch_all::<Sum>().unwrap();
-    store.append(vec![foreign("1", "Added", ["1".to_owned()].into_iter())]).await;
+    store.append(vec![foreign("1", "Added", ["1"])]).await;
     assert_eq!(in_time(changes.next()).await.unwrap().unwrap().position, GlobalPosition(1));
     let writing = async {
         for n in 0..MANY / 1_000 {
@@ -154,7 +155,7 @@ async fn an_event_whose_document_cannot_be_told_is_an_error_to_whoever_watches_a
     let app = application(store.clone()).await;
     let mut changes = app.watch_all::<Sum>().unwrap();
     let mut document = app.watch::<Sum>("1").unwrap();
-    store.append(vec![foreign("2", "Renamed", ["1".to_owned()].into_iter())]).await;
+    store.append(vec![foreign("2", "Renamed", ["1"])]).await;
     let error = in_time(changes.next()).await.unwrap_err();
     let ReadError::Unavailable(StoreError::Corrupt { place, .. }) = error else {
         panic!("{error:?}")

@@ -8,9 +8,10 @@ use actum::{
     StoreError, StreamVersion,
 };
 
-use super::{application, foreign, in_time, next, start};
+use super::{application, in_time, next, start};
 use crate::support::counter::{Ask, Counted, Counter};
 use crate::support::directory::Directory;
+use crate::support::events::foreign;
 use crate::support::postgres::database;
 use crate::support::watched::WatchedStore;
 
@@ -189,7 +190,7 @@ async fn a_store_that_does_not_answer_is_asked_again_until_it_does() {
     let app = application(store.clone()).await;
     let mut events = follow(&app, "1", 0);
     for version in 1..=5 {
-        store.append(vec![foreign("1", "Added", ["1".to_owned()].into_iter())]).await;
+        store.append(vec![foreign("1", "Added", ["1"])]).await;
         for fault in [Fault::ReadError, Fault::ReadError, Fault::ShortRead] {
             store.fail_next(fault);
         }
@@ -202,9 +203,9 @@ async fn an_event_that_cannot_be_decoded_is_an_error_again_and_again() {
     let store = MemoryStore::new();
     let app = application(store.clone()).await;
     let mut events = follow(&app, "1", 0);
-    store.append(vec![foreign("1", "Added", ["1".to_owned()].into_iter())]).await;
-    store.append(vec![foreign("1", "Renamed", ["1".to_owned()].into_iter())]).await;
-    store.append(vec![foreign("1", "Added", ["2".to_owned()].into_iter())]).await;
+    store.append(vec![foreign("1", "Added", ["1"])]).await;
+    store.append(vec![foreign("1", "Renamed", ["1"])]).await;
+    store.append(vec![foreign("1", "Added", ["2"])]).await;
     assert_eq!(next(&mut events).await, (1, Counted::Added(1)));
     for _ in 0..3 {
         let error = in_time(events.next()).await.map(|_| ()).unwrap_err();

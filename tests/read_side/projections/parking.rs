@@ -1,33 +1,18 @@
 //! One bad event stops one key of a projection, and nothing else.
 
 use actum::{
-    Append, Application, BoxError, EventEnvelope, EventSources, ExpectedVersion, GlobalPosition,
-    NewEvent, Projection, SqlConnection, StreamId,
+    Application, BoxError, EventEnvelope, EventSources, GlobalPosition, Projection, SqlConnection,
 };
-use uuid::Uuid;
 
 use super::{FIXED, Mixes, add, builder, mixed, read_mixes};
 use crate::support::counter::{Counted, Counter};
+use crate::support::events::foreign;
 use crate::support::place::{Place, on_both_places};
 use crate::support::waiting::until;
 
 /// Appends an event that nobody folds: the aggregate itself would be poisoned by it.
 async fn poison(app: &Application, id: &str, (name, payload): (&str, &str)) -> GlobalPosition {
-    let append = Append {
-        stream: StreamId::new("counter", id).unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: name.to_owned().into(),
-            schema_version: 1,
-            payload: payload.to_owned().into(),
-            metadata: "{}".into(),
-        }],
-        command: None,
-        claims: vec![],
-        chained: false,
-    };
-    app.store().append(vec![append]).await;
+    app.store().append(vec![foreign(id, name, [payload])]).await;
     app.store().head().await.unwrap()
 }
 

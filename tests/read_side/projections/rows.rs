@@ -100,12 +100,12 @@ async fn a_query_reads_its_own_write_and_cannot_write(place: Place) {
 
 async fn of_two_projections_each_has_tables_of_its_own(place: Place) {
     let app = builder(&place).await.projection::<Mixes>();
-    let app = app.projection::<super::faults::Gated>().start().await.unwrap();
+    let app = app.projection::<super::faults::GatedRows>().start().await.unwrap();
     let position = add(&app, "1", 1).await;
     assert_eq!(read_mixes(&app, position).await.0["1"], (1, 1));
     // Both call a table `steps`.
     let steps = app
-        .query::<super::faults::Gated>()
+        .query::<super::faults::GatedRows>()
         .after(position)
         .run(async |db, _| Ok(db.rows("SELECT id FROM steps", &[]).await?.len()));
     assert_eq!(steps.await.unwrap(), 1);

@@ -4,15 +4,12 @@
 use std::time::Duration;
 
 use actum::testing::FaultyStore;
-use actum::{
-    Append, Application, ApplicationBuilder, ExpectedVersion, GlobalPosition, NewEvent, ReadError,
-    Settings, Store, StreamId,
-};
+use actum::{Application, ApplicationBuilder, GlobalPosition, ReadError, Settings, Store};
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 use super::{Mixes, add, builder, mixed, read_mixes};
 use crate::support::counter::Counter;
+use crate::support::events::foreign;
 use crate::support::place::{Place, on_both_places, open_postgres, open_sqlite};
 use crate::support::waiting::{poll, until};
 
@@ -64,21 +61,7 @@ fn delayed(store: impl Store) -> ApplicationBuilder {
 
 async fn slow_queries_hold_up_neither_the_owner_nor_the_status(place: Place) {
     let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
-    let poison = Append {
-        stream: StreamId::new("counter", "never-fixed").unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: "Poisoned".into(),
-            schema_version: 1,
-            payload: "null".into(),
-            metadata: "{}".into(),
-        }],
-        command: None,
-        claims: vec![],
-        chained: false,
-    };
-    app.store().append(vec![poison]).await;
+    app.store().append(vec![foreign("never-fixed", "Poisoned", ["null"])]).await;
     let head = add(&app, "other", 1).await;
     read_mixes(&app, head).await;
     let (gate, begun) = (Semaphore::new(0), Semaphore::new(0));

@@ -13,9 +13,9 @@ use sqlx::{AssertSqlSafe, Executor};
 use super::ledger::{
     append, committed, no_answer, one, open, quick, read_log, terminate, unavailable, until, within,
 };
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::counter::{Ask, Counter};
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::postgres::{Server, database};
 
 const ANY: ExpectedVersion = ExpectedVersion::Any;
@@ -199,19 +199,19 @@ async fn a_lost_history_is_noticed_while_hints_of_the_new_one_keep_coming() {
     assert!(new.head().await.unwrap().0 < 100);
 }
 
-fn post(bank: &Bank, path: &str, body: &str) -> Answer {
+fn post(bank: &BankProcess, path: &str, body: &str) -> Response {
     bank.client().patience(Duration::from_secs(30)).unwrap().post(path, body, None).unwrap()
 }
 
-fn credit(bank: &Bank, account: &str, amount: i64) -> u16 {
+fn credit(bank: &BankProcess, account: &str, amount: i64) -> u16 {
     post(bank, &format!("/accounts/{account}/credit"), &format!("{{\"amount\":{amount}}}")).status
 }
 
-fn withdraw(bank: &Bank, account: &str, amount: i64) -> u16 {
+fn withdraw(bank: &BankProcess, account: &str, amount: i64) -> u16 {
     post(bank, &format!("/accounts/{account}/withdraw"), &format!("{{\"amount\":{amount}}}")).status
 }
 
-fn status(bank: &Bank, path: &str) -> u16 {
+fn status(bank: &BankProcess, path: &str) -> u16 {
     bank.client().get(path).unwrap().status
 }
 
@@ -221,7 +221,7 @@ fn status(bank: &Bank, path: &str) -> u16 {
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_process_that_slept_through_a_failover_to_a_lagging_standby_commits_nothing() {
     let server = Server::private().await;
-    let sleeper = Bank::start(&server.url(), &[]).expect("the bank starts");
+    let sleeper = BankProcess::start(&server.url(), &[]).expect("the bank starts");
     let ada = r#"{"id":"ada","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(post(&sleeper, "/accounts", ada).status, 201);
     assert_eq!(credit(&sleeper, "ada", 1000), 200);
@@ -235,7 +235,7 @@ async fn a_process_that_slept_through_a_failover_to_a_lagging_standby_commits_no
     server.stop().await;
     server.fail_over().await;
     server.start().await;
-    let other = Bank::start(&server.url(), &[]).expect("another bank starts");
+    let other = BankProcess::start(&server.url(), &[]).expect("another bank starts");
     assert_eq!(withdraw(&other, "ada", 1000), 200);
     assert_eq!(post(&other, "/accounts", &ada.replace("ada", "bob")).status, 201);
     sleeper.signal("CONT");
@@ -247,7 +247,7 @@ async fn a_process_that_slept_through_a_failover_to_a_lagging_standby_commits_no
     }
     // Started again it knows the history that there is.
     sleeper.terminate();
-    let fresh = Bank::start(&server.url(), &[]).expect("the bank starts again");
+    let fresh = BankProcess::start(&server.url(), &[]).expect("the bank starts again");
     assert_eq!(withdraw(&fresh, "ada", 900), 422);
     until(async || status(&fresh, "/accounts/ada/balance") == 200).await;
     let answer = fresh.client().get("/accounts/ada/balance").unwrap();

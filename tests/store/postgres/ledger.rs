@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use actum::{
     Append, AppendOutcome, CommandKey, Committed, EventStore, ExpectedVersion, NewEvent,
-    NotCommitted, PostgresOptions, PostgresStore, StoreError, StreamId,
+    NotCommitted, PostgresOptions, PostgresStore, StoreError,
 };
 use sqlx::postgres::PgConnection;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use uuid::Uuid;
 
+use crate::support::events;
 pub use crate::support::waiting::{until, within};
 
 /// A store that gives up early, as tests want it.
@@ -37,26 +38,12 @@ pub async fn refusal(options: PostgresOptions) -> String {
 
 /// An event with this payload.
 pub fn event(payload: &str) -> NewEvent {
-    NewEvent {
-        event_id: Uuid::now_v7(),
-        event_type: "Booked".into(),
-        schema_version: 1,
-        payload: payload.into(),
-        metadata: "{}".into(),
-    }
+    events::event("Booked", payload)
 }
 
 /// One event for the stream `ledger-{id}`.
 pub fn append(id: &str, expected: ExpectedVersion) -> Append {
-    let stream = StreamId::new("ledger", id).unwrap();
-    Append {
-        stream,
-        expected,
-        events: vec![event("1")],
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
+    Append { expected, ..events::append("ledger", id, [event("1")]) }
 }
 
 /// The same with a command id.

@@ -7,7 +7,7 @@ use super::ledger::{
     append, committed, keyed, no_answer, one, open, quick, read_log, refusal, terminate, until,
     within,
 };
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::postgres::{Database, Server, database, free_port};
 
 const ANY: ExpectedVersion = ExpectedVersion::Any;
@@ -161,11 +161,11 @@ async fn a_crash_in_the_migration_is_finished_at_the_next_start() {
     loop {
         let database = database().await;
         let at = format!("migrate:{}", crashes + 1);
-        if Bank::start(&database.url(), &[("ACTUM_CRASH_AT", &at)]).is_some() {
+        if BankProcess::start(&database.url(), &[("ACTUM_CRASH_AT", &at)]).is_some() {
             break;
         }
         crashes += 1;
-        let bank = Bank::start(&database.url(), &[]).expect("it does not start again");
+        let bank = BankProcess::start(&database.url(), &[]).expect("it does not start again");
         let body = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
         assert_eq!(bank.client().post("/accounts", body, None).unwrap().status, 201);
         assert_eq!(read_log(&mut database.connect().await).await.len(), 1);

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::ledger::{append, committed, one, open, quick, refusal, until, within};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::postgres::database;
 
 const ANY: ExpectedVersion = ExpectedVersion::Any;
@@ -119,7 +119,7 @@ async fn a_schema_that_cannot_be_used_is_refused_by_name() {
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_program_of_another_name_is_refused_and_the_same_one_is_not() {
     let database = database().await;
-    drop(Bank::start(&database.url(), &[]).expect("the bank starts"));
+    drop(BankProcess::start(&database.url(), &[]).expect("the bank starts"));
     let start = async |name: Option<&str>| {
         let builder = example_bank::application(open(&database.url()).await);
         match name {

@@ -11,33 +11,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actum::{
-    Append, AppendOutcome, Application, EventStore, ExpectedVersion, Filter, GlobalPosition,
-    NewEvent, NotCommitted, PageLimit, SqliteOptions, SqliteStore, StartError, StoreError,
-    StreamId, StreamVersion,
+    Append, AppendOutcome, Application, EventStore, Filter, GlobalPosition, NotCommitted,
+    PageLimit, SqliteOptions, SqliteStore, StartError, StoreError, StreamVersion,
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
-use uuid::Uuid;
 
 use crate::support::directory::Directory;
+use crate::support::events;
 
 /// One event of `bytes` bytes for the stream `account-{id}`.
 fn append(id: &str, bytes: usize) -> Append {
-    let event = NewEvent {
-        event_id: Uuid::now_v7(),
-        event_type: "Credited".into(),
-        schema_version: 1,
-        payload: format!("\"{}\"", "x".repeat(bytes)).into(),
-        metadata: "{}".into(),
-    };
-    Append {
-        stream: StreamId::new("account", id).unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![event],
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
+    let payload = format!("\"{}\"", "x".repeat(bytes));
+    events::append("account", id, [events::event("Credited", &payload)])
 }
 
 fn quick(path: &str) -> SqliteOptions {
