@@ -1,5 +1,5 @@
-//! What attackers send: SQL, members that are not theirs, packed bodies, letters that deceive. All of it
-//! is text to the bank or refused, on both databases, and no account is changed by it.
+//! Payloads of attackers: SQL, unknown members, compressed bodies, misleading letters. On both
+//! databases the bank stores them as text or refuses them, and no account changes.
 
 use actix_web::http::header::HeaderName;
 use actix_web::test::TestRequest;

@@ -1,4 +1,4 @@
-//! What the bank's clients are told when the store fails, the bank is full, or others are faster.
+//! Answers of the bank when the store fails, the bank is full, or other writers are faster.
 
 use actum::testing::{Fault, FaultyStore};
 use actum::{Application, EventStore, Settings, SqliteStore};

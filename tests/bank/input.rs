@@ -15,7 +15,7 @@ async fn post_raw(bank: &Application, path: &str, body: impl Into<Vec<u8>>) -> A
     send(bank, request).await
 }
 
-/// What account 42 has been through.
+/// The history of account 42.
 async fn events(bank: &Application) -> Vec<Value> {
     let page = get(bank, "/accounts/42/history?limit=500").await.json();
     page["events"].as_array().unwrap().clone()

@@ -186,7 +186,8 @@ fn addresses(banks: &[BankProcess]) -> Vec<String> {
     banks.iter().map(|bank| bank.address().to_owned()).collect()
 }
 
-/// Nobody ever had a name that was another's at the time, and who holds what is the fold of the log.
+/// Checks that no name ever had two holders at a time, and that the claims equal the fold of the
+/// log.
 async fn check(store: &str, renamed: usize) {
     let log = read_log(store).await;
     let mut holders: HashMap<String, String> = HashMap::new();

@@ -15,7 +15,7 @@ use crate::Outcome;
 use crate::database::BenchDatabase;
 use crate::measure::{Round, drive};
 
-/// How many accounts the commands are spread over.
+/// Number of accounts that the commands are spread over.
 pub const ACCOUNTS: u64 = 1000;
 
 /// The id of one of them.
@@ -23,7 +23,7 @@ pub fn id(account: u64) -> String {
     format!("account-{account}")
 }
 
-/// Whether the two read models run beside the commands.
+/// The read models that run beside the commands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ReadModels {
     None,

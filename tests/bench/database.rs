@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use crate::Outcome;
 use crate::options::Options;
 
-/// What Actum runs on.
+/// The store that Actum runs on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Store {
     Sqlite,
@@ -21,7 +21,7 @@ pub enum Store {
 
 pub const STORES: [(&str, Store); 2] = [("sqlite", Store::Sqlite), ("postgres", Store::Postgres)];
 
-/// Where `scripts/bench` says the server is that it has started.
+/// Variable with the URL of the server that `scripts/bench` has started.
 const SERVER: &str = "ACTUM_TEST_POSTGRES";
 
 /// A database by its file's path or its URL.

@@ -1,4 +1,4 @@
-//! What the bank's edge costs a command: keys that are remembered, who may enter, how often.
+//! Cost of the bank's edge for a command: idempotency keys, authentication, rate limits.
 //!
 //! Each is switched on alone and all are together, in turns with none, each turn in another order, so
 //! that what the machine does meanwhile is shared among them. Every request has the headers of all,
@@ -88,7 +88,7 @@ fn cpu(round: &Round) -> f64 {
     round.cpu.max(Duration::from_nanos(1)).as_secs_f64() / round.commands.max(1) as f64
 }
 
-/// What is more or less by which part: the mean of all turns and its standard error.
+/// Difference of one measured quantity: the mean of all turns and its standard error.
 struct EdgePart {
     mean: f64,
     error: f64,

@@ -77,7 +77,7 @@ fn line(name: &str, probed: Probed, load: Option<CommandLoad>) {
     );
 }
 
-/// How long until the read was answered, since the command was sent and since it was answered.
+/// Time until the read was answered, since the command was sent and since it was answered.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Probed {
     since_sent: Round,
@@ -137,7 +137,7 @@ async fn probes_elsewhere(database: &BenchDatabase, round: Duration) -> Outcome<
     }
 }
 
-/// What such a process does: opens the bank, probes, tells what it saw.
+/// Body of such a process: opens the bank, probes, and prints the result.
 pub async fn probe(mut words: impl Iterator<Item = String>) -> Outcome {
     let mut word = || words.next().ok_or("bench probe URL SECONDS");
     let database = BenchDatabase::at(&word()?);
@@ -150,7 +150,7 @@ pub async fn probe(mut words: impl Iterator<Item = String>) -> Outcome {
     Ok(())
 }
 
-/// What was sent beside the probes.
+/// Commands that are sent beside the probes.
 struct CommandLoad {
     rate: f64,
     most_in_flight: usize,

@@ -1,4 +1,4 @@
-//! How long the first command to an aggregate with a long history takes, in which it is loaded.
+//! Time of the first command to an aggregate with a long history, including the load.
 
 use std::time::{Duration, Instant};
 

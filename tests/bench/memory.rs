@@ -76,7 +76,7 @@ async fn child(case: &str, step: &str, database: &BenchDatabase) -> Outcome<Opti
     }
 }
 
-/// What such a process does: fills the database, or runs the case on it.
+/// Body of such a process: fills the database, or runs the case on it.
 pub async fn case(mut words: impl Iterator<Item = String>) -> Outcome {
     let mut word = || words.next().ok_or("bench memory-case NAME fill|run URL");
     let (name, step, database) = (word()?, word()?, BenchDatabase::at(&word()?));

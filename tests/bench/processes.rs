@@ -23,7 +23,7 @@ pub const CALLERS: &str = "callers";
 
 const IN_FLIGHT: [u64; 2] = [256, 1000];
 
-/// How the callers are spread over processes.
+/// Distribution of the callers over processes.
 struct Spread {
     processes: u64,
     is_routed: bool,
@@ -138,7 +138,8 @@ impl Callers {
     }
 }
 
-/// What such a process does: opens the bank, says so, waits for the word, calls, tells the round.
+/// Body of such a process: opens the bank, reports that, waits for the start, calls, and prints the
+/// round.
 pub async fn call(mut words: impl Iterator<Item = String>) -> Outcome {
     let mut word =
         || words.next().ok_or("bench callers URL FIRST END ACCOUNT END READ-MODELS SECONDS");

@@ -118,7 +118,7 @@ async fn measure(
     Ok(round)
 }
 
-/// What differs from row to row.
+/// Columns that differ from row to row.
 struct Row {
     position: i64,
     stream_id: String,

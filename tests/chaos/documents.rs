@@ -11,7 +11,7 @@ use super::log;
 
 const MODELS: [&str; 3] = ["balance@2", "credit_limit@2", "statement@1"];
 
-/// How long the read models may take to reach the end of a log that nobody writes to.
+/// Time limit for the read models to reach the end of a log without writers.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(30);
 
 /// Once the read models and the statement have reached the end of the log, the documents are its fold, byte for

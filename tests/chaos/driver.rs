@@ -15,10 +15,10 @@ use crate::support::random::Random;
 pub const ACCOUNTS: u64 = 6;
 pub const OPENING: i64 = 1_000;
 
-/// How long a worker waits for one answer while things break.
+/// Timeout of a worker for one answer while faults are injected.
 pub const IMPATIENT: Duration = Duration::from_millis(400);
 
-/// How long a command may stay without a definite answer, whatever happens.
+/// Longest time that a command may stay without a definite answer.
 const DEFINITE_WITHIN: Duration = Duration::from_secs(60);
 
 /// A command and what is known of it.
@@ -26,19 +26,19 @@ const DEFINITE_WITHIN: Duration = Duration::from_secs(60);
 pub struct Sent {
     pub key: String,
     pub account: u64,
-    /// Of its event.
+    /// Name of the event type.
     pub name: &'static str,
     pub amount: i64,
-    /// What had been acknowledged before it was sent first.
+    /// Last position that was acknowledged before the first attempt.
     after: i64,
-    /// How many attempts had no definite answer.
+    /// Number of attempts without a definite answer.
     pub unknown: u32,
-    /// What had been acknowledged when it was asked for that time when it was refused.
+    /// Last position that was acknowledged before the attempt that was refused.
     pub refused_after: i64,
     pub outcome: Outcome,
 }
 
-/// What became of a command, as far as its sender knows.
+/// Outcome of a command as far as its sender knows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
     Committed(i64),
@@ -56,15 +56,15 @@ enum Attempt {
     Unknown,
 }
 
-/// What the workers share.
+/// State that the workers share.
 #[derive(Default)]
 pub struct Driver {
     pub addresses: [Mutex<String>; 2],
     /// The last position that was acknowledged to anybody.
     acknowledged: AtomicI64,
-    /// How many commands each bank has acknowledged.
+    /// Number of commands that each bank has acknowledged.
     pub successes: [AtomicU64; 2],
-    /// How many commands had been stored by an attempt whose outcome was unknown.
+    /// Number of commands that turned out to be stored by an attempt with an unknown outcome.
     pub resolved: AtomicU64,
     pub stop: AtomicBool,
 }

@@ -54,7 +54,6 @@ fn withdraw_all(banks: &[BankProcess; 2], account: &str) -> BTreeMap<(u16, Strin
     answers.into_inner().unwrap()
 }
 
-/// D5.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn of_a_thousand_withdrawals_at_two_banks_exactly_those_that_are_covered_succeed() {

@@ -17,11 +17,11 @@ use crate::support::postgres::Server;
 use crate::support::proxy::Proxy;
 use crate::support::waiting::poll;
 
-/// Of each fault.
+/// Number of times that each fault is injected.
 const TIMES: usize = 20;
 const WORKERS: usize = 8;
 
-/// How long after a fault both banks may take to succeed again.
+/// Time limit after a fault for both banks to succeed again.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy)]
@@ -147,7 +147,8 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     poll(RECOVERED_WITHIN, async || if holds() { Ok(()) } else { Err(what) }).await;
 }
 
-/// What was told is so, nothing else is, and no money came or went, at any position.
+/// Checks that the log holds exactly the acknowledged bookings, and that the sum of all balances is
+/// right at every position.
 fn check(log: &[LogRow], history: &[Sent]) {
     let mut sent: HashMap<&str, &Sent> = HashMap::new();
     assert!(history.iter().all(|one| sent.insert(&one.key, one).is_none()));

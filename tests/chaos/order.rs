@@ -37,7 +37,7 @@ impl LogProcess {
         Self { child: command.kill_on_drop(true).spawn().unwrap(), output }
     }
 
-    /// What it printed, once it has ended.
+    /// Waits until the process has ended, and returns the lines it printed.
     async fn end(mut self) -> Vec<String> {
         let within = Duration::from_secs(120 * rounds() as u64);
         let ended = timeout(within, self.child.wait()).await;
@@ -47,11 +47,11 @@ impl LogProcess {
     }
 }
 
-/// What was done to the writers meanwhile.
+/// Disturbances of the writers.
 #[derive(Default)]
 struct Trouble {
     cancelled: Cell<i64>,
-    /// Of these: after its events were stored, and had their positions.
+    /// Cancelled statements whose events were already stored and had their positions.
     late: Cell<i64>,
     rogues: Cell<i64>,
 }

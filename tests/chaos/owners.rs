@@ -1,5 +1,5 @@
-//! Who folds the read models of two banks, and what becomes of them when that bank is killed,
-//! stopped for longer than its lease, or told to stop.
+//! Owners of the read models of two banks while the owning bank is killed, stopped for longer than
+//! its lease lasts, or shut down.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::support::http::Client;
 use crate::support::postgres::{Database, database};
 use crate::support::proxy::Proxy;
 
-/// How long a bank may leave the reads of the other's writes without an answer.
+/// Time limit for reads on one bank of the other bank's writes.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
 /// More than twice as long as a lease holds.
@@ -64,8 +64,8 @@ impl Banks {
         self.bank(bank).client()
     }
 
-    /// Of the read models, which [`read_after`] waits for: the least token of the leases, and whether
-    /// both are free or somebody else's than they were.
+    /// Returns the least token of the leases of the read models that [`read_after`] waits for. The
+    /// flag is true if both leases are free or have changed their owner.
     async fn leases(&self, were: &[String]) -> (i64, bool) {
         let leases: (i64, bool) = sqlx::query_as(
             "SELECT min(token), bool_and(expires_at <= clock_timestamp() OR owner::text <> ALL ($1))
@@ -169,7 +169,6 @@ async fn an_owner_that_is_told_to_stop_hands_over_without_waiting_for_its_lease_
     documents::check(&mut banks.database.connect().await).await;
 }
 
-/// F3, F4, I5.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn an_owner_that_sleeps_through_its_lease_writes_nothing_when_it_wakes() {

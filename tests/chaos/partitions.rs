@@ -18,7 +18,7 @@ use crate::support::waiting::{check, poll};
 const PROCESSES: usize = 4;
 const PARTITIONS: usize = 12;
 
-/// How long faults go on, for each round: ten rounds are three minutes.
+/// Duration of the faults in each round. Ten rounds take three minutes.
 const ROUND: Duration = Duration::from_secs(18);
 
 /// From one fault to the next.
@@ -27,7 +27,7 @@ const EVERY: Duration = Duration::from_millis(1_500);
 /// More than a lease holds.
 const STOPPED_FOR: Duration = Duration::from_millis(4_500);
 
-/// How long the shares may take to be equal again, and the read model to reach the end of the log.
+/// Time limit for the shares to be equal again, and for the read model to reach the end of the log.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 
 struct PartitionProcess {
@@ -141,7 +141,7 @@ impl Killer {
     }
 }
 
-/// How many partitions each process owns, in order.
+/// Number of partitions of each process, in ascending order.
 async fn shares(connection: &mut PgConnection) -> Vec<i64> {
     let shares = sqlx::query_scalar(
         "SELECT count(*) AS share FROM actum.leases
@@ -155,7 +155,7 @@ async fn head(connection: &mut PgConnection) -> i64 {
     head.fetch_one(connection).await.unwrap()
 }
 
-/// How many partitions are saved up to a position, and how many are not.
+/// Numbers of partitions that are saved up to a position, and of those that are not.
 async fn saved(connection: &mut PgConnection, position: i64) -> (i64, i64) {
     let saved = sqlx::query_as(
         "SELECT count(*) FILTER (WHERE position = $1), count(*) FILTER (WHERE position <> $1)
@@ -164,7 +164,7 @@ async fn saved(connection: &mut PgConnection, position: i64) -> (i64, i64) {
     saved.bind(position).fetch_one(connection).await.unwrap()
 }
 
-/// How long it takes until it is so.
+/// Waits until `now` returns this value, and returns the time it took.
 async fn until<T: PartialEq + std::fmt::Debug>(
     what: &T,
     mut now: impl AsyncFnMut() -> T,
@@ -199,7 +199,6 @@ async fn check_documents(connection: &mut PgConnection) {
     assert_eq!(documents, fold.collect::<Vec<_>>(), "the documents are not the fold of the log");
 }
 
-/// F3, F4, A11.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn twelve_partitions_are_each_folded_once_whoever_of_four_processes_is_killed_or_stopped() {

@@ -1,4 +1,5 @@
-//! D4: the same key again. One effect, equal answers, and nothing of another principal's.
+//! A request that is sent again with its idempotency key: one effect, equal answers, and no answer
+//! of another principal.
 
 use actix_web::rt;
 use actum::Application;

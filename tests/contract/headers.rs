@@ -94,7 +94,7 @@ async fn a_precondition_that_is_no_version_is_refused() {
     send_as(&bank, None, twice).await.is_problem(400, "invalid_precondition");
 }
 
-/// What was carried out has moved the version on: the retry must not fail for that.
+/// The command has increased the version, and the retry must not fail because of that.
 #[actix_web::test]
 async fn a_conditional_command_sent_again_with_its_key_is_replayed() {
     let bank = bank_with_account().await;

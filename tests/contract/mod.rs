@@ -83,7 +83,7 @@ async fn open_account(bank: &Application, id: &str) {
     assert_eq!(opened.status, 201, "{opened:?}");
 }
 
-/// What the account holds at the end of the log.
+/// Balance of the account at the end of the log.
 async fn balance(bank: &Application, id: &str) -> i64 {
     let head = bank.store().head().await.unwrap();
     let path = format!("/accounts/{id}/balance?after={head}");

@@ -122,7 +122,7 @@ async fn who_waits_behind_a_refusal_is_judged_anew() {
     assert_eq!(balance(&bank, "42").await, 0);
 }
 
-/// H10: in the first's place, and behind it.
+/// The client leaves once as the first with its key, and once as the second.
 #[actix_web::test]
 async fn a_client_that_leaves_undoes_nothing_and_holds_up_nobody() {
     let (store, bank) = bank(PATIENT).await;
@@ -139,7 +139,7 @@ async fn a_client_that_leaves_undoes_nothing_and_holds_up_nobody() {
     are_one(&told, &again);
 }
 
-/// D3: each of a crowd is told of its own command.
+/// Each caller gets the outcome of its own command.
 #[actix_web::test]
 async fn of_many_keys_in_one_batch_each_is_told_its_own_outcome() {
     let (store, bank) = bank(PATIENT).await;

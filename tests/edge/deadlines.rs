@@ -1,5 +1,5 @@
-//! H9, J1, J20: clients that are slow, lie about their bodies or speak HTTP two ways at once, as raw
-//! bytes to the real bank.
+//! Clients that are slow, lie about their bodies, or send requests that two servers would read
+//! differently, as raw bytes to the real bank.
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Executor};
@@ -100,7 +100,8 @@ fn a_length_that_is_too_great_is_refused_before_the_body_comes() {
     }
 }
 
-/// What is said twice, or in two ways, is where one server sees an end and the next one does not.
+/// A header that is sent twice, or a length given in two ways, could let two servers see different
+/// ends of a request.
 #[test]
 fn a_length_that_is_none_or_stands_beside_another_framing_is_refused() {
     let directory = Directory::new();
@@ -175,7 +176,7 @@ fn is_late(bank: &BankProcess) {
     assert_eq!((late.status, &late.body["code"]), (503, &"outcome_unknown".into()), "{late:?}");
 }
 
-/// It goes on, and its key tells of it.
+/// Checks that the command was executed, by sending its key again.
 fn goes_on(bank: &BankProcess) {
     loop {
         let again = bank.client().post("/accounts/1/credit", CREDIT, Some("k")).unwrap();

@@ -1,4 +1,4 @@
-//! Whose a name or a number is, is told to operators and to nobody else.
+//! The holder of a name or an account number is shown to operators only.
 
 use actix_web::App;
 use actix_web::test::{TestRequest, call_and_read_body_json, init_service};

@@ -1,4 +1,4 @@
-//! H1, J15: who asks too often, or for too much at a time, is turned away, and others are not.
+//! A client that sends too much, or too much at a time, is refused, and other clients are not.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};

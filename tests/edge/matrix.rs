@@ -17,7 +17,7 @@ use super::{Doorkeeper, claims, lines, new_key, signed};
 use crate::support::bank::{get, new_bank, post};
 use crate::support::postgres::database;
 
-/// Where it is asked: the bank's listener, or the operators'.
+/// The listener of a request: the bank's public one, or the operators'.
 #[derive(Clone, Copy)]
 enum Door {
     Bank,
@@ -26,7 +26,7 @@ enum Door {
 
 type Row = (&'static str, &'static str, [Got; 9]);
 
-/// What somebody gets: in, or a problem.
+/// The result of a request: admitted, or refused with a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Got {
     /// Let in, whatever came of it.
@@ -40,7 +40,7 @@ enum Got {
 }
 use Got::*;
 
-/// Who asks, in the order of the columns.
+/// The principals, in the order of the columns.
 const PRINCIPALS: [&str; 9] = [
     "nobody",
     "a key that expired",
@@ -57,7 +57,7 @@ const PUBLIC: [Got; 9] = [In, In, In, In, In, In, In, In, In];
 const OPENING: [Got; 9] = [Who, Who, Who, No, In, No, In, No, No];
 const WRITING: [Got; 9] = [Who, Who, Who, No, In, No, In, No, Nil];
 const READING: [Got; 9] = [Who, Who, Who, In, No, No, In, In, Nil];
-/// What everybody has of their own.
+/// Access of each principal to a resource of its own.
 const MY_WRITING: [Got; 9] = [Who, Who, Who, No, In, No, In, No, In];
 const MY_READING: [Got; 9] = [Who, Who, Who, In, No, No, In, In, In];
 const OPERATING: [Got; 9] = [Who, Who, Who, No, No, In, No, No, No];
@@ -142,8 +142,8 @@ impl Doors {
         Self { access: doorkeeper.open(), credentials, _doorkeeper: doorkeeper }
     }
 
-    /// What the principal of this column is answered: its status and, if they were not let in, the
-    /// whole problem.
+    /// Sends a request as the principal of this column. Returns the status and, if the request was
+    /// refused, the whole problem.
     async fn ask(
         &self,
         bank: &Application,

@@ -1,4 +1,5 @@
-//! Who may enter the bank, and what they may do there: credentials, policies, ownership.
+//! Access to the bank: credentials, policies, ownership, rate and concurrency limits, deadlines,
+//! TLS.
 
 mod api_keys;
 mod crowds;
@@ -99,7 +100,7 @@ fn headers(authorization: &str) -> HeaderMap {
     headers
 }
 
-/// Who is let in with this bearer credential.
+/// The principal that this bearer credential belongs to, if it is accepted.
 fn enter(access: &Access, bearer: &str) -> Option<Principal> {
     access.principal(&headers(&format!("Bearer {bearer}")))
 }
@@ -114,7 +115,7 @@ async fn send_by(bank: &Application, access: &Access, request: TestRequest) -> A
     Answer { status, headers, text }
 }
 
-/// What the issuer says of Ada, for an hour.
+/// Claims about Ada that are valid for an hour.
 fn claims(scope: &str) -> Value {
     let exp = get_current_timestamp() + 3600;
     json!({ "sub": "ada", "iss": ISSUER, "aud": AUDIENCE, "exp": exp, "scope": scope })

@@ -1,4 +1,4 @@
-//! J12: no secret is in anything the bank says, writes or stores, whatever goes wrong.
+//! No secret is in any answer, log line or stored row of the bank, whatever fails.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use example_bank::access::Secret;
 
 use super::{AUDIENCE, Doorkeeper, ISSUER, SECRET, claims, lines, new_key, signed};
 
-/// What a wrong credential is made of.
+/// A text that is part of every wrong credential, so that the tests can search for it.
 const CANARY: &str = "c4n4ry";
 
 /// Ends it also when the test fails.

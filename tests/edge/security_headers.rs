@@ -1,4 +1,4 @@
-//! J18: what stands on every answer of the bank, and that no other origin is allowed anything.
+//! Security headers on every answer of the bank, and no permission for any other origin.
 
 use crate::support::child::BankProcess;
 use crate::support::directory::Directory;

@@ -1,4 +1,4 @@
-//! How a bank starts: open to all only where nobody else can reach it, and with keys that it made.
+//! The start of a bank: open to all only on loopback, and with keys that it created.
 
 use std::process::{Command, Output};
 
@@ -51,7 +51,7 @@ fn a_bank_without_credentials_says_that_it_is_in_dev_mode() {
     }
 }
 
-/// What the bank prints when it starts; then it is ended.
+/// Starts the bank, returns the lines it prints, and ends it.
 fn greeting(bank: &mut Command) -> String {
     use std::io::{BufRead, BufReader};
     let mut child = bank.stdout(std::process::Stdio::piped()).spawn().unwrap();

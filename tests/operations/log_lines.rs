@@ -1,5 +1,5 @@
-//! J7, J12: what the bank writes to its log of who asks: one line for each request, whatever it holds,
-//! and nothing that is a secret.
+//! Log lines about requests: one line for each request, whatever the request contains, and no
+//! secret.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -13,7 +13,7 @@ use crate::support::raw::Raw;
 /// Stands wherever a secret may; it must stand nowhere in the log.
 const SECRET: &str = "canary-4711";
 
-/// What would begin a line of its own, or colour the terminal of who reads, as a path and in JSON.
+/// Texts that would begin a new log line or colour the terminal, as a path and in JSON.
 const IN_PATHS: &str = "%0d%0a2026-01-01T00:00:00Z%20ERROR%20forged%1b%5b31m";
 const IN_JSON: &str = r#"\r\n2026-01-01T00:00:00Z ERROR forged\u001b[31m\u2028\u202e"#;
 

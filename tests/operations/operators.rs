@@ -1,5 +1,5 @@
-//! J10: what operators do over HTTP, on a listener of their own that the public address knows
-//! nothing of: look at what is parked, have it tried again or left out, switch and drop versions.
+//! The operations API on its own listener, whose routes the public address does not have: list,
+//! retry and skip parked keys, switch and drop versions.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What an operator is told by `Operations::status` and `GET /status`: of what is live, behind,
-//! standing by, without its database, and never a secret.
+//! `Operations::status` and `GET /status`: live, lagging, standing by, without a database, and
+//! never a secret.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};

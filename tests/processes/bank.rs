@@ -52,7 +52,7 @@ fn a_port_in_use_ends_with_code_one_and_leaves_no_database() {
     assert!(!std::fs::exists(&store).unwrap());
 }
 
-/// H10: the command was sent whole; that its sender hung up does not undo it.
+/// The command was sent completely, so the end of its connection does not undo it.
 #[tokio::test]
 async fn a_client_that_hangs_up_has_its_command_carried_out() {
     let directory = Directory::new();
@@ -72,7 +72,8 @@ async fn a_client_that_hangs_up_has_its_command_carried_out() {
     assert_eq!(read_log(&store).await.len(), 21);
 }
 
-/// H8: with no descriptor left new connections wait or fail; the process lives and serves again.
+/// Without a free descriptor, new connections wait or fail. The process lives and serves again
+/// later.
 #[test]
 fn running_out_of_descriptors_is_survived() {
     let directory = Directory::new();

@@ -39,8 +39,8 @@ impl Aggregate for Gate {
     fn apply(&mut self, _: &Nothing) {}
 }
 
-/// H1: who comes when the bank is full is turned away at once, with 503 and Retry-After, and
-/// nothing is done; when there is room again, the same is let in.
+/// A full bank refuses a command at once, with 503 and Retry-After, and stores nothing. The same
+/// command is admitted when there is room again.
 #[actix_web::test]
 async fn a_flood_is_turned_away_until_there_is_room_again() {
     const LIMIT: usize = 8;
@@ -70,7 +70,7 @@ async fn a_flood_is_turned_away_until_there_is_room_again() {
     assert_eq!((&balance.json()["balance"], &balance.json()["position"]), (&json!(1), &json!(2)));
 }
 
-/// H11: all of them are on disk and answered before the application has ended.
+/// All commands are on disk and answered before the application has ended.
 #[tokio::test]
 async fn ten_thousand_in_flight_are_carried_out_before_the_end() {
     const ACCOUNTS: usize = 100;

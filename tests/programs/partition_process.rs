@@ -63,10 +63,10 @@ async fn line() {
     tokio::task::spawn_blocking(read).await.unwrap().unwrap();
 }
 
-/// What the readers of this process have seen.
+/// Results that the readers of this process have seen.
 #[derive(Default)]
 struct SeenBooks {
-    /// How many events of each book.
+    /// Number of events of each book.
     books: Mutex<HashMap<u64, u64>>,
     answers: AtomicU64,
     quiet: AtomicBool,

@@ -31,7 +31,7 @@ use random::Random;
 
 const BOOKS: u64 = 10_000;
 
-/// How many events of one book come together, and how many books in one call.
+/// Number of events of one book in one append, and of books in one call.
 const TOGETHER: u64 = 10;
 const IN_ONE_CALL: u64 = 500;
 
@@ -40,8 +40,8 @@ const WRITERS: u64 = 4;
 /// The commands note numbers from here on; those that were there before are smaller.
 const LIVE: u64 = 1_000;
 
-/// How long version 2 stands still at some of those, while version 1 goes on: a switch that does not
-/// mind what was answered before goes back in time.
+/// Time that version 2 takes for some of those events while version 1 goes on. A switch that
+/// ignored the positions already read would then go back in time.
 const SLOW: Duration = Duration::from_millis(50);
 const SELDOM: u64 = 20;
 
@@ -148,7 +148,8 @@ fn entries(number: u64) -> Append {
     }
 }
 
-/// What versions 1 and 2 have reached in all their partitions; 0 for one that does not run.
+/// Positions that versions 1 and 2 have reached in all their partitions, or 0 for a version that
+/// does not run.
 async fn how_far(app: &Application) -> [u64; 2] {
     let status = app.operations().status().await;
     [1, 2].map(|version| {
@@ -216,9 +217,9 @@ async fn tell(app: Application, seen: Arc<SeenReads>) {
     }
 }
 
-/// What the clients of this process have seen.
+/// Results that the clients of this process have seen.
 struct SeenReads {
-    /// How many events of each book, and at which position.
+    /// Number of events of each book and the position they were read at.
     books: Vec<[AtomicU64; 2]>,
     /// The book that was written last.
     last: AtomicU64,

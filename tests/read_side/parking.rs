@@ -17,7 +17,7 @@ use crate::support::events::{append, event};
 use crate::support::place::on_every_store;
 use crate::support::waiting::{check, poll};
 
-/// What happens in a book, as different generations of the code know it.
+/// The events of a book, as different generations of the code define them.
 macro_rules! generation {
     ($aggregate:ident, $event:ident { $($variants:tt)* }, $upcasters:expr, $model:ident,
      |$document:ident, $given:ident| $fold:expr) => {
@@ -123,7 +123,7 @@ async fn write(store: &(impl EventStore + ?Sized), events: &[(&str, &str, u32, u
     }
 }
 
-/// What the document of these numbers is, byte for byte.
+/// The document of these numbers, byte for byte.
 fn folded(numbers: impl IntoIterator<Item = u64>) -> String {
     let (mut mixed, mut events) = (0, 0);
     for number in numbers {

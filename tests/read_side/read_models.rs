@@ -13,7 +13,7 @@ use crate::support::counter::{Ask, Count, Counted, Counter};
 use crate::support::events::foreign;
 use crate::support::place::on_every_store;
 
-/// What a counter was given, so mixed that no event can be left out, doubled or exchanged.
+/// A checksum of the numbers of a counter that shows a missing, repeated or misplaced event.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 struct Mixed {
     mix: i64,

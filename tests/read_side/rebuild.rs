@@ -16,16 +16,17 @@ use crate::support::child::rows;
 use crate::support::directory::Directory;
 use crate::support::postgres::database;
 
-/// How long a process that has work to do may say nothing.
+/// Longest time without output of a process that has work to do.
 const SILENT: Duration = Duration::from_secs(60);
 
-/// How many documents there are.
+/// Number of documents.
 const BOOKS: usize = 10_000;
 
-/// How often it is switched back and forth by hand: a switch that went back would not show each time.
+/// Number of switches back and forth by hand. A switch that goes back in time would not be visible
+/// each time.
 const SWITCHES: usize = 15;
 
-/// How far it has come, as it says.
+/// Progress that the process has reported.
 #[derive(Debug, Default, Clone, Copy)]
 struct At {
     old: u64,
@@ -137,7 +138,7 @@ async fn versions(store: &str) -> Vec<(i64, bool)> {
     .await
 }
 
-/// What each partition has saved.
+/// The saved checkpoint of each partition.
 async fn saved(store: &str) -> Vec<(String, i64, i64)> {
     rows(
         store,
@@ -177,7 +178,7 @@ async fn check_documents(store: &str) -> usize {
     count
 }
 
-/// How many rows of version 1 are left in all the tables that have some of a version.
+/// Number of rows of version 1 that are left in the tables of versions.
 async fn left(store: &str) -> i64 {
     let left: Vec<(i64,)> = rows(
         store,

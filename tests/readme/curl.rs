@@ -10,8 +10,8 @@ use crate::support::bank::new_bank;
 
 const README: &str = include_str!("../../README.md");
 
-/// Its lines that ask the bank at its public address for one answer and need no
-/// credential, continued ones as one.
+/// The README's lines that send one request without a credential to the public address. Continued
+/// lines are joined.
 fn lines() -> Vec<String> {
     let joined = README.replace("\\\n", "");
     let lines = joined.lines().filter_map(|line| line.strip_prefix("$ curl "));

@@ -20,8 +20,8 @@ fn by_chance(random: &mut Random, one_in: u64) -> bool {
     random.below(one_in) == 0
 }
 
-/// What is left of an outcome where the stores may differ: in words, and in the order of appends
-/// to different streams.
+/// An outcome without the parts in which stores may differ: the words of an error, and the order of
+/// appends to different streams.
 #[derive(Debug, PartialEq)]
 enum Seen {
     Committed(u64, bool),

@@ -1,5 +1,5 @@
-//! What is stored comes back equal: an event that would not is refused, and metadata that cannot be
-//! read never lets a command run.
+//! Events that would come back changed are refused, and a command with unreadable metadata never
+//! runs.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

@@ -85,7 +85,7 @@ impl BankProcess {
         Client::connect(&self.operators).unwrap()
     }
 
-    /// Its process id.
+    /// Process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -109,7 +109,7 @@ impl BankProcess {
         KilledOnPanic { process: self.id() }
     }
 
-    /// How it ended, if it does in time.
+    /// Waits for the end of the process. Returns `None` if it does not end in time.
     pub fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
         let began = Instant::now();
         while began.elapsed() < within {

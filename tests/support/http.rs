@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// What a server answered.
+/// The answer of a server.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status code.
@@ -15,7 +15,7 @@ pub struct Response {
     pub text: String,
     /// Status line and headers, in small letters.
     pub head: String,
-    /// Where it says to go.
+    /// The `location` header.
     pub location: Option<String>,
 }
 

@@ -30,22 +30,22 @@ pub async fn database() -> Database {
 }
 
 impl Database {
-    /// Where it is.
+    /// URL of the database.
     pub fn url(&self) -> String {
         url(self.options())
     }
 
-    /// Where it is for who comes by another port: a proxy's.
+    /// URL of the database through another port, a proxy's for instance.
     pub fn url_by(&self, port: u16) -> String {
         url(self.options().port(port))
     }
 
-    /// Where it is for who comes by pgbouncer, the one that `ACTUM_TEST_PGBOUNCER` names.
+    /// URL of the database through the pgbouncer that `ACTUM_TEST_PGBOUNCER` names.
     pub fn url_by_pgbouncer(&self) -> String {
         url(running("PGBOUNCER").database(&self.name))
     }
 
-    /// Its name, which no other test's database has.
+    /// Name of the database, which no other test uses.
     pub fn name(&self) -> String {
         self.name.clone()
     }
@@ -103,17 +103,17 @@ impl Server {
         server
     }
 
-    /// Where its one database is.
+    /// URL of the server's database.
     pub fn url(&self) -> String {
         url(self.options.clone())
     }
 
-    /// Where it is for who comes by another port: a proxy's.
+    /// URL of the server's database through another port, a proxy's for instance.
     pub fn url_by(&self, port: u16) -> String {
         url(self.options.clone().port(port))
     }
 
-    /// Its own port, the same after each start.
+    /// Port of the server, the same after each start.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -233,7 +233,8 @@ async fn execute(server: &PgConnectOptions, statement: &str) -> sqlx::Result<()>
     connection.close().await
 }
 
-/// Where `scripts/services` keeps its servers, and looks for what tests that were killed left.
+/// Folder of the servers of `scripts/services`, which also looks there for leftovers of killed
+/// tests.
 pub fn services() -> PathBuf {
     let named = std::env::var_os("ACTUM_SERVICES_DIR").map(PathBuf::from);
     named.unwrap_or_else(|| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// A plain connection.
 pub struct Raw(TcpStream);
 
-/// What came back on a connection.
+/// All bytes that came back on a connection.
 #[derive(Debug)]
 pub struct Reply {
     /// The status code of the first answer, if there was one.
@@ -23,7 +23,7 @@ impl Reply {
         head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    /// How many answers came.
+    /// Number of answers.
     pub fn answers(&self) -> usize {
         self.text.matches("http/1.1 ").count()
     }

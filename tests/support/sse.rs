@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// What a stream brings.
+/// One part of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SsePart {
     /// `retry:`, in milliseconds.

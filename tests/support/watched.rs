@@ -40,7 +40,8 @@ impl WatchedStore {
         Arc::clone(&self.held).write_owned().await
     }
 
-    /// Somebody else is to be faster than the next append by this; than the one after it by the next.
+    /// Lets another writer append this just before the next append, and a second one before the
+    /// append after that.
     pub fn intrude(&self, append: Append) {
         self.intruders.lock().unwrap().push_back(append);
     }
@@ -50,12 +51,12 @@ impl WatchedStore {
         self.lies.lock().unwrap().push_back(outcomes);
     }
 
-    /// How many appends there were since it was asked last.
+    /// Number of appends since the last call of this method.
     pub fn appends(&self) -> usize {
         self.appends.swap(0, Ordering::SeqCst)
     }
 
-    /// How many events of streams were read since it was asked last.
+    /// Number of stream events read since the last call of this method.
     pub fn events_read(&self) -> usize {
         self.events_read.swap(0, Ordering::SeqCst)
     }
@@ -65,7 +66,7 @@ impl WatchedStore {
         self.largest_read.swap(0, Ordering::SeqCst)
     }
 
-    /// How many confirmations were asked for since it was asked last.
+    /// Number of confirmations since the last call of this method.
     pub fn confirmations(&self) -> usize {
         self.confirmations.swap(0, Ordering::SeqCst)
     }

@@ -1,4 +1,4 @@
-//! What catches up, in a process of its own: this program, started as `bench follow …`.
+//! The follower of a log, in its own process: this program, started as `bench follow …`.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ impl Fold<Account> for Parted {
     }
 }
 
-/// What follows the log.
+/// The kind of follower.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Follower {
     OneReadModel,
@@ -60,7 +60,7 @@ impl Follower {
         }
     }
 
-    /// What it writes.
+    /// Rows that this follower writes.
     pub(super) fn rows(self) -> Rows {
         match self {
             Self::OneReadModel | Self::FourPartitions | Self::BothReadModels => Rows::Documents,
@@ -83,7 +83,7 @@ impl Follower {
     }
 }
 
-/// What such a process does: follows to the end of the log, and tells how long it took.
+/// Body of such a process: follows the log to its end, and prints the time it took.
 pub async fn follow(mut words: impl Iterator<Item = String>) -> Outcome {
     let mut word = || words.next().ok_or("bench follow URL WHAT EVENTS");
     let (database, name) = (BenchDatabase::at(&word()?), word()?);
@@ -124,7 +124,7 @@ pub async fn follow(mut words: impl Iterator<Item = String>) -> Outcome {
     Ok(())
 }
 
-/// So many keys are in each of four partitions.
+/// Number of keys in each of four partitions.
 const KEYS: u64 = 64;
 
 /// Waits until the read model has seen this position.

@@ -77,7 +77,7 @@ where
     stopwatch.stop()
 }
 
-/// By the pages that subscriptions get.
+/// Reads the log in the pages that subscriptions use.
 pub(super) async fn through_the_store(database: &BenchDatabase, events: u64) -> Outcome<Run> {
     let app = accounts::bank(database, ReadModels::None).await?;
     let page = |after| {

@@ -29,7 +29,7 @@ const BOOKINGS_TABLE: &str = "CREATE TABLE raw_bookings
 const BODY: &str = "{\"balance\":299,\"currency\":\"EUR\",\"status\":\"open\"}";
 const BOOKED_AT: i64 = 1_700_000_000_000_000;
 
-/// What is written.
+/// The kind of rows that are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rows {
     /// One for each event, keyed by its account; at most one of each account in a batch.

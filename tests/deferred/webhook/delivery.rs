@@ -1,4 +1,4 @@
-//! What a receiver gets, and what its answers mean.
+//! The request that a receiver gets, and the meaning of its answers.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::{local, message, secret, send_to};
 use crate::support::receiver::Receiver;
 
-/// What a socket's buffers and the client may swallow of what is sent without end.
+/// Upper limit for the bytes that socket buffers and the client read from an endless answer.
 const SWALLOWED: u64 = 64 << 20;
 
 /// A server that says this over and over, and the count of what it got rid of.

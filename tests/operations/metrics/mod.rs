@@ -1,4 +1,4 @@
-//! What the bank measures of itself: `GET /metrics` of a running one, read as a scraper would.
+//! Metrics of the bank: `GET /metrics` of a running bank, read as a scraper reads it.
 
 mod exposition;
 

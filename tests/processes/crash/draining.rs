@@ -27,7 +27,6 @@ fn until_it_stops(address: &str, worker: String) -> (Vec<Credit>, Client) {
     (sent, client)
 }
 
-/// A12.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_while_it_drains_it_loses_nothing_acknowledged() {
     let directory = Directory::new();

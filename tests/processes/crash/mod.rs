@@ -124,7 +124,7 @@ async fn check(bank: &BankProcess, store: &str, history: &[Credit]) {
     }
 }
 
-/// What was credited to an account, in order, as the log has it.
+/// Credits of an account in the order of the log.
 fn history_of(log: &[(String, String, String)], account: usize) -> Vec<u64> {
     let stream = format!("account-{account}");
     let credits = log.iter().filter(|(of, name, _)| *of == stream && name == "Credited");
@@ -271,7 +271,7 @@ fn first_life(bank: &BankProcess, history: &mut [Credit]) -> std::io::Result<()>
     client.get("/accounts/0/balance").map(drop)
 }
 
-/// H11, A12: told to stop under load, it answers everyone it let in, and exits 0.
+/// A bank that is stopped under load answers every command it has admitted, and exits with 0.
 #[tokio::test(flavor = "multi_thread")]
 async fn told_to_stop_under_load_it_keeps_what_it_acknowledged_and_exits_zero() {
     let directory = Directory::new();

@@ -57,8 +57,8 @@ fn open_account(client: &mut Client) {
     while client.post("/accounts", body, Some("open")).unwrap().status != 201 {}
 }
 
-/// B1, and promise 1 as the kernel sees it: whenever an answer to a command goes out, everything
-/// written to the write-ahead log before has been synced.
+/// Everything written to the write-ahead log has been synced before the answer to a command leaves
+/// the process, as its system calls show.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs strace: run scripts/test"]
 async fn no_answer_leaves_before_its_events_are_synced() {
@@ -99,7 +99,7 @@ async fn no_answer_leaves_before_its_events_are_synced() {
     assert!(answers > 200 && syncs > 200, "{answers} answers, {syncs} syncs: nothing was proved");
 }
 
-/// B2: a sync fails once, early or late. Nobody is told a falsehood, and the bank recovers alone.
+/// One sync fails, early or late. No answer is false, and the bank recovers by itself.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs strace: run scripts/test"]
 async fn a_failed_sync_is_neither_answered_as_success_nor_as_failure() {
@@ -136,8 +136,8 @@ async fn a_failed_sync_is_neither_answered_as_success_nor_as_failure() {
     }
 }
 
-/// C7, F8: there is no room for the statement's own file for a while. Commands are carried out and
-/// balances read meanwhile; the statement catches up alone.
+/// The disk has no room for the statement's own file for a while. Commands are executed and
+/// balances read meanwhile, and the statement catches up by itself.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs strace: run scripts/test"]
 async fn a_disk_that_is_full_for_a_projection_holds_up_no_command() {

@@ -12,7 +12,7 @@ use crate::support::directory::Directory;
 use crate::support::events::foreign;
 use crate::support::postgres::database;
 
-/// How often the document changes while it is watched.
+/// Number of changes of the document while it is watched.
 const CHANGES: u64 = 500;
 
 /// Watches a document that `writing` changes, slowly: it never goes back, and the last state comes.
@@ -60,7 +60,7 @@ async fn a_watcher_sees_the_last_state_and_never_goes_back_on_sqlite() {
     all_see_the_last_state([app.clone(), app]).await;
 }
 
-/// Of the two, one owns the read model and the other stands by.
+/// One of the two applications owns the read model, and the other stands by.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn owner_and_standby_show_the_last_state_and_never_go_back_in_memory() {
     let store = FaultyStore::new(MemoryStore::new());

@@ -15,7 +15,7 @@ use crate::support::events::foreign;
 use crate::support::postgres::database;
 use crate::support::watched::WatchedStore;
 
-/// How many commands of two events each are followed.
+/// Number of commands that are followed, of two events each.
 const COMMANDS: u64 = 400;
 
 fn follow(app: &Application, id: &str, after: u64) -> actum::LiveEvents<Counter> {
@@ -164,7 +164,7 @@ async fn one_live_stream_too_many_is_refused_until_another_is_gone() {
     drop(document);
 }
 
-/// What it has not asked for is in the log and nowhere else.
+/// Events that the client has not asked for stay in the log and use no memory.
 #[tokio::test]
 async fn a_follower_that_is_slow_holds_a_few_events_and_stops_nobody() {
     let store = WatchedStore::default();

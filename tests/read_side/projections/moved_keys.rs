@@ -93,7 +93,7 @@ async fn start(place: &Place, id: &str, release: &'static str) -> Application {
     builder.start().await.unwrap()
 }
 
-/// How often it was tried, how many wait behind it and why it is parked, in both.
+/// Attempts, number of waiting events, and reason of each parked key in both models.
 async fn parked(app: &Application) -> Vec<(u32, u64, String)> {
     let status = app.operations().status().await;
     let all = status.subscriptions.iter().flat_map(|subscription| &subscription.parked);

@@ -10,7 +10,7 @@ use crate::support::counter::{Counted, Counter};
 use crate::support::place::{Place, on_both_places};
 use crate::support::waiting::until;
 
-/// What each event of a counter added, as often as the version's number says.
+/// One row for each event of a counter, repeated as often as the version's number says.
 struct Added<const V: u32>;
 
 #[async_trait::async_trait]
@@ -262,7 +262,7 @@ impl<const V: u32> Projection for Lines<V> {
     }
 }
 
-/// What `V` makes different from the first version, once it has caught up.
+/// Compares `V` with the first version once it has caught up.
 async fn compared<const V: u32>(place: &Place) -> Comparison {
     let by_hand = Settings { switch_by_itself: false, ..Settings::default() };
     let builder = builder(place).await.settings(by_hand);

@@ -42,7 +42,7 @@ async fn what_the_first_attempt_stored_is_found_beside_what_it_refused() {
     }
 }
 
-/// Somebody else writes to the stream all the time: that it exists stays true.
+/// Another writer appends to the stream all the time, and the condition that it exists stays true.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_stream_that_others_move_all_the_time_still_exists() {

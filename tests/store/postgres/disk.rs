@@ -23,7 +23,7 @@ impl Disk {
         mounted.is_ok_and(|status| status.success()).then_some(disk)
     }
 
-    /// Where it is.
+    /// Path of the mounted disk.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -33,7 +33,7 @@ fn spawn(store: &PostgresStore, append: Append) -> tokio::task::JoinHandle<Appen
     tokio::spawn(async move { one(&store, append).await })
 }
 
-/// A2, C2, and in the same way for each expectation, with a command id and without.
+/// Runs for each expected version, with and without a command id.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn an_append_whose_answer_is_lost_is_answered_once_and_stored_once() {
@@ -141,8 +141,8 @@ async fn a_late_first_attempt_stores_nothing_once_the_second_is_answered() {
     assert_eq!((log.len(), log[1]), (2, event_id));
 }
 
-/// C6: neither side is told. The silence is noticed in the time given, what waits is answered
-/// afterwards, and the store says meanwhile that it is in trouble.
+/// Neither side learns that the connection is dead. The store notices the silence within its
+/// timeout, reports the trouble, and answers the waiting calls afterwards.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_black_hole_is_noticed_and_survived() {
@@ -169,7 +169,7 @@ async fn a_black_hole_is_noticed_and_survived() {
     within(head.wait_for(|head| head.0 == 4)).await.unwrap();
 }
 
-/// C3, C6: nothing was sent, so nothing is in doubt.
+/// Nothing was sent, so no outcome is unknown.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn where_nobody_listens_an_append_is_refused_and_later_taken() {
@@ -226,7 +226,7 @@ async fn cuts_and_delays_under_load_lose_and_double_nothing() {
     assert_holds(&read_log(&mut database.connect().await).await, &done);
 }
 
-/// C2: whoever it is that loses the session, twenty times.
+/// Terminates a session of any kind, twenty times.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn sessions_that_are_terminated_under_load_lose_and_double_nothing() {

@@ -40,7 +40,7 @@ async fn a_raised_epoch_is_another_history_to_who_had_the_log_open() {
     assert_eq!(beside.identity().epoch, epoch);
 }
 
-/// Whether the database has a schema of this name.
+/// Checks that the database has a schema of this name.
 async fn has_schema(root: &mut PgConnection, name: &str) -> bool {
     let found = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)");
     found.bind(name).fetch_one(root).await.unwrap()

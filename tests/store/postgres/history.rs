@@ -148,7 +148,8 @@ async fn what_stored_nothing_is_not_confirmed_on_another_history() {
     assert!(reason.contains(WRITTEN_AGAIN), "{reason}");
 }
 
-/// Nobody asks anything, and no session ends: the process notices all the same, and its memory goes.
+/// The process notices a rewound log without any request and without a lost session, and clears its
+/// memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn an_application_whose_history_is_lost_forgets_its_state_and_is_not_ready() {

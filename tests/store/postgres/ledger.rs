@@ -1,4 +1,4 @@
-//! What the tests of the PostgreSQL store write, and the log as it then stands, read with plain SQL.
+//! Appends for the tests of the PostgreSQL store, and the log as plain SQL reads it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -129,7 +129,6 @@ async fn a_role_that_may_not_create_runs_on_a_migrated_log_only() {
     drop_role(&database, &name).await;
 }
 
-/// A9.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn ten_that_open_a_fresh_database_at_once_all_succeed() {
@@ -153,7 +152,7 @@ async fn ten_that_open_a_fresh_database_at_once_all_succeed() {
     }
 }
 
-/// A9, A11: the bank dies at each step of the migration and at the next start goes on.
+/// The bank crashes at each step of the migration, and the next start completes it.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_crash_in_the_migration_is_finished_at_the_next_start() {
@@ -173,7 +172,7 @@ async fn a_crash_in_the_migration_is_finished_at_the_next_start() {
     assert_eq!(crashes, 2);
 }
 
-/// C13: whether or not the pooler passes on what a session is told.
+/// Refused both when the pooler passes on session settings and when it does not.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_pooler_that_shares_sessions_is_refused_by_name() {

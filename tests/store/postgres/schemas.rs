@@ -74,7 +74,7 @@ async fn two_applications_share_one_database_in_schemas_of_their_own() {
     .await;
 }
 
-/// What the log in `bank` would call `eu_statement@1`, the log in `bank_eu` calls `statement@1`.
+/// The log in `bank` has the model `eu_statement@1`, and the log in `bank_eu` has `statement@1`.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_dropped_version_takes_no_other_applications_schema_along() {

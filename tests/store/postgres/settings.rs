@@ -20,7 +20,7 @@ async fn with_default(database: &Database, setting: &str) {
     execute(&mut database.connect().await, &format!("ALTER DATABASE {name} SET {setting}")).await;
 }
 
-/// B1 on a server: each is refused, whatever was committed before stays as it is.
+/// Each unsafe setting is refused, and everything that was committed before stays.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_server_that_does_not_sync_is_refused_by_name() {
@@ -91,7 +91,6 @@ async fn a_standby_is_refused_by_name() {
     assert!(message.contains("unsafe setting in_recovery = on"), "{message}");
 }
 
-/// C11, C19.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn odd_defaults_make_no_difference() {

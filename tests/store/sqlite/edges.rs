@@ -230,7 +230,7 @@ async fn the_file_says_what_it_is_unless_its_owner_said_so_first() {
     }
 }
 
-/// So it is with a read that is under way when an application stops: it goes with its thread.
+/// The same holds for a read that is running when an application stops: its thread ends with it.
 #[test]
 fn a_read_that_is_dropped_outside_of_a_runtime_costs_nothing() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,4 +1,4 @@
-//! What is special about the SQLite store: refusals at open, settings, faults of the file.
+//! Properties of the SQLite store that no other store has: refusals at open, settings, file faults.
 
 mod backups;
 mod closing;
@@ -84,7 +84,7 @@ async fn a_database_that_is_open_already_is_refused_until_it_is_closed() {
     SqliteStore::open(&format!("sqlite:{path}")).await.unwrap();
 }
 
-/// What a store says to a file of its own in which this was done; it leaves the file as it is.
+/// Error of a store whose file was changed in this way. The store leaves the file as it is.
 async fn refused_after(done: &'static str) -> String {
     let directory = Directory::new();
     let path = directory.file("bank.db");

@@ -22,15 +22,15 @@ impl Messages {
     }
 }
 
-/// What a client sends.
+/// Messages of a client.
 pub struct Requests {
     messages: Messages,
     started: bool,
     /// The text of each prepared statement, by name.
     statements: HashMap<Vec<u8>, Vec<u8>>,
-    /// What the next Execute executes.
+    /// Statement that the next Execute executes.
     bound: Vec<u8>,
-    /// How many replies were asked for.
+    /// Number of replies that the client waits for.
     asked: usize,
 }
 
@@ -71,7 +71,7 @@ impl Requests {
     }
 }
 
-/// What the server answers.
+/// Messages of the server.
 #[derive(Default)]
 pub struct Replies {
     messages: Messages,

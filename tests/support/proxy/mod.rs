@@ -1,5 +1,5 @@
-//! What a network does to PostgreSQL: a TCP proxy whose connections are cut, silenced, delayed,
-//! refused, or lose the one reply that matters, as told while it runs.
+//! A network that fails between a client and PostgreSQL: a TCP proxy that cuts, blocks, delays or
+//! refuses connections, or drops one selected reply. Tests switch it while it runs.
 //!
 //! For plain connections only: it reads the protocol, and so it must not be encrypted.
 
@@ -28,7 +28,7 @@ pub struct Proxy {
     loss: Arc<Loss>,
 }
 
-/// What happens to all connections.
+/// Treatment of all connections.
 #[derive(Clone, Copy)]
 struct Network {
     mode: Mode,
@@ -62,7 +62,7 @@ impl Proxy {
         Self { port, network, loss }
     }
 
-    /// Where to connect to, on 127.0.0.1.
+    /// Port of the proxy on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -93,13 +93,14 @@ impl Proxy {
         self.mode(Mode::Refuse);
     }
 
-    /// Of the next `times` statements with this text the reply is lost: the server has done all of
-    /// it and answered, and the client's connection is closed instead. An empty text is in all.
+    /// Drops the replies to the next `times` statements with this text. The server has executed and
+    /// answered the statement, and the client's connection is closed instead. An empty text matches
+    /// every statement.
     pub fn swallow_replies_to(&self, text: &str, times: usize) {
         *self.loss.wanted.lock().unwrap() = (text.to_owned(), times);
     }
 
-    /// How many replies were lost that way.
+    /// Number of dropped replies.
     pub fn swallowed(&self) -> usize {
         self.loss.swallowed.load(Ordering::SeqCst)
     }
@@ -110,7 +111,7 @@ impl Proxy {
 }
 
 impl Loss {
-    /// Whether the reply to this statement is one of them; if so, it is counted off.
+    /// Checks if the reply to this statement is to be dropped, and counts it.
     fn takes(&self, statement: &[u8]) -> bool {
         let (text, times) = &mut *self.wanted.lock().unwrap();
         let takes = *times > 0 && String::from_utf8_lossy(statement).contains(text.as_str());
@@ -186,7 +187,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Whether what was just sent arrives; comes back when it does.
+    /// Waits until the bytes may go on. Returns false if they are lost.
     async fn arrives(&self) -> bool {
         let mode = self.network.borrow().mode;
         match mode {

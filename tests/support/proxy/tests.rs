@@ -25,7 +25,7 @@ async fn insert(client: &mut PgConnection, n: i32) -> sqlx::Result<()> {
     sqlx::query(INSERT).bind(n).execute(client).await.map(drop)
 }
 
-/// What is in the table, asked without the proxy.
+/// Rows of the table, read without the proxy.
 async fn sent(database: &Database) -> Vec<i32> {
     let query = sqlx::query_scalar("SELECT n FROM sent ORDER BY n");
     query.fetch_all(&mut database.connect().await).await.unwrap()
