@@ -208,7 +208,8 @@ async fn too_many_commands_are_refused_at_once_and_the_rest_carried_out() {
         let app = app.clone();
         async move { app.execute::<Counter>(&n.to_string(), Ask::Add(1)).await }
     });
-    // Polled together on one thread: none can be answered before all have asked.
+    // All requests are polled together on one thread, so every request is sent before the first
+    // answer.
     let mut asks: Vec<_> = asks.map(Box::pin).collect();
     let answers = std::future::poll_fn(|context| {
         let polled = asks.iter_mut().map(|ask| ask.as_mut().poll(context));
@@ -254,7 +255,7 @@ async fn shutdown_answers_everyone_who_was_let_in_and_nobody_else() {
 async fn a_caller_that_leaves_does_not_cancel_its_command() {
     let (store, app) = default_application().await;
     let mut ask = Box::pin(app.execute::<Counter>("1", Ask::Add(1)));
-    // Asked once; whether the answer is there already does not matter.
+    // One poll sends the request. It does not matter if the answer is there already.
     std::future::poll_fn(|context| std::task::Poll::Ready(_ = ask.as_mut().poll(context))).await;
     drop(ask);
     let mut head = store.watch_head();

@@ -1,4 +1,4 @@
-//! Several processes writing one log: what a lost race costs, and that nobody is told wrong.
+//! Several processes that write one log: the cost of a lost race, and no wrong answer.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,7 +52,7 @@ async fn in_one_round<A: Aggregate>(
     let held = store.hold().await;
     let ask = |(command, options)| Box::pin(app.execute_with::<A>("1", command, options));
     let mut asks: Vec<_> = asks.into_iter().map(ask).collect();
-    // Asked once, each waits in the queue; the actor cannot go on before the store does.
+    // One poll puts each request into the queue. The actor cannot go on before the store does.
     std::future::poll_fn(|context| {
         assert!(asks.iter_mut().all(|ask| ask.as_mut().poll(context).is_pending()));
         std::task::Poll::Ready(())
@@ -272,7 +272,7 @@ async fn what_is_stored_vouches_for_the_refusals_of_its_round() {
     });
     assert_eq!(told.collect::<Vec<_>>(), [-1, 1, -2, 1, 2]);
     assert_eq!(store.confirmations(), 0);
-    // With a key each asks for itself whether it was carried out before.
+    // With a key, each command confirms for itself that it was not executed before.
     let mut asks = asks();
     asks[0] = (Ask::Add(-9), keyed("a", ""));
     asks[2] = (Ask::Add(-99), keyed("b", ""));

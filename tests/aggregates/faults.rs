@@ -81,7 +81,7 @@ async fn a_short_page_is_not_the_end_of_a_stream() {
     assert_eq!(committed.version, StreamVersion(3));
 }
 
-/// Remembers what was noted; its snapshots can be told from a fold.
+/// Remembers the noted numbers, so that a forged snapshot differs from a fold.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Notebook {
     notes: Vec<u64>,

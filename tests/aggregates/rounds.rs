@@ -203,7 +203,7 @@ async fn a_command_behind_a_load_is_unavailable_and_never_carried_out() {
             }
         }
     };
-    // The load went on meanwhile, and none of those that were told so was carried out.
+    // The load continued meanwhile, and none of the rejected commands was executed.
     assert_eq!(soon(loaded).await.version, StreamVersion(2));
     let fresh = soon(app.execute_with::<Counter>("1", Ask::Add(1), keyed("k"))).await.unwrap();
     assert_eq!((fresh.version, fresh.replayed), (StreamVersion(3), false));

@@ -73,7 +73,7 @@ async fn an_account_that_cannot_be_read_is_a_503_and_the_others_are_not() {
     assert!(matches!(stored.await[0], actum::AppendOutcome::Committed(_)));
     let parked = get(&bank, "/accounts/42/balance?after=3").await;
     assert_eq!((parked.status.as_u16(), &parked.json()["code"]), (503, &json!("parked")));
-    // It takes somebody's repair and not time, so no time to retry after is told.
+    // A repair is needed and no amount of time helps, so the answer has no Retry-After.
     assert_eq!(parked.header("retry-after"), None, "{parked:?}");
     assert!(parked.text.contains("position 3"), "{parked:?}");
     assert_eq!(get(&bank, "/accounts/43/balance?after=3").await.status, 200);

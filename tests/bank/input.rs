@@ -280,7 +280,7 @@ async fn an_id_is_plain_ascii_wherever_it_comes_from() {
         "%0d%0aSet-Cookie:x",
     ];
     for id in escaped {
-        // Also where the answer would be waited for: what is no id is told at once.
+        // An invalid id is refused at once, also on routes that would wait for a position.
         for path in ["balance?after=99", "credit-limit?after=99", "history", "statement?after=99"] {
             let answer = get(&bank, &format!("/accounts/{id}/{path}")).await;
             assert!(matches!(answer.status.as_u16(), 400 | 404), "{id}: {answer:?}");

@@ -1,5 +1,5 @@
-//! `Prefer: respond-async` as a client sees it: accepted, asked after, watched and called back, while
-//! the bank dies at every step.
+//! `Prefer: respond-async` as a client sees it: accepted, polled, followed and called back, while
+//! the bank crashes at every step.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -194,7 +194,7 @@ async fn a_crash_at_each_step_beside_a_server_executes_once_and_calls_back() {
     }
 }
 
-/// Two banks: whichever owns the work, both tell, and one goes on when the other is gone.
+/// Two banks: one of them owns the work, both report its status, and the other one takes over.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn what_one_bank_accepted_another_carries_out_when_it_is_killed() {
@@ -247,7 +247,7 @@ fn a_command_is_accepted_its_status_asked_and_watched() {
         (&json!("account"), &json!("42"))
     );
     assert_eq!((&status["status"], &status["version"]), (&json!("committed"), &json!(2)));
-    // Whoever sends it again, and waits, is given the same answer.
+    // A client that sends the command again, and waits, gets the same answer.
     let body = r#"{"amount":5}"#;
     let again = client.post("/accounts/42/credit", body, Some("k")).unwrap();
     assert_eq!((again.status, &again.body["version"]), (200, &json!(2)), "{again:?}");
@@ -332,7 +332,7 @@ fn a_callback_is_registered_only_where_it_may_be_called() {
     assert_eq!(client.get("/callback").unwrap().status, 404);
     assert_eq!(receiver.connections(), 0, "it was called");
     assert!(bank.terminate().success());
-    // Events are for ever: neither the key nor a secret is among them.
+    // Events are permanent, so neither the key nor a secret may be in them.
     let file = std::fs::read(&store).unwrap();
     let secret = registered.body["secret"].as_str().unwrap();
     assert!(!file.windows(20).any(|part| part == &secret.as_bytes()[6..26]), "a secret is stored");

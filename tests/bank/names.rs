@@ -1,5 +1,5 @@
-//! Names that are unique among all users: whoever asks, wherever, however many at once, and whatever
-//! dies meanwhile.
+//! Names that are unique among all users: for every client, in every process, under concurrency,
+//! and across crashes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -45,13 +45,13 @@ async fn of_a_thousand_who_register_one_name_at_once_one_has_it_on_sqlite() {
     assert_eq!(holders, winners.iter().cloned().collect());
     let holder = app.claim_holder(USER_NAME, "ada").await.unwrap().unwrap();
     assert_eq!((holder.id(), app.store().head().await.unwrap().0), (&*winners[0], 1));
-    // Who was refused is nobody yet, and may have another name.
+    // The refused user does not exist yet, and may take another name.
     let other = UserCommand::Register { owner: "Bob".into(), name: "bob".into() };
     let loser = (0..CROWD).map(|n| n.to_string()).find(|n| *n != winners[0]).unwrap();
     assert_eq!(app.execute::<User>(&loser, other).await.unwrap().version.0, 1);
 }
 
-/// A thousand connections to two processes, all asking at once.
+/// A thousand connections to two processes register the same name at once.
 fn of_a_thousand_one_has_the_name(banks: &[BankProcess; 2]) -> String {
     let start = std::sync::Barrier::new(CROWD);
     let answers: Vec<(usize, Response)> = std::thread::scope(|scope| {
@@ -116,7 +116,7 @@ const USERS: usize = 6;
 const NAMES: usize = 7;
 const DEATHS: usize = 4;
 
-/// Asks one of the banks for another name; nothing if the answer is not definite.
+/// Requests another name at one of the banks. Returns `None` if the answer is not definite.
 fn rename(banks: &[String], user: usize, name: usize, key: &str) -> Option<u16> {
     let body = json!({"name": format!("name-{name}")}).to_string();
     let mut client = Client::connect(&banks[user % banks.len()]).ok()?;
@@ -151,7 +151,7 @@ fn names_cross(store: &str, processes: usize) -> usize {
                         break;
                     }
                     let (name, key) = ((user + n * 5 + 1) % NAMES, format!("{user}-{n}"));
-                    // Whatever died: the same request again, until it is known what came of it.
+                    // After any crash the same request is sent again until its outcome is known.
                     let status = loop {
                         if stop.load(Ordering::Relaxed) {
                             return renamed;
@@ -209,7 +209,7 @@ async fn check(store: &str, renamed: usize) {
     }
     assert_eq!(holders.len(), USERS);
     assert_eq!(held(store).await, holders);
-    // Who asks for the name they have is told that all is well, and nothing happens.
+    // A user who requests the name they already have gets a success, and no event is stored.
     assert!(carried_out <= renamed, "{carried_out} events of {renamed} acknowledged");
     assert!(carried_out > USERS, "only {carried_out} renames: nothing crossed");
 }

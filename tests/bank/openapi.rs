@@ -181,7 +181,7 @@ fn requests(method: &str, path: &str) -> Vec<TestRequest> {
     requests
 }
 
-/// Answers to all of them, by clients that may do everything, nothing, or are nobody.
+/// Answers to all of them, for clients with every scope, with no scope, and without a credential.
 async fn answers(method: &str, path: &str) -> Vec<(u16, String)> {
     let (directory, store) = fresh_store().await;
     let settings = Settings { read_within: Duration::from_millis(20), ..Settings::default() };

@@ -1,5 +1,5 @@
-//! The bank's documents as plain SQL finds them, against a fold of the log that is none of the
-//! framework's.
+//! The bank's documents as plain SQL reads them, compared with a fold of the log that uses no code
+//! of the framework.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

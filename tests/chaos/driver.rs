@@ -1,4 +1,4 @@
-//! Workers that move money between accounts at two banks, and remember what they were told.
+//! Workers that move money between accounts at two banks, and remember every answer.
 //!
 //! A transfer is a withdrawal and, once that is certain, a credit. An impatient worker asks again
 //! with the same key, at either bank, until the answer is definite. A driver is never killed.
@@ -43,7 +43,7 @@ pub struct Sent {
 pub enum Outcome {
     Committed(i64),
     Refused,
-    /// The bank said that nothing was stored, and it was not asked again.
+    /// The bank answered that nothing was stored, and the worker did not retry.
     GivenUp,
     /// No definite answer, or a refusal while an earlier attempt may still be under way.
     Open,
@@ -108,7 +108,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Transfers until told to stop.
+    /// Makes transfers until the driver stops.
     pub fn run(mut self, name: usize) -> Vec<Sent> {
         for n in 0.. {
             if self.driver.stop.load(Ordering::Relaxed) {
@@ -152,7 +152,7 @@ impl<'a> Worker<'a> {
         sent
     }
 
-    /// Asks until the answer is definite.
+    /// Sends the command again until its outcome is definite.
     pub fn settle(&mut self, sent: &mut Sent) {
         let (began, mut bank) = (Instant::now(), self.random.below(2) as usize);
         while began.elapsed() < DEFINITE_WITHIN {
@@ -160,7 +160,7 @@ impl<'a> Worker<'a> {
             match self.attempt(sent, bank) {
                 Attempt::Committed(position) => {
                     assert!(position > sent.after, "older than what came before: {sent:?}");
-                    // It is older than something acknowledged before it was asked for this time.
+                    // The position is older than one that was acknowledged before this attempt.
                     let resolved = sent.unknown > 0 && position <= before;
                     self.driver.resolved.fetch_add(resolved.into(), Ordering::Relaxed);
                     self.driver.acknowledged.fetch_max(position, Ordering::SeqCst);

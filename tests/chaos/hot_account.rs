@@ -1,4 +1,4 @@
-//! Two banks and one account, and nobody who routes its commands to one of them.
+//! Two banks and one account, without any routing of its commands to one of them.
 
 use std::collections::BTreeMap;
 use std::sync::{Barrier, Mutex};

@@ -1,5 +1,5 @@
-//! Two banks on one server, and what befalls them: kills, lost sessions, crashes of the server,
-//! lost replies. Afterwards plain SQL tells whether they kept their word.
+//! Two banks on one server under faults: kills, lost sessions, crashes of the server, lost replies.
+//! Afterwards plain SQL checks their promises.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -85,7 +85,7 @@ impl Trouble {
             self.cancelled.update(|sum| sum + cancelled + late);
             self.late.update(|sum| sum + late);
             self.rogues.update(|sum| sum + 2);
-            // Whoever is cancelled again and again gets nowhere.
+            // A writer that is cancelled again and again makes no progress.
             let troubled = head(&mut one).await;
             while head(&mut one).await < troubled + 40 {
                 sleep(Duration::from_millis(10)).await;

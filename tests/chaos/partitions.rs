@@ -174,7 +174,8 @@ async fn until<T: PartialEq + std::fmt::Debug>(
     began.elapsed()
 }
 
-/// The documents are the fold of the log, byte for byte, by code that is none of the framework's.
+/// Checks that the documents equal a fold of the log, byte for byte, that uses no code of the
+/// framework.
 async fn check_documents(connection: &mut PgConnection) {
     let events: Vec<(String, i64)> = sqlx::query_as(
         "SELECT stream_id, (payload->>'n')::bigint FROM actum.events ORDER BY position",

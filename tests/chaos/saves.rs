@@ -26,7 +26,7 @@ BEGIN
     VALUES ($1 || '/' || $2, $3, current_setting('application_name'), $7, is_owner);
 END $$;"#;
 
-/// Notes all saves from here on; who saves is told by the name of its sessions.
+/// Records all saves from now on. The name of its session identifies the saving process.
 pub async fn note(connection: &mut PgConnection) {
     connection.execute(NOTE).await.unwrap();
 }

@@ -1,8 +1,8 @@
 //! The contract of a command over HTTP: its key, its precondition, its answer.
 //!
-//! Whatever befalls a command that is sent again with its key, it acts once and is answered alike:
-//! `duplicates.rs` in one process and in two applications on one log, `waiting.rs` while the first
-//! is under way, `processes.rs` across restarts, crashes and processes.
+//! A command that is sent again with its key acts once and gets the same answer: `duplicates.rs` in
+//! one process and in two applications on one log, `waiting.rs` while the first is under way,
+//! `processes.rs` across restarts, crashes and processes.
 
 mod duplicates;
 mod headers;

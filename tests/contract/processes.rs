@@ -49,7 +49,7 @@ async fn across_restarts(store: &str) {
     assert_eq!(read_log(store).await.len(), 2);
 }
 
-/// Stored and not answered, or neither: whoever asks again is told once and for all.
+/// Stored and not answered, or neither: every retry gets the same answer.
 async fn after_a_crash(store: &str, point: &str) {
     let at = format!("{point}:1");
     let bank = BankProcess::start(store, &[("ACTUM_CRASH_AT", &at)]).unwrap();

@@ -63,7 +63,7 @@ async fn who_comes_while_the_first_is_under_way_is_told_what_it_did() {
     assert_eq!((answers[0].status.as_u16(), replayed[0]), (200, false));
     assert!(replayed[1..].iter().all(|replayed| *replayed));
     assert_eq!(balance(&bank, "42").await, 7);
-    // Forty-nine were told without asking the store.
+    // Forty-nine were answered without a call of the store.
     assert_eq!((store.appends(), store.confirmations()), (1, 0));
 }
 
@@ -103,7 +103,7 @@ async fn another_request_with_the_key_of_one_under_way_is_refused_when_that_is_d
 #[actix_web::test]
 async fn who_waits_behind_a_refusal_is_judged_anew() {
     let (store, bank) = bank(PATIENT).await;
-    // Let go, so that the account is read anew and cannot be while the store is held.
+    // The account leaves memory, so that it is loaded anew, which the held store prevents.
     let held = store.hold().await;
     let mut asked = [
         ask(&bank, CREDIT, "other", 10),

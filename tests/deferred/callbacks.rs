@@ -37,7 +37,7 @@ fn options(receivers: &[&Receiver]) -> WebhookOptions {
     receivers.iter().fold(options, |options, receiver| options.allow_port(receiver.port))
 }
 
-/// An application on this store that calls nobody back.
+/// An application on this store without callbacks.
 fn builder(store: &MemoryStore) -> ApplicationBuilder {
     Application::builder(store.clone()).aggregate::<Counter>().answers_later::<Counter>()
 }
@@ -52,8 +52,8 @@ fn calls(
     builder.calls_back(client, schedule, move |_, _| secret.clone())
 }
 
-/// An application that may call these receivers, and does this before each call, where it asks for
-/// the secret.
+/// An application that may call these receivers, and runs this before each call, when it loads the
+/// secret.
 async fn calling_with(
     receivers: &[&Receiver],
     before: impl Fn() + Send + Sync + 'static,
@@ -315,7 +315,7 @@ async fn code_that_blocks_a_callback_holds_up_nothing_that_follows_the_log() {
     app.shutdown().await;
 }
 
-/// Each command with a callback asks for it, so it must not cost more with each registration.
+/// Each command with a callback loads the registration, so the cost must not grow with each one.
 #[tokio::test]
 async fn the_address_of_a_client_is_read_from_one_event_however_often_it_registered() {
     let store = WatchedStore::default();

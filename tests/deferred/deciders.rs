@@ -64,7 +64,7 @@ async fn a_command_that_was_refused_is_not_carried_out_by_an_owner_that_wakes_la
         assert!(is_replayed(&late), "{counter}: {late:?}");
         assert_eq!(counted(&app, counter).await, [Counted::Added(5)]);
         assert_eq!(concluded(&app, id).await, told);
-        // Nor by its client, who is told the same.
+        // A retry by the client does not execute it either, and gets the same refusal.
         let again = app.execute_with::<Counter>(counter, ask, options).await;
         let Err(CommandError::RefusedBefore { code: again, .. }) = again else {
             panic!("{counter}: {again:?}")

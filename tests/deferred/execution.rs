@@ -1,5 +1,5 @@
-//! Commands that are answered later: accepted durably, carried out once and in order, whoever dies.
-//! Over HTTP, killed and called back they are tested in `bank/later.rs`.
+//! Deferred commands: accepted durably, executed once and in order, across crashes and owners.
+//! `bank/later.rs` tests them over HTTP, with kills and callbacks.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ async fn it_is_carried_out_once_and_its_status_tells_what_came_of_it(place: Plac
     let ask = Ask::Add(6);
     let reused = app.execute_later::<Counter>("a", &ask, keyed("k1", &ask), None).await;
     assert!(matches!(reused, Err(CommandError::KeyReused { ref id }) if id == "k1"), "{reused:?}");
-    // Whoever waits for the answer is given the same one.
+    // A client that waits for the outcome gets the same one.
     let options = keyed("k1", &Ask::Add(5));
     let again = app.execute_with::<Counter>("a", Ask::Add(5), options).await.unwrap();
     assert_eq!(again, Committed { version, position, replayed: true });

@@ -115,7 +115,7 @@ async fn a_revoked_key_is_nobody_whatever_else_is_in_the_file() {
         "\0\n".into(),
         format!("{},\n", lines(&[&old]).trim_end()),
         lines(&[&old]).replace("\"name\":\"shop\"", "\"name\":\"a b\""),
-        // Nobody knows which of two lines was revoked.
+        // Two lines of one key: the bank cannot know which of them was revoked.
         lines(&[&old, &old]),
     ];
     for broken in broken {

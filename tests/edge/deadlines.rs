@@ -151,7 +151,7 @@ async fn a_read_that_waits_too_long_is_answered_503() {
     let file = directory.file("bank.db");
     let bank = bank(&file, 60_000, 300);
     open(&bank);
-    // The statement does not get on while somebody else holds the lock of its file.
+    // The statement makes no progress while another connection holds the lock of its file.
     let statement = SqliteConnectOptions::new().filename(format!("{file}.statement@1"));
     let mut lock = statement.connect().await.unwrap();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();

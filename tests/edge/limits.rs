@@ -72,7 +72,7 @@ fn nobody_has_more_live_streams_than_are_theirs_and_one_that_ends_makes_room() {
     let third = open();
     assert_eq!(third.status, 429);
     assert!(third.head.contains("retry-after: 1"), "{}", third.head);
-    // What is wrong with a request is told all the same.
+    // Errors of the request itself have priority over the limit.
     let wrong = ["/accounts/%7F/events", "/accounts/nobody/events", "/accounts/1/events?after=9"];
     assert_eq!(wrong.map(|path| at(path).status), [400, 404, 400]);
     assert_eq!(at("/commands/nothing/events").status, 404);

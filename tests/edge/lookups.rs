@@ -1,5 +1,5 @@
-//! Names that no server answers: the client that registers them is told to come again, and no other
-//! client waits.
+//! Name look-ups that no server answers: the client that registers them is refused for now, and no
+//! other client waits.
 
 use std::process::Command;
 
@@ -52,7 +52,7 @@ fn a_client_with_too_many_open_name_lookups_is_told_to_come_again_and_others_are
     command.arg("--api-keys").arg(doorkeeper.keys_file()).args(["--callback-key", KEY]);
     command.arg("--callback-allow").arg(format!("127.0.0.1:{port}"));
     let bank = BankProcess::spawn(&mut command, &[("LD_PRELOAD", &shim)]).unwrap();
-    // Each is given up after five seconds, and its look-up is still under way.
+    // Each look-up times out after five seconds, and its thread is still running.
     std::thread::scope(|scope| {
         for n in 0..4 {
             let bank = &bank;

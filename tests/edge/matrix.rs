@@ -1,4 +1,4 @@
-//! Every principal on every route: who is let in, who is not, and how they are told.
+//! Every principal on every route: admitted or refused, and with which problem.
 //!
 //! A route that the bank has and this table has not fails, and so does one that is only here; one
 //! whose policy is changed or taken away answers somebody otherwise than it says here.
@@ -29,7 +29,7 @@ type Row = (&'static str, &'static str, [Got; 9]);
 /// The result of a request: admitted, or refused with a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Got {
-    /// Let in, whatever came of it.
+    /// Admitted, with any outcome.
     In,
     /// 401 `unauthenticated`
     Who,
@@ -78,7 +78,7 @@ const BANK: [Row; 25] = [
     ("GET", "/accounts/{id}/history", READING),
     ("GET", "/accounts/{id}/statement", READING),
     ("GET", "/accounts/{id}/events", READING),
-    // No command has the account's id; whose it would be is told in `later.rs`.
+    // No command has the account's id. Access to the commands of others is tested in `later.rs`.
     ("GET", "/commands/{id}", MY_READING),
     ("GET", "/commands/{id}/events", MY_READING),
     ("PUT", "/callback", MY_WRITING),
@@ -283,7 +283,7 @@ async fn to_others_an_account_is_one_that_does_not_exist() {
             continue;
         }
         account(&bank, &format!("a{row}")).await;
-        // A position that is not there yet must not tell them apart either.
+        // A position that does not exist yet must not distinguish them either.
         for query in ["", "?after=1000000&within=1", "?limit=1"] {
             let path = |id: String| format!("{}{query}", pattern.replace("{id}", &id));
             let theirs = doors.ask(&bank, Door::Bank, bob, method, &path(format!("a{row}"))).await;

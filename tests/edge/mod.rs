@@ -56,7 +56,7 @@ impl Doorkeeper {
     }
 
     fn write_keys(&self, text: &str) {
-        // At once, as an editor does: nobody reads half a file.
+        // Replaced in one step, as an editor does it, so that no reader sees half a file.
         let new = self.directory.file("keys.new");
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, self.keys_file()).unwrap();

@@ -148,8 +148,8 @@ fn wrong_claims() -> Vec<Value> {
     wrong
 }
 
-/// Headers that would have a gullible reader take another key, with a good signature of ours or
-/// of somebody's own.
+/// Headers that would make a gullible reader take another key, with a good signature of our key or
+/// of the sender's own.
 fn tricky(claims: &Value) -> Vec<String> {
     let ours = SigningKey::secret(SECRET.as_bytes());
     let own = SigningKey::secret(b"");

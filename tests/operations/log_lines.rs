@@ -17,7 +17,7 @@ const SECRET: &str = "canary-4711";
 const IN_PATHS: &str = "%0d%0a2026-01-01T00:00:00Z%20ERROR%20forged%1b%5b31m";
 const IN_JSON: &str = r#"\r\n2026-01-01T00:00:00Z ERROR forged\u001b[31m\u2028\u202e"#;
 
-/// All that the bank logs while it is asked all this, down to this level.
+/// All log lines of the bank while it gets these requests, down to this level.
 fn log_of(format: &str, level: &str) -> String {
     let directory = Directory::new();
     let file = directory.file("log");

@@ -1,5 +1,5 @@
-//! The spans of a command, as the bank writes them when RUST_LOG asks for them: from the request to the
-//! commit, and into the reaction that carries a deferred command out.
+//! The spans of a command, as the bank writes them if RUST_LOG selects them: from the request to
+//! the commit, and into the reaction that executes a deferred command.
 
 use std::fs::File;
 use std::process::Stdio;

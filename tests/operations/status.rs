@@ -19,7 +19,7 @@ use crate::support::place::on_both_databases;
 use crate::support::postgres::{Server, database};
 use crate::support::waiting::{check, poll};
 
-/// Stands still at an event that adds a closed gate's number, until it is opened.
+/// Blocks at an event that adds a closed gate's number, until the gate is opened.
 #[derive(Default, Clone, Serialize, Deserialize)]
 struct Gated(u64);
 
@@ -84,7 +84,8 @@ impl Fold<Counter> for Regated {
     }
 }
 
-/// Cannot take in a 13, nor anything that cannot be decoded: its keys are in its events.
+/// Panics at a 13, and halts at an event that cannot be decoded, because its keys are in its
+/// events.
 #[derive(Default, Clone, Serialize, Deserialize)]
 struct Unlucky(u64);
 

@@ -94,8 +94,8 @@ fn running_out_of_descriptors_is_survived() {
     assert!(bank.terminate().success());
 }
 
-/// Until its store is open a bank could only keep clients waiting, so they are refused: a load
-/// balancer then asks another one.
+/// A bank could only keep clients waiting until its store is open, so it refuses them, and a load
+/// balancer tries another bank.
 #[test]
 fn nobody_can_connect_before_the_store_is_open() {
     let directory = Directory::new();
@@ -104,7 +104,7 @@ fn nobody_can_connect_before_the_store_is_open() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bank-process"));
     command.args(["--store", &store, "--listen", &free.to_string()]);
-    // It waits for the lock of the first one, and then gives up.
+    // The process waits for the lock of the first one until its timeout.
     let mut second = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let mut tries = 0;
     let ended = loop {

@@ -134,7 +134,7 @@ impl Aggregate for Archive {
     fn apply(&mut self, _: &Archived) {}
 }
 
-/// Together they are more than a store takes in one call; each is carried out all the same.
+/// Together they are more than a store accepts in one call, and each is executed all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_large_commands_to_one_aggregate_take_several_rounds() {
     let directory = Directory::new();

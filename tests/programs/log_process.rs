@@ -105,7 +105,7 @@ impl Caller {
         Append { stream, expected, events, command, claims: vec![], chained: false }
     }
 
-    /// Notes what came of it; the answer is its place in the counts.
+    /// Records the outcome, and returns its index in the counts.
     fn hear(&mut self, append: Append, outcome: AppendOutcome) -> usize {
         match outcome {
             AppendOutcome::Committed(committed) => {

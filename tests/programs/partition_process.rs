@@ -83,7 +83,7 @@ impl Writer {
         while !self.seen.quiet.load(Ordering::Relaxed) {
             let (book, n) = (self.random.below(BOOKS), self.random.below(1_000));
             let before = self.seen.books.lock().unwrap().get(&book).copied().unwrap_or_default();
-            // Whether it is stored is told by the log in the end.
+            // The log shows in the end if it was stored.
             if let Ok(stored) = self.app.execute::<Book>(&book.to_string(), n).await {
                 match self.app.read::<Digest>(&book.to_string()).after(stored.position).await {
                     Ok(read) => {

@@ -275,7 +275,7 @@ fn fail(why: &str) -> ! {
     exit(1)
 }
 
-/// Writes into books that nobody else writes into, and reads each write back.
+/// Writes into books that have no other writer, and reads each write back.
 async fn write(app: Application, seen: Arc<SeenReads>, number: u64) {
     let mut random = Random::new(number);
     while !seen.quiet.load(SeqCst) {

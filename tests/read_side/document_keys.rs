@@ -1,5 +1,5 @@
-//! Keys of documents that no database could keep: their events are parked, on every store alike, the
-//! other keys flow, and asking for one finds nothing.
+//! Keys that no database can store: their events are parked on every store, the other keys go on,
+//! and a read of such a key finds no document.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl ReadModel for Last {
     }
 }
 
-/// The same when somebody has mended the keys.
+/// The next release, in which the keys are fixed.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Mended(i64);
 

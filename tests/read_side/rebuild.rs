@@ -148,8 +148,8 @@ async fn saved(store: &str) -> Vec<(String, i64, i64)> {
     .await
 }
 
-/// The documents of version 2 are the fold of the log, byte for byte, by code that is none of the
-/// framework's, and there are no others. How many events there are.
+/// Checks that the documents of version 2 equal a fold of the log, byte for byte, that uses no code
+/// of the framework, and that there are no others. Returns the number of events.
 async fn check_documents(store: &str) -> usize {
     let events: Vec<(String, i64)> = rows(
         store,

@@ -32,7 +32,7 @@ async fn begin(store: &impl Store) {
     store.save_documents(DocumentBatch { documents, deleted: vec![], update }).await.unwrap();
 }
 
-/// After somebody has begun to drop version 2, and died.
+/// Continues after a process has begun to drop version 2, and crashed.
 async fn go_on(store: &impl Store) {
     assert!(!store.serve_version("sums", 1, 2).await.unwrap(), "half of it would serve");
     assert_eq!(store.versions("sums").await.unwrap().len(), 2, "it is known until it is gone");

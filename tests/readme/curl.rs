@@ -34,7 +34,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 fn request(words: &[String]) -> TestRequest {
-    // As curl has it: who sends something posts it, unless told otherwise.
+    // The rule of curl: a request with a body is a POST unless `-X` names another method.
     let given = words.iter().position(|word| word == "-X").map(|at| words[at + 1].as_str());
     let sends = words.iter().any(|word| word == "-d");
     let method = given.unwrap_or(if sends { "POST" } else { "GET" });

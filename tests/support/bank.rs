@@ -33,7 +33,7 @@ impl Deref for Bank {
     }
 }
 
-/// A bank nobody has used.
+/// A bank on an empty log.
 pub async fn new_bank() -> Bank {
     let (directory, store) = fresh_store().await;
     Bank::start(example_bank::application(store), directory).await

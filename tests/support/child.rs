@@ -1,4 +1,4 @@
-//! The real bank as a child process: started, asked, killed, checked.
+//! The real bank as a child process: started, called, killed, checked.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -90,7 +90,7 @@ impl BankProcess {
         self.child.id()
     }
 
-    /// Asks it to end, with SIGTERM, and waits.
+    /// Ends it with SIGTERM, and waits.
     pub fn terminate(mut self) -> ExitStatus {
         self.signal("TERM");
         self.wait(Duration::from_secs(40)).expect("the bank did not end when asked to")

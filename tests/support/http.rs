@@ -30,7 +30,7 @@ impl Response {
 /// One connection.
 pub struct Client {
     stream: BufReader<TcpStream>,
-    /// A header of every request, if it says who asks.
+    /// The `authorization` header of every request, if there is a credential.
     authorization: String,
 }
 
@@ -55,7 +55,7 @@ impl Client {
         self
     }
 
-    /// Asks for something.
+    /// Sends a GET request.
     pub fn get(&mut self, path: &str) -> Result<Response> {
         let who = &self.authorization;
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{who}\r\n"))

@@ -78,7 +78,7 @@ impl Drop for Database {
     }
 }
 
-/// A server that nobody else uses.
+/// A server of one test.
 pub struct Server {
     directory: PathBuf,
     port: u16,

@@ -28,7 +28,7 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// Asks `127.0.0.1:PORT` for a path, to go on after an event if there is one.
+    /// Opens a stream at a path of `127.0.0.1:PORT`, after an event if one is given.
     pub fn open(address: &str, path: &str, last_event_id: Option<u64>) -> Result<Self> {
         let resume = last_event_id.map(|id| format!("last-event-id: {id}\r\n"));
         let resume = resume.unwrap_or_default();

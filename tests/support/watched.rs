@@ -1,4 +1,4 @@
-//! A memory store that counts what it is asked, can be held, lets others write in between, and lies.
+//! A memory store that counts its calls, can be held, lets others write in between, and lies.
 //!
 //! Held, it answers no append and no read of a stream: what is asked of one aggregate meanwhile
 //! waits for it and comes into one round.
@@ -61,7 +61,7 @@ impl WatchedStore {
         self.events_read.swap(0, Ordering::SeqCst)
     }
 
-    /// Most events of a stream that were read at once since it was asked last.
+    /// Most events of a stream in one read since the last call of this method.
     pub fn largest_read(&self) -> usize {
         self.largest_read.swap(0, Ordering::SeqCst)
     }

@@ -322,7 +322,7 @@ async fn a_refusal_that_nobody_awaits_may_panic_when_dropped() {
     soon(app.shutdown(), "left").await;
 }
 
-/// An aggregate whose `Default` panics while it is told to.
+/// An aggregate whose `Default` panics while a flag is set.
 #[derive(Debug, Clone)]
 struct Unborn;
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use super::{local, message, secret};
 use crate::support::receiver::Receiver;
 
-/// Public when it is asked first, this one from then on.
+/// Resolves to a public address first, and to this one from then on.
 struct Turncoat {
     asked: AtomicUsize,
     then: IpAddr,
@@ -101,7 +101,7 @@ async fn no_spelling_of_this_machine_reaches_it() {
         let attempt = strict.send(&endpoint, &[secret()], &message()).await;
         assert!(matches!(attempt.result, Err(Failure::Forbidden(_))), "{url}: {attempt:?}");
         assert_eq!(canary.connections(), reached, "{url}");
-        // The canary does hear whoever is allowed to call, so its silence means something.
+        // The canary does hear an allowed client, so its silence means something.
         lax.send(&endpoint, &[secret()], &message()).await;
         reached = canary.connections();
     }

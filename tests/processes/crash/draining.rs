@@ -1,4 +1,5 @@
-//! The bank is told to stop and dies before it is done: as any other crash.
+//! The bank is shutting down and crashes before it has ended: the same promises as for any other
+//! crash.
 //!
 //! The clients keep their connections open, so that the bank has something to wait for.
 

@@ -41,7 +41,7 @@ int fsync(int fd) {
 }
 "#;
 
-/// A bank with an account and one credit that everything has taken in.
+/// A bank with an account and one credit that every read model has saved.
 struct Moving {
     directory: Directory,
     bank: BankProcess,

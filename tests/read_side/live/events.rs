@@ -100,7 +100,7 @@ async fn no_wake_is_lost_between_reading_the_end_and_waiting() {
         } else {
             assert_eq!(next(&mut fresh).await.0, round as u64 + 1);
         }
-        // Every few rounds nobody follows for a moment.
+        // Every few rounds there is no follower for a moment.
         if round % 5 == 0 {
             drop((long, fresh));
             long = follow(&app, "1", round as u64);

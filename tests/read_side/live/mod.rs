@@ -1,5 +1,5 @@
-//! Live streams through an application: every event once and in order, the last state of a document,
-//! whoever writes and whenever.
+//! Live streams through an application: every event once and in order, and the last state of a
+//! document, for all writers and at all times.
 
 mod documents;
 mod events;

@@ -1,4 +1,4 @@
-//! A projection that is slow, or whose connection is lost, holds up nobody and loses nothing.
+//! A projection that is slow, or whose connection is lost, delays nothing else and loses nothing.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -74,7 +74,7 @@ async fn one_that_stands_still_holds_up_neither_commands_nor_another(place: Plac
     }
     assert_eq!(read_mixes(&app, position).await.0[id].1, 200);
     assert!(is_shut(id));
-    // What it holds is not committed, so not seen; and it can be asked all the same.
+    // Its rows are not committed, so they are not visible, and queries run all the same.
     assert_eq!(steps(&app, GlobalPosition::ZERO).await, 0);
     open(id);
     assert_eq!(steps(&app, position).await, 200);

@@ -25,7 +25,7 @@ use crate::support::place::{Place, open_postgres, open_sqlite};
 /// A checksum for each counter that shows a missing, repeated or misplaced event.
 struct Mixes;
 
-/// Counters whose poisoned events the code can take in from now on.
+/// Counters whose poisoned events the code can project from now on.
 static FIXED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 fn mixed(mix: i64, n: i64) -> i64 {

@@ -10,7 +10,7 @@ use crate::support::events::foreign;
 use crate::support::place::{Place, on_both_places};
 use crate::support::waiting::until;
 
-/// Appends an event that nobody folds: the aggregate itself would be poisoned by it.
+/// Appends an event past the aggregate, which would be poisoned by it.
 async fn poison(app: &Application, id: &str, (name, payload): (&str, &str)) -> GlobalPosition {
     app.store().append(vec![foreign(id, name, [payload])]).await;
     app.store().head().await.unwrap()

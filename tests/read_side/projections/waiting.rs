@@ -1,5 +1,5 @@
-//! A wait of a projection is not cancelled by its neighbours: not by the assignment, not by queries
-//! that ask for a position, not by queries that take long.
+//! Projecting a slow page is not cancelled by the assignment, by queries that wait for a position,
+//! or by queries that take long.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn a_page_that_takes_longer_than_its_neighbours_is_taken_in_all_the_same(p
     drop(app);
     let app = slow(&place).await;
     let (row, reflects) = poll(Duration::from_secs(60), async || {
-        // Each waits a moment only and leaves, and the next one asks again.
+        // Each query waits for a moment and leaves, and the next one is sent.
         let read = app.query::<Mixes>().after(GlobalPosition(10)).run(async |db, reflects| {
             let rows = db.rows("SELECT mix, events FROM mixes", &[]).await?;
             let row = rows.first().map(|row| Ok((row.get(0)?, row.get(1)?)));

@@ -1,5 +1,5 @@
-//! Commits whose answer is lost, and networks that fail: everybody is told what became of theirs,
-//! and it became so once.
+//! Commits whose answer is lost, and networks that fail: every caller learns the outcome, and every
+//! append is stored at most once.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -110,7 +110,7 @@ async fn of_fifty_concurrent_appends_with_lost_answers_each_is_stored_once() {
 async fn a_late_first_attempt_stores_nothing_once_the_second_is_answered() {
     let database = database().await;
     let proxy = Proxy::start(database.port()).await;
-    // Patient enough for the server not to give up the first attempt by itself.
+    // The timeout is long enough for the first attempt to stay open.
     let store = PostgresStore::open(&database.url_by(proxy.port())).await.unwrap();
     let mut root = database.connect().await;
     committed(one(&store, append("1", ExpectedVersion::Any)).await);

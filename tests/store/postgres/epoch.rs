@@ -1,4 +1,4 @@
-//! The epoch of a log, raised after `pg_restore`: whoever knew the log before is refused.
+//! The epoch of a log, raised after `pg_restore`: a process that knew the log before is refused.
 
 use std::process::Command;
 

@@ -1,5 +1,6 @@
 //! A log that reaches the same positions again with other events: rewound and written by another
-//! process, or served by a standby that lacked its end. Whoever knew the old events is refused.
+//! process, or served by a standby that lacked its end. A process that knew the old events is
+//! refused.
 
 use std::time::Duration;
 

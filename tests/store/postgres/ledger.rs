@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::support::events;
 pub use crate::support::waiting::{until, within};
 
-/// A store that gives up early, as tests want it.
+/// A store with short timeouts.
 pub async fn open(url: &str) -> PostgresStore {
     quick(url).open().await.unwrap()
 }
@@ -51,7 +51,7 @@ pub fn keyed(id: &str, expected: ExpectedVersion, key: &str) -> Append {
     Append { command: Some(CommandKey::new(key, b"request").unwrap()), ..append(id, expected) }
 }
 
-/// Appends one, and waits for what becomes of it.
+/// Appends one, and waits for its outcome.
 pub async fn one(store: &PostgresStore, append: Append) -> AppendOutcome {
     all(store, vec![append]).await.remove(0)
 }

@@ -284,7 +284,7 @@ async fn a_full_disk_refuses_whole_appends_serves_reads_and_resumes() {
         .unwrap();
     assert_eq!(page.events.len(), stored);
     disk.run("mount", &["-o", "remount,size=30m"]);
-    // Nobody writes, and yet the store notices that it can.
+    // Without any append, the store notices that it can write again.
     let recovered = async {
         while store.trouble().is_some() {
             tokio::time::sleep(Duration::from_millis(50)).await;

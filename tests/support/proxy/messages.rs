@@ -1,5 +1,5 @@
-//! PostgreSQL's wire protocol as far as the proxy must know it: which statement a request executes,
-//! and which reply is its.
+//! PostgreSQL's wire protocol as far as the proxy must know it: the statement that a request
+//! executes, and the reply that belongs to it.
 //!
 //! Replies are counted by their last message, ReadyForQuery: the first ends the startup, and each
 //! Sync and each simple query asks for one more.

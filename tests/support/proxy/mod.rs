@@ -161,7 +161,7 @@ async fn connection(
     let mut cut = network.clone();
     let cuts = cut.borrow().cuts;
     let server = TcpStream::connect(("127.0.0.1", target)).await?;
-    // Nothing is to be slower by it than it is told to make it.
+    // The proxy must add no delay but the one that the test has set.
     server.set_nodelay(true)?;
     client.set_nodelay(true)?;
     let (from_server, to_server) = server.into_split();
