@@ -57,7 +57,7 @@ async fn a_retried_command_answers_its_first_outcome_and_acts_once() {
     let again = ask(keyed("a")).await.unwrap();
     assert_eq!((again.version, again.position), (first.version, first.position));
     assert!(again.replayed && !first.replayed);
-    // It would be refused if it were judged anew.
+    // A new decision on this command would refuse it.
     let spent = app.execute_with::<Counter>("2", Ask::Add(3), keyed("b")).await.unwrap();
     let reused = CommandOptions::keyed(CommandKey::new("b", b"other").unwrap());
     let other = app.execute_with::<Counter>("2", Ask::Add(3), reused).await;
@@ -100,7 +100,7 @@ async fn a_stale_actor_reads_what_it_missed_and_decides_again() {
     store.append(vec![foreign("1", "Added", [10])]).await;
     let committed = app.execute::<Counter>("1", Ask::Add(1)).await.unwrap();
     assert_eq!(committed.version, StreamVersion(3));
-    // 12 in all: this is admissible only on the state with the foreign event.
+    // The sum would be 12, which is admissible only on the state with the foreign event.
     app.execute::<Counter>("1", Ask::Add(-12)).await.unwrap();
 }
 

@@ -34,7 +34,7 @@ async fn ask(app: &Application, ask: Ask) -> Answer {
     app.execute::<Counter>("1", ask).await
 }
 
-/// The sum that the application believes in, and the log confirms.
+/// The sum in memory, which a fold of the log confirms.
 async fn sum(app: &Application) -> i64 {
     match ask(app, Ask::Add(-1_000_000)).await {
         Err(CommandError::Refused(BelowZero(below))) => below + 1_000_000,
@@ -42,7 +42,8 @@ async fn sum(app: &Application) -> i64 {
     }
 }
 
-/// Carries all out in one round of an aggregate not yet loaded, while others write these.
+/// Executes all commands in one round of an aggregate that is not loaded yet, while others append
+/// these.
 async fn in_one_round<A: Aggregate>(
     store: &WatchedStore,
     app: &Application,
@@ -81,7 +82,7 @@ async fn a_lost_race_costs_the_events_missed_and_not_the_whole_stream() {
         store.memory.append(vec![foreign("1", "Added", (0..missed).map(|_| 1))]).await;
         ask(&app, Ask::Add(1)).await.unwrap();
         assert_eq!(store.events_read(), missed, "events read for {missed} missed");
-        // A refusal is confirmed, and found stale just so.
+        // A refusal is confirmed against the store, which shows that its state was stale.
         store.memory.append(vec![foreign("1", "Added", (0..missed).map(|_| 1))]).await;
         sum(&app).await;
         assert_eq!(store.events_read(), missed, "events read for {missed} missed by a refusal");
@@ -107,7 +108,7 @@ async fn two_applications_withdraw_what_there_is_and_refuse_the_rest() {
     for withdrawal in withdrawals.collect::<Vec<_>>() {
         match withdrawal.await.unwrap() {
             (app, Ok(_)) => done[app] += 1,
-            // Below zero by one: nothing was left when it was refused.
+            // One below zero: nothing was left when the command was refused.
             (_, Err(CommandError::Refused(BelowZero(-1)))) => {}
             other => panic!("{other:?}"),
         }
@@ -127,7 +128,7 @@ async fn a_round_that_falls_leaves_no_phantom_event_in_the_state() {
         let versions: Vec<_> = answers.into_iter().map(|a| a.unwrap().version.0).collect();
         assert_eq!(versions, (2..2 + size).collect::<Vec<_>>());
         assert_eq!(sum(&app).await, 100 + size as i64);
-        // The foreign one; what had fallen was nowhere to be read.
+        // The foreign event. The dropped ones were never readable.
         assert_eq!(store.events_read(), 1);
     }
 }
@@ -183,7 +184,7 @@ async fn a_state_is_thrown_away_only_when_it_is_in_doubt() {
         Done(Committed { version, position, replayed })
     };
     let conflict = |actual| Not(NotCommitted::Conflict { actual: StreamVersion(actual) });
-    // What an append to a stream of ten events is answered, and whether that is in doubt.
+    // Returns the answer to an append to a stream of ten events, and if its outcome is unknown.
     let table = [
         (vec![Unknown(String::new())], true),
         (vec![], true),
@@ -207,7 +208,8 @@ async fn a_state_is_thrown_away_only_when_it_is_in_doubt() {
         assert_eq!(sum(&app).await, 10 + stored as i64, "after {lie:?}, answered {answer:?}");
         let read = store.events_read();
         assert_eq!(read, if in_doubt { 10 } else { 0 }, "after {lie:?}, answered {answer:?}");
-        // Of the sum, right at once: the doubt was not left to be found by the next command.
+        // The sum is right at once: the actor did not leave the unknown outcome to the next
+        // command.
         assert_eq!(store.confirmations(), 1, "after {lie:?}, answered {answer:?}");
     }
 }
@@ -242,7 +244,7 @@ async fn losing_more_races_than_allowed_is_a_conflict() {
     let app = Application::builder(store.clone()).aggregate::<Counter>().settings(settings);
     let app = app.start().await.unwrap();
     let intruders = || (0..3).map(|_| foreign("1", "Added", [1])).collect();
-    // Of one round only the first lost a race: the second came along and is in time then.
+    // Only the first of one round lost a race: the second one was retried with it and fits.
     let answers =
         in_one_round::<Counter>(&store, &app, plain([Ask::Add(10), Ask::Add(100)]), intruders());
     let [first, second] = &answers.await[..] else { panic!("not two answers") };

@@ -1,4 +1,5 @@
-//! Aggregates over a store that fails: what is unknown is not guessed, what failed changed nothing.
+//! Aggregates over a store that fails: an unknown outcome is not guessed, and a failed append
+//! changes nothing.
 
 use actum::testing::{Fault, FaultyStore, ManualClock};
 use actum::{
@@ -27,7 +28,7 @@ async fn a_retry_after_a_lost_answer_acts_once_whether_it_was_stored_or_not() {
         assert!(matches!(lost, Err(CommandError::Unknown)), "{lost:?}");
         let again = app.execute_with::<Counter>("1", Ask::Add(-5), keyed("a")).await.unwrap();
         assert_eq!((again.version, again.replayed), (StreamVersion(2), replayed));
-        // Whatever the actor believed meanwhile, the sum is zero now.
+        // The sum is zero now, whatever the actor assumed meanwhile.
         let refused = app.execute::<Counter>("1", Ask::Add(-1)).await;
         assert!(matches!(refused, Err(CommandError::Refused(BelowZero(-1)))), "{refused:?}");
         assert_eq!(store.head().await.unwrap(), GlobalPosition(2));
@@ -51,7 +52,7 @@ async fn what_was_decided_on_a_lost_append_is_decided_again() {
     let (store, app) = faulty().await;
     app.execute::<Counter>("1", Ask::Add(1)).await.unwrap();
     store.fail_next(Fault::UnknownNotStored);
-    // Both are in one round: the second is only admissible if the first came about.
+    // Both are in one round: the second is only admissible if the first is stored.
     let (lost, refused) = tokio::join!(
         app.execute::<Counter>("1", Ask::Add(10)),
         app.execute::<Counter>("1", Ask::Add(-11)),
@@ -98,7 +99,7 @@ impl Aggregate for Notebook {
     type Event = NoteTaken;
     type Error = BelowZero;
 
-    /// Refuses by telling the sum, so that a test can see the state.
+    /// The refusal contains the sum, so that a test can see the state.
     fn handle(&self, number: u64) -> Result<Vec<NoteTaken>, BelowZero> {
         match number {
             0 => Err(BelowZero(self.notes.iter().sum::<u64>() as i64)),
@@ -146,8 +147,8 @@ async fn a_snapshot_is_used_only_when_nothing_about_it_is_in_doubt() {
         let event_id = noted(version.0);
         Snapshot::new(stream.clone(), version, position, event_id, state_version, state.to_owned())
     };
-    // One that holds is believed: this is how the test knows that snapshots are used at all. Each
-    // of the others is this one but for a single doubt.
+    // A valid snapshot is used, which shows that snapshots are used at all. Each of the others
+    // differs from it in one respect.
     assert_eq!(sum_with(with(4, 4, 2, forged)).await, 100);
     let doubtful = [
         Snapshot { state: forged.into(), ..with(4, 4, 2, r#"{"notes":[10]}"#) },

@@ -94,7 +94,7 @@ async fn no_refusal_is_outdated(app: &Application, add: impl AsyncFnOnce()) {
     add().await;
     let committed = app.execute::<Counter>("1", Ask::Add(-50)).await.unwrap();
     assert_eq!(committed.version, StreamVersion(3));
-    // What stored nothing names the end of the log as it is.
+    // A command without events returns the current end of the log.
     let nothing = app.execute::<Counter>("1", Ask::Nothing).await.unwrap();
     assert_eq!((nothing.version, nothing.position), (StreamVersion(3), GlobalPosition(3)));
 }
@@ -105,7 +105,7 @@ async fn no_refusal_is_outdated_by_a_clone<S: Store + Clone>(store: S) {
         other.execute::<Counter>("1", Ask::Add(100)).await.unwrap();
     };
     no_refusal_is_outdated(&app, add).await;
-    // The other one neither: its state is as old as its last command.
+    // The other application does not see it either: its state is as old as its last command.
     app.execute::<Counter>("1", Ask::Add(-51)).await.unwrap();
     let refused = other.execute::<Counter>("1", Ask::Add(-1)).await;
     assert!(matches!(refused, Err(CommandError::Refused(BelowZero(-1)))), "{refused:?}");

@@ -1,4 +1,4 @@
-//! Command keys that are forgotten by themselves, as the settings say; what a retry means then.
+//! Command keys that expire after the configured time, and the effect of a retry after that.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Rounds of one aggregate: too large a command among small ones, callers whose patience ends, races
-//! in a round, passivation and short pages.
+//! Rounds of one aggregate: a command that is too large among small ones, callers that time out,
+//! races in a round, passivation and short pages.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -52,7 +52,7 @@ impl Aggregate for Scribe {
 
 type Asked<'a, E> = Pin<Box<dyn Future<Output = Result<Committed, CommandError<E>>> + 'a>>;
 
-/// Has them all arrive, in order; none is answered yet.
+/// Sends all of them, in order, and checks that none is answered yet.
 async fn arrive<E>(asked: &mut [Asked<'_, E>]) {
     poll_fn(|context| {
         let all = asked.iter_mut().map(|asked| asked.as_mut().poll(context).is_pending());
@@ -63,7 +63,7 @@ async fn arrive<E>(asked: &mut [Asked<'_, E>]) {
     .await;
 }
 
-/// Has them all arrive, in order, and waits for their answers.
+/// Sends all of them, in order, and waits for their answers.
 async fn all<E>(mut asked: Vec<Asked<'_, E>>) -> Vec<Result<Committed, CommandError<E>>> {
     let mut answers: Vec<_> = asked.iter().map(|_| None).collect();
     poll_fn(|context| {
@@ -98,7 +98,7 @@ async fn only_the_one_too_large_is_refused(store: impl Store) {
         Write { events: 20, bytes: (4 << 20) - 2 },
         small.clone(),
         Write { events: 1, bytes: 4 << 20 },
-        // Not by what it says, but by how many rows it takes.
+        // Too large because of its number of rows, not because of its text.
         Write { events: MAX_APPEND_BYTES / 64, bytes: 0 },
         small,
         Write { events: 7, bytes: (4 << 20) - 2 },
@@ -144,7 +144,7 @@ async fn a_large_call_is_stored(store: &impl EventStore) {
         chained(large("a", exact(7))),
         chained(large("a", ExpectedVersion::Any)),
         chained(large("a", exact(21))),
-        // Chained to another stream's, so it follows nothing.
+        // Chained to an append to another stream, so it follows nothing.
         chained(large("b", exact(0))),
         large("b", exact(0)),
         texts("c", exact(0), 20, (4 << 20) - 2),
@@ -271,7 +271,7 @@ async fn a_replayed_append_does_not_vouch_for_a_refusal_of_its_round() {
     drop(held);
     let [refused, replayed] = round;
     assert!(soon(replayed).await.unwrap().replayed);
-    // With the 100 of another process it is no refusal any more.
+    // With the 100 of another process the command is admissible.
     assert_eq!(soon(refused).await.unwrap().version, StreamVersion(3));
     app.shutdown().await;
 }

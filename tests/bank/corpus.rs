@@ -78,7 +78,7 @@ async fn sql_is_but_text(bank: Bank) {
         let opening = json!({ "owner": "Eve", "currency": sql });
         post(&bank, "/accounts", opening).await.is_problem(422, "invalid_currency");
 
-        // Where any text is welcome it is kept to the byte.
+        // Fields with free text keep it byte for byte.
         let id = format!("eve-{n}");
         let request = TestRequest::post()
             .uri("/accounts")

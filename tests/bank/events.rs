@@ -34,7 +34,7 @@ struct Served {
 }
 
 async fn serve(store: impl Store, settings: Settings, config: SseConfig) -> Served {
-    // Of the bank, what these stores can keep: a statement needs a database.
+    // The parts of the bank that these stores support: a statement needs a database.
     let builder = Application::builder(store).aggregate::<Account>().read_model::<Balance>();
     let bank = builder.settings(settings).start().await.unwrap();
     let opening = json!({ "id": "42", "owner": "Ada", "currency": "EUR" });
@@ -133,7 +133,7 @@ async fn what_cannot_be_followed_is_a_problem() {
     for query in ["after=x", "after=-1", "after=", "before=1", "after=18446744073709551616"] {
         get(&bank, &format!("{EVENTS}?{query}")).await.is_problem(400, "invalid_query");
     }
-    // It would wait for what it believes to have.
+    // Such a client would wait for events that it believes to have.
     for query in ["after=2", "after=9223372036854775807", "after=18446744073709551615"] {
         get(&bank, &format!("{EVENTS}?{query}")).await.is_problem(400, "invalid_last_event_id");
     }
@@ -209,7 +209,7 @@ async fn one_stream_too_many_is_told_to_come_later() {
         assert!(refused.head.contains("retry-after: 1\r\n"), "{}", refused.head);
     }
     assert_eq!(first.message().unwrap().unwrap().0, 1);
-    // Who has left is noticed by the next heartbeats.
+    // The next heartbeats notice a client that has left.
     drop(second);
     while served.open().status == 503 {
         rt::time::sleep(Duration::from_millis(5)).await;
@@ -303,7 +303,7 @@ fn each_event_comes_once_across_crashes(store: &str) {
         });
         bank = BankProcess::start(store, &[]).unwrap();
     }
-    // What was acknowledged and had not come yet comes now, and the stream is the history.
+    // Acknowledged events that had not arrived yet arrive now, and the stream equals the history.
     let mut stream = EventStream::open(bank.address(), EVENTS, last).unwrap();
     while last.unwrap() < acknowledged + 1 {
         let (id, ..) = stream.message().unwrap().unwrap();

@@ -49,7 +49,7 @@ async fn losing_every_race_is_a_409() {
     let foreign = append("account", "42", [event("Credited", r#"{"amount":1}"#)]);
     store.append(vec![foreign]).await;
     credit(&bank, "k").await.is_problem(409, "conflict");
-    // The actor has read what it missed: the same command goes through now.
+    // The actor has read the events it missed, so the same command succeeds now.
     assert_eq!(credit(&bank, "k").await.status, 200);
 }
 

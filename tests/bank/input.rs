@@ -1,5 +1,5 @@
-//! Malformed and hostile input to the bank: each row gets its answer, none of them a 5xx, and no
-//! money comes or goes by it.
+//! Malformed and hostile input to the bank: each row gets its answer, no answer is a 5xx, and no
+//! balance changes.
 
 use actix_web::test::TestRequest;
 use actum::Application;
@@ -148,7 +148,7 @@ async fn a_read_whose_if_match_does_not_hold_is_not_answered() {
         refused.is_problem(412, "precondition_failed");
         assert_eq!(refused.header("etag"), Some("\"1\""), "{tags:?}");
     }
-    // What has no version has none of these either.
+    // Routes without a version have none of these headers either.
     for path in ["/accounts/42/history", "/health/live", "/openapi.json", "/accounts/42/events"] {
         read(path, &["\"1\""]).await.is_problem(412, "precondition_failed");
     }

@@ -51,13 +51,13 @@ fn register(client: &mut Client, url: &str) -> std::io::Result<Response> {
     client.send("PUT", "/callback", "", &json!({ "url": url }).to_string())
 }
 
-/// A credit of 5 that is answered later.
+/// A deferred credit of 5.
 fn credit(client: &mut Client, key: &str, prefer: &str) -> std::io::Result<Response> {
     let headers = format!("idempotency-key: {key}\r\n{prefer}");
     client.send("POST", "/accounts/42/credit", &headers, r#"{"amount":5}"#)
 }
 
-/// The status of a command once nothing more will come.
+/// The status of a command once it is final.
 fn ended(client: &mut Client, location: &str) -> Value {
     let began = Instant::now();
     loop {
@@ -95,7 +95,8 @@ const POINTS: [&str; 9] = [
     "later.before_checkpoint",
 ];
 
-/// One life of a bank that is to die at a point, one after it; whether it died.
+/// Runs a bank that is to crash at a failpoint, and one after it. Returns true if the first one
+/// crashed.
 fn dies_at(store: &str, point: &str, pass: u32) -> bool {
     let receiver = receiver();
     let at = format!("{point}:{pass}");
@@ -114,7 +115,7 @@ fn dies_at(store: &str, point: &str, pass: u32) -> bool {
         }
         Ok(())
     };
-    // It may have died before it listened.
+    // The bank may have crashed before it listened.
     let mut died = bank.is_none();
     if let Some(mut bank) = bank {
         died = first_life(&bank).is_err();
@@ -163,7 +164,6 @@ async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'sta
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-/// Acceptance 3.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_each_step_executes_once_and_calls_back() {
     for point in POINTS {

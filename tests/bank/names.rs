@@ -63,7 +63,7 @@ fn of_a_thousand_one_has_the_name(banks: &[BankProcess; 2]) -> String {
                 start.wait();
                 loop {
                     let answer = client.post("/users", &body, Some(&format!("key-{n}"))).unwrap();
-                    // Too many for now, and nothing was done.
+                    // The bank was full for the moment and stored nothing.
                     if !matches!(answer.status, 429 | 503) {
                         return (n, answer);
                     }
@@ -101,7 +101,7 @@ async fn of_a_thousand_who_register_one_name_with_two_processes_one_has_it() {
     assert_eq!(held(&url).await, HashMap::from([("ada".to_owned(), format!("user-{won}"))]));
 }
 
-/// Names and the streams that hold them, as they stand in the database.
+/// Names and the streams that hold them, read from the database.
 async fn held(store: &str) -> HashMap<String, String> {
     let held: Vec<(String, String)> = rows(
         store,
@@ -129,8 +129,8 @@ fn rename(banks: &[String], user: usize, name: usize, key: &str) -> Option<u16> 
     }
 }
 
-/// Users who take one another's names as soon as they are free, while a process dies and returns;
-/// answers how many renames were carried out.
+/// Users who take one another's names as soon as they are free, while a process crashes and
+/// restarts. Returns the number of renames.
 fn names_cross(store: &str, processes: usize) -> usize {
     let mut banks: Vec<_> =
         (0..processes).map(|_| BankProcess::start(store, &[]).unwrap()).collect();

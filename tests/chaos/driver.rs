@@ -21,7 +21,7 @@ pub const IMPATIENT: Duration = Duration::from_millis(400);
 /// Longest time that a command may stay without a definite answer.
 const DEFINITE_WITHIN: Duration = Duration::from_secs(60);
 
-/// A command and what is known of it.
+/// A command and its known outcome.
 #[derive(Debug, Clone)]
 pub struct Sent {
     pub key: String,
@@ -75,7 +75,7 @@ impl Driver {
     }
 }
 
-/// One of those who send.
+/// One of the senders.
 pub struct Worker<'a> {
     driver: &'a Driver,
     random: Random,
@@ -132,7 +132,7 @@ impl<'a> Worker<'a> {
         assert!(matches!(credited.outcome, Outcome::Committed(_)), "{credited:?}");
     }
 
-    /// Sends again what was carried out before: the answer is the same.
+    /// Sends an executed command again and expects the same answer.
     fn repeat(&mut self) {
         let (which, bank) =
             (self.random.below(self.history.len() as u64), self.random.below(2) as usize);

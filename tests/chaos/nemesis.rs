@@ -105,7 +105,7 @@ impl Nemesis {
         panic!("there was no session with {which}");
     }
 
-    /// Comes back when both banks have succeeded again, by themselves.
+    /// Returns when both banks have succeeded again, by themselves.
     async fn recovered(&mut self) {
         let (healed, driver) = (Instant::now(), Arc::clone(&self.driver));
         let successes = || driver.successes.each_ref().map(|count| count.load(Ordering::Relaxed));

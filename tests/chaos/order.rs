@@ -18,7 +18,7 @@ use crate::support::postgres::Server;
 
 const CALLS: usize = 150;
 
-/// Beside the lock, at the next position, and otherwise in order.
+/// An insert without the writer lock, at the next position, and otherwise in order.
 const ROGUE: &str = "INSERT INTO actum.events
     SELECT coalesce(max(position), 0) + 1, 'left', 'rogue', 1, gen_random_uuid(), 'Happened', 1,
            '{}', '{}', now() FROM actum.events";
@@ -57,7 +57,7 @@ struct Trouble {
 }
 
 impl Trouble {
-    /// Goes on until it is dropped.
+    /// Disturbs the writers until it is dropped.
     async fn make(&self, server: &Server) {
         let (mut one, mut other) = (server.connect().await, server.connect().await);
         while one.execute("SELECT FROM actum.events").await.is_err() {
@@ -99,7 +99,7 @@ async fn head(connection: &mut PgConnection) -> i64 {
     head.fetch_one(connection).await.unwrap()
 }
 
-/// Cancels the appends under way for which the condition holds; how many.
+/// Cancels the running appends for which the condition holds, and returns their number.
 async fn cancel(connection: &mut PgConnection, condition: &str) -> i64 {
     let cancel = format!(
         "SELECT count(*) FILTER (WHERE pg_cancel_backend(pid)) FROM pg_stat_activity
@@ -158,7 +158,7 @@ async fn four_processes_read_the_one_order_that_four_others_write() {
     for reader in readers {
         assert!(reader.end().await == log, "a reader saw another order than plain SQL");
     }
-    // What was acknowledged is the log, and what was not taken is not in it.
+    // The acknowledged events are the log, and no refused event is in it.
     acknowledged.sort_by_key(|line| line.split(' ').next().unwrap().parse::<u64>().unwrap());
     assert!(acknowledged == log, "what was acknowledged is not what the log holds");
     // The snapshot was held all the time, and its transaction was never in the way.

@@ -37,7 +37,7 @@ impl Banks {
         banks
     }
 
-    /// Starts one that calls its sessions by its number.
+    /// Starts one, with its number as the application name of its sessions.
     fn start(&mut self, bank: usize, port: u16) {
         let url = format!("{}&application_name=bank-{bank}", self.database.url_by(port));
         self.banks[bank] = Some(BankProcess::start(&url, &[]).expect("a bank did not start"));
@@ -175,10 +175,11 @@ async fn an_owner_that_sleeps_through_its_lease_writes_nothing_when_it_wakes() {
     let mut banks = Banks::new().await;
     let proxy = Proxy::start(banks.database.port()).await;
     let (mut stops, mut refused) = (0, 0);
-    // A save whose reply is on its way when the owner falls asleep is not late: then once more.
+    // A save whose reply was on its way when the owner was stopped is not late, so the round is
+    // repeated.
     for n in 0..rounds() + 4 {
         let (owner, standby) = (n % 2, 1 - n % 2);
-        // By the proxy: what it sent before it fell asleep arrives when it owns nothing any more.
+        // The proxy delays the owner's last statements until it owns nothing any more.
         banks.own_by(owner, proxy.port()).await;
         let (owners, (token, _)) = (banks.owners().await, banks.leases(&[]).await);
         let awake = AtomicBool::new(false);
@@ -209,7 +210,7 @@ async fn an_owner_that_sleeps_through_its_lease_writes_nothing_when_it_wakes() {
         assert_eq!(read[0], read[1]);
         documents::check(&mut banks.database.connect().await).await;
         let mut noted = saves::check(&mut banks.database.connect().await).await;
-        // Those of commands that are answered later have little to save here.
+        // The checkpoint of deferred commands has little to save here.
         noted.saved.retain(|name, _| !name.starts_with("command_"));
         assert!(
             noted.saved.len() == 2 && noted.saved.values().all(|saves| *saves > 10),

@@ -24,7 +24,7 @@ const ROUND: Duration = Duration::from_secs(18);
 /// From one fault to the next.
 const EVERY: Duration = Duration::from_millis(1_500);
 
-/// More than a lease holds.
+/// Longer than a lease lasts.
 const STOPPED_FOR: Duration = Duration::from_millis(4_500);
 
 /// Time limit for the shares to be equal again, and for the read model to reach the end of the log.
@@ -57,7 +57,7 @@ impl PartitionProcess {
         crate::support::signal::send(self.child.id().unwrap(), name);
     }
 
-    /// Has it write no more; how many of its reads were answered.
+    /// Stops its writes, and returns the number of its answered reads.
     async fn quiet(&mut self) -> u64 {
         self.child.stdin.as_mut().unwrap().write_all(b"\n").await.unwrap();
         let line = self.line().await;
@@ -70,7 +70,7 @@ impl PartitionProcess {
     }
 }
 
-/// A process, or none while it is dead; and when it is to run again, if it does not.
+/// A process, or `None` while it is dead, and the time at which it is to run again.
 struct Slot {
     process: Option<PartitionProcess>,
     back_at: Option<Instant>,
@@ -122,7 +122,7 @@ impl Killer {
         }
     }
 
-    /// Lets those run again whose time has come by then.
+    /// Restarts or continues those whose time has come by then.
     async fn revive(&mut self, then: Instant) {
         for (number, place) in self.places.iter_mut().enumerate() {
             if place.back_at.is_none_or(|back_at| back_at > then) {

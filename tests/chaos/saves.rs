@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::Executor;
 use sqlx::postgres::PgConnection;
 
-/// Notes each save: under which token, by which process, how far, and whether it was let through.
+/// Records each save: its token, its process, its position, and if it was accepted.
 const NOTE: &str = r#"
 CREATE SCHEMA noted;
 CREATE TABLE noted.saves (n bigint GENERATED ALWAYS AS IDENTITY, name text, token bigint, by text,

@@ -1,4 +1,4 @@
-//! Preconditions and what else a request says of its command; what the answer's headers say.
+//! Preconditions and other request headers of a command, and the headers of the answer.
 
 use actix_web::test::TestRequest;
 use actum::{
@@ -30,7 +30,7 @@ async fn every_answer_of_a_command_has_its_version_as_etag_and_its_position() {
         [answer.header("etag"), answer.header("actum-position")],
         [Some("\"3\""), Some("4")]
     );
-    // Also one that changed nothing, and one that created something.
+    // Also for a command without events, and for one that created something.
     let nothing = send_as(&bank, None, TestRequest::post().uri("/accounts/42/unfreeze")).await;
     assert_eq!(
         [nothing.header("etag"), nothing.header("actum-position")],
@@ -177,7 +177,7 @@ async fn who_asked_and_in_which_story_and_trace_stands_beside_the_events() {
     assert_eq!(told.actor.as_deref(), Some("key:shop"));
     assert_eq!(told.trace_context.as_deref(), Some(parent));
     assert_eq!(told.extra.get("tracestate").map(String::as_str), Some("a=1,b=2"));
-    // What is no trace is ignored; the key begins the story.
+    // An invalid `traceparent` is ignored, and the key is the correlation id.
     let headers = [("traceparent", "00-0-0-0"), ("tracestate", "a=1"), ("idempotency-key", "k")];
     assert_eq!(credit(&bank, &headers).await.status, 200);
     let told = metadata(&bank, 3).await;

@@ -24,7 +24,7 @@ fn request(path: &str, body: &Value, headers: &[(&str, &str)]) -> TestRequest {
     headers.iter().fold(request, |request, header| request.insert_header(*header))
 }
 
-/// Sends it by who has an API key of this name, or by anybody to a bank that is open to all.
+/// Sends it with an API key of this name, or without a credential to a bank that is open to all.
 pub async fn send_as(bank: &Application, who: Option<&str>, request: TestRequest) -> Answer {
     let Some(who) = who else { return send(bank, request).await };
     let scopes = ["accounts:read", "accounts:write"].map(str::to_owned).into_iter().collect();
@@ -49,7 +49,7 @@ pub fn is_replayed(answer: &Answer) -> bool {
     }
 }
 
-/// They are one answer, byte for byte; whether it was replayed is all that may differ.
+/// Checks that the answers are equal, byte for byte, except for the replay header.
 #[track_caller]
 fn are_one(first: &Answer, again: &Answer) {
     assert_eq!((first.status, &first.text), (again.status, &again.text));

@@ -1,5 +1,5 @@
-//! The same key across restarts, crashes and processes: what is answered then is what was answered
-//! before, because it is made of the request and the stored outcome.
+//! The same key across restarts, crashes and processes: the answer stays the same, because it is
+//! made from the request and the stored outcome.
 
 use std::sync::Barrier;
 
@@ -66,8 +66,8 @@ async fn after_a_crash(store: &str, point: &str) {
     assert_eq!(read_log(store).await.len(), 1);
 }
 
-/// Those between a command and its answer that a bank does not pass when it starts; on a file its
-/// first commits do, and `crash.rs` has them.
+/// Failpoints between a command and its answer that a bank does not pass when it starts. On a file
+/// its first commits pass the others, and `processes/crash` tests those.
 const POINTS: [&str; 2] = ["command.accepted", "entity.before_reply"];
 
 #[tokio::test]

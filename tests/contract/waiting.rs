@@ -18,7 +18,8 @@ use crate::support::watched::WatchedStore;
 const CREDIT: &str = "/accounts/42/credit";
 const WITHDRAW: &str = "/accounts/42/withdraw";
 
-/// A bank with the open account 42 whose store can be held; of it what needs no database.
+/// A bank with the open account 42 on a store that can be held, without the parts that need a
+/// database.
 async fn bank(answer_within: Duration) -> (WatchedStore, Application) {
     let store = WatchedStore::default();
     let bank = Application::builder(store.clone()).aggregate::<Account>().read_model::<Balance>();
@@ -37,7 +38,7 @@ fn ask<'a>(bank: &'a Application, path: &'a str, key: &'a str, amount: u32) -> A
     Box::pin(post_keyed(bank, path, key, json!({ "amount": amount })))
 }
 
-/// Has them all arrive, in order; none is answered yet.
+/// Sends all of them, in order, and checks that none is answered yet.
 async fn arrive(asked: &mut [Asked<'_>]) {
     poll_fn(|context| {
         assert!(asked.iter_mut().all(|asked| asked.as_mut().poll(context).is_pending()));
@@ -77,7 +78,8 @@ async fn who_waits_too_long_is_told_so_and_learns_the_outcome_later() {
     let (first, second) = (first.await, second.await);
     first.is_problem(503, "outcome_unknown");
     second.is_problem(409, "still_running");
-    // The first has gone, its command has not: neither this nor another request comes in between.
+    // The first client has gone and its command has not, so neither this nor another request comes
+    // in between.
     ask(&bank, CREDIT, "k", 7).await.is_problem(409, "still_running");
     ask(&bank, WITHDRAW, "k", 7).await.is_problem(409, "still_running");
     drop(held);
@@ -117,7 +119,7 @@ async fn who_waits_behind_a_refusal_is_judged_anew() {
     assert_eq!(credited.await.status, 200);
     first.await.is_problem(422, "insufficient_funds");
     second.await.is_problem(422, "insufficient_funds");
-    // What was refused does not bind the key.
+    // A refusal does not bind the key.
     assert_eq!(other.await.status, 200);
     assert_eq!(balance(&bank, "42").await, 0);
 }

@@ -1,5 +1,5 @@
-//! Deferred commands when several may decide: refused and carried out exclude each other, and what one
-//! release cannot carry out is left to another.
+//! Deferred commands with several deciders: a refusal and an execution exclude each other, and a
+//! release leaves the commands that it cannot read to another release.
 
 use std::time::Duration;
 
@@ -182,7 +182,7 @@ pub fn double(payload: &mut Value) {
     payload["aggregate_id"] = json!("b");
 }
 
-/// Waits until the executor has left something open, and says so.
+/// Waits until the executor has left a command open and reported it.
 async fn is_left_open(app: &Application) {
     let look = async {
         loop {
@@ -341,7 +341,7 @@ async fn an_aggregate_that_answers_later_must_be_registered() {
     }
 }
 
-/// While an older and a newer release run side by side, the older one makes way.
+/// While an older and a newer release run side by side, the older one steps down for the newer one.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn an_older_release_makes_way_for_one_that_knows_the_command() {

@@ -89,7 +89,7 @@ async fn commands_of_one_aggregate_keep_their_order(place: Place) {
     app.shutdown().await;
 }
 
-/// Dropped at any moment, with what is under way.
+/// The application is dropped at any moment, with commands under way.
 async fn what_was_accepted_is_carried_out_by_the_next_start(place: Place) {
     let mut ids = Vec::new();
     for round in 0..5_u64 {
@@ -166,7 +166,7 @@ on_every_place!(
     what_has_waited_for_too_long_is_not_decided,
 );
 
-/// One owns; both accept; when the owner is gone the other goes on.
+/// Both accept commands and one owns the executor. When the owner is gone the other one continues.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn of_two_processes_one_carries_out_and_the_other_takes_over() {
@@ -181,7 +181,7 @@ async fn of_two_processes_one_carries_out_and_the_other_takes_over() {
     for id in &ids {
         assert!(matches!(concluded(&second, *id).await, CommandState::Committed { .. }));
     }
-    // Gone without a word: its lease has to run out.
+    // The owner was dropped without a shutdown, so its lease has to expire.
     drop(first);
     let id = later(&second, "a", Ask::Add(1), "last").await;
     assert!(matches!(concluded(&second, id).await, CommandState::Committed { .. }));

@@ -1,4 +1,5 @@
-//! One key, one outcome: a command that is deferred under a key and sent again under it, whichever way.
+//! One key, one outcome: a command that is deferred with a key and sent again with it, deferred or
+//! not.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -24,7 +25,7 @@ async fn what_is_carried_out_later_is_not_refused_before(place: Place) {
     let app = start(&place).await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
-    // A command of another release holds the lane of this counter.
+    // A command of another release blocks the work queue of this counter.
     let blocks = accept(&app, first, 1, "{}", double).await;
     let waits = later(&app, "b", Ask::Add(-1), "k").await;
     let again = async |ask: Ask| {
@@ -65,7 +66,7 @@ async fn who_fails_a_command_that_was_carried_out_before_is_told_so(place: Place
     concluded(&app, first).await;
     let of_ledger = |payload: &mut Value| payload["aggregate_type"] = json!("ledger");
     let id = accept(&app, first, 1, "{}", of_ledger).await;
-    // Another release carried it out, and died before it stored the outcome.
+    // Another release executed it, and crashed before it stored the outcome.
     let request = format!("{:?}", Ask::Add(1));
     let key = CommandKey::new("accepted 1", request.as_bytes()).unwrap();
     let stored = append(&app, decided_before("c", &Counted::Added(1), &key)).await;

@@ -1,4 +1,4 @@
-//! API keys: what is one, what is not, and how they are changed while the bank runs.
+//! API keys: the accepted form, refused forms, and changes while the bank runs.
 
 use std::time::Duration;
 
@@ -151,7 +151,7 @@ async fn a_file_that_is_rewritten_in_place_locks_nobody_out() {
     let (kept, gone) = (new_key("shop", &[]), new_key("till", &[]));
     doorkeeper.write_keys(&lines(&[&gone, &kept]));
     let access = doorkeeper.open();
-    // Half of the file is there at no two readings in a row.
+    // No two readings in a row find the same half of the file.
     for n in 0..30 {
         let half = "#".repeat(n + 1);
         std::fs::write(doorkeeper.keys_file(), half).unwrap();

@@ -14,7 +14,7 @@ const HEAD: &str =
     "POST /accounts HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
 const OPEN: &str = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
 
-/// A bank that waits for no body longer than this, and for no answer longer than that.
+/// A bank with these timeouts for a body and for a request.
 fn bank(store: &str, body_ms: u64, request_ms: u64) -> BankProcess {
     let mut command = BankProcess::command(store);
     command.args(["--body-deadline-ms", &body_ms.to_string()]);

@@ -1,4 +1,4 @@
-//! A command that is answered later is its sender's: to others there is none.
+//! A deferred command is visible to its sender only.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn who_sent_a_command_sees_what_comes_of_it_and_nobody_else_but_operators(
     };
     assert_eq!(status(&ada, adas).await.json()["status"], "committed");
     assert_eq!(status(operator.key.expose(), adas).await.json()["status"], "committed");
-    // The account is Ada's, so to Bob there is none.
+    // The account is Ada's, so Bob does not find it.
     let refused = status(&bob, bobs).await.json();
     assert_eq!(
         (&refused["status"], &refused["code"]),

@@ -250,7 +250,7 @@ fn head_of_a_live_stream_ends_at_once_and_holds_no_place() {
         assert_eq!(reply.status, Some(200), "{reply:?}");
         assert!(reply.text.ends_with("\r\n\r\n"), "there is no body: {reply:?}");
     }
-    // Two on one connection: the second answer is not taken for a body of the first.
+    // Two requests on one connection: the second answer is not read as a body of the first.
     let mut raw = Raw::connect(bank.address());
     let head = "HEAD /accounts/1/events HTTP/1.1\r\nhost: localhost\r\n";
     raw.send(format!("{head}\r\n{head}connection: close\r\n\r\n"));

@@ -35,7 +35,7 @@ enum Got {
     Who,
     /// 403 `forbidden`
     No,
-    /// 404 `unknown_account` or `unknown_user`, as if there were none.
+    /// 404 `unknown_account` or `unknown_user`, as if it did not exist.
     Nil,
 }
 use Got::*;
@@ -260,7 +260,7 @@ async fn operators_routes_are_for_operators() {
 fn is_complete(matrix: &[Row], routes: &Routes<Policy>) {
     let here: BTreeSet<_> = matrix.iter().map(|(m, p, _)| ((*m).to_owned(), *p)).collect();
     let there = routes.list().map(|(method, path, _)| (method.to_string(), path));
-    // What answers GET answers HEAD, by the same policy.
+    // Every GET route serves HEAD by the same policy.
     let there: BTreeSet<_> = there.filter(|(method, _)| method != "HEAD").collect();
     assert_eq!(here, there);
     for (method, path, policy) in routes.list().filter(|(method, ..)| **method == Method::HEAD) {

@@ -105,7 +105,7 @@ fn enter(access: &Access, bearer: &str) -> Option<Principal> {
     access.principal(&headers(&format!("Bearer {bearer}")))
 }
 
-/// Sends it to a bank that is open to whom `access` knows.
+/// Sends it to a bank that admits the credentials in `access`.
 async fn send_by(bank: &Application, access: &Access, request: TestRequest) -> Answer {
     let routes = example_bank::routes(bank.clone(), access.clone());
     let service = init_service(App::new().configure(routes)).await;

@@ -28,7 +28,7 @@ fn told(doorkeeper: &Doorkeeper, file: &str) -> String {
     String::from_utf8_lossy(&std::fs::read(doorkeeper.directory.file(file)).unwrap()).into_owned()
 }
 
-/// Waits until a line that begins so is there, and takes the rest of it.
+/// Waits until a line with this beginning is there, and returns its rest.
 fn line(doorkeeper: &Doorkeeper, file: &str, beginning: &str) -> String {
     for _ in 0..2000 {
         let text = told(doorkeeper, file);
@@ -100,7 +100,7 @@ fn no_secret_is_told_whatever_goes_wrong() {
             heard += &ask(&operators, request, bearer, "");
         }
     }
-    // Pasted where its line belongs.
+    // The secret was pasted into the place of its line.
     doorkeeper.write_keys(&format!("{key}\n{line_of_key}"));
     line(&doorkeeper, "err", "API keys are not let in until the file is mended");
     drop(bank);

@@ -1,4 +1,5 @@
-//! JWTs: by which key, for whom, for how long; and everything that looks like one and is none.
+//! JWTs: their keys, issuer, audience and lifetime, and texts that look like a JWT and are not
+//! valid.
 
 use std::path::PathBuf;
 

@@ -10,7 +10,7 @@ use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 use crate::support::raw::Raw;
 
-/// Stands wherever a secret may; it must stand nowhere in the log.
+/// A text in the place of every secret. The log must not contain it.
 const SECRET: &str = "canary-4711";
 
 /// Texts that would begin a new log line or colour the terminal, as a path and in JSON.

@@ -21,7 +21,7 @@ use crate::support::http::Client;
 use crate::support::postgres::database;
 use crate::support::waiting::{check, poll};
 
-/// Sums that cannot be taken beyond this number.
+/// Sums above this number panic.
 const TOO_MUCH: i64 = 666;
 
 #[derive(Default, Clone, Serialize, Deserialize)]
@@ -191,7 +191,8 @@ async fn versions(store: impl Store + Clone) {
     removed(started(Application::builder(store), false).await).await;
 }
 
-/// No program has the read model any more: it is shown, and it can be dropped though it serves.
+/// No program has the read model any more: it is listed, and it can be dropped although it is
+/// active.
 async fn removed(app: Application) {
     let of_sums = |status: &Value| -> Vec<Value> {
         let all = status["subscriptions"].as_array().unwrap().iter();

@@ -303,7 +303,7 @@ async fn without_its_database_it_tells_what_is_known_here() {
     app.shutdown().await;
 }
 
-/// The bank on this database shows what the other tests check, and not its password.
+/// The bank on this database shows the fields that the other tests check, and not its password.
 fn the_bank_shows_it(store: &str, secret: &str) {
     let bank = BankProcess::start(store, &[]).unwrap();
     let mut client = bank.client();

@@ -106,7 +106,8 @@ async fn builder(store: &str) -> ApplicationBuilder {
         true => Application::builder(PostgresStore::open(store).await.unwrap()),
         false => Application::builder(SqliteStore::open(store).await.unwrap()),
     };
-    // A machine with much to do is slow, not wrong; and who is slow has a thread for itself.
+    // Generous timeouts: a busy machine is slow, not wrong. The slow version has a thread of its
+    // own.
     let settings =
         Settings { read_within: Duration::from_secs(60), arbiters: 4, ..Settings::default() };
     builder.settings(settings).aggregate::<Book>()
@@ -165,7 +166,7 @@ async fn replace(store: &str) {
     let app = app.start().await.unwrap();
     let seen = Arc::new(SeenReads::new());
     tokio::spawn(tell(app.clone(), Arc::clone(&seen)));
-    // Who was killed left leases, which have to expire first.
+    // A process that was killed left leases, which have to expire first.
     while !app.readiness().ready {
         sleep(Duration::from_millis(10)).await;
     }
@@ -247,7 +248,7 @@ impl SeenReads {
         }
     }
 
-    /// Reads a book, at or after a position; nothing may be older than what was answered before.
+    /// Reads a book at or after a position. No answer may be older than one before.
     async fn read(&self, app: &Application, book: u64, after: GlobalPosition) -> Document<Seal> {
         let [events, position] = &self.books[book as usize];
         let before = [events.load(SeqCst), position.load(SeqCst).max(after.0)];

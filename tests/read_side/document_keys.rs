@@ -72,7 +72,7 @@ async fn keys_that_cannot_be_kept_are_parked(store: impl Store + Clone, bad: i64
     let parked = parked(&app, |parked| parked.position == poison.position).await;
     assert!(parked.reason.contains("no document can have the key"), "{parked:?}");
     app.shutdown().await;
-    // To take it in elsewhere now would be out of order, and to leave it out would be a lie.
+    // Applying it to another key now would be out of order, and skipping it would be wrong.
     let app = Application::builder(store).read_model::<Mended>().start().await.unwrap();
     self::parked(&app, |parked| parked.reason.contains("raise the VERSION")).await;
     app.shutdown().await;

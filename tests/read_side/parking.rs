@@ -46,7 +46,7 @@ macro_rules! generation {
             }
         }
 
-        /// A fold in which no event can be left out, doubled or exchanged without changing it.
+        /// A fold that shows a missing, repeated or misplaced event.
         #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
         struct $model {
             mix: u64,
@@ -146,7 +146,7 @@ async fn parked(app: &Application, are_so: impl Fn(&[ParkedKey]) -> bool) -> Vec
     .await
 }
 
-/// The end of an application in this process: nothing of it writes any more.
+/// Drops an application in this process, so that it writes nothing any more.
 async fn ended(app: Application) {
     app.shutdown().await;
 }
@@ -273,7 +273,7 @@ async fn the_status_lists_some_of_many_parked_keys_and_counts_all(store: impl St
     ended(app).await;
 }
 
-/// The acceptance test: one in a hundred thousand.
+/// One poisoned event among a hundred thousand.
 async fn one_event_in_a_hundred_thousand_is_poison(store: impl Store + Clone) {
     const EVENTS: u64 = 100_000;
     let ids: Vec<String> = (0..500).map(|id| id.to_string()).collect();

@@ -140,7 +140,7 @@ async fn of_two_applications_on_one_store_both_answer_and_one_goes_on_without_th
         }
     }
     assert!(apps.iter().all(|app| app.readiness().ready));
-    // Whichever owns what: it hands over, and the other goes on alone.
+    // One of the two owns the model: it steps down, and the other goes on alone.
     apps[0].shutdown().await;
     let (expected, position) = write(&apps[1]).await;
     let read = apps[1].read::<Mixed>("1").after(position).await.unwrap();

@@ -51,7 +51,7 @@ impl RebuildProcess {
         Self { child, lines, at: At::default() }
     }
 
-    /// The next line, if there is one.
+    /// The next line, or `None` at the end.
     async fn line(&mut self) -> Option<String> {
         let line = timeout(SILENT, self.lines.next_line()).await.expect("it says nothing");
         let line = line.unwrap()?;
@@ -66,7 +66,7 @@ impl RebuildProcess {
         Some(line)
     }
 
-    /// The first line that says this.
+    /// Waits for the first line that contains this.
     async fn says(&mut self, what: &str) -> String {
         loop {
             let line = self.line().await.expect("it has ended, and says why above");
@@ -76,7 +76,7 @@ impl RebuildProcess {
         }
     }
 
-    /// Waits until it has come so far.
+    /// Waits until the progress satisfies this.
     async fn comes(&mut self, is_there: impl Fn(At) -> bool) -> At {
         loop {
             self.says("at ").await;
@@ -98,14 +98,14 @@ impl RebuildProcess {
         self.says(&format!("done: {what}")).await;
     }
 
-    /// Ends it with SIGKILL; how far it had come when it last said so.
+    /// Ends it with SIGKILL, and returns the last progress it reported.
     async fn kill(mut self) -> At {
         self.child.kill().await.unwrap();
         while self.line().await.is_some() {}
         self.at
     }
 
-    /// Ends it in order; what it says of itself.
+    /// Ends it in order, and returns its last report.
     async fn end(mut self) -> String {
         drop(self.child.stdin.take());
         let said = self.says("the slowest took").await;
@@ -128,7 +128,7 @@ async fn fill(store: &str, events: u64) {
     assert!(status.await.unwrap().success());
 }
 
-/// The versions that are known, by number, and whether each serves.
+/// The registered versions by number, and if each is active.
 async fn versions(store: &str) -> Vec<(i64, bool)> {
     rows(
         store,
@@ -198,7 +198,7 @@ async fn left(store: &str) -> i64 {
     left[0].0
 }
 
-/// Kills a rebuild that is half done; what was saved of it by then.
+/// Kills a rebuild that is half done, and returns its checkpoints.
 async fn kill_half_way(store: &str, events: u64) -> At {
     let mut process = RebuildProcess::replacing(store);
     process.comes(|at| at.new >= events / 2 && at.answers > 0).await;
@@ -207,7 +207,7 @@ async fn kill_half_way(store: &str, events: u64) -> At {
     at
 }
 
-/// Lets both versions serve in turn while reads keep coming, and then the first one go.
+/// Makes both versions active in turn while reads keep coming, and then drops the first one.
 async fn switch_and_drop(process: &mut RebuildProcess, store: &str) {
     for _ in 0..SWITCHES {
         process.does("serve 1").await;

@@ -1,4 +1,4 @@
-//! A version whose dropping was cut short: it never serves, and it does not begin anew half full.
+//! A version whose drop was interrupted: it never becomes active, and it does not start half full.
 
 use std::time::Duration;
 

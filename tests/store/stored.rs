@@ -17,7 +17,7 @@ use crate::support::counter::{Ask, BelowZero, Counter};
 use crate::support::directory::Directory;
 use crate::support::events::{append, event};
 
-/// Measures in ways of which some do not survive JSON.
+/// Measurements, some of which do not survive JSON.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Meter {
     last: Option<Measured>,
@@ -305,7 +305,7 @@ async fn a_deferred_command_whose_metadata_cannot_be_read_never_runs() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    // All are of one aggregate: those that cannot be read hold up none that can.
+    // All are of one aggregate: commands that cannot be read delay no other.
     tokio::time::timeout(Duration::from_secs(20), concluded).await.expect("the good one waits");
     let events = app.history::<Counter>("1", StreamVersion::ZERO, 10).await.unwrap();
     assert_eq!(events.len(), 1, "{events:?}");
@@ -340,7 +340,7 @@ impl Aggregate for Reader {
     type Event = Read;
     type Error = BelowZero;
 
-    /// Refuses 0 with the cache, so that a test sees the state.
+    /// Refuses 0 and returns the cache in the error, so that a test sees the state.
     fn handle(&self, number: i64) -> Result<Vec<Read>, BelowZero> {
         match number {
             0 => Err(BelowZero(self.cache)),

@@ -43,13 +43,13 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream), authorization: String::new() })
     }
 
-    /// Waits only so long for each answer. After one that was late the connection is of no use.
+    /// Sets the timeout of each answer. After a timeout the connection is unusable.
     pub fn patience(self, within: Duration) -> Result<Self> {
         self.stream.get_ref().set_read_timeout(Some(within))?;
         Ok(self)
     }
 
-    /// Shows this credential from now on.
+    /// Sends this credential from now on.
     pub fn by(mut self, bearer: &str) -> Self {
         self.authorization = format!("authorization: Bearer {bearer}\r\n");
         self

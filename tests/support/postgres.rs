@@ -138,7 +138,7 @@ impl Server {
         self.run("crash").await;
     }
 
-    /// Keeps a copy of the data of a server that is stopped: what a standby that lags behind has.
+    /// Keeps a copy of the data of a stopped server, as a standby that lags behind has it.
     pub async fn keep(&self) {
         self.copy("postgres", "standby").await;
     }
@@ -171,7 +171,7 @@ impl Server {
         }
     }
 
-    /// Lets in whom these lines of `pg_hba.conf` do, from now on.
+    /// Replaces `pg_hba.conf` by these lines, from now on.
     pub async fn allow(&self, lines: &str) {
         let mut connection = self.connect().await;
         let query = sqlx::query_scalar("SHOW hba_file");
@@ -180,7 +180,7 @@ impl Server {
         self.set("log_connections", "on").await; // it reads the file with the settings
     }
 
-    /// A copy of a file that belongs to the server and is for its eyes alone.
+    /// A copy of a file that belongs to the server's user and that no other user can read.
     pub fn adopt(&self, file: &Path) -> String {
         let home = self.directory.join("postgres");
         let copy = home.join(file.file_name().unwrap());

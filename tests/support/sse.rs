@@ -1,4 +1,4 @@
-//! A client of server-sent events over a plain socket, as patient as a test may be.
+//! A client of server-sent events over a plain socket, with a long timeout.
 
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
 use std::net::TcpStream;
@@ -17,7 +17,7 @@ pub enum SsePart {
     Message { id: u64, event: String, data: Value },
 }
 
-/// One open stream, or what was answered instead.
+/// One open stream, or the answer that refused it.
 pub struct EventStream {
     connection: BufReader<TcpStream>,
     /// The status code.

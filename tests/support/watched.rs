@@ -1,7 +1,7 @@
 //! A memory store that counts its calls, can be held, lets others write in between, and lies.
 //!
-//! Held, it answers no append and no read of a stream: what is asked of one aggregate meanwhile
-//! waits for it and comes into one round.
+//! While it is held, it answers no append and no read of a stream, so all commands for one
+//! aggregate wait and come into one round.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,7 +46,7 @@ impl WatchedStore {
         self.intruders.lock().unwrap().push_back(append);
     }
 
-    /// The next append is answered so, and not carried out.
+    /// Answers the next append with these outcomes, and does not execute it.
     pub fn lie(&self, outcomes: Vec<AppendOutcome>) {
         self.lies.lock().unwrap().push_back(outcomes);
     }

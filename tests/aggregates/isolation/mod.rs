@@ -229,7 +229,7 @@ impl Aggregate for Trapped {
     }
 }
 
-/// As many places as commands at once, so that one that is lost is missed.
+/// As many places as concurrent commands, so that the test fails if one place is lost.
 const PLACES: usize = 3;
 
 async fn start(store: WatchedStore) -> Application {

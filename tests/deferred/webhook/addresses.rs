@@ -1,4 +1,5 @@
-//! A canary on loopback that is never called, whatever a stranger writes or his name server says.
+//! A canary on loopback that is never called, whatever URL a stranger registers and whatever the
+//! name server answers.
 
 use std::io;
 use std::net::IpAddr;
@@ -59,7 +60,7 @@ async fn an_endpoint_of_a_laxer_client_is_judged_again() {
     assert_eq!(canary.connections(), 0);
 }
 
-/// This machine, written in every way that something between here and the socket might understand.
+/// This machine, in every spelling that some layer above the socket might understand.
 const LOOPBACK: [&str; 22] = [
     "127.0.0.1",
     "127.1",

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::{local, message, secret, send_to};
 use crate::support::receiver::Receiver;
 
-/// The HMAC of this text as another implementation has it.
+/// The HMAC of this text, computed by another implementation.
 fn by_openssl(content: &str) -> String {
     let key = "31f290f6bf06298aab4f08d43c3f082cf648a362da2da4b0";
     let command = format!("openssl dgst -sha256 -mac HMAC -macopt hexkey:{key} -binary | base64");

@@ -1,4 +1,4 @@
-//! Servers that mean harm: each call ends, with what it means, and takes little.
+//! Hostile servers: each call ends with a meaningful error, and uses few resources.
 
 use std::io::{Read, Result, Write};
 use std::net::{IpAddr, TcpStream};
@@ -15,7 +15,7 @@ use crate::support::receiver::Receiver;
 /// Upper limit for the bytes that socket buffers and the client read from an endless answer.
 const SWALLOWED: u64 = 64 << 20;
 
-/// A server that says this over and over, and the count of what it got rid of.
+/// A server that sends this over and over, and the number of bytes it sent.
 fn endless(beginning: &'static str, more: &'static [u8]) -> (Receiver, UnboundedReceiver<u64>) {
     let (count, counted) = unbounded_channel();
     let receiver = Receiver::start(move |stream| {
@@ -30,7 +30,7 @@ fn endless(beginning: &'static str, more: &'static [u8]) -> (Receiver, Unbounded
     (receiver, counted)
 }
 
-/// Until the other side hangs up.
+/// Waits until the client closes the connection.
 fn wait(stream: &mut TcpStream) -> Result<()> {
     std::io::copy(stream, &mut std::io::sink()).map(|_| ())
 }

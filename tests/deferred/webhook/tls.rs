@@ -1,4 +1,4 @@
-//! TLS: only to whom the certificate names, by an authority that is trusted.
+//! TLS: only to servers whose certificate has the name and a trusted issuer.
 
 use std::fs;
 use std::io::{Read, Write};

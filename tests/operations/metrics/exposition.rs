@@ -1,4 +1,4 @@
-//! Prometheus' text format, read strictly: what a scraper would refuse fails the test.
+//! Prometheus' text format, read strictly: the test fails on anything that a scraper would refuse.
 
 use std::collections::BTreeMap;
 

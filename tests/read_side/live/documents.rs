@@ -15,7 +15,8 @@ use crate::support::postgres::database;
 /// Number of changes of the document while it is watched.
 const CHANGES: u64 = 500;
 
-/// Watches a document that `writing` changes, slowly: it never goes back, and the last state comes.
+/// Watches a document that `writing` changes, slowly: it never goes back, and the last state
+/// arrives.
 async fn watches(watching: Application, pause: u32) -> u64 {
     let mut document = watching.watch::<Sum>("1").unwrap();
     let (mut last, mut position, mut states) = (0, GlobalPosition::ZERO, 0);
@@ -141,7 +142,7 @@ async fn whoever_lets_changes_wait_too_long_is_told_from_where_they_are_lost() {
     let error = in_time(changes.next()).await.unwrap_err();
     let ReadError::Lost { model, after } = error else { panic!("{error:?}") };
     assert_eq!((model, after), ("sum", GlobalPosition(1)));
-    // It goes on with those that are still there, without a gap.
+    // The list continues with the documents that are still there, without a gap.
     let first = in_time(changes.next()).await.unwrap().unwrap().position.0;
     assert!(first > 2 && MANY + 1 - first < 10_000, "{first}");
     for position in first + 1..=MANY + 1 {

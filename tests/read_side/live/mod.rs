@@ -23,7 +23,7 @@ impl ReadModel for Sum {
     const NAME: &'static str = "sum";
 
     fn sources() -> Sources<Self> {
-        // By content, so that the document of an event that cannot be read is not known.
+        // Routed by content, so that the document of an event that cannot be decoded is unknown.
         Sources::by::<Counter>(|event| Some(event.stream.id().to_owned()))
     }
 }
@@ -46,7 +46,7 @@ async fn application(store: impl Store) -> Application {
     start(store, Settings { read_within: Duration::from_secs(30), ..Settings::default() }).await
 }
 
-/// Fails when it takes so long that it would never come.
+/// Waits for a minute at most.
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
     at_most(Duration::from_secs(60), future).await
 }

@@ -11,7 +11,7 @@ use crate::support::counter::{Counted, Counter};
 use crate::support::place::{Place, on_both_places};
 use crate::support::waiting::until;
 
-/// Counters at whose events [`GatedRows`] stands, with its thread, until they are let through.
+/// Counters at whose events [`GatedRows`] blocks its thread, until they are opened.
 static SHUT: Mutex<Option<HashSet<String>>> = Mutex::new(None);
 
 fn shut(id: &str) {

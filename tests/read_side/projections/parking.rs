@@ -95,7 +95,7 @@ impl Projection for Once {
             let Counted::Added(n) = event.event else { continue };
             let values = [n.into(), event.stream.id().into()];
             let inserted = db.execute("INSERT INTO numbers VALUES ($1, $2)", &values).await;
-            // One that makes nothing of what the database said is found out all the same.
+            // A projection that ignores an error of the database is found out all the same.
             if n != 13 {
                 inserted?;
             }
@@ -147,7 +147,7 @@ async fn parked(app: &Application, name: &str) -> Vec<(String, String)> {
     read.await.unwrap()
 }
 
-/// Notes for each event which connection took it in.
+/// Records for each event the connection that projected it.
 pub struct Sessions;
 
 #[async_trait::async_trait]

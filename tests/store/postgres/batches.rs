@@ -14,8 +14,8 @@ fn exact(version: u64) -> ExpectedVersion {
     ExpectedVersion::Exact(StreamVersion(version))
 }
 
-/// The first attempt stored the second append; sent again, the first one fits instead. Each is
-/// answered as it came to be.
+/// The first attempt stored the second append. Sent again, the first one fits instead. Each gets
+/// the outcome that is in the log.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn what_the_first_attempt_stored_is_found_beside_what_it_refused() {

@@ -20,7 +20,7 @@ use crate::support::proxy::Proxy;
 
 const APPEND: &str = "actum.append(";
 
-/// A log, and a store that comes to it by a network that fails on demand.
+/// A log, and a store that reaches it through a network that fails on demand.
 async fn connected() -> (Database, Proxy, PostgresStore) {
     let database = database().await;
     let proxy = Proxy::start(database.port()).await;
@@ -114,7 +114,7 @@ async fn a_late_first_attempt_stores_nothing_once_the_second_is_answered() {
     let store = PostgresStore::open(&database.url_by(proxy.port())).await.unwrap();
     let mut root = database.connect().await;
     committed(one(&store, append("1", ExpectedVersion::Any)).await);
-    // The first attempt stands before the writer lock when its connection is lost.
+    // The first attempt waits for the writer lock when its connection is lost.
     sqlx::query("SELECT pg_advisory_lock(1633907821, 1)").execute(&mut root).await.unwrap();
     let append = append("1", ExpectedVersion::Exact(StreamVersion(1)));
     let event_id = append.events[0].event_id;
@@ -175,7 +175,7 @@ async fn a_black_hole_is_noticed_and_survived() {
 async fn where_nobody_listens_an_append_is_refused_and_later_taken() {
     let (database, proxy, store) = connected().await;
     committed(one(&store, append("1", ExpectedVersion::Any)).await);
-    // What was in flight when the line was cut is in doubt; what comes after is not.
+    // Appends in flight have an unknown outcome when the line is cut, later ones have not.
     proxy.refuse();
     proxy.cut();
     let doubtful = spawn(&store, append("1", ExpectedVersion::Any));

@@ -32,7 +32,8 @@ async fn a_raised_epoch_is_another_history_to_who_had_the_log_open() {
     assert!(reason.contains("exchanged or restored"), "{reason}");
     until(async || old.trouble().is_some()).await;
     assert_eq!(read_log(&mut root).await, before);
-    // It is the same log in a new epoch, and nothing of it is lost; a log beside it has its own.
+    // The log is the same in a new epoch with all events, and another log in the database keeps its
+    // own epoch.
     let new = open(&database.url()).await;
     assert_eq!(new.identity(), LogIdentity { log_id, epoch: epoch + 2 });
     assert_eq!(committed(one(&new, append("1", ANY)).await).position, GlobalPosition(2));

@@ -22,7 +22,7 @@ use crate::support::postgres::{Server, database};
 const ANY: ExpectedVersion = ExpectedVersion::Any;
 const WRITTEN_AGAIN: &str = "the log was rewound and written again";
 
-/// Takes the last events out of the log, as restoring an older backup would.
+/// Removes the last events from the log, as restoring an older backup would.
 async fn rewind(root: &mut PgConnection, to: u64) {
     let rewind = format!(
         "ALTER TABLE actum.events DISABLE TRIGGER USER;

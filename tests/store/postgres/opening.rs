@@ -16,7 +16,7 @@ async fn execute(database: &Database, statement: &str) {
     database.connect().await.execute(AssertSqlSafe(statement)).await.unwrap();
 }
 
-/// Makes a role that may do nothing but connect, and answers the URL of who has it.
+/// Creates a role that may only connect, and returns its URL.
 async fn role(database: &Database, name: &str) -> String {
     execute(database, &format!("DROP ROLE IF EXISTS {name}; CREATE ROLE {name} LOGIN")).await;
     database.url().replace("actum@", &format!("{name}@"))
@@ -48,8 +48,8 @@ async fn whatever_is_wrong_with_the_address_is_said_without_its_secrets() {
     }
 }
 
-/// Wrong from the start, and wrong from one day on: commands are answered, and go on once it is
-/// right again.
+/// The setting is wrong from the start, or becomes wrong later. Commands are answered, and succeed
+/// once it is right again.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_password_that_is_wrong_or_was_changed_is_said_and_asked_for_again() {

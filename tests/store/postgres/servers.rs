@@ -64,7 +64,7 @@ async fn a_commit_that_no_standby_has_is_not_acknowledged() {
     assert_eq!(read_log(&mut root).await.len(), 2);
 }
 
-/// The same as a caller of the application sees it: not known, in bounded time.
+/// The application reports an unknown outcome in bounded time.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_command_that_hangs_in_its_commit_is_answered_in_time_as_unknown() {
@@ -85,7 +85,7 @@ async fn a_command_that_hangs_in_its_commit_is_answered_in_time_as_unknown() {
     within(app.shutdown()).await;
 }
 
-/// Takes the last events out of the log, as restoring an older backup would.
+/// Removes the last events from the log, as restoring an older backup would.
 async fn rewind(root: &mut PgConnection, to: u64) {
     let rewind = format!(
         "ALTER TABLE actum.events DISABLE TRIGGER USER;
@@ -119,7 +119,7 @@ async fn a_log_that_was_rewound_is_refused_by_everyone_who_knew_it_longer() {
     });
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(read_log(&mut root).await.len(), 3);
-    // Who opens it now knows nothing of what was lost.
+    // A process that opens the log now cannot know of the lost events.
     let fresh = open(&database.url()).await;
     assert_eq!(committed(one(&fresh, append("1", ANY)).await).position, GlobalPosition(4));
     drop((store, asked));

@@ -261,8 +261,8 @@ async fn a_wrong_clock_orders_nothing_and_takes_no_lease() {
     assert!(future.acquire_lease("sums@1", other, minute).await.unwrap().is_some());
 }
 
-/// A row that no code of ours wrote: what it makes of an answer is not known, and said so; the
-/// neighbours in the log go on.
+/// A row that no code of the framework wrote: its outcome is reported as unknown, and the other
+/// streams go on.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn an_answer_that_cannot_be_read_is_no_refusal() {

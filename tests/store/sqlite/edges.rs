@@ -77,7 +77,7 @@ async fn a_database_of_another_program_is_refused_and_left_as_it_is() {
     assert!(std::fs::read(&path).unwrap() == before, "the file was changed");
 }
 
-/// A database with one statement carried out, closed again.
+/// A database with one executed statement, closed again.
 async fn database(path: &str, statement: &'static str) {
     use sqlx::{ConnectOptions, Connection};
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);

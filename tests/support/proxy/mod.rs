@@ -67,7 +67,7 @@ impl Proxy {
         self.port
     }
 
-    /// Ends what the others below began. A connection that lost bytes stays silent.
+    /// Ends the effect of the methods below. A connection that lost bytes stays silent.
     pub fn pass(&self) {
         self.mode(Mode::Pass);
     }
@@ -83,12 +83,12 @@ impl Proxy {
         self.mode(Mode::Blackhole);
     }
 
-    /// Lets everything take so much longer, each way. It arrives even if the sender has gone since.
+    /// Delays all bytes by this time, each way. They arrive even if the sender has gone since.
     pub fn delay(&self, by: Duration) {
         self.mode(Mode::Delay(by));
     }
 
-    /// Refuses new connections; those there are stay.
+    /// Refuses new connections, and keeps those that are open.
     pub fn refuse(&self) {
         self.mode(Mode::Refuse);
     }

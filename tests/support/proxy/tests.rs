@@ -1,4 +1,4 @@
-//! That the proxy does to a connection what it says.
+//! Tests of the proxy itself.
 
 use std::time::Duration;
 
