@@ -158,7 +158,7 @@ async fn a_stream_that_cannot_be_folded_is_quarantined_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn what_is_not_registered_or_no_id_is_a_typed_error() {
+async fn an_unknown_aggregate_or_invalid_id_is_a_typed_error() {
     let app = Application::builder(MemoryStore::new()).start().await.unwrap();
     let answer = app.execute::<Counter>("1", Ask::Add(1)).await;
     assert!(matches!(answer, Err(CommandError::NotRegistered("counter"))), "{answer:?}");

@@ -134,7 +134,7 @@ async fn a_round_that_falls_leaves_no_phantom_event_in_the_state() {
 }
 
 #[tokio::test]
-async fn what_follows_a_command_that_falls_is_decided_again_without_it() {
+async fn commands_behind_a_dropped_one_are_decided_again_without_it() {
     let (store, app) = watched().await;
     app.execute_with::<Counter>("2", Ask::Add(1), keyed("a", "one")).await.unwrap();
     let mut asks = plain([Ask::Add(1), Ask::Add(10), Ask::Add(-11), Ask::Add(100)]);
@@ -215,7 +215,7 @@ async fn a_state_is_thrown_away_only_when_it_is_in_doubt() {
 }
 
 #[tokio::test]
-async fn what_others_wrote_and_cannot_be_folded_quarantines_a_live_aggregate() {
+async fn a_foreign_event_that_cannot_be_folded_quarantines_a_live_aggregate() {
     let (store, app) = watched().await;
     ask(&app, Ask::Add(1)).await.unwrap();
     let mut renamed = foreign("1", "Added", [1]);
@@ -263,7 +263,7 @@ async fn a_thousand_refusals_of_one_round_cost_one_confirmation() {
 }
 
 #[tokio::test]
-async fn what_is_stored_vouches_for_the_refusals_of_its_round() {
+async fn a_stored_append_confirms_the_refusals_of_its_round() {
     let (store, app) = watched().await;
     let asks = || plain([Ask::Add(-1), Ask::Add(5), Ask::Add(-7), Ask::Nothing, Ask::Add(1)]);
     let answers = in_one_round::<Counter>(&store, &app, asks(), vec![]).await;

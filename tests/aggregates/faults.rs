@@ -36,7 +36,7 @@ async fn a_retry_after_a_lost_answer_acts_once_whether_it_was_stored_or_not() {
 }
 
 #[tokio::test]
-async fn what_the_store_did_not_take_changes_nothing() {
+async fn an_append_that_the_store_did_not_accept_changes_nothing() {
     let (store, app) = faulty().await;
     app.execute::<Counter>("1", Ask::Add(5)).await.unwrap();
     store.fail_next(Fault::Unavailable);
@@ -48,7 +48,7 @@ async fn what_the_store_did_not_take_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_decided_on_a_lost_append_is_decided_again() {
+async fn a_decision_on_a_lost_append_is_made_again() {
     let (store, app) = faulty().await;
     app.execute::<Counter>("1", Ask::Add(1)).await.unwrap();
     store.fail_next(Fault::UnknownNotStored);

@@ -125,7 +125,7 @@ async fn a_stream_goes_on_after_the_event_that_the_client_has() {
 }
 
 #[actix_web::test]
-async fn what_cannot_be_followed_is_a_problem() {
+async fn a_stream_that_cannot_be_followed_is_a_problem() {
     let bank = bank_with_account().await;
     get(&bank, "/accounts/nobody/events").await.is_problem(404, "unknown_account");
     get(&bank, "/accounts/nobody/events?after=7").await.is_problem(404, "unknown_account");

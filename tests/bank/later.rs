@@ -197,7 +197,7 @@ async fn a_crash_at_each_step_beside_a_server_executes_once_and_calls_back() {
 /// Two banks: one of them owns the work, both report its status, and the other one takes over.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn what_one_bank_accepted_another_carries_out_when_it_is_killed() {
+async fn a_deferred_command_of_a_killed_bank_is_executed_by_another() {
     const EACH: usize = 20;
     let database = database().await;
     let url = database.url();

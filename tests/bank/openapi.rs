@@ -242,7 +242,7 @@ async fn every_answer_of_every_operation_is_described() {
 }
 
 #[test]
-fn what_an_operation_cannot_answer_is_not_described() {
+fn only_answers_that_an_operation_can_give_are_described() {
     let document = document();
     for operation in described() {
         let (method, path) = operation.split_once(' ').unwrap();

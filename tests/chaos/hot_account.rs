@@ -83,7 +83,7 @@ async fn of_a_thousand_withdrawals_at_two_banks_exactly_those_that_are_covered_s
 /// The state that a bank has in memory never refuses, nor allows, what the log does not.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn what_one_bank_acknowledged_the_other_decides_on() {
+async fn a_bank_decides_on_the_events_that_the_other_one_acknowledged() {
     let database = database().await;
     let banks = [(), ()].map(|()| BankProcess::start(&database.url(), &[]).unwrap());
     open(&banks[0], "shared", 0);

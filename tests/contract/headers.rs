@@ -139,7 +139,7 @@ async fn a_document_has_the_version_that_a_command_may_expect() {
 }
 
 #[actix_web::test]
-async fn who_may_not_act_on_an_account_is_not_told_its_version() {
+async fn a_client_without_access_to_an_account_does_not_learn_its_version() {
     use example_bank::account::{AccountCommand, Refusal};
     let bank = bank_with_account().await;
     let ask = async |command: AccountCommand, expected: ExpectedVersion| {
@@ -165,7 +165,7 @@ async fn metadata(bank: &Bank, version: u64) -> Metadata {
 }
 
 #[actix_web::test]
-async fn who_asked_and_in_which_story_and_trace_stands_beside_the_events() {
+async fn actor_correlation_and_trace_are_in_the_metadata_of_the_events() {
     let bank = bank_with_account().await;
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let told =

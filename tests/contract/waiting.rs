@@ -48,7 +48,7 @@ async fn arrive(asked: &mut [Asked<'_>]) {
 }
 
 #[actix_web::test]
-async fn who_comes_while_the_first_is_under_way_is_told_what_it_did() {
+async fn a_retry_while_the_first_is_under_way_gets_its_outcome() {
     let (store, bank) = bank(PATIENT).await;
     store.appends();
     let held = store.hold().await;
@@ -69,7 +69,7 @@ async fn who_comes_while_the_first_is_under_way_is_told_what_it_did() {
 }
 
 #[actix_web::test]
-async fn who_waits_too_long_is_told_so_and_learns_the_outcome_later() {
+async fn a_client_that_times_out_learns_the_outcome_later() {
     let (store, bank) = bank(IMPATIENT).await;
     let held = store.hold().await;
     let mut asked = [ask(&bank, CREDIT, "k", 7), ask(&bank, CREDIT, "k", 7)];
@@ -103,7 +103,7 @@ async fn another_request_with_the_key_of_one_under_way_is_refused_when_that_is_d
 }
 
 #[actix_web::test]
-async fn who_waits_behind_a_refusal_is_judged_anew() {
+async fn a_retry_behind_a_refusal_is_decided_again() {
     let (store, bank) = bank(PATIENT).await;
     // The account leaves memory, so that it is loaded anew, which the held store prevents.
     let held = store.hold().await;

@@ -229,7 +229,7 @@ async fn a_command_that_this_release_cannot_read_is_left_to_one_that_can(place: 
     app.shutdown().await;
 }
 
-async fn what_no_release_can_carry_out_stays_open_until_an_operator_fails_it(place: Place) {
+async fn a_command_that_no_release_knows_stays_open_until_an_operator_fails_it(place: Place) {
     let app = start(&place).await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
@@ -326,7 +326,7 @@ on_every_place!(
     a_command_that_was_refused_is_not_carried_out_by_an_owner_that_wakes_later,
     of_a_refusal_and_its_command_one_is_stored_never_both_never_neither,
     a_command_that_this_release_cannot_read_is_left_to_one_that_can,
-    what_no_release_can_carry_out_stays_open_until_an_operator_fails_it,
+    a_command_that_no_release_knows_stays_open_until_an_operator_fails_it,
     open_commands_have_a_limit_for_each_client_and_in_total,
     the_last_event_is_read_without_those_before_it,
 );

@@ -21,7 +21,7 @@ use crate::support::counter::{Ask, Counted, Counter};
 use crate::support::place::{Place, on_every_place};
 use crate::support::waiting::{check, poll};
 
-async fn what_is_carried_out_later_is_not_refused_before(place: Place) {
+async fn a_pending_deferred_command_is_not_refused_when_it_is_sent_again(place: Place) {
     let app = start(&place).await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
@@ -60,7 +60,7 @@ async fn a_failure_is_the_same_failure_when_it_is_sent_again(place: Place) {
     app.shutdown().await;
 }
 
-async fn who_fails_a_command_that_was_carried_out_before_is_told_so(place: Place) {
+async fn failing_a_command_that_was_executed_before_returns_its_outcome(place: Place) {
     let app = start(&place).await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
@@ -81,9 +81,9 @@ async fn who_fails_a_command_that_was_carried_out_before_is_told_so(place: Place
 }
 
 on_every_place!(
-    what_is_carried_out_later_is_not_refused_before,
+    a_pending_deferred_command_is_not_refused_when_it_is_sent_again,
     a_failure_is_the_same_failure_when_it_is_sent_again,
-    who_fails_a_command_that_was_carried_out_before_is_told_so,
+    failing_a_command_that_was_executed_before_returns_its_outcome,
 );
 
 /// The status of a command, once it is concluded.

@@ -35,7 +35,7 @@ async fn a_key_is_its_name_with_its_scopes() {
 }
 
 #[actix_web::test]
-async fn what_is_almost_a_key_is_nobody() {
+async fn a_text_that_is_almost_a_key_is_refused() {
     let doorkeeper = Doorkeeper::new();
     let (shop, other) = (new_key("shop", &["accounts:read"]), new_key("other", &[]));
     doorkeeper.write_keys(&lines(&[&shop, &other]));
@@ -132,7 +132,7 @@ async fn a_revoked_key_is_nobody_whatever_else_is_in_the_file() {
 }
 
 #[actix_web::test]
-async fn nobody_enters_by_a_file_that_is_gone_and_all_by_one_that_is_back() {
+async fn keys_are_refused_while_their_file_is_gone_and_accepted_when_it_is_back() {
     let doorkeeper = Doorkeeper::new();
     let key = new_key("shop", &[]);
     doorkeeper.write_keys(&lines(&[&key]));

@@ -9,7 +9,7 @@ use super::{Doorkeeper, claims, lines, new_key, send_by, signed};
 use crate::support::bank::{Answer, new_bank};
 
 #[actix_web::test]
-async fn who_sent_a_command_sees_what_comes_of_it_and_nobody_else_but_operators() {
+async fn a_deferred_command_is_visible_to_its_sender_and_to_operators_only() {
     let (doorkeeper, bank) = (Doorkeeper::new(), new_bank().await);
     let operator = new_key("operator", &["accounts:read", "bank:operate"]);
     let reader = new_key("reader", &["accounts:read"]);

@@ -26,7 +26,7 @@ fn get(path: &str) -> String {
 }
 
 #[test]
-fn who_asks_more_often_than_the_rate_is_told_when_to_come_again() {
+fn a_client_above_its_rate_limit_gets_retry_after() {
     let directory = Directory::new();
     let bank = bank(&directory, &["--rate", "4/h", "--burst", "5"]);
     let mut client = bank.client();
@@ -61,7 +61,7 @@ fn a_rate_that_is_none_is_refused_by_name() {
 }
 
 #[test]
-fn nobody_has_more_live_streams_than_are_theirs_and_one_that_ends_makes_room() {
+fn live_streams_of_a_client_are_limited_and_one_that_ends_makes_room() {
     let directory = Directory::new();
     let bank = bank(&directory, &["--streams-each", "2"]);
     assert_eq!(bank.client().post("/accounts", OPEN, None).unwrap().status, 201);

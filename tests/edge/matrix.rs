@@ -294,7 +294,7 @@ async fn to_others_an_account_is_one_that_does_not_exist() {
 }
 
 #[actix_web::test]
-async fn what_was_registered_beside_the_table_leads_nowhere() {
+async fn a_route_beside_the_table_is_not_served() {
     let bank = new_bank().await;
     let doors = Doors::new();
     for (method, path) in [

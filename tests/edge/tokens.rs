@@ -220,7 +220,7 @@ fn garbage() -> Vec<String> {
 }
 
 #[actix_web::test]
-async fn what_is_not_good_for_any_reason_gets_one_and_the_same_answer() {
+async fn every_invalid_token_gets_the_same_answer() {
     let (doorkeeper, bank) = (Doorkeeper::new(), bank_with_account().await);
     let access: Access = doorkeeper.open();
     let ask = || TestRequest::get().uri("/accounts/42");

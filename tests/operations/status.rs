@@ -140,7 +140,7 @@ fn is_live(partition: &PartitionStatus) -> bool {
         && (partition.lag_events, partition.lag_seconds) == (Some(0), Some(0.0))
 }
 
-async fn what_follows_the_log_is_live(store: impl Store) {
+async fn a_follower_at_the_end_of_the_log_is_live(store: impl Store) {
     let identity = store.identity();
     let app = builder(store).read_model::<Count>().start().await.unwrap();
     add(&app, 5, 1).await;
@@ -165,7 +165,7 @@ async fn what_follows_the_log_is_live(store: impl Store) {
     assert!(each(&app.operations().status().await, "count", is_stopped));
 }
 
-async fn what_is_behind_tells_how_far(store: impl Store + Clone) {
+async fn a_follower_that_lags_shows_by_how_much(store: impl Store + Clone) {
     let gate = new_gate();
     let before = builder(store.clone()).start().await.unwrap();
     add(&before, 3, gate).await;
@@ -190,7 +190,7 @@ async fn what_is_behind_tells_how_far(store: impl Store + Clone) {
     app.shutdown().await;
 }
 
-async fn what_is_built_beside_the_version_that_serves_is_rebuilding(store: impl Store + Clone) {
+async fn a_version_that_is_built_beside_the_active_one_is_rebuilding(store: impl Store + Clone) {
     let gate = new_gate();
     let before = builder(store.clone()).read_model::<Gated>().start().await.unwrap();
     add(&before, 3, gate).await;
@@ -213,7 +213,7 @@ async fn what_is_built_beside_the_version_that_serves_is_rebuilding(store: impl 
     app.shutdown().await;
 }
 
-async fn what_cannot_be_applied_is_parked_or_halts(store: impl Store) {
+async fn an_event_that_cannot_be_applied_is_parked_or_halts(store: impl Store) {
     let app = builder(store).read_model::<Unlucky>().start().await.unwrap();
     add(&app, 2, 1).await;
     add(&app, 1, 13).await;
@@ -250,10 +250,10 @@ async fn what_cannot_be_applied_is_parked_or_halts(store: impl Store) {
 }
 
 on_both_databases!(
-    what_follows_the_log_is_live,
-    what_is_behind_tells_how_far,
-    what_is_built_beside_the_version_that_serves_is_rebuilding,
-    what_cannot_be_applied_is_parked_or_halts,
+    a_follower_at_the_end_of_the_log_is_live,
+    a_follower_that_lags_shows_by_how_much,
+    a_version_that_is_built_beside_the_active_one_is_rebuilding,
+    an_event_that_cannot_be_applied_is_parked_or_halts,
 );
 
 #[tokio::test(flavor = "multi_thread")]

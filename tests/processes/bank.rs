@@ -97,7 +97,7 @@ fn running_out_of_descriptors_is_survived() {
 /// A bank could only keep clients waiting until its store is open, so it refuses them, and a load
 /// balancer tries another bank.
 #[test]
-fn nobody_can_connect_before_the_store_is_open() {
+fn no_client_can_connect_before_the_store_is_open() {
     let directory = Directory::new();
     let store = directory.file("bank.db");
     let _first = BankProcess::start(&store, &[]).unwrap();

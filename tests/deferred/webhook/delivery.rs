@@ -87,7 +87,7 @@ async fn an_overloaded_receiver_is_left_alone_for_as_long_as_it_asks() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_a_failure_without_the_url() {
+async fn an_unreachable_receiver_is_a_failure_without_the_url() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);

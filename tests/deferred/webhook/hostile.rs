@@ -96,7 +96,7 @@ async fn answers_before_the_answer_without_end_are_given_up() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_a_failure() {
+async fn an_invalid_answer_is_a_failure() {
     for nonsense in
         ["", "SSH-2.0-OpenSSH_9.6\r\n", "HTTP/1.1 2OO OK\r\n\r\n", "200 OK\r\n\r\n", "\0"]
     {

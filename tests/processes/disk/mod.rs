@@ -227,7 +227,7 @@ async fn a_batch_in_doubt_is_written_again_before_its_answer_also_while_another_
 /// reads it, no checkpoint moves it into the database; so it is written once more and synced.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs strace: run scripts/test"]
-async fn what_a_start_recovers_is_written_again_also_while_another_program_reads() {
+async fn recovered_pages_are_written_again_also_while_another_program_reads() {
     let directory = Directory::new();
     let (store, trace) = (directory.file("bank.db"), directory.file("trace"));
     let bank = BankProcess::start(&store, &[]).unwrap();

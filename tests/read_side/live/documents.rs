@@ -121,7 +121,7 @@ async fn every_change_of_a_read_model_comes_in_the_order_of_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_lets_changes_wait_too_long_is_told_from_where_they_are_lost() {
+async fn a_slow_watcher_learns_from_which_position_changes_are_lost() {
     const MANY: u64 = 20_000;
     let store = MemoryStore::new();
     let app = application(store.clone()).await;

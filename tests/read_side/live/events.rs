@@ -111,7 +111,7 @@ async fn no_wake_is_lost_between_reading_the_end_and_waiting() {
 }
 
 #[tokio::test]
-async fn whoever_follows_is_told_when_the_application_stops() {
+async fn followers_are_notified_when_the_application_stops() {
     let app = application(MemoryStore::new()).await;
     app.execute::<Counter>("1", Ask::Add(1)).await.unwrap();
     let (mut waits, mut lags) = (follow(&app, "1", 1), follow(&app, "1", 0));

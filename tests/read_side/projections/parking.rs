@@ -112,7 +112,7 @@ async fn numbers(app: &Application, position: GlobalPosition) -> Vec<(i64, Strin
     read.await.unwrap()
 }
 
-async fn what_the_database_refuses_parks_its_key_with_the_message(place: Place) {
+async fn an_event_that_the_database_refuses_parks_its_key_with_the_message(place: Place) {
     let app = builder(&place).await.projection::<Once>().start().await.unwrap();
     for n in 1..=5 {
         add(&app, "a", n).await;
@@ -201,5 +201,5 @@ on_both_places!(
     a_bad_event_costs_no_connection,
     a_poisoned_event_parks_its_key_and_after_a_fix_all_of_it_is_taken_in,
     an_unknown_event_and_many_bad_ones_park_only_their_keys,
-    what_the_database_refuses_parks_its_key_with_the_message,
+    an_event_that_the_database_refuses_parks_its_key_with_the_message,
 );

@@ -18,7 +18,7 @@ fn exact(version: u64) -> ExpectedVersion {
 /// the outcome that is in the log.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn what_the_first_attempt_stored_is_found_beside_what_it_refused() {
+async fn a_retried_batch_finds_the_appends_that_its_first_attempt_stored() {
     let database = database().await;
     let proxy = Proxy::start(database.port()).await;
     let store = open(&database.url_by(proxy.port())).await;

@@ -172,7 +172,7 @@ async fn a_black_hole_is_noticed_and_survived() {
 /// Nothing was sent, so no outcome is unknown.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn where_nobody_listens_an_append_is_refused_and_later_taken() {
+async fn an_append_is_refused_while_no_server_listens_and_stored_later() {
     let (database, proxy, store) = connected().await;
     committed(one(&store, append("1", ExpectedVersion::Any)).await);
     // Appends in flight have an unknown outcome when the line is cut, later ones have not.
@@ -266,7 +266,7 @@ async fn sessions_that_are_terminated_under_load_lose_and_double_nothing() {
 /// the second call the epoch is raised.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn what_one_call_has_stored_is_committed_though_the_next_finds_another_history() {
+async fn appends_stored_by_one_call_are_committed_though_the_next_finds_another_history() {
     let database = database().await;
     let store = open(&database.url()).await;
     for _ in 0..3 {

@@ -49,7 +49,7 @@ async fn has_schema(root: &mut PgConnection, name: &str) -> bool {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn where_there_is_no_log_no_epoch_is_raised_and_none_is_made() {
+async fn raising_the_epoch_without_a_log_fails_and_creates_none() {
     let database = database().await;
     let refused = within(PostgresStore::raise_epoch(quick(&database.url()))).await;
     assert!(matches!(refused, Err(StartError::Open { .. })), "{refused:?}");

@@ -101,7 +101,7 @@ async fn a_store_that_saw_another_history_neither_reads_nor_writes_however_long_
 /// Nothing lies between the comparison and the append: its own transaction compares.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn what_was_decided_on_an_old_history_is_refused_by_the_append_itself() {
+async fn an_append_decided_on_an_old_history_is_refused_by_itself() {
     let database = database().await;
     let old = open(&database.url()).await;
     write(&old, 2).await;
@@ -136,7 +136,7 @@ async fn what_was_decided_on_an_old_history_is_refused_by_the_append_itself() {
 /// A decision that stores nothing is compared too.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn what_stored_nothing_is_not_confirmed_on_another_history() {
+async fn a_decision_without_events_is_not_confirmed_on_another_history() {
     let database = database().await;
     let old = open(&database.url()).await;
     write(&old, 2).await;

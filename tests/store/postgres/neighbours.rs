@@ -127,7 +127,7 @@ async fn a_writer_that_goes_around_the_lock_loses_nobody_an_event() {
 /// Longer than a statement may take, then shorter.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn whoever_holds_the_writer_lock_delays_appends_and_nothing_else() {
+async fn a_held_writer_lock_delays_appends_and_nothing_else() {
     let (_database, store, mut root) = opened().await;
     root.execute("SELECT pg_advisory_lock(1633907821, 1)").await.unwrap();
     let reason = unavailable(one(&store, append("1", ANY)).await);
