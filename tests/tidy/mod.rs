@@ -5,6 +5,7 @@
 
 mod cfg;
 mod docs;
+mod dependencies;
 mod layers;
 mod panics;
 mod repository;
