@@ -4,8 +4,8 @@
 //! catches a planted one. A rule that is wrong is sharpened here; it is never worked around.
 
 mod cfg;
-mod docs;
 mod dependencies;
+mod docs;
 mod layers;
 mod panics;
 mod repository;
