@@ -9,7 +9,8 @@ use super::source::{Source, is_word};
 use super::{assert_allowed, assert_caught, assert_kept};
 
 /// The rooms of the framework, in the order in which they may import: each only those before it.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 29] = [
+    "backoff",
     "box_error",
     "byte_budget",
     "catch_panic",
@@ -24,8 +25,8 @@ const ORDER: [&str; 28] = [
     "store",
     "settings",
     "aggregate",
-    "partition",
     "subscription",
+    "partition",
     "versions",
     "read_model",
     "projection",
