@@ -1,23 +1,19 @@
-//! Command keys that are forgotten by themselves, as the settings say; what a retry means then.
+//! Command keys that expire after the configured time, and the effect of a retry after that.
 
 use std::time::Duration;
 
 use actum::testing::ManualClock;
 use actum::{
-    Append, Application, Clock, CommandKey, CommandOptions, Confirmation, EventStore,
-    ExpectedVersion, Settings, SqliteOptions, SqliteStore, Store, StreamId, StreamVersion,
-    SystemClock,
+    Append, Application, Clock, CommandKey, Confirmation, EventStore, ExpectedVersion, Settings,
+    SqliteOptions, SqliteStore, Store, StreamId, StreamVersion, SystemClock,
 };
 use time::OffsetDateTime;
 
 use crate::support::counter::{Ask, Counter};
 use crate::support::directory::Directory;
+use crate::support::events::keyed;
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn keyed(key: &str) -> CommandOptions {
-    CommandOptions::keyed(CommandKey::new(key, b"").unwrap())
-}
 
 async fn start(store: impl Store, keep_commands: Option<Duration>) -> Application {
     let settings = Settings { keep_commands, ..Settings::default() };

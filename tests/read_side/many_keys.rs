@@ -235,7 +235,7 @@ async fn every_process_lists_all_documents_and_sees_them_deleted() {
     run(test).await;
 }
 
-/// The lines of an order are a client's choice.
+/// Clients choose the number of lines of an order.
 #[tokio::test]
 async fn an_order_with_too_many_lines_stops_no_other_article() {
     let app = start::<false>(MemoryStore::new()).await;

@@ -1,4 +1,4 @@
-//! A version whose dropping was cut short: it never serves, and it does not begin anew half full.
+//! A version whose drop was interrupted: it never becomes active, and it does not start half full.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn begin(store: &impl Store) {
     store.save_documents(DocumentBatch { documents, deleted: vec![], update }).await.unwrap();
 }
 
-/// After somebody has begun to drop version 2, and died.
+/// Continues after a process has begun to drop version 2, and crashed.
 async fn go_on(store: &impl Store) {
     assert!(!store.serve_version("sums", 1, Some(2)).await.unwrap(), "half of it would serve");
     assert_eq!(store.versions("sums").await.unwrap().len(), 2, "it is known until it is gone");

@@ -1,7 +1,7 @@
-//! A memory store that counts what it is asked, can be held, lets others write in between, and lies.
+//! A memory store that counts its calls, can be held, lets others write in between, and lies.
 //!
-//! Held, it answers no append and no read of a stream: what is asked of one aggregate meanwhile
-//! waits for it and comes into one round.
+//! While it is held, it answers no append and no read of a stream, so all commands for one
+//! aggregate wait and come into one round.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,32 +44,33 @@ impl Watched {
         Arc::clone(&self.held).write_owned().await
     }
 
-    /// Somebody else is to be faster than the next append by this; than the one after it by the next.
+    /// Lets another writer append this just before the next append, and a second one before the
+    /// append after that.
     pub fn intrude(&self, append: Append) {
         self.intruders.lock().unwrap().push_back(append);
     }
 
-    /// The next append is answered so, and not carried out.
+    /// Answers the next append with these outcomes, and does not execute it.
     pub fn lie(&self, outcomes: Vec<AppendOutcome>) {
         self.lies.lock().unwrap().push_back(outcomes);
     }
 
-    /// How many appends there were since it was asked last.
+    /// Number of appends since the last call of this method.
     pub fn appends(&self) -> usize {
         self.appends.swap(0, Ordering::SeqCst)
     }
 
-    /// How many events of streams were read since it was asked last.
+    /// Number of stream events read since the last call of this method.
     pub fn events_read(&self) -> usize {
         self.events_read.swap(0, Ordering::SeqCst)
     }
 
-    /// Most events of a stream that were read at once since it was asked last.
+    /// Most events of a stream in one read since the last call of this method.
     pub fn largest_read(&self) -> usize {
         self.largest_read.swap(0, Ordering::SeqCst)
     }
 
-    /// How many confirmations were asked for since it was asked last.
+    /// Number of confirmations since the last call of this method.
     pub fn confirmations(&self) -> usize {
         self.confirmations.swap(0, Ordering::SeqCst)
     }

@@ -1,4 +1,4 @@
-//! The epoch of a log, raised after `pg_restore`: whoever knew the log before is refused.
+//! The epoch of a log, raised after `pg_restore`: a process that knew the log before is refused.
 
 use std::process::Command;
 
@@ -32,7 +32,8 @@ async fn a_raised_epoch_is_another_history_to_who_had_the_log_open() {
     assert!(reason.contains("exchanged or restored"), "{reason}");
     until(async || old.info().trouble.is_some()).await;
     assert_eq!(read_log(&mut root).await, before);
-    // It is the same log in a new epoch, and nothing of it is lost; a log beside it has its own.
+    // The log is the same in a new epoch with all events, and another log in the database keeps its
+    // own epoch.
     let new = open(&database.url()).await;
     assert_eq!(new.info().identity, LogIdentity { log_id, epoch: epoch + 2 });
     assert_eq!(committed(one(&new, append("1", ANY)).await).position, GlobalPosition(2));
@@ -40,7 +41,7 @@ async fn a_raised_epoch_is_another_history_to_who_had_the_log_open() {
     assert_eq!(beside.info().identity.epoch, epoch);
 }
 
-/// Whether the database has a schema of this name.
+/// Checks that the database has a schema of this name.
 async fn has_schema(root: &mut PgConnection, name: &str) -> bool {
     let found = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)");
     found.bind(name).fetch_one(root).await.unwrap()
@@ -48,7 +49,7 @@ async fn has_schema(root: &mut PgConnection, name: &str) -> bool {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn where_there_is_no_log_no_epoch_is_raised_and_none_is_made() {
+async fn raising_the_epoch_without_a_log_fails_and_creates_none() {
     let database = database().await;
     let refused = within(PostgresStore::raise_epoch(quick(&database.url()))).await;
     assert!(matches!(refused, Err(StartError::Open { .. })), "{refused:?}");

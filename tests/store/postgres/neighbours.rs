@@ -127,7 +127,7 @@ async fn a_writer_that_goes_around_the_lock_loses_nobody_an_event() {
 /// Longer than a statement may take, then shorter.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn whoever_holds_the_writer_lock_delays_appends_and_nothing_else() {
+async fn a_held_writer_lock_delays_appends_and_nothing_else() {
     let (_database, store, mut root) = opened().await;
     root.execute("SELECT pg_advisory_lock(1633907821, 1)").await.unwrap();
     let reason = unavailable(one(&store, append("1", ANY)).await);
@@ -145,7 +145,7 @@ async fn whoever_holds_the_writer_lock_delays_appends_and_nothing_else() {
     assert_eq!(store.info().trouble, None);
 }
 
-/// C7: a document that somebody else has locked. Commands and their reads have other connections.
+/// Another session has locked a document. Commands and their reads use other connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn blocked_documents_hold_up_no_command() {
@@ -177,7 +177,7 @@ async fn blocked_documents_hold_up_no_command() {
     }
     root.execute("ROLLBACK").await.unwrap();
     within(store.save_documents(next.clone())).await.unwrap();
-    // F6: of several that save the same step one does, the others find it done.
+    // One of several savers of the same step succeeds, and the others find it done.
     let racing = (0..8).map(|n: u64| {
         let (store, mut next) = (store.clone(), next.clone());
         next.update.from = GlobalPosition(2);
@@ -197,7 +197,6 @@ async fn blocked_documents_hold_up_no_command() {
     assert_eq!(saved, 1);
 }
 
-/// C10.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn an_idle_transaction_beside_it_changes_nothing() {
@@ -226,7 +225,8 @@ async fn an_idle_transaction_beside_it_changes_nothing() {
     locks.execute("COMMIT").await.unwrap();
 }
 
-/// C8: no connection is left for readers; those there are go on, and the reason is said.
+/// No connection is left for readers. Open connections keep working, and the error gives the
+/// reason.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn without_a_free_connection_reads_are_refused_and_come_back() {
@@ -257,7 +257,7 @@ async fn without_a_free_connection_reads_are_refused_and_come_back() {
     root.execute(AssertSqlSafe(gone)).await.unwrap();
 }
 
-/// C12: hints that are forged, lost, or have nobody to hear them.
+/// Notifications that are forged, lost, or have no listener.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_hint_is_believed_only_as_far_as_the_log_goes() {
@@ -280,7 +280,7 @@ async fn a_hint_is_believed_only_as_far_as_the_log_goes() {
     within(head.wait_for(|head| head.0 == 4)).await.unwrap();
 }
 
-/// C12: without a listener a commit of another process is found by looking.
+/// Without a listener, polling finds the commit of another process.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn without_a_listener_the_log_is_followed_all_the_same() {

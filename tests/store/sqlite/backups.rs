@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection};
 
 use super::identity::sh;
 use super::{append, raw};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 use crate::support::shim;
 
@@ -319,7 +319,7 @@ fn bank(arguments: &[&str]) -> std::process::Output {
 async fn a_bank_is_backed_up_while_it_runs_and_its_read_side_comes_right_after_a_restore() {
     let directory = Directory::new();
     let (path, backup) = (directory.file("bank.db"), directory.file("backup.db"));
-    let running = Bank::start(&path, &[]).unwrap();
+    let running = BankProcess::start(&path, &[]).unwrap();
     let mut client = running.client();
     let body = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(client.post("/accounts", body, Some("open")).unwrap().status, 201);
@@ -338,7 +338,7 @@ async fn a_bank_is_backed_up_while_it_runs_and_its_read_side_comes_right_after_a
     let output = bank(&["restore", &backup, "--store", &path]);
     assert!(output.status.success(), "{output:?}");
     sh(&directory, "test ! -e bank.db.statement@1; test ! -e bank.db.statement@1-wal");
-    let restored = Bank::start(&path, &[]).unwrap();
+    let restored = BankProcess::start(&path, &[]).unwrap();
     let mut client = restored.client();
     assert_eq!(client.get("/accounts/1/balance?after=11").unwrap().body["balance"], 10);
     let answer = client.post("/accounts/1/credit", r#"{"amount":5}"#, Some("new")).unwrap();

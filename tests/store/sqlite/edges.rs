@@ -77,7 +77,7 @@ async fn a_database_of_another_program_is_refused_and_left_as_it_is() {
     assert!(std::fs::read(&path).unwrap() == before, "the file was changed");
 }
 
-/// A database with one statement carried out, closed again.
+/// A database with one executed statement, closed again.
 async fn database(path: &str, statement: &'static str) {
     use sqlx::{ConnectOptions, Connection};
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
@@ -242,7 +242,7 @@ async fn the_file_says_what_it_is_unless_its_owner_said_so_first() {
     }
 }
 
-/// So it is with a read that is under way when an application stops: it goes with its thread.
+/// The same holds for a read that is running when an application stops: its thread ends with it.
 #[test]
 fn a_read_that_is_dropped_outside_of_a_runtime_costs_nothing() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

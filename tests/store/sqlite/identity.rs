@@ -14,7 +14,7 @@ use actum::{
 use sqlx::Connection;
 
 use super::{append, quick, refusal};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 
 /// Runs a shell command in the folder.
@@ -82,7 +82,7 @@ async fn the_lock_is_on_the_database_file_itself() {
     let other = File::open(&path).unwrap();
     assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)), "another process gets in");
     // Everything that is not the database may go; a second bank is refused all the same.
-    let second = Bank::start(&path, &[]);
+    let second = BankProcess::start(&path, &[]);
     assert!(second.is_none(), "a second bank opened the database");
     store.close().await.unwrap();
     drop(store);
