@@ -3,7 +3,7 @@
 use super::repository::Repository;
 use super::{assert_allowed, assert_caught, assert_kept};
 
-/// How actix-web is given a route without a table.
+/// Calls that add a route to actix-web without a table.
 const BESIDE: [&str; 13] = [
     ".service(",
     "web::resource(",
