@@ -21,6 +21,7 @@ pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
     let access = options.credentials.open(options.listen)?;
     let listeners = Listeners::bind(options.listen, options.operate)?;
     let tls = options.tls()?;
+    let is_secure = tls.is_some();
     let metrics = Prometheus::record()?;
     let callbacks = calling::callbacks(options.calling, access.is_dev())?;
     let limits = options.limits.limits();
@@ -36,16 +37,9 @@ pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
         .limits(limits)
         .callbacks(callbacks)
         .metrics(metrics)
+        .workers(options.workers.map(usize::from))
+        .tls(tls)
         .on(listeners);
-    let server = match options.workers {
-        Some(workers) => server.workers(workers.into()),
-        None => server,
-    };
-    let is_secure = tls.is_some();
-    let server = match tls {
-        Some(tls) => server.tls(tls),
-        None => server,
-    };
     let server = server.start().await?;
     // A closed standard output is no reason to stop.
     let _ = writeln!(std::io::stdout(), "{}", greeting(is_secure, &server, &access));

@@ -112,6 +112,14 @@ impl Routes {
         self.policy_of_last(Policy::Scope(scope))
     }
 
+    /// Lets every route of this table that names no policy need a credential with this scope.
+    #[must_use]
+    pub fn each_needs(mut self, scope: &'static str) -> Self {
+        let open = self.routes.iter_mut().filter(|route| route.policy == Policy::Authenticated);
+        open.for_each(|route| route.policy = Policy::Scope(scope));
+        self
+    }
+
     /// Lets the last route need no credential.
     #[must_use]
     pub fn public(self) -> Self {

@@ -123,16 +123,16 @@ impl Server {
         Self { limits, ..self }
     }
 
-    /// Number of threads that serve the public listener. Default: one for each core.
+    /// Number of threads that serve the public listener. Default, and `None`: one for each core.
     #[must_use]
-    pub fn workers(self, workers: usize) -> Self {
-        Self { workers: Some(workers.max(1)), ..self }
+    pub fn workers(self, workers: impl Into<Option<usize>>) -> Self {
+        Self { workers: workers.into().map(|workers| workers.max(1)), ..self }
     }
 
-    /// Speaks TLS on the public address.
+    /// Speaks TLS on the public address. Default, and `None`: plain HTTP.
     #[must_use]
-    pub fn tls(self, config: TlsConfig) -> Self {
-        Self { tls: Some(config), ..self }
+    pub fn tls(self, config: impl Into<Option<TlsConfig>>) -> Self {
+        Self { tls: config.into(), ..self }
     }
 
     /// Gives handlers of both listeners this value, as `Data<T>`.
