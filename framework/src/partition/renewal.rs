@@ -67,6 +67,7 @@ impl RenewalTask {
     }
 
     async fn renew(&self) {
+        // Decided before the models that were left, so that none is joined again by this call.
         let round = self.round();
         for model in self.stepped_aside() {
             if let Err(error) = self.store.leave(&model, self.process).await {
@@ -76,6 +77,8 @@ impl RenewalTask {
         if round.leases.is_empty() && round.models.is_empty() {
             return;
         }
+        // Taken before the call: the store counts from a later moment, and a lease must not seem to
+        // last longer here than it does there.
         let asked = Instant::now();
         match self.store.renew_all(&round.renewal).await {
             Ok(renewed) => self.apply(&round, renewed, asked),
