@@ -37,9 +37,11 @@ impl RenewalTask {
         let mut next = Instant::now() + every;
         loop {
             tokio::select! {
+                // The others are told first, also by a process that stops.
+                biased;
+                () = self.registry.wake.notified() => self.leave_models().await,
                 // Nothing is ever sent: this ends when the last renewer is dropped.
                 _ = stopped.changed() => return,
-                () = self.registry.wake.notified() => self.leave_models().await,
                 () = sleep_until(next) => {
                     self.leave_models().await;
                     self.renew().await;

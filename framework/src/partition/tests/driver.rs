@@ -87,6 +87,7 @@ struct Driven {
     faults: UnboundedSender<StoreError>,
     begun: Arc<AtomicUsize>,
     _stop: watch::Sender<bool>,
+    _renewer: LeaseRenewer,
 }
 
 impl Driven {
@@ -115,14 +116,14 @@ impl Driven {
             id,
             store,
             tail,
-            renewer,
+            renewer: renewer.clone(),
             pacing,
             progress: Arc::clone(&progress),
             assignment: assignments.pop().unwrap(),
             stopping,
         };
         tokio::spawn(driver.run(Puppet { faults: sent, begun: Arc::clone(&begun) }));
-        let driven = Self { memory, progress, faults, begun, _stop: stop };
+        let driven = Self { memory, progress, faults, begun, _stop: stop, _renewer: renewer };
         driven.has_begun(1).await;
         driven
     }
