@@ -1,4 +1,4 @@
-//! The bank serves what its tables of routes have: a route beside them would have no policy.
+//! The bank serves the routes of its tables only: a route beside them would have no policy.
 
 use super::repository::Repository;
 use super::{assert_allowed, assert_caught, assert_kept};
