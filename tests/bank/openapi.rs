@@ -16,7 +16,7 @@ use example_bank::user::USER_NAME;
 use example_bank::{Credentials, KEYS};
 use serde_json::{Value, json};
 
-use crate::bank::wire::{Bank, fresh_store, get, new_bank, post};
+use crate::support::bank::{Bank, fresh_store, get, new_bank, post};
 use crate::support::directory::Directory;
 
 fn document() -> Value {

@@ -86,7 +86,8 @@ struct Settling<'a, A: Aggregate> {
     stream: &'a StreamId,
     /// True if the first append of the round was stored. Then the log was at the version where the
     /// round began, after all commands of the round had arrived. So the decisions that stored
-    /// nothing need no confirmation (see decisions.md, "Why one append for each command").
+    /// nothing need no confirmation. See `docs/decisions.md`, "Why one append for each command, and
+    /// not one for a whole round of a hot aggregate?"
     vouched: bool,
     /// Confirmation of the version at which the round began, once requested.
     confirmed: Option<Result<Confirmation, StoreError>>,
@@ -143,8 +144,8 @@ impl<A: Aggregate> Settling<'_, A> {
     }
 
     /// Confirms a decision that stored nothing. Each key is looked up. The version is confirmed
-    /// only if no append of the round confirms it, and then only once: no append was stored, so all
-    /// decisions were made at the version where the round began.
+    /// only if no append of the round confirms it. Once is enough, because then all decisions were
+    /// made at the version where the round began.
     async fn confirm(
         &mut self,
         request: &Request<A>,

@@ -5,6 +5,8 @@
 //! events of other partitions cost nothing, and an event that cannot be decoded parks one key.
 //! Keyed by content, an event is decoded first and may name any number of keys. If it cannot be
 //! decoded, its keys are unknown. User code runs in panic isolation here.
+//!
+//! See `docs/decisions.md`, "What happens when one event feeds several keys?"
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -305,8 +307,8 @@ pub(crate) fn with_shared<E, T>(
     code(&event)
 }
 
-/// Returns the key under which events of an invalid key are parked: the same for each invalid key,
-/// and different from any valid key, because those do not contain a replacement character.
+/// Returns the key under which events of an invalid key are parked: the same for each invalid key.
+/// It differs from any valid key, because those do not contain a replacement character.
 fn nearest_valid(key: &str) -> String {
     let key = key.replace('\0', "\u{fffd}");
     match key.len() <= MAX_KEY_BYTES {

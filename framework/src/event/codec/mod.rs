@@ -4,6 +4,8 @@
 //! passes name and body to the enum's `Deserialize` without a `Value` in between. The schema
 //! version is 1 + the number of upcasters of that event type. No stored text makes this code panic.
 //! The caller isolates panics of user code (serde impls, `PartialEq`, upcasters).
+//!
+//! See `docs/decisions.md`, "How is an event kept from coming back as another one?"
 
 mod exact;
 mod numbers;
@@ -37,8 +39,8 @@ pub enum CodecError {
     /// tagging.
     #[error("an event must be an externally tagged enum (serde's default), not {0}")]
     NotAnEnum(&'static str),
-    /// The enum has no variant of the stored name. Keep the variant, or pin the old name with
-    /// `#[serde(rename = "…")]`.
+    /// The enum has no variant of the stored name. Keep the variant, pin the old name with
+    /// `#[serde(rename = "…")]`, or deploy the release that wrote the event.
     #[error("unknown event type {0:?}")]
     UnknownEventType(String),
     /// A newer release of the program wrote the event. Deploy that release, or register its
@@ -135,7 +137,7 @@ impl Upcaster {
     ///
     /// A [`Value`] can only hold 64-bit integers and 64-bit floats. A number that needs more (a
     /// `u128`, a decimal with 20 digits) arrives as a marked string and is stored back as the same
-    /// number: move it to another field if you need to, but do not calculate with it.
+    /// number. You may move it to another field, but do not calculate with it.
     pub fn new(event_type: &'static str, step: fn(Value) -> Result<Value, BoxError>) -> Self {
         Self { event_type, step }
     }

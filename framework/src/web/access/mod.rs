@@ -9,6 +9,8 @@ mod api_keys;
 mod secret;
 #[cfg(feature = "jwt")]
 mod tokens;
+#[cfg(feature = "jwt")]
+mod verifier;
 
 use std::sync::Arc;
 

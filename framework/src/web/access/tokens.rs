@@ -6,7 +6,7 @@
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 
-use super::{Authenticator, is_name};
+use super::{Authenticator, is_name, verifier};
 use crate::box_error::BoxError;
 use crate::web::principal::Principal;
 
@@ -77,6 +77,7 @@ impl Jwt {
     }
 
     fn new(key: DecodingKey, algorithm: Algorithm, issuer: &str, audience: &str) -> Self {
+        verifier::install();
         let mut validation = Validation::new(algorithm);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.set_issuer(&[issuer]);

@@ -59,7 +59,7 @@ pub(super) fn add(routes: Routes) -> Routes {
 }
 
 async fn metrics(recorded: Option<Data<Prometheus>>) -> Result<impl Responder, Problem> {
-    let off = || Problem::new(404, "metrics_off", "this server records no metrics");
-    let recorded = recorded.ok_or_else(off)?;
+    // Without a recorder there is nothing here, as without the feature.
+    let recorded = recorded.ok_or_else(Problem::no_such_path)?;
     Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(recorded.0.render()))
 }
