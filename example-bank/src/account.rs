@@ -7,7 +7,7 @@
 mod number;
 mod owner;
 
-use actum::{Aggregate, Claim, Snapshots};
+use actum::{Aggregate, Claim, RefusalCode, Snapshots};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use owner::{HIDDEN, is_owner};
@@ -82,14 +82,15 @@ pub enum AccountEvent {
     Closed,
 }
 
-/// Why an account refuses.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Reasons why an account refuses. The code of each over HTTP is its name in `snake_case`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     /// No account of this id was ever opened.
     #[error("there is no such account")]
     UnknownAccount,
     /// People open accounts for themselves.
     #[error("an account is opened by its owner")]
+    #[serde(rename = "forbidden")]
     NotForOthers,
     /// The id is taken.
     #[error("the account is open already")]
@@ -270,24 +271,12 @@ fn check_positive(amount: i64) -> Result<(), Refusal> {
     if amount > 0 { Ok(()) } else { Err(Refusal::InvalidAmount) }
 }
 
-impl Refusal {
-    /// The refusal's name for programs; never changes.
-    pub fn code(&self) -> &'static str {
+impl RefusalCode for Refusal {
+    fn status(&self) -> u16 {
         match self {
-            Self::UnknownAccount => "unknown_account",
-            Self::NotForOthers => "forbidden",
-            Self::AlreadyOpen => "already_open",
-            Self::InvalidOwner => "invalid_owner",
-            Self::InvalidCurrency => "invalid_currency",
-            Self::InvalidNumber => "invalid_number",
-            Self::InvalidAmount => "invalid_amount",
-            Self::InvalidLimit => "invalid_limit",
-            Self::InsufficientFunds { .. } => "insufficient_funds",
-            Self::BalanceTooLarge => "balance_too_large",
-            Self::LimitInUse { .. } => "limit_in_use",
-            Self::Frozen => "frozen",
-            Self::Closed => "closed",
-            Self::BalanceNotZero { .. } => "balance_not_zero",
+            Self::UnknownAccount => 404,
+            Self::NotForOthers => 403,
+            _ => 422,
         }
     }
 }

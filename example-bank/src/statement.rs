@@ -1,6 +1,6 @@
 //! The projection `Statement`: one row for each booking, with the balance after it.
 //!
-//! Its tables are its own, and the same code runs on SQLite and on PostgreSQL. `statement_page.rs`
+//! Its tables are its own, and the same code runs on SQLite and on PostgreSQL. `http/statement.rs`
 //! answers with it over HTTP.
 
 use std::collections::{BTreeMap, BTreeSet};

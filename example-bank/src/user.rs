@@ -2,7 +2,7 @@
 //!
 //! That the name is free cannot be seen from here: the log says it, because the events claim it.
 
-use actum::{Aggregate, Claim};
+use actum::{Aggregate, Claim, RefusalCode};
 use serde::{Deserialize, Serialize};
 
 use crate::account::{is_owner, person};
@@ -51,14 +51,15 @@ pub enum UserEvent {
     },
 }
 
-/// Why a user refuses.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Reasons why a user refuses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum UserRefusal {
     /// Nobody was ever registered under this id.
     #[error("there is no such user")]
     UnknownUser,
     /// People register themselves.
     #[error("people register themselves")]
+    #[serde(rename = "forbidden")]
     NotForOthers,
     /// The id is taken.
     #[error("the user is registered already")]
@@ -144,15 +145,12 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(plain)
 }
 
-impl UserRefusal {
-    /// The refusal's name for programs; never changes.
-    pub fn code(&self) -> &'static str {
+impl RefusalCode for UserRefusal {
+    fn status(&self) -> u16 {
         match self {
-            Self::UnknownUser => "unknown_user",
-            Self::NotForOthers => "forbidden",
-            Self::AlreadyRegistered => "already_registered",
-            Self::InvalidOwner => "invalid_owner",
-            Self::InvalidName => "invalid_name",
+            Self::UnknownUser => 404,
+            Self::NotForOthers => 403,
+            _ => 422,
         }
     }
 }

@@ -9,12 +9,12 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::test::TestRequest;
 use actix_web::{App, HttpServer, rt};
+use actum::web::Access;
 use actum::web::SseConfig;
 use actum::{
     Append, Application, EventStore, ExpectedVersion, MemoryStore, NewEvent, Settings, Store,
     StreamId,
 };
-use example_bank::Access;
 use example_bank::account::Account;
 use example_bank::balance::Balance;
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ async fn serve(store: impl Store, settings: Settings, config: SseConfig) -> Serv
     let bank = builder.settings(settings).start().await.unwrap();
     let opening = json!({ "id": "42", "owner": "Ada", "currency": "EUR" });
     assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
-    let routes = example_bank::routes(bank.clone(), Access::dev());
+    let routes = example_bank::routes().serve(bank.clone(), Access::dev());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (started, starting) = mpsc::channel();

@@ -1,6 +1,6 @@
 //! One key, one outcome: a command that is deferred under a key and sent again under it, whichever way.
 
-use std::convert::Infallible;
+use actum::NoRefusal;
 use std::time::Duration;
 
 use actix_web::ResponseError;
@@ -169,9 +169,9 @@ impl Aggregate for Rates {
     const TYPE: &'static str = "rates";
     type Command = SetRate;
     type Event = RateSet;
-    type Error = Infallible;
+    type Error = NoRefusal;
 
-    fn handle(&self, _: SetRate) -> Result<Vec<RateSet>, Infallible> {
+    fn handle(&self, _: SetRate) -> Result<Vec<RateSet>, NoRefusal> {
         Ok(vec![RateSet::Set])
     }
 

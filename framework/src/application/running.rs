@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-use super::later::Make;
+use super::later::Deferrable;
 use super::observer::Observer;
 use crate::aggregate::{
     Admission, Aggregate, Arbiters, Deciding, Router, RouterControl, RunningKeys,
@@ -50,7 +50,7 @@ pub(super) struct Running {
     /// `TYPE` of each aggregate.
     aggregate_types: HashSet<&'static str>,
     /// By the aggregate types whose commands may be answered later.
-    pub(super) answers_later: HashMap<&'static str, Make>,
+    pub(super) answers_later: HashMap<&'static str, Deferrable>,
     /// Name of the reaction that sends callbacks, if there is one.
     pub(super) callbacks: Option<&'static str>,
     /// Once the executor of deferred commands has started.

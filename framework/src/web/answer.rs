@@ -6,52 +6,74 @@
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::freshness::POSITION_HEADER;
 use super::precondition::etag;
+use super::prefer::Accepted;
 use crate::command::Committed;
 use crate::event::{GlobalPosition, StreamVersion};
 
-/// The header of an answer that was given before, to the same request with the same key.
+/// Header of an answer that was given before, to the same request with the same key.
 pub const REPLAYED_HEADER: &str = "Idempotency-Replayed";
 
-/// The answer of a command. Its `position` is what a read passes as `after` to see the command.
+/// The answer of a command: it was carried out, or it is accepted, as its client prefers.
 #[derive(Debug, Clone)]
-pub struct CommandAnswer {
-    body: Body,
-    location: Option<String>,
-    replayed: bool,
+pub struct CommandAnswer(Outcome);
+
+#[derive(Debug, Clone)]
+enum Outcome {
+    Done { body: Body, location: Option<String>, replayed: bool },
+    Accepted(Accepted),
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct Body {
+/// What a command answers that was carried out.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Committed)]
+pub(super) struct Body {
+    /// The aggregate.
     id: String,
+    /// Its version after the command.
+    #[schema(value_type = u64)]
     version: StreamVersion,
+    /// Where the log stands after it: a read with this as `after` sees the command.
+    #[schema(value_type = u64)]
     position: GlobalPosition,
 }
 
 impl CommandAnswer {
-    /// 200: the aggregate `id` carried it out.
+    /// 200: the aggregate `id` carried it out. Its `position` is what a read passes as `after` to see
+    /// the command.
     pub fn done(id: impl Into<String>, committed: Committed) -> Self {
         let Committed { version, position, replayed } = committed;
-        Self { body: Body { id: id.into(), version, position }, location: None, replayed }
+        let body = Body { id: id.into(), version, position };
+        Self(Outcome::Done { body, location: None, replayed })
     }
 
-    /// 201: the aggregate `id` now exists, at `location`.
-    pub fn created(
-        id: impl Into<String>,
-        location: impl Into<String>,
-        committed: Committed,
-    ) -> Self {
-        Self { location: Some(location.into()), ..Self::done(id, committed) }
+    /// 201 in place of 200, with a `Location`: this path with the aggregate's id after it, such as
+    /// `/accounts/`. A command that is only accepted is answered as ever.
+    #[must_use]
+    pub fn created_at(mut self, path: &str) -> Self {
+        if let Outcome::Done { body, location, .. } = &mut self.0 {
+            *location = Some(format!("{path}{}", body.id));
+        }
+        self
+    }
+
+    pub(super) fn accepted(accepted: Accepted) -> Self {
+        Self(Outcome::Accepted(accepted))
     }
 }
 
 impl Responder for CommandAnswer {
     type Body = actix_web::body::BoxBody;
 
-    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
-        let mut response = match self.location {
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        let (body, location, replayed) = match self.0 {
+            Outcome::Done { body, location, replayed } => (body, location, replayed),
+            Outcome::Accepted(accepted) => return accepted.respond_to(request),
+        };
+        let mut response = match location {
             None => HttpResponse::Ok(),
             Some(location) => {
                 let mut created = HttpResponse::Created();
@@ -59,13 +81,13 @@ impl Responder for CommandAnswer {
                 created
             }
         };
-        response.insert_header((POSITION_HEADER, self.body.position.to_string()));
-        if let Some(etag) = etag(self.body.version) {
+        response.insert_header((POSITION_HEADER, body.position.to_string()));
+        if let Some(etag) = etag(body.version) {
             response.insert_header((header::ETAG, etag));
         }
-        if self.replayed {
+        if replayed {
             response.insert_header((REPLAYED_HEADER, "true"));
         }
-        response.json(self.body)
+        response.json(body)
     }
 }

@@ -33,7 +33,8 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// The document of the read model `M` with this key, as fresh as asked.
+    /// Reads the document of the read model `M` with this key, as fresh as the request wants it. Its
+    /// `ETag` is [`ReadModel::version`].
     ///
     /// # Errors
     /// [`ReadError`]; `NotYet` if the wait ends first.
@@ -41,12 +42,15 @@ impl Freshness {
         &self,
         app: &Application,
         key: &str,
-    ) -> Result<Document<M>, ReadError> {
-        let read = app.read(key).after(self.after);
-        match self.within {
-            None => read.await,
-            Some(ms) => read.within(Duration::from_millis(ms)).await,
-        }
+    ) -> Result<DocumentAnswer<M>, ReadError> {
+        let read = app.read::<M>(key).after(self.after);
+        let document = match self.within {
+            None => read.await?,
+            Some(ms) => read.within(Duration::from_millis(ms)).await?,
+        };
+        let Document { body, position } = document;
+        let version = body.version();
+        Ok(DocumentAnswer { id: key.to_owned(), body, position, version })
     }
 }
 
@@ -75,19 +79,11 @@ pub struct DocumentAnswer<T> {
     version: Option<StreamVersion>,
 }
 
-impl<T: Serialize> DocumentAnswer<T> {
-    /// 200: what the document `id` shows.
-    pub fn of(id: impl Into<String>, document: Document<T>) -> Self {
-        let Document { body, position } = document;
-        Self { id: id.into(), body, position, version: None }
-    }
-
-    /// The document shows an aggregate at this version: its `ETag`, which a command may expect with
-    /// `If-Match`. Who has it already (`If-None-Match`) is answered 304. A version covers what the
-    /// document shows, not its `position`, which moves with the log.
-    #[must_use]
-    pub fn at_version(self, version: StreamVersion) -> Self {
-        Self { version: Some(version), ..self }
+impl<T> DocumentAnswer<T> {
+    /// Answers with what `view` makes of the document, at the same position and version.
+    pub fn map<U>(self, view: impl FnOnce(T) -> U) -> DocumentAnswer<U> {
+        let Self { id, body, position, version } = self;
+        DocumentAnswer { id, body: view(body), position, version }
     }
 }
 

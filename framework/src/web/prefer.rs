@@ -6,7 +6,11 @@
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
+
+/// Where the routes of deferred commands are.
+pub(super) const COMMANDS: &str = "/commands/";
 
 /// `Prefer: respond-async`, and with `callback` to be called when it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,33 +38,30 @@ fn token(preference: &str) -> &str {
     preference.split([';', '=']).next().unwrap_or_default().trim()
 }
 
-/// 202: the command is stored and will be carried out; the answer says where to ask what came of it.
+/// 202: the command is stored and will be carried out. Its `Location` is where its status is.
 #[derive(Debug, Clone)]
-pub struct AcceptedAnswer {
-    id: Uuid,
-    location: String,
-    applied: RespondAsync,
+pub(super) struct Accepted {
+    pub(super) id: Uuid,
+    pub(super) applied: RespondAsync,
 }
 
-#[derive(Serialize)]
-struct Body {
+/// A command that was accepted to be carried out later.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Accepted)]
+pub(super) struct Body {
+    /// The command's.
+    #[schema(value_type = String)]
     id: Uuid,
+    /// Always `accepted`.
     status: &'static str,
 }
 
-impl AcceptedAnswer {
-    /// The command of this id is accepted, and its status is at `location`.
-    pub fn at(location: impl Into<String>, id: Uuid, applied: RespondAsync) -> Self {
-        Self { id, location: location.into(), applied }
-    }
-}
-
-impl Responder for AcceptedAnswer {
+impl Responder for Accepted {
     type Body = actix_web::body::BoxBody;
 
     fn respond_to(self, _: &HttpRequest) -> HttpResponse {
         HttpResponse::Accepted()
-            .insert_header((header::LOCATION, self.location))
+            .insert_header((header::LOCATION, format!("{COMMANDS}{}", self.id)))
             .insert_header(("Preference-Applied", self.applied.applied()))
             .json(Body { id: self.id, status: "accepted" })
     }

@@ -11,27 +11,34 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 
 use super::problem::Problem;
 
-/// Who asks, and what they may.
+/// The authenticated client of a request, and the scopes it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// Unique among all who ask, and for ever theirs; no secret. Such as `user:ada`.
+    /// Unique among all clients, never given to another one, and no secret. Such as `user:ada`.
     pub id: String,
-    /// What they may, in the application's own words.
+    /// Scopes, in the application's own words.
     pub scopes: BTreeSet<String>,
+    has_all_scopes: bool,
 }
 
 impl Principal {
-    /// Who has this id and these scopes.
+    /// A principal with this id and these scopes.
     pub fn new(id: impl Into<String>, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { id: id.into(), scopes: scopes.into_iter().map(Into::into).collect() }
+        let scopes = scopes.into_iter().map(Into::into).collect();
+        Self { id: id.into(), scopes, has_all_scopes: false }
     }
 
-    /// Whether they have this scope.
+    /// A principal that may do everything.
+    pub(super) fn unlimited(id: &str) -> Self {
+        Self { id: id.to_owned(), scopes: BTreeSet::new(), has_all_scopes: true }
+    }
+
+    /// Returns true if the principal has this scope.
     pub fn may(&self, scope: &str) -> bool {
-        self.scopes.contains(scope)
+        self.has_all_scopes || self.scopes.contains(scope)
     }
 
-    /// Who sends the request, if somebody has authenticated them.
+    /// The principal of the request, if it was authenticated.
     pub fn of(request: &HttpRequest) -> Option<Self> {
         request.extensions().get::<Self>().cloned()
     }

@@ -1,8 +1,7 @@
-//! The routes of an application, each with the policy it declares: no route without one.
+//! The routes of an application, each with its policy.
 //!
-//! [`Routes`] is a table that can be read back, so that who enforces policies, the document that
-//! describes the API and the tests all speak of the same routes. What a policy is and how it is
-//! enforced is the application's own.
+//! [`Routes`] is a table that can be read back, so that the guard that enforces policies, the document
+//! that describes the API and the tests all speak of the same routes.
 
 use std::sync::Arc;
 
@@ -12,81 +11,87 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, Resource, Responder};
 
 use super::exchange::exchange;
+use super::openapi::Api;
+use super::policy::Policy;
 use super::problem::Problem;
 
 /// Makes a route of a resource, in each worker anew.
 type Register = Arc<dyn Fn(Resource) -> Resource + Send + Sync>;
 
-/// A table of routes with policies of type `P`.
-#[derive(Clone)]
-pub struct Routes<P> {
-    routes: Vec<Route<P>>,
+/// A table of routes. A route needs a credential unless it says otherwise: [`Routes::needs`],
+/// [`Routes::public`] and [`Routes::probe`] are about the route that was added last.
+#[derive(Clone, Default)]
+pub struct Routes {
+    routes: Vec<Route>,
+    /// Number of entries that the last call has added: a `GET` brings its `HEAD`.
+    last: usize,
+    pub(super) api: Api,
 }
 
 #[derive(Clone)]
-struct Route<P> {
+struct Route {
     method: Method,
     path: &'static str,
-    policy: P,
+    policy: Policy,
     register: Register,
 }
 
-impl<P> Default for Routes<P> {
-    fn default() -> Self {
-        Self { routes: Vec::new() }
+impl Routes {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self::default()
     }
-}
 
-impl<P> Routes<P> {
     /// Answers `GET` and, without the body, `HEAD`.
     #[must_use]
-    pub fn get<F, Args>(self, path: &'static str, policy: P, handler: F) -> Self
+    pub fn get<F, Args>(self, path: &'static str, handler: F) -> Self
     where
-        P: Clone,
         F: Handler<Args> + Send + Sync,
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
         let also = handler.clone();
-        self.route(Method::GET, path, policy.clone(), handler).route(
-            Method::HEAD,
-            path,
-            policy,
-            also,
-        )
+        let mut routes = self.route(Method::GET, path, handler).route(Method::HEAD, path, also);
+        routes.last = 2;
+        routes
     }
 
     /// Answers `POST`.
     #[must_use]
-    pub fn post<F, Args>(self, path: &'static str, policy: P, handler: F) -> Self
+    pub fn post<F, Args>(self, path: &'static str, handler: F) -> Self
     where
         F: Handler<Args> + Send + Sync,
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.route(Method::POST, path, policy, handler)
+        self.route(Method::POST, path, handler)
     }
 
     /// Answers `PUT`.
     #[must_use]
-    pub fn put<F, Args>(self, path: &'static str, policy: P, handler: F) -> Self
+    pub fn put<F, Args>(self, path: &'static str, handler: F) -> Self
     where
         F: Handler<Args> + Send + Sync,
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.route(Method::PUT, path, policy, handler)
+        self.route(Method::PUT, path, handler)
+    }
+
+    /// Answers `DELETE`.
+    #[must_use]
+    pub fn delete<F, Args>(self, path: &'static str, handler: F) -> Self
+    where
+        F: Handler<Args> + Send + Sync,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.route(Method::DELETE, path, handler)
     }
 
     /// Answers this method.
     #[must_use]
-    pub fn route<F, Args>(
-        mut self,
-        method: Method,
-        path: &'static str,
-        policy: P,
-        handler: F,
-    ) -> Self
+    pub fn route<F, Args>(mut self, method: Method, path: &'static str, handler: F) -> Self
     where
         F: Handler<Args> + Send + Sync,
         Args: FromRequest + 'static,
@@ -96,16 +101,53 @@ impl<P> Routes<P> {
         let register: Register = Arc::new(move |resource| {
             resource.route(web::method(answered.clone()).to(handler.clone()))
         });
-        self.routes.push(Route { method, path, policy, register });
+        self.routes.push(Route { method, path, policy: Policy::Authenticated, register });
+        self.last = 1;
+        self
+    }
+
+    /// Lets the last route need a credential with this scope.
+    #[must_use]
+    pub fn needs(self, scope: &'static str) -> Self {
+        self.policy_of_last(Policy::Scope(scope))
+    }
+
+    /// Lets the last route need no credential.
+    #[must_use]
+    pub fn public(self) -> Self {
+        self.policy_of_last(Policy::Public)
+    }
+
+    /// Lets the last route need no credential, and excepts it from the rate limit.
+    #[must_use]
+    pub fn probe(self) -> Self {
+        self.policy_of_last(Policy::Probe)
+    }
+
+    pub(super) fn for_operators(self) -> Self {
+        self.policy_of_last(Policy::Operator)
+    }
+
+    fn policy_of_last(mut self, policy: Policy) -> Self {
+        for route in self.routes.iter_mut().rev().take(self.last) {
+            route.policy = policy;
+        }
+        self
+    }
+
+    /// Adds the routes of another table, with their policies and descriptions.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.routes.extend(other.routes);
+        self.last = 0;
+        self.api.merge(other.api);
         self
     }
 
     /// The policy of the route, if there is one.
-    pub fn policy(&self, method: &Method, path: &str) -> Option<&P> {
+    pub fn policy(&self, method: &Method, path: &str) -> Option<Policy> {
         let mut routes = self.routes.iter();
-        routes
-            .find(|route| route.method == *method && route.path == path)
-            .map(|route| &route.policy)
+        routes.find(|route| route.method == *method && route.path == path).map(|route| route.policy)
     }
 
     /// The policy of the route that a request takes, by the pattern its path matches; or what it is
@@ -113,7 +155,7 @@ impl<P> Routes<P> {
     ///
     /// # Errors
     /// The request takes no route of the table.
-    pub fn find(&self, method: &Method, pattern: Option<&str>) -> Result<&P, Problem> {
+    pub fn find(&self, method: &Method, pattern: Option<&str>) -> Result<Policy, Problem> {
         let path = pattern.unwrap_or_default();
         let allowed = self.methods(path);
         if allowed.is_empty() {
@@ -129,8 +171,8 @@ impl<P> Routes<P> {
     }
 
     /// All of them, in the order in which they were added.
-    pub fn list(&self) -> impl Iterator<Item = (&Method, &'static str, &P)> {
-        self.routes.iter().map(|route| (&route.method, route.path, &route.policy))
+    pub fn list(&self) -> impl Iterator<Item = (&Method, &'static str, Policy)> {
+        self.routes.iter().map(|route| (&route.method, route.path, route.policy))
     }
 
     /// Serves the routes. Another method on one of the paths is answered with a [`Problem`], and so is
