@@ -22,6 +22,7 @@
 
 mod aggregate;
 mod application;
+mod backoff;
 mod box_error;
 mod byte_budget;
 mod catch_panic;

@@ -8,7 +8,8 @@ use super::source::{Source, is_word};
 use super::{assert_allowed, assert_caught, assert_kept};
 
 /// The rooms of the framework, in the order in which they may import: each only those before it.
-const ORDER: [&str; 29] = [
+const ORDER: [&str; 30] = [
+    "backoff",
     "box_error",
     "byte_budget",
     "catch_panic",
@@ -23,8 +24,8 @@ const ORDER: [&str; 29] = [
     "store",
     "settings",
     "aggregate",
-    "partition",
     "subscription",
+    "partition",
     "versions",
     "read_model",
     "projection",

@@ -6,7 +6,7 @@
 use super::Operations;
 use crate::error::OperationError;
 use crate::event::GlobalPosition;
-use crate::read_model::ReadModelControl;
+use crate::partition::FollowerControl;
 use crate::store::contract::{CheckpointStore, ParkedKey, ParkedRequest, SkippedEvent};
 
 impl Operations<'_> {
@@ -102,7 +102,7 @@ impl Operations<'_> {
     fn control(
         &self,
         name: &str,
-    ) -> Result<(&dyn ReadModelControl, &dyn CheckpointStore), OperationError> {
+    ) -> Result<(&dyn FollowerControl, &dyn CheckpointStore), OperationError> {
         let mut controls = self.app.inner.read_side.iter().rev().map(|control| &**control);
         let named = controls.find(|c| c.name() == name || c.versioned_name() == name);
         let named = named.ok_or_else(|| OperationError::Unknown { name: name.to_owned() })?;

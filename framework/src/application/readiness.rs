@@ -3,8 +3,7 @@
 use super::Application;
 use std::sync::Arc;
 
-use crate::partition::{Progress, State};
-use crate::read_model::ReadModelControl;
+use crate::partition::{FollowerControl, Progress, State};
 
 /// Whether the application can serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,11 +54,11 @@ impl Application {
     }
 
     /// What is built beside a version that serves is not: reads are answered meanwhile.
-    fn is_waited_for(&self, control: &dyn ReadModelControl) -> bool {
+    fn is_waited_for(&self, control: &dyn FollowerControl) -> bool {
         let switch = self.inner.switches.get(control.name());
         let serving = switch.map(|switch| *switch.serving().borrow());
         let serves_here = |number| {
-            let is_it = |other: &&Arc<dyn ReadModelControl>| {
+            let is_it = |other: &&Arc<dyn FollowerControl>| {
                 (other.name(), other.version()) == (control.name(), number)
             };
             self.inner.read_side.iter().any(|other| is_it(&other))

@@ -187,7 +187,7 @@ async fn documents_that_somebody_moved_on_beside_its_lease_are_not_folded_on() {
 #[tokio::test]
 async fn an_owner_that_halted_owns_nothing_any_more_in_any_process() {
     let memory = MemoryStore::new();
-    let settings = ReadModelSettings { lease_for: Duration::from_secs(3600), ..small() };
+    let settings = Pacing { lease_for: Duration::from_secs(3600), ..small() };
     let process = || {
         let store = TestStore::over(memory.clone(), |_| Box::pin(async { Ok(()) }));
         Process::new(store.shared(), settings.clone())

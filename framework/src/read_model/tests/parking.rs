@@ -90,7 +90,7 @@ async fn a_retry_without_a_fix_counts_and_a_skip_leaves_out_just_that_event() {
     let store = obliging();
     let mut settings = small();
     settings.parking.tries = 0;
-    settings.look_for_requests_every = Duration::from_millis(2);
+    settings.requests_every = Duration::from_millis(2);
     let process = Process::new(store.clone(), settings);
     let brittle = process.start::<Brittle>(1).await.unwrap();
     note(&store.memory, "a", 1).await;
@@ -206,9 +206,9 @@ async fn killed_at_any_moment_a_drain_loses_and_doubles_nothing() {
 #[tokio::test]
 async fn the_document_of_a_key_that_is_being_tried_stays_in_memory() {
     let (memory, watched) = (MemoryStore::new(), super::owning::Watched::default());
-    let mut settings = ReadModelSettings { hot_documents: 1, ..super::owning::lasting() };
+    let mut settings = Pacing { hot_documents: 1, ..super::owning::lasting() };
     settings.parking.tries = 0;
-    settings.look_for_requests_every = Duration::from_millis(1);
+    settings.requests_every = Duration::from_millis(1);
     let process = watched.process(&memory, settings);
     let brittle = process.start::<Brittle>(1).await.unwrap();
     note(&memory, "a", 1).await;

@@ -38,7 +38,7 @@ fn checked(document: &Document<Sums>, notes: &[(u64, u64)]) -> u64 {
 async fn owners_that_sleep_and_wake_at_any_time_answer_folds_only_and_never_older_ones() {
     let memory = MemoryStore::new();
     let watched: [Watched; 3] = Default::default();
-    let brief = ReadModelSettings {
+    let brief = Pacing {
         hot_documents: 1,
         lease_for: Duration::from_millis(10),
         save_after_shared: Duration::from_millis(1),

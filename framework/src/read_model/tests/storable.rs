@@ -128,7 +128,7 @@ async fn a_document_that_cannot_be_stored_parks_its_key_at_the_event_that_made_i
 async fn after_its_event_is_skipped_a_document_that_could_not_be_stored_goes_on() {
     let store = obliging();
     let mut settings = small();
-    settings.look_for_requests_every = Duration::from_millis(2);
+    settings.requests_every = Duration::from_millis(2);
     let process = Process::new(store.clone(), settings);
     let model = process.start::<Odd>(1).await.unwrap();
     for n in [1, 100, 3] {
@@ -201,7 +201,7 @@ async fn a_stored_document_that_does_not_decode_parks_its_key_at_the_next_event(
     for body in ["{\"sum\":", "7", "{\"sum\":1}", ""] {
         let memory = saved(&["a", "b", "c"]).await;
         damage(&memory, "a", body).await;
-        let settings = ReadModelSettings { hot_documents: 1, ..small() };
+        let settings = Pacing { hot_documents: 1, ..small() };
         let process = Process::new(obliging_over(&memory), settings);
         let model = process.start::<Even>(1).await.unwrap();
         for key in ["a", "b", "a", "c"] {

@@ -26,7 +26,7 @@ pub use self::event_store::{
     Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_APPEND_BYTES,
     MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page, PageLimit,
 };
-pub use self::lease_store::{Lease, LeaseStore};
+pub use self::lease_store::{Lease, LeaseStore, Renewal, Renewed};
 pub use self::parked_key::{ParkedChange, ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
 pub(crate) use self::projection_store::check_projection_name;
 pub use self::projection_store::{

@@ -85,6 +85,7 @@ macro_rules! conformance {
             lists: a_page_names_the_parked_keys_and_the_checkpoints,
             isolation: a_bad_append_fails_alone,
             isolation: a_doubled_event_id_fails_its_own_append,
+            leases: everything_of_a_process_is_renewed_in_one_call,
             leases: a_lease_has_one_owner_at_a_time,
             leases: an_owner_may_take_its_lease_again,
             leases: an_expired_lease_is_taken_over_and_its_old_token_is_void,
