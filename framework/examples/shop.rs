@@ -155,7 +155,6 @@ impl Aggregate for Order {
 
 // A read model, keyed by the content of the events: one document for each customer.
 
-/// The orders of a customer, with the cents that each still owes.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 struct Customer {
     owed: BTreeMap<String, u64>,
@@ -187,8 +186,7 @@ impl Fold<Order> for Customer {
 
 // A projection: a table of the shop's own, for questions across all orders.
 
-/// Pieces and cents that were paid for each product.
-struct Sales;
+struct Sales; // pieces and cents that were paid for each product
 
 #[async_trait::async_trait]
 impl Projection for Sales {
@@ -237,7 +235,6 @@ struct Price {
 
 #[derive(Serialize, Deserialize)]
 struct Buying {
-    /// A new id is made up without one.
     id: Option<String>,
     product: String,
     pieces: u32,

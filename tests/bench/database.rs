@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use crate::Outcome;
 use crate::options::Options;
 
-/// What Actum runs on.
+/// The store that Actum runs on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Store {
     Sqlite,
@@ -21,19 +21,19 @@ pub enum Store {
 
 pub const STORES: [(&str, Store); 2] = [("sqlite", Store::Sqlite), ("postgres", Store::Postgres)];
 
-/// Where `scripts/bench` says the server is that it has started.
+/// Variable with the URL of the server that `scripts/bench` has started.
 const SERVER: &str = "ACTUM_TEST_POSTGRES";
 
 /// A database by its file's path or its URL.
 #[derive(Clone)]
-pub struct Database {
+pub struct BenchDatabase {
     pub store: Store,
     pub url: String,
 }
 
 impl Store {
     /// An empty database; on a server the one before is gone.
-    pub async fn fresh(self, options: &Options) -> Outcome<Database> {
+    pub async fn fresh(self, options: &Options) -> Outcome<BenchDatabase> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let url = match self {
             Self::Sqlite => {
@@ -46,10 +46,10 @@ impl Store {
                 on_the_same_server("bench")?
             }
         };
-        Ok(Database { store: self, url })
+        Ok(BenchDatabase { store: self, url })
     }
 
-    /// As the command line calls it.
+    /// Name on the command line.
     pub fn word(self) -> &'static str {
         STORES[self as usize].0
     }
@@ -62,8 +62,8 @@ impl Store {
     }
 }
 
-impl Database {
-    /// From a path or a URL, as `bank --store` takes it.
+impl BenchDatabase {
+    /// Opens a path or a URL, in the form that `bank --store` takes.
     pub fn at(url: &str) -> Self {
         let store = match url.starts_with("postgres://") {
             true => Store::Postgres,
@@ -72,7 +72,7 @@ impl Database {
         Self { store, url: url.to_owned() }
     }
 
-    /// An empty one beside it, without tables. There is one at a time.
+    /// An empty database beside it, without tables. There is one at a time.
     pub async fn scratch(&self) -> Outcome<Self> {
         let url = match self.store {
             Store::Sqlite => format!("{}.scratch", self.url),
@@ -88,7 +88,7 @@ impl Database {
         Ok(Self { store: self.store, url })
     }
 
-    /// A copy of it, while nobody has it open. There is one at a time.
+    /// A copy of the database, made while it is not open. There is one at a time.
     pub async fn copy(&self) -> Outcome<Self> {
         let url = match self.store {
             Store::Sqlite => {
@@ -99,7 +99,7 @@ impl Database {
                 std::fs::create_dir(&folder)?;
                 let url = format!("{folder}/copy.db");
                 std::fs::copy(&self.url, &url)?;
-                // Or its way to the disk would be measured.
+                // Otherwise the round would measure how the database gets to the disk.
                 std::fs::File::open(&url)?.sync_all()?;
                 url
             }
@@ -116,7 +116,8 @@ impl Database {
         Ok(Self { store: self.store, url })
     }
 
-    /// As it would be some time after its rows were written, while nobody has it open.
+    /// Brings the database into the state it has some time after its rows were written. It must not
+    /// be open.
     pub async fn settle(&self) -> Outcome {
         match self.store {
             Store::Sqlite => {
@@ -144,7 +145,7 @@ impl Database {
         Ok(builder.name("bank"))
     }
 
-    /// Makes room; on a server the next one does.
+    /// Deletes the files. On a server the next database takes the place of this one.
     pub fn remove(&self) -> Outcome {
         if self.store == Store::Sqlite {
             for entry in Path::new(&self.url).parent().ok_or("a file has a folder")?.read_dir()? {
@@ -169,7 +170,7 @@ impl Database {
         Ok(options.options([("search_path", "actum")]).connect().await?)
     }
 
-    /// Events in a commit, on average: those of one transaction share their time.
+    /// Average number of events in a commit: the events of one transaction share their time.
     pub async fn mean_batch(&self) -> Outcome<f64> {
         let mean = "SELECT CAST(count(*) AS double precision) / count(DISTINCT recorded_at)
                     FROM events WHERE version > 1";
@@ -195,7 +196,7 @@ impl Database {
     }
 }
 
-/// Makes each commit on the server take so much longer, as on a slower disk; `None` ends that.
+/// Makes each commit on the server take longer by this, as on a slower disk. `None` ends that.
 pub async fn delay_commits(longer: Option<Duration>) -> Outcome {
     let mut server = server().await?;
     let set = |name: &str, value: u128| match longer {

@@ -13,7 +13,7 @@ use crate::{Outcome, table};
 const IN_FLIGHT: [u64; 5] = [1, 16, 64, 256, 1000];
 const HOT_IN_FLIGHT: [u64; 2] = [256, 1000];
 
-/// What a disk that syncs more slowly than this machine's adds to a commit.
+/// Time that a commit takes longer on a disk that syncs more slowly than this machine's.
 const COMMIT_DELAY: Duration = Duration::from_millis(1);
 const DELAYED_IN_FLIGHT: u64 = 256;
 
@@ -72,7 +72,7 @@ impl Rounds<'_> {
     }
 }
 
-/// Seconds that the read models were behind the head, the most of ten looks during the round.
+/// Seconds that the read models were behind the head, the maximum of ten looks during the round.
 async fn largest_lag(app: Application, read_models: ReadModels, round: Duration) -> Outcome<f64> {
     let mut largest: f64 = 0.0;
     for _ in 0..10 {

@@ -1,10 +1,10 @@
-//! How long the first command to an aggregate with a long history takes, in which it is loaded.
+//! Time of the first command to an aggregate with a long history, including the load.
 
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::accounts::{self, ReadModels};
-use crate::database::{Database, Store};
+use crate::database::{BenchDatabase, Store};
 use crate::options::Options;
 
 const EVENTS: usize = 10_000;
@@ -30,7 +30,7 @@ pub async fn run(options: &Options, store: Store) -> Outcome {
         ("beside it: an account of few events", &fresh, false),
     ];
     for (name, account, snapshot) in cases {
-        // The first leaves a snapshot behind, where one is wanted.
+        // The first load leaves a snapshot, where one is wanted.
         first_command(&database, account, snapshot).await?;
         let mut times = Vec::new();
         for _ in 0..TIMES {
@@ -44,7 +44,11 @@ pub async fn run(options: &Options, store: Store) -> Outcome {
     Ok(())
 }
 
-async fn first_command(database: &Database, account: &str, snapshot: bool) -> Outcome<Duration> {
+async fn first_command(
+    database: &BenchDatabase,
+    account: &str,
+    snapshot: bool,
+) -> Outcome<Duration> {
     if !snapshot {
         database.delete_snapshots().await?;
     }

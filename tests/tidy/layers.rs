@@ -1,4 +1,5 @@
-//! Who may import whom inside the framework, and the crates that stay behind a fence.
+//! The order in which folders of the framework may import each other, and the crates behind a
+//! fence.
 //!
 //! The rooms have one order, and imports go up the list only. What runs on a store knows its contract
 //! and no store. Test code may import what it tests with.
@@ -41,7 +42,7 @@ const ORDER: [&str; 30] = [
     "lib",
 ];
 
-/// The part of `store` that what runs on a store may name: the rest is one store's own.
+/// The part of `store` that code above the stores may name. The rest belongs to one store.
 const CONTRACT: &str = "contract";
 
 /// Rooms that may name a particular store.
@@ -69,7 +70,7 @@ fn imports_point_down(repository: &Repository) -> Vec<String> {
             continue;
         };
         for (line, module) in imports(file, path).filter(|(line, _)| !file.is_test(*line)) {
-            // What is not a module is a name that lib.rs gives out.
+            // A name that is not a module is exported by lib.rs.
             let to = place(&module).unwrap_or(ORDER.len() - 1);
             if to > from {
                 wrong.push(format!("{}: `{importer}` imports `{module}`", file.at(line)));
@@ -84,7 +85,7 @@ fn imports_point_down(repository: &Repository) -> Vec<String> {
     wrong
 }
 
-/// Checks for a path into `store` beside its contract.
+/// Checks for a path into `store` outside its contract.
 fn names_a_store(line: &str) -> bool {
     line.match_indices("crate::store::")
         .any(|(at, path)| !line[at + path.len()..].starts_with(CONTRACT))
@@ -108,15 +109,15 @@ fn imports<'a>(file: &'a Source, path: &str) -> impl Iterator<Item = (usize, Str
     })
 }
 
-/// How a file in `framework/src` can write the crate's root: `crate`, and `super` as often as it is
-/// deep.
+/// The two ways in which a file in `framework/src` can write the crate's root: `crate`, and one
+/// `super` for each level of its depth.
 fn roots(path: &str) -> [String; 2] {
     let deep = path.trim_end_matches(".rs").trim_end_matches("/mod").split('/').count();
     let above = if path == "lib.rs" { "self".to_owned() } else { vec!["super"; deep].join("::") };
     ["crate".to_owned(), above]
 }
 
-/// The first names of what follows a `crate::`: one, or those of a group.
+/// The first names after a `crate::`: one, or those of a group.
 fn heads(rest: &str) -> Vec<String> {
     let name = |text: &str| text.trim().chars().take_while(|c| is_word(*c)).collect::<String>();
     let Some(group) = rest.strip_prefix('{') else { return vec![name(rest)] };
@@ -153,7 +154,7 @@ fn fences(repository: &Repository) -> Vec<String> {
     wrong
 }
 
-/// Whether the line has a path that begins with this crate, or imports it whole.
+/// Checks that the line has a path that begins with this crate, or imports the whole crate.
 fn names_crate(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(at, _)| {
         let (before, after) = (&line[..at], &line[at + name.len()..]);

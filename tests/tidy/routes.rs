@@ -1,9 +1,9 @@
-//! The bank serves what its tables of routes have: a route beside them would have no policy.
+//! The bank serves the routes of its tables only: a route beside them would have no policy.
 
 use super::repository::Repository;
 use super::{assert_allowed, assert_caught, assert_kept};
 
-/// How actix-web is given a route without a table.
+/// Calls that add a route to actix-web without a table.
 const BESIDE: [&str; 13] = [
     ".service(",
     "web::resource(",

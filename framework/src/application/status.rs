@@ -1,4 +1,4 @@
-//! `Operations::status`: what this process knows, completed by what the store answers in time.
+//! Status: the knowledge of this process, completed by the store.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,16 @@ use crate::status::{
     LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
     SubscriptionStatus,
 };
-use crate::store::contract::{CheckpointStore, ParkedKey, PartitionId, StoredVersion};
+use crate::store::contract::{
+    CheckpointStore, ParkedKey, ParkedQuery, PartitionId, StoreInfo, StoredVersion,
+};
 
-/// How long the store may take; then the answer is given without it.
+/// Timeout of the store. After it the status is returned without the missing values.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 
 impl Operations<'_> {
-    /// How the log, the read models and the projections are doing. It is answered within a few
-    /// seconds, also when the store is not: by what this process knows then.
+    /// Returns the status of the log, the read models and the projections, within a few seconds. If
+    /// the store is not available, the status contains what this process knows.
     pub async fn status(&self) -> Status {
         let inner = &*self.app.inner;
         let now = inner.clock.now();
@@ -33,22 +35,20 @@ impl Operations<'_> {
             Ok(asked) => asked.err().map(|error| error.to_string()),
             Err(_) => Some(format!("the store did not answer within {ASK_WITHIN:?}")),
         };
-        let trouble = inner.store.trouble().or(inner.tail.status().trouble).or(unanswered);
+        let StoreInfo { identity, trouble, wal_bytes, settings, .. } = inner.store.info();
+        let trouble = trouble.or(inner.tail.status().trouble).or(unanswered);
         subscriptions.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
         for subscription in &mut subscriptions {
             subscription.partitions.iter_mut().for_each(|partition| measure(partition, head));
         }
-        let identity = inner.store.identity();
-        let wal_bytes = inner.store.wal_bytes();
         let (log_id, epoch) = (identity.log_id, identity.epoch);
         let log = LogStatus { log_id, epoch, head, trouble, wal_bytes };
-        let settings = inner.store.settings();
         Status { process: inner.process, at: now, log, settings, subscriptions }
     }
 }
 
 impl Running {
-    /// What this program has, as far as it knows.
+    /// Returns the versions of this program, as far as this process knows their status.
     fn here(&self, now: OffsetDateTime) -> Vec<SubscriptionStatus> {
         let told = self.read_side.iter().map(|control| {
             let partitions = partitions(&**control);
@@ -90,7 +90,7 @@ impl Running {
         }
     }
 
-    /// Adds what the store knows, as far as it answers.
+    /// Adds the values from the store, as far as it responds.
     async fn ask(
         &self,
         subscriptions: &mut Vec<SubscriptionStatus>,
@@ -98,7 +98,7 @@ impl Running {
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
         *head = self.store.head().await?.max(*head);
-        // Those of names that no program has any more are shown too, so that they can be dropped.
+        // Includes names that no program has any more, so that an operator can drop them.
         for StoredVersion { name, version, .. } in self.store.all_versions().await? {
             let is_it = |known: &&mut SubscriptionStatus| {
                 known.name == name && known.version == version.number
@@ -134,6 +134,7 @@ impl Running {
         let filter = control.map(|control| control.filter());
         for (partition, owner) in subscription.partitions.iter_mut().zip(owners) {
             partition.owner = owner;
+            // The position in the owner's memory is newer than the saved one.
             if partition.is_owned_here {
                 continue;
             }
@@ -145,18 +146,20 @@ impl Running {
                 partition.lag_seconds = Some(since.map_or(0.0, |since| age(since, now)));
             }
         }
-        let parked = checkpoints.list_parked(&model, None, MAX_LISTED_PARKED).await?;
+        let parked =
+            checkpoints.load_parked(&model, &ParkedQuery::first(MAX_LISTED_PARKED)).await?;
         subscription.parked_keys = usize::try_from(parked.total).ok();
         subscription.parked = parked.keys.into_iter().map(listed).collect();
         Ok(())
     }
 }
 
-/// What follows from position and head.
+/// Computes the values that follow from position and head.
 fn measure(partition: &mut PartitionStatus, head: GlobalPosition) {
     let Some(position) = partition.position else { return };
     let lag = head.0.saturating_sub(position.0);
     partition.lag_events = Some(lag);
+    // At the head nothing is unprocessed, even if the last observation says otherwise.
     if lag == 0 {
         partition.lag_seconds = Some(0.0);
     }
@@ -176,7 +179,7 @@ fn unknown(name: &str, version: u32) -> SubscriptionStatus {
     }
 }
 
-/// A version that this program does not have.
+/// Returns the status of a version that this program does not have.
 fn elsewhere(name: &str, version: u32, partitions: u32) -> SubscriptionStatus {
     let partitions = (0..partitions).map(PartitionStatus::unknown).collect();
     SubscriptionStatus { partitions, ..unknown(name, version) }

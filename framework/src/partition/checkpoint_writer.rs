@@ -120,7 +120,7 @@ impl UpdateDraft {
             partition: self.partition.clone(),
             from: self.from,
             sequence: self.sequence,
-            checkpoint: Checkpoint { log_id: store.identity().log_id, position, event_id },
+            checkpoint: Checkpoint { log_id: store.info().identity.log_id, position, event_id },
             parked: std::mem::take(&mut self.parked),
             lease: self.grant.lease().clone(),
         })

@@ -122,7 +122,7 @@ impl Drop for LeaseSession {
     /// process's memory a release takes none, and the next application here need not wait.
     fn drop(&mut self) {
         let store: &Arc<dyn Store> = self.renewer.store();
-        if !self.is_released && store.is_sole_writer() {
+        if !self.is_released && store.info().is_sole_writer {
             let releasing = pin!(store.release_lease(self.grant.lease()));
             let _ = releasing.poll(&mut Context::from_waker(Waker::noop()));
         }

@@ -213,7 +213,7 @@ impl LeaseRenewer {
         partitions: &[String],
         aside: &Aside,
     ) -> Result<Vec<bool>, StoreError> {
-        if self.store.is_sole_writer() {
+        if self.store.info().is_sole_writer {
             return Ok(vec![true; partitions.len()]);
         }
         let renewal = Renewal {

@@ -57,7 +57,7 @@ impl RenewalTask {
             leaving.map(|(key, model)| (*key, model.name.clone())).collect()
         };
         for (key, model) in leaving {
-            if !self.store.is_sole_writer()
+            if !self.store.info().is_sole_writer
                 && let Err(error) = self.store.leave(&model, self.process).await
             {
                 warn!(%model, %error, "the other members count on this process until its membership expires");
@@ -87,7 +87,7 @@ impl RenewalTask {
         let state = self.registry.state();
         let leases = state.leases.iter().filter(|(_, held)| !held.is_asking);
         let (leases, renewed) = leases.map(|(key, held)| (*key, held.lease.clone())).unzip();
-        let is_sole_writer = self.store.is_sole_writer();
+        let is_sole_writer = self.store.info().is_sole_writer;
         let here = |model: &&Model| !model.aside.is_on() && !model.is_over() && !is_sole_writer;
         let models: Vec<_> = state.models.iter().filter(|(_, model)| here(model)).collect();
         let renewal = Renewal {
@@ -103,7 +103,7 @@ impl RenewalTask {
     /// Models that this process has stepped aside from: it is assigned nothing of them.
     fn stepped_aside(&self) -> Vec<String> {
         let state = self.registry.state();
-        if self.store.is_sole_writer() {
+        if self.store.info().is_sole_writer {
             let held = state.held();
             let all = |model: &Model| model.assign(vec![true; model.partitions.len()], &held);
             state.models.values().for_each(all);

@@ -13,6 +13,7 @@ use crate::partition::Follower;
 use crate::partition::parking::{
     Drain, Full, Listing, Stopped, in_words, read_unlisted, read_waiting,
 };
+use crate::store::contract::{ParkedKey, ParkedQuery};
 
 impl<P: Projection> ProjectionFollower<P> {
     /// Parks the keys of what was left of a batch, and has the rest of it wait.
@@ -41,8 +42,10 @@ impl<P: Projection> ProjectionFollower<P> {
             return Ok(());
         }
         let saved_so_far = self.parking.saved_so_far();
-        let requests = self.database.load_requests(&self.id().model).await?;
-        for (key, position, request) in requests {
+        let model = self.id().model.clone();
+        let requested = self.database.load_parked(&model, &ParkedQuery::requested()).await?;
+        for ParkedKey { key, position, request, .. } in requested.keys {
+            let Some(request) = request else { continue };
             self.parking.request((&*key, position), request, saved_so_far, Instant::now());
         }
         let began = Instant::now();

@@ -20,7 +20,7 @@ use crate::partition::{
 };
 use crate::spans;
 use crate::store::contract::{
-    Checkpoint, Filter, Page, PartitionId, ProjectionDatabase, SqlTransaction, Store,
+    Checkpoint, Filter, Page, ParkedQuery, PartitionId, ProjectionDatabase, SqlTransaction, Store,
 };
 use crate::subscription::sources::EventSources;
 
@@ -81,7 +81,7 @@ impl<P: Projection> ProjectionFollower<P> {
         checkpoint: Option<Checkpoint>,
     ) -> Result<(), StoreError> {
         let id = self.progress.id().clone();
-        let parked = self.database.load_parked(&id.model, None).await?;
+        let parked = self.database.load_parked(&id.model, &ParkedQuery::default()).await?.keys;
         let (parking, now) = (self.pacing.parking.clone(), std::time::Instant::now());
         self.parking = Parking::resume(id.number, parking, parked, now);
         self.grant = grant.clone();
@@ -185,7 +185,7 @@ impl<P: Projection> Follower for ProjectionFollower<P> {
             let due = Some(Instant::now());
             return Plan { due, next_page: NextPage::NotYet, page_events: usize::MAX };
         }
-        let within = self.pacing.checkpoint_within(!self.store.is_sole_writer());
+        let within = self.pacing.checkpoint_within(!self.store.info().is_sole_writer);
         let checkpoint = self.ahead_since.map(|since| since + within);
         let parked = self.looked_at_parked + self.pacing.requests_every;
         let parked = (!self.parking.is_empty()).then_some(parked);

@@ -54,7 +54,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         let Some((keys, loading)) = begun else { return };
         let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
         let term = self.terms;
-        let load = async move { store.load_documents_at(&partition, &keys).await };
+        let load = async move { store.load_documents(&partition, &keys).await };
         ctx.spawn(load.into_actor(self).map(move |loaded, act, ctx| {
             act.loaded(term, loading, loaded, ctx);
             act.load_for_reads(ctx);

@@ -13,7 +13,7 @@ use super::{ReadModel, save};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::partition::parking::{Drain, Listing, read_unlisted, read_waiting};
-use crate::store::contract::DocumentsAt;
+use crate::store::contract::{DocumentsAt, ParkedKey, ParkedQuery};
 
 /// The document, if it was to be loaded, and the events.
 type Waiting = (Option<DocumentsAt>, Vec<Arc<RecordedEvent>>);
@@ -134,10 +134,12 @@ impl<M: ReadModel> ReadModelActor<M> {
         owner.asked_at = Instant::now();
         let saved_so_far = self.folder.parking.saved_so_far();
         let (store, partition) = (Arc::clone(&self.store), Arc::clone(&self.partition));
-        let asking = async move { store.load_requests(&partition.model).await };
+        let asking =
+            async move { store.load_parked(&partition.model, &ParkedQuery::requested()).await };
         self.beside(ctx, asking, move |asked, act, ctx| {
             // If the store did not reply, the next look finds the requests.
-            for (key, position, request) in asked.unwrap_or_default() {
+            for ParkedKey { key, position, request, .. } in asked.unwrap_or_default().keys {
+                let Some(request) = request else { continue };
                 let (parking, now) = (&mut act.folder.parking, Instant::now());
                 parking.request((&key, position), request, saved_so_far, now);
             }

@@ -15,7 +15,7 @@ use super::actor::{Order, ReadModelActor};
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::partition::{End, Follower, LeaseSession, NextPage, PartitionProgress, Plan};
-use crate::store::contract::{Checkpoint, Filter, Page, Store};
+use crate::store::contract::{Checkpoint, Filter, Page, ParkedQuery, Store};
 
 /// A report of the actor to the driver.
 #[derive(Debug)]
@@ -92,7 +92,8 @@ impl<M: ReadModel> Follower for ReadModelFollower<M> {
         session: &LeaseSession,
         checkpoint: Option<Checkpoint>,
     ) -> Result<(), StoreError> {
-        let parked = self.store.load_parked(&self.progress.id().model, None).await?;
+        let parked =
+            self.store.load_parked(&self.progress.id().model, &ParkedQuery::default()).await?.keys;
         let (grant, reports) = (session.grant().clone(), self.reporter());
         self.addr.do_send(Order::Own { grant, checkpoint, parked, reports });
         Ok(())

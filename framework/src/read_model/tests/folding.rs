@@ -253,7 +253,7 @@ async fn after_each_save_the_stored_documents_are_those_of_the_stored_checkpoint
             }
             let partition = PartitionId::new("sums@1", 0);
             let keys = ["a".to_owned(), "b".to_owned()];
-            let at = memory.load_documents_at(&partition, &keys).await?;
+            let at = memory.load_documents(&partition, &keys).await?;
             let position = at.checkpoint.map_or(0, |checkpoint| checkpoint.position.0);
             let events = at
                 .documents

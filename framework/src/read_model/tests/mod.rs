@@ -17,7 +17,7 @@ use crate::event::{EventEnvelope, GlobalPosition};
 use crate::partition::{FollowerControl, LeaseRenewer, Pacing, Progress, State};
 use crate::store::contract::{
     Checkpoint, CheckpointStore, CheckpointUpdate, DocumentBatch, DocumentStore, EventStore,
-    Filter, Lease, LeaseStore, PartitionId, Store,
+    Filter, Lease, LeaseStore, ParkedQuery, PartitionId, Store,
 };
 use crate::store::memory::MemoryStore;
 use crate::subscription::test_store::{Call, TestStore, append};

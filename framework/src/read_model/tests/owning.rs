@@ -62,7 +62,11 @@ async fn owned(model: &ReadModelHandle<Sums>) {
 }
 
 async fn stored(memory: &MemoryStore, key: &str) -> (Sums, u64) {
-    let saved = memory.load_documents("sums@1", &[key.into()]).await.unwrap();
+    let saved = memory
+        .load_documents(&PartitionId::new("sums@1", 0), &[key.into()])
+        .await
+        .unwrap()
+        .documents;
     let checkpoint = memory.load_checkpoint(&PartitionId::new("sums@1", 0)).await.unwrap().unwrap();
     (serde_json::from_str(&saved[0].1).unwrap(), checkpoint.position.0)
 }
@@ -289,7 +293,7 @@ async fn a_standby_of_another_log_halts() {
     note(&memory, "a", 1).await;
     read(&standing_by, "a", 1).await;
     // The owner's lease, used by a program that believes to be in another log.
-    let (log_id, from) = (other.identity().log_id, GlobalPosition(1));
+    let (log_id, from) = (other.info().identity.log_id, GlobalPosition(1));
     until(|| owning.progress().saved.0 == 1).await;
     let checkpoint = Checkpoint { log_id, position: GlobalPosition(2), event_id: Uuid::nil() };
     let lease = Lease { name: "sums@1/0".into(), owner: owner.id, token: 1 };

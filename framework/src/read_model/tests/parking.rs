@@ -11,7 +11,7 @@ async fn parked(model: &ReadModelHandle<Brittle>, key: &str, after: u64) -> (u64
 }
 
 async fn stored(memory: &MemoryStore) -> Vec<ParkedKey> {
-    memory.load_parked("brittle@1", None).await.unwrap()
+    memory.load_parked("brittle@1", &ParkedQuery::default()).await.unwrap().keys
 }
 
 async fn saved_parked(memory: &MemoryStore, is_it: impl Fn(&[ParkedKey]) -> bool) {
@@ -63,7 +63,12 @@ async fn a_document_stays_as_it_was_before_the_event_that_panicked_half_way() {
     poison(&store.memory, "a").await;
     parked(&brittle, "a", 2).await;
     brittle.flush_and_stop().await;
-    let saved = store.memory.load_documents("brittle@1", &["a".to_owned()]).await.unwrap();
+    let saved = store
+        .memory
+        .load_documents(&PartitionId::new("brittle@1", 0), &["a".to_owned()])
+        .await
+        .unwrap()
+        .documents;
     assert_eq!(saved[0].1, format!("{{\"sum\":{},\"events\":1}}", mix(0, 1)));
     let partition = PartitionId::new("brittle@1", 0);
     let checkpoint = store.memory.load_checkpoint(&partition).await.unwrap();

@@ -88,7 +88,11 @@ async fn owners_that_sleep_and_wake_at_any_time_answer_folds_only_and_never_olde
     }
     until(|| models.iter().any(|model| model.progress().saved.0 == head)).await;
     for (key, notes) in KEYS.iter().zip(&notes) {
-        let stored = memory.load_documents("sums@1", &[(*key).to_owned()]).await.unwrap();
+        let stored = memory
+            .load_documents(&PartitionId::new("sums@1", 0), &[(*key).to_owned()])
+            .await
+            .unwrap()
+            .documents;
         assert_eq!(serde_json::from_str::<Sums>(&stored[0].1).unwrap(), folded(notes));
     }
 }

@@ -67,7 +67,7 @@ odd!(Even, |_odd, _n| {});
 const KINDS: std::ops::RangeInclusive<u64> = 100..=105;
 
 async fn stored_parked(memory: &MemoryStore) -> Vec<ParkedKey> {
-    memory.load_parked("odd@1", None).await.unwrap()
+    memory.load_parked("odd@1", &ParkedQuery::default()).await.unwrap().keys
 }
 
 async fn until_parked(memory: &MemoryStore, is_it: impl Fn(&[ParkedKey]) -> bool) {
@@ -80,7 +80,11 @@ async fn until_parked(memory: &MemoryStore, is_it: impl Fn(&[ParkedKey]) -> bool
 }
 
 async fn stored_sum(memory: &MemoryStore, key: &str) -> Option<u64> {
-    let found = memory.load_documents("odd@1", &[key.to_owned()]).await.unwrap();
+    let found = memory
+        .load_documents(&PartitionId::new("odd@1", 0), &[key.to_owned()])
+        .await
+        .unwrap()
+        .documents;
     let (_, body) = found.into_iter().next()?;
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
     body["sum"].as_u64()

@@ -20,7 +20,7 @@ use crate::store::contract::{Page, ParkedChange, ParkedKey};
 use crate::testing::given::batch_sizes;
 use crate::testing::stored::is_same;
 
-/// What is stored at the end.
+/// Documents and parked keys after a delivery.
 #[derive(Default, Clone)]
 pub(super) struct Saved {
     /// JSON by key.
@@ -30,7 +30,7 @@ pub(super) struct Saved {
     position: GlobalPosition,
 }
 
-/// How the events arrive.
+/// Way in which the events arrive.
 #[derive(Clone, Copy)]
 struct Delivery {
     batch: usize,
@@ -133,7 +133,7 @@ impl Saved {
         self.parked.get(key).map(|parked| &*parked.reason)
     }
 
-    /// What there is of a key, for a message.
+    /// Document or parked state of a key, for a message.
     pub(super) fn shown(&self, key: &str) -> String {
         let document = self.documents.get(key).map_or("no document", String::as_str);
         match self.parked(key) {

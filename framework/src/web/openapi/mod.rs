@@ -82,7 +82,7 @@ impl Routes {
     /// Describes the problem 409 of values of these kinds that another aggregate has claimed.
     #[must_use]
     pub fn claims(mut self, kinds: &[&str]) -> Self {
-        let taken = kinds.iter().map(|kind| Claim::take(*kind, "").taken_code());
+        let taken = kinds.iter().map(|kind| Claim::take(kind, "").taken_code());
         self.api.taken.extend(taken);
         self
     }

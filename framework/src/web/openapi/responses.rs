@@ -97,7 +97,7 @@ pub(super) fn header<T: PartialSchema>(told: &str) -> Header {
     HeaderBuilder::new().schema(Some(T::schema())).description(Some(told)).build()
 }
 
-/// One message of a stream of events, as [`SseMessage`](crate::web::SseMessage) writes it.
+/// One message of a stream of events.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "a message is text on the wire, so nothing else has these fields")]
 pub struct Message {
@@ -110,7 +110,7 @@ pub struct Message {
     data: String,
 }
 
-/// The body of a command that says all in its path, as [`NoBody`](crate::web::NoBody) reads it.
+/// The body of a command that says all in its path.
 #[derive(ToSchema)]
 #[schema(as = Nothing)]
 #[serde(deny_unknown_fields)]

@@ -9,7 +9,6 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::box_error::BoxError;
 use crate::metrics::{ALL, Kind};
-use crate::web::problem::Problem;
 use crate::web::routes::Routes;
 use crate::web::server::Server;
 
@@ -58,8 +57,8 @@ pub(super) fn add(routes: Routes) -> Routes {
     routes.get("/metrics", metrics).for_operators()
 }
 
-async fn metrics(recorded: Option<Data<Prometheus>>) -> Result<impl Responder, Problem> {
-    // Without a recorder there is nothing here, as without the feature.
-    let recorded = recorded.ok_or_else(Problem::no_such_path)?;
-    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(recorded.0.render()))
+async fn metrics(recorded: Option<Data<Prometheus>>) -> impl Responder {
+    // Without a recorder nothing is measured, which is no error.
+    let text = recorded.map(|recorded| recorded.0.render()).unwrap_or_default();
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)
 }
