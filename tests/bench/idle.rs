@@ -12,7 +12,7 @@ use sqlx::Row;
 
 use crate::Outcome;
 use crate::accounts;
-use crate::database::{Database, Store};
+use crate::database::{BenchDatabase, Store};
 use crate::measure::cpu_time;
 use crate::options::Options;
 
@@ -96,7 +96,7 @@ pub async fn run(options: &Options, store: Store) -> Outcome {
 }
 
 impl Counters {
-    async fn read(database: &Database) -> Outcome<Self> {
+    async fn read(database: &BenchDatabase) -> Outcome<Self> {
         let (transactions, syncs) = match database.store {
             Store::Sqlite => (0, 0),
             Store::Postgres => statistics(database).await?,
@@ -106,7 +106,7 @@ impl Counters {
 }
 
 /// Committed transactions of the database, and syncs of the server's write-ahead log.
-async fn statistics(database: &Database) -> Outcome<(i64, i64)> {
+async fn statistics(database: &BenchDatabase) -> Outcome<(i64, i64)> {
     let mut connection = database.postgres().await?;
     let row = sqlx::query(
         "SELECT xact_commit, (SELECT wal_sync FROM pg_stat_wal) FROM pg_stat_database
