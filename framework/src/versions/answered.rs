@@ -1,6 +1,7 @@
-//! What two versions of a name have answered, so that no switch between them goes back in time.
+//! Monotonic reads across versions: no switch between two versions of a name goes back in time.
 //!
-//! What the one has answered is the least that the other will. Within one version that holds anyway.
+//! The greatest position that one version has returned is the smallest that the other one may
+//! return. Within one version this always holds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::event::GlobalPosition;
 
-/// The greatest positions that were answered by this program's version and by the one before.
+/// Greatest positions that were returned by this program's version and by the older one.
 pub(crate) struct Answered {
     old_version: u32,
     serving: watch::Receiver<u32>,
@@ -21,14 +22,15 @@ impl Answered {
         Self { old_version, serving, old: AtomicU64::new(0), own: AtomicU64::new(0) }
     }
 
-    /// Whether the version before answers now, and from which position on, if `after` is asked for.
+    /// Returns true if the older version is active, and the position that a read with this `after`
+    /// must reach.
     pub(crate) fn turn(&self, after: GlobalPosition) -> (bool, GlobalPosition) {
         let serves_old = *self.serving.borrow() == self.old_version;
         let by_the_other = if serves_old { &self.own } else { &self.old };
         (serves_old, after.max(GlobalPosition(by_the_other.load(Ordering::Acquire))))
     }
 
-    /// It answered this.
+    /// Records the position of a result.
     pub(crate) fn answered(&self, by_old: bool, position: GlobalPosition) {
         let by = if by_old { &self.old } else { &self.own };
         by.fetch_max(position.0, Ordering::AcqRel);

@@ -1,10 +1,10 @@
-//! Sources and keys that a version was begun with, recognised at the next start.
+//! Detects at start that a version was created with other sources or another key function.
 //!
 //! Documents and rows are folds of certain events under certain keys. If the sources or the key
-//! function change under the same version, what is stored and what is folded from then on do not
-//! belong together. Sources are compared by a fingerprint. A key function cannot be compared, so the
-//! keys of some events are kept as samples: a function that returns other keys for one of these
-//! events is another function. One that differs only for other events is not recognised.
+//! function change under the same version, the stored data and later changes do not fit together.
+//! Sources are compared by a fingerprint. A key function cannot be compared, so the keys of some
+//! events are stored as samples: a function that returns other keys for one of these events is a
+//! different one. A change that only affects other events is not detected.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,29 +20,29 @@ use crate::event::{GlobalPosition, RecordedEvent};
 use crate::store::contract::{Filter, PageLimit, Store, VersionNote};
 use crate::subscription::sources::Routes;
 
-/// Number of events of one type whose keys are kept. A key function mostly differs by type.
+/// Maximum number of samples of one event type. Key functions usually differ by event type.
 const OF_ONE_TYPE: usize = 2;
 
-/// Number of events whose keys are kept in all.
+/// Maximum number of samples in total.
 const SAMPLES: usize = 32;
 
 /// Samples are taken from this many positions at the beginning of the log.
 const LOOKED_THROUGH: GlobalPosition = GlobalPosition(10_000);
 
-/// Number of events read at a time.
+/// Number of events per read.
 const PAGE: usize = 500;
 
-/// Least time between two looks for samples, so that they cost a busy log nothing.
+/// Minimum time between two searches for samples, so that they cost a busy log nothing.
 const REST: Duration = Duration::from_secs(1);
 
-/// Text that is stored beside a version.
+/// Text that is stored with a version.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Begun {
-    /// See [`Routes::fingerprint`].
+    /// Fingerprint of the sources; see [`Routes::fingerprint`].
     sources: String,
     /// Keys of some events.
     samples: Vec<Sample>,
-    /// Events up to here were looked at for samples.
+    /// Position up to which events were searched for samples.
     looked_to: GlobalPosition,
 }
 
@@ -55,30 +55,30 @@ struct Sample {
     keys: String,
 }
 
-/// A version of a read model or projection in this program.
+/// A version of a read model or projection in this program, and its stored text.
 pub(crate) struct Beginning<T> {
     store: Arc<dyn Store>,
     name: &'static str,
     version: u32,
     routes: Routes<T>,
     begun: Begun,
-    /// Nothing is stored beside the version yet.
+    /// True if nothing has been stored with the version yet.
     is_new: bool,
 }
 
 impl<T: 'static> Beginning<T> {
-    /// Compares the program with what the version was begun with, before anything of it runs:
-    /// events folded from other sources could not be taken back.
+    /// Compares the program with the stored text of the version, before any follower of it starts,
+    /// because events folded from other sources could not be undone.
     ///
     /// # Errors
-    /// [`StartError::OtherSources`], [`StartError::OtherKeys`], or the store did not answer.
+    /// [`StartError::OtherSources`], [`StartError::OtherKeys`], or the store is not available.
     pub(crate) async fn check(
         store: Arc<dyn Store>,
         (name, version): (&'static str, u32),
         routes: Routes<T>,
     ) -> Result<Self, StartError> {
         let stored = store.version_note(name, version, VersionNote::Sources).await?;
-        // A text that another release wrote in another form says nothing to this one.
+        // A text in the format of another release is ignored, because it cannot be compared.
         let begun = stored.and_then(|text| serde_json::from_str::<Begun>(&text).ok());
         let sources = routes.fingerprint();
         let is_new = begun.is_none();
@@ -95,10 +95,10 @@ impl<T: 'static> Beginning<T> {
         Ok(beginning)
     }
 
-    /// Stores what a new version begins with, once the version is registered.
+    /// Stores the text of a new version, after the version has been registered.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     pub(crate) async fn keep_if_new(&self) -> Result<(), StoreError> {
         match self.is_new {
             true => self.keep().await,
@@ -106,7 +106,7 @@ impl<T: 'static> Beginning<T> {
         }
     }
 
-    /// The first sample that has other keys today.
+    /// Returns the event of the first sample that has other keys now.
     async fn contradicted(&self) -> Result<Option<Arc<RecordedEvent>>, StoreError> {
         let positions: Vec<_> = self.begun.samples.iter().map(|sample| sample.position).collect();
         let events = self.store.read_positions(&positions, PageLimit::events(SAMPLES)).await?;
@@ -118,12 +118,12 @@ impl<T: 'static> Beginning<T> {
     }
 
     async fn keep(&self) -> Result<(), StoreError> {
-        // Made of texts and numbers, so it can always be JSON.
+        // Consists of texts and numbers only, so it can always be written as JSON.
         let text = serde_json::to_string(&self.begun).unwrap_or_default();
         self.store.note_version(self.name, self.version, VersionNote::Sources, &text).await
     }
 
-    /// Keeps keys of events as samples, as soon as there are events, until there are enough.
+    /// Takes samples while events arrive, until there are enough.
     pub(crate) async fn sample(mut self) {
         let by_content = self.routes.keyed_by_content().map(str::to_owned).collect();
         let filter = Filter { aggregate_types: by_content };
@@ -148,7 +148,7 @@ impl<T: 'static> Beginning<T> {
         }
     }
 
-    /// Looks at what has been appended; `true` if there is nothing more to look for.
+    /// Searches the new events. Returns true if the search is finished.
     async fn look(&mut self, filter: &Filter) -> Result<bool, StoreError> {
         let before = self.begun.samples.len();
         let head = self.store.head().await?.min(LOOKED_THROUGH);
@@ -188,8 +188,8 @@ impl<T: 'static> Beginning<T> {
     }
 }
 
-/// Hash of the keys of an event; `None` if they are not known, or one of them cannot be kept: a
-/// release that mends the key function changes these.
+/// Returns the hash of an event's keys. `None` if the keys are unknown or one of them is invalid,
+/// because a release that fixes the key function changes these keys.
 fn keys<T: 'static>(routes: &Routes<T>, event: &Arc<RecordedEvent>) -> Option<String> {
     let (mut keys, mut is_whole) = (Vec::new(), true);
     let routed = routes.route(event, |_| true);

@@ -1,8 +1,9 @@
-//! Two versions side by side: what a rebuild changed, before it serves.
+//! Comparison of two versions: what a rebuild has changed, before it is activated.
 //!
-//! Of a read model all documents of both are walked in the order of their keys and compared as the new version shows
-//! them. Both go on folding meanwhile, so what differs is looked at again some times; what then still
-//! differs is different, or changes all the time.
+//! All documents of both versions of a read model are read in the order of their keys, and compared
+//! as the new version decodes them. Both versions continue to fold during the comparison, so pairs
+//! that differ are read again several times. What still differs then is different, or changes all
+//! the time.
 
 use std::cmp::Ordering;
 use std::time::Duration;
@@ -13,53 +14,55 @@ use serde_json::Value;
 use crate::error::StoreError;
 use crate::store::contract::{Comparison, Difference, PageLimit, Store};
 
-/// How many documents or rows are read at a time.
+/// Number of documents or rows per read.
 pub(crate) const PAGE: usize = 1_000;
 
-/// How many differences are looked at again; more than that are not the work of a late fold.
+/// Maximum number of differences that are read again. More cannot be explained by a fold in
+/// progress.
 const LOOKED_AT_AGAIN: usize = 1_000;
 
-/// How often they are looked at again, and after what rest: an owner saves more often than that.
+/// Number of times that differences are read again, and the time between. Owners save more often
+/// than that.
 const LOOKS: usize = 10;
 const REST: Duration = Duration::from_millis(100);
 
-/// How many differences are shown.
+/// Maximum number of differences that are shown.
 const SHOWN: usize = 10;
 
-/// Shows a body as a version sees it.
+/// Function that decodes a body as the new version does.
 pub(crate) type Shown = fn(&str) -> Result<Value, String>;
 
 /// The documents of one version.
 pub(crate) struct Side {
-    /// Such as `balance@1`.
+    /// Versioned name, such as `balance@1`.
     pub(crate) model: String,
-    /// What is compared of a body: the document as the new version shows it.
+    /// Part of a body that is compared: the document as the new version decodes it.
     pub(crate) shown: Shown,
 }
 
-/// A document or row on both sides, as far as it is there.
+/// A document or row of both versions; `None` where it does not exist.
 #[derive(Debug)]
 pub(crate) struct Pair {
     pub(crate) old: Option<Result<Value, String>>,
     pub(crate) new: Option<Result<Value, String>>,
 }
 
-/// Both sides, asked for some keys.
+/// Access to both versions by key.
 #[async_trait]
 pub(crate) trait Both: Sync {
     type Key: ToString + Send + Sync;
 
-    /// What is there of these keys by now, in their order.
+    /// Returns the current pairs of these keys, in the same order.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn load(&self, keys: &[Self::Key]) -> Result<Vec<Pair>, StoreError>;
 }
 
-/// What was found so far.
+/// Result of a comparison in progress.
 pub(crate) struct Found<K> {
     comparison: Comparison,
-    /// To be looked at again.
+    /// Pairs that differ and will be read again.
     differing: Vec<(K, Pair)>,
 }
 
@@ -68,7 +71,7 @@ impl<K: ToString + Send + Sync> Found<K> {
         Self { comparison: Comparison::default(), differing: Vec::new() }
     }
 
-    /// Takes in what both have of one key.
+    /// Adds the pair of one key.
     pub(crate) fn see(&mut self, key: K, pair: Pair) {
         let found = &mut self.comparison;
         found.old_documents += u64::from(pair.old.is_some());
@@ -80,10 +83,10 @@ impl<K: ToString + Send + Sync> Found<K> {
         }
     }
 
-    /// Looks again at what differs, some times.
+    /// Reads the differing pairs again several times, and returns the result.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     pub(crate) async fn end(self, both: &dyn Both<Key = K>) -> Result<Comparison, StoreError> {
         let Self { comparison: mut found, mut differing } = self;
         for _ in 0..LOOKS {
@@ -104,10 +107,10 @@ impl<K: ToString + Send + Sync> Found<K> {
     }
 }
 
-/// Walks through the documents of both sides.
+/// Compares all documents of both versions.
 ///
 /// # Errors
-/// The store did not answer.
+/// The store is not available.
 pub(crate) async fn compare(
     store: &dyn Store,
     old: &Side,
@@ -163,7 +166,7 @@ impl Pair {
     fn is_equal(&self) -> bool {
         match (&self.old, &self.new) {
             (Some(Ok(old)), Some(Ok(new))) => old == new,
-            // Both lost it, as when the second look finds neither.
+            // Deleted in both versions, as a second read may find.
             (None, None) => true,
             _ => false,
         }
@@ -177,7 +180,7 @@ impl Pair {
     }
 }
 
-/// One side's documents, one after the other.
+/// Iterator over the documents of one version.
 struct Walk<'a> {
     model: &'a str,
     page: std::vec::IntoIter<(String, String)>,
@@ -190,7 +193,7 @@ impl<'a> Walk<'a> {
         Self { model: &side.model, page: Vec::new().into_iter(), last: None, is_over: false }
     }
 
-    /// The next key.
+    /// Returns the next key without consuming its document.
     async fn peek(&mut self, store: &dyn Store) -> Result<Option<&str>, StoreError> {
         if self.page.as_slice().is_empty() && !self.is_over {
             let page = store

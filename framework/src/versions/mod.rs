@@ -1,9 +1,9 @@
-//! Which version of a read model or projection answers, and the switch to a new one.
+//! Versions of read models and projections, and the activation of a new version.
 //!
-//! A new version is built beside the one that serves. Once it has saved everything up to a head of
-//! the log that was seen before, the two are compared, the comparison is told, and one row of the
-//! store makes the new one serve, in every process. The old one goes on until it is dropped, so that
-//! a switch back loses nothing.
+//! A new version is built beside the active one. When it has saved everything up to an earlier head
+//! of the log, the two versions are compared and the result is logged. Then one row of the store
+//! makes the new version active in every process. The old version is kept up to date until it is
+//! dropped, so that switching back loses nothing.
 
 mod answered;
 mod begun;
@@ -23,18 +23,18 @@ use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{Comparison, Version};
 
-/// The versions of one name, as a switch must know them.
+/// The operations on the versions of one name that an activation needs.
 #[async_trait]
 pub(crate) trait Candidates: Send + Sync + 'static {
-    /// The least position that all partitions of a version have saved.
+    /// Returns the smallest position that all partitions of a version have saved.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn saved(&self, version: &Version) -> Result<GlobalPosition, StoreError>;
 
-    /// What the version of this program makes different from an old one.
+    /// Compares this program's version with an older one.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn compare(&self, old: &Version) -> Result<Comparison, StoreError>;
 }

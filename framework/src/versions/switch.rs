@@ -1,7 +1,8 @@
-//! One task for each name: it watches which version serves, and lets its own serve when that is due.
+//! Activation of a version: one task per name watches which version is active, and activates its
+//! own when that is due.
 //!
-//! Every process runs it. What matters is the one row that tells who serves, moved by compare-and-set:
-//! two that decide at once decide the same.
+//! Every process runs this task. The active version is one row in the store that is changed by
+//! compare-and-set, so two processes that decide at the same time come to the same result.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,18 +18,19 @@ use crate::error::{OperationError, StoreError};
 use crate::event::GlobalPosition;
 use crate::store::contract::{Comparison, Store, Version, VersionNote};
 
-/// When a new version serves.
+/// Settings of the activation.
 #[derive(Debug, Clone)]
 pub(crate) struct SwitchSettings {
-    /// Once it has caught up. If not: when somebody says so.
+    /// True to activate a new version automatically when it has caught up. Otherwise an operator
+    /// activates it.
     pub(crate) by_itself: bool,
-    /// Largest share of differences with which it does, from 0 to 1.
+    /// Maximum share of differences, from 0 to 1, for an automatic activation.
     pub(crate) up_to_different: f64,
-    /// How often a process looks which version serves.
+    /// Interval at which a process checks which version is active.
     pub(crate) look_every: Duration,
-    /// How long a switch by hand waits until the version has caught up.
+    /// Timeout of an operator's activation while the version catches up.
     pub(crate) wait: Duration,
-    /// How long a comparison keeps other processes from making the same one.
+    /// Duration of the lease on a comparison, so that only one process makes it.
     pub(crate) compare_within: Duration,
 }
 
@@ -44,7 +46,7 @@ impl Default for SwitchSettings {
     }
 }
 
-/// The versions of one name, seen from this process, whose program has the version `own`.
+/// The versions of one name, seen from this process. Its program includes the version `own`.
 pub(crate) struct Switch {
     name: &'static str,
     own: u32,
@@ -52,14 +54,16 @@ pub(crate) struct Switch {
     store: Arc<dyn Store>,
     candidates: Box<dyn Candidates>,
     serving: watch::Sender<u32>,
-    /// Too much differs: only an operator lets this program's version serve.
+    /// True if too many documents differ. Then only an operator activates this program's version.
     is_held_back: AtomicBool,
     settings: SwitchSettings,
 }
 
 impl Switch {
+    /// Creates the task's state from the stored versions.
+    ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     pub(crate) async fn new(
         (name, own): (&'static str, u32),
         process: Uuid,
@@ -74,13 +78,13 @@ impl Switch {
         Ok(Self { name, own, process, store, candidates, serving, is_held_back, settings })
     }
 
-    /// The number of the version that serves, as this process knows it.
+    /// Returns the number of the active version, as far as this process knows it.
     pub(crate) fn serving(&self) -> watch::Receiver<u32> {
         self.serving.subscribe()
     }
 
-    /// Watches, and switches when that is due, until this program's version serves and the one
-    /// `beside` it, if there is one, is known no more.
+    /// Watches the versions and activates this program's one when that is due. Returns when it is
+    /// active and the version `beside`, if there is one, has been dropped.
     pub(crate) async fn run(&self, beside: Option<u32>) {
         let mut seen = None;
         loop {
@@ -95,7 +99,7 @@ impl Switch {
         }
     }
 
-    /// Whether there is nothing more to look for.
+    /// Checks the versions once. Returns true if there is nothing left to watch.
     async fn look(
         &self,
         seen: &mut Option<GlobalPosition>,
@@ -109,6 +113,8 @@ impl Switch {
         if serving.number == own.number {
             return Ok(beside.is_none_or(|beside| find(&versions, beside).is_none()));
         }
+        // A version that was active before was switched off by an operator, and an older version
+        // never replaces a newer one automatically.
         if !self.settings.by_itself || own.has_served || serving.number > own.number {
             return Ok(false);
         }
@@ -116,6 +122,8 @@ impl Switch {
             return Ok(false);
         }
         let head = self.store.head().await?;
+        // Compared with the head of the previous check, because in a growing log a version never
+        // quite reaches the current head.
         if let Some(before) = seen.replace(head)
             && self.candidates.saved(own).await? >= before
         {
@@ -127,7 +135,7 @@ impl Switch {
     async fn compare_and_serve(&self, from: &Version, to: &Version) -> Result<(), StoreError> {
         let (name, process) = (format!("{}/switch", self.name), self.process);
         let lease = self.store.acquire_lease(&name, process, self.settings.compare_within).await?;
-        let Some(lease) = lease else { return Ok(()) }; // another process is at it
+        let Some(lease) = lease else { return Ok(()) }; // another process compares them
         let switched = self.judge_and_serve(from, to).await;
         self.store.release_lease(&lease).await?;
         if switched? {
@@ -137,14 +145,14 @@ impl Switch {
         Ok(())
     }
 
-    /// Lets `to` serve, unless too much of it differs, or differed when it was compared before.
+    /// Activates `to`, unless too much of it differs now or differed in the stored comparison.
     async fn judge_and_serve(&self, from: &Version, to: &Version) -> Result<bool, StoreError> {
         let kept = self.kept(to.number).await?;
-        // Another program may have been unable to compare them.
+        // A comparison that another program was unable to make is repeated.
         let kept =
             kept.filter(|kept| kept.old_version == from.number && kept.not_compared.is_none());
         let comparison = match kept {
-            // The share that is allowed may have changed with the program.
+            // The limit may have changed with the program, so it is checked again.
             Some(kept) if self.differs_too_much(&kept) => kept,
             _ => self.compare_and_keep(from).await?,
         };
@@ -164,7 +172,8 @@ impl Switch {
         comparison.different_share() > self.settings.up_to_different
     }
 
-    /// Compares this program's version with an old one, logs it and stores it beside the version.
+    /// Compares this program's version with an older one, logs the result and stores it with the
+    /// version.
     async fn compare_and_keep(&self, old: &Version) -> Result<Comparison, StoreError> {
         let comparison = self.compare_with(old).await?;
         match comparison.different {
@@ -174,7 +183,7 @@ impl Switch {
             0 => info!("{}: version {} compared: {comparison}", self.name, self.own),
             _ => warn!("{}: version {} differs: {comparison}", self.name, self.own),
         }
-        // Made of texts and numbers, so it can always be JSON.
+        // Consists of texts and numbers only, so it can always be written as JSON.
         let text = serde_json::to_string(&comparison).unwrap_or_default();
         self.store.note_version(self.name, self.own, VersionNote::Comparison, &text).await?;
         Ok(comparison)
@@ -186,7 +195,7 @@ impl Switch {
         Ok(Comparison { old_version: old.number, new_version: self.own, compared_at, ..comparison })
     }
 
-    /// The comparison that is stored beside a version.
+    /// Returns the comparison that is stored with a version.
     async fn kept(&self, number: u32) -> Result<Option<Comparison>, StoreError> {
         let text = self.store.version_note(self.name, number, VersionNote::Comparison).await?;
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
@@ -196,11 +205,12 @@ impl Switch {
         self.serving.send_if_modified(|serving| std::mem::replace(serving, number) != number);
     }
 
-    /// What this program's version makes different from the one that serves.
+    /// Returns the comparison of this program's version with the active one.
     pub(crate) async fn compare(&self) -> Result<Comparison, OperationError> {
         let versions = self.store.versions(self.name).await?;
         let old = serving(&versions).ok_or_else(|| self.unknown(self.own))?;
-        // Compared with itself it would be equal, whatever the switch changed.
+        // Compared with itself it would be equal, so the comparison from before the activation is
+        // returned.
         if old.number == self.own
             && let Some(kept) = self.kept(self.own).await?
         {
@@ -209,8 +219,9 @@ impl Switch {
         Ok(self.compare_with(old).await?)
     }
 
-    /// Compares before an operator's switch to this program's version, unless that was done. A
-    /// comparison that fails or takes too long does not prevent the switch.
+    /// Compares the versions before an operator's activation of this program's version, unless a
+    /// comparison is stored. A comparison that fails or takes too long does not prevent the
+    /// activation.
     async fn compare_first(&self, from: &Version, to: &Version) {
         let compare = async {
             match self.kept(to.number).await? {
@@ -230,7 +241,7 @@ impl Switch {
         }
     }
 
-    /// Lets a version serve, be it a new one or, to go back, an old one.
+    /// Activates a version: a new one, or an old one to switch back.
     pub(crate) async fn serve(&self, number: u32) -> Result<(), OperationError> {
         let head = self.store.head().await?;
         let looks = self.settings.wait.as_millis() / LOOK.as_millis();
@@ -260,7 +271,7 @@ impl Switch {
     }
 }
 
-/// How often a switch by hand looks whether the version has caught up.
+/// Interval at which an operator's activation checks if the version has caught up.
 const LOOK: Duration = Duration::from_millis(50);
 
 fn serving(versions: &[Version]) -> Option<&Version> {

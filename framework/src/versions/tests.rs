@@ -1,4 +1,4 @@
-//! Versions on a memory store: what is found different, and when which one serves.
+//! Tests of versions on a memory store: found differences, and the activation.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Fold<Till> for Cents {
     }
 }
 
-/// Two versions registered, the first one serving, and a log of three events.
+/// Two registered versions, the first one active, and a log of three events.
 async fn two_versions() -> MemoryStore {
     let store = MemoryStore::new();
     store.register_version("takings", 1, 1).await.unwrap();
@@ -105,7 +105,7 @@ async fn switch(store: &MemoryStore, by_itself: bool) -> Arc<Switch> {
     switch_up_to(store, by_itself, 1.0).await
 }
 
-/// It switches by itself only if no more than this share differs.
+/// The version is activated automatically only if no more than this share differs.
 async fn switch_up_to(store: &MemoryStore, by_itself: bool, up_to_different: f64) -> Arc<Switch> {
     let shared = Arc::new(store.clone());
     let candidates = DocumentVersions::replacing::<Cents, Euros>(shared.clone());
@@ -121,7 +121,7 @@ async fn switch_up_to(store: &MemoryStore, by_itself: bool, up_to_different: f64
     Arc::new(switch.await.unwrap())
 }
 
-/// Runs it for as long as `until` takes.
+/// Runs the task until `until` ends.
 async fn running(switch: &Arc<Switch>, until: impl Future<Output = ()>) {
     tokio::select! {
         () = switch.run(Some(1)) => panic!("it ended by itself"),
@@ -231,7 +231,7 @@ async fn whoever_runs_another_version_learns_of_a_switch() {
     .await;
 }
 
-/// Version 2 has caught up, and one of its three documents is another one.
+/// Version 2 has caught up, and one of its three documents differs.
 async fn one_of_three_differs() -> MemoryStore {
     let store = two_versions().await;
     let old = [("a", r#"{"euros":1}"#), ("b", r#"{"euros":2}"#), ("c", r#"{"euros":3}"#)];
@@ -256,7 +256,7 @@ async fn the_comparison_that_preceded_a_switch_is_shown_after_it() {
     let store = one_of_three_differs().await;
     let own = switch(&store, true).await;
     has_switched(&own).await;
-    // By another process, too, and long after.
+    // By another process too, and much later.
     for switch in [own, switch(&store, true).await] {
         let shown = switch.compare().await.unwrap();
         assert_eq!((shown.old_version, shown.new_version), (1, 2));
@@ -292,7 +292,7 @@ async fn more_differences_than_are_allowed_leave_the_switch_to_an_operator() {
         assert_eq!(*strict.serving().borrow(), 1);
     })
     .await;
-    // A process that starts later holds it back as well; another setting lets it serve.
+    // A process that starts later does not activate it either. Another setting does.
     let later = switch_up_to(&store, true, 0.3).await;
     running(&later, a_while()).await;
     assert_eq!(*later.serving().borrow(), 1);
@@ -309,7 +309,7 @@ fn by_content(key: fn(&EventEnvelope<Rung>) -> Vec<String>) -> Routes<Change<Eur
 async fn begun(store: &MemoryStore, routes: Routes<Change<Euros>>) -> Result<(), StartError> {
     let beginning = Beginning::check(Arc::new(store.clone()), ("takings", 1), routes).await?;
     beginning.keep_if_new().await?;
-    // Ends after the events that there are: a memory store is closed with its last clone.
+    // Ends after the existing events, because a memory store is closed with its last clone.
     let sampling = tokio::time::timeout(Duration::from_millis(50), beginning.sample());
     let _ = sampling.await; // it waits for more
     Ok(())
@@ -346,6 +346,6 @@ async fn another_key_function_under_the_same_version_is_refused() {
         assert!(refused.contains("another key function"), "{refused}");
         assert!(refused.contains("Rung at position 1"), "{refused}");
     }
-    // What cannot be keyed now says nothing about the function.
+    // An event without valid keys proves nothing about the key function.
     begun(&store, by_content(|_| panic!("no key"))).await.unwrap();
 }
