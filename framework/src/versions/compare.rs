@@ -123,6 +123,7 @@ pub(crate) async fn compare(
             (None, None) => break,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
+            // Stores scan documents in the byte order of their keys, so both walks stay in step.
             (Some(left), Some(right)) => left.as_bytes().cmp(right.as_bytes()),
         };
         let left = if order.is_le() { olds.page.next() } else { None };

@@ -1,7 +1,7 @@
-//! What a command that was carried out answers over HTTP: `{"id", "version", "position"}`.
+//! Response of a command that was carried out: `{"id", "version", "position"}`.
 //!
-//! It is a function of the request and of the stored outcome, so a command sent again with its key
-//! is answered as before, byte for byte; only `Idempotency-Replayed: true` tells the difference.
+//! The response depends only on the request and on the stored outcome, so a retry with the same key
+//! gets the same bytes. Only the header `Idempotency-Replayed: true` is different.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, Responder};
@@ -12,10 +12,10 @@ use super::precondition::etag;
 use crate::command::Committed;
 use crate::event::{GlobalPosition, StreamVersion};
 
-/// The header of an answer that was given before, to the same request with the same key.
+/// Header of a response that repeats the outcome of an earlier request with the same key.
 pub const REPLAYED_HEADER: &str = "Idempotency-Replayed";
 
-/// The answer of a command. Its `position` is what a read passes as `after` to see the command.
+/// Response of a command. A read with `after` set to its `position` includes the command.
 #[derive(Debug, Clone)]
 pub struct CommandAnswer {
     body: Body,
@@ -31,13 +31,13 @@ struct Body {
 }
 
 impl CommandAnswer {
-    /// 200: the aggregate `id` carried it out.
+    /// Creates a 200 response: the aggregate `id` carried out the command.
     pub fn done(id: impl Into<String>, committed: Committed) -> Self {
         let Committed { version, position, replayed } = committed;
         Self { body: Body { id: id.into(), version, position }, location: None, replayed }
     }
 
-    /// 201: the aggregate `id` now exists, at `location`.
+    /// Creates a 201 response: the aggregate `id` now exists, at `location`.
     pub fn created(
         id: impl Into<String>,
         location: impl Into<String>,

@@ -1,12 +1,16 @@
-//! The HTTP edge for actix-web: what every route of an application needs, so that a handler is
-//! three lines.
+//! HTTP edge for actix-web: what every route of an application needs, so that a handler has few
+//! lines.
 //!
-//! [`Problem`] turns errors into RFC 9457 documents. [`JsonBody`] reads a body strictly,
-//! [`CommandHeaders`] the headers of a command, and [`CommandAnswer`] is its answer. [`Freshness`] is
-//! how fresh a [`DocumentAnswer`] must be; [`ServerSentEvents`] is a live stream. [`Routes`] is a
-//! table of routes and their policies, [`Principal`] the authenticated client. The middlewares are
-//! [`deadlines`], [`in_pieces`], [`security_headers`] and [`request_log`]; [`strict_input`] configures
-//! actix's own extractors. Bodies and their meaning are the application's own.
+//! - [`Problem`] turns errors into RFC 9457 problem documents.
+//! - [`JsonBody`] reads a body strictly, [`CommandHeaders`] reads the headers of a command, and
+//!   [`CommandAnswer`] is the response.
+//! - [`Freshness`] is the required freshness of a [`DocumentAnswer`]. [`ServerSentEvents`] is a
+//!   live stream.
+//! - [`Routes`] is a table of routes and their policies, [`Principal`] the authenticated client.
+//! - The middlewares are [`deadlines`], [`in_pieces`], [`security_headers`] and [`request_log`].
+//!   [`strict_input`] configures actix's own extractors.
+//!
+//! The application defines the bodies and their meaning.
 
 mod answer;
 mod body;

@@ -1,7 +1,7 @@
-//! On whose behalf a request comes.
+//! The authenticated client of a request.
 //!
-//! Whoever authenticates puts a [`Principal`] into the request's extensions; keys of commands are
-//! kept apart by it, and it is written beside the events as their actor.
+//! An authentication middleware inserts a [`Principal`] into the request's extensions. Idempotency
+//! keys are scoped to it, and its id is stored with the events as their actor.
 
 use std::collections::BTreeSet;
 use std::future::{Ready, ready};
@@ -11,27 +11,27 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 
 use super::problem::Problem;
 
-/// Who asks, and what they may.
+/// An authenticated client and its permissions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// Unique among all who ask, and for ever theirs; no secret. Such as `user:ada`.
+    /// Unique and permanent id of the client, such as `user:ada`. Not a secret.
     pub id: String,
-    /// What they may, in the application's own words.
+    /// Permissions, named by the application.
     pub scopes: BTreeSet<String>,
 }
 
 impl Principal {
-    /// Who has this id and these scopes.
+    /// Creates a principal with this id and these scopes.
     pub fn new(id: impl Into<String>, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         Self { id: id.into(), scopes: scopes.into_iter().map(Into::into).collect() }
     }
 
-    /// Whether they have this scope.
+    /// Returns true if the principal has this scope.
     pub fn may(&self, scope: &str) -> bool {
         self.scopes.contains(scope)
     }
 
-    /// Who sends the request, if somebody has authenticated them.
+    /// Returns the principal of a request, if it was authenticated.
     pub fn of(request: &HttpRequest) -> Option<Self> {
         request.extensions().get::<Self>().cloned()
     }

@@ -1,8 +1,7 @@
-//! The routes of an application, each with the policy it declares: no route without one.
+//! Route table of an application. Every route has a policy.
 //!
-//! [`Routes`] is a table that can be read back, so that who enforces policies, the document that
-//! describes the API and the tests all speak of the same routes. What a policy is and how it is
-//! enforced is the application's own.
+//! The table can be read, so the middleware that enforces the policies, the API's documentation and
+//! the tests use the same routes. The application defines what a policy is and enforces it.
 
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use actix_web::{FromRequest, Handler, Resource, Responder};
 use super::exchange::exchange;
 use super::problem::Problem;
 
-/// Makes a route of a resource, in each worker anew.
+/// Adds a route to a resource. Called once in each worker, because actix builds the `App` there.
 type Register = Arc<dyn Fn(Resource) -> Resource + Send + Sync>;
 
 /// A table of routes with policies of type `P`.
@@ -38,7 +37,7 @@ impl<P> Default for Routes<P> {
 }
 
 impl<P> Routes<P> {
-    /// Answers `GET` and, without the body, `HEAD`.
+    /// Adds a route for `GET` and, without the body, `HEAD`.
     #[must_use]
     pub fn get<F, Args>(self, path: &'static str, policy: P, handler: F) -> Self
     where
@@ -56,7 +55,7 @@ impl<P> Routes<P> {
         )
     }
 
-    /// Answers `POST`.
+    /// Adds a route for `POST`.
     #[must_use]
     pub fn post<F, Args>(self, path: &'static str, policy: P, handler: F) -> Self
     where
@@ -67,7 +66,7 @@ impl<P> Routes<P> {
         self.route(Method::POST, path, policy, handler)
     }
 
-    /// Answers `PUT`.
+    /// Adds a route for `PUT`.
     #[must_use]
     pub fn put<F, Args>(self, path: &'static str, policy: P, handler: F) -> Self
     where
@@ -78,7 +77,7 @@ impl<P> Routes<P> {
         self.route(Method::PUT, path, policy, handler)
     }
 
-    /// Answers this method.
+    /// Adds a route for this method.
     #[must_use]
     pub fn route<F, Args>(
         mut self,
@@ -100,7 +99,7 @@ impl<P> Routes<P> {
         self
     }
 
-    /// The policy of the route, if there is one.
+    /// Returns the policy of a route, if the route exists.
     pub fn policy(&self, method: &Method, path: &str) -> Option<&P> {
         let mut routes = self.routes.iter();
         routes
@@ -108,11 +107,11 @@ impl<P> Routes<P> {
             .map(|route| &route.policy)
     }
 
-    /// The policy of the route that a request takes, by the pattern its path matches; or what it is
-    /// answered: nothing is there (404), or another method is wanted (405).
+    /// Returns the policy of the route that a request matches, by its path pattern.
     ///
     /// # Errors
-    /// The request takes no route of the table.
+    /// A 404 problem if the path is not in the table, a 405 problem if it has no route for the
+    /// method.
     pub fn find(&self, method: &Method, pattern: Option<&str>) -> Result<&P, Problem> {
         let path = pattern.unwrap_or_default();
         let allowed = self.methods(path);
@@ -122,19 +121,20 @@ impl<P> Routes<P> {
         self.policy(method, path).ok_or_else(|| method_not_allowed(&allowed))
     }
 
-    /// The methods of a path, as `Allow` lists them; nothing if it is not in the table.
+    /// Returns the methods of a path as a value of `Allow`; empty if the path is not in the table.
     fn methods(&self, path: &str) -> String {
         let routes = self.routes.iter().filter(|route| route.path == path);
         routes.map(|route| route.method.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// All of them, in the order in which they were added.
+    /// Returns all routes in the order in which they were added.
     pub fn list(&self) -> impl Iterator<Item = (&Method, &'static str, &P)> {
         self.routes.iter().map(|route| (&route.method, route.path, &route.policy))
     }
 
-    /// Serves the routes. Another method on one of the paths is answered with a [`Problem`], and so is
-    /// a packed body, a query of a method that is not safe, and an `If-Match` that does not hold.
+    /// Registers the routes with actix. Another method on one of the paths gets a [`Problem`], and
+    /// so does a compressed body, a query of a method that is not safe, and an `If-Match` that does
+    /// not match.
     pub fn configure(&self, config: &mut ServiceConfig) {
         let mut paths: Vec<&'static str> = Vec::new();
         for route in &self.routes {
