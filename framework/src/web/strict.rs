@@ -66,7 +66,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        // Derived code calls this for the value of an unknown field, so such a field is refused here.
+        // Derived code calls this for the value of an unknown field, so the field is refused here.
         match self.within {
             None => self.inner.deserialize_ignored_any(visitor),
             Some([]) => Err(D::Error::custom("unknown field, there are no fields")),
