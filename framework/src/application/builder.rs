@@ -1,4 +1,4 @@
-//! What an application is made of, and its start.
+//! Builder of an application, and its start.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::read_model::ReadModel;
 use crate::settings::Settings;
 use crate::store::contract::Store;
 
-/// What an application is made of, before it starts.
+/// Configuration of an application that has not been started yet.
 pub struct ApplicationBuilder {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -31,37 +31,38 @@ impl ApplicationBuilder {
         Self { store, clock, settings, name: program::default_name(), parts: Vec::new() }
     }
 
-    /// Names the program. The log keeps the name at the first start, and refuses an application of
-    /// another name, because two programs must not append to one log. Default: the name of the
-    /// executable, without extension.
+    /// Sets the name of the program. The log stores the name at the first start and refuses an
+    /// application of another name, because two programs must not append to one log. Default: the
+    /// name of the executable, without extension.
     ///
-    /// Give a fixed name if several executables run on one log, or if the executable may be renamed.
-    /// To rename the program of a log, stop all its processes and change the row by hand:
-    /// `UPDATE log SET program = 'shop'` (on PostgreSQL `UPDATE actum.log …`).
+    /// Set a fixed name if several executables use one log, or if the executable may be renamed. To
+    /// rename the program of a log, stop all its processes and update the row: `UPDATE log SET
+    /// program = 'shop'` (on PostgreSQL `UPDATE actum.log …`).
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.to_owned();
         self
     }
 
-    /// Runs the aggregate `A`.
+    /// Registers the aggregate `A`.
     #[must_use]
     pub fn aggregate<A: Aggregate>(mut self) -> Self {
         self.parts.push(Box::new(|parts| Box::pin(async move { parts.add_aggregate::<A>() })));
         self
     }
 
-    /// Runs the read model `M`, from its checkpoint.
+    /// Registers the read model `M`. It resumes from its checkpoint.
     #[must_use]
     pub fn read_model<M: ReadModel>(mut self) -> Self {
         self.parts.push(Box::new(|parts| Box::pin(parts.add_read_model::<M>())));
         self
     }
 
-    /// Runs the read model `M` and, beside it, the version before, `Old`: as long as that one
-    /// serves, reads of `M` are answered from its documents. Once `M` has caught up the two are
-    /// compared, the comparison is logged, and `M` serves. Goes on running `Old`, so that
-    /// [`Operations::serve_version`](super::Operations::serve_version) can go back to it, until it is dropped or not registered.
+    /// Registers the read model `M`, and beside it the version before, `Old`. While `Old` is the
+    /// active version, reads of `M` are converted from its documents. When `M` has caught up, the
+    /// two are compared, the result is logged, and `M` becomes active. `Old` is kept up to date
+    /// until it is dropped or no longer registered, so that
+    /// [`Operations::serve_version`](super::Operations::serve_version) can switch back to it.
     #[must_use]
     pub fn read_model_replacing<M: ReadModel + From<Old>, Old: ReadModel>(mut self) -> Self {
         self.parts.push(Box::new(|parts| Box::pin(parts.add_replacing::<M, Old>())));
@@ -73,25 +74,26 @@ impl ApplicationBuilder {
         self
     }
 
-    /// Replaces the default limits. [`ApplicationBuilder::start`] refuses values out of bounds.
+    /// Sets limits and timeouts. [`ApplicationBuilder::start`] refuses values out of bounds.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// Another clock and source of ids.
+    /// Sets the source of time and ids, for example a manual clock in tests.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
         self
     }
 
-    /// Starts everything.
+    /// Starts the application.
     ///
     /// # Errors
-    /// [`StartError`]: the log is another program's, a setting is out of bounds, a name is registered
-    /// twice or cannot be stored, a thread did not start, or a checkpoint does not belong to this log.
+    /// [`StartError`]: the log belongs to another program, a setting is out of bounds, a name is
+    /// registered twice or cannot be stored, a thread did not start, or a checkpoint does not
+    /// belong to this log.
     pub async fn start(self) -> Result<Application, StartError> {
         crate::metrics::describe();
         self.settings.check()?;

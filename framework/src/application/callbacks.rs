@@ -1,4 +1,4 @@
-//! Callbacks: sending the outcome of a deferred command to the URL that its client gave.
+//! Callbacks: send the outcome of a deferred command to the URL of its client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +15,16 @@ use crate::webhook::{
     Failure, ForbiddenAddress, Message, Outcome, RetrySchedule, Secret, WebhookClient,
 };
 
-/// The secret of an actor for a URL.
+/// Function that returns the secret of an actor for a URL.
 type SecretOf = Box<dyn Fn(Option<&str>, &str) -> Secret + Send + Sync>;
 
 impl ApplicationBuilder {
-    /// Sends the outcome of a command to the URL given to `Application::execute_later`: a POST, signed
-    /// by the Standard Webhooks scheme, repeated by the schedule. Every attempt has the command's id.
-    /// Each client and each endpoint has a few places of its own, so one that hangs delays no other.
+    /// Sends the outcome of each deferred command to its callback URL: a POST, signed by the
+    /// Standard Webhooks scheme and retried by the schedule. Every attempt has the command's id.
+    /// Each client and each endpoint has its own limit, so one that hangs does not delay others.
     ///
-    /// `secret_of` returns the secret of an actor (from the command's metadata, if it has one) for a
-    /// URL. It must return the same secret each time. Derive it from a key rather than storing it,
+    /// `secret_of` returns the secret for a URL of an actor (from the command's metadata, if it has
+    /// one). It must return the same secret each time. Derive it from a key instead of storing it,
     /// because events are never deleted.
     #[must_use]
     pub fn calls_back(
@@ -66,7 +66,7 @@ impl CallBack for Webhooks {
             Ok(message) => message,
             Err(invalid) => return given_up(invalid.to_string()),
         };
-        // Look-ups of commands without a client are counted for each endpoint, as their calls are.
+        // DNS lookups of commands without a client are limited per endpoint, like their calls.
         let client = actor.map_or_else(|| endpoint.to_string(), str::to_owned);
         let client = self.client.on_behalf_of(&client);
         let answer = client.send(&endpoint, &[(self.secret_of)(actor, url)], &message).await;
@@ -84,13 +84,13 @@ impl CallBack for Webhooks {
     }
 
     fn endpoint(&self, url: &str) -> String {
-        // Displayed as its origin. A URL that may not be called fails alone, whatever its origin.
+        // The origin of the URL. A URL that is not allowed has none and fails on its own.
         self.client.endpoint(url).map_or_else(|_| String::new(), |endpoint| endpoint.to_string())
     }
 
     fn gives_up_after(&self) -> Duration {
         // Twice the schedule, because an endpoint that is down is tried with one message at a time,
-        // so most messages wait longer than the schedule says; and an hour for short schedules.
+        // so most messages wait longer than the schedule; plus an hour for short schedules.
         let schedule = self
             .schedule
             .pauses
@@ -100,7 +100,7 @@ impl CallBack for Webhooks {
     }
 }
 
-/// Checks that the endpoint itself failed, so other messages would fail alike.
+/// Checks that the endpoint itself failed, so other messages would fail too.
 fn is_down(failure: &Failure) -> bool {
     match failure {
         Failure::Unreachable(_) | Failure::TimedOut | Failure::Broken(_) => true,

@@ -25,9 +25,10 @@ use crate::subscription::verify;
 use crate::{deferred, reaction};
 
 impl ApplicationBuilder {
-    /// Lets commands of the aggregate `A` be deferred, by [`Application::execute_later`]. They are
-    /// stored as JSON, so a release must read those of the one before; a command that it cannot read
-    /// stays open for a release that can. `A` needs `.aggregate` as well, else the start is refused.
+    /// Allows commands of the aggregate `A` to be deferred with [`Application::execute_later`].
+    /// They are stored as JSON, so a release must be able to read those of the previous release. A
+    /// command that it cannot read stays open for a release that can. `A` must be registered with
+    /// `.aggregate` too.
     #[must_use]
     pub fn answers_later<A>(self) -> Self
     where
@@ -38,20 +39,21 @@ impl ApplicationBuilder {
 }
 
 impl Application {
-    /// Stores a command and returns its id at once. The command is carried out after that, once,
-    /// in the order in which commands of one aggregate were accepted. [`Application::command`] returns
-    /// its status; `follow::<AcceptedCommand>` returns each event as it is stored.
+    /// Stores a command and returns its id at once. The command is carried out later, exactly once,
+    /// in the order in which commands of one aggregate were accepted. [`Application::command`]
+    /// returns its status; `follow::<AcceptedCommand>` returns each event as it is stored.
     ///
-    /// The same key gives the same id. The command and its refusal are stored under that key, so
-    /// [`Application::execute_with`] with the same key returns the same outcome, or `StillRunning` if the
-    /// aggregate would refuse it while the deferred command is still open. The outcome is sent to
-    /// the URL in `callback` in a signed message, if the application [calls back](ApplicationBuilder).
+    /// The same key gives the same id. The command and its refusal are stored under that key. So
+    /// [`Application::execute_with`] with the same key returns the same outcome, or `StillRunning`
+    /// if the aggregate would refuse it while the deferred command is still open. If `callback` is
+    /// set and the application has [callbacks](ApplicationBuilder), the outcome is sent to that URL
+    /// in a signed message.
     ///
     /// # Errors
-    /// [`CommandError`]; never `Refused`. `ClientLimit` and `Overloaded` beyond
-    /// `Settings::deferred_per_client` and `Settings::deferred_commands`. `Unstorable` if the command is
-    /// not the same after it was written as JSON and read back. After `Unknown`, send the same key again
-    /// to learn whether the command was accepted.
+    /// [`CommandError`], but never `Refused`. `ClientLimit` and `Overloaded` beyond
+    /// `Settings::deferred_per_client` and `Settings::deferred_commands`. `Unstorable` if the
+    /// command is not equal after encoding and decoding as JSON. After `Unknown`, retry with the
+    /// same key to learn if the command was accepted.
     pub async fn execute_later<A>(
         &self,
         id: &str,
@@ -70,6 +72,7 @@ impl Application {
             .map_err(|reason| CommandError::Unstorable { stream: target.clone(), reason })?;
         let (id, key) = match options.key {
             Some(key) => (key.deferred_id(), key),
+            // The executor needs a key to repeat the command safely, so its own id becomes the key.
             None => {
                 let id = self.inner.clock.new_id();
                 (id, CommandKey::new(id.to_string(), &[])?)
@@ -116,7 +119,7 @@ impl Application {
             Ok(entered) => return Ok(entered),
             Err(full) => full,
         };
-        // A retry of a command that was accepted before opens nothing.
+        // A retry of an accepted command opens nothing new, so it is not limited.
         let stream = StreamId::new(AcceptedCommand::TYPE, id)?;
         let before =
             self.inner.store.read_stream(&stream, StreamVersion::ZERO, PageLimit::events(1)).await;
@@ -132,7 +135,7 @@ impl Application {
         }
     }
 
-    /// The status of the command with this id, as the log has it now, from any process.
+    /// Returns the current status of the command with this id, from any process.
     ///
     /// # Errors
     /// [`ReadError`]; `NotFound` if no command was accepted under this id.
@@ -144,14 +147,14 @@ impl Application {
         CommandStatus::of(&events).ok_or_else(not_found)
     }
 
-    /// All events of the command with this id.
+    /// Returns all events of the command with this id.
     pub(super) async fn command_events(
         &self,
         id: &str,
     ) -> Result<Vec<EventEnvelope<CommandEvent>>, ReadError> {
         let most = deferred::MOST_EVENTS;
         let mut events = self.history::<AcceptedCommand>(id, StreamVersion::ZERO, most).await?;
-        // The first event holds the command and may fill a page; the others are small.
+        // The first event contains the command and may fill a page. The other events are small.
         if let Some(last) = events.last().map(|last| last.version) {
             let rest = self.history::<AcceptedCommand>(id, last, most - events.len()).await?;
             events.extend(rest);
@@ -177,10 +180,11 @@ impl Running {
         any.downcast().ok()
     }
 
-    /// Starts the executor of deferred commands, once all aggregates are known.
+    /// Starts the executor of deferred commands, after all aggregates have been registered.
     ///
     /// # Errors
-    /// The store did not answer, a checkpoint does not belong to this log, or an aggregate is missing.
+    /// The store is not available, a checkpoint does not belong to this log, or an aggregate is
+    /// missing.
     pub(super) async fn start_later(&mut self) -> Result<(), StartError> {
         if self.answers_later.is_empty() {
             return Ok(());
@@ -195,7 +199,7 @@ impl Running {
         self.count_open_commands().await
     }
 
-    /// Starts to count open commands, from where every command before is done.
+    /// Starts to count open commands, from a position before the first event of every open command.
     async fn count_open_commands(&mut self) -> Result<(), StartError> {
         let mut from: Option<GlobalPosition> = None;
         for name in [Executor::NAME].into_iter().chain(self.callbacks) {
@@ -219,16 +223,16 @@ impl Running {
         Ok(())
     }
 
-    /// The thread of the reactions, started when the first of them needs it.
+    /// Returns the thread of the reactions, and starts it when the first reaction needs it.
     fn worker(&mut self) -> Result<&Arc<Worker>, StartError> {
         if self.worker.is_none() {
             self.worker = Some(Arc::new(Worker::start()?));
         }
-        // Cannot fail: it was set a moment ago.
+        // Cannot fail, because it was set above.
         self.worker.as_ref().ok_or_else(|| StartError::Thread("no reactions".to_owned()))
     }
 
-    /// The aggregate of accepted commands, added by whoever asks first.
+    /// Returns the router of accepted commands, and registers the aggregate on the first call.
     pub(super) fn accepted_commands(
         &mut self,
     ) -> Result<Option<Arc<Router<AcceptedCommand>>>, StartError> {
@@ -252,5 +256,5 @@ impl Running {
     }
 }
 
-/// Makes what carries out stored commands of one type, once its router is there.
+/// Creates the executor for stored commands of one type, after its router was created.
 pub(super) type Make = fn(&Running) -> Option<Arc<dyn deferred::CarryOut>>;

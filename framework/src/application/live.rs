@@ -13,11 +13,11 @@ use crate::live::{LiveChanges, LiveDocument, LiveEvents, Wakes};
 use crate::read_model::ReadModel;
 
 impl Application {
-    /// The events of one aggregate after a version: what the log has, then each as it is appended,
-    /// by whichever process. A follower keeps a cursor and no queue, so it may be slow.
+    /// Follows the events of one aggregate after a version: the stored ones, then each new one,
+    /// whichever process appends it. A follower has no queue, so it may be slow.
     ///
     /// # Errors
-    /// The id is no id, `NoLiveStream` beyond `Settings::live_streams`, or `Stopping`.
+    /// [`ReadError`]: `InvalidId`, `NoLiveStream` beyond `Settings::live_streams`, or `Stopping`.
     pub fn follow<A: Aggregate>(
         &self,
         id: &str,
@@ -29,11 +29,12 @@ impl Application {
         Ok(LiveEvents::new(Arc::clone(&self.inner.store), stream, after, wake, permit))
     }
 
-    /// The document of the read model `M` with this key: as it is now, if there is one, and after
-    /// each change.
+    /// Follows the document of the read model `M` with this key: its current state, if it exists,
+    /// and each change.
     ///
     /// # Errors
-    /// `NotRegistered`, `NoLiveStream` beyond `Settings::live_streams`, or `Stopping`.
+    /// [`ReadError`]: `NotRegistered`, `NoLiveStream` beyond `Settings::live_streams`, or
+    /// `Stopping`.
     pub fn watch<M: ReadModel>(&self, key: &str) -> Result<LiveDocument<M>, ReadError> {
         let model = self.read_model::<M>()?.clone();
         let permit = self.live_stream()?;
@@ -42,10 +43,10 @@ impl Application {
         Ok(LiveDocument::new(model, key, read_within, wake, permit))
     }
 
-    /// The key and position of every change of the read model `M` from now on.
+    /// Follows the key and position of every change of the read model `M` from now on.
     ///
     /// # Errors
-    /// As [`Application::watch`].
+    /// Those of [`Application::watch`].
     pub fn watch_all<M: ReadModel>(&self) -> Result<LiveChanges<M>, ReadError> {
         let permit = self.live_stream()?;
         let (after, wake) = self.watchers::<M>()?.register_for_all()?;

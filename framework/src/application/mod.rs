@@ -1,7 +1,7 @@
-//! An application: one log, its aggregates and read models, the actors that run them.
+//! An application: one log, its aggregates and read models, and the actors that run them.
 //!
-//! [`Application`] has no type parameters and clones for a counter; the types of a call choose the
-//! router or read model. What is not registered is a typed error, not a panic.
+//! [`Application`] has no type parameters and is cheap to clone. The type parameters of a call
+//! choose the aggregate or read model. A type that is not registered is an error, not a panic.
 
 mod builder;
 #[cfg(feature = "webhooks")]
@@ -42,7 +42,7 @@ use crate::live as streams;
 use crate::read_model::{ReadModel, Served};
 use crate::store::contract::{AnyStore, Confirmation, EventStore, PageLimit};
 
-/// A running application. Clones are the same application.
+/// A running application. Clones refer to the same application.
 ///
 /// ```
 /// # use actum::Aggregate;
@@ -73,17 +73,16 @@ pub struct Application {
 }
 
 impl Application {
-    /// An application on this store: one of Actum's, one of your own, or what
-    /// [`open`](crate::open) returns.
+    /// Starts building an application on a store: one of Actum's, one of your own, or the result of
+    /// [`open`](crate::open).
     pub fn builder(store: impl Into<AnyStore>) -> ApplicationBuilder {
         ApplicationBuilder::new(store.into().into_inner())
     }
 
-    /// Has the aggregate `A` with this id carry out a command: once it is answered `Ok`, its
-    /// events are on disk.
+    /// Executes a command on the aggregate `A` with this id. After `Ok`, its events are on disk.
     ///
     /// # Errors
-    /// [`CommandError`]; only with `Unknown` is it open whether the command was carried out.
+    /// [`CommandError`]. Only after `Unknown` the command may have been carried out.
     pub async fn execute<A: Aggregate>(
         &self,
         id: &str,
@@ -92,20 +91,20 @@ impl Application {
         self.execute_with::<A>(id, command, CommandOptions::default()).await
     }
 
-    /// As [`Application::execute`], with the client's key, an expected version or metadata.
+    /// Like [`Application::execute`], with an idempotency key, an expected version or metadata.
     ///
     /// ```no_run
     /// # use actum::{Aggregate, Application, CommandKey, CommandOptions};
     /// # async fn f<Account: Aggregate<Command = i64>>(app: Application)
     /// # -> Result<(), Box<dyn std::error::Error>> where Account::Error: Sync {
-    /// // However often it is sent, the account is credited once.
+    /// // The account is credited once, however often this is called.
     /// let key = CommandKey::new("payment-7", b"credit 42 1250")?;
     /// app.execute_with::<Account>("42", 1250, CommandOptions::keyed(key)).await?;
     /// # Ok(()) }
     /// ```
     ///
     /// # Errors
-    /// [`CommandError`]; after `Unknown`, send the same key again to learn the outcome.
+    /// [`CommandError`]. After `Unknown`, retry with the same key to learn the outcome.
     pub async fn execute_with<A: Aggregate>(
         &self,
         id: &str,
@@ -125,16 +124,17 @@ impl Application {
         any.downcast_ref()
     }
 
-    /// How many instances of the aggregate `A` are in memory.
+    /// Number of instances of the aggregate `A` in memory.
     pub fn live_aggregates<A: Aggregate>(&self) -> usize {
         self.router::<A>().map_or(0, Router::live)
     }
 
-    /// Checks that the log is the one this process knows and has this position. Nothing waits for a
-    /// position that it does not have: it may never come, as after a mistake or from another log.
+    /// Checks that the log has this position and the history that this process knows. A read does
+    /// not wait for a position beyond the head, because it may never exist: it may be a mistake or
+    /// belong to another log.
     ///
     /// # Errors
-    /// [`ReadError::NotYet`] at once, or the store did not answer.
+    /// [`ReadError::NotYet`] without waiting, or the store is not available.
     async fn check_position(
         &self,
         model: &'static str,
@@ -145,7 +145,7 @@ impl Application {
         if wanted <= *store.watch_head().borrow() {
             return Ok(());
         }
-        // Another process may have written it a moment ago.
+        // Another process may have appended events just now.
         let reached = store.head().await?;
         match wanted <= reached {
             true => Ok(()),
@@ -159,26 +159,28 @@ impl Application {
         served.ok_or(ReadError::NotRegistered(M::NAME))
     }
 
-    /// The state of the aggregate `A` with this id, folded from the log now, with its version and
+    /// Loads the current state of the aggregate `A` with this id from the log, with its version and
     /// position. An id without events has the default state at version 0.
     ///
-    /// For reading: authorise the reader yourself. A decision on this state may be outdated; send a
-    /// command, with [`ExpectedVersion::Exact`](crate::event::ExpectedVersion::Exact) if it must be this one.
+    /// Nothing is authorised here, so check yourself that the reader is allowed to see the state.
+    /// The state may be outdated as soon as it is returned. To decide on it, send a command, with
+    /// [`ExpectedVersion::Exact`](crate::event::ExpectedVersion::Exact) if the version must not
+    /// change.
     ///
     /// # Errors
-    /// [`ReadError`]: `NotRegistered`, `InvalidId`, `Unavailable` if the store does not answer or the
-    /// events cannot be folded.
+    /// [`ReadError`]: `NotRegistered`, `InvalidId`, or `Unavailable` if the store is not available
+    /// or the events cannot be folded.
     pub async fn load<A: Aggregate + Send>(&self, id: &str) -> Result<Loaded<A>, ReadError> {
         let stream = StreamId::new(A::TYPE, id)?;
         let router = self.router::<A>().ok_or(ReadError::NotRegistered(A::TYPE))?;
         router.load(&stream).await
     }
 
-    /// As [`Application::history`], up to and including the version `up_to`: a page that does not grow
-    /// while it is read.
+    /// Like [`Application::history`], up to and including the version `up_to`. So a page stays the
+    /// same while events are appended.
     ///
     /// # Errors
-    /// As [`Application::history`].
+    /// Those of [`Application::history`].
     pub async fn history_up_to<A: Aggregate>(
         &self,
         id: &str,
@@ -193,11 +195,11 @@ impl Application {
         }
     }
 
-    /// The events of one aggregate after a version, from the log: at most `limit`, and at most
-    /// `Settings::page_bytes`. Only an empty answer is the end.
+    /// Returns the events of one aggregate after a version, from the log: at most `limit` events
+    /// and `Settings::page_bytes` bytes. Only an empty result is the end.
     ///
     /// # Errors
-    /// The id is no id, the store does not answer, or an event cannot be decoded.
+    /// [`ReadError`]: the id is invalid, the store is not available, or an event cannot be decoded.
     pub async fn history<A: Aggregate>(
         &self,
         id: &str,
@@ -217,11 +219,11 @@ impl Application {
         guarded(decode).map_err(panicked)?
     }
 
-    /// The last event of one aggregate, from the log; `None` if it has none. The cost does not grow
-    /// with the number of events.
+    /// Returns the last event of one aggregate, or `None` if it has none. The cost does not depend
+    /// on the number of events.
     ///
     /// # Errors
-    /// As [`Application::history`].
+    /// Those of [`Application::history`].
     pub async fn last_event<A: Aggregate>(
         &self,
         id: &str,
@@ -234,18 +236,19 @@ impl Application {
             return Ok(None);
         };
         let before = StreamVersion(actual.0.saturating_sub(1));
-        // An event may have been appended since, so this may return two; the last one counts.
+        // Another event may have been appended since, so this may return two. The last one is the
+        // result.
         let events =
             store.read_stream(&stream, before, PageLimit::events(2).bytes(usize::MAX)).await?;
         let codec = EventCodec::<A::Event>::new(A::upcasters());
         events.into_iter().next_back().map(|event| streams::decode(&codec, event)).transpose()
     }
 
-    /// The aggregate that holds the claim of this kind and value, if one does: as the log says it
-    /// now, so by the time you act on it, it may be another.
+    /// Returns the aggregate that holds the claim of this kind and value, if any. The holder may
+    /// change at any time after the call.
     ///
     /// # Errors
-    /// The store does not answer.
+    /// The store is not available.
     pub async fn claim_holder(
         &self,
         kind: &str,
@@ -254,15 +257,15 @@ impl Application {
         Ok(self.inner.store.claim_holder(kind, value).await?)
     }
 
-    /// The log itself. From the first call on, decisions that store nothing are confirmed against the
-    /// log, because this reference can append to the streams of aggregates that are in memory.
+    /// Returns the log itself. After the first call, decisions that store nothing are confirmed
+    /// against the log, because the caller can append to streams of aggregates that are in memory.
     pub fn store(&self) -> &dyn EventStore {
         self.inner.is_handed_out.store(true, Ordering::SeqCst);
         &*self.inner.store
     }
 
-    /// Lets no more commands in, waits for those that are, saves the read models, stops, and closes
-    /// the store unless other handles of it are in use.
+    /// Stops the application: refuses new commands, waits for those in flight, saves the read
+    /// models, and closes the store unless other handles of it are in use.
     pub async fn shutdown(&self) -> Stopped {
         let inner = &self.inner;
         crate::failpoints::point("shutdown");
@@ -279,7 +282,7 @@ impl Application {
         }
         inner.tail.stop();
         let (arbiters, worker) = (Arc::clone(&inner.arbiters), inner.worker.clone());
-        // Joining threads would block this one.
+        // On a blocking thread, because joining threads would block this one.
         let stop = move || {
             if let Some(worker) = worker {
                 worker.stop();
@@ -287,7 +290,7 @@ impl Application {
             arbiters.stop();
         };
         let _ = tokio::task::spawn_blocking(stop).await;
-        // The last step, because everything above reads or writes.
+        // The last step, because the steps above read or write.
         let closed = inner.store.release().await;
         let left_open = closed.err().map(|error| error.to_string());
         if let Some(reason) = &left_open {
@@ -297,11 +300,11 @@ impl Application {
     }
 }
 
-/// The end of an application.
+/// Result of a shutdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stopped {
-    /// The reason why a database in a file is not complete without the files beside it, if it is
-    /// not: names the files. Nothing is lost; a copy needs all of them.
+    /// Reason why a database file is incomplete without the files beside it, if it is. The message
+    /// names those files. Nothing is lost, but a copy of the database needs all of them.
     pub left_open: Option<String>,
 }

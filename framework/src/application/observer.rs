@@ -1,6 +1,7 @@
-//! What this process sees of itself, once a second: its gauges, and how its partitions move.
+//! Observation of this process, once a second: its gauges, and the speed of its partitions.
 //!
-//! Only what it owns is looked at; of another's partition it knows nothing but what is stored.
+//! Only the partitions that this process owns are observed. For others only the stored values are
+//! known.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -21,10 +22,10 @@ use crate::store::contract::{Filter, PageLimit, PartitionId, Store};
 
 const EVERY: Duration = Duration::from_secs(1);
 
-/// How many looks a rate is taken from.
+/// Number of observations from which a rate is computed.
 const WINDOW: usize = 10;
 
-/// How long a look may ask the store.
+/// Timeout of the store during an observation.
 const ASK_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) struct Observer {
@@ -33,14 +34,14 @@ pub(super) struct Observer {
     partitions: HashMap<PartitionId, Observed>,
 }
 
-/// One partition of this program.
+/// A partition of this program.
 struct Observed {
     metrics: SubscriptionMetrics,
     movement: Mutex<Movement>,
 }
 
 impl Observed {
-    /// Nothing under the lock can panic half way.
+    /// No code under the lock can panic halfway, so a poisoned lock is still valid.
     fn movement(&self) -> MutexGuard<'_, Movement> {
         self.movement.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -60,12 +61,12 @@ impl Observer {
         }
     }
 
-    /// How a partition has moved.
+    /// Returns the movement of a partition.
     pub(super) fn movement(&self, id: &PartitionId) -> Movement {
         self.partitions.get(id).map(|observed| observed.movement().clone()).unwrap_or_default()
     }
 
-    /// Looks once.
+    /// Observes once.
     async fn look(&self, inner: &Running) {
         let head = *inner.store.watch_head().borrow();
         self.head.set(head.0 as f64);
@@ -89,7 +90,8 @@ impl Observer {
 }
 
 impl Observed {
-    /// `since` is absent if the store did not tell: then what it said before holds, and ages.
+    /// `since` is `None` if the store did not respond. Then the earlier value stays, so the lag
+    /// continues to grow.
     fn look(
         &self,
         progress: &Progress,
@@ -111,7 +113,7 @@ impl Observed {
     }
 }
 
-/// Looks again and again, as long as somebody holds the application.
+/// Observes periodically until the application is dropped.
 pub(super) fn observe(inner: &Arc<Running>) {
     let weak: Weak<Running> = Arc::downgrade(inner);
     inner.arbiters.spawn(0, async move {
@@ -123,7 +125,7 @@ pub(super) fn observe(inner: &Arc<Running>) {
     });
 }
 
-/// The partitions of a read model or projection, with how far each has come.
+/// Returns the partitions of a read model or projection with their progress.
 pub(super) fn partitions(
     control: &dyn ReadModelControl,
 ) -> impl Iterator<Item = (PartitionId, Progress)> {
@@ -133,14 +135,14 @@ pub(super) fn partitions(
 }
 
 impl Running {
-    /// Whether reads are answered from its version, as far as this process knows.
+    /// Returns true if this version is active, as far as this process knows.
     pub(super) fn serves(&self, control: &dyn ReadModelControl) -> Option<bool> {
         let switch = self.switches.get(control.name())?;
         Some(*switch.serving().borrow() == control.version())
     }
 }
 
-/// How a partition is doing in this process, whose version serves or not.
+/// Computes the state of a partition in this process. `serves` is true if its version is active.
 pub(super) fn state(progress: &Progress, serves: Option<bool>) -> SubscriptionState {
     match progress.state {
         State::Halted { .. } => SubscriptionState::Halted,
@@ -153,16 +155,16 @@ pub(super) fn state(progress: &Progress, serves: Option<bool>) -> SubscriptionSt
     }
 }
 
-/// How a partition has moved while this process owned it.
+/// Movement of a partition while this process owned it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Movement {
     positions: VecDeque<(Instant, GlobalPosition)>,
-    /// When the oldest event was recorded that had not been taken in at the last look.
+    /// Time at which the oldest unprocessed event was recorded, as of the last observation.
     waiting_since: Option<OffsetDateTime>,
 }
 
 impl Movement {
-    /// Positions a second; `None` before the second look.
+    /// Positions per second; `None` before the second observation.
     pub(super) fn rate(&self) -> Option<f64> {
         let ((began, from), (ended, to)) = (self.positions.front()?, self.positions.back()?);
         let seconds = ended.duration_since(*began).as_secs_f64();
@@ -181,15 +183,17 @@ impl Movement {
     }
 }
 
-/// Clocks differ, so an event may seem to come from the future.
+/// Returns the age of an event in seconds. Clocks of processes differ, so an event may seem to come
+/// from the future.
 pub(super) fn age(since: OffsetDateTime, now: OffsetDateTime) -> f64 {
     (now - since).as_seconds_f64().max(0.0)
 }
 
-/// When the oldest event after a position was recorded that passes the filter, if there is one.
+/// Returns the time at which the first event after a position that matches the filter was recorded,
+/// if there is one.
 ///
 /// # Errors
-/// The store did not answer.
+/// The store is not available.
 pub(super) async fn waiting_since(
     store: &dyn Store,
     filter: &Filter,

@@ -1,7 +1,7 @@
-//! Operations: what somebody who runs the application looks at and changes.
+//! Operations: the functions of an application for the people who run it.
 //!
-//! Status, parked keys and versions are in files of their own; this one has the handle, and the end of
-//! a deferred command that no release will carry out.
+//! Status, parked keys and versions are in files of their own. This file has the handle, and the
+//! operation that fails a deferred command.
 
 use super::Application;
 use crate::aggregate::Aggregate;
@@ -11,28 +11,29 @@ use crate::error::{CommandError, OperationError, ReadError, StoreError};
 use crate::event::{StreamId, StreamVersion};
 use crate::store::contract::PageLimit;
 
-/// Operations on a running application, from any of its processes.
+/// Operations on a running application. Available in each of its processes.
 #[derive(Clone, Copy)]
 pub struct Operations<'a> {
     pub(super) app: &'a Application,
 }
 
 impl Application {
-    /// Operations on this application: status, parked keys, versions, deferred commands.
+    /// Returns the operations of this application: status, parked keys, versions, deferred
+    /// commands.
     pub fn operations(&self) -> Operations<'_> {
         Operations { app: self }
     }
 }
 
 impl Operations<'_> {
-    /// Concludes an open deferred command as failed: for an operator, when no release will carry it
-    /// out any more. The reason is stored and shown to the command's client.
+    /// Concludes an open deferred command as failed, for the case that no release will ever carry
+    /// it out. The reason is stored and shown to the command's client.
     ///
-    /// If the command is carried out or refused first, that outcome stands, and this returns it.
+    /// If the command is carried out or refused first, that outcome is valid and is returned.
     ///
     /// # Errors
-    /// [`OperationError`]: `UnknownCommand` if no command has this id, `NoReason` without a reason, and
-    /// `Unavailable` if the store did not answer; then try again.
+    /// [`OperationError`]: `UnknownCommand` if no command has this id, `NoReason` without a reason,
+    /// and `Unavailable` if the store is not available: retry then.
     pub async fn fail_command(
         &self,
         id: &str,
@@ -50,12 +51,12 @@ impl Operations<'_> {
             .read_stream(&stream, StreamVersion::ZERO, PageLimit::events(1))
             .await?;
         let accepted = first.first().ok_or_else(unknown)?;
-        // A key that cannot be read cannot be used to carry the command out either.
+        // A key that cannot be decoded cannot be used to carry out the command either.
         let key = serde_json::from_str::<StoredKey>(&accepted.payload);
         let key = key.ok().and_then(|stored| stored.key.read());
         let failed = || CommandEvent::Failed { reason: reason.to_owned() };
         let concluded = match self.conclude(id, failed(), key).await {
-            // The key is another request's, so nothing can be carried out under it.
+            // The key belongs to another request, so nothing can be carried out under it.
             Err(CommandError::KeyReused { .. }) => self.conclude(id, failed(), None).await,
             concluded => concluded,
         };
@@ -80,8 +81,8 @@ impl Operations<'_> {
         self.app.execute_with::<AcceptedCommand>(id, Change::Conclude(outcome), options).await
     }
 
-    /// Stores that a command was carried out if its key shows that: its owner died between the two, and
-    /// no owner may ever run that can find it out.
+    /// Stores that a command was carried out, if its key shows that. Its owner may have failed
+    /// between the two steps, and no other owner may ever run.
     async fn carried_out_before(
         &self,
         command: &StreamId,
@@ -101,7 +102,7 @@ impl Operations<'_> {
     }
 }
 
-/// The part of an acceptance that names its key.
+/// The key of an acceptance.
 #[derive(serde::Deserialize)]
 struct StoredKey {
     key: Key,

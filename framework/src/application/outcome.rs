@@ -1,8 +1,9 @@
-//! One key, one outcome: the answer of a command whose key a deferred command may have as well.
+//! Outcome of a command whose key may also belong to a deferred command.
 //!
-//! A command may be sent twice under one key: once deferred, and once by a caller that waits. Both get
-//! the same outcome, with the same HTTP status. A refusal to the caller that waits stores nothing under
-//! the key, so while the deferred command is open the caller gets `StillRunning` in its place.
+//! A command may be sent twice under one key: deferred, and by a caller that waits. Both get the
+//! same outcome with the same HTTP status. A refusal to the waiting caller stores nothing under the
+//! key. So while the deferred command is open, that caller gets `StillRunning` instead of the
+//! refusal.
 
 use super::Application;
 use crate::aggregate::Aggregate;
@@ -19,7 +20,7 @@ const REFUSED: u16 = 422;
 const FAILED: u16 = 500;
 
 impl Application {
-    /// The key of a command of `A` that may have been deferred under it.
+    /// Returns the key of a command of `A`, if a command may have been deferred under it.
     pub(super) fn deferrable_key<A: Aggregate>(
         &self,
         options: &CommandOptions,
@@ -28,21 +29,21 @@ impl Application {
         self.inner.answers_later.contains_key(A::TYPE).then(|| key.clone())
     }
 
-    /// Completes the answer of a command: a replayed outcome may be the refusal of a deferred command,
-    /// and a refusal must not be returned while a deferred command is open under the same key.
+    /// Completes the result of a command. A replayed outcome may be the refusal of a deferred
+    /// command. A refusal must not be returned while a deferred command is open under the same key.
     pub(super) async fn answered<A: Aggregate>(
         &self,
         key: Option<CommandKey>,
         answer: Result<Committed, CommandError<A::Error>>,
     ) -> Result<Committed, CommandError<A::Error>> {
-        // The answers of the deferred command itself are never translated.
+        // Results of the deferred command's own aggregate are not converted.
         if A::TYPE == AcceptedCommand::TYPE {
             return answer;
         }
         match (answer, key) {
             (Ok(committed), _) if committed.replayed => self.replayed(committed).await,
             (Err(refused), Some(key)) if is_conclusion(&refused) => {
-                // It may hold a refusal, whose Drop is user code.
+                // An error may contain a refusal, whose `Drop` is user code.
                 let refused = Isolated::new(refused);
                 match self.deferred(&key).await {
                     Ok(None) => Err(refused.into_inner()),
@@ -55,11 +56,11 @@ impl Application {
         }
     }
 
-    /// Returns the answer of a command that was sent again. Its key may hold the refusal of a deferred
-    /// command: the position of a replayed outcome shows that, because the event there is then of the
-    /// deferred command's own stream.
+    /// Returns the result of a retried command. Its key may have the refusal of a deferred command.
+    /// In that case the event at the outcome's position belongs to the deferred command's own
+    /// stream.
     async fn replayed<E>(&self, committed: Committed) -> Result<Committed, CommandError<E>> {
-        // It is not known here what was stored, so neither is anything else claimed.
+        // If the event cannot be read, the outcome is unknown.
         let unknown = |_: StoreError| CommandError::Unknown;
         let store = &self.inner.store;
         let found = store
@@ -74,8 +75,8 @@ impl Application {
         refused.map_or(Ok(committed), Err)
     }
 
-    /// Returns the outcome of the deferred command with this key: `StillRunning` while it is open, and
-    /// `None` if no command was deferred under this key for this request.
+    /// Returns the outcome of the deferred command with this key: `StillRunning` while it is open,
+    /// and `None` if no command was deferred under this key for this request.
     async fn deferred<E>(
         &self,
         key: &CommandKey,
@@ -96,7 +97,7 @@ impl Application {
     }
 }
 
-/// Checks that the error says for good that the command was not carried out.
+/// Checks that the error is final: the command was not carried out and will not be.
 fn is_conclusion<E>(error: &CommandError<E>) -> bool {
     matches!(
         error,
@@ -108,7 +109,7 @@ fn is_conclusion<E>(error: &CommandError<E>) -> bool {
     )
 }
 
-/// The error of a command that this event concluded without carrying it out.
+/// Returns the error for a command that this event concluded without carrying it out.
 fn refused_before<E>(event: &CommandEvent) -> Option<CommandError<E>> {
     let (code, detail, status) = match event {
         CommandEvent::Refused { code, detail, status } => {

@@ -1,7 +1,7 @@
-//! Parked keys of read models and projections: what stands still and why, and what can be done about it.
+//! Operations on parked keys of read models and projections: list, retry, skip.
 //!
-//! A request is left in the store, so it can be made in any process; whoever owns the key carries it
-//! out, at once if that is this process, else within about a second.
+//! A request is stored, so it can be made in any process. The owner of the key carries it out: at
+//! once if it is this process, otherwise within about a second.
 
 use super::Operations;
 use crate::error::OperationError;
@@ -10,30 +10,31 @@ use crate::read_model::ReadModelControl;
 use crate::store::contract::{CheckpointStore, ParkedKey, ParkedRequest, SkippedEvent};
 
 impl Operations<'_> {
-    /// The parked keys of a read model or projection, by key. It is named by its `NAME`, or by `NAME@VERSION`; so it
-    /// is everywhere below.
+    /// Returns the parked keys of a read model or projection, ordered by key. `name` is its `NAME`,
+    /// or `NAME@VERSION`, here and in the methods below.
     ///
     /// # Errors
-    /// [`OperationError`]
+    /// [`OperationError`]: `Unknown`, or `Unavailable` if the store is not available.
     pub async fn parked(&self, name: &str) -> Result<Vec<ParkedKey>, OperationError> {
         let (control, store) = self.control(name)?;
         Ok(store.load_parked(&control.versioned_name(), None).await?)
     }
 
-    /// The events that were left out of a read model, by position.
+    /// Returns the events that were skipped, ordered by position.
     ///
     /// # Errors
-    /// [`OperationError`]
+    /// [`OperationError`]: `Unknown`, or `Unavailable` if the store is not available.
     pub async fn skipped(&self, name: &str) -> Result<Vec<SkippedEvent>, OperationError> {
         let (control, store) = self.control(name)?;
         Ok(store.load_skipped(&control.versioned_name()).await?)
     }
 
-    /// Asks to try a parked key again. After a fix of the code that is not needed: whoever starts
-    /// with it tries all parked keys by itself.
+    /// Requests a retry of a parked key. After a fix of the code this is not needed, because a new
+    /// owner retries all parked keys.
     ///
     /// # Errors
-    /// [`OperationError`]
+    /// [`OperationError`]: `NotParked`, `Unknown`, `Nul`, or `Unavailable` if the store is not
+    /// available.
     pub async fn retry_parked(&self, name: &str, key: &str) -> Result<(), OperationError> {
         no_nul("key", key)?;
         let (control, store) = self.control(name)?;
@@ -45,10 +46,10 @@ impl Operations<'_> {
         self.request(name, key, position, ParkedRequest::Retry).await
     }
 
-    /// Asks to try all parked keys again; answers how many there are.
+    /// Requests a retry of all parked keys and returns their number.
     ///
     /// # Errors
-    /// [`OperationError`]
+    /// [`OperationError`]: `Unknown`, or `Unavailable` if the store is not available.
     pub async fn retry_all_parked(&self, name: &str) -> Result<usize, OperationError> {
         let mut asked = 0;
         for parked in self.parked(name).await? {
@@ -61,11 +62,12 @@ impl Operations<'_> {
         Ok(asked)
     }
 
-    /// Asks to leave the event at which a key is parked out of its document, for good, and to go on
-    /// with those behind it. The reason is kept, see [`Operations::skipped`].
+    /// Requests to skip the event at which a key is parked, permanently, and to continue with the
+    /// events behind it. The reason is stored, see [`Operations::skipped`].
     ///
     /// # Errors
-    /// [`OperationError`]
+    /// [`OperationError`]: `NoReason`, `NotParked` if the key is parked at another event,
+    /// `Unknown`, `Nul`, or `Unavailable` if the store is not available.
     pub async fn skip_parked(
         &self,
         name: &str,
@@ -98,7 +100,8 @@ impl Operations<'_> {
         Ok(())
     }
 
-    /// What is meant, of several versions this program's own, and where it keeps what is parked.
+    /// Returns the named follower (of several versions, this program's own) and the store of its
+    /// parked keys.
     fn control(
         &self,
         name: &str,
@@ -110,7 +113,8 @@ impl Operations<'_> {
     }
 }
 
-/// Not every database can keep a NUL, and no key or reason has one.
+/// Refuses a NUL character, because not every database can store it. No valid key or reason
+/// contains one.
 fn no_nul(what: &'static str, text: &str) -> Result<(), OperationError> {
     match text.contains('\0') {
         true => Err(OperationError::Nul { what }),

@@ -1,15 +1,15 @@
-//! Name of the program, kept in the log so that no other program appends to it by mistake.
+//! Name of the program, stored in the log so that no other program appends to it by mistake.
 //!
-//! Two different programs on one log would fold each other's events and share each other's command
-//! keys. The first application that starts on a log claims it; one with another name is refused.
+//! Two different programs on one log would fold each other's events and share idempotency keys. The
+//! first application that starts on a log claims it. An application with another name is refused.
 
 use crate::error::StartError;
 use crate::store::contract::Store;
 
-/// Length of the hash that Cargo appends to the names of test programs.
+/// Length of the hash that Cargo appends to the names of test executables.
 const CARGO_HASH: usize = 16;
 
-/// Name of the executable, without its extension and the hash of a Cargo test.
+/// Returns the name of the executable, without its extension and Cargo's hash.
 pub(super) fn default_name() -> String {
     let path = std::env::current_exe().ok();
     let stem = path.as_deref().and_then(|path| path.file_stem()).and_then(|stem| stem.to_str());
@@ -28,7 +28,7 @@ fn without_hash(stem: &str) -> &str {
 /// Claims the log for the program of this name.
 ///
 /// # Errors
-/// [`StartError::OtherProgram`], or the store did not answer.
+/// [`StartError::OtherProgram`], or the store is not available.
 pub(super) async fn claim(store: &dyn Store, name: &str) -> Result<(), StartError> {
     let found = store.claim_program(name).await?;
     if found == name {

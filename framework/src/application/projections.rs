@@ -1,4 +1,4 @@
-//! The projections of an application: started with it, and queried.
+//! Projections of an application: registration and queries.
 
 use std::any::TypeId;
 use std::marker::PhantomData;
@@ -16,15 +16,17 @@ use crate::read_model::ReadModelControl;
 use crate::store::contract::sql::SqlConnection;
 
 impl ApplicationBuilder {
-    /// Runs the projection `P`, from its checkpoint; its place and tables are made if they are new.
+    /// Registers the projection `P`. It resumes from its checkpoint; its place and tables are
+    /// created if they are new.
     #[must_use]
     pub fn projection<P: Projection>(self) -> Self {
         self.part(Box::new(|parts| Box::pin(parts.add_projection::<P>())))
     }
 
-    /// Runs the projection `P` and, beside it, the version before, `Old`, as
-    /// [`ApplicationBuilder::read_model_replacing`] does. As long as `Old` serves, queries of `P` run
-    /// on its tables, so they have to fit both. Before the switch the rows of both are counted.
+    /// Registers the projection `P`, and beside it the version before, `Old`, like
+    /// [`ApplicationBuilder::read_model_replacing`]. While `Old` is the active version, queries of
+    /// `P` run on its tables, so they must work on both. Before the activation the rows of both are
+    /// counted.
     #[must_use]
     pub fn projection_replacing<P: Projection, Old: Projection>(self) -> Self {
         self.part(Box::new(|parts| Box::pin(parts.add_replacing_projection::<P, Old>())))
@@ -32,7 +34,7 @@ impl ApplicationBuilder {
 }
 
 impl Application {
-    /// A query of the rows of the projection `P`, which run in one snapshot. Works in every process.
+    /// Creates a query on the rows of the projection `P`. It runs in one snapshot, in any process.
     ///
     /// ```no_run
     /// # use actum::{Application, Projection, ReadError};
@@ -58,7 +60,7 @@ impl Application {
     }
 }
 
-/// A query of the rows of the projection `P`; [`Query::run`] or [`Query::find`] runs it.
+/// A query on the rows of the projection `P`. Run it with [`Query::run`] or [`Query::find`].
 #[must_use = "a query does nothing until it is run"]
 pub struct Query<'a, P> {
     app: &'a Application,
@@ -73,17 +75,17 @@ impl<P: Projection> Query<'_, P> {
         Self { after: position, ..self }
     }
 
-    /// Waits at most so long, and never longer than `Settings::read_within`, which is the default.
+    /// Sets the timeout of the wait. The default and maximum is `Settings::read_within`.
     pub fn within(self, timeout: Duration) -> Self {
         Self { within: self.within.min(timeout), ..self }
     }
 
-    /// Runs the query on rows of one moment, never from before the application started. `query` is
-    /// given a connection that cannot write, and the position that the rows reflect.
+    /// Runs the query on rows of one moment, never from before the start of the application.
+    /// `query` gets a read-only connection and the position that the rows reflect.
     ///
     /// # Errors
-    /// [`ReadError`]; `NotYet` if the wait ends first, and at once if the log does not have that
-    /// position.
+    /// [`ReadError`]; `NotYet` if the wait ends first, and without a wait if the log does not have
+    /// the position.
     pub async fn run<T>(
         self,
         query: impl AsyncFnOnce(&mut SqlConnection<'_>, GlobalPosition) -> Result<T, BoxError>,
@@ -93,14 +95,14 @@ impl<P: Projection> Query<'_, P> {
         served.query(self.after, self.within, query).await
     }
 
-    /// Runs a query that looks for something by its key. `None` from the query means that the rows
-    /// do not have it; rows that are behind the log cannot know, so the query then runs once more on
-    /// rows that reflect the log's head at the time of the call. Returns what was found and the
-    /// position that it reflects.
+    /// Runs a query for something with a key. `None` from the query means that the rows do not have
+    /// it. Rows that are behind the log may not have it yet, so the query then runs again on rows
+    /// that reflect the log's head at the time of the call. Returns the result and the position
+    /// that it reflects.
     ///
     /// # Errors
-    /// [`ReadError`]; `NotFound` if the rows do not have it at that head, `NotYet` if the wait ends
-    /// before they reflect it.
+    /// [`ReadError`]; `NotFound` if the rows at that head do not have it, `NotYet` if the wait ends
+    /// before the rows reflect it.
     pub async fn find<T>(
         self,
         key: &str,
@@ -138,7 +140,7 @@ impl Running {
         &mut self,
     ) -> Result<(), StartError> {
         check_successor((P::NAME, P::VERSION), (Old::NAME, Old::VERSION))?;
-        // The older first: on a new database it is the one that serves.
+        // The older version first: on a new database the first one registered becomes active.
         let old = self.start_projection::<Old>().await?;
         let own = self.start_projection::<P>().await?;
         let versions = RowVersions { own: Arc::clone(&own), old: Some(Arc::clone(&old)) };

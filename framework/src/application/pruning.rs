@@ -1,6 +1,7 @@
-//! Command keys are kept as long as the settings say; this forgets the older ones.
+//! Deletes idempotency keys that are older than the settings allow.
 //!
-//! A few at a time, with a pause after each: whoever appends waits for one small delete at most.
+//! Deletes a few at a time with a pause in between, so an append waits for one small delete at
+//! most.
 
 #[cfg(all(test, feature = "testing"))]
 mod tests;
@@ -15,17 +16,17 @@ use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::store::contract::Store;
 
-/// How many go at once.
+/// Maximum number of keys per delete.
 const AT_MOST: usize = 500;
 
-/// Between two deletes, as long as there is more.
+/// Pause between two deletes while there are more old keys.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// How often it is looked for old ones, at most and at least.
+/// Minimum and maximum interval between two searches for old keys.
 const SOONEST: Duration = Duration::from_millis(100);
 const LATEST: Duration = Duration::from_secs(60);
 
-/// Begins to forget, if the settings say so, and goes on as long as the application is there.
+/// Starts pruning, if the settings enable it. Ends with the application.
 pub(super) fn prune(running: &Arc<Running>) {
     let Some(keep) = running.settings.keep_commands else { return };
     let every = (keep / 10).clamp(SOONEST, LATEST);
@@ -48,9 +49,9 @@ pub(super) fn prune(running: &Arc<Running>) {
     });
 }
 
-/// Forgets some that are older than `keep`; whether there may be more.
+/// Deletes some keys that are older than `keep`. Returns true if there may be more.
 async fn forget(store: &dyn Store, clock: &dyn Clock, keep: Duration) -> Result<bool, StoreError> {
-    // Longer than time itself: nothing is that old.
+    // No key can be older than the longest representable time.
     let Ok(keep) = time::Duration::try_from(keep) else { return Ok(false) };
     let Some(before) = clock.now().checked_sub(keep) else { return Ok(false) };
     store.prune_commands(before, AT_MOST).await

@@ -1,7 +1,8 @@
-//! Reads of documents: one document by its key, and pages of documents in the order of their keys.
+//! Reads of documents: one document by key, and pages of documents in the order of their keys.
 //!
-//! A read is built and then awaited: `app.read::<Balance>("42").after(position).within(timeout).await`.
-//! It never returns a document from before the application started.
+//! A read is built and then awaited:
+//! `app.read::<Balance>("42").after(position).within(timeout).await`. It never returns a document
+//! from before the start of the application.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -16,8 +17,8 @@ use crate::store::contract::DocumentRange;
 type Reading<'a, T> = Pin<Box<dyn Future<Output = Result<T, ReadError>> + Send + 'a>>;
 
 impl Application {
-    /// Reads the document of the read model `M` with this key. With the position of a command it reads
-    /// your own write.
+    /// Reads the document of the read model `M` with this key. Pass the position of a command to
+    /// `after` to read your own write.
     ///
     /// ```no_run
     /// # use actum::{Aggregate, Application, ReadModel};
@@ -30,8 +31,8 @@ impl Application {
     /// ```
     ///
     /// # Errors
-    /// [`ReadError`]; `NotYet` if the wait ends first, and at once if the log does not have that
-    /// position.
+    /// [`ReadError`]; `NotYet` if the wait ends first, and without a wait if the log does not have
+    /// the position.
     pub fn read<'a, M: ReadModel>(&'a self, key: &'a str) -> Read<'a, M> {
         let within = self.inner.settings.read_within;
         Read { app: self, key, after: GlobalPosition::ZERO, within, model: PhantomData }
@@ -51,17 +52,17 @@ impl Application {
     /// # Ok(()) }
     /// ```
     ///
-    /// Pages are read apart, so documents that change meanwhile are shown as they are then.
+    /// Each page is read separately, so documents may change between pages.
     ///
     /// # Errors
-    /// As [`Application::read`].
+    /// Those of [`Application::read`].
     pub fn list<'a, M: ReadModel>(&'a self, range: &'a DocumentRange) -> List<'a, M> {
         let within = self.inner.settings.read_within;
         List { app: self, range, after: GlobalPosition::ZERO, within, model: PhantomData }
     }
 }
 
-/// A read of one document of the read model `M`; await it.
+/// A read of one document of the read model `M`. Await it to run it.
 #[must_use = "a read does nothing until it is awaited"]
 pub struct Read<'a, M> {
     app: &'a Application,
@@ -77,7 +78,7 @@ impl<M> Read<'_, M> {
         Self { after: position, ..self }
     }
 
-    /// Waits at most so long, and never longer than `Settings::read_within`, which is the default.
+    /// Sets the timeout of the wait. The default and maximum is `Settings::read_within`.
     pub fn within(self, timeout: Duration) -> Self {
         Self { within: self.within.min(timeout), ..self }
     }
@@ -97,7 +98,7 @@ impl<'a, M: ReadModel> IntoFuture for Read<'a, M> {
     }
 }
 
-/// A read of one page of documents of the read model `M`; await it.
+/// A read of one page of documents of the read model `M`. Await it to run it.
 #[must_use = "a read does nothing until it is awaited"]
 pub struct List<'a, M> {
     app: &'a Application,
@@ -108,13 +109,13 @@ pub struct List<'a, M> {
 }
 
 impl<M> List<'_, M> {
-    /// Waits until the read model has applied this position. The owner then saves at once, so a list
-    /// costs a transaction if there is something to save.
+    /// Waits until the read model has applied this position. The owner then saves at once, so this
+    /// may cost a transaction.
     pub fn after(self, position: GlobalPosition) -> Self {
         Self { after: position, ..self }
     }
 
-    /// Waits at most so long, and never longer than `Settings::read_within`, which is the default.
+    /// Sets the timeout of the wait. The default and maximum is `Settings::read_within`.
     pub fn within(self, timeout: Duration) -> Self {
         Self { within: self.within.min(timeout), ..self }
     }

@@ -1,4 +1,4 @@
-//! Whether an application can serve.
+//! Readiness of an application, for load balancers and health checks.
 
 use super::Application;
 use std::sync::Arc;
@@ -6,17 +6,17 @@ use std::sync::Arc;
 use crate::partition::{Progress, State};
 use crate::read_model::ReadModelControl;
 
-/// Whether the application can serve.
+/// Readiness of an application.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
-    /// Everything asked for would be answered as of now.
+    /// True if reads return the current state.
     pub ready: bool,
-    /// What is not there yet, one line each.
+    /// Reasons why the application is not ready, one line each.
     pub waiting_for: Vec<String>,
 }
 
 impl Application {
-    /// Whether every read model has caught up with the head the log had at start.
+    /// Checks that every read model has reached the head that the log had at the start.
     pub fn readiness(&self) -> Readiness {
         let mut waiting_for = Vec::new();
         if self.inner.admission.is_closed() {
@@ -54,7 +54,8 @@ impl Application {
         Readiness { ready: waiting_for.is_empty(), waiting_for }
     }
 
-    /// What is built beside a version that serves is not: reads are answered meanwhile.
+    /// Returns false for a version that is built beside the active one, because reads do not depend
+    /// on it.
     fn is_waited_for(&self, control: &dyn ReadModelControl) -> bool {
         let switch = self.inner.switches.get(control.name());
         let serving = switch.map(|switch| *switch.serving().borrow());
@@ -64,6 +65,7 @@ impl Application {
             };
             self.inner.read_side.iter().any(|other| is_it(&other))
         };
+        // If this program does not include the active version, reads depend on the one it has.
         serving.is_none_or(|number| number == control.version() || !serves_here(number))
     }
 }

@@ -1,4 +1,4 @@
-//! All that runs in an application: its parts start from here, and register themselves here.
+//! The parts of a running application. Each part is started and registered here.
 
 use std::any::{Any, TypeId};
 use std::collections::{HashMap, HashSet};
@@ -33,51 +33,51 @@ use crate::versions::{Beginning, Candidates, Switch, SwitchSettings};
 pub(super) struct Running {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
-    /// Names this process where several share the store.
+    /// Id of this process, for stores that several processes share.
     pub(super) process: Uuid,
     pub(super) settings: Settings,
     pub(super) arbiters: Arc<Arbiters>,
     pub(super) admission: Admission,
-    /// Of the commands of all routers: a key is one key whatever it is used for.
+    /// Running keys of all routers together, because a key is unique in the whole log.
     running_keys: RunningKeys,
     pub(super) tail: Tail,
-    /// Why the log is another one than was read so far, once that is known.
+    /// Reason why the store's history was lost, once that is known.
     history: watch::Receiver<Option<String>>,
     /// `Router<A>` by the type `A`.
     pub(super) routers: HashMap<TypeId, Arc<dyn RouterControl>>,
-    /// A reference to the store was handed out: its user may append.
+    /// True once `Application::store` was called: its user may append.
     pub(super) is_handed_out: Arc<AtomicBool>,
-    /// `TYPE` of each aggregate.
+    /// `TYPE` of each registered aggregate.
     aggregate_types: HashSet<&'static str>,
-    /// By the aggregate types whose commands may be answered later.
+    /// Constructors of the executors of deferred commands, by aggregate type.
     pub(super) answers_later: HashMap<&'static str, Make>,
     /// Name of the reaction that sends callbacks, if there is one.
     pub(super) callbacks: Option<&'static str>,
-    /// Once the executor of deferred commands has started.
+    /// Set when the executor of deferred commands has started.
     pub(super) open_commands: Option<Arc<OpenCommands>>,
-    /// The thread of the reactions, if there are any.
+    /// Thread of the reactions, if there are any.
     pub(super) worker: Option<Arc<Worker>>,
     /// `Served<M>` by the type `M`.
     pub(super) read_models: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
-    /// All that follows the log, of every version.
+    /// All followers of the log, of every version.
     pub(super) read_side: Vec<Arc<dyn ReadModelControl>>,
-    /// How many partitions they have, all together.
+    /// Number of partitions of all read models together.
     partitions: u64,
-    /// By the name of what has versions.
+    /// Activation tasks, by the name of the read model or projection.
     pub(super) switches: HashMap<&'static str, Arc<Switch>>,
-    /// Who watches documents of the read model `M`, by that type.
+    /// Followers of documents of the read model `M`, by that type.
     pub(super) watchers: HashMap<TypeId, Wakes>,
     pub(super) followers: Wakes,
     pub(super) live_streams: Arc<Semaphore>,
-    /// Once all parts have started.
+    /// Set when all parts have started.
     pub(super) observer: Observer,
 }
 
 impl Running {
-    /// The log is followed; nothing else runs yet.
+    /// Starts the tail of the log. Nothing else runs yet.
     ///
     /// # Errors
-    /// The store did not answer, or a thread did not start.
+    /// The store is not available, or a thread did not start.
     pub(super) async fn start(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -124,7 +124,8 @@ impl Running {
         })
     }
 
-    /// Refuses whatever would be answered from memory once the log is another one than was read.
+    /// Checks the history, so that nothing is returned from memory after the store's history was
+    /// lost.
     ///
     /// # Errors
     /// [`StoreError::OtherHistory`]
@@ -152,14 +153,16 @@ impl Running {
         let (admission, running_keys) = (self.admission.clone(), self.running_keys.clone());
         let arbiters = Arc::clone(&self.arbiters);
         let router = Arc::new(Router::new(deciding, arbiters, admission, running_keys));
+        // Weak, so that the task ends with the application.
         let (passivating, idle_after) = (Arc::downgrade(&router), self.settings.idle_after);
         let (mut history, mut is_lost) = (self.store.watch_history(), false);
         self.arbiters.spawn(0, async move {
             loop {
                 tokio::select! {
+                    // So an instance stays at most a quarter longer than `idle_after`.
                     () = tokio::time::sleep(idle_after / 4) => {}
                     Ok(_) = history.wait_for(Option::is_some), if !is_lost => {
-                        // What is in memory was folded from events that the log no longer has.
+                        // The state in memory was folded from events that the log no longer has.
                         is_lost = true;
                         let Some(router) = passivating.upgrade() else { return };
                         router.passivate(Instant::now());
@@ -176,7 +179,7 @@ impl Running {
         Ok(())
     }
 
-    /// Checks that an aggregate type can name streams, and names those of one type only.
+    /// Checks that an aggregate type is a valid stream type and is not registered yet.
     fn check_aggregate<A: Aggregate>(&mut self) -> Result<(), StartError> {
         let (aggregate_type, own) = (A::TYPE, TypeId::of::<AcceptedCommand>());
         if aggregate_type == AcceptedCommand::TYPE && TypeId::of::<A>() != own {
@@ -205,7 +208,7 @@ impl Running {
         &mut self,
     ) -> Result<(), StartError> {
         check_successor((M::NAME, M::VERSION), (Old::NAME, Old::VERSION))?;
-        // The older first: on a new database it is the one that serves.
+        // The older version first: on a new database the first one registered becomes active.
         let old = self.start_read_model::<Old>().await?;
         let own = self.start_read_model::<M>().await?;
         let versions = DocumentVersions::replacing::<M, Old>(Arc::clone(&self.store));
@@ -220,7 +223,8 @@ impl Running {
         check_name(M::NAME)?;
         self.check_new(M::NAME, M::VERSION)?;
         let beginning = self.check_begun((M::NAME, M::VERSION), M::sources().routes).await?;
-        // Each partition of each on the next arbiter.
+        // Each partition of each read model runs on the next arbiter, so that they share the cores
+        // evenly.
         let first = self.partitions;
         self.partitions += u64::from(M::PARTITIONS);
         let store = Arc::clone(&self.store);
@@ -234,7 +238,7 @@ impl Running {
         Ok(handle)
     }
 
-    /// Compares the sources and keys of a version with those it was begun with.
+    /// Compares the sources and keys of a version with those it was created with.
     pub(super) async fn check_begun<T: 'static>(
         &self,
         version: (&'static str, u32),
@@ -243,7 +247,7 @@ impl Running {
         Beginning::check(Arc::clone(&self.store), version, routes).await
     }
 
-    /// Keeps what a version begins with, and then samples of its keys.
+    /// Stores what a new version was created with, and then takes samples of its keys.
     pub(super) async fn begun<T: 'static>(
         &self,
         beginning: Beginning<T>,
@@ -267,7 +271,7 @@ impl Running {
         }
     }
 
-    /// Lets a version serve when that is due, and stops the one beside it when that was dropped.
+    /// Activates a version when that is due, and stops the older one when it was dropped.
     pub(super) async fn add_switch(
         &mut self,
         (name, own): (&'static str, u32),
@@ -300,7 +304,7 @@ impl Running {
 }
 
 impl Running {
-    /// Where the checkpoints of a read model or projection are, and what it has parked.
+    /// Returns the store that has the checkpoints and parked keys of a read model or projection.
     pub(super) fn checkpoints<'a>(
         &'a self,
         control: &'a dyn ReadModelControl,
@@ -309,7 +313,7 @@ impl Running {
     }
 }
 
-/// Whether the one can replace the other: of the same name, and later.
+/// Checks that a version can replace another one: same name, greater version.
 pub(super) fn check_successor(
     (name, version): (&'static str, u32),
     (old_name, old_version): (&'static str, u32),
@@ -324,8 +328,8 @@ pub(super) fn check_successor(
 }
 
 impl Drop for Running {
-    /// An application that nobody holds any more stops, also without `shutdown`: what was not
-    /// answered is then unknown to its caller, and read models resume from their checkpoints.
+    /// Stops an application that is no longer referenced, even without `shutdown`. Callers of
+    /// commands in flight get `Unknown`, and read models resume from their checkpoints.
     fn drop(&mut self) {
         self.tail.stop();
         self.arbiters.halt();

@@ -1,4 +1,4 @@
-//! `Operations::status`: what this process knows, completed by what the store answers in time.
+//! Status: the knowledge of this process, completed by the store.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ use crate::status::{
 };
 use crate::store::contract::{CheckpointStore, ParkedKey, PartitionId, StoredVersion};
 
-/// How long the store may take; then the answer is given without it.
+/// Timeout of the store. After it the status is returned without the missing values.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
 
 impl Operations<'_> {
-    /// How the log, the read models and the projections are doing. It is answered within a few
-    /// seconds, also when the store is not: by what this process knows then.
+    /// Returns the status of the log, the read models and the projections, within a few seconds. If
+    /// the store is not available, the status contains what this process knows.
     pub async fn status(&self) -> Status {
         let inner = &*self.app.inner;
         let now = inner.clock.now();
@@ -48,7 +48,7 @@ impl Operations<'_> {
 }
 
 impl Running {
-    /// What this program has, as far as it knows.
+    /// Returns the versions of this program, as far as this process knows their status.
     fn here(&self, now: OffsetDateTime) -> Vec<SubscriptionStatus> {
         let told = self.read_side.iter().map(|control| {
             let partitions = partitions(&**control);
@@ -90,7 +90,7 @@ impl Running {
         }
     }
 
-    /// Adds what the store knows, as far as it answers.
+    /// Adds the values from the store, as far as it responds.
     async fn ask(
         &self,
         subscriptions: &mut Vec<SubscriptionStatus>,
@@ -98,7 +98,7 @@ impl Running {
         now: OffsetDateTime,
     ) -> Result<(), StoreError> {
         *head = self.store.head().await?.max(*head);
-        // Those of names that no program has any more are shown too, so that they can be dropped.
+        // Includes names that no program has any more, so that an operator can drop them.
         for StoredVersion { name, version, .. } in self.store.all_versions().await? {
             let is_it = |known: &&mut SubscriptionStatus| {
                 known.name == name && known.version == version.number
@@ -134,6 +134,7 @@ impl Running {
         let filter = control.map(|control| control.filter());
         for (partition, owner) in subscription.partitions.iter_mut().zip(owners) {
             partition.owner = owner;
+            // The position in the owner's memory is newer than the saved one.
             if partition.is_owned_here {
                 continue;
             }
@@ -152,11 +153,12 @@ impl Running {
     }
 }
 
-/// What follows from position and head.
+/// Computes the values that follow from position and head.
 fn measure(partition: &mut PartitionStatus, head: GlobalPosition) {
     let Some(position) = partition.position else { return };
     let lag = head.0.saturating_sub(position.0);
     partition.lag_events = Some(lag);
+    // At the head nothing is unprocessed, even if the last observation says otherwise.
     if lag == 0 {
         partition.lag_seconds = Some(0.0);
     }
@@ -176,7 +178,7 @@ fn unknown(name: &str, version: u32) -> SubscriptionStatus {
     }
 }
 
-/// A version that this program does not have.
+/// Returns the status of a version that this program does not have.
 fn elsewhere(name: &str, version: u32, partitions: u32) -> SubscriptionStatus {
     let partitions = (0..partitions).map(PartitionStatus::unknown).collect();
     SubscriptionStatus { partitions, ..unknown(name, version) }

@@ -1,4 +1,4 @@
-//! The versions of read models and projections: what there is, which one serves, what they differ in.
+//! Operations on versions of read models and projections: list, compare, activate, drop.
 
 use std::sync::Arc;
 
@@ -8,11 +8,11 @@ use crate::store::contract::{Comparison, Version};
 use crate::versions::Switch;
 
 impl Operations<'_> {
-    /// The versions of a read model or projection that the store knows, by number, whether this
-    /// program has registered the name or not.
+    /// Returns the versions of a read model or projection in the store, ordered by number, even if
+    /// this program has not registered the name.
     ///
     /// # Errors
-    /// The name is not known, or the store did not answer.
+    /// `Unknown` if no version has this name; `Unavailable` if the store is not available.
     pub async fn versions(&self, name: &str) -> Result<Vec<Version>, OperationError> {
         let unknown = || OperationError::Unknown { name: name.to_owned() };
         if name.contains('\0') {
@@ -25,34 +25,35 @@ impl Operations<'_> {
         }
     }
 
-    /// What the version of this program makes different from the one that serves. Reads all
-    /// documents of both. If this program's version serves, returns the comparison that preceded its
-    /// switch, as it was stored then.
+    /// Compares this program's version with the active one by reading all documents of both. If
+    /// this program's version is the active one, returns the comparison that was stored before its
+    /// activation.
     ///
     /// # Errors
-    /// The name is not registered, or the store did not answer.
+    /// `Unknown` if the name is not registered; `Unavailable` if the store is not available.
     pub async fn compare_versions(&self, name: &str) -> Result<Comparison, OperationError> {
         self.switch(name)?.compare().await
     }
 
-    /// Lets another version serve, in every process within a second: a new one, where
-    /// `Settings::switch_by_itself` is off, or an old one, to go back. No read goes back in time.
+    /// Activates another version, in every process within a second: a new one if
+    /// `Settings::switch_by_itself` is off, or an old one to switch back. No read goes back in
+    /// time.
     ///
     /// # Errors
-    /// The version is not known; it has not caught up, and did not within some seconds; or the
-    /// store did not answer.
+    /// `Unknown` if there is no such version; `Behind` if it does not catch up within some seconds:
+    /// retry later; `Unavailable` if the store is not available.
     pub async fn serve_version(&self, name: &str, version: u32) -> Result<(), OperationError> {
         self.switch(name)?.serve(version).await
     }
 
-    /// Deletes a version of a read model or projection, with its documents or tables and what it has
-    /// parked. If this program has registered the version, it is stopped first; then it must not
-    /// serve. A name that this program has not registered, such as a read model that was removed
-    /// from it, may also lose the version that serves.
+    /// Deletes a version of a read model or projection, with its documents or tables and its parked
+    /// keys. If this program has registered the version, it is stopped first; it must not be the
+    /// active version. Of a name that this program has not registered, such as a read model that
+    /// was removed, the active version can be dropped too.
     ///
     /// # Errors
-    /// The version is not known, it serves, or another process runs it. The store did not answer:
-    /// call again, and it continues.
+    /// `Unknown` if there is no such version; `Serves` if it is active; `Running` if another
+    /// process runs it; `Unavailable` if the store is not available: call again to continue.
     pub async fn drop_version(&self, name: &str, version: u32) -> Result<(), OperationError> {
         let versioned = || format!("{name}@{version}");
         let known = self.versions(name).await?;
@@ -65,6 +66,7 @@ impl Operations<'_> {
             }
             self.retire(name, known).await?;
         }
+        // Stopped first, so that it does not write documents while they are deleted.
         for control in controls().filter(|control| control.version() == version) {
             control.flush_and_stop().await;
         }
@@ -74,7 +76,7 @@ impl Operations<'_> {
         }
     }
 
-    /// Ends the serving of a version that no process runs.
+    /// Deactivates a version that no process runs.
     async fn retire(&self, name: &str, version: Version) -> Result<(), OperationError> {
         let versioned = format!("{name}@{}", version.number);
         let leases = (0..version.partitions).map(|number| format!("{versioned}/{number}"));

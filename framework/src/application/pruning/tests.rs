@@ -1,4 +1,4 @@
-//! Old keys go by the clock.
+//! Tests that old idempotency keys are deleted by the clock.
 
 use super::*;
 use crate::command::CommandKey;
