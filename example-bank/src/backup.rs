@@ -19,7 +19,7 @@ pub(crate) async fn backup(of: &Store, file: &Path) -> Result<(), BoxError> {
     print(&format!("{file} holds the log {log}, epoch {epoch}, up to position {head}"))
 }
 
-/// Puts a backup in place and raises the epoch; on PostgreSQL raises the epoch of what was restored.
+/// Restores a backup and raises the epoch. On PostgreSQL, raises the epoch of a restored database.
 pub(crate) async fn restore(file: Option<&Path>, into: &Store) -> Result<(), BoxError> {
     let store = into.store.expose();
     if is_postgres(store) {

@@ -1,32 +1,33 @@
-//! Where somebody wants to be called back: one address each, kept as an event like all else.
+//! Callback address of a client: one per client, stored as an event.
 //!
-//! Events are for ever, so no secret is among them: it is derived, each time, from the bank's own key.
+//! Events are never deleted, so they contain no secret. The secret is derived from the bank's own
+//! key each time.
 
 use actum::webhook::Secret;
 use actum::{Aggregate, Application, ReadError};
 use serde::{Deserialize, Serialize};
 
-/// The address of one principal; the id is the principal's.
+/// Callback address of one principal; the id is the principal's.
 #[derive(Debug, Default, Clone)]
 pub struct Callback {
     url: Option<String>,
 }
 
-/// What can be asked.
+/// Commands of a callback address.
 #[derive(Debug, Clone)]
 pub enum CallbackCommand {
-    /// Call back there from now on. The URL was checked before.
+    /// Registers the URL for callbacks. The URL was checked before.
     Register { url: String },
-    /// Call back no more.
+    /// Removes the URL.
     Remove,
 }
 
-/// What has happened.
+/// Events of a callback address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CallbackEvent {
-    /// From here on there.
+    /// The URL was registered.
     Registered { url: String },
-    /// Nowhere any more.
+    /// The URL was removed.
     Removed,
 }
 
@@ -56,11 +57,11 @@ impl Aggregate for Callback {
     }
 }
 
-/// Returns the URL that a principal has registered, from its last event alone: each registration
+/// Returns the URL that a principal has registered, from its last event alone. Each registration
 /// replaces the one before, so the cost does not grow with their number.
 ///
 /// # Errors
-/// The store did not answer.
+/// The store is not available.
 pub async fn address_of(app: &Application, principal: &str) -> Result<Option<String>, ReadError> {
     let mut callback = Callback::default();
     if let Some(last) = app.last_event::<Callback>(principal).await? {
@@ -69,8 +70,8 @@ pub async fn address_of(app: &Application, principal: &str) -> Result<Option<Str
     Ok(callback.url)
 }
 
-/// The secret with which messages for this principal and URL are signed: another URL has another one,
-/// so whoever received at the old one cannot forge messages to the new one.
+/// Returns the secret that signs messages for this principal and URL. Another URL has another
+/// secret, so the receiver at an old URL cannot forge messages to a new one.
 pub fn secret_of(key: &Secret, principal: &str, url: &str) -> Secret {
     key.derive(format!("callback\n{principal}\n{url}").as_bytes())
 }

@@ -1,8 +1,9 @@
-//! A bank built on Actum: accounts, balances and credit limits over HTTP. Copy it to start.
+//! A bank built on Actum: accounts, balances and credit limits over HTTP. Copy it to start your own
+//! application.
 //!
-//! Read `account.rs` first: the rules about money. `balance.rs`, `credit_limit.rs` and
-//! `statement.rs` answer questions, `user.rs` has names that are unique, `http.rs` is the wire format, `access.rs` who may
-//! enter, `cli.rs` the command line, `server.rs` what listens.
+//! Read `account.rs` first: it has the rules about money. `balance.rs`, `credit_limit.rs` and
+//! `statement.rs` are the read side, `user.rs` has unique names, `http.rs` the wire format,
+//! `access.rs` the authentication, `cli.rs` the command line, and `server.rs` the listeners.
 
 pub mod access;
 #[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
@@ -37,7 +38,7 @@ pub use access::Access;
 pub use cli::run;
 pub use http::{Policy, document, operations, operations_table, routes, table};
 
-/// What the bank is made of, on this store; `.start()` runs it.
+/// Builds the bank's application on this store; `.start()` runs it.
 pub fn application(store: impl Into<AnyStore>) -> ApplicationBuilder {
     Application::builder(store)
         .aggregate::<account::Account>()

@@ -16,7 +16,7 @@ pub(super) struct Limits {
     granted: i64,
     used: i64,
     available: i64,
-    /// The account's: a command may expect it.
+    /// Version of the account; a command may expect it.
     #[schema(value_type = u64)]
     version: StreamVersion,
 }
