@@ -143,8 +143,8 @@ impl<A: Aggregate> Settling<'_, A> {
     }
 
     /// Confirms a decision that stored nothing. Each key is looked up. The version is confirmed
-    /// only if no append of the round confirms it, and then only once: no append was stored, so all
-    /// decisions were made at the version where the round began.
+    /// only if no append of the round confirms it. Once is enough, because then all decisions were
+    /// made at the version where the round began.
     async fn confirm(
         &mut self,
         request: &Request<A>,

@@ -112,8 +112,8 @@ pub struct CommandOptions {
     /// Size of the request that brought the command, in bytes, as
     /// `Settings::command_bytes_in_flight` counts it. The default 0 counts the size of the
     /// command's type, without its heap allocations. Over HTTP, the extractor of command headers
-    /// sets it to the size of the body that was read, or to the declared size; a body of unknown
-    /// length that was not read counts as the largest one allowed.
+    /// sets it to the size of the body that was read, or else to the declared size. A body of
+    /// unknown length that was not read counts as the largest one allowed.
     pub bytes: usize,
 }
 

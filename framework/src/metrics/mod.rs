@@ -1,8 +1,8 @@
 //! Metrics of the framework, each with its kind, labels, unit and meaning.
 //!
 //! They are recorded through the facade crate `metrics`, so any exporter works. Install the
-//! recorder before you open the store: each part of the framework creates its handles once, from
-//! the recorder of that moment, because later a record then needs neither look-up nor allocation.
+//! recorder before you open the store, because each part of the framework creates its handles once,
+//! from the recorder of that moment. A later record then needs neither look-up nor allocation.
 //! Without a recorder a measurement costs a read of the clock.
 //!
 //! No label is an id, a key or a text of a user. So the number of series stays small, and no series

@@ -1,9 +1,9 @@
 //! Subscriptions: one reader of the log's tail per process, and a subscription for each follower.
 //!
 //! [`Tail`] reads each new page of the log once, however many followers there are. A
-//! [`Subscription`] returns every event to its follower exactly once and in order: from the store
-//! by its own cursor while it is behind or slow, and from the tail when it keeps up. The follower
-//! decides how to process the events and where to store its checkpoint.
+//! [`Subscription`] returns every event to its follower exactly once and in order. It reads from
+//! the store by its own cursor while it is behind or slow, and from the tail when it keeps up. The
+//! follower decides how to process the events and where to store its checkpoint.
 
 mod checkpoint_check;
 mod cursor;
@@ -39,7 +39,7 @@ pub(crate) struct TailSettings {
     pub(crate) shared_bytes: usize,
     /// Maximum number of the tail's pages that are queued for one follower. If another one is due,
     /// the follower reads by its own cursor again. 64 by default, because under load the pages are
-    /// many and small, and a follower may collect several before it continues.
+    /// many and small. A follower may collect several before it continues.
     pub(crate) waiting_pages: usize,
     /// Maximum bytes of the queued pages. All followers queue the same pages, so this limits the
     /// memory of all of them together.

@@ -305,8 +305,8 @@ pub(crate) fn with_shared<E, T>(
     code(&event)
 }
 
-/// Returns the key under which events of an invalid key are parked: the same for each invalid key,
-/// and different from any valid key, because those do not contain a replacement character.
+/// Returns the key under which events of an invalid key are parked: the same for each invalid key.
+/// It differs from any valid key, because those do not contain a replacement character.
 fn nearest_valid(key: &str) -> String {
     let key = key.replace('\0', "\u{fffd}");
     match key.len() <= MAX_KEY_BYTES {

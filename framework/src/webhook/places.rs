@@ -1,9 +1,9 @@
 //! Concurrency limit of DNS lookups, in total and per client.
 //!
-//! A client can also use only a share of the free places (the dynamic threshold of shared buffers,
-//! Choudhury and Hahne 1998), so a few clients with dead names leave places for the others. Nothing
-//! waits for a place. A caller without one is refused at once, because a name server that never
-//! responds may hold the places in use.
+//! A client can also use only a share of the free places, so a few clients with dead names leave
+//! places for the others. This is the dynamic threshold of shared buffers (Choudhury and Hahne
+//! 1998). Nothing waits for a place. A caller without one is refused at once, because a name server
+//! that never responds may hold the places in use.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -134,7 +134,7 @@ impl Upcaster {
     ///
     /// A [`Value`] can only hold 64-bit integers and 64-bit floats. A number that needs more (a
     /// `u128`, a decimal with 20 digits) arrives as a marked string and is stored back as the same
-    /// number: move it to another field if you need to, but do not calculate with it.
+    /// number. You may move it to another field, but do not calculate with it.
     pub fn new(event_type: &'static str, step: fn(Value) -> Result<Value, BoxError>) -> Self {
         Self { event_type, step }
     }

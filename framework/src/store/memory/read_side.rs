@@ -3,28 +3,25 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-use async_trait::async_trait;
-
+use super::MemoryStore;
 use super::versions::Versions;
-use super::{MemoryStore, within};
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Checkpoint, CheckpointStore, CheckpointUpdate, DocumentBatch, DocumentRange, DocumentStore,
-    DocumentsAt, MAX_LIST_BYTES, PageLimit, ParkedAt, ParkedKey, ParkedRequest, PartitionId,
-    ProjectionStore, SkippedEvent, StoredPage,
+    CheckpointUpdate, MAX_LIST_BYTES, ParkedKey, ParkedRequest, PartitionId, ProjectionStore,
+    SkippedEvent,
 };
 use crate::store::kit::checkpoint_rule::{Stored, continues};
 use crate::store::kit::list::{Bounds, Found};
-use crate::store::kit::parked_keys::{Parking, text, time};
+use crate::store::kit::parked_keys::{Parking, time};
 
 /// By model, and what is of one model in the order in which it is answered.
 #[derive(Default)]
 pub(super) struct ReadSide {
-    documents: HashMap<String, BTreeMap<String, String>>,
-    checkpoints: HashMap<PartitionId, Stored>,
-    parked: HashMap<String, BTreeMap<String, ParkedKey>>,
-    skipped: HashMap<String, BTreeMap<(GlobalPosition, String), SkippedEvent>>,
+    pub(super) documents: HashMap<String, BTreeMap<String, String>>,
+    pub(super) checkpoints: HashMap<PartitionId, Stored>,
+    pub(super) parked: HashMap<String, BTreeMap<String, ParkedKey>>,
+    pub(super) skipped: HashMap<String, BTreeMap<(GlobalPosition, String), SkippedEvent>>,
     pub(super) versions: Versions,
 }
 
@@ -37,7 +34,7 @@ impl ReadSide {
         self.skipped.remove(model);
     }
 
-    fn find(&self, model: &str, bounds: &Bounds) -> Found {
+    pub(super) fn find(&self, model: &str, bounds: &Bounds) -> Found {
         let mut found = Found::default();
         let of_model = self.checkpoints.iter().filter(|(partition, _)| partition.model == model);
         let position =
@@ -62,7 +59,10 @@ impl ReadSide {
     }
 
     /// Takes a step; `false` if it was taken already.
-    fn update_checkpoint(&mut self, update: &CheckpointUpdate) -> Result<bool, StoreError> {
+    pub(super) fn update_checkpoint(
+        &mut self,
+        update: &CheckpointUpdate,
+    ) -> Result<bool, StoreError> {
         let stored = self.checkpoints.get(&update.partition).copied();
         if !continues(update, stored)? {
             return Ok(false);
@@ -137,135 +137,6 @@ impl ReadSide {
                 reason: new.reason,
                 skipped_at: time(new.skipped_at),
             });
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl CheckpointStore for MemoryStore {
-    async fn load_checkpoint(
-        &self,
-        partition: &PartitionId,
-    ) -> Result<Option<Checkpoint>, StoreError> {
-        Ok(self.read_side().checkpoints.get(partition).map(|stored| stored.checkpoint))
-    }
-
-    async fn load_parked(
-        &self,
-        model: &str,
-        of: Option<&[String]>,
-    ) -> Result<Vec<ParkedKey>, StoreError> {
-        let read_side = self.read_side();
-        let parked = read_side.parked.get(model).into_iter().flat_map(BTreeMap::values);
-        let is_asked = |parked: &&ParkedKey| of.is_none_or(|of| of.contains(&parked.key));
-        Ok(parked.filter(is_asked).cloned().collect())
-    }
-
-    async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
-        let read_side = self.read_side();
-        let skipped = read_side.skipped.get(model).into_iter().flat_map(BTreeMap::values);
-        Ok(skipped.cloned().collect())
-    }
-
-    async fn load_requests(
-        &self,
-        model: &str,
-    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
-        let read_side = self.read_side();
-        let parked = read_side.parked.get(model).into_iter().flat_map(BTreeMap::values);
-        let asked = |parked: &ParkedKey| {
-            parked.request.clone().map(|request| (parked.key.clone(), parked.position, request))
-        };
-        Ok(parked.filter_map(asked).collect())
-    }
-
-    async fn request_parked(
-        &self,
-        model: &str,
-        key: &str,
-        position: GlobalPosition,
-        request: ParkedRequest,
-    ) -> Result<bool, StoreError> {
-        let mut read_side = self.read_side();
-        let parked = read_side.parked.get_mut(model).and_then(|parked| parked.get_mut(key));
-        let Some(parked) = parked.filter(|parked| parked.position == position) else {
-            return Ok(false);
-        };
-        parked.request = Some(match request {
-            ParkedRequest::Retry => ParkedRequest::Retry,
-            ParkedRequest::Skip { reason } => ParkedRequest::Skip { reason: text(&reason) },
-        });
-        Ok(true)
-    }
-}
-
-#[async_trait]
-impl DocumentStore for MemoryStore {
-    async fn load_documents(
-        &self,
-        model: &str,
-        keys: &[String],
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        let read_side = self.read_side();
-        let Some(documents) = read_side.documents.get(model) else { return Ok(Vec::new()) };
-        let body = |key: &String| documents.get(key).map(|body| (key.clone(), body.clone()));
-        Ok(keys.iter().filter_map(body).collect())
-    }
-
-    async fn load_documents_at(
-        &self,
-        partition: &PartitionId,
-        keys: &[String],
-    ) -> Result<DocumentsAt, StoreError> {
-        let read_side = self.read_side(); // one lock, so one moment
-        let (documents, parked) =
-            (read_side.documents.get(&partition.model), read_side.parked.get(&partition.model));
-        let body = |key: &String| Some((key.clone(), documents?.get(key)?.clone()));
-        let parked = |key: &String| {
-            let parked = parked?.get(key)?;
-            let (position, reason) = (parked.position, parked.reason.clone());
-            Some(ParkedAt { key: key.clone(), position, reason })
-        };
-        Ok(DocumentsAt {
-            checkpoint: read_side.checkpoints.get(partition).map(|stored| stored.checkpoint),
-            documents: keys.iter().filter_map(body).collect(),
-            parked: keys.iter().filter_map(parked).collect(),
-        })
-    }
-
-    async fn scan_documents(
-        &self,
-        model: &str,
-        after: Option<&str>,
-        limit: PageLimit,
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        let read_side = self.read_side();
-        let Some(documents) = read_side.documents.get(model) else { return Ok(Vec::new()) };
-        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rest = documents.range::<str, _>((after, Bound::Unbounded));
-        let page = within(limit, rest, |(_, body)| body.len());
-        Ok(page.map(|(key, body)| (key.clone(), body.clone())).collect())
-    }
-
-    async fn list_documents(
-        &self,
-        model: &str,
-        range: &DocumentRange,
-    ) -> Result<StoredPage, StoreError> {
-        let read_side = self.read_side();
-        let bounds = Bounds::of(range);
-        Ok(read_side.find(model, &bounds).page(bounds.limit))
-    }
-
-    async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
-        let mut read_side = self.read_side();
-        self.leases.check(&batch.update)?;
-        if read_side.update_checkpoint(&batch.update)? {
-            let model = batch.update.partition.model;
-            let documents = read_side.documents.entry(model).or_default();
-            batch.deleted.iter().for_each(|key| drop(documents.remove(key)));
-            documents.extend(batch.documents);
         }
         Ok(())
     }

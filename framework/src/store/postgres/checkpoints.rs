@@ -1,5 +1,6 @@
 //! Checkpoints and parked keys: a step taken by a function of the migration, and what is read.
 
+use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row};
 use time::OffsetDateTime;
@@ -11,8 +12,8 @@ use super::timestamp::Timestamp;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Checkpoint, CheckpointUpdate, DocumentBatch, ParkedKey, ParkedPage, ParkedRequest, PartitionId,
-    SkippedEvent,
+    Checkpoint, CheckpointStore, CheckpointUpdate, ParkedKey, ParkedPage, ParkedRequest,
+    PartitionId, SkippedEvent,
 };
 use crate::store::kit::checkpoint_rule::{Stored, continues};
 use crate::store::kit::parked_keys::{Parking, text};
@@ -46,7 +47,7 @@ pub(super) fn update_checkpoint(
 }
 
 /// What becomes of parked keys, as JSON; `None` if nothing does.
-fn changes(update: &CheckpointUpdate) -> Result<Option<String>, StoreError> {
+pub(super) fn changes(update: &CheckpointUpdate) -> Result<Option<String>, StoreError> {
     let name = update.partition.to_string();
     if update.lease.name != name {
         return Err(StoreError::LeaseLost { name });
@@ -60,7 +61,11 @@ fn changes(update: &CheckpointUpdate) -> Result<Option<String>, StoreError> {
 }
 
 /// The parameters that both functions begin with.
-fn bound(call: Statement, update: &CheckpointUpdate, changes: Option<String>) -> Statement {
+pub(super) fn bound(
+    call: Statement,
+    update: &CheckpointUpdate,
+    changes: Option<String>,
+) -> Statement {
     let Stored { checkpoint, token, sequence } = Stored::after(update);
     call.bind(update.partition.model.clone())
         .bind(update.partition.number as i32)
@@ -91,23 +96,9 @@ pub(super) fn is_taken(row: &PgRow, update: &CheckpointUpdate) -> Result<bool, S
     continues(update, stored)
 }
 
-impl PostgresStore {
-    pub(super) async fn upsert_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
-        let DocumentBatch { documents, deleted, update } = batch;
-        let (asked, parking) = (update.clone(), changes(&update)?);
-        let row = self.connections.row(Purpose::Documents, move || {
-            let call = "SELECT * FROM save_documents(
-                            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
-            bound(sqlx::query(call), &asked, parking.clone())
-                .bind(documents.iter().map(|(key, _)| &**key).collect::<Vec<_>>())
-                .bind(documents.iter().map(|(_, body)| &**body).collect::<Vec<_>>())
-                .bind(deleted.clone())
-        });
-        let row = row.await.map_err(|fault| fault.not_written(&self.place))?;
-        is_taken(&row, &update).map(drop)
-    }
-
-    pub(super) async fn read_checkpoint(
+#[async_trait]
+impl CheckpointStore for PostgresStore {
+    async fn load_checkpoint(
         &self,
         partition: &PartitionId,
     ) -> Result<Option<Checkpoint>, StoreError> {
@@ -128,7 +119,7 @@ impl PostgresStore {
         }))
     }
 
-    pub(super) async fn read_parked(
+    async fn load_parked(
         &self,
         model: &str,
         of: Option<&[String]>,
@@ -157,7 +148,7 @@ impl PostgresStore {
         Ok(rows.iter().map(key).collect())
     }
 
-    pub(super) async fn read_parked_page(
+    async fn list_parked(
         &self,
         model: &str,
         of: Option<&[String]>,
@@ -186,27 +177,7 @@ impl PostgresStore {
         Ok(ParkedPage { total, keys: rows.iter().take(at_most).map(key).collect() })
     }
 
-    pub(super) async fn read_requests(
-        &self,
-        model: &str,
-    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
-        let model = model.to_owned();
-        let rows = self.connections.rows(Purpose::Documents, move || {
-            sqlx::query(
-                "SELECT key, position, request, request_reason FROM parked
-                 WHERE model = $1 AND request IS NOT NULL ORDER BY key",
-            )
-            .bind(model.clone())
-        });
-        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
-        let requests = rows.iter().filter_map(|row| {
-            let position = GlobalPosition(row.get::<i64, _>("position") as u64);
-            Some((row.get("key"), position, request(row)?))
-        });
-        Ok(requests.collect())
-    }
-
-    pub(super) async fn read_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
+    async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
         let asked = model.to_owned();
         let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query(
@@ -226,7 +197,27 @@ impl PostgresStore {
         Ok(skipped.collect())
     }
 
-    pub(super) async fn leave_request(
+    async fn load_requests(
+        &self,
+        model: &str,
+    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
+        let model = model.to_owned();
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(
+                "SELECT key, position, request, request_reason FROM parked
+                 WHERE model = $1 AND request IS NOT NULL ORDER BY key",
+            )
+            .bind(model.clone())
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        let requests = rows.iter().filter_map(|row| {
+            let position = GlobalPosition(row.get::<i64, _>("position") as u64);
+            Some((row.get("key"), position, request(row)?))
+        });
+        Ok(requests.collect())
+    }
+
+    async fn request_parked(
         &self,
         model: &str,
         key: &str,

@@ -1,13 +1,50 @@
 //! Documents with the checkpoint and the parked keys that belong to them, from one snapshot: all of
 //! it is one statement, so no save can come between its parts.
 
+use async_trait::async_trait;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use super::PostgresStore;
+use super::checkpoints::{bound, changes, is_taken};
 use super::connections::Purpose;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
-use crate::store::contract::{Checkpoint, DocumentsAt, ParkedAt, PartitionId};
+use crate::store::contract::{
+    Checkpoint, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_LIST_BYTES,
+    PageLimit, ParkedAt, PartitionId, StoredPage,
+};
+use crate::store::kit::list::{Bounds, Found};
+use crate::store::sql::numbers::most;
+
+/// Documents within a number (`$2`) and a sum of bytes (`$3`), one at least.
+macro_rules! document_page {
+    ($from:literal) => {
+        concat!(
+            "SELECT key, body::text FROM (
+               SELECT *, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS total FROM (
+                 SELECT * FROM documents WHERE ",
+            $from,
+            " ORDER BY key LIMIT $2) AS rows) AS rows WHERE total <= $3 OR total = bytes"
+        )
+    };
+}
+
+const PAGE: &str = "
+    WITH page AS (SELECT key, body::text AS body FROM documents
+                  WHERE model = $1 AND key >= $2 AND key < $3 ORDER BY key LIMIT $4),
+    sized AS (SELECT key, body, sum(octet_length(body)) OVER (ORDER BY key ROWS UNBOUNDED PRECEDING)
+                                - octet_length(body) AS before
+              FROM page)
+    SELECT 'document' AS kind, key, CASE WHEN before < $5 THEN body END AS body,
+           0 AS partition, 0::bigint AS position
+    FROM sized
+    UNION ALL
+    SELECT 'parked', key, NULL, 0, 0
+    FROM (SELECT key FROM parked WHERE model = $1 AND key >= $2 AND key < $3
+          ORDER BY key LIMIT $4) AS parked
+    UNION ALL
+    SELECT 'checkpoint', '', NULL, partition, position FROM checkpoints WHERE model = $1";
 
 const DOCUMENTS_AT: &str = "
     SELECT 'document', key, body::text, NULL::bigint, NULL::uuid, NULL::uuid
@@ -19,8 +56,24 @@ const DOCUMENTS_AT: &str = "
     SELECT 'checkpoint', NULL, NULL, position, log_id, event_id
     FROM checkpoints WHERE model = $1 AND partition = $2";
 
-impl PostgresStore {
-    pub(super) async fn read_documents_at(
+#[async_trait]
+impl DocumentStore for PostgresStore {
+    async fn load_documents(
+        &self,
+        model: &str,
+        keys: &[String],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let (asked, keys) = (model.to_owned(), keys.to_vec());
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query("SELECT key, body::text FROM documents WHERE model = $1 AND key = ANY ($2)")
+                .bind(asked.clone())
+                .bind(keys.clone())
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    async fn load_documents_at(
         &self,
         partition: &PartitionId,
         keys: &[String],
@@ -49,5 +102,75 @@ impl PostgresStore {
             }
         }
         Ok(found)
+    }
+
+    async fn scan_documents(
+        &self,
+        model: &str,
+        after: Option<&str>,
+        limit: PageLimit,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let (asked, after) = (model.to_owned(), after.map(str::to_owned));
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            let sql = match after {
+                None => document_page!("model = $1"),
+                Some(_) => document_page!("model = $1 AND key > $4"),
+            };
+            let page = sqlx::query(sql).bind(asked.clone());
+            let page = page.bind(most(limit.events)).bind(most(limit.bytes));
+            match &after {
+                None => page,
+                Some(after) => page.bind(after.clone()),
+            }
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    async fn list_documents(
+        &self,
+        model: &str,
+        range: &DocumentRange,
+    ) -> Result<StoredPage, StoreError> {
+        let (bounds, asked) = (Bounds::of(range), model.to_owned());
+        let limit = bounds.limit;
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(PAGE)
+                .bind(asked.clone())
+                .bind(bounds.from.clone())
+                .bind(bounds.below.clone())
+                .bind(bounds.sought() as i64)
+                .bind(MAX_LIST_BYTES as i64)
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        let mut found = Found::default();
+        rows.iter().for_each(|row| take(row, &mut found));
+        Ok(found.page(limit))
+    }
+
+    async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
+        let DocumentBatch { documents, deleted, update } = batch;
+        let (asked, parking) = (update.clone(), changes(&update)?);
+        let row = self.connections.row(Purpose::Documents, move || {
+            let call = "SELECT * FROM save_documents(
+                            $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+            bound(sqlx::query(call), &asked, parking.clone())
+                .bind(documents.iter().map(|(key, _)| &**key).collect::<Vec<_>>())
+                .bind(documents.iter().map(|(_, body)| &**body).collect::<Vec<_>>())
+                .bind(deleted.clone())
+        });
+        let row = row.await.map_err(|fault| fault.not_written(&self.place))?;
+        is_taken(&row, &update).map(drop)
+    }
+}
+
+fn take(row: &PgRow, found: &mut Found) {
+    match row.get("kind") {
+        "document" => found.documents.push((row.get("key"), row.get("body"))),
+        "parked" => found.parked.push(row.get("key")),
+        _ => {
+            let position = GlobalPosition(row.get::<i64, _>("position") as u64);
+            found.checkpoints.push((row.get::<i32, _>("partition") as u32, position));
+        }
     }
 }

@@ -6,16 +6,18 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use sqlx::Row;
 use uuid::Uuid;
 
 use super::PostgresStore;
 use super::connections::Purpose;
 use crate::error::StoreError;
-use crate::store::contract::Lease;
+use crate::store::contract::{Lease, LeaseStore};
 
-impl PostgresStore {
-    pub(super) async fn take_lease(
+#[async_trait]
+impl LeaseStore for PostgresStore {
+    async fn acquire_lease(
         &self,
         name: &str,
         owner: Uuid,
@@ -42,11 +44,7 @@ impl PostgresStore {
         Ok(token.map(|token| Lease { name: name.to_owned(), owner, token }))
     }
 
-    pub(super) async fn extend_lease(
-        &self,
-        lease: &Lease,
-        duration: Duration,
-    ) -> Result<bool, StoreError> {
+    async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError> {
         let Lease { name, token, .. } = lease.clone();
         let rows = self.connections.rows(Purpose::Signals, move || {
             sqlx::query(
@@ -63,7 +61,7 @@ impl PostgresStore {
         Ok(!rows.is_empty())
     }
 
-    pub(super) async fn end_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
         let Lease { name, token, .. } = lease.clone();
         let ended = self.connections.rows(Purpose::Signals, move || {
             // The next token, and nobody's: this one is void at once.
@@ -77,10 +75,7 @@ impl PostgresStore {
         ended.await.map(drop).map_err(|fault| fault.not_written(&self.place))
     }
 
-    pub(super) async fn find_holders(
-        &self,
-        names: &[String],
-    ) -> Result<Vec<Option<Uuid>>, StoreError> {
+    async fn holders(&self, names: &[String]) -> Result<Vec<Option<Uuid>>, StoreError> {
         let asked = names.to_vec();
         let rows = self.connections.rows(Purpose::Signals, move || {
             sqlx::query(
@@ -95,7 +90,7 @@ impl PostgresStore {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    pub(super) async fn add_member(
+    async fn join(
         &self,
         model: &str,
         process: Uuid,
@@ -131,7 +126,7 @@ impl PostgresStore {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    pub(super) async fn remove_member(&self, model: &str, process: Uuid) -> Result<(), StoreError> {
+    async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError> {
         let asked = model.to_owned();
         let removed = self.connections.rows(Purpose::Signals, move || {
             sqlx::query("DELETE FROM members WHERE model = $1 AND process = $2")

@@ -1,19 +1,16 @@
 //! Writing many rows in one call: every column as one array.
 
-use sqlx::{AssertSqlSafe, Row};
-use time::OffsetDateTime;
+use sqlx::AssertSqlSafe;
 
-use super::connections::{Purpose, Statement};
+use super::claims;
+use super::connections::Statement;
 use super::groups::{Assumed, rank};
 use super::history::Known;
 use super::open::Opening;
-use super::{PostgresStore, claims};
 use crate::command::Committed;
-use crate::error::StoreError;
 use crate::event::StreamId;
-use crate::store::contract::{Append, AppendOutcome, Snapshot};
+use crate::store::contract::{Append, AppendOutcome};
 use crate::store::kit::version_check::{Current, Plan};
-use crate::store::sql::numbers::most;
 
 /// What a call looks out for besides versions and command ids.
 #[derive(Clone, Copy)]
@@ -98,73 +95,4 @@ pub(super) fn append(
 /// Whether the plan has it stored now.
 fn is_stored(outcome: &AppendOutcome) -> bool {
     matches!(outcome, AppendOutcome::Committed(Committed { replayed: false, .. }))
-}
-
-impl PostgresStore {
-    /// Not under the writer lock, and of rows that no append touches but one that is sent again after
-    /// all that time.
-    pub(super) async fn delete_commands(
-        &self,
-        recorded_before: OffsetDateTime,
-        at_most: usize,
-    ) -> Result<bool, StoreError> {
-        let delete = move || {
-            sqlx::query(
-                "WITH gone AS (
-                     DELETE FROM commands WHERE command_id IN (
-                         SELECT command_id FROM commands WHERE recorded_at < $1
-                         ORDER BY recorded_at LIMIT $2)
-                     RETURNING 1)
-                 SELECT count(*) FROM gone",
-            )
-            .bind(recorded_before)
-            .bind(most(at_most))
-        };
-        let row = self.connections.row(Purpose::Documents, delete).await;
-        let gone: i64 = row.map_err(|fault| fault.not_written(&self.place))?.get(0);
-        Ok(gone > 0 && gone >= most(at_most))
-    }
-
-    /// Keeps the program's name if the log has none, and returns the one it has. The row is locked only
-    /// once: a role that may not update it can run when another one has claimed the log.
-    pub(super) async fn keep_program(&self, name: &str) -> Result<String, StoreError> {
-        let kept = || sqlx::query("SELECT program FROM log");
-        let row = self.connections.row(Purpose::Documents, kept).await;
-        let row = row.map_err(|fault| self.unavailable(&fault))?;
-        if let Some(kept) = row.get(0) {
-            return Ok(kept);
-        }
-        let name = name.to_owned();
-        let keep = move || {
-            sqlx::query("UPDATE log SET program = coalesce(program, $1) RETURNING program")
-                .bind(name.clone())
-        };
-        let row = self.connections.row(Purpose::Documents, keep).await;
-        Ok(row.map_err(|fault| fault.not_written(&self.place))?.get(0))
-    }
-
-    pub(super) async fn upsert_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
-        let upsert = move || {
-            sqlx::query(
-                "INSERT INTO snapshots AS kept
-                 (stream_type, stream_id, version, position, state_version, state, checksum, event_id)
-                 VALUES ($1, $2, $3, $4, $5, $6::text::json, $7, $8)
-                 ON CONFLICT (stream_type, stream_id) DO UPDATE SET version = excluded.version,
-                 position = excluded.position, state_version = excluded.state_version,
-                 state = excluded.state, checksum = excluded.checksum,
-                 event_id = excluded.event_id
-                 WHERE excluded.version > kept.version",
-            )
-            .bind(snapshot.stream.aggregate_type().to_owned())
-            .bind(snapshot.stream.id().to_owned())
-            .bind(snapshot.version.0 as i64)
-            .bind(snapshot.position.0 as i64)
-            .bind(snapshot.state_version as i32)
-            .bind(snapshot.state.clone())
-            .bind(snapshot.checksum.to_vec())
-            .bind(snapshot.event_id)
-        };
-        let written = self.connections.rows(Purpose::Documents, upsert).await;
-        written.map(drop).map_err(|fault| fault.not_written(&self.place))
-    }
 }

@@ -14,10 +14,10 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
 
 use super::connections::{Connections, Purpose, Statement};
+use super::events::{HEAD, last_event};
 use super::fault::{Fault, describe};
 use super::lane::Lane;
 use super::open::Opening;
-use super::read::{HEAD, last_event};
 use crate::event::GlobalPosition;
 use crate::store::kit::group_commit::raise;
 

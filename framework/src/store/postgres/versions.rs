@@ -4,12 +4,15 @@
 //! into the time a statement may take. The first of them makes it unfit to serve. Its row goes last,
 //! when the schema of a projection is gone too, so that an interrupted drop can be continued.
 
+use async_trait::async_trait;
 use sqlx::Row;
 
 use super::PostgresStore;
 use super::connections::{Purpose, Statement};
 use crate::error::StoreError;
-use crate::store::contract::{ProjectionStore, Version, check_projection_name};
+use crate::store::contract::{
+    ProjectionStore, StoredVersion, Version, VersionNote, VersionStore, check_projection_name,
+};
 
 /// How many rows one step of dropping a version deletes at most.
 const DROPPED_AT_ONCE: i32 = 10_000;
@@ -32,7 +35,23 @@ impl PostgresStore {
         row.map(|row| row.get(0)).map_err(|fault| fault.not_written(&self.place))
     }
 
-    pub(super) async fn add_version(
+    async fn is_dropping(&self, name: &str, version: u32) -> Result<bool, StoreError> {
+        let asked = name.to_owned();
+        let is_dropping = self.ask(move || {
+            sqlx::query(
+                "SELECT EXISTS (SELECT FROM versions
+                                WHERE name = $1 AND version = $2 AND is_dropping)",
+            )
+            .bind(asked.clone())
+            .bind(i64::from(version))
+        });
+        is_dropping.await
+    }
+}
+
+#[async_trait]
+impl VersionStore for PostgresStore {
+    async fn register_version(
         &self,
         name: &str,
         version: u32,
@@ -40,7 +59,7 @@ impl PostgresStore {
     ) -> Result<Vec<Version>, StoreError> {
         // One whose dropping was interrupted must not be found half full.
         if self.is_dropping(name, version).await? {
-            self.remove_version(name, version).await?;
+            self.drop_version(name, version).await?;
         }
         for register in REGISTER {
             let asked = name.to_owned();
@@ -52,10 +71,10 @@ impl PostgresStore {
             });
             registered.await.map_err(|fault| fault.not_written(&self.place))?;
         }
-        self.read_versions(name).await
+        self.versions(name).await
     }
 
-    pub(super) async fn read_versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
+    async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
         let asked = name.to_owned();
         let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query(
@@ -74,12 +93,80 @@ impl PostgresStore {
         Ok(versions.collect())
     }
 
-    pub(super) async fn switch_version(
+    async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError> {
+        let rows = self.connections.rows(Purpose::Documents, || {
+            sqlx::query(
+                "SELECT version, partitions, is_serving, has_served, name, sources
+                 FROM versions ORDER BY name, version",
+            )
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        let stored = rows.iter().map(|row| StoredVersion {
+            name: row.get(4),
+            version: Version {
+                number: row.get::<i64, _>(0) as u32,
+                partitions: row.get::<i64, _>(1) as u32,
+                is_serving: row.get(2),
+                has_served: row.get(3),
+            },
+            sources: row.get(5),
+        });
+        Ok(stored.collect())
+    }
+
+    async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query("UPDATE versions SET is_serving = false WHERE name = $1 AND version = $2")
+                .bind(name.clone())
+                .bind(i64::from(version))
+        });
+        rows.await.map(drop).map_err(|fault| fault.not_written(&self.place))
+    }
+
+    async fn note_version(
         &self,
         name: &str,
-        from: u32,
-        to: u32,
-    ) -> Result<bool, StoreError> {
+        version: u32,
+        note: VersionNote,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        let (name, text) = (name.to_owned(), text.to_owned());
+        let write = match note {
+            VersionNote::Sources => {
+                "UPDATE versions SET sources = $3 WHERE name = $1 AND version = $2"
+            }
+            VersionNote::Comparison => {
+                "UPDATE versions SET comparison = $3 WHERE name = $1 AND version = $2"
+            }
+        };
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(write).bind(name.clone()).bind(i64::from(version)).bind(text.clone())
+        });
+        rows.await.map(drop).map_err(|fault| fault.not_written(&self.place))
+    }
+
+    async fn version_note(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+    ) -> Result<Option<String>, StoreError> {
+        let name = name.to_owned();
+        let read = match note {
+            VersionNote::Sources => "SELECT sources FROM versions WHERE name = $1 AND version = $2",
+            VersionNote::Comparison => {
+                "SELECT comparison FROM versions WHERE name = $1 AND version = $2"
+            }
+        };
+        let rows = self.connections.rows(Purpose::Documents, move || {
+            sqlx::query(read).bind(name.clone()).bind(i64::from(version))
+        });
+        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
+        Ok(rows.first().and_then(|row| row.get(0)))
+    }
+
+    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {
         let name = name.to_owned();
         let serves = self.ask(move || {
             sqlx::query("SELECT serve_version($1, $2, $3)")
@@ -90,11 +177,7 @@ impl PostgresStore {
         serves.await
     }
 
-    pub(super) async fn remove_version(
-        &self,
-        name: &str,
-        version: u32,
-    ) -> Result<bool, StoreError> {
+    async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError> {
         loop {
             let asked = name.to_owned();
             let is_more = self.ask(move || {
@@ -107,7 +190,7 @@ impl PostgresStore {
                 break;
             }
         }
-        let versions = self.read_versions(name).await?;
+        let versions = self.versions(name).await?;
         match versions.iter().find(|known| known.number == version) {
             None => return Ok(true),
             Some(known) if known.is_serving => return Ok(false),
@@ -125,18 +208,5 @@ impl PostgresStore {
         });
         forgotten.await.map_err(|fault| fault.not_written(&self.place))?;
         Ok(true)
-    }
-
-    async fn is_dropping(&self, name: &str, version: u32) -> Result<bool, StoreError> {
-        let asked = name.to_owned();
-        let is_dropping = self.ask(move || {
-            sqlx::query(
-                "SELECT EXISTS (SELECT FROM versions
-                                WHERE name = $1 AND version = $2 AND is_dropping)",
-            )
-            .bind(asked.clone())
-            .bind(i64::from(version))
-        });
-        is_dropping.await
     }
 }

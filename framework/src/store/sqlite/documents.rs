@@ -11,9 +11,42 @@ use super::side_write::SideWrite;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Checkpoint, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, PageLimit, ParkedAt,
-    PartitionId, StoredPage,
+    Checkpoint, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_LIST_BYTES,
+    PageLimit, ParkedAt, PartitionId, StoredPage,
 };
+use crate::store::kit::list::{Bounds, Found};
+use crate::store::sql::numbers::most;
+
+/// Documents within a number (`?3`) and a sum of bytes (`?4`), one at least.
+macro_rules! document_page {
+    ($from:literal) => {
+        concat!(
+            "SELECT key, body FROM documents WHERE model = ?1 AND key IN (SELECT key FROM (
+               SELECT key, bytes, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS total FROM (
+                 SELECT key, octet_length(body) AS bytes FROM documents WHERE ",
+            $from,
+            " ORDER BY key LIMIT ?3 + 0)) WHERE total <= ?4 OR total = bytes) ORDER BY key"
+        )
+    };
+}
+
+/// `octet_length` reads the header of a row; only the bodies of the page are read themselves.
+const PAGE: &str = "
+    WITH page AS (SELECT key, octet_length(body) AS size FROM documents
+                  WHERE model = ?1 AND key >= ?2 AND key < ?3 ORDER BY key LIMIT ?4 + 0),
+    sized AS (SELECT key, sum(size) OVER (ORDER BY key ROWS UNBOUNDED PRECEDING) - size AS before
+              FROM page)
+    SELECT 'document' AS kind, key,
+           CASE WHEN before < ?5 THEN (SELECT body FROM documents AS d
+                                       WHERE d.model = ?1 AND d.key = sized.key) END AS body,
+           0 AS partition, 0 AS position
+    FROM sized
+    UNION ALL
+    SELECT 'parked', key, NULL, 0, 0
+    FROM (SELECT key FROM parked WHERE model = ?1 AND key >= ?2 AND key < ?3
+          ORDER BY key LIMIT ?4 + 0)
+    UNION ALL
+    SELECT 'checkpoint', '', NULL, partition, position FROM checkpoints WHERE model = ?1";
 
 const DOCUMENTS_AT: &str = "
     SELECT 'document', key, body, NULL, NULL, NULL
@@ -25,8 +58,27 @@ const DOCUMENTS_AT: &str = "
     SELECT 'checkpoint', NULL, NULL, position, log_id, event_id
     FROM checkpoints WHERE model = ?1 AND partition = ?2";
 
-impl SqliteStore {
-    pub(super) async fn read_documents_at(
+#[async_trait]
+impl DocumentStore for SqliteStore {
+    async fn load_documents(
+        &self,
+        model: &str,
+        keys: &[String],
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let asked = serde_json::to_string(keys).map_err(|e| self.corrupt("a list of keys", e))?;
+        let mut reader = self.reader().await?;
+        let found = sqlx::query_as(
+            "SELECT key, body FROM documents
+             WHERE model = ? AND key IN (SELECT value FROM json_each(?))",
+        )
+        .bind(model.to_owned())
+        .bind(asked)
+        .fetch_all(&mut *reader)
+        .await;
+        found.map_err(|e| self.unavailable(&e))
+    }
+
+    async fn load_documents_at(
         &self,
         partition: &PartitionId,
         keys: &[String],
@@ -45,6 +97,51 @@ impl SqliteStore {
             added.map_err(|e| self.corrupt(format!("the documents of {partition}"), e))?;
         }
         Ok(found)
+    }
+
+    async fn scan_documents(
+        &self,
+        model: &str,
+        after: Option<&str>,
+        limit: PageLimit,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        // Two statements: with `?2 IS NULL OR` the index would not be used to begin after a key.
+        let sql = match after {
+            None => document_page!("model = ?1"),
+            Some(_) => document_page!("model = ?1 AND key > ?2"),
+        };
+        let mut reader = self.reader().await?;
+        let page = sqlx::query_as(sql).bind(model.to_owned()).bind(after.map(str::to_owned));
+        let page = page.bind(most(limit.events)).bind(most(limit.bytes));
+        page.fetch_all(&mut *reader).await.map_err(|e| self.unavailable(&e))
+    }
+
+    async fn list_documents(
+        &self,
+        model: &str,
+        range: &DocumentRange,
+    ) -> Result<StoredPage, StoreError> {
+        let bounds = Bounds::of(range);
+        let mut reader = self.reader().await?;
+        let rows = sqlx::query(PAGE)
+            .bind(model.to_owned())
+            .bind(bounds.from.clone())
+            .bind(bounds.below.clone())
+            .bind(bounds.sought() as i64)
+            .bind(MAX_LIST_BYTES as i64)
+            .fetch_all(&mut *reader)
+            .await;
+        let rows = rows.map_err(|e| self.unavailable(&e))?;
+        let mut found = Found::default();
+        for row in &rows {
+            let taken = take(row, &mut found);
+            taken.map_err(|e| self.corrupt(format!("the documents of {model}"), e))?;
+        }
+        Ok(found.page(bounds.limit))
+    }
+
+    async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
+        self.write_beside(SideWrite::Documents(batch)).await.map(drop)
     }
 }
 
@@ -67,42 +164,14 @@ fn add(found: &mut DocumentsAt, row: &SqliteRow) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-#[async_trait]
-impl DocumentStore for SqliteStore {
-    async fn load_documents(
-        &self,
-        model: &str,
-        keys: &[String],
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        self.read_documents(model, keys).await
+fn take(row: &SqliteRow, found: &mut Found) -> Result<(), sqlx::Error> {
+    match row.try_get("kind")? {
+        "document" => found.documents.push((row.try_get("key")?, row.try_get("body")?)),
+        "parked" => found.parked.push(row.try_get("key")?),
+        _ => {
+            let position = GlobalPosition(row.try_get::<i64, _>("position")? as u64);
+            found.checkpoints.push((row.try_get("partition")?, position));
+        }
     }
-
-    async fn load_documents_at(
-        &self,
-        partition: &PartitionId,
-        keys: &[String],
-    ) -> Result<DocumentsAt, StoreError> {
-        self.read_documents_at(partition, keys).await
-    }
-
-    async fn scan_documents(
-        &self,
-        model: &str,
-        after: Option<&str>,
-        limit: PageLimit,
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        self.read_documents_after(model, after, limit).await
-    }
-
-    async fn list_documents(
-        &self,
-        model: &str,
-        range: &DocumentRange,
-    ) -> Result<StoredPage, StoreError> {
-        self.read_page(model, range).await
-    }
-
-    async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
-        self.write_beside(SideWrite::Documents(batch)).await.map(drop)
-    }
+    Ok(())
 }

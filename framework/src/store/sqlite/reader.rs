@@ -9,6 +9,9 @@ use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{Sqlite, SqliteConnection};
 use tokio::runtime::Handle;
 
+use super::{SqliteStore, fault};
+use crate::error::StoreError;
+
 /// On loan until it is dropped, wherever that is.
 pub(super) struct Reader {
     /// `Some` until it is dropped.
@@ -44,5 +47,30 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let _context = self.runtime.enter();
         drop(self.connection.take());
+    }
+}
+
+impl SqliteStore {
+    pub(super) async fn reader(&self) -> Result<Reader, StoreError> {
+        // A new connection would read the file that is at the path now, with the index of the one that
+        // was there.
+        let opens_another = self.readers.num_idle() == 0
+            && self.readers.size() < self.readers.options().get_max_connections();
+        if opens_another {
+            self.opening.held.check().map_err(StoreError::Unavailable)?;
+        }
+        let connection = self.readers.acquire().await;
+        connection.map(Reader::new).map_err(|e| self.unavailable(&e))
+    }
+
+    pub(super) fn unavailable(&self, error: &sqlx::Error) -> StoreError {
+        if fault::is_damaged(error) {
+            self.opening.held.stop_writing(fault::explain(self.opening.path(), error));
+        }
+        fault::unavailable(&self.place, error)
+    }
+
+    pub(super) fn corrupt(&self, place: impl Into<String>, reason: impl ToString) -> StoreError {
+        StoreError::Corrupt { place: place.into(), reason: reason.to_string() }
     }
 }

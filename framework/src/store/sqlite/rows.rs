@@ -11,7 +11,7 @@ use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection};
 use sqlx::{AssertSqlSafe, Error};
 use time::OffsetDateTime;
 
-use crate::store::contract::{DocumentBatch, Snapshot};
+use crate::store::contract::DocumentBatch;
 use crate::store::kit::version_check::{KeptCommand, Row};
 
 /// 256 rows of ten columns are far below SQLite's limit of 32,766 parameters.
@@ -187,31 +187,4 @@ pub(super) async fn upsert_documents(
         "DELETE FROM documents WHERE model = ? AND key IN (SELECT value FROM json_each(?))",
     );
     delete.bind(model).bind(deleted).execute(connection).await.map(drop)
-}
-
-pub(super) async fn upsert_snapshot(
-    connection: &mut SqliteConnection,
-    snapshot: &Snapshot,
-) -> Result<(), Error> {
-    sqlx::query(
-        "INSERT INTO snapshots
-         (stream_type, stream_id, version, position, event_id, state_version, state, checksum)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (stream_type, stream_id) DO UPDATE SET version = excluded.version,
-         position = excluded.position, event_id = excluded.event_id,
-         state_version = excluded.state_version,
-         state = excluded.state, checksum = excluded.checksum
-         WHERE excluded.version > version",
-    )
-    .bind(snapshot.stream.aggregate_type().to_owned())
-    .bind(snapshot.stream.id().to_owned())
-    .bind(snapshot.version.0 as i64)
-    .bind(snapshot.position.0 as i64)
-    .bind(snapshot.event_id.as_bytes().to_vec())
-    .bind(i64::from(snapshot.state_version))
-    .bind(snapshot.state.clone())
-    .bind(snapshot.checksum.to_vec())
-    .execute(connection)
-    .await?;
-    Ok(())
 }

@@ -5,10 +5,10 @@
 use sqlx::sqlite::SqliteConnection;
 use time::OffsetDateTime;
 
-use super::checkpoints::Request;
 use super::commands::Prune;
+use super::parked_keys::Request;
 use super::versions::VersionChange;
-use super::{SqliteStore, checkpoints, commands, program, rows, versions};
+use super::{SqliteStore, checkpoints, commands, parked_keys, program, rows, snapshots, versions};
 use crate::error::StoreError;
 use crate::store::contract::{DocumentBatch, Snapshot};
 use crate::store::kit::leases::Leases;
@@ -55,7 +55,7 @@ pub(super) async fn write_beside(
 ) -> Result<Result<bool, StoreError>, sqlx::Error> {
     match side_write {
         SideWrite::Snapshot(snapshot) => {
-            rows::upsert_snapshot(connection, snapshot).await?;
+            snapshots::upsert_snapshot(connection, snapshot).await?;
             crate::failpoints::point("snapshot.before_commit");
             Ok(Ok(true))
         }
@@ -70,7 +70,7 @@ pub(super) async fn write_beside(
             }
             Ok(advanced)
         }
-        SideWrite::Request(request) => checkpoints::request(connection, request).await.map(Ok),
+        SideWrite::Request(request) => parked_keys::request(connection, request).await.map(Ok),
         SideWrite::Program(name) => program::keep(connection, name).await.map(Ok),
         SideWrite::Prune(prune) => commands::prune(connection, prune, now).await.map(Ok),
         SideWrite::Version(change) => versions::change(connection, leases, change).await.map(Ok),

@@ -4,16 +4,23 @@
 //! waits long. It is marked first: from then on it can neither serve nor be built. Its row goes last,
 //! when the place of a projection is gone too, so that an interrupted drop can be continued.
 
+use async_trait::async_trait;
 use sqlx::Error;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{SideWrite, SqliteStore, notes};
+use super::SqliteStore;
+use super::side_write::SideWrite;
 use crate::error::StoreError;
-use crate::store::contract::{ProjectionStore, Version, VersionNote, check_projection_name};
+use crate::store::contract::{
+    ProjectionStore, StoredVersion, Version, VersionNote, VersionStore, check_projection_name,
+};
 use crate::store::kit::leases::Leases;
 
 /// How many rows one step of dropping a version deletes at most.
 const DROPPED_AT_ONCE: i64 = 1000;
+
+/// A row of a version: name, number, partitions, whether it serves and has served, its sources.
+type Row = (String, u32, u32, bool, bool, Option<String>);
 
 /// A change of the versions of a name.
 #[derive(Debug)]
@@ -23,7 +30,7 @@ pub(super) struct VersionChange {
 }
 
 #[derive(Debug)]
-pub(super) enum What {
+enum What {
     Register { version: u32, partitions: u32 },
     Serve { from: u32, to: u32 },
     Retire { version: u32 },
@@ -44,9 +51,9 @@ pub(super) async fn change(
             register(connection, name, *version, *partitions).await.map(|()| false)
         }
         What::Serve { from, to } => serve(connection, name, *from, *to).await,
-        What::Retire { version } => notes::retire(connection, name, *version).await.map(|()| false),
+        What::Retire { version } => retire(connection, name, *version).await.map(|()| false),
         What::Note { version, note, text } => {
-            notes::write(connection, (name, *version), *note, text).await.map(|()| false)
+            write_note(connection, (name, *version), *note, text).await.map(|()| false)
         }
         What::Drop { version } => drop_some(connection, leases, name, *version).await,
         What::Forget { version } => forget(connection, name, *version).await.map(|()| false),
@@ -152,13 +159,31 @@ async fn forget(connection: &mut SqliteConnection, name: &str, version: u32) -> 
         .map(drop)
 }
 
-impl SqliteStore {
-    pub(super) async fn change_version(&self, name: &str, what: What) -> Result<bool, StoreError> {
-        let change = VersionChange { name: name.to_owned(), what };
-        self.write_beside(SideWrite::Version(change)).await
-    }
+async fn retire(connection: &mut SqliteConnection, name: &str, version: u32) -> Result<(), Error> {
+    let retire = "UPDATE versions SET is_serving = 0 WHERE name = ? AND version = ?";
+    let retire = sqlx::query(retire).bind(name.to_owned()).bind(version);
+    retire.execute(connection).await.map(drop)
+}
 
-    pub(super) async fn add_version(
+async fn write_note(
+    connection: &mut SqliteConnection,
+    (name, version): (&str, u32),
+    note: VersionNote,
+    text: &str,
+) -> Result<(), Error> {
+    let write = match note {
+        VersionNote::Sources => "UPDATE versions SET sources = ? WHERE name = ? AND version = ?",
+        VersionNote::Comparison => {
+            "UPDATE versions SET comparison = ? WHERE name = ? AND version = ?"
+        }
+    };
+    let write = sqlx::query(write).bind(text.to_owned()).bind(name.to_owned()).bind(version);
+    write.execute(connection).await.map(drop)
+}
+
+#[async_trait]
+impl VersionStore for SqliteStore {
+    async fn register_version(
         &self,
         name: &str,
         version: u32,
@@ -166,42 +191,13 @@ impl SqliteStore {
     ) -> Result<Vec<Version>, StoreError> {
         // One whose dropping was interrupted must not be found half full.
         if self.is_dropping(name, version).await? {
-            self.remove_version(name, version).await?;
+            self.drop_version(name, version).await?;
         }
         self.change_version(name, What::Register { version, partitions }).await?;
-        self.read_versions(name).await
+        self.versions(name).await
     }
 
-    pub(super) async fn switch_version(
-        &self,
-        name: &str,
-        from: u32,
-        to: u32,
-    ) -> Result<bool, StoreError> {
-        self.change_version(name, What::Serve { from, to }).await
-    }
-
-    pub(super) async fn remove_version(
-        &self,
-        name: &str,
-        version: u32,
-    ) -> Result<bool, StoreError> {
-        while self.change_version(name, What::Drop { version }).await? {}
-        let versions = self.read_versions(name).await?;
-        match versions.iter().find(|known| known.number == version) {
-            None => return Ok(true),
-            Some(known) if known.is_serving => return Ok(false),
-            Some(_) => {}
-        }
-        // No projection has another name, and such a name could be a path.
-        if check_projection_name(name).is_ok() {
-            self.drop_projection(name, version).await?;
-        }
-        self.change_version(name, What::Forget { version }).await?;
-        Ok(true)
-    }
-
-    pub(super) async fn read_versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
+    async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
         let mut reader = self.reader().await?;
         let rows: Result<Vec<(u32, u32, bool, bool)>, Error> = sqlx::query_as(
             "SELECT version, partitions, is_serving, has_served FROM versions WHERE name = ?
@@ -218,6 +214,83 @@ impl SqliteStore {
             has_served,
         };
         Ok(rows.map(version).collect())
+    }
+
+    async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError> {
+        let mut reader = self.reader().await?;
+        let rows: Result<Vec<Row>, Error> = sqlx::query_as(
+            "SELECT name, version, partitions, is_serving, has_served, sources FROM versions
+             ORDER BY name, version",
+        )
+        .fetch_all(&mut *reader)
+        .await;
+        let rows = rows.map_err(|e| self.unavailable(&e))?.into_iter();
+        let stored = |(name, number, partitions, is_serving, has_served, sources)| StoredVersion {
+            name,
+            version: Version { number, partitions, is_serving, has_served },
+            sources,
+        };
+        Ok(rows.map(stored).collect())
+    }
+
+    async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError> {
+        self.change_version(name, What::Retire { version }).await.map(drop)
+    }
+
+    async fn note_version(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+        text: &str,
+    ) -> Result<(), StoreError> {
+        let note = What::Note { version, note, text: text.to_owned() };
+        self.change_version(name, note).await.map(drop)
+    }
+
+    async fn version_note(
+        &self,
+        name: &str,
+        version: u32,
+        note: VersionNote,
+    ) -> Result<Option<String>, StoreError> {
+        let read = match note {
+            VersionNote::Sources => "SELECT sources FROM versions WHERE name = ? AND version = ?",
+            VersionNote::Comparison => {
+                "SELECT comparison FROM versions WHERE name = ? AND version = ?"
+            }
+        };
+        let mut reader = self.reader().await?;
+        let read = sqlx::query_scalar(read).bind(name.to_owned()).bind(version);
+        let found: Result<Option<Option<String>>, Error> = read.fetch_optional(&mut *reader).await;
+        found.map(Option::flatten).map_err(|e| self.unavailable(&e))
+    }
+
+    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {
+        self.change_version(name, What::Serve { from, to }).await
+    }
+
+    async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError> {
+        while self.change_version(name, What::Drop { version }).await? {}
+        let versions = self.versions(name).await?;
+        match versions.iter().find(|known| known.number == version) {
+            None => return Ok(true),
+            Some(known) if known.is_serving => return Ok(false),
+            Some(_) => {}
+        }
+        // No projection has another name, and such a name could be a path.
+        if check_projection_name(name).is_ok() {
+            self.drop_projection(name, version).await?;
+        }
+        self.change_version(name, What::Forget { version }).await?;
+        Ok(true)
+    }
+}
+
+impl SqliteStore {
+    async fn change_version(&self, name: &str, what: What) -> Result<bool, StoreError> {
+        let change = VersionChange { name: name.to_owned(), what };
+        self.write_beside(SideWrite::Version(change)).await
     }
 
     async fn is_dropping(&self, name: &str, version: u32) -> Result<bool, StoreError> {

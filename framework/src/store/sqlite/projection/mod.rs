@@ -21,13 +21,13 @@ use tokio::time::timeout;
 use self::executor::SqliteExecutor;
 use self::keeper::Keeper;
 use self::transaction::{SqliteSnapshot, SqliteTransaction};
-use super::checkpoints::Request;
 use super::close::CLOSE_WITHIN;
 use super::fault::explain;
 use super::lock::HeldFile;
 use super::open::Opening;
+use super::parked_keys::Request;
 use super::path::{JOURNAL, WAL, WAL_INDEX, beside};
-use super::{SqliteStore, checkpoints, doubt, fault, lock, origin, schema};
+use super::{SqliteStore, checkpoints, doubt, fault, lock, origin, parked_keys, schema};
 use crate::error::{StartError, StoreError};
 use crate::event::GlobalPosition;
 use crate::store::contract::{
@@ -259,7 +259,7 @@ impl SqliteProjection {
         request: &Request,
     ) -> Result<bool, sqlx::Error> {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *writer).await?;
-        let left = checkpoints::request(writer, request).await?;
+        let left = parked_keys::request(writer, request).await?;
         let row = origin::next(writer, &self.held, None).await?;
         origin::commit(writer, row).await?;
         Ok(left)
@@ -346,7 +346,7 @@ impl CheckpointStore for SqliteProjection {
         of: Option<&[String]>,
     ) -> Result<Vec<ParkedKey>, StoreError> {
         let mut reader = self.bookkeeper().await?;
-        let read = checkpoints::parked(&mut reader, model, of).await;
+        let read = parked_keys::parked(&mut reader, model, of).await;
         let parked = read.map_err(|error| self.unavailable(&error))?;
         reader.give_back();
         Ok(parked)
@@ -359,7 +359,7 @@ impl CheckpointStore for SqliteProjection {
         at_most: usize,
     ) -> Result<ParkedPage, StoreError> {
         let mut reader = self.bookkeeper().await?;
-        let read = checkpoints::parked_page(&mut reader, model, of, at_most).await;
+        let read = parked_keys::parked_page(&mut reader, model, of, at_most).await;
         let parked = read.map_err(|error| self.unavailable(&error))?;
         reader.give_back();
         Ok(parked)
@@ -367,7 +367,7 @@ impl CheckpointStore for SqliteProjection {
 
     async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
         let mut reader = self.bookkeeper().await?;
-        let read = checkpoints::skipped(&mut reader, model).await;
+        let read = parked_keys::skipped(&mut reader, model).await;
         let skipped = read.map_err(|error| self.unavailable(&error))?;
         reader.give_back();
         Ok(skipped)
@@ -378,7 +378,7 @@ impl CheckpointStore for SqliteProjection {
         model: &str,
     ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
         let mut reader = self.bookkeeper().await?;
-        let read = checkpoints::requests(&mut reader, model).await;
+        let read = parked_keys::requests(&mut reader, model).await;
         let requests = read.map_err(|error| self.unavailable(&error))?;
         reader.give_back();
         Ok(requests)

@@ -1,19 +1,25 @@
 //! Reading the log, on connections that do not write.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
+use time::OffsetDateTime;
+use tokio::sync::watch;
 
 use super::PostgresStore;
 use super::connections::Purpose;
 use super::fault::Fault;
 use super::history::{Known, Place};
 use super::timestamp::Timestamp;
-use crate::command::CommandKey;
+use crate::command::{Claim, CommandKey};
 use crate::error::StoreError;
 use crate::event::{GlobalPosition, RecordedEvent, StreamId, StreamVersion};
-use crate::store::contract::{Confirmation, Filter, Page, PageLimit, Snapshot};
+use crate::store::contract::{
+    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page, PageLimit,
+};
 use crate::store::kit::version_check::confirmation;
 use crate::store::sql::numbers::{assert_dense, is_beyond, most, past_command, possible};
 
@@ -71,19 +77,6 @@ const FILTERED_PAGE: &str = "SELECT head.head, head.is_same_history, page.* FROM
         AND stream_type = ANY ($8) ORDER BY position LIMIT $6) AS rows) AS rows
       WHERE total - bytes <= greatest($9, first_bytes)) AS page ON true ORDER BY page.position";
 
-/// Documents within a number (`$2`) and a sum of bytes (`$3`), one at least.
-macro_rules! document_page {
-    ($from:literal) => {
-        concat!(
-            "SELECT key, body::text FROM (
-               SELECT *, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS total FROM (
-                 SELECT * FROM documents WHERE ",
-            $from,
-            " ORDER BY key LIMIT $2) AS rows) AS rows WHERE total <= $3 OR total = bytes"
-        )
-    };
-}
-
 /// Where the log ends; one row also when it is empty.
 pub(super) const HEAD: &str = "SELECT known.is_same_history, last.position, last.event_id FROM
       (SELECT is_same_history($1, $2, $3, $4) AS is_same_history) AS known
@@ -101,58 +94,6 @@ const FILTERED_SCAN: u64 = 20_000;
 impl PostgresStore {
     pub(super) fn unavailable(&self, fault: &Fault) -> StoreError {
         fault.unavailable(&self.place)
-    }
-
-    pub(super) async fn read_stream_page(
-        &self,
-        stream: &StreamId,
-        after: StreamVersion,
-        limit: PageLimit,
-    ) -> Result<Vec<RecordedEvent>, StoreError> {
-        if is_beyond(after.0, limit.events) {
-            return Ok(Vec::new());
-        }
-        let asked = stream.clone();
-        let page = move |known: &Known| {
-            known
-                .bind(sqlx::query(STREAM_PAGE))
-                .bind(asked.aggregate_type().to_owned())
-                .bind(asked.id().to_owned())
-                .bind(after.0 as i64)
-                .bind(most(limit.events))
-                .bind(most(limit.bytes))
-        };
-        let rows = self.connections.known_rows(Purpose::Streams, page, last_event);
-        let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
-        let versions = events.iter().map(|event| event.version.0);
-        assert_dense(&format!("version of {stream}"), after.0, versions)?;
-        Ok(events)
-    }
-
-    pub(super) async fn read_log_page(
-        &self,
-        after: GlobalPosition,
-        filter: &Filter,
-        limit: PageLimit,
-    ) -> Result<Page, StoreError> {
-        if is_beyond(after.0, limit.events) {
-            return Ok(Page { events: Vec::new(), scanned_to: after });
-        }
-        if !filter.aggregate_types.is_empty() {
-            return self.read_filtered_page(after, filter, limit).await;
-        }
-        let page = move |known: &Known| {
-            known
-                .bind(sqlx::query(LOG_PAGE))
-                .bind(after.0 as i64)
-                .bind(most(limit.events))
-                .bind(most(limit.bytes))
-        };
-        let rows = self.connections.known_rows(Purpose::Log, page, last_event);
-        let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
-        assert_dense("position", after.0, events.iter().map(|e| e.position.0))?;
-        let scanned_to = events.last().map_or(after, |last| last.position);
-        Ok(Page { events: events.into_iter().map(Arc::new).collect(), scanned_to })
     }
 
     async fn read_filtered_page(
@@ -208,34 +149,15 @@ impl PostgresStore {
         let positions = positions.await.map_err(|fault| self.unavailable(&fault))?;
         assert_dense("position", after, positions.iter().map(|row| row.get::<i64, _>(0) as u64))
     }
+}
 
-    pub(super) async fn read_picked(
-        &self,
-        positions: &[GlobalPosition],
-        limit: PageLimit,
-    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
-        let asked = possible(positions);
-        let picked = move |known: &Known| {
-            known
-                .bind(sqlx::query(PICKED))
-                .bind(asked.clone())
-                .bind(most(limit.events))
-                .bind(most(limit.bytes))
-        };
-        let rows = self.connections.known_rows(Purpose::Log, picked, last_event);
-        let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
-        Ok(events.into_iter().map(Arc::new).collect())
+#[async_trait]
+impl EventStore for PostgresStore {
+    async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
+        self.committer.append(appends).await
     }
 
-    pub(super) async fn read_head(&self) -> Result<GlobalPosition, StoreError> {
-        let head = |known: &Known| known.bind(sqlx::query(HEAD));
-        let rows = self.connections.known_rows(Purpose::Log, head, last_event).await;
-        let rows = rows.map_err(|fault| self.unavailable(&fault))?;
-        let head = rows.first().and_then(|row| row.get::<Option<i64>, _>("position"));
-        Ok(GlobalPosition(head.unwrap_or_default() as u64))
-    }
-
-    pub(super) async fn read_confirmation(
+    async fn confirm(
         &self,
         stream: &StreamId,
         version: StreamVersion,
@@ -266,71 +188,148 @@ impl PostgresStore {
         Ok(confirmation(past.as_ref().map(|(key, past)| (*key, past)), actual, version))
     }
 
-    pub(super) async fn read_snapshot(
+    async fn read_stream(
         &self,
         stream: &StreamId,
-    ) -> Result<Option<Snapshot>, StoreError> {
-        let asked = stream.clone();
-        let rows = self.connections.rows(Purpose::Streams, move || {
-            sqlx::query(
-                "SELECT version, position, state_version, state::text, checksum, event_id
-                 FROM snapshots WHERE stream_type = $1 AND stream_id = $2",
-            )
-            .bind(asked.aggregate_type().to_owned())
-            .bind(asked.id().to_owned())
-        });
-        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
-        let Some(row) = rows.first() else { return Ok(None) };
-        let (version, position): (i64, i64) = (row.get(0), row.get(1));
-        // A row that is no snapshot is as good as absent.
-        let Ok(checksum) = row.get::<Vec<u8>, _>(4).try_into() else { return Ok(None) };
-        Ok(Some(Snapshot {
-            stream: stream.clone(),
-            version: StreamVersion(version as u64),
-            position: GlobalPosition(position as u64),
-            event_id: row.get(5),
-            state_version: row.get::<i32, _>(2) as u32,
-            state: row.get(3),
-            checksum,
-        }))
-    }
-
-    pub(super) async fn read_documents(
-        &self,
-        model: &str,
-        keys: &[String],
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        let (asked, keys) = (model.to_owned(), keys.to_vec());
-        let rows = self.connections.rows(Purpose::Documents, move || {
-            sqlx::query("SELECT key, body::text FROM documents WHERE model = $1 AND key = ANY ($2)")
-                .bind(asked.clone())
-                .bind(keys.clone())
-        });
-        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
-        Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
-    }
-
-    pub(super) async fn read_documents_after(
-        &self,
-        model: &str,
-        after: Option<&str>,
+        after: StreamVersion,
         limit: PageLimit,
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        let (asked, after) = (model.to_owned(), after.map(str::to_owned));
-        let rows = self.connections.rows(Purpose::Documents, move || {
-            let sql = match after {
-                None => document_page!("model = $1"),
-                Some(_) => document_page!("model = $1 AND key > $4"),
-            };
-            let page = sqlx::query(sql).bind(asked.clone());
-            let page = page.bind(most(limit.events)).bind(most(limit.bytes));
-            match &after {
-                None => page,
-                Some(after) => page.bind(after.clone()),
-            }
-        });
-        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
-        Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
+    ) -> Result<Vec<RecordedEvent>, StoreError> {
+        if is_beyond(after.0, limit.events) {
+            return Ok(Vec::new());
+        }
+        let asked = stream.clone();
+        let page = move |known: &Known| {
+            known
+                .bind(sqlx::query(STREAM_PAGE))
+                .bind(asked.aggregate_type().to_owned())
+                .bind(asked.id().to_owned())
+                .bind(after.0 as i64)
+                .bind(most(limit.events))
+                .bind(most(limit.bytes))
+        };
+        let rows = self.connections.known_rows(Purpose::Streams, page, last_event);
+        let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
+        let versions = events.iter().map(|event| event.version.0);
+        assert_dense(&format!("version of {stream}"), after.0, versions)?;
+        Ok(events)
+    }
+
+    async fn read_all(
+        &self,
+        after: GlobalPosition,
+        filter: &Filter,
+        limit: PageLimit,
+    ) -> Result<Page, StoreError> {
+        if is_beyond(after.0, limit.events) {
+            return Ok(Page { events: Vec::new(), scanned_to: after });
+        }
+        if !filter.aggregate_types.is_empty() {
+            return self.read_filtered_page(after, filter, limit).await;
+        }
+        let page = move |known: &Known| {
+            known
+                .bind(sqlx::query(LOG_PAGE))
+                .bind(after.0 as i64)
+                .bind(most(limit.events))
+                .bind(most(limit.bytes))
+        };
+        let rows = self.connections.known_rows(Purpose::Log, page, last_event);
+        let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
+        assert_dense("position", after.0, events.iter().map(|e| e.position.0))?;
+        let scanned_to = events.last().map_or(after, |last| last.position);
+        Ok(Page { events: events.into_iter().map(Arc::new).collect(), scanned_to })
+    }
+
+    async fn read_positions(
+        &self,
+        positions: &[GlobalPosition],
+        limit: PageLimit,
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+        let asked = possible(positions);
+        let picked = move |known: &Known| {
+            known
+                .bind(sqlx::query(PICKED))
+                .bind(asked.clone())
+                .bind(most(limit.events))
+                .bind(most(limit.bytes))
+        };
+        let rows = self.connections.known_rows(Purpose::Log, picked, last_event);
+        let events = recorded(&rows.await.map_err(|fault| self.unavailable(&fault))?)?;
+        Ok(events.into_iter().map(Arc::new).collect())
+    }
+
+    async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError> {
+        self.read_claim_holder(Claim::take(kind, value)).await
+    }
+
+    async fn prune_commands(
+        &self,
+        recorded_before: OffsetDateTime,
+        at_most: usize,
+    ) -> Result<bool, StoreError> {
+        let delete = move || {
+            sqlx::query(
+                "WITH gone AS (
+                     DELETE FROM commands WHERE command_id IN (
+                         SELECT command_id FROM commands WHERE recorded_at < $1
+                         ORDER BY recorded_at LIMIT $2)
+                     RETURNING 1)
+                 SELECT count(*) FROM gone",
+            )
+            .bind(recorded_before)
+            .bind(most(at_most))
+        };
+        let row = self.connections.row(Purpose::Documents, delete).await;
+        let gone: i64 = row.map_err(|fault| fault.not_written(&self.place))?.get(0);
+        Ok(gone > 0 && gone >= most(at_most))
+    }
+
+    async fn claim_program(&self, name: &str) -> Result<String, StoreError> {
+        let kept = || sqlx::query("SELECT program FROM log");
+        let row = self.connections.row(Purpose::Documents, kept).await;
+        let row = row.map_err(|fault| self.unavailable(&fault))?;
+        if let Some(kept) = row.get(0) {
+            return Ok(kept);
+        }
+        let name = name.to_owned();
+        let keep = move || {
+            sqlx::query("UPDATE log SET program = coalesce(program, $1) RETURNING program")
+                .bind(name.clone())
+        };
+        let row = self.connections.row(Purpose::Documents, keep).await;
+        Ok(row.map_err(|fault| fault.not_written(&self.place))?.get(0))
+    }
+
+    async fn head(&self) -> Result<GlobalPosition, StoreError> {
+        let head = |known: &Known| known.bind(sqlx::query(HEAD));
+        let rows = self.connections.known_rows(Purpose::Log, head, last_event).await;
+        let rows = rows.map_err(|fault| self.unavailable(&fault))?;
+        let head = rows.first().and_then(|row| row.get::<Option<i64>, _>("position"));
+        Ok(GlobalPosition(head.unwrap_or_default() as u64))
+    }
+
+    fn identity(&self) -> LogIdentity {
+        self.identity
+    }
+
+    fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
+        self.head.clone()
+    }
+
+    fn is_sole_writer(&self) -> bool {
+        false
+    }
+
+    fn settings(&self) -> BTreeMap<&'static str, String> {
+        self.opening.settings.all()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.opening.history.lost().or_else(|| self.trouble.borrow().clone())
+    }
+
+    fn watch_history(&self) -> watch::Receiver<Option<String>> {
+        self.opening.history.watch()
     }
 }
 

@@ -1,0 +1,49 @@
+//! Leases, as the kit keeps them in memory.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use super::MemoryStore;
+use crate::error::StoreError;
+use crate::store::contract::{Lease, LeaseStore};
+
+#[async_trait]
+impl LeaseStore for MemoryStore {
+    async fn acquire_lease(
+        &self,
+        name: &str,
+        owner: Uuid,
+        duration: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        Ok(self.leases.acquire(name, owner, duration))
+    }
+
+    async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError> {
+        Ok(self.leases.renew(lease, duration))
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.leases.release(lease);
+        Ok(())
+    }
+
+    async fn holders(&self, names: &[String]) -> Result<Vec<Option<Uuid>>, StoreError> {
+        Ok(self.leases.holders(names))
+    }
+
+    async fn join(
+        &self,
+        model: &str,
+        process: Uuid,
+        duration: Duration,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        Ok(self.leases.join(model, process, duration))
+    }
+
+    async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError> {
+        self.leases.leave(model, process);
+        Ok(())
+    }
+}
