@@ -90,7 +90,7 @@ impl CallBack for Webhooks {
 
     fn gives_up_after(&self) -> Duration {
         // Twice the schedule, because an endpoint that is down is tried with one message at a time,
-        // so most messages wait longer than the schedule; plus an hour for short schedules.
+        // so most messages wait longer than the schedule. Plus an hour for short schedules.
         let schedule = self
             .schedule
             .pauses

@@ -3,7 +3,7 @@
 //! Documents and rows are folds of certain events under certain keys. If the sources or the key
 //! function change under the same version, the stored data and later changes do not fit together.
 //! Sources are compared by a fingerprint. A key function cannot be compared, so the keys of some
-//! events are stored as samples: a function that returns other keys for one of these events is a
+//! events are stored as samples. A function that returns other keys for one of these events is a
 //! different one. A change that only affects other events is not detected.
 
 use std::collections::HashMap;

@@ -2,8 +2,8 @@
 //!
 //! Before the handler: a compressed body is refused, and so is the query of a request that is not
 //! safe, because no handler would read them. After the handler: an `If-Match` that does not match
-//! turns the response into a 412 (commands check it in the log instead), and a response to `HEAD`
-//! loses its body.
+//! turns the response into a 412, and a response to `HEAD` loses its body. Commands check their
+//! `If-Match` in the log instead.
 
 use actix_web::ResponseError;
 use actix_web::body::BoxBody;

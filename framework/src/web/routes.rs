@@ -132,8 +132,8 @@ impl<P> Routes<P> {
         self.routes.iter().map(|route| (&route.method, route.path, &route.policy))
     }
 
-    /// Registers the routes with actix. Another method on one of the paths gets a [`Problem`], and
-    /// so does a compressed body, a query of a method that is not safe, and an `If-Match` that does
+    /// Registers the routes with actix. Another method on one of the paths gets a [`Problem`]. So
+    /// does a compressed body, a query of a method that is not safe, and an `If-Match` that does
     /// not match.
     pub fn configure(&self, config: &mut ServiceConfig) {
         let mut paths: Vec<&'static str> = Vec::new();

@@ -3,7 +3,7 @@
 //! The next message is fetched only when the connection has room for it. So a client that does not
 //! read costs the write buffer of its connection and delays no other client. It counts towards
 //! `Settings::live_streams` until its connection breaks. actix has no timeout for a write without
-//! progress: set `TCP_USER_TIMEOUT` on the listener, as the bank does, or configure a timeout in a
+//! progress. Set `TCP_USER_TIMEOUT` on the listener, as the bank does, or configure a timeout in a
 //! proxy.
 
 use std::fmt::Write;
