@@ -3,6 +3,8 @@
 //! A reservation counts as long as it is held. An item that is larger than the whole budget
 //! reserves all of it, so it is admitted alone and still makes progress. The caller decides which
 //! bytes to count, and what to do when the budget is used up.
+//!
+//! See `docs/decisions.md`, "What bounds the memory of what is read, queued and kept?"
 
 use std::sync::Arc;
 

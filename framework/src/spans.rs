@@ -15,6 +15,8 @@
 //!
 //! A reaction may run in another process than the command that caused it. Its `command` span has
 //! the same `correlation_id` and `trace_context`, because both travel in the metadata of events.
+//!
+//! See `docs/decisions.md`, "At which level are the spans?"
 
 use tracing::{Span, debug_span};
 

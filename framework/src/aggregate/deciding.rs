@@ -34,7 +34,8 @@ impl<A: Aggregate> Deciding<A> {
 
     /// Returns true if every append to the log passes through this application, so that the state
     /// in memory is the latest. Then a decision that stored nothing need not be confirmed against
-    /// the log.
+    /// the log. See `docs/decisions.md`, "When may a decision that stored nothing be answered
+    /// without asking the log?"
     pub(crate) fn is_alone(&self) -> bool {
         let Self { store, is_handed_out, .. } = self;
         let is_only = store.is_sole_writer() && store.is_only_handle();

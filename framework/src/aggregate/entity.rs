@@ -6,6 +6,8 @@
 //! replies. No reply is sent before the commit. After a conflict the actor reads and folds
 //! the events it missed, and decides again. It only discards the state if that may be wrong. When
 //! the actor ends, all queued commands get an error.
+//!
+//! See `docs/decisions.md`, "What happens to the state in memory when another process was faster?"
 
 use std::collections::VecDeque;
 use std::sync::Arc;

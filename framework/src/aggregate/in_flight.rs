@@ -4,6 +4,8 @@
 //! at once cost one decision. If the first one was not carried out, nothing was stored, and the
 //! next waiter is decided. Commands in other processes are not visible here; for those the store
 //! checks the key.
+//!
+//! See `docs/decisions.md`, "Who waits behind a command with the same key, and where?"
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

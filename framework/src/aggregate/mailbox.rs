@@ -3,6 +3,8 @@
 //! The queue is outside the actor, because an actor's own mailbox cannot refuse when it is full,
 //! and loses its messages when the actor ends. The actor gets one wake-up and takes all queued
 //! commands. When the actor ends, the mailbox is closed and all its commands get an error.
+//!
+//! See `docs/decisions.md`, "Why is the queue outside the actor?"
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};

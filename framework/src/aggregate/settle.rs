@@ -86,7 +86,8 @@ struct Settling<'a, A: Aggregate> {
     stream: &'a StreamId,
     /// True if the first append of the round was stored. Then the log was at the version where the
     /// round began, after all commands of the round had arrived. So the decisions that stored
-    /// nothing need no confirmation (see decisions.md, "Why one append for each command").
+    /// nothing need no confirmation. See `docs/decisions.md`, "Why one append for each command, and
+    /// not one for a whole round of a hot aggregate?"
     vouched: bool,
     /// Confirmation of the version at which the round began, once requested.
     confirmed: Option<Result<Confirmation, StoreError>>,

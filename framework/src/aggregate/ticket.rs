@@ -3,6 +3,8 @@
 //! After a timeout, the caller must know if anything of its command can still be stored. So under
 //! one lock either the actor begins to decide the request, or the caller withdraws it, never both.
 //! A withdrawn request is never decided, and its key is free at once.
+//!
+//! See `docs/decisions.md`, "What does a caller get when its time is over?"
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -4,6 +4,8 @@
 //! event may take a claim, and is stored only if no other stream holds it. Another event may
 //! release it. A claim is stored and released in the transaction of its event, so neither exists
 //! without the other.
+//!
+//! See `docs/decisions.md`, "How is something unique among all aggregates?"
 
 use std::fmt;
 use std::sync::Arc;

@@ -4,6 +4,8 @@
 //! a process fails before an attempt is stored, the attempt is repeated. So a message arrives at
 //! least once, always with the command's id. Places are shared fairly between clients and
 //! endpoints; see `work_queue`.
+//!
+//! See `docs/decisions.md`, "How are callbacks shared out?"
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,8 @@
 //!
 //! There is one [`CarryOut`] for each aggregate type, so the executor does not depend on user
 //! types.
+//!
+//! See `docs/decisions.md`, "What happens to a command that this release cannot carry out?"
 
 use std::marker::PhantomData;
 use std::sync::Arc;

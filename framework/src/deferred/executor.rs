@@ -3,8 +3,8 @@
 //! A command runs under its client's own key, so its events are stored once, however often it is
 //! retried. A refusal is stored under the same key. The store keeps one outcome for each key, so
 //! "refused" and "carried out" exclude each other. This holds even if several processes try at the
-//! same time or one of them was paused for long. See decisions.md, "How do refused and carried out
-//! exclude each other".
+//! same time or one of them was paused for long. See `docs/decisions.md`, "How do "refused" and
+//! "carried out" exclude each other?"
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -5,6 +5,9 @@
 //! open work, in the process that holds its lease. If that process fails, another one resumes from
 //! its checkpoint. Repeating a step is safe, because a command and its refusal share one key and
 //! the aggregate keeps the first outcome.
+//!
+//! See `docs/decisions.md`, "Why is a command that is answered later an event, and not a row in a
+//! table of jobs?"
 
 mod accepted;
 #[cfg(feature = "webhooks")]

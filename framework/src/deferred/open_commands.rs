@@ -8,6 +8,8 @@
 //! Beside its fixed limit, a client can use only a share of the free places (the dynamic threshold
 //! of shared buffers, Choudhury and Hahne 1998). A command whose callback fails stays open for
 //! days, so a few clients with dead endpoints would otherwise use all places.
+//!
+//! See `docs/decisions.md`, "How are callbacks shared out?"
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

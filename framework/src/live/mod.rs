@@ -4,6 +4,8 @@
 //! notifies those whose key an event touches ([`Wakes`]). Each of them then reads the new events or
 //! documents by itself. So a slow follower delays no other and costs no more memory than a fast
 //! one.
+//!
+//! See `docs/decisions.md`, "Why do followers not get the tail's pages?"
 
 mod changes;
 mod document;

@@ -7,6 +7,9 @@
 //!
 //! No label is an id, a key or a text of a user. So the number of series stays small, and no series
 //! reveals a secret.
+//!
+//! See `docs/decisions.md`, "Why the facade `metrics`, always compiled, and no exporter of our
+//! own?"
 
 mod commands;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

@@ -5,6 +5,8 @@
 //! events of other partitions cost nothing, and an event that cannot be decoded parks one key.
 //! Keyed by content, an event is decoded first and may name any number of keys. If it cannot be
 //! decoded, its keys are unknown. User code runs in panic isolation here.
+//!
+//! See `docs/decisions.md`, "What happens when one event feeds several keys?"
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -3,6 +3,8 @@
 //!
 //! The client follows no redirects and uses no proxy and no cookies. It reads only the head of a
 //! response. Each `send` makes one call; the client never retries by itself.
+//!
+//! See `docs/decisions.md`, "Why does a webhook's client read nothing but the head of an answer?"
 
 use std::error::Error;
 use std::fmt;

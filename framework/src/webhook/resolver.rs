@@ -3,6 +3,8 @@
 //! The client connects only to addresses that this resolver returns, so it does not matter what a
 //! name resolved to when it was registered. Lookups are limited per client, and separately for
 //! registrations and calls, because a lookup occupies a thread until the name server responds.
+//!
+//! See `docs/decisions.md`, "Why is an address judged again at every connect?"
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};

@@ -1,4 +1,6 @@
 //! Retry schedule: decides, as a pure function, if and when a message is sent again.
+//!
+//! See `docs/decisions.md`, "Why is the jitter of a retry no random number?"
 
 use std::time::Duration;
 

@@ -4,6 +4,8 @@
 //! passes name and body to the enum's `Deserialize` without a `Value` in between. The schema
 //! version is 1 + the number of upcasters of that event type. No stored text makes this code panic.
 //! The caller isolates panics of user code (serde impls, `PartialEq`, upcasters).
+//!
+//! See `docs/decisions.md`, "How is an event kept from coming back as another one?"
 
 mod exact;
 mod numbers;
