@@ -9,6 +9,7 @@ mod api_keys;
 mod credentials;
 mod secret;
 mod tokens;
+mod verifier;
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use actix_web::test::TestRequest;
 use actum::{Application, PostgresStore, Store};
 use serde_json::{Value, json};
 
-use crate::bank::wire::{Bank, fresh_store, get, post, send};
+use crate::support::bank::{Bank, fresh_store, get, post, send};
 use crate::support::directory::Directory;
 use crate::support::postgres::database;
 

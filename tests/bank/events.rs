@@ -20,7 +20,7 @@ use example_bank::balance::Balance;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::bank::wire::{bank_with_account, get, post, send};
+use crate::support::bank::{bank_with_account, get, post, send};
 use crate::support::child::Bank;
 use crate::support::directory::Directory;
 use crate::support::postgres::database;
@@ -343,10 +343,10 @@ async fn each_event_comes_once_and_in_order_across_crashes_on_postgres() {
 /// The store ends each page after one event here, also one that then has exactly `limit` events.
 #[actix_web::test]
 async fn a_history_whose_pages_the_store_ends_early_is_read_to_its_end() {
-    let (directory, store) = crate::bank::wire::fresh_store().await;
+    let (directory, store) = crate::support::bank::fresh_store().await;
     let settings = Settings { page_bytes: 1, ..Settings::default() };
     let builder = example_bank::application(store).settings(settings);
-    let bank = crate::bank::wire::Bank::start(builder, directory).await;
+    let bank = crate::support::bank::Bank::start(builder, directory).await;
     post(&bank, "/accounts", json!({ "id": "42", "owner": "Ada", "currency": "EUR" })).await;
     for _ in 0..3 {
         post(&bank, "/accounts/42/credit", json!({ "amount": 1 })).await;

@@ -7,7 +7,7 @@ use actum::{
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::bank::wire::{Answer, Bank, fresh_store, get, post, post_keyed};
+use crate::support::bank::{Answer, Bank, fresh_store, get, post, post_keyed};
 
 /// A bank with the open account 42 on a store that fails on demand.
 async fn faulty(settings: Settings) -> (FaultyStore<SqliteStore>, Bank) {

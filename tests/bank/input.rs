@@ -5,7 +5,7 @@ use actix_web::test::TestRequest;
 use actum::Application;
 use serde_json::{Value, json};
 
-use crate::bank::wire::{Answer, bank_with_account, get, new_bank, post, send};
+use crate::support::bank::{Answer, bank_with_account, get, new_bank, post, send};
 
 async fn post_raw(bank: &Application, path: &str, body: impl Into<Vec<u8>>) -> Answer {
     let request = TestRequest::post()

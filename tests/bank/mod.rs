@@ -9,4 +9,4 @@ mod later;
 mod names;
 mod openapi;
 pub mod statement;
-pub mod wire;
+mod wire;

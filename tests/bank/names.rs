@@ -9,7 +9,7 @@ use actum::{Application, CommandError, SqliteStore};
 use example_bank::user::{USER_NAME, User, UserCommand};
 use serde_json::json;
 
-use crate::bank::wire::{new_bank, post};
+use crate::support::bank::{new_bank, post};
 use crate::support::child::{Bank, StopOnDrop, read_log, rows};
 use crate::support::directory::Directory;
 use crate::support::http::{Answer, Client};

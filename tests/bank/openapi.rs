@@ -16,7 +16,7 @@ use example_bank::account::ACCOUNT_NUMBER;
 use example_bank::user::USER_NAME;
 use serde_json::{Value, json};
 
-use crate::bank::wire::{Bank, fresh_store, get, new_bank, post};
+use crate::support::bank::{Bank, fresh_store, get, new_bank, post};
 use crate::support::directory::Directory;
 
 fn document() -> Value {

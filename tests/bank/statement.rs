@@ -5,7 +5,7 @@ use example_bank::statement::Statement;
 use serde_json::{Value, json};
 use time::{Date, Month, Time, UtcOffset};
 
-use crate::bank::wire::{Bank, bank_with_account, get, post};
+use crate::support::bank::{Bank, bank_with_account, get, post};
 
 /// Account 42 with the bookings +100, -30, +5, +5, -80; and another account in between.
 async fn booked() -> Bank {

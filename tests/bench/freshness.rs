@@ -17,8 +17,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::Outcome;
 use crate::accounts::{self, ACCOUNTS, ReadModels, id};
 use crate::database::{Database, Store};
-use crate::measure::{Random, Round};
+use crate::measure::Round;
 use crate::options::Options;
+use crate::random::Random;
 
 /// The first argument of a process that only probes.
 pub const PROBE: &str = "probe";
@@ -106,8 +107,8 @@ async fn probe_until(
     let mut random = Random::new(number);
     let mut latencies = Vec::new();
     while Instant::now() < end {
-        sleep(Duration::from_micros(random.next() % LONGEST_REST)).await;
-        let account = id(random.next() % ACCOUNTS);
+        sleep(Duration::from_micros(random.below(LONGEST_REST))).await;
+        let account = id(random.below(ACCOUNTS));
         let sent = Instant::now();
         let credit = AccountCommand::Credit { amount: 1 };
         let committed = app.execute::<Account>(&account, credit).await?;
@@ -175,7 +176,7 @@ async fn beside_load<T>(
             _ = tick.tick() => {
                 let due = (began.elapsed().as_secs_f64() * rate) as u64;
                 for _ in sent..due {
-                    let (app, account) = (app.clone(), id(random.next() % ACCOUNTS));
+                    let (app, account) = (app.clone(), id(random.below(ACCOUNTS)));
                     commands.spawn(async move { accounts::credit(&app, &account).await });
                 }
                 sent = sent.max(due);

@@ -17,6 +17,8 @@ mod memory;
 mod million;
 mod options;
 mod processes;
+#[path = "../support/random.rs"]
+mod random;
 mod raw;
 mod table;
 mod unread;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
+use crate::random::Random;
 
 /// What one round came to.
 #[derive(Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
@@ -62,7 +63,7 @@ where
                 let mut latencies = Vec::with_capacity(4096);
                 loop {
                     let sent = Instant::now();
-                    command(random.next()).await?;
+                    command(random.below(u64::MAX)).await?;
                     let answered = Instant::now();
                     if answered >= end {
                         return Outcome::Ok(latencies);
@@ -113,20 +114,4 @@ fn memory(process: &str, name: &str) -> Outcome<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
     Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
-}
-
-/// Numbers that spread well enough for choosing an account (xorshift).
-pub struct Random(u64);
-
-impl Random {
-    pub fn new(seed: u64) -> Self {
-        Self(seed.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
-    }
-
-    pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
 }

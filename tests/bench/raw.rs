@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use crate::accounts::{ACCOUNTS, id};
 use crate::database::Store;
-use crate::measure::{Random, Round, cpu_time};
+use crate::measure::{Round, cpu_time};
 use crate::options::Options;
+use crate::random::Random;
 use crate::{Outcome, table};
 
 const BATCHES: [usize; 4] = [1, 10, 100, 1000];
@@ -139,7 +140,7 @@ impl Rows {
 
     fn next(&mut self, count: usize) -> Vec<Row> {
         let row = |_| {
-            let account = self.random.next() % ACCOUNTS;
+            let account = self.random.below(ACCOUNTS);
             let version = &mut self.versions[account as usize];
             self.position += 1;
             *version += 1;

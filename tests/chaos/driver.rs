@@ -10,6 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::support::http::Client;
+use crate::support::random::Random;
 
 pub const ACCOUNTS: u64 = 6;
 pub const OPENING: i64 = 1_000;
@@ -77,7 +78,7 @@ impl Driver {
 /// One of those who send.
 pub struct Worker<'a> {
     driver: &'a Driver,
-    random: u64,
+    random: Random,
     patience: Duration,
     /// A connection to each bank, and which address it leads to.
     clients: [Option<(String, Client)>; 2],
@@ -86,7 +87,13 @@ pub struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     pub fn new(driver: &'a Driver, seed: u64, patience: Duration) -> Self {
-        Self { driver, random: seed, patience, clients: [None, None], history: Vec::new() }
+        Self {
+            driver,
+            random: Random::new(seed),
+            patience,
+            clients: [None, None],
+            history: Vec::new(),
+        }
     }
 
     /// Opens the accounts and gives each its first money.
@@ -107,7 +114,7 @@ impl<'a> Worker<'a> {
             if self.driver.stop.load(Ordering::Relaxed) {
                 break;
             }
-            let (from, amount) = (self.below(ACCOUNTS), 1 + self.below(400) as i64);
+            let (from, amount) = (self.random.below(ACCOUNTS), 1 + self.random.below(400) as i64);
             let out = self.carry_out(format!("{name}-{n}-out"), from, "Withdrawn", amount);
             if matches!(out.outcome, Outcome::Committed(_)) {
                 self.complete(&out);
@@ -119,7 +126,7 @@ impl<'a> Worker<'a> {
 
     /// The second half of a transfer.
     pub fn complete(&mut self, out: &Sent) {
-        let to = (out.account + 1 + self.below(ACCOUNTS - 1)) % ACCOUNTS;
+        let to = (out.account + 1 + self.random.below(ACCOUNTS - 1)) % ACCOUNTS;
         let key = out.key.replace("-out", "-in");
         let credited = self.carry_out(key, to, "Credited", out.amount);
         assert!(matches!(credited.outcome, Outcome::Committed(_)), "{credited:?}");
@@ -127,7 +134,8 @@ impl<'a> Worker<'a> {
 
     /// Sends again what was carried out before: the answer is the same.
     fn repeat(&mut self) {
-        let (which, bank) = (self.below(self.history.len() as u64), self.below(2) as usize);
+        let (which, bank) =
+            (self.random.below(self.history.len() as u64), self.random.below(2) as usize);
         let sent = self.history[which as usize].clone();
         let Outcome::Committed(position) = sent.outcome else { return };
         if let Answer::Committed(again) = self.attempt(&sent, bank) {
@@ -146,7 +154,7 @@ impl<'a> Worker<'a> {
 
     /// Asks until the answer is definite.
     pub fn settle(&mut self, sent: &mut Sent) {
-        let (began, mut bank) = (Instant::now(), self.below(2) as usize);
+        let (began, mut bank) = (Instant::now(), self.random.below(2) as usize);
         while began.elapsed() < DEFINITE_WITHIN {
             let before = self.driver.acknowledged();
             match self.attempt(sent, bank) {
@@ -173,7 +181,7 @@ impl<'a> Worker<'a> {
                 Answer::Unknown => sent.unknown += 1,
             }
             sleep(Duration::from_millis(10));
-            bank = self.below(2) as usize;
+            bank = self.random.below(2) as usize;
         }
         panic!("no definite answer within {DEFINITE_WITHIN:?}: {sent:?}");
     }
@@ -206,11 +214,5 @@ impl<'a> Worker<'a> {
             (503, Some("outcome_unknown")) | (409, Some("still_running")) => Answer::Unknown,
             _ => panic!("{sent:?}: {answer:?}"),
         })
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.random =
-            self.random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        (self.random >> 33) % limit
     }
 }

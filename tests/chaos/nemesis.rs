@@ -15,6 +15,7 @@ use super::{documents, log, rounds};
 use crate::support::child::Bank;
 use crate::support::postgres::Server;
 use crate::support::proxy::Proxy;
+use crate::support::waiting::poll;
 
 /// Of each fault.
 const TIMES: usize = 20;
@@ -143,11 +144,7 @@ impl Nemesis {
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !holds() {
-        assert!(began.elapsed() < RECOVERED_WITHIN, "not within {RECOVERED_WITHIN:?}: {what}");
-        sleep(Duration::from_millis(5)).await;
-    }
+    poll(RECOVERED_WITHIN, async || if holds() { Ok(()) } else { Err(what) }).await;
 }
 
 /// What was told is so, nothing else is, and no money came or went, at any position.

@@ -12,6 +12,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{rounds, saves};
 use crate::support::postgres::{Database, database};
+use crate::support::random::Random;
+use crate::support::waiting::{check, poll};
 
 const PROCESSES: usize = 4;
 const PARTITIONS: usize = 12;
@@ -78,7 +80,7 @@ struct Nemesis {
     database: Database,
     places: Vec<Place>,
     lives: usize,
-    random: u64,
+    random: Random,
     kills: usize,
     stops: usize,
 }
@@ -94,12 +96,13 @@ impl Nemesis {
                 saves::note(&mut database.connect().await).await;
             }
         }
-        Self { database, places, lives: 0, random: 7, kills: 0, stops: 0 }
+        Self { database, places, lives: 0, random: Random::new(7), kills: 0, stops: 0 }
     }
 
     /// Kills or stops one at random, unless two are out already.
     async fn strike(&mut self) {
-        let (chance, wait) = (self.below(1 << 16), Duration::from_millis(self.below(2_500)));
+        let (chance, wait) =
+            (self.random.below(1 << 16), Duration::from_millis(self.random.below(2_500)));
         let mut running = self.places.iter_mut().filter(|place| place.back_at.is_none());
         let count = running.by_ref().count();
         if count <= PROCESSES - 2 {
@@ -136,11 +139,6 @@ impl Nemesis {
             }
         }
     }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.random = self.random.wrapping_mul(6364136223846793005).wrapping_add(1);
-        (self.random >> 33) % limit
-    }
 }
 
 /// How many partitions each process owns, in order.
@@ -172,14 +170,8 @@ async fn until<T: PartialEq + std::fmt::Debug>(
     mut now: impl AsyncFnMut() -> T,
 ) -> Duration {
     let began = Instant::now();
-    loop {
-        let found = now().await;
-        if found == *what {
-            return began.elapsed();
-        }
-        assert!(began.elapsed() < SETTLED_WITHIN, "{found:?} does not become {what:?}");
-        sleep(Duration::from_millis(20)).await;
-    }
+    poll(SETTLED_WITHIN, async || check(now().await, |found| found == what)).await;
+    began.elapsed()
 }
 
 /// The documents are the fold of the log, byte for byte, by code that is none of the framework's.

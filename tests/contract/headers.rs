@@ -8,7 +8,7 @@ use example_bank::account::Account;
 use serde_json::json;
 
 use super::{are_one, is_replayed, request, send_as};
-use crate::bank::wire::{Answer, Bank, bank_with_account, get, new_bank, post};
+use crate::support::bank::{Answer, Bank, bank_with_account, get, new_bank, post};
 
 const CREDIT: &str = "/accounts/42/credit";
 

@@ -15,7 +15,7 @@ use actum::{Application, PostgresStore, SqliteStore};
 use example_bank::access::{ApiKey, Credentials};
 use serde_json::{Value, json};
 
-use crate::bank::wire::{Answer, send};
+use crate::support::bank::{Answer, send};
 use crate::support::directory::Directory;
 
 /// A request with these headers.

@@ -11,7 +11,7 @@ use example_bank::balance::Balance;
 use serde_json::json;
 
 use super::{are_one, balance, is_replayed, open_account, post_keyed};
-use crate::bank::wire::Answer;
+use crate::support::bank::Answer;
 use crate::support::watched::WatchedStore;
 
 const CREDIT: &str = "/accounts/42/credit";

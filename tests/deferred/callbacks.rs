@@ -9,37 +9,19 @@ use std::time::Duration;
 use actum::webhook::{Resolver, RetrySchedule, Secret, WebhookClient, WebhookOptions};
 use actum::{
     Application, ApplicationBuilder, CallbackState, Clock, CommandOptions, CommandStatus,
-    EventEnvelope, Fold, MemoryStore, Metadata, ReadModel, Sources, SystemClock,
+    MemoryStore, Metadata, SystemClock,
 };
 use async_trait::async_trait;
 use example_bank::callback::{Callback, CallbackCommand, address_of};
-use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::support::counter::{Ask, Counted, Counter};
+use crate::support::counter::{Ask, Count, Counter};
 use crate::support::receiver::Receiver;
+use crate::support::waiting::{check, poll};
 use crate::support::watched::WatchedStore;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-/// Number of events of a counter.
-#[derive(Default, Clone, Serialize, Deserialize)]
-struct Count(u64);
-
-impl ReadModel for Count {
-    const NAME: &'static str = "count";
-
-    fn sources() -> Sources<Self> {
-        Sources::of::<Counter>()
-    }
-}
-
-impl Fold<Counter> for Count {
-    fn apply(&mut self, _: &EventEnvelope<Counted>) {
-        self.0 += 1;
-    }
-}
 
 /// An application that may call these receivers, and gives each of them a minute to answer.
 async fn calling(receivers: &[&Receiver]) -> Application {
@@ -107,16 +89,10 @@ async fn status(
     id: &str,
     holds: impl Fn(&CommandStatus) -> bool,
 ) -> CommandStatus {
-    let look = async {
-        loop {
-            let status = app.command(id).await.unwrap();
-            if holds(&status) {
-                return status;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(50), look).await.expect("it does not come to that")
+    poll(Duration::from_secs(50), async || {
+        check(app.command(id).await.unwrap(), |status| holds(status))
+    })
+    .await
 }
 
 fn is_delivered(status: &CommandStatus) -> bool {
@@ -251,10 +227,10 @@ async fn a_callback_that_is_tried_for_too_long_ends_with_an_attempt_that_was_mad
 }
 
 /// Leads to loopback after a while, and never answers for names that begin with `dead`.
-struct Slow;
+struct SlowResolver;
 
 #[async_trait]
-impl Resolver for Slow {
+impl Resolver for SlowResolver {
     async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         if name.starts_with("dead") {
             std::future::pending::<()>().await;
@@ -285,7 +261,7 @@ async fn many_names_that_are_looked_up_at_once_cost_no_attempt() {
     }
     app.shutdown().await;
     // All of them are due at its start.
-    let options = options(&[&good]).resolver(Slow);
+    let options = options(&[&good]).resolver(SlowResolver);
     let app = calls(builder(&store), options, RetrySchedule::standard()).start().await.unwrap();
     for id in &ids {
         let tried = |status: &CommandStatus| status.callback.as_ref().unwrap().attempts > 0;
@@ -298,7 +274,8 @@ async fn many_names_that_are_looked_up_at_once_cost_no_attempt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_has_no_place_for_its_look_up_is_no_attempt() {
     let (store, good) = (MemoryStore::new(), Receiver::answering("204 No Content"));
-    let options = options(&[&good]).connect_within(Duration::from_millis(100)).resolver(Slow);
+    let options =
+        options(&[&good]).connect_within(Duration::from_millis(100)).resolver(SlowResolver);
     let schedule = RetrySchedule { jitter: 0.0, ..RetrySchedule::standard() };
     let app = calls(builder(&store), options, schedule).start().await.unwrap();
     // The look-ups go on when the calls have ended.

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::deferred::execution::{Place, concluded, counted, keyed, later};
+use super::{concluded, counted, keyed, later, start, start_with};
 use crate::support::counter::{Ask, BelowZero, Counted, Counter};
+use crate::support::place::{Place, on_every_place};
 
 /// The append that an owner had decided on before it was stopped.
 pub fn decided_before(counter: &str, event: &Counted, key: &CommandKey) -> Append {
@@ -46,7 +47,7 @@ fn is_replayed(outcome: &AppendOutcome) -> bool {
 }
 
 async fn a_command_that_was_refused_is_not_carried_out_by_an_owner_that_wakes_later(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     let exact = ExpectedVersion::Exact(StreamVersion(7));
     for (counter, ask, expected, code) in [
         ("rule", Ask::Add(-1), ExpectedVersion::Any, "below_zero"),
@@ -75,7 +76,7 @@ async fn a_command_that_was_refused_is_not_carried_out_by_an_owner_that_wakes_la
 }
 
 async fn of_a_refusal_and_its_command_one_is_stored_never_both_never_neither(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     let mut running = Vec::new();
     for n in 0..300 {
         let app = app.clone();
@@ -136,7 +137,7 @@ impl Aggregate for Later {
 }
 
 async fn next_release(place: &Place) -> Application {
-    place.start_with(|builder| builder.aggregate::<Later>().answers_later::<Later>()).await
+    start_with(place, |builder| builder.aggregate::<Later>().answers_later::<Later>()).await
 }
 
 /// Accepts a command as another release does: as the one of `like`, with some of it changed.
@@ -205,7 +206,7 @@ async fn state(app: &Application, id: Uuid) -> CommandState {
 }
 
 async fn a_command_that_this_release_cannot_read_is_left_to_one_that_can(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
     app.execute::<Counter>("b", Ask::Add(3)).await.unwrap();
@@ -229,7 +230,7 @@ async fn a_command_that_this_release_cannot_read_is_left_to_one_that_can(place: 
 }
 
 async fn what_no_release_can_carry_out_stays_open_until_an_operator_fails_it(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
     let type_of = |payload: &mut Value| payload["aggregate_type"] = json!("ledger");
@@ -262,11 +263,10 @@ async fn what_no_release_can_carry_out_stays_open_until_an_operator_fails_it(pla
 
 async fn open_commands_have_a_limit_for_each_client_and_in_total(place: Place) {
     let limited = Settings { deferred_commands: 5, deferred_per_client: 3, ..Settings::default() };
-    let app = place
-        .start_with(|builder| {
-            builder.aggregate::<Counter>().answers_later::<Counter>().settings(limited.clone())
-        })
-        .await;
+    let app = start_with(&place, |builder| {
+        builder.aggregate::<Counter>().answers_later::<Counter>().settings(limited.clone())
+    })
+    .await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
     let blocks = accept(&app, first, 1, "{}", double).await;
@@ -309,7 +309,7 @@ async fn open_commands_have_a_limit_for_each_client_and_in_total(place: Place) {
 }
 
 async fn the_last_event_is_read_without_those_before_it(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     assert!(app.last_event::<Counter>("a").await.unwrap().is_none());
     let key = CommandKey::new("k", b"").unwrap();
     let mut unreadable = decided_before("a", &Counted::Added(1), &key);
@@ -322,7 +322,7 @@ async fn the_last_event_is_read_without_those_before_it(place: Place) {
     app.shutdown().await;
 }
 
-crate::deferred::execution::on_each!(
+on_every_place!(
     a_command_that_was_refused_is_not_carried_out_by_an_owner_that_wakes_later,
     of_a_refusal_and_its_command_one_is_stored_never_both_never_neither,
     a_command_that_this_release_cannot_read_is_left_to_one_that_can,
@@ -346,7 +346,7 @@ async fn an_aggregate_that_answers_later_must_be_registered() {
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn an_older_release_makes_way_for_one_that_knows_the_command() {
     let place = Place::postgres().await;
-    let older = place.start().await;
+    let older = start(&place).await;
     let first = later(&older, "a", Ask::Add(1), "first").await;
     concluded(&older, first).await;
     older.execute::<Counter>("b", Ask::Add(3)).await.unwrap();

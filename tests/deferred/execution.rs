@@ -4,85 +4,17 @@
 use std::time::{Duration, Instant};
 
 use actum::{
-    AcceptedCommand, Application, ApplicationBuilder, CommandError, CommandEvent, CommandKey,
-    CommandOptions, CommandState, Committed, ExpectedVersion, GlobalPosition, MemoryStore,
-    PostgresStore, ReadError, SqliteStore, StreamVersion,
+    AcceptedCommand, CommandError, CommandEvent, CommandOptions, CommandState, Committed,
+    ExpectedVersion, GlobalPosition, ReadError, StreamVersion,
 };
 use uuid::Uuid;
 
+use super::{concluded, counted, keyed, later, start};
 use crate::support::counter::{Ask, Counted, Counter};
-use crate::support::directory::Directory;
-use crate::support::postgres::{Database, database};
-
-/// Where the log is; a store on it can be opened again.
-pub enum Place {
-    Memory(MemoryStore),
-    Sqlite(Directory),
-    Postgres(Box<Database>),
-}
-
-impl Place {
-    pub async fn postgres() -> Self {
-        Self::Postgres(Box::new(database().await))
-    }
-
-    pub async fn start(&self) -> Application {
-        self.start_with(|builder| builder.aggregate::<Counter>().answers_later::<Counter>()).await
-    }
-
-    /// Starts an application with the parts that `parts` adds.
-    pub async fn start_with(
-        &self,
-        parts: impl FnOnce(ApplicationBuilder) -> ApplicationBuilder,
-    ) -> Application {
-        let builder = match self {
-            Self::Memory(store) => Application::builder(store.clone()),
-            Self::Sqlite(directory) => {
-                let path = directory.file("log.db");
-                loop {
-                    // What was dropped without a word lets the file go when its threads have ended.
-                    match SqliteStore::open(&path).await {
-                        Ok(store) => break Application::builder(store),
-                        Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-                    }
-                }
-            }
-            Self::Postgres(database) => {
-                Application::builder(PostgresStore::open(&database.url()).await.unwrap())
-            }
-        };
-        parts(builder).start().await.unwrap()
-    }
-}
-
-pub fn keyed(id: &str, ask: &Ask) -> CommandOptions {
-    CommandOptions::keyed(CommandKey::new(id, format!("{ask:?}").as_bytes()).unwrap())
-}
-
-pub async fn later(app: &Application, counter: &str, ask: Ask, key: &str) -> Uuid {
-    app.execute_later::<Counter>(counter, &ask, keyed(key, &ask), None).await.unwrap()
-}
-
-/// What became of it, once something has.
-pub async fn concluded(app: &Application, id: Uuid) -> CommandState {
-    let ask = async {
-        loop {
-            match app.command(&id.to_string()).await.unwrap().state {
-                CommandState::Accepted => tokio::time::sleep(Duration::from_millis(5)).await,
-                state => return state,
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), ask).await.expect("nothing becomes of it")
-}
-
-pub async fn counted(app: &Application, counter: &str) -> Vec<Counted> {
-    let events = app.history::<Counter>(counter, StreamVersion::ZERO, 10_000).await.unwrap();
-    events.into_iter().map(|envelope| envelope.event).collect()
-}
+use crate::support::place::{Place, on_every_place};
 
 async fn it_is_carried_out_once_and_its_status_tells_what_came_of_it(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     let id = later(&app, "a", Ask::Add(5), "k1").await;
     let CommandState::Committed { version, position } = concluded(&app, id).await else {
         panic!("not committed")
@@ -104,7 +36,7 @@ async fn it_is_carried_out_once_and_its_status_tells_what_came_of_it(place: Plac
 }
 
 async fn a_command_that_was_carried_out_before_is_told_as_it_was(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     let options = keyed("k", &Ask::Add(1));
     let first = app.execute_with::<Counter>("a", Ask::Add(1), options).await.unwrap();
     let id = later(&app, "a", Ask::Add(1), "k").await;
@@ -115,7 +47,7 @@ async fn a_command_that_was_carried_out_before_is_told_as_it_was(place: Place) {
 }
 
 async fn what_is_refused_or_fails_says_so_and_holds_up_nothing(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     let refused = later(&app, "a", Ask::Add(-1), "refused").await;
     let failed = later(&app, "a", Ask::Panic, "failed").await;
     let after = later(&app, "a", Ask::Add(2), "after").await;
@@ -140,7 +72,7 @@ async fn what_is_refused_or_fails_says_so_and_holds_up_nothing(place: Place) {
 }
 
 async fn commands_of_one_aggregate_keep_their_order(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     let mut ids = Vec::new();
     for n in 0..40 {
         for counter in ["a", "b", "c"] {
@@ -161,7 +93,7 @@ async fn commands_of_one_aggregate_keep_their_order(place: Place) {
 async fn what_was_accepted_is_carried_out_by_the_next_start(place: Place) {
     let mut ids = Vec::new();
     for round in 0..5_u64 {
-        let app = place.start().await;
+        let app = start(&place).await;
         for n in 0..20 {
             ids.push(
                 later(&app, &format!("{}", n % 3), Ask::Add(1), &format!("{round}-{n}")).await,
@@ -173,7 +105,7 @@ async fn what_was_accepted_is_carried_out_by_the_next_start(place: Place) {
         }
         drop(app);
     }
-    let app = place.start().await;
+    let app = start(&place).await;
     for id in ids {
         assert!(matches!(concluded(&app, id).await, CommandState::Committed { .. }));
     }
@@ -186,7 +118,7 @@ async fn what_was_accepted_is_carried_out_by_the_next_start(place: Place) {
 }
 
 async fn its_history_can_be_followed_to_its_end(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     let id = later(&app, "a", Ask::Add(1), "k").await;
     let mut events = app.follow::<AcceptedCommand>(&id.to_string(), StreamVersion::ZERO).unwrap();
     let first = events.next().await.unwrap().unwrap();
@@ -199,7 +131,7 @@ async fn its_history_can_be_followed_to_its_end(place: Place) {
 }
 
 async fn what_cannot_be_accepted_is_told_at_once(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     let none = app.command(&Uuid::nil().to_string()).await;
     assert!(matches!(none, Err(ReadError::NotFound { .. })), "{none:?}");
     let options = CommandOptions::default();
@@ -212,7 +144,7 @@ async fn what_cannot_be_accepted_is_told_at_once(place: Place) {
 }
 
 async fn what_has_waited_for_too_long_is_not_decided(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     let late = CommandOptions { decide_by: Some(Instant::now()), ..CommandOptions::default() };
     let late = app.execute_with::<Counter>("a", Ask::Add(1), late).await;
     assert!(matches!(late, Err(CommandError::Overloaded(_))), "{late:?}");
@@ -223,33 +155,7 @@ async fn what_has_waited_for_too_long_is_not_decided(place: Place) {
     app.shutdown().await;
 }
 
-macro_rules! on_each {
-    ($($test:ident),* $(,)?) => {
-        mod memory {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(crate::deferred::execution::Place::Memory(actum::MemoryStore::new())).await;
-            })*
-        }
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                super::$test(crate::deferred::execution::Place::Sqlite(crate::support::directory::Directory::new())).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread")]
-            #[ignore = "needs PostgreSQL: run scripts/test"]
-            async fn $test() {
-                super::$test(crate::deferred::execution::Place::postgres().await).await;
-            })*
-        }
-    };
-}
-
-pub(crate) use on_each;
-
-on_each!(
+on_every_place!(
     it_is_carried_out_once_and_its_status_tells_what_came_of_it,
     a_command_that_was_carried_out_before_is_told_as_it_was,
     what_is_refused_or_fails_says_so_and_holds_up_nothing,
@@ -265,7 +171,7 @@ on_each!(
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn of_two_processes_one_carries_out_and_the_other_takes_over() {
     let place = Place::postgres().await;
-    let (first, second) = (place.start().await, place.start().await);
+    let (first, second) = (start(&place).await, start(&place).await);
     let mut ids = Vec::new();
     for n in 0..30 {
         for (name, app) in [("first", &first), ("second", &second)] {

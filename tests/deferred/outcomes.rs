@@ -1,5 +1,6 @@
 //! One key, one outcome: a command that is deferred under a key and sent again under it, whichever way.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use actix_web::ResponseError;
@@ -7,18 +8,20 @@ use actix_web::test::TestRequest;
 use actum::web::Problem;
 use actum::{
     Aggregate, AppendOutcome, Application, CommandError, CommandKey, CommandOptions, CommandState,
-    Committed, MemoryStore, RefusalCode,
+    Committed, MemoryStore,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::bank::wire::{Answer, Bank, get, new_bank, post, send};
-use crate::deferred::deciders::{accept, append, decided_before, double};
-use crate::deferred::execution::{Place, concluded, counted, keyed, later};
+use super::deciders::{accept, append, decided_before, double};
+use super::{concluded, counted, keyed, later, start};
+use crate::support::bank::{Answer, Bank, get, new_bank, post, send};
 use crate::support::counter::{Ask, Counted, Counter};
+use crate::support::place::{Place, on_every_place};
+use crate::support::waiting::{check, poll};
 
 async fn what_is_carried_out_later_is_not_refused_before(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
     // A command of another release holds the lane of this counter.
@@ -46,7 +49,7 @@ async fn what_is_carried_out_later_is_not_refused_before(place: Place) {
 }
 
 async fn a_failure_is_the_same_failure_when_it_is_sent_again(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     let id = later(&app, "a", Ask::Panic, "k").await;
     let told = concluded(&app, id).await;
     assert!(matches!(told, CommandState::Failed { .. }), "{told:?}");
@@ -57,7 +60,7 @@ async fn a_failure_is_the_same_failure_when_it_is_sent_again(place: Place) {
 }
 
 async fn who_fails_a_command_that_was_carried_out_before_is_told_so(place: Place) {
-    let app = place.start().await;
+    let app = start(&place).await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
     let of_ledger = |payload: &mut Value| payload["aggregate_type"] = json!("ledger");
@@ -76,7 +79,7 @@ async fn who_fails_a_command_that_was_carried_out_before_is_told_so(place: Place
     app.shutdown().await;
 }
 
-crate::deferred::execution::on_each!(
+on_every_place!(
     what_is_carried_out_later_is_not_refused_before,
     a_failure_is_the_same_failure_when_it_is_sent_again,
     who_fails_a_command_that_was_carried_out_before_is_told_so,
@@ -85,16 +88,10 @@ crate::deferred::execution::on_each!(
 /// The status of a command, once it is concluded.
 async fn ended(bank: &Bank, accepted: &Answer) -> Value {
     let location = accepted.header("location").unwrap();
-    let look = async {
-        loop {
-            let status = get(bank, location).await.json();
-            if status["status"] != "accepted" {
-                return status;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), look).await.expect("nothing becomes of it")
+    poll(Duration::from_secs(60), async || {
+        check(get(bank, location).await.json(), |status| status["status"] != "accepted")
+    })
+    .await
 }
 
 #[actix_web::test]
@@ -168,22 +165,13 @@ enum RateSet {
     Set,
 }
 
-#[derive(Debug, thiserror::Error)]
-enum Never {}
-
-impl RefusalCode for Never {
-    fn code(&self) -> &'static str {
-        match *self {}
-    }
-}
-
 impl Aggregate for Rates {
     const TYPE: &'static str = "rates";
     type Command = SetRate;
     type Event = RateSet;
-    type Error = Never;
+    type Error = Infallible;
 
-    fn handle(&self, _: SetRate) -> Result<Vec<RateSet>, Never> {
+    fn handle(&self, _: SetRate) -> Result<Vec<RateSet>, Infallible> {
         Ok(vec![RateSet::Set])
     }
 

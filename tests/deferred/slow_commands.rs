@@ -1,27 +1,28 @@
 //! A deferred command that blocks the thread of the reactions blocks nothing else.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actum::{
     AcceptedCommand, Aggregate, Application, CommandOptions, CommandState, MemoryStore,
-    RefusalCode, StreamVersion,
+    StreamVersion,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::deferred::execution::concluded;
+use super::concluded;
 use crate::support::counter::{Ask, Counted, Counter};
 
 /// Reads itself from JSON once, when it is accepted, and after that only when the gate is open.
 #[derive(Debug, Clone, Serialize)]
-struct Slow;
+struct SlowCommand;
 
 static IS_ACCEPTED: AtomicBool = AtomicBool::new(false);
 
 static GATE: (std::sync::Mutex<bool>, std::sync::Condvar) =
     (std::sync::Mutex::new(false), std::sync::Condvar::new());
 
-impl<'de> Deserialize<'de> for Slow {
+impl<'de> Deserialize<'de> for SlowCommand {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         <()>::deserialize(from)?;
         if !IS_ACCEPTED.swap(true, Ordering::SeqCst) {
@@ -38,23 +39,13 @@ impl<'de> Deserialize<'de> for Slow {
 #[derive(Debug, Default, Clone)]
 struct Snail;
 
-#[derive(Debug, thiserror::Error)]
-#[error("never")]
-struct Never;
-
-impl RefusalCode for Never {
-    fn code(&self) -> &'static str {
-        "never"
-    }
-}
-
 impl Aggregate for Snail {
     const TYPE: &'static str = "snail";
-    type Command = Slow;
+    type Command = SlowCommand;
     type Event = Counted;
-    type Error = Never;
+    type Error = Infallible;
 
-    fn handle(&self, _: Slow) -> Result<Vec<Counted>, Never> {
+    fn handle(&self, _: SlowCommand) -> Result<Vec<Counted>, Infallible> {
         Ok(vec![Counted::Added(1)])
     }
 
@@ -67,7 +58,7 @@ async fn a_reaction_that_blocks_holds_up_nobody_who_follows_the_log() {
     let builder = builder.aggregate::<Snail>().answers_later::<Snail>();
     let app = builder.start().await.unwrap();
     let options = CommandOptions::default();
-    let slow = app.execute_later::<Snail>("s", &Slow, options, None).await.unwrap();
+    let slow = app.execute_later::<Snail>("s", &SlowCommand, options, None).await.unwrap();
     let mut events = app.follow::<Counter>("a", StreamVersion::ZERO).unwrap();
     let followed = async {
         for n in 1..=100 {

@@ -11,12 +11,11 @@ use example_bank::Access;
 use serde_json::{Value, json};
 
 use super::{Doorkeeper, enter, headers, lines, new_key, open};
+use crate::support::waiting;
 
 /// Waits until a credential is good, or is no longer.
 async fn until(access: &Access, bearer: &str, good: bool) {
-    while enter(access, bearer).is_some() != good {
-        sleep(Duration::from_millis(20)).await;
-    }
+    waiting::until(async || enter(access, bearer).is_some() == good).await;
 }
 
 #[actix_web::test]
@@ -166,7 +165,7 @@ async fn a_file_that_is_rewritten_in_place_locks_nobody_out() {
 
 #[actix_web::test]
 async fn the_status_names_what_is_wrong_with_the_file_of_keys() {
-    let (doorkeeper, bank) = (Doorkeeper::new(), crate::bank::wire::new_bank().await);
+    let (doorkeeper, bank) = (Doorkeeper::new(), crate::support::bank::new_bank().await);
     let operator = new_key("ops", &["bank:operate"]);
     doorkeeper.write_keys(&lines(&[&operator]));
     let access = doorkeeper.open();

@@ -6,7 +6,7 @@ use example_bank::Access;
 use serde_json::{Value, json};
 
 use super::{Doorkeeper, send_by};
-use crate::bank::wire::{bank_with_account, get};
+use crate::support::bank::{bank_with_account, get};
 use crate::support::child::Bank;
 use crate::support::directory::Directory;
 use crate::support::raw::Raw;

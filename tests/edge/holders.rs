@@ -6,7 +6,7 @@ use actum::Application;
 use serde_json::{Value, json};
 
 use super::{Doorkeeper, claims, lines, new_key, send_by, signed};
-use crate::bank::wire::{new_bank, post};
+use crate::support::bank::{new_bank, post};
 
 #[actix_web::test]
 async fn whose_a_name_or_number_is_is_told_to_operators_alone() {

@@ -6,7 +6,7 @@ use actix_web::test::TestRequest;
 use serde_json::json;
 
 use super::{Doorkeeper, claims, lines, new_key, send_by, signed};
-use crate::bank::wire::{Answer, new_bank};
+use crate::support::bank::{Answer, new_bank};
 
 #[actix_web::test]
 async fn who_sent_a_command_sees_what_comes_of_it_and_nobody_else_but_operators() {

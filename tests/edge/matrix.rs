@@ -14,7 +14,7 @@ use example_bank::{Access, Policy};
 use serde_json::{Value, json};
 
 use super::{Doorkeeper, claims, lines, new_key, signed};
-use crate::bank::wire::{get, new_bank, post};
+use crate::support::bank::{get, new_bank, post};
 use crate::support::postgres::database;
 
 /// Where it is asked: the bank's listener, or the operators'.

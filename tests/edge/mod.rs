@@ -11,6 +11,7 @@ mod lookups;
 mod matrix;
 mod secrets;
 mod security_headers;
+mod signing;
 mod start;
 mod tls;
 mod tokens;
@@ -24,10 +25,11 @@ use actum::Application;
 use actum::web::Principal;
 use example_bank::Access;
 use example_bank::access::{ApiKey, Credentials, NewKey};
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
+use jsonwebtoken::{Algorithm, Header, get_current_timestamp};
 use serde_json::{Value, json};
 
-use crate::bank::wire::Answer;
+use self::signing::{SigningKey, sign};
+use crate::support::bank::Answer;
 use crate::support::directory::Directory;
 
 const SECRET: &str = "thirty-two bytes are a secret, no less";
@@ -119,6 +121,5 @@ fn claims(scope: &str) -> Value {
 }
 
 fn signed(claims: &Value) -> String {
-    let key = EncodingKey::from_secret(SECRET.as_bytes());
-    encode(&Header::new(Algorithm::HS256), claims, &key).unwrap()
+    sign(&Header::new(Algorithm::HS256), claims, &SigningKey::secret(SECRET.as_bytes()))
 }

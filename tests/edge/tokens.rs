@@ -8,11 +8,13 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use example_bank::Access;
 use example_bank::access::Credentials;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
+use jsonwebtoken::{Algorithm, Header, get_current_timestamp};
+use ring::hmac;
 use serde_json::{Value, json};
 
+use super::signing::{SigningKey, der, sign};
 use super::{AUDIENCE, Doorkeeper, ISSUER, SECRET, claims, enter, open, send_by, signed};
-use crate::bank::wire::bank_with_account;
+use crate::support::bank::bank_with_account;
 
 fn key_file(name: &str) -> PathBuf {
     [env!("CARGO_MANIFEST_DIR"), "edge/keys", name].iter().collect()
@@ -27,12 +29,19 @@ fn by_public_key(name: &str) -> Credentials {
     }
 }
 
+/// The algorithms of secrets, with their hashes.
+const HMACS: [(Algorithm, hmac::Algorithm); 3] = [
+    (Algorithm::HS256, hmac::HMAC_SHA256),
+    (Algorithm::HS384, hmac::HMAC_SHA384),
+    (Algorithm::HS512, hmac::HMAC_SHA512),
+];
+
 /// The algorithms of public keys, with the key that signs and the one that is configured.
-fn pairs() -> [(Algorithm, EncodingKey, &'static str); 3] {
+fn pairs() -> [(Algorithm, SigningKey, &'static str); 3] {
     let private = |name| std::fs::read(key_file(name)).unwrap();
-    let ec = EncodingKey::from_ec_pem(&private("ec.private.pem")).unwrap();
-    let ed = EncodingKey::from_ed_pem(&private("ed.private.pem")).unwrap();
-    let rsa = EncodingKey::from_rsa_pem(&private("rsa.private.pem")).unwrap();
+    let ec = SigningKey::ec(&private("ec.private.pem"));
+    let ed = SigningKey::ed(&private("ed.private.pem"));
+    let rsa = SigningKey::rsa(&private("rsa.private.pem"));
     [
         (Algorithm::ES256, ec, "ec.public.pem"),
         (Algorithm::EdDSA, ed, "ed.public.pem"),
@@ -49,7 +58,7 @@ async fn a_token_is_its_subject_with_its_scopes() {
     let claims = claims("accounts:read accounts:write");
     assert_eq!(enter(&Doorkeeper::new().open(), &signed(&claims)), ada());
     for (algorithm, key, public) in pairs() {
-        let token = encode(&Header::new(algorithm), &claims, &key).unwrap();
+        let token = sign(&Header::new(algorithm), &claims, &key);
         assert_eq!(enter(&open(&by_public_key(public)).unwrap(), &token), ada(), "{algorithm:?}");
     }
     let mut without_scope = claims;
@@ -64,31 +73,29 @@ async fn a_token_of_another_algorithm_or_key_is_nobody() {
     for (configured, _, public) in pairs() {
         let access = open(&by_public_key(public)).unwrap();
         for (algorithm, key, _) in pairs().into_iter().filter(|pair| pair.0 != configured) {
-            let token = encode(&Header::new(algorithm), &claims, &key).unwrap();
+            let token = sign(&Header::new(algorithm), &claims, &key);
             assert_eq!(enter(&access, &token), None, "{configured:?} {algorithm:?}");
         }
         // The public key is known to all: it must not do as a secret.
         let pem = std::fs::read(key_file(public)).unwrap();
-        let der: String = String::from_utf8(pem.clone()).unwrap();
-        let der: String = der.lines().filter(|line| !line.starts_with('-')).collect();
-        let der = base64::prelude::BASE64_STANDARD.decode(der).unwrap();
-        for secret in [&pem[..], pem.trim_ascii(), &der] {
-            for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
-                let key = EncodingKey::from_secret(secret);
-                let token = encode(&Header::new(algorithm), &claims, &key).unwrap();
+        for secret in [&pem[..], pem.trim_ascii(), &der(&pem)] {
+            for (algorithm, hash) in HMACS {
+                let key = SigningKey::secret_of(hash, secret);
+                let token = sign(&Header::new(algorithm), &claims, &key);
                 assert_eq!(enter(&access, &token), None, "{configured:?} {algorithm:?}");
             }
         }
     }
     let access = Doorkeeper::new().open();
-    for (algorithm, secret) in [
-        (Algorithm::HS384, SECRET),
-        (Algorithm::HS512, SECRET),
-        (Algorithm::HS256, "another secret of thirty-two bytes"),
-        (Algorithm::HS256, ""),
+    let [hs256, hs384, hs512] = HMACS;
+    for ((algorithm, hash), secret) in [
+        (hs384, SECRET),
+        (hs512, SECRET),
+        (hs256, "another secret of thirty-two bytes"),
+        (hs256, ""),
     ] {
-        let key = EncodingKey::from_secret(secret.as_bytes());
-        let token = encode(&Header::new(algorithm), &claims, &key).unwrap();
+        let key = SigningKey::secret_of(hash, secret.as_bytes());
+        let token = sign(&Header::new(algorithm), &claims, &key);
         assert_eq!(enter(&access, &token), None, "{algorithm:?}");
     }
 }
@@ -144,8 +151,8 @@ fn wrong_claims() -> Vec<Value> {
 /// Headers that would have a gullible reader take another key, with a good signature of ours or
 /// of somebody's own.
 fn tricky(claims: &Value) -> Vec<String> {
-    let ours = EncodingKey::from_secret(SECRET.as_bytes());
-    let own = EncodingKey::from_secret(b"");
+    let ours = SigningKey::secret(SECRET.as_bytes());
+    let own = SigningKey::secret(b"");
     let mut headers = Vec::new();
     for kid in ["../../../../../../dev/null", "/dev/null", "' UNION SELECT '", "|true", "0"] {
         headers.push(Header { kid: Some(kid.into()), ..Header::new(Algorithm::HS256) });
@@ -153,10 +160,9 @@ fn tricky(claims: &Value) -> Vec<String> {
     let url = Some("http://127.0.0.1:1/jwks.json".to_owned());
     headers.push(Header { jku: url.clone(), ..Header::new(Algorithm::HS256) });
     headers.push(Header { x5u: url, ..Header::new(Algorithm::HS256) });
-    let mut tokens: Vec<String> =
-        headers.iter().map(|header| encode(header, claims, &own).unwrap()).collect();
+    let mut tokens: Vec<String> = headers.iter().map(|header| sign(header, claims, &own)).collect();
     let critical = Header { crit: Some(vec!["exp".into()]), ..Header::new(Algorithm::HS256) };
-    tokens.push(encode(&critical, claims, &ours).unwrap());
+    tokens.push(sign(&critical, claims, &ours));
     let text = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let jwk = json!({ "kty": "oct", "k": BASE64_URL_SAFE_NO_PAD.encode("own"), "alg": "HS256" });
     for header in [

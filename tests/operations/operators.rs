@@ -19,6 +19,7 @@ use crate::support::counter::{Ask, Counted, Counter};
 use crate::support::directory::Directory;
 use crate::support::http::Client;
 use crate::support::postgres::database;
+use crate::support::waiting::{check, poll};
 
 /// Sums that cannot be taken beyond this number.
 const TOO_MUCH: i64 = 666;
@@ -82,16 +83,9 @@ async fn get(app: &Application, path: &str) -> Value {
     body
 }
 
-/// What is shown there once it is so: it is saved after it is answered to who reads.
+/// The body at this path once this holds of it. A saved checkpoint follows the read that shows it.
 async fn until(app: &Application, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    for _ in 0..1000 {
-        let shown = get(app, path).await;
-        if is_so(&shown) {
-            return shown;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("{path} never became so: {}", get(app, path).await)
+    poll(Duration::from_secs(30), async || check(get(app, path).await, |shown| is_so(shown))).await
 }
 
 async fn post(app: &Application, path: &str, body: Value) -> (StatusCode, Value) {

@@ -1,39 +1,24 @@
 //! What an operator is told by `Operations::status` and `GET /status`: of what is live, behind,
 //! standing by, without its database, and never a secret.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use actum::{
     Append, Application, EventEnvelope, ExpectedVersion, Fold, NewEvent, PartitionStatus,
-    PostgresStore, ReadModel, Settings, Sources, SqliteStore, Status, Store, StreamId,
-    SubscriptionState, SubscriptionStatus,
+    PostgresStore, ReadModel, Settings, Sources, Status, Store, StreamId, SubscriptionState,
+    SubscriptionStatus,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::support::child::Bank;
-use crate::support::counter::{Ask, Counted, Counter};
+use crate::support::counter::{Ask, Count, Counted, Counter};
 use crate::support::directory::Directory;
+use crate::support::place::on_both_databases;
 use crate::support::postgres::{Server, database};
-
-/// Counts events.
-#[derive(Default, Clone, Serialize, Deserialize)]
-struct Events(u64);
-
-impl ReadModel for Events {
-    const NAME: &'static str = "events";
-
-    fn sources() -> Sources<Self> {
-        Sources::of::<Counter>()
-    }
-}
-
-impl Fold<Counter> for Events {
-    fn apply(&mut self, _: &EventEnvelope<Counted>) {
-        self.0 += 1;
-    }
-}
+use crate::support::waiting::{check, poll};
 
 /// Stands still at an event that adds a closed gate's number, until it is opened.
 #[derive(Default, Clone, Serialize, Deserialize)]
@@ -41,6 +26,12 @@ struct Gated(u64);
 
 static CLOSED: Mutex<Vec<i64>> = Mutex::new(Vec::new());
 static OPENED: Condvar = Condvar::new();
+
+/// A number that no other test adds.
+fn new_gate() -> i64 {
+    static NEXT: AtomicI64 = AtomicI64::new(100);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
 
 fn close(gate: i64) {
     CLOSED.lock().unwrap_or_else(PoisonError::into_inner).push(gate);
@@ -136,16 +127,12 @@ fn each(status: &Status, name: &str, has: impl Fn(&PartitionStatus) -> bool) -> 
     !partitions.is_empty() && partitions.iter().all(has)
 }
 
-/// Asks until it is so.
+/// Waits for a status for which this holds.
 async fn until(app: &Application, is: impl Fn(&Status) -> bool) -> Status {
-    for _ in 0..1000 {
-        let status = app.operations().status().await;
-        if is(&status) {
-            return status;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    panic!("it never was: {:#?}", app.operations().status().await)
+    poll(Duration::from_secs(30), async || {
+        check(app.operations().status().await, |status| is(status))
+    })
+    .await
 }
 
 fn is_live(partition: &PartitionStatus) -> bool {
@@ -155,12 +142,12 @@ fn is_live(partition: &PartitionStatus) -> bool {
 
 async fn what_follows_the_log_is_live(store: impl Store) {
     let identity = store.identity();
-    let app = builder(store).read_model::<Events>().start().await.unwrap();
+    let app = builder(store).read_model::<Count>().start().await.unwrap();
     add(&app, 5, 1).await;
-    let status = until(&app, |status| each(status, "events", is_live)).await;
+    let status = until(&app, |status| each(status, "count", is_live)).await;
     assert_eq!((status.log.log_id, status.log.epoch), (identity.log_id, identity.epoch));
     assert_eq!((status.log.head.0, &status.log.trouble), (5, &None));
-    let events = subscription(&status, "events");
+    let events = subscription(&status, "count");
     assert_eq!((events.version, events.serves, events.is_in_this_program), (1, Some(true), true));
     assert_eq!((events.parked_keys, events.parked.len()), (Some(0), 0));
     for partition in &events.partitions {
@@ -175,15 +162,16 @@ async fn what_follows_the_log_is_live(store: impl Store) {
     assert!(json["at"].as_str().unwrap().ends_with('Z'), "{json}");
     app.shutdown().await;
     let is_stopped = |p: &PartitionStatus| p.state == Some(SubscriptionState::Stopped);
-    assert!(each(&app.operations().status().await, "events", is_stopped));
+    assert!(each(&app.operations().status().await, "count", is_stopped));
 }
 
-async fn what_is_behind_tells_how_far(store: impl Store + Clone, gate: i64) {
+async fn what_is_behind_tells_how_far(store: impl Store + Clone) {
+    let gate = new_gate();
     let before = builder(store.clone()).start().await.unwrap();
     add(&before, 3, gate).await;
     before.shutdown().await;
     close(gate);
-    let models = builder(store).read_model::<Events>().read_model::<Gated>();
+    let models = builder(store).read_model::<Count>().read_model::<Gated>();
     let app = models.start().await.unwrap();
     let is_behind = |partition: &PartitionStatus| {
         partition.is_owned_here
@@ -195,17 +183,15 @@ async fn what_is_behind_tells_how_far(store: impl Store + Clone, gate: i64) {
     let has_one = |status: &Status| subscription(status, "gated").partitions.iter().any(is_behind);
     let status = until(&app, has_one).await;
     assert!(!app.readiness().ready);
-    assert!(each(&until(&app, |s| each(s, "events", is_live)).await, "events", is_live));
+    assert!(each(&until(&app, |s| each(s, "count", is_live)).await, "count", is_live));
     assert_eq!(status.log.head.0, 3);
     open(gate);
     until(&app, |status| each(status, "gated", is_live)).await;
     app.shutdown().await;
 }
 
-async fn what_is_built_beside_the_version_that_serves_is_rebuilding(
-    store: impl Store + Clone,
-    gate: i64,
-) {
+async fn what_is_built_beside_the_version_that_serves_is_rebuilding(store: impl Store + Clone) {
+    let gate = new_gate();
     let before = builder(store.clone()).read_model::<Gated>().start().await.unwrap();
     add(&before, 3, gate).await;
     until(&before, |status| each(status, "gated", is_live)).await;
@@ -277,38 +263,11 @@ async fn what_cannot_be_applied_is_parked_or_halts(store: impl Store) {
     app.shutdown().await;
 }
 
-macro_rules! on_both_databases {
-    ($($name:ident($($more:expr),*)),*) => {
-        mod sqlite {
-            $(
-                #[tokio::test(flavor = "multi_thread")]
-                async fn $name() {
-                    let directory = super::Directory::new();
-                    let store = super::SqliteStore::open(&directory.file("log.db")).await.unwrap();
-                    super::$name(store, $($more * 2),*).await;
-                }
-            )*
-        }
-
-        mod postgresql {
-            $(
-                #[tokio::test(flavor = "multi_thread")]
-                #[ignore = "needs PostgreSQL: run scripts/test"]
-                async fn $name() {
-                    let database = super::database().await;
-                    let store = super::PostgresStore::open(&database.url()).await.unwrap();
-                    super::$name(store, $($more * 2 + 1),*).await;
-                }
-            )*
-        }
-    };
-}
-
 on_both_databases!(
-    what_follows_the_log_is_live(),
-    what_is_behind_tells_how_far(1),
-    what_is_built_beside_the_version_that_serves_is_rebuilding(2),
-    what_cannot_be_applied_is_parked_or_halts()
+    what_follows_the_log_is_live,
+    what_is_behind_tells_how_far,
+    what_is_built_beside_the_version_that_serves_is_rebuilding,
+    what_cannot_be_applied_is_parked_or_halts,
 );
 
 #[tokio::test(flavor = "multi_thread")]
@@ -317,14 +276,14 @@ async fn a_standby_tells_who_owns_and_how_far_that_is_saved() {
     let database = database().await;
     let start = async || {
         let store = PostgresStore::open(&database.url()).await.unwrap();
-        builder(store).read_model::<Events>().start().await.unwrap()
+        builder(store).read_model::<Count>().start().await.unwrap()
     };
     let (first, second) = (start().await, start().await);
     add(&first, 3, 1).await;
-    let caught_up = |status: &Status| each(status, "events", |p| p.lag_events == Some(0));
+    let caught_up = |status: &Status| each(status, "count", |p| p.lag_events == Some(0));
     let [seen, other] = [until(&first, caught_up).await, until(&second, caught_up).await];
     assert_ne!(seen.process, other.process);
-    let both = [&seen, &other].map(|status| &subscription(status, "events").partitions);
+    let both = [&seen, &other].map(|status| &subscription(status, "count").partitions);
     for (here, there) in both[0].iter().zip(both[1]) {
         assert_eq!((here.owner, here.position), (there.owner, there.position));
         assert!(here.is_owned_here != there.is_owned_here, "{here:?} {there:?}");
@@ -333,8 +292,8 @@ async fn a_standby_tells_who_owns_and_how_far_that_is_saved() {
         assert_eq!((standby.events_per_second, standby.lag_seconds), (None, Some(0.0)));
     }
     first.shutdown().await;
-    let taken_over = until(&second, |status| each(status, "events", is_live)).await;
-    assert!(each(&taken_over, "events", |p| p.owner == Some(other.process)));
+    let taken_over = until(&second, |status| each(status, "count", is_live)).await;
+    assert!(each(&taken_over, "count", |p| p.owner == Some(other.process)));
     second.shutdown().await;
 }
 
@@ -343,16 +302,16 @@ async fn a_standby_tells_who_owns_and_how_far_that_is_saved() {
 async fn without_its_database_it_tells_what_is_known_here() {
     let server = Server::private().await;
     let store = PostgresStore::open(&server.url()).await.unwrap();
-    let app = builder(store).read_model::<Events>().start().await.unwrap();
+    let app = builder(store).read_model::<Count>().start().await.unwrap();
     add(&app, 3, 1).await;
-    until(&app, |status| each(status, "events", is_live)).await;
+    until(&app, |status| each(status, "count", is_live)).await;
     server.stop().await;
     let status = app.operations().status().await;
     assert!(status.log.trouble.is_some(), "{status:?}");
     assert_eq!(status.log.head.0, 3);
-    let events = subscription(&status, "events");
+    let events = subscription(&status, "count");
     assert_eq!((events.serves, events.parked_keys), (Some(true), None));
-    assert!(each(&status, "events", |p| p.is_owned_here && p.position.map(|p| p.0) == Some(3)));
+    assert!(each(&status, "count", |p| p.is_owned_here && p.position.map(|p| p.0) == Some(3)));
     server.start().await;
     until(&app, |status| status.log.trouble.is_none()).await;
     app.shutdown().await;

@@ -11,7 +11,7 @@ use example_bank::account::{Account, AccountCommand};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::bank::wire::{get, post};
+use crate::support::bank::{get, post};
 use crate::support::child::read_log;
 use crate::support::directory::Directory;
 

@@ -8,7 +8,7 @@ use actix_web::test::TestRequest;
 use actum::SqliteStore;
 use serde_json::json;
 
-use crate::bank::wire::{Answer, get, post, send};
+use crate::support::bank::{Answer, get, post, send};
 use crate::support::child::Bank;
 use crate::support::directory::Directory;
 

@@ -6,6 +6,9 @@
 //! comes by standard input. Both print `POSITION EVENT-ID` for each event they know to be stored;
 //! the writer ends with `ended` and how many appends were stored, in conflict, invalid and not taken.
 
+#[path = "../support/random.rs"]
+mod random;
+
 use std::collections::HashMap;
 use std::io::{Write, stdin, stdout};
 use std::sync::Arc;
@@ -17,6 +20,8 @@ use actum::{
     NewEvent, NotCommitted, PageLimit, PostgresStore, StreamId, StreamVersion,
 };
 use uuid::Uuid;
+
+use random::Random;
 
 #[tokio::main]
 async fn main() {
@@ -38,7 +43,11 @@ type Counts = [u64; 4];
 /// Three callers at once, so that a batch is of several.
 async fn write(store: PostgresStore, seed: u64, calls: u64) {
     let callers = (1..=3).map(|n| {
-        let caller = Caller { store: store.clone(), random: seed * 3 + n, known: HashMap::new() };
+        let caller = Caller {
+            store: store.clone(),
+            random: Random::new(seed * 3 + n),
+            known: HashMap::new(),
+        };
         tokio::spawn(caller.run(calls))
     });
     let mut counts = Counts::default();
@@ -52,7 +61,7 @@ async fn write(store: PostgresStore, seed: u64, calls: u64) {
 
 struct Caller {
     store: PostgresStore,
-    random: u64,
+    random: Random,
     /// Where each stream was when it was last heard of: others have moved some of them since.
     known: HashMap<StreamId, StreamVersion>,
 }
@@ -61,7 +70,8 @@ impl Caller {
     async fn run(mut self, calls: u64) -> Counts {
         let mut counts = Counts::default();
         for _ in 0..calls {
-            let appends: Vec<Append> = (0..=self.below(4)).map(|_| self.any_append()).collect();
+            let appends: Vec<Append> =
+                (0..=self.random.below(4)).map(|_| self.any_append()).collect();
             let outcomes = self.store.append(appends.clone()).await;
             for (append, outcome) in appends.into_iter().zip(outcomes) {
                 counts[self.hear(append, outcome)] += 1;
@@ -71,17 +81,17 @@ impl Caller {
     }
 
     fn any_append(&mut self) -> Append {
-        let aggregate_type = ["left", "right"][self.below(2) as usize];
-        let stream = StreamId::new(aggregate_type, &self.below(6).to_string()).unwrap();
+        let aggregate_type = ["left", "right"][self.random.below(2) as usize];
+        let stream = StreamId::new(aggregate_type, &self.random.below(6).to_string()).unwrap();
         let known = self.known.get(&stream).copied().unwrap_or_default();
-        let kind = self.below(10);
+        let kind = self.random.below(10);
         let expected = match kind {
             0..4 => ExpectedVersion::Any,
             4..8 => ExpectedVersion::Exact(known),
             _ => ExpectedVersion::NoStream,
         };
         let payload = if kind == 0 { "no JSON" } else { r#"{"n":1}"# };
-        let events = (0..=self.below(3)).map(|_| NewEvent {
+        let events = (0..=self.random.below(3)).map(|_| NewEvent {
             event_id: Uuid::now_v7(),
             event_type: "Happened".into(),
             schema_version: 1,
@@ -90,7 +100,7 @@ impl Caller {
         });
         let events = events.collect();
         let key = CommandKey::new(Uuid::now_v7().to_string(), b"").unwrap();
-        let command = (self.below(2) == 0).then_some(key);
+        let command = (self.random.below(2) == 0).then_some(key);
         Append { stream, expected, events, command, claims: vec![], chained: false }
     }
 
@@ -112,11 +122,6 @@ impl Caller {
             AppendOutcome::NotCommitted(NotCommitted::Unavailable(_)) => 3,
             other => panic!("{other:?}"),
         }
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.random = self.random.wrapping_mul(6364136223846793005).wrapping_add(1);
-        (self.random >> 33) % limit
     }
 }
 

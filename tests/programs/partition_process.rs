@@ -5,6 +5,8 @@
 //! input it writes no more and prints `quiet ANSWERS`; at the end of the input it stops in order.
 
 mod book;
+#[path = "../support/random.rs"]
+mod random;
 
 use std::collections::HashMap;
 use std::io::stdin;
@@ -16,6 +18,7 @@ use actum::{Application, PostgresStore, ReadError, ReadModel, Sources};
 use tokio::time::sleep;
 
 use book::{Book, Digest};
+use random::Random;
 
 const BOOKS: u64 = 150;
 const WRITERS: u64 = 8;
@@ -38,7 +41,7 @@ async fn main() {
     let app = app.start().await.unwrap();
     let seen = Arc::new(Seen::default());
     let writers = (0..WRITERS).map(|n| {
-        let random = seed.parse::<u64>().unwrap() * WRITERS + n;
+        let random = Random::new(seed.parse::<u64>().unwrap() * WRITERS + n);
         let writer = Writer { app: app.clone(), seen: Arc::clone(&seen), random };
         tokio::spawn(writer.run())
     });
@@ -72,13 +75,13 @@ struct Seen {
 struct Writer {
     app: Application,
     seen: Arc<Seen>,
-    random: u64,
+    random: Random,
 }
 
 impl Writer {
     async fn run(mut self) {
         while !self.seen.quiet.load(Ordering::Relaxed) {
-            let (book, n) = (self.below(BOOKS), self.below(1_000));
+            let (book, n) = (self.random.below(BOOKS), self.random.below(1_000));
             let before = self.seen.books.lock().unwrap().get(&book).copied().unwrap_or_default();
             // Whether it is stored is told by the log in the end.
             if let Ok(stored) = self.app.execute::<Book>(&book.to_string(), n).await {
@@ -104,10 +107,5 @@ impl Writer {
             }
             sleep(Duration::from_millis(20)).await;
         }
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.random = self.random.wrapping_mul(6364136223846793005).wrapping_add(1);
-        (self.random >> 33) % limit
     }
 }

@@ -8,6 +8,8 @@
 //! standard input, and stops in order at its end.
 
 mod book;
+#[path = "../support/random.rs"]
+mod random;
 
 use std::io::stdin;
 use std::process::exit;
@@ -25,6 +27,7 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use book::{Book, Digest, Noted};
+use random::Random;
 
 const BOOKS: u64 = 10_000;
 
@@ -273,10 +276,10 @@ fn fail(why: &str) -> ! {
 
 /// Writes into books that nobody else writes into, and reads each write back.
 async fn write(app: Application, seen: Arc<Seen>, number: u64) {
-    let mut random = number;
+    let mut random = Random::new(number);
     while !seen.quiet.load(SeqCst) {
-        let book = below(&mut random, BOOKS / WRITERS) * WRITERS + number;
-        let n = LIVE + below(&mut random, 1_000);
+        let book = random.below(BOOKS / WRITERS) * WRITERS + number;
+        let n = LIVE + random.below(1_000);
         let stored = match app.execute::<Book>(&book.to_string(), n).await {
             Ok(stored) => stored,
             Err(error) => fail(&format!("a command failed: {error}")),
@@ -293,15 +296,10 @@ async fn write(app: Application, seen: Arc<Seen>, number: u64) {
 
 /// Reads any book, or the one that was written last.
 async fn read(app: Application, seen: Arc<Seen>, any: bool) {
-    let mut random = 99;
+    let mut random = Random::new(99);
     while !seen.quiet.load(SeqCst) {
-        let book = if any { below(&mut random, BOOKS) } else { seen.last.load(SeqCst) };
+        let book = if any { random.below(BOOKS) } else { seen.last.load(SeqCst) };
         seen.read(&app, book, GlobalPosition::ZERO).await;
         sleep(Duration::from_millis(1)).await;
     }
-}
-
-fn below(random: &mut u64, limit: u64) -> u64 {
-    *random = random.wrapping_mul(6364136223846793005).wrapping_add(1);
-    (*random >> 33) % limit
 }

@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use actum::{
-    Application, EventEnvelope, Fold, MAX_KEY_BYTES, MemoryStore, ParkedKey, PostgresStore,
-    ReadError, ReadModel, Sources, SqliteStore, Store,
+    Application, EventEnvelope, Fold, MAX_KEY_BYTES, ParkedKey, ReadError, ReadModel, Sources,
+    Store,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::support::counter::{Ask, Counted, Counter};
-use crate::support::directory::Directory;
+use crate::support::place::on_every_store;
+use crate::support::waiting::{check, poll};
 
 /// The last number added, by a key as long as the number; a negative one has a NUL in it.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
@@ -79,41 +80,20 @@ async fn keys_that_cannot_be_kept_are_parked(store: impl Store + Clone, bad: i64
 
 /// Waits for the one parked key to be as it should be.
 async fn parked(app: &Application, is_so: impl Fn(&ParkedKey) -> bool) -> ParkedKey {
-    let waiting = async {
-        loop {
-            match &app.operations().parked("last").await.unwrap()[..] {
-                [parked] if is_so(parked) => break parked.clone(),
-                _ => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap()
+    poll(Duration::from_secs(30), async || {
+        let parked = app.operations().parked("last").await.unwrap();
+        check(parked, |parked| parked.len() == 1 && is_so(&parked[0]))
+    })
+    .await
+    .remove(0)
 }
 
-const BAD: [i64; 2] = [-1, MAX_KEY_BYTES as i64 + 1];
-
-#[tokio::test]
-async fn in_memory_a_bad_key_is_parked() {
-    for bad in BAD {
-        keys_that_cannot_be_kept_are_parked(MemoryStore::new(), bad).await;
-    }
+async fn a_key_with_a_nul_is_parked(store: impl Store + Clone) {
+    keys_that_cannot_be_kept_are_parked(store, -1).await;
 }
 
-#[tokio::test]
-async fn in_sqlite_a_bad_key_is_parked() {
-    for bad in BAD {
-        let directory = Directory::new();
-        let store = SqliteStore::open(&directory.file("log.db")).await.unwrap();
-        keys_that_cannot_be_kept_are_parked(store, bad).await;
-    }
+async fn a_key_that_is_too_long_is_parked(store: impl Store + Clone) {
+    keys_that_cannot_be_kept_are_parked(store, MAX_KEY_BYTES as i64 + 1).await;
 }
 
-#[tokio::test]
-#[ignore = "needs PostgreSQL: run scripts/test"]
-async fn in_postgres_a_bad_key_is_parked() {
-    for bad in BAD {
-        let database = crate::support::postgres::database().await;
-        let store = PostgresStore::open(&database.url()).await.unwrap();
-        keys_that_cannot_be_kept_are_parked(store, bad).await;
-    }
-}
+on_every_store!(a_key_with_a_nul_is_parked, a_key_that_is_too_long_is_parked);

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use actum::{
     Aggregate, Application, DocumentRange, EventEnvelope, Fold, GlobalPosition, MemoryStore,
-    PostgresStore, ReadError, ReadModel, Settings, Sources, SqliteStore, Store,
+    PostgresStore, ReadError, ReadModel, Settings, Sources, Store,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::support::directory::Directory;
+use crate::support::place::{on_every_store, run};
+use crate::support::waiting::poll;
 
 #[derive(Debug, Default, Clone)]
 struct Order;
@@ -189,62 +190,25 @@ async fn of_several_documents_only_the_one_that_fails_is_parked(store: impl Stor
     app.shutdown().await;
     // With the code mended, what waits is applied to the one document and to no other.
     let app = start::<true>(store).await;
-    let mended = async {
-        loop {
-            match app.read::<Sold<true>>("odd").after(last).await {
-                Ok(document) => break document.body.pieces,
-                Err(ReadError::Parked { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
-                Err(error) => panic!("{error}"),
-            }
+    let mended = poll(Duration::from_secs(30), async || {
+        match app.read::<Sold<true>>("odd").after(last).await {
+            Ok(document) => Ok(document.body.pieces),
+            Err(parked @ ReadError::Parked { .. }) => Err(parked),
+            Err(error) => panic!("{error}"),
         }
-    };
-    let mended = tokio::time::timeout(Duration::from_secs(30), mended).await.unwrap();
+    })
+    .await;
     assert_eq!(mended, [2, 3, 4]);
     let tea = app.read::<Sold<true>>("tea").after(last).await.unwrap();
     assert_eq!(tea.body.pieces, [1, 3, 4]);
     app.shutdown().await;
 }
 
-macro_rules! on_all_stores {
-    ($($rule:ident: $memory:ident, $sqlite:ident, $postgres:ident;)*) => {$(
-        #[tokio::test]
-        async fn $memory() {
-            in_time($rule(MemoryStore::new())).await;
-        }
-
-        #[tokio::test]
-        async fn $sqlite() {
-            let directory = Directory::new();
-            in_time($rule(SqliteStore::open(&directory.file("log.db")).await.unwrap())).await;
-        }
-
-        #[tokio::test]
-        #[ignore = "needs PostgreSQL: run scripts/test"]
-        async fn $postgres() {
-            let database = crate::support::postgres::database().await;
-            in_time($rule(PostgresStore::open(&database.url()).await.unwrap())).await;
-        }
-    )*};
-}
-
-async fn in_time(test: impl Future<Output = ()>) {
-    tokio::time::timeout(Duration::from_secs(120), test).await.expect("it takes too long");
-}
-
-on_all_stores! {
-    an_event_feeds_each_of_its_documents_once:
-        in_memory_an_event_feeds_each_of_its_documents_once,
-        in_sqlite_an_event_feeds_each_of_its_documents_once,
-        in_postgres_an_event_feeds_each_of_its_documents_once;
-    a_deleted_document_is_gone_and_begins_anew:
-        in_memory_a_deleted_document_is_gone_and_begins_anew,
-        in_sqlite_a_deleted_document_is_gone_and_begins_anew,
-        in_postgres_a_deleted_document_is_gone_and_begins_anew;
-    of_several_documents_only_the_one_that_fails_is_parked:
-        in_memory_of_several_documents_only_the_one_that_fails_is_parked,
-        in_sqlite_of_several_documents_only_the_one_that_fails_is_parked,
-        in_postgres_of_several_documents_only_the_one_that_fails_is_parked;
-}
+on_every_store!(
+    an_event_feeds_each_of_its_documents_once,
+    a_deleted_document_is_gone_and_begins_anew,
+    of_several_documents_only_the_one_that_fails_is_parked,
+);
 
 /// Two processes share the partitions, so each is a standby of some.
 #[tokio::test]
@@ -267,7 +231,7 @@ async fn every_process_lists_all_documents_and_sees_them_deleted() {
         one.shutdown().await;
         two.shutdown().await;
     };
-    in_time(test).await;
+    run(test).await;
 }
 
 /// The lines of an order are a client's choice.

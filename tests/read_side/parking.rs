@@ -7,14 +7,15 @@ use std::time::Duration;
 use actum::testing::FaultyStore;
 use actum::{
     Aggregate, Append, AppendOutcome, Application, EventEnvelope, EventStore, ExpectedVersion,
-    Fold, GlobalPosition, MAX_LISTED_PARKED, MemoryStore, NewEvent, OperationError, ParkedKey,
-    PostgresStore, ReadError, ReadModel, Settings, Sources, SqliteStore, Store, StreamId, Upcaster,
+    Fold, GlobalPosition, MAX_LISTED_PARKED, NewEvent, OperationError, ParkedKey, ReadError,
+    ReadModel, Settings, Sources, Store, StreamId, Upcaster,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::directory::Directory;
+use crate::support::place::on_every_store;
+use crate::support::waiting::{check, poll};
 
 /// What happens in a book, as different generations of the code know it.
 macro_rules! generation {
@@ -151,16 +152,10 @@ async fn body<M: ReadModel>(app: &Application, id: &str, after: GlobalPosition) 
 
 /// Waits until the parked keys are as they should be.
 async fn parked(app: &Application, are_so: impl Fn(&[ParkedKey]) -> bool) -> Vec<ParkedKey> {
-    let waiting = async {
-        loop {
-            let parked = app.operations().parked("pages").await.unwrap();
-            if are_so(&parked) {
-                return parked;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it never came to be")
+    poll(Duration::from_secs(60), async || {
+        check(app.operations().parked("pages").await.unwrap(), |parked| are_so(parked))
+    })
+    .await
 }
 
 /// The end of an application in this process: nothing of it writes any more.
@@ -317,41 +312,6 @@ async fn one_event_in_a_hundred_thousand_is_poison(store: impl Store + Clone) {
         assert_eq!(body::<NewPages>(&app, id, head).await, of(id), "{id}");
     }
     ended(app).await;
-}
-
-macro_rules! on_every_store {
-    ($($name:ident),*) => {
-        mod memory {
-            $(
-                #[tokio::test(flavor = "multi_thread")]
-                async fn $name() {
-                    super::$name(super::MemoryStore::new()).await;
-                }
-            )*
-        }
-
-        mod sqlite {
-            $(
-                #[tokio::test(flavor = "multi_thread")]
-                async fn $name() {
-                    let directory = super::Directory::new();
-                    let file = directory.file("log.db");
-                    super::$name(super::SqliteStore::open(&file).await.unwrap()).await;
-                }
-            )*
-        }
-
-        mod postgres {
-            $(
-                #[tokio::test(flavor = "multi_thread")]
-                #[ignore = "needs PostgreSQL: run scripts/test"]
-                async fn $name() {
-                    let database = crate::support::postgres::database().await;
-                    super::$name(super::PostgresStore::open(&database.url()).await.unwrap()).await;
-                }
-            )*
-        }
-    };
 }
 
 on_every_store!(

@@ -5,14 +5,14 @@ use std::time::Duration;
 use actum::testing::FaultyStore;
 use actum::{
     Append, Application, CheckpointStore, EventEnvelope, ExpectedVersion, Fold, GlobalPosition,
-    MemoryStore, NewEvent, PartitionId, ReadError, ReadModel, Settings, Sources, SqliteStore,
-    StartError, Store, StreamId,
+    MemoryStore, NewEvent, PartitionId, ReadError, ReadModel, Settings, Sources, StartError, Store,
+    StreamId,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::support::counter::{Ask, Counted, Counter};
-use crate::support::directory::Directory;
+use crate::support::counter::{Ask, Count, Counted, Counter};
+use crate::support::place::on_every_store;
 
 /// What a counter was given, so mixed that no event can be left out, doubled or exchanged.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,28 +45,10 @@ impl Fold<Counter> for Mixed {
     }
 }
 
-/// Follows the same events and can take them all.
-#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
-struct Events(u64);
-
-impl ReadModel for Events {
-    const NAME: &'static str = "events";
-
-    fn sources() -> Sources<Self> {
-        Sources::of::<Counter>()
-    }
-}
-
-impl Fold<Counter> for Events {
-    fn apply(&mut self, _: &EventEnvelope<Counted>) {
-        self.0 += 1;
-    }
-}
-
 async fn start(store: impl Store) -> Application {
     let settings = Settings { read_within: Duration::from_secs(30), ..Settings::default() };
     let builder = Application::builder(store).aggregate::<Counter>().settings(settings);
-    builder.read_model::<Mixed>().read_model::<Events>().start().await.unwrap()
+    builder.read_model::<Mixed>().read_model::<Count>().start().await.unwrap()
 }
 
 async fn writers_read_their_own_writes(store: impl Store) {
@@ -116,7 +98,7 @@ async fn dropped_at_any_moment_the_documents_equal_the_fold(store: impl Store + 
     for (key, expected) in expected.iter().enumerate() {
         let read = app.read::<Mixed>(&key.to_string()).after(head).await.unwrap();
         assert_eq!((&read.body, read.position), (expected, head), "{key}");
-        let events = app.read::<Events>(&key.to_string()).await.unwrap();
+        let events = app.read::<Count>(&key.to_string()).await.unwrap();
         assert_eq!(events.0, expected.events, "{key}");
     }
 }
@@ -146,9 +128,9 @@ async fn a_poisoned_key_is_named_and_leaves_all_else_alone(store: impl Store) {
     };
     assert_eq!((&*key, at, &*reason), ("1", position, "panicked: not for me"));
     assert!(app.readiness().ready, "{:?}", app.readiness());
-    assert_eq!(app.read::<Events>("1").after(position).await.unwrap().0, 2);
+    assert_eq!(app.read::<Count>("1").after(position).await.unwrap().0, 2);
     let committed = app.execute::<Counter>("2", Ask::Add(1)).await.unwrap();
-    assert_eq!(app.read::<Events>("2").after(committed.position).await.unwrap().0, 1);
+    assert_eq!(app.read::<Count>("2").after(committed.position).await.unwrap().0, 1);
     assert_eq!(app.read::<Mixed>("2").after(committed.position).await.unwrap().events, 1);
     app.shutdown().await;
 }
@@ -181,30 +163,6 @@ async fn of_two_applications_on_one_store_both_answer_and_one_goes_on_without_th
     apps[1].shutdown().await;
     let saved = store.load_checkpoint(&PartitionId::new("mixed@1", 0)).await.unwrap().unwrap();
     assert_eq!(saved.position, position);
-}
-
-macro_rules! on_every_store {
-    ($($name:ident),*) => {
-        mod memory {
-            $(
-                #[tokio::test(flavor = "multi_thread")]
-                async fn $name() {
-                    super::$name(super::MemoryStore::new()).await;
-                }
-            )*
-        }
-
-        mod sqlite {
-            $(
-                #[tokio::test(flavor = "multi_thread")]
-                async fn $name() {
-                    let directory = super::Directory::new();
-                    let file = directory.file("log.db");
-                    super::$name(super::SqliteStore::open(&file).await.unwrap()).await;
-                }
-            )*
-        }
-    };
 }
 
 on_every_store!(

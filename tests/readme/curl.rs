@@ -5,8 +5,8 @@ use std::time::Duration;
 use actix_web::rt;
 use actix_web::test::TestRequest;
 
-use crate::bank::wire::new_bank;
 use crate::contract::{is_replayed, send_as};
+use crate::support::bank::new_bank;
 
 const README: &str = include_str!("../../README.md");
 

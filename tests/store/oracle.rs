@@ -13,20 +13,11 @@ use uuid::Uuid;
 
 use crate::support::directory::Directory;
 use crate::support::postgres::database;
+use crate::support::random::Random;
 
-/// Numbers by chance, the same for the same seed.
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-
-    fn of(&mut self, one_in: u64) -> bool {
-        self.below(one_in) == 0
-    }
+/// Comes true once in so many times.
+fn by_chance(random: &mut Random, one_in: u64) -> bool {
+    random.below(one_in) == 0
 }
 
 /// What is left of an outcome where the stores may differ: in words, and in the order of appends
@@ -53,46 +44,48 @@ fn seen(outcome: &AppendOutcome) -> Seen {
     }
 }
 
-/// A call by chance: few streams, few command ids, event ids and names, so that they meet.
-fn call(chance: &mut Chance, versions: &[u64]) -> Vec<Append> {
-    let count = 1 + chance.below(6);
+/// A call by random: few streams, few command ids, event ids and names, so that they meet.
+fn call(random: &mut Random, versions: &[u64]) -> Vec<Append> {
+    let count = 1 + random.below(6);
     let mut appends: Vec<Append> = Vec::new();
     for _ in 0..count {
-        let stream = chance.below(versions.len() as u64) as usize;
-        let near = (versions[stream] + chance.below(3)).saturating_sub(chance.below(2));
-        let expected = match chance.below(7) {
+        let stream = random.below(versions.len() as u64) as usize;
+        let near = (versions[stream] + random.below(3)).saturating_sub(random.below(2));
+        let expected = match random.below(7) {
             0 | 1 => ExpectedVersion::Any,
             2 => ExpectedVersion::NoStream,
             3 => ExpectedVersion::StreamExists,
             _ => ExpectedVersion::Exact(StreamVersion(near)),
         };
-        let event_id = |chance: &mut Chance| match chance.of(8) {
-            true => Uuid::from_u128(chance.below(40).into()),
+        let event_id = |random: &mut Random| match by_chance(random, 8) {
+            true => Uuid::from_u128(random.below(40).into()),
             false => Uuid::now_v7(),
         };
-        let event = |chance: &mut Chance| NewEvent {
-            event_id: event_id(chance),
+        let event = |random: &mut Random| NewEvent {
+            event_id: event_id(random),
             event_type: "Booked".into(),
             schema_version: 1,
-            payload: if chance.of(30) { "no JSON" } else { "{\"n\":1}" }.into(),
+            payload: if by_chance(random, 30) { "no JSON" } else { "{\"n\":1}" }.into(),
             metadata: "{}".into(),
         };
-        let events: Vec<_> = (0..chance.below(4)).map(|_| event(chance)).collect();
-        let claims = chance.below(4).saturating_sub(1) * u64::from(!events.is_empty());
-        let claim = |chance: &mut Chance| match (chance.of(3), chance.below(8).to_string()) {
+        let events: Vec<_> = (0..random.below(4)).map(|_| event(random)).collect();
+        let claims = random.below(4).saturating_sub(1) * u64::from(!events.is_empty());
+        let claim = |random: &mut Random| match (by_chance(random, 3), random.below(8).to_string())
+        {
             (true, name) => Claim::release("name", &name),
             (false, name) => Claim::take("name", &name),
         };
-        let claims = (0..claims).map(|_| claim(chance)).collect();
-        let command = chance.of(3).then(|| {
-            let id = format!("command-{}", chance.below(30));
-            CommandKey::new(id, if chance.of(4) { b"other" } else { b"usual" }).unwrap()
+        let claims = (0..claims).map(|_| claim(random)).collect();
+        let command = by_chance(random, 3).then(|| {
+            let id = format!("command-{}", random.below(30));
+            CommandKey::new(id, if by_chance(random, 4) { b"other" } else { b"usual" }).unwrap()
         });
         let stream = StreamId::new("ledger", &stream.to_string()).unwrap();
-        let chained = appends.last().is_some_and(|last| last.stream == stream) && chance.of(2);
+        let chained =
+            appends.last().is_some_and(|last| last.stream == stream) && by_chance(random, 2);
         appends.push(Append { stream, expected, events, command, claims, chained });
-        if chance.of(6) {
-            let again = appends[chance.below(appends.len() as u64) as usize].clone();
+        if by_chance(random, 6) {
+            let again = appends[random.below(appends.len() as u64) as usize].clone();
             appends.push(Append { chained: false, ..again });
         }
     }
@@ -100,10 +93,10 @@ fn call(chance: &mut Chance, versions: &[u64]) -> Vec<Append> {
 }
 
 async fn agree(stores: &[impl EventStore], seed: u64) {
-    let (specification, mut chance) = (MemoryStore::new(), Chance(seed));
+    let (specification, mut random) = (MemoryStore::new(), Random::new(seed));
     let (mut versions, mut kinds, mut places) = ([0; 5], [0_u32; 6], Vec::new());
     for turn in 0..400 {
-        let appends = call(&mut chance, &versions);
+        let appends = call(&mut random, &versions);
         let expected = specification.append(appends.clone()).await;
         let expected: Vec<Seen> = expected.iter().map(seen).collect();
         let actual = stores[turn % stores.len()].append(appends.clone()).await;

@@ -1,6 +1,6 @@
 //! A small aggregate for tests of the runtime: it counts, refuses, panics and is poisoned on demand.
 
-use actum::{Aggregate, RefusalCode};
+use actum::{Aggregate, EventEnvelope, Fold, ReadModel, RefusalCode, Sources};
 use serde::{Deserialize, Serialize};
 
 /// Adds numbers up.
@@ -67,5 +67,23 @@ impl Aggregate for Counter {
             Counted::Added(n) => self.sum += n,
             Counted::Poisoned => panic!("poisoned"),
         }
+    }
+}
+
+/// A read model that counts the events of each counter and can fold all of them.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Count(pub u64);
+
+impl ReadModel for Count {
+    const NAME: &'static str = "count";
+
+    fn sources() -> Sources<Self> {
+        Sources::of::<Counter>()
+    }
+}
+
+impl Fold<Counter> for Count {
+    fn apply(&mut self, _: &EventEnvelope<Counted>) {
+        self.0 += 1;
     }
 }

@@ -8,7 +8,7 @@ use actum::web::Principal;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 
-use super::is_name;
+use super::{is_name, verifier};
 
 /// How far the issuer's clock may be off.
 const LEEWAY_S: u64 = 30;
@@ -80,6 +80,7 @@ impl Tokens {
     }
 
     fn new(key: DecodingKey, algorithm: Algorithm, issuer: &str, audience: &str) -> Self {
+        verifier::install();
         let mut validation = Validation::new(algorithm);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.set_issuer(&[issuer]);

@@ -14,6 +14,7 @@ pub struct Family {
 }
 
 /// The metrics by name.
+#[derive(Debug)]
 pub struct Exposition(BTreeMap<String, Family>);
 
 impl Exposition {

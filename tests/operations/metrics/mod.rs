@@ -12,6 +12,7 @@ use crate::support::child::Bank;
 use crate::support::directory::Directory;
 use crate::support::http::Client;
 use crate::support::postgres::database;
+use crate::support::waiting::{block_until, check};
 
 fn scrape(client: &mut Client) -> Exposition {
     let answer = client.get("/metrics").unwrap();
@@ -21,14 +22,9 @@ fn scrape(client: &mut Client) -> Exposition {
 
 /// Scrapes until this gauge is there: gauges are brought up to date once a second.
 fn until(client: &mut Client, name: &str, labels: &[(&str, &str)], value: f64) -> Exposition {
-    for _ in 0..1000 {
-        let scraped = scrape(client);
-        if scraped.sum(name, labels) == value {
-            return scraped;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("{name} {labels:?} never became {value}: {:?}", scrape(client).family(name))
+    block_until(Duration::from_secs(30), || {
+        check(scrape(client), |scraped| scraped.sum(name, labels) == value)
+    })
 }
 
 /// Eight commands of every common outcome, and four reads.

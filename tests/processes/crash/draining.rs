@@ -9,6 +9,7 @@ use super::{ACCOUNTS, Sent, WORKERS, check, credit, open_accounts, settle};
 use crate::support::child::Bank;
 use crate::support::directory::Directory;
 use crate::support::http::Client;
+use crate::support::random::Random;
 
 /// Credits until the bank no longer answers as it should; the connection stays open.
 fn until_it_stops(address: &str, worker: String) -> (Vec<Sent>, Client) {
@@ -31,12 +32,11 @@ fn until_it_stops(address: &str, worker: String) -> (Vec<Sent>, Client) {
 async fn killed_while_it_drains_it_loses_nothing_acknowledged() {
     let directory = Directory::new();
     let store = directory.file("bank.db");
-    let (mut history, mut killed, mut random) = (Vec::new(), 0, 4711_u64);
+    let (mut history, mut killed, mut random) = (Vec::new(), 0, Random::new(4711));
     for round in 0..8 {
-        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         // Half of the kills meet the commands that are finished, half the connections' end.
         let span = if round % 2 == 0 { 12 } else { 1200 };
-        let kill_after = Duration::from_millis((random >> 33) % span);
+        let kill_after = Duration::from_millis(random.below(span));
         let mut bank = Bank::start(&store, &[]).unwrap();
         open_accounts(&bank);
         let mut sent: Vec<Sent> = std::thread::scope(|scope| {

@@ -14,6 +14,7 @@ use crate::support::child::{Bank, read_commands, read_log};
 use crate::support::directory::Directory;
 use crate::support::http::Client;
 use crate::support::postgres::database;
+use crate::support::random::Random;
 
 const ACCOUNTS: usize = 4;
 const WORKERS: usize = 6;
@@ -162,12 +163,11 @@ async fn twenty_kills_beside_a_server_lose_and_double_nothing() {
 
 async fn killed_under_load(store: &str, kills: usize) {
     let mut history = Vec::new();
-    let (mut open, mut random) = (0, 12345_u64);
+    let (mut open, mut random) = (0, Random::new(12345));
     let mut bank = Bank::start(store, &[]).unwrap();
     open_accounts(&bank);
     for round in 0..kills {
-        random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        let mut sent = load(&bank, round, Duration::from_millis(20 + (random >> 33) % 150));
+        let mut sent = load(&bank, round, Duration::from_millis(20 + random.below(150)));
         drop(bank);
         let stored = read_commands(store).await;
         let lost =

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use actum::{BoxError, EventEnvelope, EventSources, GlobalPosition, Projection, SqlConnection};
 
-use super::{Mixes, Place, add, on_both, read_mixes, until};
+use super::{Mixes, add, builder, read_mixes};
 use crate::support::counter::{Counted, Counter};
+use crate::support::place::{Place, on_both_places};
+use crate::support::waiting::until;
 
 /// Counters at whose events [`Gated`] stands, with its thread, until they are let through.
 static SHUT: Mutex<Option<HashSet<String>>> = Mutex::new(None);
@@ -62,11 +64,8 @@ async fn steps(app: &actum::Application, position: GlobalPosition) -> usize {
 }
 
 async fn one_that_stands_still_holds_up_neither_commands_nor_another(place: Place) {
-    let id = match place {
-        Place::Sqlite(_) => "slow-file",
-        Place::Postgres(_) => "slow-server",
-    };
-    let builder = place.builder().await.projection::<Mixes>().projection::<Gated>();
+    let id = &*format!("slow-{}", place.name());
+    let builder = builder(&place).await.projection::<Mixes>().projection::<Gated>();
     let app = builder.start().await.unwrap();
     shut(id);
     let mut position = GlobalPosition::ZERO;
@@ -86,7 +85,7 @@ async fn one_that_stands_still_holds_up_neither_commands_nor_another(place: Plac
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_connection_killed_in_the_middle_loses_and_doubles_nothing() {
     let place = Place::postgres().await;
-    let app = place.builder().await.projection::<Gated>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Gated>().start().await.unwrap();
     let Place::Postgres(database) = &place else { panic!("not PostgreSQL") };
     let mut root = database.connect().await;
     let (mut kills, mut position) = (0, GlobalPosition::ZERO);
@@ -117,4 +116,4 @@ async fn a_connection_killed_in_the_middle_loses_and_doubles_nothing() {
     app.shutdown().await;
 }
 
-on_both!(one_that_stands_still_holds_up_neither_commands_nor_another);
+on_both_places!(one_that_stands_still_holds_up_neither_commands_nor_another);

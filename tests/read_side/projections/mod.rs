@@ -16,12 +16,11 @@ use std::time::Duration;
 
 use actum::{
     Application, ApplicationBuilder, BoxError, EventEnvelope, EventSources, GlobalPosition,
-    PostgresStore, Projection, ProjectionStore, Settings, SqlConnection, SqlValue, SqliteStore,
+    Projection, ProjectionStore, Settings, SqlConnection, SqlValue,
 };
 
 use crate::support::counter::{Ask, Counted, Counter};
-use crate::support::directory::Directory;
-use crate::support::postgres::{Database, database};
+use crate::support::place::{Place, open_postgres, open_sqlite};
 
 /// What each counter was given, so mixed that no event can be left out, doubled or exchanged.
 struct Mixes;
@@ -80,49 +79,23 @@ impl Projection for Mixes {
     }
 }
 
-/// Where a test's log and projections are; gone when it is.
-enum Place {
-    Sqlite(Directory),
-    Postgres(Box<Database>),
-}
-
-impl Place {
-    async fn postgres() -> Self {
-        Self::Postgres(Box::new(database().await))
-    }
-
-    fn sqlite() -> Self {
-        Self::Sqlite(Directory::new())
-    }
-
-    /// Deletes what was projected.
-    async fn drop_mixes(&self) {
-        match self {
-            Self::Sqlite(directory) => {
-                let store = SqliteStore::open(&directory.file("log.db")).await.unwrap();
-                store.drop_projection("mixes", 1).await.unwrap();
-            }
-            Self::Postgres(database) => {
-                let store = PostgresStore::open(&database.url()).await.unwrap();
-                store.drop_projection("mixes", 1).await.unwrap();
-            }
+/// Deletes the rows of [`Mixes`].
+async fn drop_mixes(place: &Place) {
+    match place {
+        Place::Memory(_) => panic!("the memory store has no projections"),
+        Place::Sqlite(directory) => {
+            open_sqlite(directory).await.drop_projection("mixes", 1).await.unwrap();
+        }
+        Place::Postgres(database) => {
+            open_postgres(database).await.drop_projection("mixes", 1).await.unwrap();
         }
     }
+}
 
-    /// An application on it, with counters.
-    async fn builder(&self) -> ApplicationBuilder {
-        let builder = match self {
-            Self::Sqlite(directory) => {
-                let store = SqliteStore::open(&directory.file("log.db")).await.unwrap();
-                Application::builder(store)
-            }
-            Self::Postgres(database) => {
-                Application::builder(PostgresStore::open(&database.url()).await.unwrap())
-            }
-        };
-        let settings = Settings { read_within: Duration::from_secs(30), ..Settings::default() };
-        builder.aggregate::<Counter>().settings(settings)
-    }
+/// An application with counters, whose reads wait for half a minute.
+async fn builder(place: &Place) -> ApplicationBuilder {
+    let settings = Settings { read_within: Duration::from_secs(30), ..Settings::default() };
+    place.builder().await.aggregate::<Counter>().settings(settings)
 }
 
 /// Mix and number of events by counter, all of one moment, and the position that they reflect.
@@ -141,37 +114,3 @@ async fn read_mixes(
 async fn add(app: &Application, id: &str, n: i64) -> GlobalPosition {
     app.execute::<Counter>(id, Ask::Add(n)).await.unwrap().position
 }
-
-/// Waits until it holds; a test that waits in vain fails by its caller's patience.
-async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(60), async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    });
-    waited.await.expect("waited in vain");
-}
-
-macro_rules! on_both {
-    ($($name:ident),* $(,)?) => {
-        mod sqlite {
-            $(
-                #[tokio::test(flavor = "multi_thread")]
-                async fn $name() {
-                    super::$name(crate::read_side::projections::Place::sqlite()).await;
-                }
-            )*
-        }
-
-        mod postgres {
-            $(
-                #[tokio::test(flavor = "multi_thread")]
-                #[ignore = "needs PostgreSQL: run scripts/test"]
-                async fn $name() {
-                    super::$name(crate::read_side::projections::Place::postgres().await).await;
-                }
-            )*
-        }
-    };
-}
-use on_both;

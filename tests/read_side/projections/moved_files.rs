@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use actum::{BoxError, GlobalPosition, ReadError, Settings};
 
-use super::{Mixes, Place, add, mixed, until};
+use super::{Mixes, add, builder, mixed};
 use crate::store::sqlite::identity::sh;
+use crate::support::place::Place;
+use crate::support::waiting::until;
 
 /// The position that the rows reflect, once they reflect this one.
 async fn reflected(
@@ -35,7 +37,7 @@ async fn rows_wait_until_their_file_is_back_at_its_path() {
         let place = Place::sqlite();
         let Place::Sqlite(directory) = &place else { panic!("not SQLite") };
         let settings = Settings { read_within: Duration::from_secs(1), ..Settings::default() };
-        let builder = place.builder().await.settings(settings).projection::<Mixes>();
+        let builder = builder(&place).await.settings(settings).projection::<Mixes>();
         let app = builder.start().await.unwrap();
         let first = add(&app, "1", 1).await;
         until(async || reflected(&app, first).await.is_ok()).await;

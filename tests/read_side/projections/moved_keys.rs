@@ -10,8 +10,10 @@ use actum::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Place, add, on_both, until};
+use super::{add, builder};
 use crate::support::counter::{Counted, Counter};
+use crate::support::place::{Place, on_both_places};
+use crate::support::waiting::until;
 
 /// The release of the program that runs, by the id of the counter.
 static RELEASES: Mutex<BTreeMap<String, &'static str>> = Mutex::new(BTreeMap::new());
@@ -87,7 +89,7 @@ impl Fold<Counter> for Numbers {
 
 async fn start(place: &Place, id: &str, release: &'static str) -> Application {
     RELEASES.lock().unwrap().insert(id.to_owned(), release);
-    let builder = place.builder().await.read_model::<Numbers>().projection::<Rows>();
+    let builder = builder(place).await.read_model::<Numbers>().projection::<Rows>();
     builder.start().await.unwrap()
 }
 
@@ -107,10 +109,7 @@ async fn rows(app: &Application, position: GlobalPosition) -> Vec<i64> {
 }
 
 async fn a_parked_event_whose_key_has_moved_or_gone_stays_parked(place: Place) {
-    let id = match place {
-        Place::Sqlite(_) => "file",
-        Place::Postgres(_) => "server",
-    };
+    let id = place.name();
     let app = start(&place, id, "first").await;
     for n in [1, 2, 13, 14] {
         add(&app, id, n).await;
@@ -143,4 +142,4 @@ async fn a_parked_event_whose_key_has_moved_or_gone_stays_parked(place: Place) {
     app.shutdown().await;
 }
 
-on_both!(a_parked_event_whose_key_has_moved_or_gone_stays_parked);
+on_both_places!(a_parked_event_whose_key_has_moved_or_gone_stays_parked);

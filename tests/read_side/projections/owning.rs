@@ -1,13 +1,14 @@
 //! Several processes on one log: each partition has one owner, and all answer.
 
-use super::{Mixes, Place, add, mixed, read_mixes};
+use super::{Mixes, add, builder, mixed, read_mixes};
+use crate::support::place::Place;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn of_two_processes_both_answer_and_one_goes_on_without_the_other() {
     let place = Place::postgres().await;
-    let first = place.builder().await.projection::<Mixes>().start().await.unwrap();
-    let second = place.builder().await.projection::<Mixes>().start().await.unwrap();
+    let first = builder(&place).await.projection::<Mixes>().start().await.unwrap();
+    let second = builder(&place).await.projection::<Mixes>().start().await.unwrap();
     let mut expected = (0, 0);
     for n in 0..30 {
         let writer = if n % 2 == 0 { &first } else { &second };

@@ -6,8 +6,10 @@ use actum::{
 };
 use uuid::Uuid;
 
-use super::{FIXED, Mixes, Place, add, mixed, on_both, read_mixes, until};
+use super::{FIXED, Mixes, add, builder, mixed, read_mixes};
 use crate::support::counter::{Counted, Counter};
+use crate::support::place::{Place, on_both_places};
+use crate::support::waiting::until;
 
 /// Appends an event that nobody folds: the aggregate itself would be poisoned by it.
 async fn poison(app: &Application, id: &str, (name, payload): (&str, &str)) -> GlobalPosition {
@@ -34,11 +36,8 @@ async fn add_raw(app: &Application, id: &str, n: i64) -> GlobalPosition {
 }
 
 async fn a_poisoned_event_parks_its_key_and_after_a_fix_all_of_it_is_taken_in(place: Place) {
-    let id = match place {
-        Place::Sqlite(_) => "mended-file",
-        Place::Postgres(_) => "mended-server",
-    };
-    let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
+    let id = &*format!("mended-{}", place.name());
+    let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
     add_raw(&app, id, 1).await;
     let poisoned = poison(&app, id, ("Poisoned", "null")).await;
     for n in 0..40 {
@@ -52,7 +51,7 @@ async fn a_poisoned_event_parks_its_key_and_after_a_fix_all_of_it_is_taken_in(pl
     drop(app);
     // Another process with the code that was fixed: what waits is tried at once, in order.
     FIXED.lock().unwrap().insert(id.to_owned());
-    let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
     until(async || read_mixes(&app, head).await.0[id].1 == 42).await;
     let expected = (0..40).fold(mixed(1, 0), mixed);
     assert_eq!(read_mixes(&app, head).await.0[id], (expected, 42));
@@ -63,7 +62,7 @@ async fn a_poisoned_event_parks_its_key_and_after_a_fix_all_of_it_is_taken_in(pl
 }
 
 async fn an_unknown_event_and_many_bad_ones_park_only_their_keys(place: Place) {
-    let app = place.builder().await.start().await.unwrap();
+    let app = builder(&place).await.start().await.unwrap();
     for n in 0..400 {
         add_raw(&app, &format!("c{}", n % 40), n).await;
         if n % 100 == 50 {
@@ -74,7 +73,7 @@ async fn an_unknown_event_and_many_bad_ones_park_only_their_keys(place: Place) {
     let head = app.store().head().await.unwrap();
     app.shutdown().await;
     drop(app);
-    let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
     let (mixes, reflects) = read_mixes(&app, head).await;
     assert_eq!(reflects, head);
     for counter in 0..40 {
@@ -129,7 +128,7 @@ async fn numbers(app: &Application, position: GlobalPosition) -> Vec<(i64, Strin
 }
 
 async fn what_the_database_refuses_parks_its_key_with_the_message(place: Place) {
-    let app = place.builder().await.projection::<Once>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Once>().start().await.unwrap();
     for n in 1..=5 {
         add(&app, "a", n).await;
     }
@@ -194,7 +193,7 @@ impl Projection for Sessions {
 }
 
 async fn a_bad_event_costs_no_connection(place: Place) {
-    let app = place.builder().await.projection::<Sessions>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Sessions>().start().await.unwrap();
     let taken = async |position| {
         let read = app.query::<Sessions>().after(position).run(async |db, _| {
             let count = "SELECT count(*), count(DISTINCT session) FROM taken";
@@ -213,7 +212,7 @@ async fn a_bad_event_costs_no_connection(place: Place) {
     app.shutdown().await;
 }
 
-on_both!(
+on_both_places!(
     a_bad_event_costs_no_connection,
     a_poisoned_event_parks_its_key_and_after_a_fix_all_of_it_is_taken_in,
     an_unknown_event_and_many_bad_ones_park_only_their_keys,

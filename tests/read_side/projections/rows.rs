@@ -10,15 +10,16 @@ use actum::{
 };
 use time::OffsetDateTime;
 
-use super::{Mixes, Place, add, mixed, on_both, read_mixes};
+use super::{Mixes, add, builder, drop_mixes, mixed, read_mixes};
 use crate::support::counter::{Counted, Counter};
+use crate::support::place::{Place, on_both_places};
 use crate::support::postgres::database;
 
 async fn dropped_at_any_moment_the_rows_equal_the_fold(place: Place) {
     let mut expected: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     let mut head = GlobalPosition::ZERO;
     for round in 0..6 {
-        let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
+        let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
         for step in 0..60 {
             let id = ((round * 3 + step * 7) % 20).to_string();
             head = add(&app, &id, step).await;
@@ -32,21 +33,21 @@ async fn dropped_at_any_moment_the_rows_equal_the_fold(place: Place) {
         }
         drop(app);
     }
-    let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
     assert_eq!(read_mixes(&app, head).await, (expected, head));
     assert!(app.readiness().ready, "{:?}", app.readiness());
     app.shutdown().await;
 }
 
 async fn a_log_that_was_there_before_is_caught_up_with(place: Place) {
-    let app = place.builder().await.start().await.unwrap();
+    let app = builder(&place).await.start().await.unwrap();
     let mut head = GlobalPosition::ZERO;
     for n in 0..300 {
         head = add(&app, &(n % 7).to_string(), n).await;
     }
     app.shutdown().await;
     drop(app);
-    let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
     let (mixes, reflects) = read_mixes(&app, GlobalPosition::ZERO).await;
     assert_eq!((mixes.len(), reflects), (7, head));
     assert_eq!(mixes.values().map(|(_, events)| events).sum::<i64>(), 300);
@@ -54,7 +55,7 @@ async fn a_log_that_was_there_before_is_caught_up_with(place: Place) {
 }
 
 async fn what_was_dropped_is_built_again_from_the_first_event(place: Place) {
-    let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
     let mut head = GlobalPosition::ZERO;
     for n in 0..50 {
         head = add(&app, &(n % 3).to_string(), n).await;
@@ -62,15 +63,15 @@ async fn what_was_dropped_is_built_again_from_the_first_event(place: Place) {
     let before = read_mixes(&app, head).await;
     app.shutdown().await;
     drop(app);
-    place.drop_mixes().await;
-    place.drop_mixes().await; // there is nothing left to drop
-    let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
+    drop_mixes(&place).await;
+    drop_mixes(&place).await; // there is nothing left to drop
+    let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
     assert_eq!(read_mixes(&app, head).await, before);
     app.shutdown().await;
 }
 
 async fn a_query_reads_its_own_write_and_cannot_write(place: Place) {
-    let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
     for n in 0..50 {
         let position = add(&app, "1", n).await;
         let (mixes, reflects) = read_mixes(&app, position).await;
@@ -85,7 +86,7 @@ async fn a_query_reads_its_own_write_and_cannot_write(place: Place) {
     app.shutdown().await;
     drop(app);
     let settings = Settings { read_within: Duration::from_secs(2), ..Settings::default() };
-    let builder = place.builder().await.settings(settings).projection::<Mixes>();
+    let builder = builder(&place).await.settings(settings).projection::<Mixes>();
     let app = builder.start().await.unwrap();
     let late = app
         .query::<Mixes>()
@@ -98,7 +99,7 @@ async fn a_query_reads_its_own_write_and_cannot_write(place: Place) {
 }
 
 async fn of_two_projections_each_has_tables_of_its_own(place: Place) {
-    let app = place.builder().await.projection::<Mixes>();
+    let app = builder(&place).await.projection::<Mixes>();
     let app = app.projection::<super::faults::Gated>().start().await.unwrap();
     let position = add(&app, "1", 1).await;
     assert_eq!(read_mixes(&app, position).await.0["1"], (1, 1));
@@ -113,9 +114,9 @@ async fn of_two_projections_each_has_tables_of_its_own(place: Place) {
 
 /// More than `time` has dates for, and what a column may hold by default on PostgreSQL.
 async fn a_value_that_no_rust_type_holds_is_an_error_of_the_query(place: Place) {
-    let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
     let values: &[_] = match place {
-        Place::Sqlite(_) => &["9223372036854775807", "-9223372036854775808"],
+        Place::Memory(_) | Place::Sqlite(_) => &["9223372036854775807", "-9223372036854775808"],
         Place::Postgres(_) => &[
             "timestamptz 'infinity'",
             "timestamptz '-infinity'",
@@ -137,7 +138,7 @@ async fn a_value_that_no_rust_type_holds_is_an_error_of_the_query(place: Place) 
     app.shutdown().await;
 }
 
-on_both!(
+on_both_places!(
     dropped_at_any_moment_the_rows_equal_the_fold,
     a_log_that_was_there_before_is_caught_up_with,
     what_was_dropped_is_built_again_from_the_first_event,

@@ -5,8 +5,10 @@ use actum::{
     OperationError, PostgresStore, Projection, Settings, SqlConnection, VersionStore,
 };
 
-use super::{Place, add, on_both, until};
+use super::{add, builder};
 use crate::support::counter::{Counted, Counter};
+use crate::support::place::{Place, on_both_places};
+use crate::support::waiting::until;
 
 /// What each event of a counter added, as often as the version's number says.
 struct Added<const V: u32>;
@@ -46,7 +48,7 @@ async fn sum(app: &Application, after: GlobalPosition) -> (i64, GlobalPosition) 
 }
 
 async fn a_new_version_is_built_beside_the_old_one_and_switched_to(place: Place) {
-    let app = place.builder().await.projection::<Added<1>>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Added<1>>().start().await.unwrap();
     for n in 1..=50 {
         add(&app, &format!("{}", n % 7), n).await;
     }
@@ -54,7 +56,7 @@ async fn a_new_version_is_built_beside_the_old_one_and_switched_to(place: Place)
     drop(app);
 
     let by_hand = Settings { switch_by_itself: false, ..Settings::default() };
-    let builder = place.builder().await.settings(by_hand);
+    let builder = builder(&place).await.settings(by_hand);
     let builder = builder.projection_replacing::<Added<2>, Added<1>>();
     let app = builder.start().await.unwrap();
     let position = add(&app, "1", 100).await;
@@ -97,6 +99,7 @@ async fn on_postgres_a_new_version_is_built_beside_the_old_one() {
 /// Lets the deletion of the first version's tables fail for as long as the result is kept.
 async fn obstruct(place: &Place) -> Box<dyn std::any::Any> {
     match place {
+        Place::Memory(_) => panic!("the memory store has no tables"),
         Place::Sqlite(directory) => {
             let in_the_way = directory.file("log.db.added@1-journal");
             std::fs::create_dir(&in_the_way).unwrap();
@@ -123,6 +126,7 @@ impl Drop for InTheWay {
 /// Checks that the tables of the first version are there.
 async fn has_tables(place: &Place) -> bool {
     match place {
+        Place::Memory(_) => panic!("the memory store has no tables"),
         Place::Sqlite(directory) => std::fs::exists(directory.file("log.db.added@1")).unwrap(),
         Place::Postgres(database) => {
             let found = "SELECT to_regnamespace('actum_added_1') IS NOT NULL";
@@ -132,11 +136,11 @@ async fn has_tables(place: &Place) -> bool {
 }
 
 async fn a_drop_that_ends_half_way_is_continued(place: Place) {
-    let app = place.builder().await.projection::<Added<1>>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Added<1>>().start().await.unwrap();
     add(&app, "1", 1).await;
     app.shutdown().await;
     drop(app);
-    let builder = place.builder().await.projection_replacing::<Added<2>, Added<1>>();
+    let builder = builder(&place).await.projection_replacing::<Added<2>, Added<1>>();
     let app = builder.start().await.unwrap();
     until(async || {
         app.operations()
@@ -164,7 +168,7 @@ async fn a_drop_that_ends_half_way_is_continued(place: Place) {
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn on_postgres_a_read_model_is_dropped_and_no_projection_of_a_similar_name() {
     let place = Place::postgres().await;
-    let app = place.builder().await.projection::<Added<2>>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Added<2>>().start().await.unwrap();
     let position = add(&app, "1", 1).await;
     let Place::Postgres(database) = &place else { return };
     let store = PostgresStore::open(&database.url()).await.unwrap();
@@ -179,13 +183,13 @@ async fn on_postgres_a_read_model_is_dropped_and_no_projection_of_a_similar_name
 }
 
 async fn a_new_version_that_is_not_compared_is_held_back_unless_all_of_it_may_differ(place: Place) {
-    let app = place.builder().await.projection::<Added<1>>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Added<1>>().start().await.unwrap();
     add(&app, "1", 1).await;
     app.shutdown().await;
     drop(app);
     let careful = Settings { switch_up_to_different: 0.5, ..Settings::default() };
-    let builder = place.builder().await.settings(careful);
-    let app = builder.projection::<Added<2>>().start().await.unwrap();
+    let careful = builder(&place).await.settings(careful);
+    let app = careful.projection::<Added<2>>().start().await.unwrap();
     // It has caught up within a second, and another one later it would serve.
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
     let compared = app.operations().compare_versions("added").await.unwrap();
@@ -200,7 +204,7 @@ async fn a_new_version_that_is_not_compared_is_held_back_unless_all_of_it_may_di
     app.shutdown().await;
     drop(app);
     // As long as all of it may differ, which is the default, it serves by itself.
-    let app = place.builder().await.projection::<Added<3>>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Added<3>>().start().await.unwrap();
     until(async || {
         app.operations()
             .versions("added")
@@ -261,7 +265,7 @@ impl<const V: u32> Projection for Lines<V> {
 /// What `V` makes different from the first version, once it has caught up.
 async fn compared<const V: u32>(place: &Place) -> Comparison {
     let by_hand = Settings { switch_by_itself: false, ..Settings::default() };
-    let builder = place.builder().await.settings(by_hand);
+    let builder = builder(place).await.settings(by_hand);
     let app = builder.projection_replacing::<Lines<V>, Lines<1>>().start().await.unwrap();
     let mut compared = Comparison::default();
     until(async || {
@@ -274,7 +278,7 @@ async fn compared<const V: u32>(place: &Place) -> Comparison {
 }
 
 async fn rows_that_a_new_version_changes_are_told_exactly(place: Place) {
-    let app = place.builder().await.projection::<Lines<1>>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Lines<1>>().start().await.unwrap();
     for id in ["a", "Z", "_"] {
         add(&app, id, 1000).await;
     }
@@ -308,7 +312,7 @@ async fn rows_that_a_new_version_changes_are_told_exactly(place: Place) {
     }
 }
 
-on_both!(
+on_both_places!(
     rows_that_a_new_version_changes_are_told_exactly,
     a_drop_that_ends_half_way_is_continued,
     a_new_version_that_is_not_compared_is_held_back_unless_all_of_it_may_differ,

@@ -5,43 +5,41 @@ use std::time::Duration;
 
 use actum::testing::FaultyStore;
 use actum::{
-    Append, Application, ExpectedVersion, GlobalPosition, NewEvent, PostgresStore, ReadError,
-    Settings, SqliteStore, StreamId,
+    Append, Application, ApplicationBuilder, ExpectedVersion, GlobalPosition, NewEvent, ReadError,
+    Settings, Store, StreamId,
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::{Mixes, Place, add, mixed, on_both, read_mixes, until};
+use super::{Mixes, add, builder, mixed, read_mixes};
 use crate::support::counter::Counter;
+use crate::support::place::{Place, on_both_places, open_postgres, open_sqlite};
+use crate::support::waiting::{poll, until};
 
 /// Longer than the second from one decision of the assignment to the next.
 const PAGE: Duration = Duration::from_millis(1_500);
 
 async fn a_page_that_takes_longer_than_its_neighbours_is_taken_in_all_the_same(place: Place) {
-    let app = place.builder().await.start().await.unwrap();
+    let app = builder(&place).await.start().await.unwrap();
     for n in 0..10 {
         add(&app, "slow", n).await;
     }
     app.shutdown().await;
     drop(app);
     let app = slow(&place).await;
-    let waiting = async {
-        loop {
-            // Each waits a moment only and leaves, and the next one asks again.
-            let read = app.query::<Mixes>().after(GlobalPosition(10)).run(async |db, reflects| {
-                let rows = db.rows("SELECT mix, events FROM mixes", &[]).await?;
-                let row = rows.first().map(|row| Ok((row.get(0)?, row.get(1)?)));
-                Ok((row.transpose().map_err(|error: actum::SqlError| error)?, reflects))
-            });
-            match read.await {
-                Ok(found) => break found,
-                Err(ReadError::NotYet { .. } | ReadError::Unavailable(_)) => {}
-                Err(error) => panic!("{error}"),
-            }
+    let (row, reflects) = poll(Duration::from_secs(60), async || {
+        // Each waits a moment only and leaves, and the next one asks again.
+        let read = app.query::<Mixes>().after(GlobalPosition(10)).run(async |db, reflects| {
+            let rows = db.rows("SELECT mix, events FROM mixes", &[]).await?;
+            let row = rows.first().map(|row| Ok((row.get(0)?, row.get(1)?)));
+            Ok((row.transpose().map_err(|error: actum::SqlError| error)?, reflects))
+        });
+        match read.await {
+            Err(early @ (ReadError::NotYet { .. } | ReadError::Unavailable(_))) => Err(early),
+            found => Ok(found.unwrap_or_else(|error| panic!("{error}"))),
         }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
-    let (row, reflects) = waited.expect("it takes nothing in");
+    })
+    .await;
     assert_eq!((row, reflects.0), (Some(((0..10).fold(0, mixed), 10)), 10));
     app.shutdown().await;
 }
@@ -50,25 +48,22 @@ async fn a_page_that_takes_longer_than_its_neighbours_is_taken_in_all_the_same(p
 async fn slow(place: &Place) -> Application {
     let settings = Settings { read_within: Duration::from_millis(100), ..Settings::default() };
     let builder = match place {
-        Place::Sqlite(directory) => {
-            let store = SqliteStore::open(&directory.file("log.db")).await.unwrap();
-            let store = FaultyStore::new(store);
-            store.delay_pages(PAGE);
-            Application::builder(store)
-        }
-        Place::Postgres(database) => {
-            let store = PostgresStore::open(&database.url()).await.unwrap();
-            let store = FaultyStore::new(store);
-            store.delay_pages(PAGE);
-            Application::builder(store)
-        }
+        Place::Memory(store) => delayed(store.clone()),
+        Place::Sqlite(directory) => delayed(open_sqlite(directory).await),
+        Place::Postgres(database) => delayed(open_postgres(database).await),
     };
     let builder = builder.aggregate::<Counter>().projection::<Mixes>();
     builder.settings(settings).start().await.unwrap()
 }
 
+fn delayed(store: impl Store) -> ApplicationBuilder {
+    let store = FaultyStore::new(store);
+    store.delay_pages(PAGE);
+    Application::builder(store)
+}
+
 async fn slow_queries_hold_up_neither_the_owner_nor_the_status(place: Place) {
-    let app = place.builder().await.projection::<Mixes>().start().await.unwrap();
+    let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
     let poison = Append {
         stream: StreamId::new("counter", "never-fixed").unwrap(),
         expected: ExpectedVersion::Any,
@@ -116,7 +111,7 @@ async fn slow_queries_hold_up_neither_the_owner_nor_the_status(place: Place) {
     app.shutdown().await;
 }
 
-on_both!(
+on_both_places!(
     a_page_that_takes_longer_than_its_neighbours_is_taken_in_all_the_same,
     slow_queries_hold_up_neither_the_owner_nor_the_status,
 );

@@ -11,11 +11,10 @@ use actum::{
 };
 use sqlx::postgres::PgConnection;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use uuid::Uuid;
 
-/// Longer than anything here takes; whoever waits so long waits for ever.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub use crate::support::waiting::{until, within};
 
 /// A store that gives up early, as tests want it.
 pub async fn open(url: &str) -> PostgresStore {
@@ -73,21 +72,6 @@ pub async fn one(store: &PostgresStore, append: Append) -> AppendOutcome {
 /// Appends all in one call.
 pub async fn all(store: &PostgresStore, appends: Vec<Append>) -> Vec<AppendOutcome> {
     within(store.append(appends)).await
-}
-
-/// Waits, but not for ever.
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.expect("no answer")
-}
-
-/// Waits until it is so.
-pub async fn until(mut is_so: impl AsyncFnMut() -> bool) {
-    within(async {
-        while !is_so().await {
-            sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await;
 }
 
 /// Waits until so many more events are committed, whatever happens meanwhile.

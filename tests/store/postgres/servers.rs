@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use actum::{
-    Application, EventEnvelope, EventStore, ExpectedVersion, Fold, GlobalPosition, ReadModel,
-    Sources,
-};
+use actum::{Application, EventStore, ExpectedVersion, GlobalPosition};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 use uuid::Uuid;
@@ -15,26 +12,8 @@ use super::ledger::{
     Load, append, assert_holds, committed, keyed, no_answer, one, open, progress, quick, read_log,
     terminate, unavailable, until, within,
 };
-use crate::support::counter::{Ask, Counted, Counter};
+use crate::support::counter::{Ask, Count, Counter};
 use crate::support::postgres::{Server, database};
-
-/// How many events a counter has.
-#[derive(Default, Clone, serde::Serialize, serde::Deserialize)]
-struct Count(u64);
-
-impl ReadModel for Count {
-    const NAME: &'static str = "count";
-
-    fn sources() -> Sources<Self> {
-        Sources::of::<Counter>()
-    }
-}
-
-impl Fold<Counter> for Count {
-    fn apply(&mut self, _: &EventEnvelope<Counted>) {
-        self.0 += 1;
-    }
-}
 
 const ANY: ExpectedVersion = ExpectedVersion::Any;
 

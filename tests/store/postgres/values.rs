@@ -15,21 +15,19 @@ use super::ledger::{
     all, append, committed, event, keyed, one, open, quick, read_log, refused, within,
 };
 use crate::bank::statement::{NOT_IN_UTC, refuses_values_that_cannot_be_stored};
-use crate::bank::wire::{get, post};
+use crate::support::bank::{get, post};
 use crate::support::directory::Directory;
 use crate::support::postgres::database;
+use crate::support::random::Random;
 
 const ANY: ExpectedVersion = ExpectedVersion::Any;
 
-/// A sequence that is the same in each run (splitmix64).
-struct Dice(u64);
+/// Choices and JSON by chance, the same in each run.
+struct Dice(Random);
 
 impl Dice {
     fn roll<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        &of[((z ^ (z >> 31)) % of.len() as u64) as usize]
+        &of[self.0.below(of.len() as u64) as usize]
     }
 
     /// A JSON text of odd pieces.
@@ -96,7 +94,8 @@ impl Dice {
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn odd_json_is_kept_byte_for_byte_or_refused_alike() {
-    let (database, directory, mut dice) = (database().await, Directory::new(), Dice(7));
+    let (database, directory, mut dice) =
+        (database().await, Directory::new(), Dice(Random::new(7)));
     let postgres = open(&database.url()).await;
     let sqlite = SqliteStore::open(&directory.file("log.db")).await.unwrap();
     let mut texts: Vec<String> = (0..500).map(|_| dice.json(4)).collect();
