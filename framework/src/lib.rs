@@ -19,6 +19,7 @@
 
 mod aggregate;
 mod application;
+mod backoff;
 mod box_error;
 mod byte_budget;
 mod catch_panic;
@@ -37,7 +38,7 @@ mod read_model;
 mod settings;
 mod spans;
 mod status;
-mod store;
+pub mod store;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -85,10 +86,10 @@ pub use self::store::contract::{
     Confirmation, Difference, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, EventStore,
     Filter, Lease, LeaseStore, LogIdentity, MAX_APPEND_BYTES, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES,
     MAX_LIST, MAX_LIST_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PROJECTION_NAME_BYTES,
-    NotCommitted, Page, PageLimit, ParkedAt, ParkedChange, ParkedKey, ParkedPage, ParkedRequest,
-    PartitionId, ProjectionDatabase, ProjectionStore, SkippedEvent, Snapshot, SnapshotStore,
-    Snapshots, SqlSnapshot, SqlTransaction, Store, StoredPage, StoredVersion, Version, VersionNote,
-    VersionStore, partition_of,
+    NotCommitted, Page, PageLimit, ParkedAt, ParkedChange, ParkedKey, ParkedPage, ParkedQuery,
+    ParkedRequest, PartitionId, ProjectionDatabase, ProjectionStore, SkippedEvent, Snapshot,
+    SnapshotStore, Snapshots, SqlSnapshot, SqlTransaction, Store, StoreInfo, StoredPage,
+    StoredVersion, Version, VersionNote, VersionStore, partition_of,
 };
 pub use self::store::memory::MemoryStore;
 pub use self::store::open;

@@ -4,10 +4,14 @@
 //! then shut down in the background, because dropping a runtime in an async task panics.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::mpsc;
 use std::thread::{Builder, JoinHandle};
 
 use tokio::runtime::{self, Handle, Runtime};
+
+/// A task handed to whoever runs tasks.
+pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Starts a thread that calls `run` with a single-threaded runtime. Returns the thread and a handle
 /// to the runtime.

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actum::{
-    Append, Application, CommandError, CommandKey, CommandOptions, EventStore, ExpectedVersion,
-    MemoryStore, NewEvent, Settings, StreamId, StreamVersion,
+    Application, CommandError, CommandKey, CommandOptions, EventStore, ExpectedVersion,
+    MemoryStore, Settings, StreamVersion,
 };
-use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counter};
+use crate::support::events::{foreign, keyed};
 
 async fn application(store: MemoryStore, settings: Settings) -> Application {
     Application::builder(store).aggregate::<Counter>().settings(settings).start().await.unwrap()
@@ -18,28 +18,6 @@ async fn application(store: MemoryStore, settings: Settings) -> Application {
 async fn default_application() -> (MemoryStore, Application) {
     let store = MemoryStore::new();
     (store.clone(), application(store, Settings::default()).await)
-}
-
-fn keyed(id: &str) -> CommandOptions {
-    CommandOptions::keyed(CommandKey::new(id, b"").unwrap())
-}
-
-/// An event as another process would append it.
-fn foreign(event_type: &'static str, payload: &str) -> Append {
-    Append {
-        stream: StreamId::new("counter", "1").unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: event_type.into(),
-            schema_version: 1,
-            payload: payload.into(),
-            metadata: "{}".into(),
-        }],
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +57,7 @@ async fn a_retried_command_answers_its_first_outcome_and_acts_once() {
     let again = ask(keyed("a")).await.unwrap();
     assert_eq!((again.version, again.position), (first.version, first.position));
     assert!(again.replayed && !first.replayed);
-    // It would be refused if it were judged anew.
+    // A new decision on this command would refuse it.
     let spent = app.execute_with::<Counter>("2", Ask::Add(3), keyed("b")).await.unwrap();
     let reused = CommandOptions::keyed(CommandKey::new("b", b"other").unwrap());
     let other = app.execute_with::<Counter>("2", Ask::Add(3), reused).await;
@@ -119,10 +97,10 @@ async fn fifty_concurrent_retries_act_once() {
 async fn a_stale_actor_reads_what_it_missed_and_decides_again() {
     let (store, app) = default_application().await;
     app.execute::<Counter>("1", Ask::Add(1)).await.unwrap();
-    store.append(vec![foreign("Added", "10")]).await;
+    store.append(vec![foreign("1", "Added", [10])]).await;
     let committed = app.execute::<Counter>("1", Ask::Add(1)).await.unwrap();
     assert_eq!(committed.version, StreamVersion(3));
-    // 12 in all: this is admissible only on the state with the foreign event.
+    // The sum would be 12, which is admissible only on the state with the foreign event.
     app.execute::<Counter>("1", Ask::Add(-12)).await.unwrap();
 }
 
@@ -167,7 +145,7 @@ async fn a_stream_that_cannot_be_folded_is_quarantined_and_others_are_not() {
         [("Poisoned", "null", "panicked"), ("Renamed", "1", "unknown"), ("Added", "\"x\"", "type")]
     {
         let (store, app) = default_application().await;
-        store.append(vec![foreign("Added", "1"), foreign(event_type, payload)]).await;
+        store.append(vec![foreign("1", "Added", [1]), foreign("1", event_type, [payload])]).await;
         for _ in 0..3 {
             let answer = app.execute::<Counter>("1", Ask::Add(1)).await;
             let Err(CommandError::Quarantined { reason, .. }) = answer else {
@@ -180,7 +158,7 @@ async fn a_stream_that_cannot_be_folded_is_quarantined_and_others_are_not() {
 }
 
 #[tokio::test]
-async fn what_is_not_registered_or_no_id_is_a_typed_error() {
+async fn an_unknown_aggregate_or_invalid_id_is_a_typed_error() {
     let app = Application::builder(MemoryStore::new()).start().await.unwrap();
     let answer = app.execute::<Counter>("1", Ask::Add(1)).await;
     assert!(matches!(answer, Err(CommandError::NotRegistered("counter"))), "{answer:?}");
@@ -230,7 +208,8 @@ async fn too_many_commands_are_refused_at_once_and_the_rest_carried_out() {
         let app = app.clone();
         async move { app.execute::<Counter>(&n.to_string(), Ask::Add(1)).await }
     });
-    // Polled together on one thread: none can be answered before all have asked.
+    // All requests are polled together on one thread, so every request is sent before the first
+    // answer.
     let mut asks: Vec<_> = asks.map(Box::pin).collect();
     let answers = std::future::poll_fn(|context| {
         let polled = asks.iter_mut().map(|ask| ask.as_mut().poll(context));
@@ -276,7 +255,7 @@ async fn shutdown_answers_everyone_who_was_let_in_and_nobody_else() {
 async fn a_caller_that_leaves_does_not_cancel_its_command() {
     let (store, app) = default_application().await;
     let mut ask = Box::pin(app.execute::<Counter>("1", Ask::Add(1)));
-    // Asked once; whether the answer is there already does not matter.
+    // One poll sends the request. It does not matter if the answer is there already.
     std::future::poll_fn(|context| std::task::Poll::Ready(_ = ask.as_mut().poll(context))).await;
     drop(ask);
     let mut head = store.watch_head();

@@ -1,4 +1,4 @@
-//! Several processes writing one log: what a lost race costs, and that nobody is told wrong.
+//! Several processes that write one log: the cost of a lost race, and no wrong answer.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use actum::testing::{Fault, FaultyStore};
 use actum::{
     Aggregate, Append, AppendOutcome, Application, CommandError, CommandKey, CommandOptions,
-    Committed, EventStore, ExpectedVersion, GlobalPosition, MemoryStore, NewEvent, NotCommitted,
-    Settings, Store, StreamId, StreamVersion,
+    Committed, EventStore, GlobalPosition, MemoryStore, NotCommitted, Settings, Store,
+    StreamVersion,
 };
-use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counted, Counter};
-use crate::support::watched::WatchedStore;
+use crate::support::events::foreign;
+use crate::support::watched::{WatchedStore, watched_store};
 
 type Answer = Result<Committed, CommandError<BelowZero>>;
 
@@ -22,29 +22,8 @@ async fn application(store: impl Store) -> Application {
 }
 
 async fn watched() -> (WatchedStore, Application) {
-    let store = WatchedStore::default();
+    let store = watched_store();
     (store.clone(), application(store).await)
-}
-
-/// Another process adds each of these.
-fn foreign(added: impl IntoIterator<Item = i64>) -> Append {
-    let event = |number: i64| NewEvent {
-        event_id: Uuid::now_v7(),
-        event_type: "Added".into(),
-        schema_version: 1,
-        payload: number.to_string().into(),
-        metadata: "{}".into(),
-    };
-    let stream = StreamId::new("counter", "1").unwrap();
-    let events = added.into_iter().map(event).collect();
-    Append {
-        stream,
-        expected: ExpectedVersion::Any,
-        events,
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
 }
 
 fn keyed(id: &str, request: &str) -> CommandOptions {
@@ -55,7 +34,7 @@ async fn ask(app: &Application, ask: Ask) -> Answer {
     app.execute::<Counter>("1", ask).await
 }
 
-/// The sum that the application believes in, and the log confirms.
+/// The sum in memory, which a fold of the log confirms.
 async fn sum(app: &Application) -> i64 {
     match ask(app, Ask::Add(-1_000_000)).await {
         Err(CommandError::Refused(BelowZero(below))) => below + 1_000_000,
@@ -63,7 +42,8 @@ async fn sum(app: &Application) -> i64 {
     }
 }
 
-/// Carries all out in one round of an aggregate not yet loaded, while others write these.
+/// Executes all commands in one round of an aggregate that is not loaded yet, while others append
+/// these.
 async fn in_one_round<A: Aggregate>(
     store: &WatchedStore,
     app: &Application,
@@ -73,7 +53,7 @@ async fn in_one_round<A: Aggregate>(
     let held = store.hold().await;
     let ask = |(command, options)| Box::pin(app.execute_with::<A>("1", command, options));
     let mut asks: Vec<_> = asks.into_iter().map(ask).collect();
-    // Asked once, each waits in the queue; the actor cannot go on before the store does.
+    // One poll puts each request into the queue. The actor cannot go on before the store does.
     std::future::poll_fn(|context| {
         assert!(asks.iter_mut().all(|ask| ask.as_mut().poll(context).is_pending()));
         std::task::Poll::Ready(())
@@ -95,15 +75,15 @@ fn plain(asks: impl IntoIterator<Item = Ask>) -> Vec<(Ask, CommandOptions)> {
 #[tokio::test]
 async fn a_lost_race_costs_the_events_missed_and_not_the_whole_stream() {
     let (store, app) = watched().await;
-    store.memory.append(vec![foreign((0..10_000).map(|_| 1))]).await;
+    store.memory.append(vec![foreign("1", "Added", (0..10_000).map(|_| 1))]).await;
     assert_eq!(sum(&app).await, 10_000);
     assert_eq!(store.events_read(), 10_000);
     for missed in 1..=5_usize {
-        store.memory.append(vec![foreign((0..missed).map(|_| 1))]).await;
+        store.memory.append(vec![foreign("1", "Added", (0..missed).map(|_| 1))]).await;
         ask(&app, Ask::Add(1)).await.unwrap();
         assert_eq!(store.events_read(), missed, "events read for {missed} missed");
-        // A refusal is confirmed, and found stale just so.
-        store.memory.append(vec![foreign((0..missed).map(|_| 1))]).await;
+        // A refusal is confirmed against the store, which shows that its state was stale.
+        store.memory.append(vec![foreign("1", "Added", (0..missed).map(|_| 1))]).await;
         sum(&app).await;
         assert_eq!(store.events_read(), missed, "events read for {missed} missed by a refusal");
     }
@@ -128,7 +108,7 @@ async fn two_applications_withdraw_what_there_is_and_refuse_the_rest() {
     for withdrawal in withdrawals.collect::<Vec<_>>() {
         match withdrawal.await.unwrap() {
             (app, Ok(_)) => done[app] += 1,
-            // Below zero by one: nothing was left when it was refused.
+            // One below zero: nothing was left when the command was refused.
             (_, Err(CommandError::Refused(BelowZero(-1)))) => {}
             other => panic!("{other:?}"),
         }
@@ -143,17 +123,18 @@ async fn a_round_that_falls_leaves_no_phantom_event_in_the_state() {
     for size in 1..4 {
         let (store, app) = watched().await;
         let asks = plain((0..size).map(|_| Ask::Add(1)));
-        let answers = in_one_round::<Counter>(&store, &app, asks, vec![foreign([100])]).await;
+        let answers =
+            in_one_round::<Counter>(&store, &app, asks, vec![foreign("1", "Added", [100])]).await;
         let versions: Vec<_> = answers.into_iter().map(|a| a.unwrap().version.0).collect();
         assert_eq!(versions, (2..2 + size).collect::<Vec<_>>());
         assert_eq!(sum(&app).await, 100 + size as i64);
-        // The foreign one; what had fallen was nowhere to be read.
+        // The foreign event. The dropped ones were never readable.
         assert_eq!(store.events_read(), 1);
     }
 }
 
 #[tokio::test]
-async fn what_follows_a_command_that_falls_is_decided_again_without_it() {
+async fn commands_behind_a_dropped_one_are_decided_again_without_it() {
     let (store, app) = watched().await;
     app.execute_with::<Counter>("2", Ask::Add(1), keyed("a", "one")).await.unwrap();
     let mut asks = plain([Ask::Add(1), Ask::Add(10), Ask::Add(-11), Ask::Add(100)]);
@@ -182,12 +163,12 @@ async fn a_command_another_process_carried_out_is_answered_so_and_folded_once() 
 
 #[tokio::test]
 async fn a_catch_up_that_fails_is_unavailable_and_goes_on_with_the_next_command() {
-    let watched = WatchedStore::default();
+    let watched = watched_store();
     let store = FaultyStore::new(watched.clone());
     let app = application(store.clone()).await;
-    watched.memory.append(vec![foreign((0..100).map(|_| 1))]).await;
+    watched.memory.append(vec![foreign("1", "Added", (0..100).map(|_| 1))]).await;
     assert_eq!((sum(&app).await, watched.events_read()), (100, 100));
-    watched.memory.append(vec![foreign([1])]).await;
+    watched.memory.append(vec![foreign("1", "Added", [1])]).await;
     store.fail_next(Fault::ReadError);
     let failed = ask(&app, Ask::Add(1)).await;
     assert!(matches!(failed, Err(CommandError::Unavailable(_))), "{failed:?}");
@@ -203,7 +184,7 @@ async fn a_state_is_thrown_away_only_when_it_is_in_doubt() {
         Done(Committed { version, position, replayed })
     };
     let conflict = |actual| Not(NotCommitted::Conflict { actual: StreamVersion(actual) });
-    // What an append to a stream of ten events is answered, and whether that is in doubt.
+    // Returns the answer to an append to a stream of ten events, and if its outcome is unknown.
     let table = [
         (vec![Unknown(String::new())], true),
         (vec![], true),
@@ -218,7 +199,7 @@ async fn a_state_is_thrown_away_only_when_it_is_in_doubt() {
     ];
     for (lie, in_doubt) in table {
         let (store, app) = watched().await;
-        store.memory.append(vec![foreign((0..10).map(|_| 1))]).await;
+        store.memory.append(vec![foreign("1", "Added", (0..10).map(|_| 1))]).await;
         assert_eq!((sum(&app).await, store.events_read()), (10, 10));
         store.confirmations();
         store.lie(lie.clone());
@@ -227,16 +208,17 @@ async fn a_state_is_thrown_away_only_when_it_is_in_doubt() {
         assert_eq!(sum(&app).await, 10 + stored as i64, "after {lie:?}, answered {answer:?}");
         let read = store.events_read();
         assert_eq!(read, if in_doubt { 10 } else { 0 }, "after {lie:?}, answered {answer:?}");
-        // Of the sum, right at once: the doubt was not left to be found by the next command.
+        // The sum is right at once: the actor did not leave the unknown outcome to the next
+        // command.
         assert_eq!(store.confirmations(), 1, "after {lie:?}, answered {answer:?}");
     }
 }
 
 #[tokio::test]
-async fn what_others_wrote_and_cannot_be_folded_quarantines_a_live_aggregate() {
+async fn a_foreign_event_that_cannot_be_folded_quarantines_a_live_aggregate() {
     let (store, app) = watched().await;
     ask(&app, Ask::Add(1)).await.unwrap();
-    let mut renamed = foreign([1]);
+    let mut renamed = foreign("1", "Added", [1]);
     renamed.events[0].event_type = "Renamed".into();
     store.memory.append(vec![renamed]).await;
     for _ in 0..2 {
@@ -257,12 +239,12 @@ async fn an_event_that_cannot_be_folded_is_not_stored_when_another_is_to_be_deci
 
 #[tokio::test]
 async fn losing_more_races_than_allowed_is_a_conflict() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let settings = Settings { conflict_retries: 2, ..Settings::default() };
     let app = Application::builder(store.clone()).aggregate::<Counter>().settings(settings);
     let app = app.start().await.unwrap();
-    let intruders = || (0..3).map(|_| foreign([1])).collect();
-    // Of one round only the first lost a race: the second came along and is in time then.
+    let intruders = || (0..3).map(|_| foreign("1", "Added", [1])).collect();
+    // Only the first of one round lost a race: the second one was retried with it and fits.
     let answers =
         in_one_round::<Counter>(&store, &app, plain([Ask::Add(10), Ask::Add(100)]), intruders());
     let [first, second] = &answers.await[..] else { panic!("not two answers") };
@@ -281,7 +263,7 @@ async fn a_thousand_refusals_of_one_round_cost_one_confirmation() {
 }
 
 #[tokio::test]
-async fn what_is_stored_vouches_for_the_refusals_of_its_round() {
+async fn a_stored_append_confirms_the_refusals_of_its_round() {
     let (store, app) = watched().await;
     let asks = || plain([Ask::Add(-1), Ask::Add(5), Ask::Add(-7), Ask::Nothing, Ask::Add(1)]);
     let answers = in_one_round::<Counter>(&store, &app, asks(), vec![]).await;
@@ -292,7 +274,7 @@ async fn what_is_stored_vouches_for_the_refusals_of_its_round() {
     });
     assert_eq!(told.collect::<Vec<_>>(), [-1, 1, -2, 1, 2]);
     assert_eq!(store.confirmations(), 0);
-    // With a key each asks for itself whether it was carried out before.
+    // With a key, each command confirms for itself that it was not executed before.
     let mut asks = asks();
     asks[0] = (Ask::Add(-9), keyed("a", ""));
     asks[2] = (Ask::Add(-99), keyed("b", ""));
@@ -309,7 +291,7 @@ async fn what_is_stored_vouches_for_the_refusals_of_its_round() {
 async fn refusals_that_are_stale_are_decided_again_on_what_others_wrote() {
     let (store, app) = watched().await;
     assert_eq!(sum(&app).await, 0);
-    store.memory.append(vec![foreign([1])]).await;
+    store.memory.append(vec![foreign("1", "Added", [1])]).await;
     let (first, second) = tokio::join!(ask(&app, Ask::Add(-1)), ask(&app, Ask::Add(-1)));
     assert_eq!(first.unwrap().version.0, 2);
     assert!(matches!(second, Err(CommandError::Refused(BelowZero(-1)))), "{second:?}");

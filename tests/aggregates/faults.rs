@@ -1,24 +1,21 @@
-//! Aggregates over a store that fails: what is unknown is not guessed, what failed changed nothing.
+//! Aggregates over a store that fails: an unknown outcome is not guessed, and a failed append
+//! changes nothing.
 
 use actum::testing::{Fault, FaultyStore, ManualClock};
 use actum::{
-    Aggregate, Append, Application, CommandError, CommandKey, CommandOptions, EventStore,
-    ExpectedVersion, GlobalPosition, MemoryStore, NewEvent, Snapshot, SnapshotStore, Snapshots,
-    StreamId, StreamVersion,
+    Aggregate, Append, Application, CommandError, EventStore, ExpectedVersion, GlobalPosition,
+    MemoryStore, NewEvent, Snapshot, SnapshotStore, Snapshots, StreamId, StreamVersion,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counter};
+use crate::support::events::{append, event, keyed};
 
-async fn faulty() -> (FaultyStore<MemoryStore>, Application) {
+async fn faulty() -> (FaultyStore, Application) {
     let store = FaultyStore::new(MemoryStore::new());
     let app = Application::builder(store.clone()).aggregate::<Counter>().start().await.unwrap();
     (store, app)
-}
-
-fn keyed(id: &str) -> CommandOptions {
-    CommandOptions::keyed(CommandKey::new(id, b"").unwrap())
 }
 
 #[tokio::test]
@@ -31,7 +28,7 @@ async fn a_retry_after_a_lost_answer_acts_once_whether_it_was_stored_or_not() {
         assert!(matches!(lost, Err(CommandError::Unknown)), "{lost:?}");
         let again = app.execute_with::<Counter>("1", Ask::Add(-5), keyed("a")).await.unwrap();
         assert_eq!((again.version, again.replayed), (StreamVersion(2), replayed));
-        // Whatever the actor believed meanwhile, the sum is zero now.
+        // The sum is zero now, whatever the actor assumed meanwhile.
         let refused = app.execute::<Counter>("1", Ask::Add(-1)).await;
         assert!(matches!(refused, Err(CommandError::Refused(BelowZero(-1)))), "{refused:?}");
         assert_eq!(store.head().await.unwrap(), GlobalPosition(2));
@@ -39,7 +36,7 @@ async fn a_retry_after_a_lost_answer_acts_once_whether_it_was_stored_or_not() {
 }
 
 #[tokio::test]
-async fn what_the_store_did_not_take_changes_nothing() {
+async fn an_append_that_the_store_did_not_accept_changes_nothing() {
     let (store, app) = faulty().await;
     app.execute::<Counter>("1", Ask::Add(5)).await.unwrap();
     store.fail_next(Fault::Unavailable);
@@ -51,11 +48,11 @@ async fn what_the_store_did_not_take_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_decided_on_a_lost_append_is_decided_again() {
+async fn a_decision_on_a_lost_append_is_made_again() {
     let (store, app) = faulty().await;
     app.execute::<Counter>("1", Ask::Add(1)).await.unwrap();
     store.fail_next(Fault::UnknownNotStored);
-    // Both are in one round: the second is only admissible if the first came about.
+    // Both are in one round: the second is only admissible if the first is stored.
     let (lost, refused) = tokio::join!(
         app.execute::<Counter>("1", Ask::Add(10)),
         app.execute::<Counter>("1", Ask::Add(-11)),
@@ -85,32 +82,32 @@ async fn a_short_page_is_not_the_end_of_a_stream() {
     assert_eq!(committed.version, StreamVersion(3));
 }
 
-/// Remembers what was noted; its snapshots can be told from a fold.
+/// Remembers the noted numbers, so that a forged snapshot differs from a fold.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Notebook {
     notes: Vec<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-enum Noted {
+enum NoteTaken {
     Noted(u64),
 }
 
 impl Aggregate for Notebook {
     const TYPE: &'static str = "notebook";
     type Command = u64;
-    type Event = Noted;
+    type Event = NoteTaken;
     type Error = BelowZero;
 
-    /// Refuses by telling the sum, so that a test can see the state.
-    fn handle(&self, number: u64) -> Result<Vec<Noted>, BelowZero> {
+    /// The refusal contains the sum, so that a test can see the state.
+    fn handle(&self, number: u64) -> Result<Vec<NoteTaken>, BelowZero> {
         match number {
             0 => Err(BelowZero(self.notes.iter().sum::<u64>() as i64)),
-            number => Ok(vec![Noted::Noted(number)]),
+            number => Ok(vec![NoteTaken::Noted(number)]),
         }
     }
 
-    fn apply(&mut self, Noted::Noted(number): &Noted) {
+    fn apply(&mut self, NoteTaken::Noted(number): &NoteTaken) {
         self.notes.push(*number);
     }
 
@@ -150,8 +147,8 @@ async fn a_snapshot_is_used_only_when_nothing_about_it_is_in_doubt() {
         let event_id = noted(version.0);
         Snapshot::new(stream.clone(), version, position, event_id, state_version, state.to_owned())
     };
-    // One that holds is believed: this is how the test knows that snapshots are used at all. Each
-    // of the others is this one but for a single doubt.
+    // A valid snapshot is used, which shows that snapshots are used at all. Each of the others
+    // differs from it in one respect.
     assert_eq!(sum_with(with(4, 4, 2, forged)).await, 100);
     let doubtful = [
         Snapshot { state: forged.into(), ..with(4, 4, 2, r#"{"notes":[10]}"#) },
@@ -181,25 +178,12 @@ async fn sum_with(snapshot: Snapshot) -> i64 {
     let store = MemoryStore::new();
     // The snapshot comes first: a store keeps none that is older than the one it has.
     store.save_snapshot(snapshot).await.unwrap();
-    let stream = StreamId::new("notebook", "1").unwrap();
     let events = (1..=4).map(|number: u64| NewEvent {
         event_id: noted(number),
-        event_type: "Noted".into(),
-        schema_version: 1,
-        payload: number.to_string().into(),
-        metadata: "{}".into(),
+        ..event("Noted", &number.to_string())
     });
-    let (expected, events) = (ExpectedVersion::NoStream, events.collect());
-    store
-        .append(vec![Append {
-            stream,
-            expected,
-            events,
-            command: None,
-            claims: vec![],
-            chained: false,
-        }])
-        .await;
+    let append = Append { expected: ExpectedVersion::NoStream, ..append("notebook", "1", events) };
+    store.append(vec![append]).await;
     assert_eq!(store.head().await.unwrap(), GlobalPosition(4));
     sum(&store).await
 }

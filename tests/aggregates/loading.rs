@@ -1,34 +1,17 @@
 //! An aggregate's state and history for reading, and decisions while a store has more than one handle.
 
 use actum::{
-    Append, AppendOutcome, Application, CommandError, EventStore, ExpectedVersion, GlobalPosition,
-    MemoryStore, NewEvent, ReadError, Settings, SqliteStore, Store, StreamId, StreamVersion,
+    AppendOutcome, Application, CommandError, EventStore, GlobalPosition, MemoryStore, ReadError,
+    Settings, SqliteStore, Store, StreamVersion,
 };
-use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counter};
 use crate::support::directory::Directory;
-use crate::support::watched::WatchedStore;
+use crate::support::events::foreign;
+use crate::support::watched::watched_store;
 
 async fn start(store: impl Store) -> Application {
     Application::builder(store).aggregate::<Counter>().start().await.unwrap()
-}
-
-fn added(number: i64) -> Append {
-    Append {
-        stream: StreamId::new("counter", "1").unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: "Added".into(),
-            schema_version: 1,
-            payload: number.to_string().into(),
-            metadata: "{}".into(),
-        }],
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
 }
 
 #[tokio::test]
@@ -53,10 +36,10 @@ async fn a_loaded_state_comes_with_its_version_and_position() {
 /// For a command and for a reader: a long stream is never in memory whole.
 #[tokio::test]
 async fn a_stream_is_loaded_in_pages_that_are_bounded_by_bytes() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let metadata = format!("{{\"note\":\"{}\"}}", "x".repeat(10_000));
     let large = || {
-        let mut append = added(1);
+        let mut append = foreign("1", "Added", [1]);
         append.events[0].metadata = metadata.as_str().into();
         append
     };
@@ -75,7 +58,7 @@ async fn a_stream_is_loaded_in_pages_that_are_bounded_by_bytes() {
 #[tokio::test]
 async fn a_state_that_cannot_be_folded_is_an_error_of_its_load() {
     let store = MemoryStore::new();
-    let mut poisoned = added(1);
+    let mut poisoned = foreign("1", "Added", [1]);
     poisoned.events[0].event_type = "Poisoned".into();
     poisoned.events[0].payload = "null".into();
     store.append(vec![poisoned]).await;
@@ -111,7 +94,7 @@ async fn no_refusal_is_outdated(app: &Application, add: impl AsyncFnOnce()) {
     add().await;
     let committed = app.execute::<Counter>("1", Ask::Add(-50)).await.unwrap();
     assert_eq!(committed.version, StreamVersion(3));
-    // What stored nothing names the end of the log as it is.
+    // A command without events returns the current end of the log.
     let nothing = app.execute::<Counter>("1", Ask::Nothing).await.unwrap();
     assert_eq!((nothing.version, nothing.position), (StreamVersion(3), GlobalPosition(3)));
 }
@@ -122,7 +105,7 @@ async fn no_refusal_is_outdated_by_a_clone<S: Store + Clone>(store: S) {
         other.execute::<Counter>("1", Ask::Add(100)).await.unwrap();
     };
     no_refusal_is_outdated(&app, add).await;
-    // The other one neither: its state is as old as its last command.
+    // The other application does not see it either: its state is as old as its last command.
     app.execute::<Counter>("1", Ask::Add(-51)).await.unwrap();
     let refused = other.execute::<Counter>("1", Ask::Add(-1)).await;
     assert!(matches!(refused, Err(CommandError::Refused(BelowZero(-1)))), "{refused:?}");
@@ -146,7 +129,7 @@ async fn a_clone_that_is_gone_has_still_appended() {
     let gone = store.clone();
     let app = start(store).await;
     no_refusal_is_outdated(&app, async move || {
-        let outcome = gone.append(vec![added(100)]).await;
+        let outcome = gone.append(vec![foreign("1", "Added", [100])]).await;
         assert!(matches!(outcome[..], [AppendOutcome::Committed(_)]), "{outcome:?}");
         drop(gone);
     })
@@ -157,7 +140,7 @@ async fn a_clone_that_is_gone_has_still_appended() {
 async fn the_store_that_an_application_hands_out_appends_too() {
     let app = start(MemoryStore::new()).await;
     let add = async || {
-        let outcome = app.store().append(vec![added(100)]).await;
+        let outcome = app.store().append(vec![foreign("1", "Added", [100])]).await;
         assert!(matches!(outcome[..], [AppendOutcome::Committed(_)]), "{outcome:?}");
     };
     no_refusal_is_outdated(&app, add).await;

@@ -1,23 +1,19 @@
-//! Command keys that are forgotten by themselves, as the settings say; what a retry means then.
+//! Command keys that expire after the configured time, and the effect of a retry after that.
 
 use std::time::Duration;
 
 use actum::testing::ManualClock;
 use actum::{
-    Append, Application, Clock, CommandKey, CommandOptions, Confirmation, EventStore,
-    ExpectedVersion, Settings, SqliteOptions, SqliteStore, Store, StreamId, StreamVersion,
-    SystemClock,
+    Append, Application, Clock, CommandKey, Confirmation, EventStore, ExpectedVersion, Settings,
+    SqliteOptions, SqliteStore, Store, StreamId, StreamVersion, SystemClock,
 };
 use time::OffsetDateTime;
 
 use crate::support::counter::{Ask, Counter};
 use crate::support::directory::Directory;
+use crate::support::events::keyed;
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn keyed(key: &str) -> CommandOptions {
-    CommandOptions::keyed(CommandKey::new(key, b"").unwrap())
-}
 
 async fn start(store: impl Store, keep_commands: Option<Duration>) -> Application {
     let settings = Settings { keep_commands, ..Settings::default() };
@@ -66,7 +62,7 @@ async fn count(store: &SqliteStore, word: &str, of: usize) -> usize {
     let mut known = 0;
     for number in 0..of {
         let key = CommandKey::new(format!("{word}-{number}"), b"").unwrap();
-        let told = store.confirm(&stream, StreamVersion::ZERO, Some(&key)).await.unwrap();
+        let told = store.confirm(&stream, StreamVersion::ZERO, Some(key.clone())).await.unwrap();
         known += usize::from(told != Confirmation::Current);
     }
     known

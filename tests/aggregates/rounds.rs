@@ -1,5 +1,5 @@
-//! Rounds of one aggregate: too large a command among small ones, callers whose patience ends, races
-//! in a round, passivation and short pages.
+//! Rounds of one aggregate: a command that is too large among small ones, callers that time out,
+//! races in a round, passivation and short pages.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -10,20 +10,21 @@ use std::time::Duration;
 use actum::testing::{Fault, FaultyStore};
 use actum::web::Problem;
 use actum::{
-    Aggregate, Append, AppendOutcome, Application, CommandError, CommandKey, CommandOptions,
-    Committed, EventStore, ExpectedVersion, GlobalPosition, MAX_APPEND_BYTES, MemoryStore,
-    NewEvent, Settings, SqliteStore, Store, StoreError, StreamId, StreamVersion,
+    Aggregate, Append, AppendOutcome, Application, CommandError, CommandOptions, Committed,
+    EventStore, ExpectedVersion, GlobalPosition, MAX_APPEND_BYTES, MemoryStore, Settings,
+    SqliteStore, Store, StoreError, StreamVersion,
 };
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counter};
 use crate::support::directory::Directory;
-use crate::support::watched::WatchedStore;
+use crate::support::events::{append, event, foreign, keyed};
+use crate::support::waiting::at_most;
+use crate::support::watched::{WatchedStore, watched_store};
 
 /// Writes texts of any number and size.
 #[derive(Debug, Default, Clone)]
-struct Writer;
+struct Scribe;
 
 #[derive(Debug, Clone)]
 struct Write {
@@ -36,7 +37,7 @@ enum Written {
     Text(String),
 }
 
-impl Aggregate for Writer {
+impl Aggregate for Scribe {
     const TYPE: &'static str = "writer";
     type Command = Write;
     type Event = Written;
@@ -51,7 +52,7 @@ impl Aggregate for Writer {
 
 type Asked<'a, E> = Pin<Box<dyn Future<Output = Result<Committed, CommandError<E>>> + 'a>>;
 
-/// Has them all arrive, in order; none is answered yet.
+/// Sends all of them, in order, and checks that none is answered yet.
 async fn arrive<E>(asked: &mut [Asked<'_, E>]) {
     poll_fn(|context| {
         let all = asked.iter_mut().map(|asked| asked.as_mut().poll(context).is_pending());
@@ -62,7 +63,7 @@ async fn arrive<E>(asked: &mut [Asked<'_, E>]) {
     .await;
 }
 
-/// Has them all arrive, in order, and waits for their answers.
+/// Sends all of them, in order, and waits for their answers.
 async fn all<E>(mut asked: Vec<Asked<'_, E>>) -> Vec<Result<Committed, CommandError<E>>> {
     let mut answers: Vec<_> = asked.iter().map(|_| None).collect();
     poll_fn(|context| {
@@ -83,13 +84,13 @@ async fn all<E>(mut asked: Vec<Asked<'_, E>>) -> Vec<Result<Committed, CommandEr
 }
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(180), what).await.expect("no answer in 3 minutes")
+    at_most(Duration::from_secs(180), what).await
 }
 
 async fn only_the_one_too_large_is_refused(store: impl Store) {
     // Sizes are what is tested, not how fast this machine is.
     let settings = Settings { answer_within: Duration::from_secs(600), ..Settings::default() };
-    let app = Application::builder(store).aggregate::<Writer>().settings(settings);
+    let app = Application::builder(store).aggregate::<Scribe>().settings(settings);
     let app = app.start().await.unwrap();
     let small = Write { events: 1, bytes: 3 };
     let sizes = [
@@ -97,12 +98,12 @@ async fn only_the_one_too_large_is_refused(store: impl Store) {
         Write { events: 20, bytes: (4 << 20) - 2 },
         small.clone(),
         Write { events: 1, bytes: 4 << 20 },
-        // Not by what it says, but by how many rows it takes.
+        // Too large because of its number of rows, not because of its text.
         Write { events: MAX_APPEND_BYTES / 64, bytes: 0 },
         small,
         Write { events: 7, bytes: (4 << 20) - 2 },
     ];
-    let asked = sizes.into_iter().map(|size| app.execute::<Writer>("1", size));
+    let asked = sizes.into_iter().map(|size| app.execute::<Scribe>("1", size));
     let asked = asked.map(|ask| Box::pin(ask) as Asked<'_, Infallible>).collect();
     let stored = soon(all(asked)).await.into_iter().map(|answer| match answer {
         Ok(committed) => Some(committed.version.0),
@@ -123,21 +124,8 @@ async fn a_command_that_is_too_large_refuses_only_itself() {
 }
 
 fn texts(stream: &str, expected: ExpectedVersion, count: usize, bytes: usize) -> Append {
-    let event = || NewEvent {
-        event_id: Uuid::now_v7(),
-        event_type: "Text".into(),
-        schema_version: 1,
-        payload: format!("\"{}\"", "x".repeat(bytes)).into(),
-        metadata: "{}".into(),
-    };
-    Append {
-        stream: StreamId::new("writer", stream).unwrap(),
-        expected,
-        events: (0..count).map(|_| event()).collect(),
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
+    let text = format!("\"{}\"", "x".repeat(bytes));
+    Append { expected, ..append("writer", stream, (0..count).map(|_| event("Text", &text))) }
 }
 
 fn version(outcome: &AppendOutcome) -> Option<u64> {
@@ -156,7 +144,7 @@ async fn a_large_call_is_stored(store: &impl EventStore) {
         chained(large("a", exact(7))),
         chained(large("a", ExpectedVersion::Any)),
         chained(large("a", exact(21))),
-        // Chained to another stream's, so it follows nothing.
+        // Chained to an append to another stream, so it follows nothing.
         chained(large("b", exact(0))),
         large("b", exact(0)),
         texts("c", exact(0), 20, (4 << 20) - 2),
@@ -178,7 +166,7 @@ async fn a_call_too_large_for_one_transaction_is_split_and_its_chains_hold() {
 }
 
 async fn impatient() -> (WatchedStore, Application) {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let settings = Settings {
         answer_within: Duration::from_millis(250),
         queue_per_aggregate: 8,
@@ -186,10 +174,6 @@ async fn impatient() -> (WatchedStore, Application) {
     };
     let app = Application::builder(store.clone()).aggregate::<Counter>().settings(settings);
     (store, app.start().await.unwrap())
-}
-
-fn keyed(id: &str) -> CommandOptions {
-    CommandOptions::keyed(CommandKey::new(id, b"").unwrap())
 }
 
 fn is_loading(answer: Result<Committed, CommandError<BelowZero>>) {
@@ -202,7 +186,7 @@ fn is_loading(answer: Result<Committed, CommandError<BelowZero>>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_behind_a_load_is_unavailable_and_never_carried_out() {
     let (store, app) = impatient().await;
-    store.memory.append(vec![added("1", 100)]).await;
+    store.memory.append(vec![foreign("1", "Added", [100])]).await;
     let held = store.hold().await;
     // More retries than the queue has places, half of them with a key that all of those share.
     for _ in 0..10 {
@@ -219,7 +203,7 @@ async fn a_command_behind_a_load_is_unavailable_and_never_carried_out() {
             }
         }
     };
-    // The load went on meanwhile, and none of those that were told so was carried out.
+    // The load continued meanwhile, and none of the rejected commands was executed.
     assert_eq!(soon(loaded).await.version, StreamVersion(2));
     let fresh = soon(app.execute_with::<Counter>("1", Ask::Add(1), keyed("k"))).await.unwrap();
     assert_eq!((fresh.version, fresh.replayed), (StreamVersion(3), false));
@@ -269,27 +253,9 @@ async fn only_a_command_that_may_have_been_stored_is_unknown() {
     app.shutdown().await;
 }
 
-/// Another process's event.
-fn added(id: &str, number: i64) -> Append {
-    Append {
-        stream: StreamId::new("counter", id).unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: "Added".into(),
-            schema_version: 1,
-            payload: number.to_string().into(),
-            metadata: "{}".into(),
-        }],
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
-}
-
 #[tokio::test]
 async fn a_replayed_append_does_not_vouch_for_a_refusal_of_its_round() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let start = || Application::builder(store.clone()).aggregate::<Counter>().start();
     let other = start().await.unwrap();
     other.execute_with::<Counter>("1", Ask::Add(1), keyed("k")).await.unwrap();
@@ -301,18 +267,18 @@ async fn a_replayed_append_does_not_vouch_for_a_refusal_of_its_round() {
         Box::pin(app.execute_with::<Counter>("1", Ask::Add(1), keyed("k"))),
     ];
     arrive(&mut round).await;
-    store.intrude(added("1", 100));
+    store.intrude(foreign("1", "Added", [100]));
     drop(held);
     let [refused, replayed] = round;
     assert!(soon(replayed).await.unwrap().replayed);
-    // With the 100 of another process it is no refusal any more.
+    // With the 100 of another process the command is admissible.
     assert_eq!(soon(refused).await.unwrap().version, StreamVersion(3));
     app.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_aggregate_that_waits_for_its_store_is_not_passivated() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let idle_after = Duration::from_millis(40);
     let settings = Settings { idle_after, ..Settings::default() };
     let app = Application::builder(store.clone()).aggregate::<Counter>().settings(settings);
@@ -344,7 +310,7 @@ async fn an_aggregate_that_waits_for_its_store_is_not_passivated() {
 async fn a_short_page_is_not_the_end_of_a_stream() {
     let memory = MemoryStore::new();
     for _ in 0..40 {
-        memory.append(vec![added("1", 1)]).await;
+        memory.append(vec![foreign("1", "Added", [1])]).await;
     }
     let store = FaultyStore::new(memory);
     for _ in 0..39 {
@@ -362,7 +328,7 @@ async fn a_short_page_is_not_the_end_of_a_stream() {
 
 #[tokio::test]
 async fn the_bytes_of_all_commands_in_flight_have_a_limit() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let settings = Settings { command_bytes_in_flight: 100_000, ..Settings::default() };
     let app = Application::builder(store.clone()).aggregate::<Counter>().settings(settings);
     let app = app.start().await.unwrap();

@@ -1,5 +1,5 @@
-//! What attackers send: SQL, members that are not theirs, packed bodies, letters that deceive. All of it
-//! is text to the bank or refused, on both databases, and no account is changed by it.
+//! Payloads of attackers: SQL, unknown members, compressed bodies, misleading letters. On both
+//! databases the bank stores them as text or refuses them, and no account changes.
 
 use actix_web::http::header::HeaderName;
 use actix_web::test::TestRequest;
@@ -78,7 +78,7 @@ async fn sql_is_but_text(bank: Bank) {
         let opening = json!({ "owner": "Eve", "currency": sql });
         post(&bank, "/accounts", opening).await.is_problem(422, "invalid_currency");
 
-        // Where any text is welcome it is kept to the byte.
+        // Fields with free text keep it byte for byte.
         let id = format!("eve-{n}");
         let request = TestRequest::post()
             .uri("/accounts")

@@ -10,22 +10,19 @@ use actix_web::dev::ServerHandle;
 use actix_web::test::TestRequest;
 use actix_web::{App, HttpServer, rt};
 use actum::web::SseConfig;
-use actum::{
-    Append, Application, EventStore, ExpectedVersion, MemoryStore, NewEvent, Settings, Store,
-    StreamId,
-};
+use actum::{Application, EventStore, MemoryStore, Settings, Store};
 use example_bank::Access;
 use example_bank::account::Account;
 use example_bank::balance::Balance;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use crate::support::bank::{bank_with_account, get, post, send};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
+use crate::support::events::{append, event};
 use crate::support::postgres::database;
-use crate::support::sse::{EventStream, Part};
-use crate::support::watched::WatchedStore;
+use crate::support::sse::{EventStream, SsePart};
+use crate::support::watched::watched_store;
 
 const EVENTS: &str = "/accounts/42/events";
 
@@ -37,7 +34,7 @@ struct Served {
 }
 
 async fn serve(store: impl Store, settings: Settings, config: SseConfig) -> Served {
-    // Of the bank, what these stores can keep: a statement needs a database.
+    // The parts of the bank that these stores support: a statement needs a database.
     let builder = Application::builder(store).aggregate::<Account>().read_model::<Balance>();
     let bank = builder.settings(settings).start().await.unwrap();
     let opening = json!({ "id": "42", "owner": "Ada", "currency": "EUR" });
@@ -91,7 +88,7 @@ async fn a_stream_has_the_entries_of_the_history_and_what_comes_later() {
     {
         assert!(stream.head.contains(&format!("\r\n{header}\r\n")), "{}", stream.head);
     }
-    assert_eq!(stream.part().unwrap(), Some(Part::Retry(1_000)));
+    assert_eq!(stream.part().unwrap(), Some(SsePart::Retry(1_000)));
     let mut streamed: Vec<Value> = Vec::new();
     for id in 1..=3 {
         if id == 3 {
@@ -128,7 +125,7 @@ async fn a_stream_goes_on_after_the_event_that_the_client_has() {
 }
 
 #[actix_web::test]
-async fn what_cannot_be_followed_is_a_problem() {
+async fn a_stream_that_cannot_be_followed_is_a_problem() {
     let bank = bank_with_account().await;
     get(&bank, "/accounts/nobody/events").await.is_problem(404, "unknown_account");
     get(&bank, "/accounts/nobody/events?after=7").await.is_problem(404, "unknown_account");
@@ -136,7 +133,7 @@ async fn what_cannot_be_followed_is_a_problem() {
     for query in ["after=x", "after=-1", "after=", "before=1", "after=18446744073709551616"] {
         get(&bank, &format!("{EVENTS}?{query}")).await.is_problem(400, "invalid_query");
     }
-    // It would wait for what it believes to have.
+    // Such a client would wait for events that it believes to have.
     for query in ["after=2", "after=9223372036854775807", "after=18446744073709551615"] {
         get(&bank, &format!("{EVENTS}?{query}")).await.is_problem(400, "invalid_last_event_id");
     }
@@ -158,8 +155,8 @@ async fn a_silent_stream_beats_and_then_goes_on() {
     let mut stream = served.open();
     assert_eq!(stream.message().unwrap().unwrap().0, 1);
     for id in 2..=5 {
-        assert_eq!(stream.part().unwrap(), Some(Part::Comment));
-        assert_eq!(stream.part().unwrap(), Some(Part::Comment));
+        assert_eq!(stream.part().unwrap(), Some(SsePart::Comment));
+        assert_eq!(stream.part().unwrap(), Some(SsePart::Comment));
         served.credit().await;
         assert_eq!(stream.message().unwrap().unwrap().0, id);
     }
@@ -188,16 +185,16 @@ async fn a_stream_ends_after_its_time_and_its_client_goes_on_where_it_was() {
 #[test]
 fn a_stream_of_the_bank_lasts_as_long_as_it_is_told() {
     let directory = Directory::new();
-    let mut command = Bank::command(&directory.file("bank.db"));
-    let bank = Bank::spawn(command.args(["--stream-lasts", "1"]), &[]).unwrap();
+    let mut command = BankProcess::command(&directory.file("bank.db"));
+    let bank = BankProcess::spawn(command.args(["--stream-lasts", "1"]), &[]).unwrap();
     let opening = json!({ "id": "42", "owner": "Ada", "currency": "EUR" }).to_string();
     assert_eq!(bank.client().post("/accounts", &opening, None).unwrap().status, 201);
     let mut stream = EventStream::open(bank.address(), EVENTS, None).unwrap();
     assert_eq!(stream.message().unwrap().unwrap().0, 1);
     assert_eq!(stream.message().unwrap(), None, "it does not end");
     assert!(bank.terminate().success());
-    let mut command = Bank::command(&directory.file("bank.db"));
-    assert!(Bank::spawn(command.args(["--stream-lasts", "0"]), &[]).is_none());
+    let mut command = BankProcess::command(&directory.file("bank.db"));
+    assert!(BankProcess::spawn(command.args(["--stream-lasts", "0"]), &[]).is_none());
 }
 
 #[actix_web::test]
@@ -212,7 +209,7 @@ async fn one_stream_too_many_is_told_to_come_later() {
         assert!(refused.head.contains("retry-after: 1\r\n"), "{}", refused.head);
     }
     assert_eq!(first.message().unwrap().unwrap().0, 1);
-    // Who has left is noticed by the next heartbeats.
+    // The next heartbeats notice a client that has left.
     drop(second);
     while served.open().status == 503 {
         rt::time::sleep(Duration::from_millis(5)).await;
@@ -226,22 +223,13 @@ async fn one_stream_too_many_is_told_to_come_later() {
 #[actix_web::test]
 async fn a_client_that_does_not_read_costs_little_and_holds_up_nobody() {
     const MANY: u64 = 256;
-    let store = WatchedStore::default();
+    let store = watched_store();
     let served = serve(store.clone(), Settings::default(), quick()).await;
     let mut slow = served.open();
-    let large = |_| NewEvent {
-        event_id: Uuid::now_v7(),
-        event_type: "Opened".into(),
-        schema_version: 1,
-        payload: json!({ "owner": "x".repeat(1 << 17), "currency": "EUR" }).to_string().into(),
-        metadata: "{}".into(),
-    };
+    let payload = json!({ "owner": "x".repeat(1 << 17), "currency": "EUR" }).to_string();
     for _ in 0..MANY / 16 {
-        let (stream, events) = (StreamId::new("account", "42").unwrap(), (0..16).map(large));
-        let (expected, events) = (ExpectedVersion::Any, events.collect());
-        let append =
-            Append { stream, expected, events, command: None, claims: vec![], chained: false };
-        store.memory.append(vec![append]).await;
+        let large = (0..16).map(|_| event("Opened", &payload));
+        store.memory.append(vec![append("account", "42", large)]).await;
     }
     store.events_read();
     let mut quick = served.open();
@@ -259,7 +247,7 @@ async fn a_client_that_does_not_read_costs_little_and_holds_up_nobody() {
 #[test]
 fn a_bank_with_open_streams_stops_when_asked_to() {
     let directory = Directory::new();
-    let bank = Bank::start(&directory.file("bank.db"), &[]).unwrap();
+    let bank = BankProcess::start(&directory.file("bank.db"), &[]).unwrap();
     let body = r#"{"id":"42","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(bank.client().post("/accounts", body, None).unwrap().status, 201);
     let mut streams: Vec<_> =
@@ -277,7 +265,7 @@ fn a_bank_with_open_streams_stops_when_asked_to() {
 /// the id of the last event it got.
 fn each_event_comes_once_across_crashes(store: &str) {
     const KILLS: u64 = 4;
-    let mut bank = Bank::start(store, &[]).unwrap();
+    let mut bank = BankProcess::start(store, &[]).unwrap();
     let body = r#"{"id":"42","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(bank.client().post("/accounts", body, None).unwrap().status, 201);
     let (mut last, mut acknowledged) = (None, 0);
@@ -313,9 +301,9 @@ fn each_event_comes_once_across_crashes(store: &str) {
             }
             acknowledged += writer.join().unwrap();
         });
-        bank = Bank::start(store, &[]).unwrap();
+        bank = BankProcess::start(store, &[]).unwrap();
     }
-    // What was acknowledged and had not come yet comes now, and the stream is the history.
+    // Acknowledged events that had not arrived yet arrive now, and the stream equals the history.
     let mut stream = EventStream::open(bank.address(), EVENTS, last).unwrap();
     while last.unwrap() < acknowledged + 1 {
         let (id, ..) = stream.message().unwrap().unwrap();

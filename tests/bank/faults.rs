@@ -1,16 +1,14 @@
-//! What the bank's clients are told when the store fails, the bank is full, or others are faster.
+//! Answers of the bank when the store fails, the bank is full, or other writers are faster.
 
 use actum::testing::{Fault, FaultyStore};
-use actum::{
-    Append, Application, EventStore, ExpectedVersion, NewEvent, Settings, SqliteStore, StreamId,
-};
+use actum::{Application, EventStore, Settings};
 use serde_json::json;
-use uuid::Uuid;
 
 use crate::support::bank::{Answer, Bank, fresh_store, get, post, post_keyed};
+use crate::support::events::{append, event};
 
 /// A bank with the open account 42 on a store that fails on demand.
-async fn faulty(settings: Settings) -> (FaultyStore<SqliteStore>, Bank) {
+async fn faulty(settings: Settings) -> (FaultyStore, Bank) {
     let (directory, file) = fresh_store().await;
     let store = FaultyStore::new(file);
     let bank = Bank::start(example_bank::application(store.clone()).settings(settings), directory);
@@ -48,26 +46,10 @@ async fn a_store_that_does_not_take_it_is_a_503_and_nothing_happened() {
 #[actix_web::test]
 async fn losing_every_race_is_a_409() {
     let (store, bank) = faulty(Settings { conflict_retries: 0, ..Settings::default() }).await;
-    let event = NewEvent {
-        event_id: Uuid::now_v7(),
-        event_type: "Credited".into(),
-        schema_version: 1,
-        payload: r#"{"amount":1}"#.into(),
-        metadata: "{}".into(),
-    };
-    let stream = actum::StreamId::new("account", "42").unwrap();
-    let expected = ExpectedVersion::Any;
-    let foreign = Append {
-        stream,
-        expected,
-        events: vec![event],
-        command: None,
-        claims: vec![],
-        chained: false,
-    };
+    let foreign = append("account", "42", [event("Credited", r#"{"amount":1}"#)]);
     store.append(vec![foreign]).await;
     credit(&bank, "k").await.is_problem(409, "conflict");
-    // The actor has read what it missed: the same command goes through now.
+    // The actor has read the events it missed, so the same command succeeds now.
     assert_eq!(credit(&bank, "k").await.status, 200);
 }
 
@@ -86,25 +68,12 @@ async fn an_account_that_cannot_be_read_is_a_503_and_the_others_are_not() {
     let (store, bank) = faulty(Settings::default()).await;
     let opening = json!({ "id": "43", "owner": "Ada", "currency": "EUR" });
     assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
-    let of_the_future = NewEvent {
-        event_id: Uuid::now_v7(),
-        event_type: "Gilded".into(),
-        schema_version: 1,
-        payload: "null".into(),
-        metadata: "{}".into(),
-    };
-    let stored = store.append(vec![Append {
-        stream: StreamId::new("account", "42").unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![of_the_future],
-        command: None,
-        chained: false,
-        claims: vec![],
-    }]);
+    let of_the_future = append("account", "42", [event("Gilded", "null")]);
+    let stored = store.append(vec![of_the_future]);
     assert!(matches!(stored.await[0], actum::AppendOutcome::Committed(_)));
     let parked = get(&bank, "/accounts/42/balance?after=3").await;
     assert_eq!((parked.status.as_u16(), &parked.json()["code"]), (503, &json!("parked")));
-    // It takes somebody's repair and not time, so no time to retry after is told.
+    // A repair is needed and no amount of time helps, so the answer has no Retry-After.
     assert_eq!(parked.header("retry-after"), None, "{parked:?}");
     assert!(parked.text.contains("position 3"), "{parked:?}");
     assert_eq!(get(&bank, "/accounts/43/balance?after=3").await.status, 200);

@@ -1,5 +1,5 @@
-//! Malformed and hostile input to the bank: each row gets its answer, none of them a 5xx, and no
-//! money comes or goes by it.
+//! Malformed and hostile input to the bank: each row gets its answer, no answer is a 5xx, and no
+//! balance changes.
 
 use actix_web::test::TestRequest;
 use actum::Application;
@@ -15,7 +15,7 @@ async fn post_raw(bank: &Application, path: &str, body: impl Into<Vec<u8>>) -> A
     send(bank, request).await
 }
 
-/// What account 42 has been through.
+/// The history of account 42.
 async fn events(bank: &Application) -> Vec<Value> {
     let page = get(bank, "/accounts/42/history?limit=500").await.json();
     page["events"].as_array().unwrap().clone()
@@ -148,7 +148,7 @@ async fn a_read_whose_if_match_does_not_hold_is_not_answered() {
         refused.is_problem(412, "precondition_failed");
         assert_eq!(refused.header("etag"), Some("\"1\""), "{tags:?}");
     }
-    // What has no version has none of these either.
+    // Routes without a version have none of these headers either.
     for path in ["/accounts/42/history", "/health/live", "/openapi.json", "/accounts/42/events"] {
         read(path, &["\"1\""]).await.is_problem(412, "precondition_failed");
     }
@@ -280,7 +280,7 @@ async fn an_id_is_plain_ascii_wherever_it_comes_from() {
         "%0d%0aSet-Cookie:x",
     ];
     for id in escaped {
-        // Also where the answer would be waited for: what is no id is told at once.
+        // An invalid id is refused at once, also on routes that would wait for a position.
         for path in ["balance?after=99", "credit-limit?after=99", "history", "statement?after=99"] {
             let answer = get(&bank, &format!("/accounts/{id}/{path}")).await;
             assert!(matches!(answer.status.as_u16(), 400 | 404), "{id}: {answer:?}");

@@ -1,5 +1,5 @@
-//! `Prefer: respond-async` as a client sees it: accepted, asked after, watched and called back, while
-//! the bank dies at every step.
+//! `Prefer: respond-async` as a client sees it: accepted, polled, followed and called back, while
+//! the bank crashes at every step.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,9 +11,9 @@ use standardwebhooks::{
     HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook,
 };
 
-use crate::support::child::{Bank, read_log};
+use crate::support::child::{BankProcess, read_log};
 use crate::support::directory::Directory;
-use crate::support::http::{Answer, Client};
+use crate::support::http::{Client, Response};
 use crate::support::postgres::database;
 use crate::support::receiver::{Received, Receiver};
 use crate::support::sse::EventStream;
@@ -35,29 +35,29 @@ fn receiver() -> Receiver {
     })
 }
 
-fn start(store: &str, allowed: u16, environment: &[(&str, &str)]) -> Option<Bank> {
-    let mut command = Bank::command(store);
+fn start(store: &str, allowed: u16, environment: &[(&str, &str)]) -> Option<BankProcess> {
+    let mut command = BankProcess::command(store);
     command.args(["--callback-key", KEY, "--callback-pauses", "0.05,0.05,0.05,0.05,0.05"]);
     command.arg("--callback-allow").arg(format!("127.0.0.1:{allowed}"));
-    Bank::spawn(&mut command, environment)
+    BankProcess::spawn(&mut command, environment)
 }
 
-fn open(client: &mut Client) -> std::io::Result<Answer> {
+fn open(client: &mut Client) -> std::io::Result<Response> {
     let body = r#"{"id":"42","owner":"Ada","currency":"EUR"}"#;
     client.post("/accounts", body, Some("open"))
 }
 
-fn register(client: &mut Client, url: &str) -> std::io::Result<Answer> {
+fn register(client: &mut Client, url: &str) -> std::io::Result<Response> {
     client.send("PUT", "/callback", "", &json!({ "url": url }).to_string())
 }
 
-/// A credit of 5 that is answered later.
-fn credit(client: &mut Client, key: &str, prefer: &str) -> std::io::Result<Answer> {
+/// A deferred credit of 5.
+fn credit(client: &mut Client, key: &str, prefer: &str) -> std::io::Result<Response> {
     let headers = format!("idempotency-key: {key}\r\n{prefer}");
     client.send("POST", "/accounts/42/credit", &headers, r#"{"amount":5}"#)
 }
 
-/// The status of a command once nothing more will come.
+/// The status of a command once it is final.
 fn ended(client: &mut Client, location: &str) -> Value {
     let began = Instant::now();
     loop {
@@ -95,12 +95,13 @@ const POINTS: [&str; 9] = [
     "later.before_checkpoint",
 ];
 
-/// One life of a bank that is to die at a point, one after it; whether it died.
+/// Runs a bank that is to crash at a failpoint, and one after it. Returns true if the first one
+/// crashed.
 fn dies_at(store: &str, point: &str, pass: u32) -> bool {
     let receiver = receiver();
     let at = format!("{point}:{pass}");
     let bank = start(store, receiver.port, &[("ACTUM_CRASH_AT", &at)]);
-    let first_life = |bank: &Bank| -> std::io::Result<()> {
+    let first_life = |bank: &BankProcess| -> std::io::Result<()> {
         let mut client = Client::connect(bank.address())?;
         register(&mut client, &receiver.url())?;
         open(&mut client)?;
@@ -114,7 +115,7 @@ fn dies_at(store: &str, point: &str, pass: u32) -> bool {
         }
         Ok(())
     };
-    // It may have died before it listened.
+    // The bank may have crashed before it listened.
     let mut died = bank.is_none();
     if let Some(mut bank) = bank {
         died = first_life(&bank).is_err();
@@ -163,7 +164,6 @@ async fn in_background<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'sta
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-/// Acceptance 3.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_each_step_executes_once_and_calls_back() {
     for point in POINTS {
@@ -194,10 +194,10 @@ async fn a_crash_at_each_step_beside_a_server_executes_once_and_calls_back() {
     }
 }
 
-/// Two banks: whichever owns the work, both tell, and one goes on when the other is gone.
+/// Two banks: one of them owns the work, both report its status, and the other one takes over.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn what_one_bank_accepted_another_carries_out_when_it_is_killed() {
+async fn a_deferred_command_of_a_killed_bank_is_executed_by_another() {
     const EACH: usize = 20;
     let database = database().await;
     let url = database.url();
@@ -247,7 +247,7 @@ fn a_command_is_accepted_its_status_asked_and_watched() {
         (&json!("account"), &json!("42"))
     );
     assert_eq!((&status["status"], &status["version"]), (&json!("committed"), &json!(2)));
-    // Whoever sends it again, and waits, is given the same answer.
+    // A client that sends the command again, and waits, gets the same answer.
     let body = r#"{"amount":5}"#;
     let again = client.post("/accounts/42/credit", body, Some("k")).unwrap();
     assert_eq!((again.status, &again.body["version"]), (200, &json!(2)), "{again:?}");
@@ -332,7 +332,7 @@ fn a_callback_is_registered_only_where_it_may_be_called() {
     assert_eq!(client.get("/callback").unwrap().status, 404);
     assert_eq!(receiver.connections(), 0, "it was called");
     assert!(bank.terminate().success());
-    // Events are for ever: neither the key nor a secret is among them.
+    // Events are permanent, so neither the key nor a secret may be in them.
     let file = std::fs::read(&store).unwrap();
     let secret = registered.body["secret"].as_str().unwrap();
     assert!(!file.windows(20).any(|part| part == &secret.as_bytes()[6..26]), "a secret is stored");

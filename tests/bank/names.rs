@@ -1,5 +1,5 @@
-//! Names that are unique among all users: whoever asks, wherever, however many at once, and whatever
-//! dies meanwhile.
+//! Names that are unique among all users: for every client, in every process, under concurrency,
+//! and across crashes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,9 +10,9 @@ use example_bank::user::{USER_NAME, User, UserCommand};
 use serde_json::json;
 
 use crate::support::bank::{new_bank, post};
-use crate::support::child::{Bank, StopOnDrop, read_log, rows};
+use crate::support::child::{BankProcess, StopOnDrop, read_log, rows};
 use crate::support::directory::Directory;
-use crate::support::http::{Answer, Client};
+use crate::support::http::{Client, Response};
 use crate::support::postgres::database;
 
 const CROWD: usize = 1000;
@@ -45,16 +45,16 @@ async fn of_a_thousand_who_register_one_name_at_once_one_has_it_on_sqlite() {
     assert_eq!(holders, winners.iter().cloned().collect());
     let holder = app.claim_holder(USER_NAME, "ada").await.unwrap().unwrap();
     assert_eq!((holder.id(), app.store().head().await.unwrap().0), (&*winners[0], 1));
-    // Who was refused is nobody yet, and may have another name.
+    // The refused user does not exist yet, and may take another name.
     let other = UserCommand::Register { owner: "Bob".into(), name: "bob".into() };
     let loser = (0..CROWD).map(|n| n.to_string()).find(|n| *n != winners[0]).unwrap();
     assert_eq!(app.execute::<User>(&loser, other).await.unwrap().version.0, 1);
 }
 
-/// A thousand connections to two processes, all asking at once.
-fn of_a_thousand_one_has_the_name(banks: &[Bank; 2]) -> String {
+/// A thousand connections to two processes register the same name at once.
+fn of_a_thousand_one_has_the_name(banks: &[BankProcess; 2]) -> String {
     let start = std::sync::Barrier::new(CROWD);
-    let answers: Vec<(usize, Answer)> = std::thread::scope(|scope| {
+    let answers: Vec<(usize, Response)> = std::thread::scope(|scope| {
         let asks = (0..CROWD).map(|n| {
             let start = &start;
             let ask = move || {
@@ -63,7 +63,7 @@ fn of_a_thousand_one_has_the_name(banks: &[Bank; 2]) -> String {
                 start.wait();
                 loop {
                     let answer = client.post("/users", &body, Some(&format!("key-{n}"))).unwrap();
-                    // Too many for now, and nothing was done.
+                    // The bank was full for the moment and stored nothing.
                     if !matches!(answer.status, 429 | 503) {
                         return (n, answer);
                     }
@@ -93,7 +93,7 @@ async fn of_a_thousand_who_register_one_name_with_two_processes_one_has_it() {
     let url = database.url();
     let place = url.clone();
     let won = tokio::task::spawn_blocking(move || {
-        let banks = [(); 2].map(|()| Bank::start(&place, &[]).unwrap());
+        let banks = [(); 2].map(|()| BankProcess::start(&place, &[]).unwrap());
         of_a_thousand_one_has_the_name(&banks)
     });
     let won = won.await.unwrap();
@@ -101,7 +101,7 @@ async fn of_a_thousand_who_register_one_name_with_two_processes_one_has_it() {
     assert_eq!(held(&url).await, HashMap::from([("ada".to_owned(), format!("user-{won}"))]));
 }
 
-/// Names and the streams that hold them, as they stand in the database.
+/// Names and the streams that hold them, read from the database.
 async fn held(store: &str) -> HashMap<String, String> {
     let held: Vec<(String, String)> = rows(
         store,
@@ -116,7 +116,7 @@ const USERS: usize = 6;
 const NAMES: usize = 7;
 const DEATHS: usize = 4;
 
-/// Asks one of the banks for another name; nothing if the answer is not definite.
+/// Requests another name at one of the banks. Returns `None` if the answer is not definite.
 fn rename(banks: &[String], user: usize, name: usize, key: &str) -> Option<u16> {
     let body = json!({"name": format!("name-{name}")}).to_string();
     let mut client = Client::connect(&banks[user % banks.len()]).ok()?;
@@ -129,10 +129,11 @@ fn rename(banks: &[String], user: usize, name: usize, key: &str) -> Option<u16> 
     }
 }
 
-/// Users who take one another's names as soon as they are free, while a process dies and returns;
-/// answers how many renames were carried out.
+/// Users who take one another's names as soon as they are free, while a process crashes and
+/// restarts. Returns the number of renames.
 fn names_cross(store: &str, processes: usize) -> usize {
-    let mut banks: Vec<_> = (0..processes).map(|_| Bank::start(store, &[]).unwrap()).collect();
+    let mut banks: Vec<_> =
+        (0..processes).map(|_| BankProcess::start(store, &[]).unwrap()).collect();
     for user in 0..USERS {
         let name = format!("name-{user}");
         let body = json!({"id": user.to_string(), "owner": "Ada", "name": name}).to_string();
@@ -150,7 +151,7 @@ fn names_cross(store: &str, processes: usize) -> usize {
                         break;
                     }
                     let (name, key) = ((user + n * 5 + 1) % NAMES, format!("{user}-{n}"));
-                    // Whatever died: the same request again, until it is known what came of it.
+                    // After any crash the same request is sent again until its outcome is known.
                     let status = loop {
                         if stop.load(Ordering::Relaxed) {
                             return renamed;
@@ -173,7 +174,7 @@ fn names_cross(store: &str, processes: usize) -> usize {
             let dying = death % processes;
             banks[dying].signal("KILL");
             banks[dying].wait(Duration::from_secs(20)).unwrap();
-            banks[dying] = Bank::start(store, &[]).unwrap();
+            banks[dying] = BankProcess::start(store, &[]).unwrap();
             *addresses.lock().unwrap() = self::addresses(&banks);
         }
         drop(stopped);
@@ -181,11 +182,12 @@ fn names_cross(store: &str, processes: usize) -> usize {
     })
 }
 
-fn addresses(banks: &[Bank]) -> Vec<String> {
+fn addresses(banks: &[BankProcess]) -> Vec<String> {
     banks.iter().map(|bank| bank.address().to_owned()).collect()
 }
 
-/// Nobody ever had a name that was another's at the time, and who holds what is the fold of the log.
+/// Checks that no name ever had two holders at a time, and that the claims equal the fold of the
+/// log.
 async fn check(store: &str, renamed: usize) {
     let log = read_log(store).await;
     let mut holders: HashMap<String, String> = HashMap::new();
@@ -207,7 +209,7 @@ async fn check(store: &str, renamed: usize) {
     }
     assert_eq!(holders.len(), USERS);
     assert_eq!(held(store).await, holders);
-    // Who asks for the name they have is told that all is well, and nothing happens.
+    // A user who requests the name they already have gets a success, and no event is stored.
     assert!(carried_out <= renamed, "{carried_out} events of {renamed} acknowledged");
     assert!(carried_out > USERS, "only {carried_out} renames: nothing crossed");
 }

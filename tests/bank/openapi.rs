@@ -1,4 +1,5 @@
-//! The bank's OpenAPI document: it names every route and no other, and the committed copy is it.
+//! The bank's OpenAPI document: it contains every route and no other, and equals the committed
+//! copy.
 //!
 //! What it says of the routes is held against the running bank by scripts/fuzz.
 
@@ -81,7 +82,7 @@ fn every_code_of_a_problem_is_told() {
     made.extend([USER_NAME, ACCOUNT_NUMBER].map(|kind| Claim::take(kind, "it").taken_code()));
     assert!(made.len() > 20, "{made:?}");
     let told = document()["components"]["responses"].to_string();
-    // Of no route: what leads nowhere.
+    // Problems without a route, for unknown paths.
     let elsewhere = ["method_not_allowed", "no_such_path", "not_found"];
     let untold: Vec<&String> = made
         .iter()
@@ -134,7 +135,7 @@ async fn the_docs_come_from_the_bank_alone() {
     }
 }
 
-/// Requests to this operation that something is wrong with, or nothing.
+/// Requests to this operation, valid and invalid.
 fn requests(method: &str, path: &str) -> Vec<TestRequest> {
     let of = |path: String| TestRequest::default().method(method.parse().unwrap()).uri(&path);
     let plain = |id: &str| of(path.replace("{id}", id));
@@ -181,7 +182,7 @@ fn requests(method: &str, path: &str) -> Vec<TestRequest> {
     requests
 }
 
-/// Answers to all of them, by clients that may do everything, nothing, or are nobody.
+/// Answers to all of them, for clients with every scope, with no scope, and without a credential.
 async fn answers(method: &str, path: &str) -> Vec<(u16, String)> {
     let (directory, store) = fresh_store().await;
     let settings = Settings { read_within: Duration::from_millis(20), ..Settings::default() };
@@ -205,7 +206,7 @@ async fn answers(method: &str, path: &str) -> Vec<(u16, String)> {
             let request = request.insert_header(("authorization", bearer)).to_request();
             let response = call_service(&service, request).await;
             let status = response.status().as_u16();
-            // A live stream does not end; its code is not wanted.
+            // A live stream does not end, so its status is not collected.
             let text = match status {
                 ..400 => String::new(),
                 _ => String::from_utf8(read_body(response).await.to_vec()).unwrap(),
@@ -241,7 +242,7 @@ async fn every_answer_of_every_operation_is_described() {
 }
 
 #[test]
-fn what_an_operation_cannot_answer_is_not_described() {
+fn only_answers_that_an_operation_can_give_are_described() {
     let document = document();
     for operation in described() {
         let (method, path) = operation.split_once(' ').unwrap();

@@ -76,7 +76,7 @@ async fn a_period_includes_its_beginning_and_not_its_end() {
 }
 
 #[actix_web::test]
-async fn what_cannot_be_a_statement_is_a_problem() {
+async fn an_invalid_statement_request_is_a_problem() {
     let bank = booked().await;
     let problem = async |path: &str| get(&bank, &format!("/accounts/{path}")).await;
     problem("99/statement").await.is_problem(404, "unknown_account");

@@ -1,5 +1,5 @@
-//! The bank's wire format, as its clients see it: every route, every status, every promise of a
-//! retry. The routes are driven without a socket, on a file.
+//! The bank's wire format, as its clients see it: every route, every status, every promise about a
+//! retry. The routes are called without a socket, on a file.
 //!
 //! What malformed and hostile input gets is in `input.rs`.
 
@@ -97,7 +97,7 @@ async fn a_read_says_how_fresh_it_is_and_waits_no_longer_than_asked() {
         let answer = get(&bank, &format!("{path}?after=2&within=60000")).await;
         assert_eq!((answer.status.as_u16(), answer.header("actum-position")), (200, Some("2")));
         assert_eq!(answer.json()["position"], 2);
-        // The log does not have it, so nothing waits for it, however long it might.
+        // The log does not have this position, so nothing waits for it, however long it might.
         let late = get(&bank, &format!("{path}?within=60000&after=3")).await;
         late.is_problem(504, "not_yet");
         assert_eq!((&late.json()["wanted"], &late.json()["reached"]), (&json!(3), &json!(2)));

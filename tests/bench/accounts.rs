@@ -12,10 +12,10 @@ use example_bank::credit_limit::CreditLimit;
 use uuid::Uuid;
 
 use crate::Outcome;
-use crate::database::Database;
+use crate::database::BenchDatabase;
 use crate::measure::{Round, drive};
 
-/// How many accounts the commands are spread over.
+/// Number of accounts that the commands are spread over.
 pub const ACCOUNTS: u64 = 1000;
 
 /// The id of one of them.
@@ -23,7 +23,7 @@ pub fn id(account: u64) -> String {
     format!("account-{account}")
 }
 
-/// Whether the two read models run beside the commands.
+/// The read models that run beside the commands.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum ReadModels {
     None,
@@ -31,7 +31,7 @@ pub enum ReadModels {
 }
 
 /// The bank on this database with the default settings.
-pub async fn bank(database: &Database, read_models: ReadModels) -> Outcome<Application> {
+pub async fn bank(database: &BenchDatabase, read_models: ReadModels) -> Outcome<Application> {
     let builder = database.application().await?.aggregate::<Account>();
     let builder = match read_models {
         ReadModels::None => builder,

@@ -72,7 +72,7 @@ async fn run_spread(options: &Options, store: Store, accounts: u64) -> Outcome {
     database.remove()
 }
 
-/// What one run came to.
+/// Result of one run.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Run {
     seconds: f64,

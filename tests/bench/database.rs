@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use crate::Outcome;
 use crate::options::Options;
 
-/// What Actum runs on.
+/// The store that Actum runs on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Store {
     Sqlite,
@@ -21,19 +21,19 @@ pub enum Store {
 
 pub const STORES: [(&str, Store); 2] = [("sqlite", Store::Sqlite), ("postgres", Store::Postgres)];
 
-/// Where `scripts/bench` says the server is that it has started.
+/// Variable with the URL of the server that `scripts/bench` has started.
 const SERVER: &str = "ACTUM_TEST_POSTGRES";
 
 /// A database by its file's path or its URL.
 #[derive(Clone)]
-pub struct Database {
+pub struct BenchDatabase {
     pub store: Store,
     pub url: String,
 }
 
 impl Store {
     /// An empty database; on a server the one before is gone.
-    pub async fn fresh(self, options: &Options) -> Outcome<Database> {
+    pub async fn fresh(self, options: &Options) -> Outcome<BenchDatabase> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let url = match self {
             Self::Sqlite => {
@@ -46,7 +46,7 @@ impl Store {
                 on_the_same_server("bench")?
             }
         };
-        Ok(Database { store: self, url })
+        Ok(BenchDatabase { store: self, url })
     }
 
     /// As the command line calls it.
@@ -62,7 +62,7 @@ impl Store {
     }
 }
 
-impl Database {
+impl BenchDatabase {
     /// From a path or a URL, as `bank --store` takes it.
     pub fn at(url: &str) -> Self {
         let store = match url.starts_with("postgres://") {

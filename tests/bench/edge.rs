@@ -1,4 +1,4 @@
-//! What the bank's edge costs a command: keys that are remembered, who may enter, how often.
+//! Cost of the bank's edge for a command: idempotency keys, authentication, rate limits.
 //!
 //! Each is switched on alone and all are together, in turns with none, each turn in another order, so
 //! that what the machine does meanwhile is shared among them. Every request has the headers of all,
@@ -23,7 +23,7 @@ const RATE: [&str; 2] = ["--rate", "10000000/s"];
 const ORDERED: &str = "string.format('%s-%08x-%08x', start, sent, math.random(0, 2147483647))";
 const RANDOM: &str = "string.format('%08x-%s-%08x', math.random(0, 2147483647), start, sent)";
 
-struct Case<'a> {
+struct EdgeCase<'a> {
     name: &'a str,
     arguments: Vec<&'a str>,
     headers: String,
@@ -44,7 +44,7 @@ pub async fn run(options: &Options, store: Store) -> Outcome {
     let key = new_key(&file)?;
     let file = file.display().to_string();
     let keys = ["--api-keys", file.as_str()];
-    let case = |name, arguments: &[_], [keyed, known]: [&str; 2], id| Case {
+    let case = |name, arguments: &[_], [keyed, known]: [&str; 2], id| EdgeCase {
         name,
         arguments: arguments.to_vec(),
         headers: format!("wrk.headers['{keyed}'] = {id} wrk.headers['{known}'] = 'Bearer {key}'"),
@@ -68,14 +68,14 @@ pub async fn run(options: &Options, store: Store) -> Outcome {
             case.rounds.push(round);
         }
     }
-    for Case { name, rounds, .. } in &cases {
+    for EdgeCase { name, rounds, .. } in &cases {
         let sum = rounds.iter().fold(Round::default(), |sum, round| Round {
             elapsed: sum.elapsed + round.elapsed,
             ..sum.beside(*round)
         });
         let part = |of: fn(&Round) -> f64| {
             let parts = rounds.iter().zip(&cases[0].rounds).map(|(on, off)| of(on) / of(off) - 1.0);
-            Part::of(parts.collect())
+            EdgePart::of(parts.collect())
         };
         let note = format!("{} /s, {} CPU", part(Round::rate), part(cpu));
         table::line(name, &sum, None, None, &note);
@@ -88,13 +88,13 @@ fn cpu(round: &Round) -> f64 {
     round.cpu.max(Duration::from_nanos(1)).as_secs_f64() / round.commands.max(1) as f64
 }
 
-/// What is more or less by which part: the mean of all turns and its standard error.
-struct Part {
+/// Difference of one measured quantity: the mean of all turns and its standard error.
+struct EdgePart {
     mean: f64,
     error: f64,
 }
 
-impl Part {
+impl EdgePart {
     fn of(parts: Vec<f64>) -> Self {
         let count = parts.len() as f64;
         let mean = parts.iter().sum::<f64>() / count;
@@ -103,7 +103,7 @@ impl Part {
     }
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for EdgePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:+.0} ± {:.0} %", self.mean * 100.0, self.error * 100.0)
     }

@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::Outcome;
 use crate::accounts::{self, ACCOUNTS, ReadModels, id};
-use crate::database::{Database, Store};
+use crate::database::{BenchDatabase, Store};
 use crate::measure::Round;
 use crate::options::Options;
 use crate::random::Random;
@@ -60,7 +60,7 @@ pub async fn run(options: &Options, store: Store) -> Outcome {
     Ok(())
 }
 
-fn line(name: &str, probed: Probed, load: Option<Load>) {
+fn line(name: &str, probed: Probed, load: Option<CommandLoad>) {
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     let Probed { since_sent, since_answered } = probed;
     let (rate, most) = match load {
@@ -77,7 +77,7 @@ fn line(name: &str, probed: Probed, load: Option<Load>) {
     );
 }
 
-/// How long until the read was answered, since the command was sent and since it was answered.
+/// Time until the read was answered, since the command was sent and since it was answered.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Probed {
     since_sent: Round,
@@ -124,7 +124,7 @@ async fn probe_until(
 }
 
 /// Probes of a process of their own.
-async fn probes_elsewhere(database: &Database, round: Duration) -> Outcome<Probed> {
+async fn probes_elsewhere(database: &BenchDatabase, round: Duration) -> Outcome<Probed> {
     let output = Command::new(std::env::current_exe()?)
         .args([PROBE, &database.url, &round.as_secs_f64().to_string()])
         .stderr(Stdio::inherit())
@@ -137,10 +137,10 @@ async fn probes_elsewhere(database: &Database, round: Duration) -> Outcome<Probe
     }
 }
 
-/// What such a process does: opens the bank, probes, tells what it saw.
+/// Body of such a process: opens the bank, probes, and prints the result.
 pub async fn probe(mut words: impl Iterator<Item = String>) -> Outcome {
     let mut word = || words.next().ok_or("bench probe URL SECONDS");
-    let database = Database::at(&word()?);
+    let database = BenchDatabase::at(&word()?);
     let round = Duration::try_from_secs_f64(word()?.parse()?)?;
     let app = accounts::bank(&database, ReadModels::Both).await?;
     probes(app.clone(), round / 5).await?; // its connections are open then
@@ -150,8 +150,8 @@ pub async fn probe(mut words: impl Iterator<Item = String>) -> Outcome {
     Ok(())
 }
 
-/// What was sent beside the probes.
-struct Load {
+/// Commands that are sent beside the probes.
+struct CommandLoad {
     rate: f64,
     most_in_flight: usize,
 }
@@ -161,7 +161,7 @@ async fn beside_load<T>(
     app: &Application,
     rate: f64,
     probes: impl Future<Output = Outcome<T>>,
-) -> Outcome<(T, Load)> {
+) -> Outcome<(T, CommandLoad)> {
     let mut commands = tokio::task::JoinSet::new();
     let mut random = Random::new(PROBES);
     let mut tick = interval(Duration::from_millis(1));
@@ -189,5 +189,5 @@ async fn beside_load<T>(
         done??;
     }
     accounts::lag(app, ReadModels::Both).await?;
-    Ok((probed, Load { rate, most_in_flight }))
+    Ok((probed, CommandLoad { rate, most_in_flight }))
 }

@@ -13,7 +13,7 @@ use crate::{Outcome, table};
 const IN_FLIGHT: [u64; 5] = [1, 16, 64, 256, 1000];
 const HOT_IN_FLIGHT: [u64; 2] = [256, 1000];
 
-/// What a disk that syncs more slowly than this machine's adds to a commit.
+/// Time that a commit takes longer on a disk that syncs more slowly than this machine's.
 const COMMIT_DELAY: Duration = Duration::from_millis(1);
 const DELAYED_IN_FLIGHT: u64 = 256;
 

@@ -1,10 +1,10 @@
-//! How long the first command to an aggregate with a long history takes, in which it is loaded.
+//! Time of the first command to an aggregate with a long history, including the load.
 
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::accounts::{self, ReadModels};
-use crate::database::{Database, Store};
+use crate::database::{BenchDatabase, Store};
 use crate::options::Options;
 
 const EVENTS: usize = 10_000;
@@ -44,7 +44,11 @@ pub async fn run(options: &Options, store: Store) -> Outcome {
     Ok(())
 }
 
-async fn first_command(database: &Database, account: &str, snapshot: bool) -> Outcome<Duration> {
+async fn first_command(
+    database: &BenchDatabase,
+    account: &str,
+    snapshot: bool,
+) -> Outcome<Duration> {
     if !snapshot {
         database.delete_snapshots().await?;
     }

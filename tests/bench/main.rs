@@ -1,4 +1,4 @@
-//! What Actum costs, beside the limit of the raw database, in one run on one machine.
+//! Cost of Actum beside the limit of the raw database, in one run on one machine.
 //!
 //! Figures of different runs do not compare: read the ratios. `scripts/bench` builds and starts
 //! it; `bench --only raw,actum --store postgres` runs some sections on one store, `--seconds 10`

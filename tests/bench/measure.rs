@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::Outcome;
 use crate::random::Random;
 
-/// What one round came to.
+/// Result of one round.
 #[derive(Clone, Copy, Default, serde::Serialize, serde::Deserialize)]
 pub struct Round {
     pub commands: u64,

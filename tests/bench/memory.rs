@@ -8,7 +8,7 @@ mod large;
 use tokio::process::Command;
 
 use crate::Outcome;
-use crate::database::{Database, Store};
+use crate::database::{BenchDatabase, Store};
 use crate::measure::{most_resident_mib, resident_mib};
 use crate::options::Options;
 
@@ -17,17 +17,21 @@ pub const CASE: &str = "memory-case";
 
 /// A case, by what it does.
 #[derive(Clone, Copy)]
-struct Case {
+struct MemoryCase {
     name: &'static str,
     title: &'static str,
     /// Limit of the peak above idle, in MiB.
     at_most: u64,
 }
 
-const CASES: [Case; 3] = [
-    Case { name: "stream", title: "one command after 300 events of 1 MiB", at_most: 64 },
-    Case { name: "catch-up", title: "a read model over 12,000 events of 100 KiB", at_most: 128 },
-    Case { name: "documents", title: "52,000 documents of 24 KiB saved", at_most: 256 },
+const CASES: [MemoryCase; 3] = [
+    MemoryCase { name: "stream", title: "one command after 300 events of 1 MiB", at_most: 64 },
+    MemoryCase {
+        name: "catch-up",
+        title: "a read model over 12,000 events of 100 KiB",
+        at_most: 128,
+    },
+    MemoryCase { name: "documents", title: "52,000 documents of 24 KiB saved", at_most: 256 },
 ];
 
 /// Resident memory of a child in MiB.
@@ -49,7 +53,7 @@ pub async fn run(options: &Options, store: Store) -> Outcome {
         database.settle().await?;
         let Memory { idle, peak, seconds } =
             child(case.name, "run", &database).await?.ok_or("the child printed nothing")?;
-        let Case { title, at_most, .. } = case;
+        let MemoryCase { title, at_most, .. } = case;
         let above = peak.saturating_sub(idle);
         let verdict = if above <= at_most { "" } else { "  TOO MUCH" };
         println!("{title:<44} {idle:>6} {peak:>6} {above:>6} {at_most:>8} {seconds:>8.1}{verdict}");
@@ -58,7 +62,7 @@ pub async fn run(options: &Options, store: Store) -> Outcome {
     Ok(())
 }
 
-async fn child(case: &str, step: &str, database: &Database) -> Outcome<Option<Memory>> {
+async fn child(case: &str, step: &str, database: &BenchDatabase) -> Outcome<Option<Memory>> {
     let output = Command::new(std::env::current_exe()?)
         .args([CASE, case, step, &database.url])
         .stderr(std::process::Stdio::inherit())
@@ -72,10 +76,10 @@ async fn child(case: &str, step: &str, database: &Database) -> Outcome<Option<Me
     }
 }
 
-/// What such a process does: fills the database, or runs the case on it.
+/// Body of such a process: fills the database, or runs the case on it.
 pub async fn case(mut words: impl Iterator<Item = String>) -> Outcome {
     let mut word = || words.next().ok_or("bench memory-case NAME fill|run URL");
-    let (name, step, database) = (word()?, word()?, Database::at(&word()?));
+    let (name, step, database) = (word()?, word()?, BenchDatabase::at(&word()?));
     match (&*name, &*step) {
         ("stream", "fill") => large::fill(&database, 300, 1, 1 << 20).await,
         ("catch-up", "fill") => large::fill(&database, 12_000, 1_000, 100 << 10).await,
@@ -89,7 +93,7 @@ pub async fn case(mut words: impl Iterator<Item = String>) -> Outcome {
 
 /// Measures a case from the moment when the store is open.
 async fn measured(
-    database: &Database,
+    database: &BenchDatabase,
     run: impl AsyncFnOnce(actum::ApplicationBuilder) -> Outcome,
 ) -> Outcome {
     let builder = database.application().await?;

@@ -20,7 +20,7 @@ pub enum Section {
     Processes,
     /// The bank as a process of its own, under wrk.
     Http,
-    /// What the bank's edge adds to a command.
+    /// Cost of the bank's edge for a command.
     Edge,
     /// Read models from nothing to the head.
     CatchUp,
@@ -50,17 +50,17 @@ pub const SECTIONS: [(&str, Section); 11] = [
     ("memory", Section::Memory),
 ];
 
-/// What to run.
+/// The parsed command line.
 pub struct Options {
     pub sections: Vec<Section>,
     pub stores: Vec<Store>,
     /// Numbers of commands in flight to run, of those that the sections use; all if none is named.
     pub in_flight: Vec<u64>,
-    /// How long each round is measured.
+    /// Duration of each round.
     pub round: Duration,
-    /// How many events there are to catch up with.
+    /// Number of events to catch up with.
     pub events: u64,
-    /// How often that is repeated.
+    /// Number of repetitions.
     pub times: usize,
     /// Made for the databases, and removed at the end. On a memory disk nothing would be durable.
     pub folder: PathBuf,
@@ -98,7 +98,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether nothing else is to run.
+    /// Checks that only this section runs, on this store.
     pub fn is_only(&self, section: Section, store: Store) -> bool {
         self.sections == [section] && self.stores == [store]
     }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::accounts::{self, ACCOUNTS, ReadModels};
-use crate::database::{Database, Store};
+use crate::database::{BenchDatabase, Store};
 use crate::measure::Round;
 use crate::options::Options;
 use crate::raw::Limits;
@@ -23,7 +23,7 @@ pub const CALLERS: &str = "callers";
 
 const IN_FLIGHT: [u64; 2] = [256, 1000];
 
-/// How the callers are spread over processes.
+/// Distribution of the callers over processes.
 struct Spread {
     processes: u64,
     is_routed: bool,
@@ -61,7 +61,7 @@ pub async fn run(options: &Options, store: Store, limits: &Limits) -> Outcome {
 
 async fn together(
     options: &Options,
-    database: &Database,
+    database: &BenchDatabase,
     spread: &Spread,
     in_flight: u64,
     read_models: ReadModels,
@@ -101,7 +101,7 @@ struct Callers {
 impl Callers {
     /// Starts it, up to where it waits for the word.
     async fn start(
-        database: &Database,
+        database: &BenchDatabase,
         callers: Range<u64>,
         accounts: Range<u64>,
         round: Duration,
@@ -138,11 +138,12 @@ impl Callers {
     }
 }
 
-/// What such a process does: opens the bank, says so, waits for the word, calls, tells the round.
+/// Body of such a process: opens the bank, reports that, waits for the start, calls, and prints the
+/// round.
 pub async fn call(mut words: impl Iterator<Item = String>) -> Outcome {
     let mut word =
         || words.next().ok_or("bench callers URL FIRST END ACCOUNT END READ-MODELS SECONDS");
-    let database = Database::at(&word()?);
+    let database = BenchDatabase::at(&word()?);
     let callers = word()?.parse()?..word()?.parse()?;
     let accounts = word()?.parse()?..word()?.parse()?;
     let read_models = match word()?.as_str() {

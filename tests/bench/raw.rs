@@ -77,7 +77,7 @@ pub async fn run(options: &Options, store: Store) -> Outcome<Limits> {
 
 async fn round(options: &Options, store: Store, form: Form, batch: usize) -> Outcome<Round> {
     let database = store.fresh(options).await?;
-    let mut rows = Rows::new();
+    let mut rows = Deposits::new();
     match form {
         Form::ManyRows | Form::OneRow => {
             let per_statement = if matches!(form, Form::ManyRows) { batch } else { 1 };
@@ -118,7 +118,7 @@ async fn measure(
     Ok(round)
 }
 
-/// What differs from row to row.
+/// Columns that differ from row to row.
 struct Row {
     position: i64,
     stream_id: String,
@@ -127,13 +127,13 @@ struct Row {
 }
 
 /// Deposits into random accounts, as long as Actum writes them.
-struct Rows {
+struct Deposits {
     position: i64,
     versions: Vec<i64>,
     random: Random,
 }
 
-impl Rows {
+impl Deposits {
     fn new() -> Self {
         Self { position: 0, versions: vec![0; ACCOUNTS as usize], random: Random::new(7) }
     }

@@ -1,5 +1,5 @@
-//! The bank's documents as plain SQL finds them, against a fold of the log that is none of the
-//! framework's.
+//! The bank's documents as plain SQL reads them, compared with a fold of the log that uses no code
+//! of the framework.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::log;
 
 const MODELS: [&str; 3] = ["balance@2", "credit_limit@2", "statement@1"];
 
-/// How long the read models may take to reach the end of a log that nobody writes to.
+/// Time limit for the read models to reach the end of a log without writers.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(30);
 
 /// Once the read models and the statement have reached the end of the log, the documents are its fold, byte for

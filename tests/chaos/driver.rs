@@ -1,4 +1,4 @@
-//! Workers that move money between accounts at two banks, and remember what they were told.
+//! Workers that move money between accounts at two banks, and remember every answer.
 //!
 //! A transfer is a withdrawal and, once that is certain, a credit. An impatient worker asks again
 //! with the same key, at either bank, until the answer is definite. A driver is never killed.
@@ -15,56 +15,56 @@ use crate::support::random::Random;
 pub const ACCOUNTS: u64 = 6;
 pub const OPENING: i64 = 1_000;
 
-/// How long a worker waits for one answer while things break.
+/// Timeout of a worker for one answer while faults are injected.
 pub const IMPATIENT: Duration = Duration::from_millis(400);
 
-/// How long a command may stay without a definite answer, whatever happens.
+/// Longest time that a command may stay without a definite answer.
 const DEFINITE_WITHIN: Duration = Duration::from_secs(60);
 
-/// A command and what is known of it.
+/// A command and its known outcome.
 #[derive(Debug, Clone)]
 pub struct Sent {
     pub key: String,
     pub account: u64,
-    /// Of its event.
+    /// Name of the event type.
     pub name: &'static str,
     pub amount: i64,
-    /// What had been acknowledged before it was sent first.
+    /// Last position that was acknowledged before the first attempt.
     after: i64,
-    /// How many attempts had no definite answer.
+    /// Number of attempts without a definite answer.
     pub unknown: u32,
-    /// What had been acknowledged when it was asked for that time when it was refused.
+    /// Last position that was acknowledged before the attempt that was refused.
     pub refused_after: i64,
     pub outcome: Outcome,
 }
 
-/// What became of a command, as far as its sender knows.
+/// Outcome of a command as far as its sender knows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Outcome {
     Committed(i64),
     Refused,
-    /// The bank said that nothing was stored, and it was not asked again.
+    /// The bank answered that nothing was stored, and the worker did not retry.
     GivenUp,
     /// No definite answer, or a refusal while an earlier attempt may still be under way.
     Open,
 }
 
-enum Answer {
+enum Attempt {
     Committed(i64),
     Refused,
     NotStored,
     Unknown,
 }
 
-/// What the workers share.
+/// State that the workers share.
 #[derive(Default)]
 pub struct Driver {
     pub addresses: [Mutex<String>; 2],
     /// The last position that was acknowledged to anybody.
     acknowledged: AtomicI64,
-    /// How many commands each bank has acknowledged.
+    /// Number of commands that each bank has acknowledged.
     pub successes: [AtomicU64; 2],
-    /// How many commands had been stored by an attempt whose outcome was unknown.
+    /// Number of commands that turned out to be stored by an attempt with an unknown outcome.
     pub resolved: AtomicU64,
     pub stop: AtomicBool,
 }
@@ -75,7 +75,7 @@ impl Driver {
     }
 }
 
-/// One of those who send.
+/// One of the senders.
 pub struct Worker<'a> {
     driver: &'a Driver,
     random: Random,
@@ -108,7 +108,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Transfers until told to stop.
+    /// Makes transfers until the driver stops.
     pub fn run(mut self, name: usize) -> Vec<Sent> {
         for n in 0.. {
             if self.driver.stop.load(Ordering::Relaxed) {
@@ -132,13 +132,13 @@ impl<'a> Worker<'a> {
         assert!(matches!(credited.outcome, Outcome::Committed(_)), "{credited:?}");
     }
 
-    /// Sends again what was carried out before: the answer is the same.
+    /// Sends an executed command again and expects the same answer.
     fn repeat(&mut self) {
         let (which, bank) =
             (self.random.below(self.history.len() as u64), self.random.below(2) as usize);
         let sent = self.history[which as usize].clone();
         let Outcome::Committed(position) = sent.outcome else { return };
-        if let Answer::Committed(again) = self.attempt(&sent, bank) {
+        if let Attempt::Committed(again) = self.attempt(&sent, bank) {
             assert_eq!(again, position, "a repeated command was answered otherwise: {sent:?}");
         }
     }
@@ -152,15 +152,15 @@ impl<'a> Worker<'a> {
         sent
     }
 
-    /// Asks until the answer is definite.
+    /// Sends the command again until its outcome is definite.
     pub fn settle(&mut self, sent: &mut Sent) {
         let (began, mut bank) = (Instant::now(), self.random.below(2) as usize);
         while began.elapsed() < DEFINITE_WITHIN {
             let before = self.driver.acknowledged();
             match self.attempt(sent, bank) {
-                Answer::Committed(position) => {
+                Attempt::Committed(position) => {
                     assert!(position > sent.after, "older than what came before: {sent:?}");
-                    // It is older than something acknowledged before it was asked for this time.
+                    // The position is older than one that was acknowledged before this attempt.
                     let resolved = sent.unknown > 0 && position <= before;
                     self.driver.resolved.fetch_add(resolved.into(), Ordering::Relaxed);
                     self.driver.acknowledged.fetch_max(position, Ordering::SeqCst);
@@ -168,17 +168,17 @@ impl<'a> Worker<'a> {
                     sent.outcome = Outcome::Committed(position);
                     return;
                 }
-                Answer::Refused => {
+                Attempt::Refused => {
                     sent.refused_after = before;
                     sent.outcome = if sent.unknown == 0 { Outcome::Refused } else { Outcome::Open };
                     return;
                 }
-                Answer::NotStored if sent.unknown == 0 && sent.name == "Withdrawn" => {
+                Attempt::NotStored if sent.unknown == 0 && sent.name == "Withdrawn" => {
                     sent.outcome = Outcome::GivenUp;
                     return;
                 }
-                Answer::NotStored => {}
-                Answer::Unknown => sent.unknown += 1,
+                Attempt::NotStored => {}
+                Attempt::Unknown => sent.unknown += 1,
             }
             sleep(Duration::from_millis(10));
             bank = self.random.below(2) as usize;
@@ -186,15 +186,15 @@ impl<'a> Worker<'a> {
         panic!("no definite answer within {DEFINITE_WITHIN:?}: {sent:?}");
     }
 
-    fn attempt(&mut self, sent: &Sent, bank: usize) -> Answer {
+    fn attempt(&mut self, sent: &Sent, bank: usize) -> Attempt {
         self.ask(sent, bank).unwrap_or_else(|_| {
             // A late answer must not be taken for the next one's.
             self.clients[bank] = None;
-            Answer::Unknown
+            Attempt::Unknown
         })
     }
 
-    fn ask(&mut self, sent: &Sent, bank: usize) -> io::Result<Answer> {
+    fn ask(&mut self, sent: &Sent, bank: usize) -> io::Result<Attempt> {
         let address = self.driver.addresses[bank].lock().unwrap().clone();
         let patience = self.patience;
         let there = &mut self.clients[bank];
@@ -208,10 +208,10 @@ impl<'a> Worker<'a> {
         let body = format!(r#"{{"amount":{}}}"#, sent.amount);
         let answer = client.post(&path, &body, Some(&sent.key))?;
         Ok(match (answer.status, answer.body["code"].as_str()) {
-            (200, _) => Answer::Committed(answer.body["position"].as_i64().unwrap()),
-            (422, Some("insufficient_funds")) => Answer::Refused,
-            (503, Some("unavailable")) | (409, Some("conflict")) => Answer::NotStored,
-            (503, Some("outcome_unknown")) | (409, Some("still_running")) => Answer::Unknown,
+            (200, _) => Attempt::Committed(answer.body["position"].as_i64().unwrap()),
+            (422, Some("insufficient_funds")) => Attempt::Refused,
+            (503, Some("unavailable")) | (409, Some("conflict")) => Attempt::NotStored,
+            (503, Some("outcome_unknown")) | (409, Some("still_running")) => Attempt::Unknown,
             _ => panic!("{sent:?}: {answer:?}"),
         })
     }

@@ -1,18 +1,18 @@
-//! Two banks and one account, and nobody who routes its commands to one of them.
+//! Two banks and one account, without any routing of its commands to one of them.
 
 use std::collections::BTreeMap;
 use std::sync::{Barrier, Mutex};
 
 use super::{log, rounds};
-use crate::support::child::Bank;
-use crate::support::http::{Answer, Client};
+use crate::support::child::BankProcess;
+use crate::support::http::{Client, Response};
 use crate::support::postgres::database;
 
 const WITHDRAWALS: usize = 1_000;
 /// Each has a connection to both banks; more at once would be more than 1,024 descriptors.
 const CLIENTS: usize = 250;
 
-fn open(bank: &Bank, account: &str, balance: usize) {
+fn open(bank: &BankProcess, account: &str, balance: usize) {
     let mut client = bank.client();
     let opening = format!(r#"{{"id":"{account}","owner":"Ada","currency":"EUR"}}"#);
     assert_eq!(client.post("/accounts", &opening, None).unwrap().status, 201);
@@ -21,19 +21,25 @@ fn open(bank: &Bank, account: &str, balance: usize) {
     }
 }
 
-fn ask(client: &mut Client, account: &str, what: &str, amount: usize, key: Option<&str>) -> Answer {
+fn ask(
+    client: &mut Client,
+    account: &str,
+    what: &str,
+    amount: usize,
+    key: Option<&str>,
+) -> Response {
     let path = format!("/accounts/{account}/{what}");
     client.post(&path, &format!(r#"{{"amount":{amount}}}"#), key).unwrap()
 }
 
 /// All at once, by turns at either bank; how often which status and code was answered.
-fn withdraw_all(banks: &[Bank; 2], account: &str) -> BTreeMap<(u16, String), usize> {
+fn withdraw_all(banks: &[BankProcess; 2], account: &str) -> BTreeMap<(u16, String), usize> {
     let (answers, start) = (Mutex::new(BTreeMap::new()), Barrier::new(CLIENTS));
     std::thread::scope(|scope| {
         for n in 0..CLIENTS {
             let (answers, start) = (&answers, &start);
             scope.spawn(move || {
-                let mut clients = banks.each_ref().map(Bank::client);
+                let mut clients = banks.each_ref().map(BankProcess::client);
                 start.wait();
                 for turn in n..n + WITHDRAWALS / CLIENTS {
                     let key = format!("{account}-{n}-{turn}");
@@ -48,12 +54,11 @@ fn withdraw_all(banks: &[Bank; 2], account: &str) -> BTreeMap<(u16, String), usi
     answers.into_inner().unwrap()
 }
 
-/// D5.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn of_a_thousand_withdrawals_at_two_banks_exactly_those_that_are_covered_succeed() {
     let database = database().await;
-    let banks = [(), ()].map(|()| Bank::start(&database.url(), &[]).unwrap());
+    let banks = [(), ()].map(|()| BankProcess::start(&database.url(), &[]).unwrap());
     for round in 0..rounds() {
         let account = format!("hot-{round}");
         open(&banks[0], &account, WITHDRAWALS / 2);
@@ -78,11 +83,11 @@ async fn of_a_thousand_withdrawals_at_two_banks_exactly_those_that_are_covered_s
 /// The state that a bank has in memory never refuses, nor allows, what the log does not.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn what_one_bank_acknowledged_the_other_decides_on() {
+async fn a_bank_decides_on_the_events_that_the_other_one_acknowledged() {
     let database = database().await;
-    let banks = [(), ()].map(|()| Bank::start(&database.url(), &[]).unwrap());
+    let banks = [(), ()].map(|()| BankProcess::start(&database.url(), &[]).unwrap());
     open(&banks[0], "shared", 0);
-    let mut clients = banks.each_ref().map(Bank::client);
+    let mut clients = banks.each_ref().map(BankProcess::client);
     for turn in 0..50 * rounds() {
         let [one, other] = [turn % 2, 1 - turn % 2];
         let credited = ask(&mut clients[one], "shared", "credit", 1, None);

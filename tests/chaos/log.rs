@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnection;
 
 /// An event as it stands in the table.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub struct LogRow {
     pub position: i64,
     pub stream: String,
     pub version: i64,
@@ -18,7 +18,7 @@ pub struct Row {
 }
 
 /// All of it, and asserted: positions 1..N, versions 1..n, no event id and no command twice.
-pub async fn read(connection: &mut PgConnection) -> Vec<Row> {
+pub async fn read(connection: &mut PgConnection) -> Vec<LogRow> {
     type Columns = (i64, String, i64, String, String, Option<i64>, Option<String>);
     let rows: Vec<Columns> = sqlx::query_as(
         "SELECT e.position, e.stream_type || '-' || e.stream_id, e.version, e.event_id::text,
@@ -32,16 +32,10 @@ pub async fn read(connection: &mut PgConnection) -> Vec<Row> {
     .await
     .unwrap();
     let rows =
-        rows.into_iter().map(|(position, stream, version, event_id, name, amount, command)| Row {
-            position,
-            stream,
-            version,
-            event_id,
-            name,
-            amount,
-            command,
+        rows.into_iter().map(|(position, stream, version, event_id, name, amount, command)| {
+            LogRow { position, stream, version, event_id, name, amount, command }
         });
-    let rows: Vec<Row> = rows.collect();
+    let rows: Vec<LogRow> = rows.collect();
     let (mut versions, mut ids, mut commands) =
         (HashMap::<_, i64>::new(), HashSet::new(), HashSet::new());
     for (row, position) in rows.iter().zip(1..) {

@@ -13,7 +13,7 @@ mod owners;
 mod partitions;
 mod saves;
 
-/// How many times the normal number of faults: `ACTUM_CHAOS_ROUNDS`, or 1.
+/// Factor for the normal number of faults: `ACTUM_CHAOS_ROUNDS`, or 1.
 fn rounds() -> usize {
     let named = std::env::var("ACTUM_CHAOS_ROUNDS").ok();
     named.map_or(1, |rounds| rounds.parse().expect("ACTUM_CHAOS_ROUNDS is a number"))

@@ -1,5 +1,5 @@
-//! Two banks on one server, and what befalls them: kills, lost sessions, crashes of the server,
-//! lost replies. Afterwards plain SQL tells whether they kept their word.
+//! Two banks on one server under faults: kills, lost sessions, crashes of the server, lost replies.
+//! Afterwards plain SQL checks their promises.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,18 +10,18 @@ use sqlx::AssertSqlSafe;
 use tokio::time::sleep;
 
 use super::driver::{ACCOUNTS, Driver, IMPATIENT, OPENING, Outcome, Sent, Worker};
-use super::log::Row;
+use super::log::LogRow;
 use super::{documents, log, rounds};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::postgres::Server;
 use crate::support::proxy::Proxy;
 use crate::support::waiting::poll;
 
-/// Of each fault.
+/// Number of times that each fault is injected.
 const TIMES: usize = 20;
 const WORKERS: usize = 8;
 
-/// How long after a fault both banks may take to succeed again.
+/// Time limit after a fault for both banks to succeed again.
 const RECOVERED_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +40,7 @@ struct Nemesis {
     server: Server,
     /// Each bank has its own.
     proxies: [Proxy; 2],
-    banks: [Option<Bank>; 2],
+    banks: [Option<BankProcess>; 2],
     driver: Arc<Driver>,
     slowest: Duration,
 }
@@ -58,7 +58,7 @@ impl Nemesis {
 
     fn start(&mut self, bank: usize) {
         let url = self.server.url_by(self.proxies[bank].port());
-        let started = Bank::start(&url, &[]).expect("a bank did not start");
+        let started = BankProcess::start(&url, &[]).expect("a bank did not start");
         *self.driver.addresses[bank].lock().unwrap() = started.address().to_owned();
         self.banks[bank] = Some(started);
     }
@@ -105,7 +105,7 @@ impl Nemesis {
         panic!("there was no session with {which}");
     }
 
-    /// Comes back when both banks have succeeded again, by themselves.
+    /// Returns when both banks have succeeded again, by themselves.
     async fn recovered(&mut self) {
         let (healed, driver) = (Instant::now(), Arc::clone(&self.driver));
         let successes = || driver.successes.each_ref().map(|count| count.load(Ordering::Relaxed));
@@ -121,7 +121,7 @@ impl Nemesis {
     /// many had been refused while one was, and how many of these had been stored all the same.
     fn settle(&mut self, history: &mut Vec<Sent>) -> [usize; 2] {
         for bank in 0..2 {
-            let ended = self.banks[bank].take().map(Bank::terminate);
+            let ended = self.banks[bank].take().map(BankProcess::terminate);
             assert!(ended.unwrap().success(), "a bank did not end with 0");
             self.start(bank);
         }
@@ -147,11 +147,12 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     poll(RECOVERED_WITHIN, async || if holds() { Ok(()) } else { Err(what) }).await;
 }
 
-/// What was told is so, nothing else is, and no money came or went, at any position.
-fn check(log: &[Row], history: &[Sent]) {
+/// Checks that the log holds exactly the acknowledged bookings, and that the sum of all balances is
+/// right at every position.
+fn check(log: &[LogRow], history: &[Sent]) {
     let mut sent: HashMap<&str, &Sent> = HashMap::new();
     assert!(history.iter().all(|one| sent.insert(&one.key, one).is_none()));
-    let stored: HashMap<&str, &Row> =
+    let stored: HashMap<&str, &LogRow> =
         log.iter().filter_map(|row| Some((row.command.as_deref()?, row))).collect();
     for one in history {
         let row = stored.get(&*one.key);

@@ -18,18 +18,18 @@ use crate::support::postgres::Server;
 
 const CALLS: usize = 150;
 
-/// Beside the lock, at the next position, and otherwise in order.
+/// An insert without the writer lock, at the next position, and otherwise in order.
 const ROGUE: &str = "INSERT INTO actum.events
     SELECT coalesce(max(position), 0) + 1, 'left', 'rogue', 1, gen_random_uuid(), 'Happened', 1,
            '{}', '{}', now() FROM actum.events";
 
 /// A `log-process`; its output goes to a file.
-struct Process {
+struct LogProcess {
     child: Child,
     output: String,
 }
 
-impl Process {
+impl LogProcess {
     fn start(directory: &Directory, name: &str, arguments: &[&str]) -> Self {
         let output = directory.file(name);
         let mut command = Command::new(env!("CARGO_BIN_EXE_log-process"));
@@ -37,7 +37,7 @@ impl Process {
         Self { child: command.kill_on_drop(true).spawn().unwrap(), output }
     }
 
-    /// What it printed, once it has ended.
+    /// Waits until the process has ended, and returns the lines it printed.
     async fn end(mut self) -> Vec<String> {
         let within = Duration::from_secs(120 * rounds() as u64);
         let ended = timeout(within, self.child.wait()).await;
@@ -47,17 +47,17 @@ impl Process {
     }
 }
 
-/// What was done to the writers meanwhile.
+/// Disturbances of the writers.
 #[derive(Default)]
 struct Trouble {
     cancelled: Cell<i64>,
-    /// Of these: after its events were stored, and had their positions.
+    /// Cancelled statements whose events were already stored and had their positions.
     late: Cell<i64>,
     rogues: Cell<i64>,
 }
 
 impl Trouble {
-    /// Goes on until it is dropped.
+    /// Disturbs the writers until it is dropped.
     async fn make(&self, server: &Server) {
         let (mut one, mut other) = (server.connect().await, server.connect().await);
         while one.execute("SELECT FROM actum.events").await.is_err() {
@@ -85,7 +85,7 @@ impl Trouble {
             self.cancelled.update(|sum| sum + cancelled + late);
             self.late.update(|sum| sum + late);
             self.rogues.update(|sum| sum + 2);
-            // Whoever is cancelled again and again gets nowhere.
+            // A writer that is cancelled again and again makes no progress.
             let troubled = head(&mut one).await;
             while head(&mut one).await < troubled + 40 {
                 sleep(Duration::from_millis(10)).await;
@@ -99,7 +99,7 @@ async fn head(connection: &mut PgConnection) -> i64 {
     head.fetch_one(connection).await.unwrap()
 }
 
-/// Cancels the appends under way for which the condition holds; how many.
+/// Cancels the running appends for which the condition holds, and returns their number.
 async fn cancel(connection: &mut PgConnection, condition: &str) -> i64 {
     let cancel = format!(
         "SELECT count(*) FILTER (WHERE pg_cancel_backend(pid)) FROM pg_stat_activity
@@ -122,13 +122,13 @@ async fn four_processes_read_the_one_order_that_four_others_write() {
         .await
         .unwrap();
     let (url, calls) = (server.url(), (CALLS * rounds()).to_string());
-    let start = |name: &str, arguments: &[&str]| Process::start(&directory, name, arguments);
-    let mut readers: Vec<Process> = ["all", "filtered", "all", "filtered"]
+    let start = |name: &str, arguments: &[&str]| LogProcess::start(&directory, name, arguments);
+    let mut readers: Vec<LogProcess> = ["all", "filtered", "all", "filtered"]
         .iter()
         .enumerate()
         .map(|(n, what)| start(&format!("reader-{n}"), &["read", &url, what]))
         .collect();
-    let writers: Vec<Process> = (0..4)
+    let writers: Vec<LogProcess> = (0..4)
         .map(|n| start(&format!("writer-{n}"), &["write", &url, &n.to_string(), &calls]))
         .collect();
     let trouble = Trouble::default();
@@ -158,7 +158,7 @@ async fn four_processes_read_the_one_order_that_four_others_write() {
     for reader in readers {
         assert!(reader.end().await == log, "a reader saw another order than plain SQL");
     }
-    // What was acknowledged is the log, and what was not taken is not in it.
+    // The acknowledged events are the log, and no refused event is in it.
     acknowledged.sort_by_key(|line| line.split(' ').next().unwrap().parse::<u64>().unwrap());
     assert!(acknowledged == log, "what was acknowledged is not what the log holds");
     // The snapshot was held all the time, and its transaction was never in the way.

@@ -1,5 +1,5 @@
-//! Who folds the read models of two banks, and what becomes of them when that bank is killed,
-//! stopped for longer than its lease, or told to stop.
+//! Owners of the read models of two banks while the owning bank is killed, stopped for longer than
+//! its lease lasts, or shut down.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -8,12 +8,12 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{documents, rounds, saves};
-use crate::support::child::{Bank, StopOnDrop};
+use crate::support::child::{BankProcess, StopOnDrop};
 use crate::support::http::Client;
 use crate::support::postgres::{Database, database};
 use crate::support::proxy::Proxy;
 
-/// How long a bank may leave the reads of the other's writes without an answer.
+/// Time limit for reads on one bank of the other bank's writes.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
 /// More than twice as long as a lease holds.
@@ -22,7 +22,7 @@ const STOPPED_FOR: Duration = Duration::from_secs(7);
 /// Two banks; the first to start owns both read models.
 struct Banks {
     database: Database,
-    banks: [Option<Bank>; 2],
+    banks: [Option<BankProcess>; 2],
 }
 
 impl Banks {
@@ -37,10 +37,10 @@ impl Banks {
         banks
     }
 
-    /// Starts one that calls its sessions by its number.
+    /// Starts one, with its number as the application name of its sessions.
     fn start(&mut self, bank: usize, port: u16) {
         let url = format!("{}&application_name=bank-{bank}", self.database.url_by(port));
-        self.banks[bank] = Some(Bank::start(&url, &[]).expect("a bank did not start"));
+        self.banks[bank] = Some(BankProcess::start(&url, &[]).expect("a bank did not start"));
     }
 
     /// Makes a bank the owner of both read models, with its sessions by this port.
@@ -56,7 +56,7 @@ impl Banks {
         self.start(1 - bank, self.database.port());
     }
 
-    fn bank(&self, bank: usize) -> &Bank {
+    fn bank(&self, bank: usize) -> &BankProcess {
         self.banks[bank].as_ref().unwrap()
     }
 
@@ -64,8 +64,8 @@ impl Banks {
         self.bank(bank).client()
     }
 
-    /// Of the read models, which [`read_after`] waits for: the least token of the leases, and whether
-    /// both are free or somebody else's than they were.
+    /// Returns the least token of the leases of the read models that [`read_after`] waits for. The
+    /// flag is true if both leases are free or have changed their owner.
     async fn leases(&self, were: &[String]) -> (i64, bool) {
         let leases: (i64, bool) = sqlx::query_as(
             "SELECT min(token), bool_and(expires_at <= clock_timestamp() OR owner::text <> ALL ($1))
@@ -169,17 +169,17 @@ async fn an_owner_that_is_told_to_stop_hands_over_without_waiting_for_its_lease_
     documents::check(&mut banks.database.connect().await).await;
 }
 
-/// F3, F4, I5.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn an_owner_that_sleeps_through_its_lease_writes_nothing_when_it_wakes() {
     let mut banks = Banks::new().await;
     let proxy = Proxy::start(banks.database.port()).await;
     let (mut stops, mut refused) = (0, 0);
-    // A save whose reply is on its way when the owner falls asleep is not late: then once more.
+    // A save whose reply was on its way when the owner was stopped is not late, so the round is
+    // repeated.
     for n in 0..rounds() + 4 {
         let (owner, standby) = (n % 2, 1 - n % 2);
-        // By the proxy: what it sent before it fell asleep arrives when it owns nothing any more.
+        // The proxy delays the owner's last statements until it owns nothing any more.
         banks.own_by(owner, proxy.port()).await;
         let (owners, (token, _)) = (banks.owners().await, banks.leases(&[]).await);
         let awake = AtomicBool::new(false);
@@ -210,7 +210,7 @@ async fn an_owner_that_sleeps_through_its_lease_writes_nothing_when_it_wakes() {
         assert_eq!(read[0], read[1]);
         documents::check(&mut banks.database.connect().await).await;
         let mut noted = saves::check(&mut banks.database.connect().await).await;
-        // Those of commands that are answered later have little to save here.
+        // The checkpoint of deferred commands has little to save here.
         noted.saved.retain(|name, _| !name.starts_with("command_"));
         assert!(
             noted.saved.len() == 2 && noted.saved.values().all(|saves| *saves > 10),

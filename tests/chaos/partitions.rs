@@ -18,24 +18,24 @@ use crate::support::waiting::{check, poll};
 const PROCESSES: usize = 4;
 const PARTITIONS: usize = 12;
 
-/// How long faults go on, for each round: ten rounds are three minutes.
+/// Duration of the faults in each round. Ten rounds take three minutes.
 const ROUND: Duration = Duration::from_secs(18);
 
 /// From one fault to the next.
 const EVERY: Duration = Duration::from_millis(1_500);
 
-/// More than a lease holds.
+/// Longer than a lease lasts.
 const STOPPED_FOR: Duration = Duration::from_millis(4_500);
 
-/// How long the shares may take to be equal again, and the read model to reach the end of the log.
+/// Time limit for the shares to be equal again, and for the read model to reach the end of the log.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 
-struct Process {
+struct PartitionProcess {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-impl Process {
+impl PartitionProcess {
     async fn start(database: &Database, place: usize, life: usize) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_partition-process"));
         let url = format!("{}&application_name=process-{place}-{life}", database.url());
@@ -57,7 +57,7 @@ impl Process {
         crate::support::signal::send(self.child.id().unwrap(), name);
     }
 
-    /// Has it write no more; how many of its reads were answered.
+    /// Stops its writes, and returns the number of its answered reads.
     async fn quiet(&mut self) -> u64 {
         self.child.stdin.as_mut().unwrap().write_all(b"\n").await.unwrap();
         let line = self.line().await;
@@ -70,28 +70,28 @@ impl Process {
     }
 }
 
-/// A process, or none while it is dead; and when it is to run again, if it does not.
-struct Place {
-    process: Option<Process>,
+/// A process, or `None` while it is dead, and the time at which it is to run again.
+struct Slot {
+    process: Option<PartitionProcess>,
     back_at: Option<Instant>,
 }
 
-struct Nemesis {
+struct Killer {
     database: Database,
-    places: Vec<Place>,
+    places: Vec<Slot>,
     lives: usize,
     random: Random,
     kills: usize,
     stops: usize,
 }
 
-impl Nemesis {
+impl Killer {
     async fn new() -> Self {
         let database = database().await;
         let mut places = Vec::new();
         for place in 0..PROCESSES {
-            let process = Process::start(&database, place, 0).await;
-            places.push(Place { process: Some(process), back_at: None });
+            let process = PartitionProcess::start(&database, place, 0).await;
+            places.push(Slot { process: Some(process), back_at: None });
             if place == 0 {
                 saves::note(&mut database.connect().await).await;
             }
@@ -122,7 +122,7 @@ impl Nemesis {
         }
     }
 
-    /// Lets those run again whose time has come by then.
+    /// Restarts or continues those whose time has come by then.
     async fn revive(&mut self, then: Instant) {
         for (number, place) in self.places.iter_mut().enumerate() {
             if place.back_at.is_none_or(|back_at| back_at > then) {
@@ -133,7 +133,7 @@ impl Nemesis {
                 Some(process) => process.signal("CONT"),
                 None => {
                     self.lives += 1;
-                    let process = Process::start(&self.database, number, self.lives).await;
+                    let process = PartitionProcess::start(&self.database, number, self.lives).await;
                     place.process = Some(process);
                 }
             }
@@ -141,7 +141,7 @@ impl Nemesis {
     }
 }
 
-/// How many partitions each process owns, in order.
+/// Number of partitions of each process, in ascending order.
 async fn shares(connection: &mut PgConnection) -> Vec<i64> {
     let shares = sqlx::query_scalar(
         "SELECT count(*) AS share FROM actum.leases
@@ -155,7 +155,7 @@ async fn head(connection: &mut PgConnection) -> i64 {
     head.fetch_one(connection).await.unwrap()
 }
 
-/// How many partitions are saved up to a position, and how many are not.
+/// Numbers of partitions that are saved up to a position, and of those that are not.
 async fn saved(connection: &mut PgConnection, position: i64) -> (i64, i64) {
     let saved = sqlx::query_as(
         "SELECT count(*) FILTER (WHERE position = $1), count(*) FILTER (WHERE position <> $1)
@@ -164,7 +164,7 @@ async fn saved(connection: &mut PgConnection, position: i64) -> (i64, i64) {
     saved.bind(position).fetch_one(connection).await.unwrap()
 }
 
-/// How long it takes until it is so.
+/// Waits until `now` returns this value, and returns the time it took.
 async fn until<T: PartialEq + std::fmt::Debug>(
     what: &T,
     mut now: impl AsyncFnMut() -> T,
@@ -174,7 +174,8 @@ async fn until<T: PartialEq + std::fmt::Debug>(
     began.elapsed()
 }
 
-/// The documents are the fold of the log, byte for byte, by code that is none of the framework's.
+/// Checks that the documents equal a fold of the log, byte for byte, that uses no code of the
+/// framework.
 async fn check_documents(connection: &mut PgConnection) {
     let events: Vec<(String, i64)> = sqlx::query_as(
         "SELECT stream_id, (payload->>'n')::bigint FROM actum.events ORDER BY position",
@@ -199,11 +200,10 @@ async fn check_documents(connection: &mut PgConnection) {
     assert_eq!(documents, fold.collect::<Vec<_>>(), "the documents are not the fold of the log");
 }
 
-/// F3, F4, A11.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn twelve_partitions_are_each_folded_once_whoever_of_four_processes_is_killed_or_stopped() {
-    let mut nemesis = Nemesis::new().await;
+    let mut nemesis = Killer::new().await;
     let mut connection = nemesis.database.connect().await;
     let equal = vec![(PARTITIONS / PROCESSES) as i64; PROCESSES];
     until(&equal, async || shares(&mut connection).await).await;
@@ -234,7 +234,7 @@ async fn twelve_partitions_are_each_folded_once_whoever_of_four_processes_is_kil
     }
     check_documents(&mut connection).await;
     let noted = saves::check(&mut connection).await;
-    let Nemesis { kills, stops, .. } = nemesis;
+    let Killer { kills, stops, .. } = nemesis;
     assert_eq!(noted.saved.len(), PARTITIONS, "{noted:?}");
     let at_stake = [kills, stops, noted.moves / PARTITIONS, noted.refused, answers as usize];
     assert!(at_stake.iter().all(|count| *count > 0), "nothing was proved: {at_stake:?}");

@@ -1,11 +1,11 @@
-//! What was saved of read models, in which order, under which token and by whom.
+//! A record of every save of a read model: its order, its lease token and its owner.
 
 use std::collections::BTreeMap;
 
 use sqlx::Executor;
 use sqlx::postgres::PgConnection;
 
-/// Notes each save: under which token, by which process, how far, and whether it was let through.
+/// Records each save: its token, its process, its position, and if it was accepted.
 const NOTE: &str = r#"
 CREATE SCHEMA noted;
 CREATE TABLE noted.saves (n bigint GENERATED ALWAYS AS IDENTITY, name text, token bigint, by text,
@@ -26,24 +26,24 @@ BEGIN
     VALUES ($1 || '/' || $2, $3, current_setting('application_name'), $7, is_owner);
 END $$;"#;
 
-/// Notes all saves from here on; who saves is told by the name of its sessions.
+/// Records all saves from now on. The name of its session identifies the saving process.
 pub async fn note(connection: &mut PgConnection) {
     connection.execute(NOTE).await.unwrap();
 }
 
-/// What was noted.
+/// Counts from the recorded saves.
 #[derive(Debug, Default)]
 pub struct Noted {
     /// The partitions that were saved, and how often.
     pub saved: BTreeMap<String, usize>,
-    /// How often a partition's owner was another one than before.
+    /// Number of times that a partition changed its owner.
     pub moves: usize,
-    /// How many saves were refused because they came too late.
+    /// Number of saves that were refused because their lease was lost.
     pub refused: usize,
 }
 
-/// Of each partition: each token was one process's, no older token was let through after a newer
-/// one, and no checkpoint went back.
+/// Checks each partition: every token belongs to one process, no save with an older token follows
+/// one with a newer token, and no checkpoint goes back.
 pub async fn check(connection: &mut PgConnection) -> Noted {
     let saves: Vec<(String, i64, String, i64, bool)> =
         sqlx::query_as("SELECT name, token, by, position, is_owner FROM noted.saves ORDER BY n")

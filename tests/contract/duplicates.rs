@@ -1,10 +1,12 @@
-//! D4: the same key again. One effect, equal answers, and nothing of another principal's.
+//! A request that is sent again with its idempotency key: one effect, equal answers, and no answer
+//! of another principal.
 
 use actix_web::rt;
 use actum::Application;
 use serde_json::json;
 
-use super::{are_one, balance, is_replayed, open_account, post_keyed, request, send_as, two_banks};
+use super::{are_one, balance, is_replayed, open_account, request, send_as, two_banks};
+use crate::support::bank::post_keyed;
 use crate::support::directory::Directory;
 use crate::support::postgres::database;
 
@@ -21,7 +23,7 @@ async fn one_after_the_other([first, second]: &[Application; 2]) {
         are_one(&told, &again);
     }
     assert_eq!(balance(first, "42").await, 105);
-    // What is created without an id is the same, too.
+    // A resource that was created without an id is the same, too.
     let opening = || json!({ "owner": "Ada", "currency": "EUR" });
     let told = post_keyed(first, "/accounts", "open", opening()).await;
     assert_eq!((told.status.as_u16(), is_replayed(&told)), (201, false), "{told:?}");
@@ -85,7 +87,7 @@ async fn by_another_principal([first, second]: &[Application; 2]) {
     };
     let mut told = Vec::new();
     for (n, (who, key)) in keys.into_iter().enumerate() {
-        // Neither the answer nor the refusal of another's key: it is theirs alone.
+        // Another principal's key gives neither their answer nor their refusal.
         let answer = ask(first, who, key, 1 + n as u32).await;
         assert_eq!((answer.status.as_u16(), is_replayed(&answer)), (200, false), "{who:?} {key}");
         told.push(answer);
@@ -115,13 +117,13 @@ async fn a_refusal([first, second]: &[Application; 2]) {
     };
     for bank in [first, second, first] {
         withdraw(bank, 10).await.is_problem(422, "insufficient_funds");
-        // Not even bound to its request: nothing of it was kept.
+        // The key is not even bound to its request, because nothing was stored.
         withdraw(bank, 11).await.is_problem(422, "insufficient_funds");
     }
     post_keyed(first, CREDIT, "in", json!({ "amount": 10 })).await;
     let told = withdraw(second, 10).await;
     assert_eq!((told.status.as_u16(), is_replayed(&told)), (200, false), "{told:?}");
-    // It would be refused if it were judged anew.
+    // A new decision on this command would refuse it.
     let again = withdraw(first, 10).await;
     assert!(is_replayed(&again));
     are_one(&told, &again);

@@ -1,4 +1,4 @@
-//! Preconditions and what else a request says of its command; what the answer's headers say.
+//! Preconditions and other request headers of a command, and the headers of the answer.
 
 use actix_web::test::TestRequest;
 use actum::{
@@ -30,7 +30,7 @@ async fn every_answer_of_a_command_has_its_version_as_etag_and_its_position() {
         [answer.header("etag"), answer.header("actum-position")],
         [Some("\"3\""), Some("4")]
     );
-    // Also one that changed nothing, and one that created something.
+    // Also for a command without events, and for one that created something.
     let nothing = send_as(&bank, None, TestRequest::post().uri("/accounts/42/unfreeze")).await;
     assert_eq!(
         [nothing.header("etag"), nothing.header("actum-position")],
@@ -94,7 +94,7 @@ async fn a_precondition_that_is_no_version_is_refused() {
     send_as(&bank, None, twice).await.is_problem(400, "invalid_precondition");
 }
 
-/// What was carried out has moved the version on: the retry must not fail for that.
+/// The command has increased the version, and the retry must not fail because of that.
 #[actix_web::test]
 async fn a_conditional_command_sent_again_with_its_key_is_replayed() {
     let bank = bank_with_account().await;
@@ -139,7 +139,7 @@ async fn a_document_has_the_version_that_a_command_may_expect() {
 }
 
 #[actix_web::test]
-async fn who_may_not_act_on_an_account_is_not_told_its_version() {
+async fn a_client_without_access_to_an_account_does_not_learn_its_version() {
     use example_bank::account::{AccountCommand, Refusal};
     let bank = bank_with_account().await;
     let ask = async |command: AccountCommand, expected: ExpectedVersion| {
@@ -165,7 +165,7 @@ async fn metadata(bank: &Bank, version: u64) -> Metadata {
 }
 
 #[actix_web::test]
-async fn who_asked_and_in_which_story_and_trace_stands_beside_the_events() {
+async fn actor_correlation_and_trace_are_in_the_metadata_of_the_events() {
     let bank = bank_with_account().await;
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let told =
@@ -177,7 +177,7 @@ async fn who_asked_and_in_which_story_and_trace_stands_beside_the_events() {
     assert_eq!(told.actor.as_deref(), Some("key:shop"));
     assert_eq!(told.trace_context.as_deref(), Some(parent));
     assert_eq!(told.extra.get("tracestate").map(String::as_str), Some("a=1,b=2"));
-    // What is no trace is ignored; the key begins the story.
+    // An invalid `traceparent` is ignored, and the key is the correlation id.
     let headers = [("traceparent", "00-0-0-0"), ("tracestate", "a=1"), ("idempotency-key", "k")];
     assert_eq!(credit(&bank, &headers).await.status, 200);
     let told = metadata(&bank, 3).await;

@@ -1,8 +1,8 @@
 //! The contract of a command over HTTP: its key, its precondition, its answer.
 //!
-//! Whatever befalls a command that is sent again with its key, it acts once and is answered alike:
-//! `duplicates.rs` in one process and in two applications on one log, `waiting.rs` while the first
-//! is under way, `processes.rs` across restarts, crashes and processes.
+//! A command that is sent again with its key acts once and gets the same answer: `duplicates.rs` in
+//! one process and in two applications on one log, `waiting.rs` while the first is under way,
+//! `processes.rs` across restarts, crashes and processes.
 
 mod duplicates;
 mod headers;
@@ -24,7 +24,7 @@ fn request(path: &str, body: &Value, headers: &[(&str, &str)]) -> TestRequest {
     headers.iter().fold(request, |request, header| request.insert_header(*header))
 }
 
-/// Sends it by who has an API key of this name, or by anybody to a bank that is open to all.
+/// Sends it with an API key of this name, or without a credential to a bank that is open to all.
 pub async fn send_as(bank: &Application, who: Option<&str>, request: TestRequest) -> Answer {
     let Some(who) = who else { return send(bank, request).await };
     let scopes = ["accounts:read", "accounts:write"].map(str::to_owned).into_iter().collect();
@@ -42,11 +42,6 @@ pub async fn send_as(bank: &Application, who: Option<&str>, request: TestRequest
     Answer { status, headers, text }
 }
 
-/// Posts it with a key, on behalf of `dev`.
-async fn post_keyed(bank: &Application, path: &str, key: &str, body: Value) -> Answer {
-    send_as(bank, None, request(path, &body, &[("idempotency-key", key)])).await
-}
-
 pub fn is_replayed(answer: &Answer) -> bool {
     match answer.header("idempotency-replayed") {
         None => false,
@@ -54,7 +49,7 @@ pub fn is_replayed(answer: &Answer) -> bool {
     }
 }
 
-/// They are one answer, byte for byte; whether it was replayed is all that may differ.
+/// Checks that the answers are equal, byte for byte, except for the replay header.
 #[track_caller]
 fn are_one(first: &Answer, again: &Answer) {
     assert_eq!((first.status, &first.text), (again.status, &again.text));
@@ -88,7 +83,7 @@ async fn open_account(bank: &Application, id: &str) {
     assert_eq!(opened.status, 201, "{opened:?}");
 }
 
-/// What the account holds at the end of the log.
+/// Balance of the account at the end of the log.
 async fn balance(bank: &Application, id: &str) -> i64 {
     let head = bank.store().head().await.unwrap();
     let path = format!("/accounts/{id}/balance?after={head}");

@@ -1,17 +1,17 @@
-//! The same key across restarts, crashes and processes: what is answered then is what was answered
-//! before, because it is made of the request and the stored outcome.
+//! The same key across restarts, crashes and processes: the answer stays the same, because it is
+//! made from the request and the stored outcome.
 
 use std::sync::Barrier;
 
-use crate::support::child::{Bank, read_commands, read_log};
+use crate::support::child::{BankProcess, read_commands, read_log};
 use crate::support::directory::Directory;
-use crate::support::http::{Answer, Client};
+use crate::support::http::{Client, Response};
 use crate::support::postgres::database;
 
 const OPENING: &str = r#"{"owner":"Ada","currency":"EUR"}"#;
 
 /// Status, body and all headers but the time and whether it was replayed.
-fn told(answer: &Answer) -> (u16, String, Vec<String>) {
+fn told(answer: &Response) -> (u16, String, Vec<String>) {
     let names = ["date: ", "idempotency-replayed: "];
     let lines = answer.head.lines().filter(|line| !names.iter().any(|name| line.starts_with(name)));
     let mut lines: Vec<String> = lines.map(str::to_owned).collect();
@@ -19,16 +19,16 @@ fn told(answer: &Answer) -> (u16, String, Vec<String>) {
     (answer.status, answer.text.clone(), lines)
 }
 
-fn is_replayed(answer: &Answer) -> bool {
+fn is_replayed(answer: &Response) -> bool {
     answer.header("idempotency-replayed") == Some("true")
 }
 
-fn open(client: &mut Client) -> std::io::Result<Answer> {
+fn open(client: &mut Client) -> std::io::Result<Response> {
     client.post("/accounts", OPENING, Some("open"))
 }
 
 async fn across_restarts(store: &str) {
-    let bank = Bank::start(store, &[]).unwrap();
+    let bank = BankProcess::start(store, &[]).unwrap();
     let mut client = bank.client();
     let opened = open(&mut client).unwrap();
     assert_eq!((opened.status, is_replayed(&opened)), (201, false), "{opened:?}");
@@ -37,7 +37,7 @@ async fn across_restarts(store: &str) {
     let credited = credit(&mut client);
     assert!(bank.terminate().success());
     for kill in [true, false] {
-        let bank = Bank::start(store, &[]).unwrap();
+        let bank = BankProcess::start(store, &[]).unwrap();
         let mut client = bank.client();
         let again = [open(&mut client).unwrap(), credit(&mut client)];
         assert!(again.iter().all(is_replayed), "{again:?}");
@@ -49,15 +49,15 @@ async fn across_restarts(store: &str) {
     assert_eq!(read_log(store).await.len(), 2);
 }
 
-/// Stored and not answered, or neither: whoever asks again is told once and for all.
+/// Stored and not answered, or neither: every retry gets the same answer.
 async fn after_a_crash(store: &str, point: &str) {
     let at = format!("{point}:1");
-    let bank = Bank::start(store, &[("ACTUM_CRASH_AT", &at)]).unwrap();
+    let bank = BankProcess::start(store, &[("ACTUM_CRASH_AT", &at)]).unwrap();
     assert!(open(&mut bank.client()).is_err(), "it did not die at {point}");
     drop(bank);
     let stored = read_commands(store).await.contains_key("open");
     assert_eq!(stored, matches!(point, "append.after_commit" | "entity.before_reply"), "{point}");
-    let bank = Bank::start(store, &[]).unwrap();
+    let bank = BankProcess::start(store, &[]).unwrap();
     let first = open(&mut bank.client()).unwrap();
     assert_eq!((first.status, is_replayed(&first)), (201, stored), "{point}: {first:?}");
     let again = open(&mut bank.client()).unwrap();
@@ -66,8 +66,8 @@ async fn after_a_crash(store: &str, point: &str) {
     assert_eq!(read_log(store).await.len(), 1);
 }
 
-/// Those between a command and its answer that a bank does not pass when it starts; on a file its
-/// first commits do, and `crash.rs` has them.
+/// Failpoints between a command and its answer that a bank does not pass when it starts. On a file
+/// its first commits pass the others, and `processes/crash` tests those.
 const POINTS: [&str; 2] = ["command.accepted", "entity.before_reply"];
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn a_retry_after_a_crash_before_the_answer_acts_once_on_postgresql() {
 async fn fifty_at_once_at_two_processes_act_once_and_are_answered_alike() {
     const ROUNDS: usize = 10;
     let database = database().await;
-    let banks = [(), ()].map(|()| Bank::start(&database.url(), &[]).unwrap());
+    let banks = [(), ()].map(|()| BankProcess::start(&database.url(), &[]).unwrap());
     assert_eq!(
         banks[0]
             .client()
@@ -114,7 +114,7 @@ async fn fifty_at_once_at_two_processes_act_once_and_are_answered_alike() {
     );
     for round in 0..ROUNDS {
         let (start, key) = (Barrier::new(50), format!("at-once-{round}"));
-        let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let answers: Vec<Response> = std::thread::scope(|scope| {
             let clients = (0..50).map(|n| {
                 let (start, key, bank) = (&start, &key, &banks[n % 2]);
                 scope.spawn(move || {

@@ -10,16 +10,18 @@ use example_bank::account::Account;
 use example_bank::balance::Balance;
 use serde_json::json;
 
-use super::{are_one, balance, is_replayed, open_account, post_keyed};
+use super::{are_one, balance, is_replayed, open_account};
 use crate::support::bank::Answer;
-use crate::support::watched::WatchedStore;
+use crate::support::bank::post_keyed;
+use crate::support::watched::{WatchedStore, watched_store};
 
 const CREDIT: &str = "/accounts/42/credit";
 const WITHDRAW: &str = "/accounts/42/withdraw";
 
-/// A bank with the open account 42 whose store can be held; of it what needs no database.
+/// A bank with the open account 42 on a store that can be held, without the parts that need a
+/// database.
 async fn bank(answer_within: Duration) -> (WatchedStore, Application) {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let bank = Application::builder(store.clone()).aggregate::<Account>().read_model::<Balance>();
     let settings = Settings { answer_within, ..Settings::default() };
     let bank = bank.settings(settings).start().await.unwrap();
@@ -36,7 +38,7 @@ fn ask<'a>(bank: &'a Application, path: &'a str, key: &'a str, amount: u32) -> A
     Box::pin(post_keyed(bank, path, key, json!({ "amount": amount })))
 }
 
-/// Has them all arrive, in order; none is answered yet.
+/// Sends all of them, in order, and checks that none is answered yet.
 async fn arrive(asked: &mut [Asked<'_>]) {
     poll_fn(|context| {
         assert!(asked.iter_mut().all(|asked| asked.as_mut().poll(context).is_pending()));
@@ -46,7 +48,7 @@ async fn arrive(asked: &mut [Asked<'_>]) {
 }
 
 #[actix_web::test]
-async fn who_comes_while_the_first_is_under_way_is_told_what_it_did() {
+async fn a_retry_while_the_first_is_under_way_gets_its_outcome() {
     let (store, bank) = bank(PATIENT).await;
     store.appends();
     let held = store.hold().await;
@@ -62,12 +64,12 @@ async fn who_comes_while_the_first_is_under_way_is_told_what_it_did() {
     assert_eq!((answers[0].status.as_u16(), replayed[0]), (200, false));
     assert!(replayed[1..].iter().all(|replayed| *replayed));
     assert_eq!(balance(&bank, "42").await, 7);
-    // Forty-nine were told without asking the store.
+    // Forty-nine were answered without a call of the store.
     assert_eq!((store.appends(), store.confirmations()), (1, 0));
 }
 
 #[actix_web::test]
-async fn who_waits_too_long_is_told_so_and_learns_the_outcome_later() {
+async fn a_client_that_times_out_learns_the_outcome_later() {
     let (store, bank) = bank(IMPATIENT).await;
     let held = store.hold().await;
     let mut asked = [ask(&bank, CREDIT, "k", 7), ask(&bank, CREDIT, "k", 7)];
@@ -76,7 +78,8 @@ async fn who_waits_too_long_is_told_so_and_learns_the_outcome_later() {
     let (first, second) = (first.await, second.await);
     first.is_problem(503, "outcome_unknown");
     second.is_problem(409, "still_running");
-    // The first has gone, its command has not: neither this nor another request comes in between.
+    // The first client has gone and its command has not, so neither this nor another request comes
+    // in between.
     ask(&bank, CREDIT, "k", 7).await.is_problem(409, "still_running");
     ask(&bank, WITHDRAW, "k", 7).await.is_problem(409, "still_running");
     drop(held);
@@ -100,9 +103,9 @@ async fn another_request_with_the_key_of_one_under_way_is_refused_when_that_is_d
 }
 
 #[actix_web::test]
-async fn who_waits_behind_a_refusal_is_judged_anew() {
+async fn a_retry_behind_a_refusal_is_decided_again() {
     let (store, bank) = bank(PATIENT).await;
-    // Let go, so that the account is read anew and cannot be while the store is held.
+    // The account leaves memory, so that it is loaded anew, which the held store prevents.
     let held = store.hold().await;
     let mut asked = [
         ask(&bank, CREDIT, "other", 10),
@@ -116,12 +119,12 @@ async fn who_waits_behind_a_refusal_is_judged_anew() {
     assert_eq!(credited.await.status, 200);
     first.await.is_problem(422, "insufficient_funds");
     second.await.is_problem(422, "insufficient_funds");
-    // What was refused does not bind the key.
+    // A refusal does not bind the key.
     assert_eq!(other.await.status, 200);
     assert_eq!(balance(&bank, "42").await, 0);
 }
 
-/// H10: in the first's place, and behind it.
+/// The client leaves once as the first with its key, and once as the second.
 #[actix_web::test]
 async fn a_client_that_leaves_undoes_nothing_and_holds_up_nobody() {
     let (store, bank) = bank(PATIENT).await;
@@ -138,7 +141,7 @@ async fn a_client_that_leaves_undoes_nothing_and_holds_up_nobody() {
     are_one(&told, &again);
 }
 
-/// D3: each of a crowd is told of its own command.
+/// Each caller gets the outcome of its own command.
 #[actix_web::test]
 async fn of_many_keys_in_one_batch_each_is_told_its_own_outcome() {
     let (store, bank) = bank(PATIENT).await;

@@ -19,11 +19,11 @@ use uuid::Uuid;
 use crate::support::counter::{Ask, Count, Counter};
 use crate::support::receiver::Receiver;
 use crate::support::waiting::{check, poll};
-use crate::support::watched::WatchedStore;
+use crate::support::watched::watched_store;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// An application that may call these receivers, and gives each of them a minute to answer.
+/// An application that may call these receivers, with a timeout of a minute for each call.
 async fn calling(receivers: &[&Receiver]) -> Application {
     let options = options(receivers).answer_within(Duration::from_secs(60));
     let schedule = RetrySchedule { jitter: 0.0, ..RetrySchedule::standard() };
@@ -37,7 +37,7 @@ fn options(receivers: &[&Receiver]) -> WebhookOptions {
     receivers.iter().fold(options, |options, receiver| options.allow_port(receiver.port))
 }
 
-/// An application on this store that calls nobody back.
+/// An application on this store without callbacks.
 fn builder(store: &MemoryStore) -> ApplicationBuilder {
     Application::builder(store.clone()).aggregate::<Counter>().answers_later::<Counter>()
 }
@@ -52,8 +52,8 @@ fn calls(
     builder.calls_back(client, schedule, move |_, _| secret.clone())
 }
 
-/// An application that may call these receivers, and does this before each call, where it asks for
-/// the secret.
+/// An application that may call these receivers, and runs this before each call, when it loads the
+/// secret.
 async fn calling_with(
     receivers: &[&Receiver],
     before: impl Fn() + Send + Sync + 'static,
@@ -149,7 +149,7 @@ async fn an_endpoint_that_fails_is_tried_with_one_message_and_not_with_all() {
     };
     let first = status(&app, &ids[0], tried).await;
     assert_eq!(first.callback.unwrap().last_error.unwrap(), "answered with status 503");
-    // Its first pause is five seconds; by then the last of them has been accepted and concluded.
+    // The first backoff is five seconds. By then the last command has been accepted and concluded.
     status(&app, &ids[99], |status| status.state.name() == "committed").await;
     assert!(dead.requests().len() <= 10, "{} calls", dead.requests().len());
     app.shutdown().await;
@@ -226,7 +226,7 @@ async fn a_callback_that_is_tried_for_too_long_ends_with_an_attempt_that_was_mad
     app.shutdown().await;
 }
 
-/// Leads to loopback after a while, and never answers for names that begin with `dead`.
+/// Resolves to loopback after a while, and never answers for names that begin with `dead`.
 struct SlowResolver;
 
 #[async_trait]
@@ -278,7 +278,7 @@ async fn a_call_that_has_no_place_for_its_look_up_is_no_attempt() {
         options(&[&good]).connect_within(Duration::from_millis(100)).resolver(SlowResolver);
     let schedule = RetrySchedule { jitter: 0.0, ..RetrySchedule::standard() };
     let app = calls(builder(&store), options, schedule).start().await.unwrap();
-    // The look-ups go on when the calls have ended.
+    // The look-ups continue when the calls have timed out.
     for n in 0..8 {
         let id = send_to(&app, Some("mallory"), &format!("dead{n}"), &good).await;
         let tried = |status: &CommandStatus| status.callback.as_ref().unwrap().attempts > 0;
@@ -315,10 +315,10 @@ async fn code_that_blocks_a_callback_holds_up_nothing_that_follows_the_log() {
     app.shutdown().await;
 }
 
-/// Each command with a callback asks for it, so it must not cost more with each registration.
+/// Each command with a callback loads the registration, so the cost must not grow with each one.
 #[tokio::test]
 async fn the_address_of_a_client_is_read_from_one_event_however_often_it_registered() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let app = Application::builder(store.clone()).aggregate::<Callback>().start().await.unwrap();
     for n in 1..=500 {
         let url = format!("https://hooks.example/{n}");

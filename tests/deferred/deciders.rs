@@ -1,5 +1,5 @@
-//! Deferred commands when several may decide: refused and carried out exclude each other, and what one
-//! release cannot carry out is left to another.
+//! Deferred commands with several deciders: a refusal and an execution exclude each other, and a
+//! release leaves the commands that it cannot read to another release.
 
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn a_command_that_was_refused_is_not_carried_out_by_an_owner_that_wakes_la
         assert!(is_replayed(&late), "{counter}: {late:?}");
         assert_eq!(counted(&app, counter).await, [Counted::Added(5)]);
         assert_eq!(concluded(&app, id).await, told);
-        // Nor by its client, who is told the same.
+        // A retry by the client does not execute it either, and gets the same refusal.
         let again = app.execute_with::<Counter>(counter, ask, options).await;
         let Err(CommandError::RefusedBefore { code: again, .. }) = again else {
             panic!("{counter}: {again:?}")
@@ -182,7 +182,7 @@ pub fn double(payload: &mut Value) {
     payload["aggregate_id"] = json!("b");
 }
 
-/// Waits until the executor has left something open, and says so.
+/// Waits until the executor has left a command open and reported it.
 async fn is_left_open(app: &Application) {
     let look = async {
         loop {
@@ -229,7 +229,7 @@ async fn a_command_that_this_release_cannot_read_is_left_to_one_that_can(place: 
     app.shutdown().await;
 }
 
-async fn what_no_release_can_carry_out_stays_open_until_an_operator_fails_it(place: Place) {
+async fn a_command_that_no_release_knows_stays_open_until_an_operator_fails_it(place: Place) {
     let app = start(&place).await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
@@ -326,7 +326,7 @@ on_every_place!(
     a_command_that_was_refused_is_not_carried_out_by_an_owner_that_wakes_later,
     of_a_refusal_and_its_command_one_is_stored_never_both_never_neither,
     a_command_that_this_release_cannot_read_is_left_to_one_that_can,
-    what_no_release_can_carry_out_stays_open_until_an_operator_fails_it,
+    a_command_that_no_release_knows_stays_open_until_an_operator_fails_it,
     open_commands_have_a_limit_for_each_client_and_in_total,
     the_last_event_is_read_without_those_before_it,
 );
@@ -341,7 +341,7 @@ async fn an_aggregate_that_answers_later_must_be_registered() {
     }
 }
 
-/// While an older and a newer release run side by side, the older one makes way.
+/// While an older and a newer release run side by side, the older one steps down for the newer one.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn an_older_release_makes_way_for_one_that_knows_the_command() {

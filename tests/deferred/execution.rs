@@ -1,5 +1,5 @@
-//! Commands that are answered later: accepted durably, carried out once and in order, whoever dies.
-//! Over HTTP, killed and called back they are tested in `bank/later.rs`.
+//! Deferred commands: accepted durably, executed once and in order, across crashes and owners.
+//! `bank/later.rs` tests them over HTTP, with kills and callbacks.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::{concluded, counted, keyed, later, start};
 use crate::support::counter::{Ask, Counted, Counter};
 use crate::support::place::{Place, on_every_place};
 
-async fn it_is_carried_out_once_and_its_status_tells_what_came_of_it(place: Place) {
+async fn a_deferred_command_is_executed_once_and_its_status_has_the_outcome(place: Place) {
     let app = start(&place).await;
     let id = later(&app, "a", Ask::Add(5), "k1").await;
     let CommandState::Committed { version, position } = concluded(&app, id).await else {
@@ -25,7 +25,7 @@ async fn it_is_carried_out_once_and_its_status_tells_what_came_of_it(place: Plac
     let ask = Ask::Add(6);
     let reused = app.execute_later::<Counter>("a", &ask, keyed("k1", &ask), None).await;
     assert!(matches!(reused, Err(CommandError::KeyReused { ref id }) if id == "k1"), "{reused:?}");
-    // Whoever waits for the answer is given the same one.
+    // A client that waits for the outcome gets the same one.
     let options = keyed("k1", &Ask::Add(5));
     let again = app.execute_with::<Counter>("a", Ask::Add(5), options).await.unwrap();
     assert_eq!(again, Committed { version, position, replayed: true });
@@ -46,7 +46,7 @@ async fn a_command_that_was_carried_out_before_is_told_as_it_was(place: Place) {
     app.shutdown().await;
 }
 
-async fn what_is_refused_or_fails_says_so_and_holds_up_nothing(place: Place) {
+async fn a_refused_or_failed_command_reports_it_and_delays_no_other(place: Place) {
     let app = start(&place).await;
     let refused = later(&app, "a", Ask::Add(-1), "refused").await;
     let failed = later(&app, "a", Ask::Panic, "failed").await;
@@ -89,8 +89,8 @@ async fn commands_of_one_aggregate_keep_their_order(place: Place) {
     app.shutdown().await;
 }
 
-/// Dropped at any moment, with what is under way.
-async fn what_was_accepted_is_carried_out_by_the_next_start(place: Place) {
+/// The application is dropped at any moment, with commands under way.
+async fn accepted_commands_are_executed_after_the_next_start(place: Place) {
     let mut ids = Vec::new();
     for round in 0..5_u64 {
         let app = start(&place).await;
@@ -117,7 +117,7 @@ async fn what_was_accepted_is_carried_out_by_the_next_start(place: Place) {
     app.shutdown().await;
 }
 
-async fn its_history_can_be_followed_to_its_end(place: Place) {
+async fn the_history_of_a_deferred_command_can_be_followed_to_its_end(place: Place) {
     let app = start(&place).await;
     let id = later(&app, "a", Ask::Add(1), "k").await;
     let mut events = app.follow::<AcceptedCommand>(&id.to_string(), StreamVersion::ZERO).unwrap();
@@ -130,7 +130,7 @@ async fn its_history_can_be_followed_to_its_end(place: Place) {
     app.shutdown().await;
 }
 
-async fn what_cannot_be_accepted_is_told_at_once(place: Place) {
+async fn a_command_that_cannot_be_accepted_is_refused_at_once(place: Place) {
     let app = start(&place).await;
     let none = app.command(&Uuid::nil().to_string()).await;
     assert!(matches!(none, Err(ReadError::NotFound { .. })), "{none:?}");
@@ -143,7 +143,7 @@ async fn what_cannot_be_accepted_is_told_at_once(place: Place) {
     assert!(matches!(stopping, Err(CommandError::Stopping)), "{stopping:?}");
 }
 
-async fn what_has_waited_for_too_long_is_not_decided(place: Place) {
+async fn a_command_past_its_deadline_is_not_decided(place: Place) {
     let app = start(&place).await;
     let late = CommandOptions { decide_by: Some(Instant::now()), ..CommandOptions::default() };
     let late = app.execute_with::<Counter>("a", Ask::Add(1), late).await;
@@ -156,17 +156,17 @@ async fn what_has_waited_for_too_long_is_not_decided(place: Place) {
 }
 
 on_every_place!(
-    it_is_carried_out_once_and_its_status_tells_what_came_of_it,
+    a_deferred_command_is_executed_once_and_its_status_has_the_outcome,
     a_command_that_was_carried_out_before_is_told_as_it_was,
-    what_is_refused_or_fails_says_so_and_holds_up_nothing,
+    a_refused_or_failed_command_reports_it_and_delays_no_other,
     commands_of_one_aggregate_keep_their_order,
-    what_was_accepted_is_carried_out_by_the_next_start,
-    its_history_can_be_followed_to_its_end,
-    what_cannot_be_accepted_is_told_at_once,
-    what_has_waited_for_too_long_is_not_decided,
+    accepted_commands_are_executed_after_the_next_start,
+    the_history_of_a_deferred_command_can_be_followed_to_its_end,
+    a_command_that_cannot_be_accepted_is_refused_at_once,
+    a_command_past_its_deadline_is_not_decided,
 );
 
-/// One owns; both accept; when the owner is gone the other goes on.
+/// Both accept commands and one owns the executor. When the owner is gone the other one continues.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn of_two_processes_one_carries_out_and_the_other_takes_over() {
@@ -181,7 +181,7 @@ async fn of_two_processes_one_carries_out_and_the_other_takes_over() {
     for id in &ids {
         assert!(matches!(concluded(&second, *id).await, CommandState::Committed { .. }));
     }
-    // Gone without a word: its lease has to run out.
+    // The owner was dropped without a shutdown, so its lease has to expire.
     drop(first);
     let id = later(&second, "a", Ask::Add(1), "last").await;
     assert!(matches!(concluded(&second, id).await, CommandState::Committed { .. }));

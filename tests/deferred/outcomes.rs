@@ -1,4 +1,5 @@
-//! One key, one outcome: a command that is deferred under a key and sent again under it, whichever way.
+//! One key, one outcome: a command that is deferred with a key and sent again with it, deferred or
+//! not.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -20,11 +21,11 @@ use crate::support::counter::{Ask, Counted, Counter};
 use crate::support::place::{Place, on_every_place};
 use crate::support::waiting::{check, poll};
 
-async fn what_is_carried_out_later_is_not_refused_before(place: Place) {
+async fn a_pending_deferred_command_is_not_refused_when_it_is_sent_again(place: Place) {
     let app = start(&place).await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
-    // A command of another release holds the lane of this counter.
+    // A command of another release blocks the work queue of this counter.
     let blocks = accept(&app, first, 1, "{}", double).await;
     let waits = later(&app, "b", Ask::Add(-1), "k").await;
     let again = async |ask: Ask| {
@@ -59,13 +60,13 @@ async fn a_failure_is_the_same_failure_when_it_is_sent_again(place: Place) {
     app.shutdown().await;
 }
 
-async fn who_fails_a_command_that_was_carried_out_before_is_told_so(place: Place) {
+async fn failing_a_command_that_was_executed_before_returns_its_outcome(place: Place) {
     let app = start(&place).await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
     let of_ledger = |payload: &mut Value| payload["aggregate_type"] = json!("ledger");
     let id = accept(&app, first, 1, "{}", of_ledger).await;
-    // Another release carried it out, and died before it stored the outcome.
+    // Another release executed it, and crashed before it stored the outcome.
     let request = format!("{:?}", Ask::Add(1));
     let key = CommandKey::new("accepted 1", request.as_bytes()).unwrap();
     let stored = append(&app, decided_before("c", &Counted::Added(1), &key)).await;
@@ -80,9 +81,9 @@ async fn who_fails_a_command_that_was_carried_out_before_is_told_so(place: Place
 }
 
 on_every_place!(
-    what_is_carried_out_later_is_not_refused_before,
+    a_pending_deferred_command_is_not_refused_when_it_is_sent_again,
     a_failure_is_the_same_failure_when_it_is_sent_again,
-    who_fails_a_command_that_was_carried_out_before_is_told_so,
+    failing_a_command_that_was_executed_before_returns_its_outcome,
 );
 
 /// The status of a command, once it is concluded.

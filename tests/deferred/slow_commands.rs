@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::concluded;
 use crate::support::counter::{Ask, Counted, Counter};
 
-/// Reads itself from JSON once, when it is accepted, and after that only when the gate is open.
+/// Can be decoded from JSON once, when it is accepted, and after that only when the gate is open.
 #[derive(Debug, Clone, Serialize)]
 struct SlowCommand;
 

@@ -1,4 +1,4 @@
-//! API keys: what is one, what is not, and how they are changed while the bank runs.
+//! API keys: the accepted form, refused forms, and changes while the bank runs.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn a_key_is_its_name_with_its_scopes() {
 }
 
 #[actix_web::test]
-async fn what_is_almost_a_key_is_nobody() {
+async fn a_text_that_is_almost_a_key_is_refused() {
     let doorkeeper = Doorkeeper::new();
     let (shop, other) = (new_key("shop", &["accounts:read"]), new_key("other", &[]));
     doorkeeper.write_keys(&lines(&[&shop, &other]));
@@ -115,7 +115,7 @@ async fn a_revoked_key_is_nobody_whatever_else_is_in_the_file() {
         "\0\n".into(),
         format!("{},\n", lines(&[&old]).trim_end()),
         lines(&[&old]).replace("\"name\":\"shop\"", "\"name\":\"a b\""),
-        // Nobody knows which of two lines was revoked.
+        // Two lines of one key: the bank cannot know which of them was revoked.
         lines(&[&old, &old]),
     ];
     for broken in broken {
@@ -132,7 +132,7 @@ async fn a_revoked_key_is_nobody_whatever_else_is_in_the_file() {
 }
 
 #[actix_web::test]
-async fn nobody_enters_by_a_file_that_is_gone_and_all_by_one_that_is_back() {
+async fn keys_are_refused_while_their_file_is_gone_and_accepted_when_it_is_back() {
     let doorkeeper = Doorkeeper::new();
     let key = new_key("shop", &[]);
     doorkeeper.write_keys(&lines(&[&key]));
@@ -151,7 +151,7 @@ async fn a_file_that_is_rewritten_in_place_locks_nobody_out() {
     let (kept, gone) = (new_key("shop", &[]), new_key("till", &[]));
     doorkeeper.write_keys(&lines(&[&gone, &kept]));
     let access = doorkeeper.open();
-    // Half of the file is there at no two readings in a row.
+    // No two readings in a row find the same half of the file.
     for n in 0..30 {
         let half = "#".repeat(n + 1);
         std::fs::write(doorkeeper.keys_file(), half).unwrap();

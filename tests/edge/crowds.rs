@@ -7,17 +7,17 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Doorkeeper, lines, new_key};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 
 /// A bank that knows these keys.
-fn bank(doorkeeper: &Doorkeeper, arguments: &[&str]) -> Bank {
-    let mut command = Bank::command(&doorkeeper.directory.file("bank.db"));
+fn bank(doorkeeper: &Doorkeeper, arguments: &[&str]) -> BankProcess {
+    let mut command = BankProcess::command(&doorkeeper.directory.file("bank.db"));
     command.arg("--api-keys").arg(doorkeeper.keys_file()).args(arguments);
-    Bank::spawn(&mut command, &[]).unwrap()
+    BankProcess::spawn(&mut command, &[]).unwrap()
 }
 
 /// A connection with the head of its answer, whose body is not read.
-fn open(bank: &Bank, path: &str, key: &str) -> (TcpStream, String) {
+fn open(bank: &BankProcess, path: &str, key: &str) -> (TcpStream, String) {
     let mut connection = TcpStream::connect(bank.address()).unwrap();
     connection.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let authorization = format!("authorization: Bearer {key}");

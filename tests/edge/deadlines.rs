@@ -1,11 +1,11 @@
-//! H9, J1, J20: clients that are slow, lie about their bodies or speak HTTP two ways at once, as raw
-//! bytes to the real bank.
+//! Clients that are slow, lie about their bodies, or send requests that two servers would read
+//! differently, as raw bytes to the real bank.
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Executor};
 
 use crate::edge::limits::resident_kib;
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 use crate::support::postgres::database;
 use crate::support::raw::Raw;
@@ -14,19 +14,19 @@ const HEAD: &str =
     "POST /accounts HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
 const OPEN: &str = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
 
-/// A bank that waits for no body longer than this, and for no answer longer than that.
-fn bank(store: &str, body_ms: u64, request_ms: u64) -> Bank {
-    let mut command = Bank::command(store);
+/// A bank with these timeouts for a body and for a request.
+fn bank(store: &str, body_ms: u64, request_ms: u64) -> BankProcess {
+    let mut command = BankProcess::command(store);
     command.args(["--body-deadline-ms", &body_ms.to_string()]);
     command.args(["--request-deadline-ms", &request_ms.to_string()]);
-    Bank::spawn(&mut command, &[]).unwrap()
+    BankProcess::spawn(&mut command, &[]).unwrap()
 }
 
-fn patient(directory: &Directory) -> Bank {
+fn patient(directory: &Directory) -> BankProcess {
     bank(&directory.file("bank.db"), 60_000, 60_000)
 }
 
-fn strict(directory: &Directory) -> Bank {
+fn strict(directory: &Directory) -> BankProcess {
     bank(&directory.file("bank.db"), 200, 60_000)
 }
 
@@ -100,7 +100,8 @@ fn a_length_that_is_too_great_is_refused_before_the_body_comes() {
     }
 }
 
-/// What is said twice, or in two ways, is where one server sees an end and the next one does not.
+/// A header that is sent twice, or a length given in two ways, could let two servers see different
+/// ends of a request.
 #[test]
 fn a_length_that_is_none_or_stands_beside_another_framing_is_refused() {
     let directory = Directory::new();
@@ -150,7 +151,7 @@ async fn a_read_that_waits_too_long_is_answered_503() {
     let file = directory.file("bank.db");
     let bank = bank(&file, 60_000, 300);
     open(&bank);
-    // The statement does not get on while somebody else holds the lock of its file.
+    // The statement makes no progress while another connection holds the lock of its file.
     let statement = SqliteConnectOptions::new().filename(format!("{file}.statement@1"));
     let mut lock = statement.connect().await.unwrap();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut lock).await.unwrap();
@@ -165,18 +166,18 @@ async fn a_read_that_waits_too_long_is_answered_503() {
 const CREDIT: &str = r#"{"amount":7}"#;
 
 /// Opens the account, however long that takes.
-fn open(bank: &Bank) {
+fn open(bank: &BankProcess) {
     while bank.client().post("/accounts", OPEN, Some("open")).unwrap().status != 201 {}
 }
 
 /// A command that is under way when its deadline comes.
-fn is_late(bank: &Bank) {
+fn is_late(bank: &BankProcess) {
     let late = bank.client().post("/accounts/1/credit", CREDIT, Some("k")).unwrap();
     assert_eq!((late.status, &late.body["code"]), (503, &"outcome_unknown".into()), "{late:?}");
 }
 
-/// It goes on, and its key tells of it.
-fn goes_on(bank: &Bank) {
+/// Checks that the command was executed, by sending its key again.
+fn goes_on(bank: &BankProcess) {
     loop {
         let again = bank.client().post("/accounts/1/credit", CREDIT, Some("k")).unwrap();
         if again.status == 200 {

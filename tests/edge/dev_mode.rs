@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Doorkeeper, send_by};
 use crate::support::bank::{bank_with_account, get};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 use crate::support::raw::Raw;
 
@@ -73,7 +73,7 @@ async fn a_bank_with_credentials_has_any_name() {
 #[test]
 fn both_listeners_of_a_bank_in_dev_mode_are_guarded() {
     let directory = Directory::new();
-    let bank = Bank::start(&directory.file("bank.db"), &[]).unwrap();
+    let bank = BankProcess::start(&directory.file("bank.db"), &[]).unwrap();
     for address in [bank.address(), bank.operators()] {
         for (host, status) in [("evil.example", 403), ("127.0.0.1", 200), ("localhost", 200)] {
             let mut raw = Raw::connect(address);

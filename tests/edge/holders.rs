@@ -1,4 +1,4 @@
-//! Whose a name or a number is, is told to operators and to nobody else.
+//! The holder of a name or an account number is shown to operators only.
 
 use actix_web::App;
 use actix_web::test::{TestRequest, call_and_read_body_json, init_service};
@@ -9,7 +9,7 @@ use super::{Doorkeeper, claims, lines, new_key, send_by, signed};
 use crate::support::bank::{new_bank, post};
 
 #[actix_web::test]
-async fn whose_a_name_or_number_is_is_told_to_operators_alone() {
+async fn the_holder_of_a_name_or_number_is_shown_to_operators_only() {
     let (doorkeeper, bank) = (Doorkeeper::new(), new_bank().await);
     let writer = new_key("writer", &["accounts:write"]);
     let both = new_key("both", &["accounts:write", "bank:operate"]);

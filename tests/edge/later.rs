@@ -1,4 +1,4 @@
-//! A command that is answered later is its sender's: to others there is none.
+//! A deferred command is visible to its sender only.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{Doorkeeper, claims, lines, new_key, send_by, signed};
 use crate::support::bank::{Answer, new_bank};
 
 #[actix_web::test]
-async fn who_sent_a_command_sees_what_comes_of_it_and_nobody_else_but_operators() {
+async fn a_deferred_command_is_visible_to_its_sender_and_to_operators_only() {
     let (doorkeeper, bank) = (Doorkeeper::new(), new_bank().await);
     let operator = new_key("operator", &["accounts:read", "bank:operate"]);
     let reader = new_key("reader", &["accounts:read"]);
@@ -46,7 +46,7 @@ async fn who_sent_a_command_sees_what_comes_of_it_and_nobody_else_but_operators(
     };
     assert_eq!(status(&ada, adas).await.json()["status"], "committed");
     assert_eq!(status(operator.key.expose(), adas).await.json()["status"], "committed");
-    // The account is Ada's, so to Bob there is none.
+    // The account is Ada's, so Bob does not find it.
     let refused = status(&bob, bobs).await.json();
     assert_eq!(
         (&refused["status"], &refused["code"]),

@@ -1,4 +1,4 @@
-//! H1, J15: who asks too often, or for too much at a time, is turned away, and others are not.
+//! A client that sends too much, or too much at a time, is refused, and other clients are not.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 use crate::support::http::Client;
 use crate::support::raw::Raw;
@@ -15,9 +15,9 @@ use crate::support::sse::EventStream;
 
 const OPEN: &str = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
 
-fn bank(directory: &Directory, limits: &[&str]) -> Bank {
-    let mut command = Bank::command(&directory.file("bank.db"));
-    Bank::spawn(command.args(limits), &[]).unwrap()
+fn bank(directory: &Directory, limits: &[&str]) -> BankProcess {
+    let mut command = BankProcess::command(&directory.file("bank.db"));
+    BankProcess::spawn(command.args(limits), &[]).unwrap()
 }
 
 /// A GET as raw bytes, hung up on after its answer.
@@ -26,7 +26,7 @@ fn get(path: &str) -> String {
 }
 
 #[test]
-fn who_asks_more_often_than_the_rate_is_told_when_to_come_again() {
+fn a_client_above_its_rate_limit_gets_retry_after() {
     let directory = Directory::new();
     let bank = bank(&directory, &["--rate", "4/h", "--burst", "5"]);
     let mut client = bank.client();
@@ -52,7 +52,7 @@ fn who_asks_more_often_than_the_rate_is_told_when_to_come_again() {
 fn a_rate_that_is_none_is_refused_by_name() {
     let directory = Directory::new();
     for wrong in ["10", "0/s", "ten/s"] {
-        let mut command = Bank::command(&directory.file("bank.db"));
+        let mut command = BankProcess::command(&directory.file("bank.db"));
         let output = command.args(["--rate", wrong]).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{said}");
@@ -61,7 +61,7 @@ fn a_rate_that_is_none_is_refused_by_name() {
 }
 
 #[test]
-fn nobody_has_more_live_streams_than_are_theirs_and_one_that_ends_makes_room() {
+fn live_streams_of_a_client_are_limited_and_one_that_ends_makes_room() {
     let directory = Directory::new();
     let bank = bank(&directory, &["--streams-each", "2"]);
     assert_eq!(bank.client().post("/accounts", OPEN, None).unwrap().status, 201);
@@ -72,7 +72,7 @@ fn nobody_has_more_live_streams_than_are_theirs_and_one_that_ends_makes_room() {
     let third = open();
     assert_eq!(third.status, 429);
     assert!(third.head.contains("retry-after: 1"), "{}", third.head);
-    // What is wrong with a request is told all the same.
+    // Errors of the request itself have priority over the limit.
     let wrong = ["/accounts/%7F/events", "/accounts/nobody/events", "/accounts/1/events?after=9"];
     assert_eq!(wrong.map(|path| at(path).status), [400, 404, 400]);
     assert_eq!(at("/commands/nothing/events").status, 404);
@@ -121,7 +121,7 @@ fn when_all_connections_are_taken_others_wait_and_operators_do_not() {
 }
 
 /// The resident memory of a process in KiB.
-pub fn resident_kib(bank: &Bank) -> u64 {
+pub fn resident_kib(bank: &BankProcess) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", bank.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
@@ -156,7 +156,7 @@ fn a_flood_takes_no_more_memory_the_longer_it_lasts() {
 }
 
 /// A connection to the bank from this address of the machine.
-fn connect_from(bank: &Bank, source: [u8; 4]) -> TcpStream {
+fn connect_from(bank: &BankProcess, source: [u8; 4]) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
     let to: SocketAddr = bank.address().parse().unwrap();
@@ -181,7 +181,7 @@ fn read_answer(stream: &mut TcpStream) -> String {
 const LIVE: &[u8] = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 /// Holds as many connections as the bank lets it, by a second head that does not end.
-fn hold_by_half_heads(bank: &Bank, source: [u8; 4], tries: usize) -> Vec<TcpStream> {
+fn hold_by_half_heads(bank: &BankProcess, source: [u8; 4], tries: usize) -> Vec<TcpStream> {
     let mut held = Vec::new();
     for _ in 0..tries {
         let mut stream = connect_from(bank, source);
@@ -211,10 +211,10 @@ fn unfinished_second_heads_of_a_few_peers_lock_nobody_out() {
 fn a_full_listener_is_reported_and_malformed_requests_are_not() {
     let directory = Directory::new();
     let log = directory.file("log");
-    let mut command = Bank::command(&directory.file("bank.db"));
+    let mut command = BankProcess::command(&directory.file("bank.db"));
     command.args(["--connections", "4", "--workers", "1"]).env_remove("RUST_LOG");
     let log_file = std::fs::File::create(&log).unwrap();
-    let bank = Bank::launch(command.stderr(log_file)).unwrap();
+    let bank = BankProcess::launch(command.stderr(log_file)).unwrap();
     for malformed in ["GET / HTTP/9.9\r\n\r\n", "\0\r\n\r\n", "GET /\r\nhost: a\r\n\r\n", "x"] {
         for _ in 0..5 {
             let mut raw = Raw::connect(bank.address());
@@ -250,7 +250,7 @@ fn head_of_a_live_stream_ends_at_once_and_holds_no_place() {
         assert_eq!(reply.status, Some(200), "{reply:?}");
         assert!(reply.text.ends_with("\r\n\r\n"), "there is no body: {reply:?}");
     }
-    // Two on one connection: the second answer is not taken for a body of the first.
+    // Two requests on one connection: the second answer is not read as a body of the first.
     let mut raw = Raw::connect(bank.address());
     let head = "HEAD /accounts/1/events HTTP/1.1\r\nhost: localhost\r\n";
     raw.send(format!("{head}\r\n{head}connection: close\r\n\r\n"));
@@ -260,7 +260,7 @@ fn head_of_a_live_stream_ends_at_once_and_holds_no_place() {
 }
 
 /// 300 connections with 16 requests each that read nothing.
-fn unread(bank: &Bank, path: &str) -> Vec<TcpStream> {
+fn unread(bank: &BankProcess, path: &str) -> Vec<TcpStream> {
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").repeat(16);
     let connect = |_| {
         let mut stream = TcpStream::connect(bank.address()).unwrap();
@@ -271,7 +271,7 @@ fn unread(bank: &Bank, path: &str) -> Vec<TcpStream> {
 }
 
 /// Open files of the bank, which are connections for the most part.
-fn files(bank: &Bank) -> usize {
+fn files(bank: &BankProcess) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", bank.id())).unwrap().count()
 }
 

@@ -1,13 +1,13 @@
-//! Names that no server answers: the client that registers them is told to come again, and no other
-//! client waits.
+//! Name look-ups that no server answers: the client that registers them is refused for now, and no
+//! other client waits.
 
 use std::process::Command;
 
 use serde_json::json;
 
 use super::{Doorkeeper, lines, new_key};
-use crate::support::child::Bank;
-use crate::support::http::Answer;
+use crate::support::child::BankProcess;
+use crate::support::http::Response;
 use crate::support::receiver::Receiver;
 
 const KEY: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
@@ -28,7 +28,7 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
 }
 "#;
 
-fn register(bank: &Bank, key: &str, name: &str, port: u16) -> Answer {
+fn register(bank: &BankProcess, key: &str, name: &str, port: u16) -> Response {
     let authorization = format!("authorization: Bearer {key}\r\n");
     let body = json!({ "url": format!("http://{name}:{port}/hook") }).to_string();
     bank.client().send("PUT", "/callback", &authorization, &body).unwrap()
@@ -48,11 +48,11 @@ fn a_client_with_too_many_open_name_lookups_is_told_to_come_again_and_others_are
     doorkeeper.write_keys(&lines(&keys.each_ref()));
     let [mallory, ada] = keys.each_ref().map(|key| key.key.expose());
     let port = Receiver::answering("204 No Content").port;
-    let mut command = Bank::command(&doorkeeper.directory.file("bank.db"));
+    let mut command = BankProcess::command(&doorkeeper.directory.file("bank.db"));
     command.arg("--api-keys").arg(doorkeeper.keys_file()).args(["--callback-key", KEY]);
     command.arg("--callback-allow").arg(format!("127.0.0.1:{port}"));
-    let bank = Bank::spawn(&mut command, &[("LD_PRELOAD", &shim)]).unwrap();
-    // Each is given up after five seconds, and its look-up is still under way.
+    let bank = BankProcess::spawn(&mut command, &[("LD_PRELOAD", &shim)]).unwrap();
+    // Each look-up times out after five seconds, and its thread is still running.
     std::thread::scope(|scope| {
         for n in 0..4 {
             let bank = &bank;

@@ -1,4 +1,4 @@
-//! Every principal on every route: who is let in, who is not, and how they are told.
+//! Every principal on every route: admitted or refused, and with which problem.
 //!
 //! A route that the bank has and this table has not fails, and so does one that is only here; one
 //! whose policy is changed or taken away answers somebody otherwise than it says here.
@@ -17,7 +17,7 @@ use super::{Doorkeeper, claims, lines, new_key, signed};
 use crate::support::bank::{get, new_bank, post};
 use crate::support::postgres::database;
 
-/// Where it is asked: the bank's listener, or the operators'.
+/// The listener of a request: the bank's public one, or the operators'.
 #[derive(Clone, Copy)]
 enum Door {
     Bank,
@@ -26,21 +26,21 @@ enum Door {
 
 type Row = (&'static str, &'static str, [Got; 9]);
 
-/// What somebody gets: in, or a problem.
+/// The result of a request: admitted, or refused with a problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Got {
-    /// Let in, whatever came of it.
+    /// Admitted, with any outcome.
     In,
     /// 401 `unauthenticated`
     Who,
     /// 403 `forbidden`
     No,
-    /// 404 `unknown_account` or `unknown_user`, as if there were none.
+    /// 404 `unknown_account` or `unknown_user`, as if it did not exist.
     Nil,
 }
 use Got::*;
 
-/// Who asks, in the order of the columns.
+/// The principals, in the order of the columns.
 const PRINCIPALS: [&str; 9] = [
     "nobody",
     "a key that expired",
@@ -57,7 +57,7 @@ const PUBLIC: [Got; 9] = [In, In, In, In, In, In, In, In, In];
 const OPENING: [Got; 9] = [Who, Who, Who, No, In, No, In, No, No];
 const WRITING: [Got; 9] = [Who, Who, Who, No, In, No, In, No, Nil];
 const READING: [Got; 9] = [Who, Who, Who, In, No, No, In, In, Nil];
-/// What everybody has of their own.
+/// Access of each principal to a resource of its own.
 const MY_WRITING: [Got; 9] = [Who, Who, Who, No, In, No, In, No, In];
 const MY_READING: [Got; 9] = [Who, Who, Who, In, No, No, In, In, In];
 const OPERATING: [Got; 9] = [Who, Who, Who, No, No, In, No, No, No];
@@ -78,7 +78,7 @@ const BANK: [Row; 25] = [
     ("GET", "/accounts/{id}/history", READING),
     ("GET", "/accounts/{id}/statement", READING),
     ("GET", "/accounts/{id}/events", READING),
-    // No command has the account's id; whose it would be is told in `later.rs`.
+    // No command has the account's id. Access to the commands of others is tested in `later.rs`.
     ("GET", "/commands/{id}", MY_READING),
     ("GET", "/commands/{id}/events", MY_READING),
     ("PUT", "/callback", MY_WRITING),
@@ -142,8 +142,8 @@ impl Doors {
         Self { access: doorkeeper.open(), credentials, _doorkeeper: doorkeeper }
     }
 
-    /// What the principal of this column is answered: its status and, if they were not let in, the
-    /// whole problem.
+    /// Sends a request as the principal of this column. Returns the status and, if the request was
+    /// refused, the whole problem.
     async fn ask(
         &self,
         bank: &Application,
@@ -260,7 +260,7 @@ async fn operators_routes_are_for_operators() {
 fn is_complete(matrix: &[Row], routes: &Routes<Policy>) {
     let here: BTreeSet<_> = matrix.iter().map(|(m, p, _)| ((*m).to_owned(), *p)).collect();
     let there = routes.list().map(|(method, path, _)| (method.to_string(), path));
-    // What answers GET answers HEAD, by the same policy.
+    // Every GET route serves HEAD by the same policy.
     let there: BTreeSet<_> = there.filter(|(method, _)| method != "HEAD").collect();
     assert_eq!(here, there);
     for (method, path, policy) in routes.list().filter(|(method, ..)| **method == Method::HEAD) {
@@ -283,7 +283,7 @@ async fn to_others_an_account_is_one_that_does_not_exist() {
             continue;
         }
         account(&bank, &format!("a{row}")).await;
-        // A position that is not there yet must not tell them apart either.
+        // A position that does not exist yet must not distinguish them either.
         for query in ["", "?after=1000000&within=1", "?limit=1"] {
             let path = |id: String| format!("{}{query}", pattern.replace("{id}", &id));
             let theirs = doors.ask(&bank, Door::Bank, bob, method, &path(format!("a{row}"))).await;
@@ -294,7 +294,7 @@ async fn to_others_an_account_is_one_that_does_not_exist() {
 }
 
 #[actix_web::test]
-async fn what_was_registered_beside_the_table_leads_nowhere() {
+async fn a_route_beside_the_table_is_not_served() {
     let bank = new_bank().await;
     let doors = Doors::new();
     for (method, path) in [

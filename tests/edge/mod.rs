@@ -1,4 +1,5 @@
-//! Who may enter the bank, and what they may do there: credentials, policies, ownership.
+//! Access to the bank: credentials, policies, ownership, rate and concurrency limits, deadlines,
+//! TLS.
 
 mod api_keys;
 mod crowds;
@@ -55,7 +56,7 @@ impl Doorkeeper {
     }
 
     fn write_keys(&self, text: &str) {
-        // At once, as an editor does: nobody reads half a file.
+        // Replaced in one step, as an editor does it, so that no reader sees half a file.
         let new = self.directory.file("keys.new");
         std::fs::write(&new, text).unwrap();
         std::fs::rename(new, self.keys_file()).unwrap();
@@ -99,12 +100,12 @@ fn headers(authorization: &str) -> HeaderMap {
     headers
 }
 
-/// Who is let in with this bearer credential.
+/// The principal that this bearer credential belongs to, if it is accepted.
 fn enter(access: &Access, bearer: &str) -> Option<Principal> {
     access.principal(&headers(&format!("Bearer {bearer}")))
 }
 
-/// Sends it to a bank that is open to whom `access` knows.
+/// Sends it to a bank that admits the credentials in `access`.
 async fn send_by(bank: &Application, access: &Access, request: TestRequest) -> Answer {
     let routes = example_bank::routes(bank.clone(), access.clone());
     let service = init_service(App::new().configure(routes)).await;
@@ -114,7 +115,7 @@ async fn send_by(bank: &Application, access: &Access, request: TestRequest) -> A
     Answer { status, headers, text }
 }
 
-/// What the issuer says of Ada, for an hour.
+/// Claims about Ada that are valid for an hour.
 fn claims(scope: &str) -> Value {
     let exp = get_current_timestamp() + 3600;
     json!({ "sub": "ada", "iss": ISSUER, "aud": AUDIENCE, "exp": exp, "scope": scope })

@@ -1,4 +1,4 @@
-//! J12: no secret is in anything the bank says, writes or stores, whatever goes wrong.
+//! No secret is in any answer, log line or stored row of the bank, whatever fails.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use example_bank::access::Secret;
 
 use super::{AUDIENCE, Doorkeeper, ISSUER, SECRET, claims, lines, new_key, signed};
 
-/// What a wrong credential is made of.
+/// A text that is part of every wrong credential, so that the tests can search for it.
 const CANARY: &str = "c4n4ry";
 
 /// Ends it also when the test fails.
@@ -28,7 +28,7 @@ fn told(doorkeeper: &Doorkeeper, file: &str) -> String {
     String::from_utf8_lossy(&std::fs::read(doorkeeper.directory.file(file)).unwrap()).into_owned()
 }
 
-/// Waits until a line that begins so is there, and takes the rest of it.
+/// Waits until a line with this beginning is there, and returns its rest.
 fn line(doorkeeper: &Doorkeeper, file: &str, beginning: &str) -> String {
     for _ in 0..2000 {
         let text = told(doorkeeper, file);
@@ -100,7 +100,7 @@ fn no_secret_is_told_whatever_goes_wrong() {
             heard += &ask(&operators, request, bearer, "");
         }
     }
-    // Pasted where its line belongs.
+    // The secret was pasted into the place of its line.
     doorkeeper.write_keys(&format!("{key}\n{line_of_key}"));
     line(&doorkeeper, "err", "API keys are not let in until the file is mended");
     drop(bank);

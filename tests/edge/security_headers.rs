@@ -1,6 +1,6 @@
-//! J18: what stands on every answer of the bank, and that no other origin is allowed anything.
+//! Security headers on every answer of the bank, and no permission for any other origin.
 
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 use crate::support::raw::{Raw, Reply};
 
@@ -37,10 +37,10 @@ fn is_protected(reply: &Reply) {
 #[test]
 fn every_answer_is_protected_errors_too() {
     let directory = Directory::new();
-    let mut command = Bank::command(&directory.file("bank.db"));
+    let mut command = BankProcess::command(&directory.file("bank.db"));
     command.args(["--rate", "1/h", "--burst", "9", "--body-deadline-ms", "100"]);
     command.args(["--request-deadline-ms", "800"]);
-    let bank = Bank::spawn(&mut command, &[]).unwrap();
+    let bank = BankProcess::spawn(&mut command, &[]).unwrap();
     let public = bank.address();
     for (status, line, headers, body) in [
         (201, "POST /accounts", JSON, OPEN),
@@ -75,7 +75,7 @@ fn every_answer_is_protected_errors_too() {
 #[test]
 fn no_page_of_another_origin_may_ask() {
     let directory = Directory::new();
-    let bank = Bank::start(&directory.file("bank.db"), &[]).unwrap();
+    let bank = BankProcess::start(&directory.file("bank.db"), &[]).unwrap();
     let from = "origin: https://elsewhere.example\r\n";
     let preflight = format!(
         "{from}access-control-request-method: POST\r\naccess-control-request-headers: content-type\r\n"
@@ -99,7 +99,7 @@ fn no_page_of_another_origin_may_ask() {
 #[test]
 fn head_says_what_get_says_without_the_body() {
     let directory = Directory::new();
-    let bank = Bank::start(&directory.file("bank.db"), &[]).unwrap();
+    let bank = BankProcess::start(&directory.file("bank.db"), &[]).unwrap();
     assert_eq!(ask(bank.address(), "POST /accounts", JSON, OPEN).status, Some(201));
     for path in ["/accounts/1/history", "/health/live", "/accounts/2/history"] {
         let [get, head] =

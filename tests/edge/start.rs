@@ -1,9 +1,9 @@
-//! How a bank starts: open to all only where nobody else can reach it, and with keys that it made.
+//! The start of a bank: open to all only on loopback, and with keys that it created.
 
 use std::process::{Command, Output};
 
 use super::{Doorkeeper, claims, signed};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 
 fn program() -> Command {
@@ -51,7 +51,7 @@ fn a_bank_without_credentials_says_that_it_is_in_dev_mode() {
     }
 }
 
-/// What the bank prints when it starts; then it is ended.
+/// Starts the bank, returns the lines it prints, and ends it.
 fn greeting(bank: &mut Command) -> String {
     use std::io::{BufRead, BufReader};
     let mut child = bank.stdout(std::process::Stdio::piped()).spawn().unwrap();
@@ -84,11 +84,11 @@ fn a_key_that_the_bank_made_opens_it() {
     doorkeeper.write_keys(line);
     assert!(key.starts_with("bank_") && !line.contains(key), "{made}");
 
-    let mut command = Bank::command(&doorkeeper.directory.file("bank.db"));
+    let mut command = BankProcess::command(&doorkeeper.directory.file("bank.db"));
     command.arg("--api-keys").arg(doorkeeper.keys_file());
     command.arg("--jwt-secret").arg(doorkeeper.directory.file("jwt.secret"));
     command.args(["--jwt-issuer", super::ISSUER, "--jwt-audience", super::AUDIENCE]);
-    let bank = Bank::spawn(&mut command, &[]).unwrap();
+    let bank = BankProcess::spawn(&mut command, &[]).unwrap();
     let body = r#"{"id":"1","owner":"ada","currency":"EUR"}"#;
     assert_eq!(bank.client().post("/accounts", body, None).unwrap().status, 401);
     assert_eq!(bank.client().by(key).post("/accounts", body, None).unwrap().status, 201);

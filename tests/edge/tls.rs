@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use crate::support::certificate::certify;
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 
 struct Secure {
@@ -21,7 +21,7 @@ impl Drop for Secure {
 }
 
 fn command(store: &str, certificate: &Path, key: &Path) -> Command {
-    let mut command = Bank::command(store);
+    let mut command = BankProcess::command(store);
     command.arg("--tls-cert").arg(certificate).arg("--tls-key").arg(key);
     command
 }
@@ -92,6 +92,6 @@ fn a_file_that_is_no_certificate_or_not_its_key_is_named() {
         assert!(said.contains("for TLS") && said.contains(named.to_str().unwrap()), "{said}");
     }
     assert!(!std::fs::exists(&store).unwrap(), "nothing was begun");
-    let half = Bank::command(&store).arg("--tls-cert").arg(&certificate).output().unwrap();
+    let half = BankProcess::command(&store).arg("--tls-cert").arg(&certificate).output().unwrap();
     assert_eq!(half.status.code(), Some(2));
 }

@@ -1,4 +1,5 @@
-//! JWTs: by which key, for whom, for how long; and everything that looks like one and is none.
+//! JWTs: their keys, issuer, audience and lifetime, and texts that look like a JWT and are not
+//! valid.
 
 use std::path::PathBuf;
 
@@ -148,8 +149,8 @@ fn wrong_claims() -> Vec<Value> {
     wrong
 }
 
-/// Headers that would have a gullible reader take another key, with a good signature of ours or
-/// of somebody's own.
+/// Headers that would make a gullible reader take another key, with a good signature of our key or
+/// of the sender's own.
 fn tricky(claims: &Value) -> Vec<String> {
     let ours = SigningKey::secret(SECRET.as_bytes());
     let own = SigningKey::secret(b"");
@@ -219,7 +220,7 @@ fn garbage() -> Vec<String> {
 }
 
 #[actix_web::test]
-async fn what_is_not_good_for_any_reason_gets_one_and_the_same_answer() {
+async fn every_invalid_token_gets_the_same_answer() {
     let (doorkeeper, bank) = (Doorkeeper::new(), bank_with_account().await);
     let access: Access = doorkeeper.open();
     let ask = || TestRequest::get().uri("/accounts/42");

@@ -1,29 +1,30 @@
-//! J7, J12: what the bank writes to its log of who asks: one line for each request, whatever it holds,
-//! and nothing that is a secret.
+//! Log lines about requests: one line for each request, whatever the request contains, and no
+//! secret.
 
 use std::fs::File;
 use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 use crate::support::raw::Raw;
 
-/// Stands wherever a secret may; it must stand nowhere in the log.
+/// A text in the place of every secret. The log must not contain it.
 const SECRET: &str = "canary-4711";
 
-/// What would begin a line of its own, or colour the terminal of who reads, as a path and in JSON.
+/// Texts that would begin a new log line or colour the terminal, as a path and in JSON.
 const IN_PATHS: &str = "%0d%0a2026-01-01T00:00:00Z%20ERROR%20forged%1b%5b31m";
 const IN_JSON: &str = r#"\r\n2026-01-01T00:00:00Z ERROR forged\u001b[31m\u2028\u202e"#;
 
-/// All that the bank logs while it is asked all this, down to this level.
+/// All log lines of the bank while it gets these requests, down to this level.
 fn log_of(format: &str, level: &str) -> String {
     let directory = Directory::new();
     let file = directory.file("log");
-    let mut command = Bank::command(&directory.file("bank.db"));
+    let mut command = BankProcess::command(&directory.file("bank.db"));
     command.args(["--log", format]).env("RUST_LOG", level);
-    let bank = Bank::launch(command.stderr(Stdio::from(File::create(&file).unwrap()))).unwrap();
+    let bank =
+        BankProcess::launch(command.stderr(Stdio::from(File::create(&file).unwrap()))).unwrap();
     let credentials = format!("authorization: Bearer {SECRET}\r\ncookie: session={SECRET}\r\n");
     let ids = "x-correlation-id: order-7 \"quoted\"\r\n\
                traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n";

@@ -1,5 +1,5 @@
-//! J10: what operators do over HTTP, on a listener of their own that the public address knows
-//! nothing of: look at what is parked, have it tried again or left out, switch and drop versions.
+//! The operations API on its own listener, whose routes the public address does not have: list,
+//! retry and skip parked keys, switch and drop versions.
 
 use std::time::Duration;
 
@@ -14,23 +14,23 @@ use example_bank::Access;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::counter::{Ask, Counted, Counter};
 use crate::support::directory::Directory;
 use crate::support::http::Client;
 use crate::support::postgres::database;
 use crate::support::waiting::{check, poll};
 
-/// Sums that cannot be taken beyond this number.
+/// Sums above this number panic.
 const TOO_MUCH: i64 = 666;
 
 #[derive(Default, Clone, Serialize, Deserialize)]
-struct Sum(i64);
+struct Total(i64);
 
 #[derive(Default, Clone, Serialize, Deserialize)]
-struct NewSum(i64);
+struct NewTotal(i64);
 
-impl ReadModel for Sum {
+impl ReadModel for Total {
     const NAME: &'static str = "sums";
 
     fn sources() -> Sources<Self> {
@@ -38,7 +38,7 @@ impl ReadModel for Sum {
     }
 }
 
-impl Fold<Counter> for Sum {
+impl Fold<Counter> for Total {
     fn apply(&mut self, event: &EventEnvelope<Counted>) {
         let Counted::Added(n) = event.event else { return };
         assert!(n < TOO_MUCH, "too much");
@@ -46,7 +46,7 @@ impl Fold<Counter> for Sum {
     }
 }
 
-impl ReadModel for NewSum {
+impl ReadModel for NewTotal {
     const NAME: &'static str = "sums";
     const VERSION: u32 = 2;
 
@@ -55,15 +55,15 @@ impl ReadModel for NewSum {
     }
 }
 
-impl Fold<Counter> for NewSum {
+impl Fold<Counter> for NewTotal {
     fn apply(&mut self, event: &EventEnvelope<Counted>) {
         let Counted::Added(n) = event.event else { return };
         self.0 += 2 * n;
     }
 }
 
-impl From<Sum> for NewSum {
-    fn from(Sum(sum): Sum) -> Self {
+impl From<Total> for NewTotal {
+    fn from(Total(sum): Total) -> Self {
         Self(2 * sum)
     }
 }
@@ -107,12 +107,12 @@ async fn started(builder: actum::ApplicationBuilder, by_itself: bool) -> Applica
 }
 
 async fn parked_keys(store: impl Store) {
-    let app = started(Application::builder(store).read_model::<Sum>(), true).await;
+    let app = started(Application::builder(store).read_model::<Total>(), true).await;
     for n in [1, TOO_MUCH, 2] {
         app.execute::<Counter>("a", Ask::Add(n)).await.unwrap();
     }
     let last = app.execute::<Counter>("b", Ask::Add(5)).await.unwrap().position;
-    assert_eq!(app.read::<Sum>("b").after(last).await.unwrap().0, 5);
+    assert_eq!(app.read::<Total>("b").after(last).await.unwrap().0, 5);
 
     let waits = |parked: &Value| parked[0]["queue"] == json!([3]);
     let parked = until(&app, "/subscriptions/sums/parked", waits).await;
@@ -142,10 +142,10 @@ async fn parked_keys(store: impl Store) {
     is_problem(post(&app, skip, wish(3, "wrong event")).await, 404, "not_parked");
     is_problem(post(&app, skip, json!({ "key": "a", "position": 2 })).await, 400, "malformed_body");
     assert_eq!(post(&app, skip, wish(2, "a typing error, says Ada")).await.0, 202);
-    while app.read::<Sum>("a").await.is_err() {
+    while app.read::<Total>("a").await.is_err() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert_eq!(app.read::<Sum>("a").after(GlobalPosition(3)).await.unwrap().0, 3);
+    assert_eq!(app.read::<Total>("a").after(GlobalPosition(3)).await.unwrap().0, 3);
     let is_one = |skipped: &Value| skipped[0].is_object();
     let skipped = until(&app, "/subscriptions/sums/skipped", is_one).await;
     assert_eq!((&skipped[0]["key"], &skipped[0]["position"]), (&json!("a"), &json!(2)));
@@ -155,10 +155,10 @@ async fn parked_keys(store: impl Store) {
 }
 
 async fn versions(store: impl Store + Clone) {
-    let builder = Application::builder(store.clone()).read_model_replacing::<NewSum, Sum>();
+    let builder = Application::builder(store.clone()).read_model_replacing::<NewTotal, Total>();
     let app = started(builder, false).await;
     let position = app.execute::<Counter>("a", Ask::Add(3)).await.unwrap().position;
-    assert_eq!(app.read::<NewSum>("a").after(position).await.unwrap().0, 6);
+    assert_eq!(app.read::<NewTotal>("a").after(position).await.unwrap().0, 6);
     let serving = |versions: &Value| -> Vec<(u64, bool)> {
         let versions = versions.as_array().unwrap().iter();
         let of = |v: &Value| (v["number"].as_u64().unwrap(), v["is_serving"].as_bool().unwrap());
@@ -191,7 +191,8 @@ async fn versions(store: impl Store + Clone) {
     removed(started(Application::builder(store), false).await).await;
 }
 
-/// No program has the read model any more: it is shown, and it can be dropped though it serves.
+/// No program has the read model any more: it is listed, and it can be dropped although it is
+/// active.
 async fn removed(app: Application) {
     let of_sums = |status: &Value| -> Vec<Value> {
         let all = status["subscriptions"].as_array().unwrap().iter();
@@ -211,9 +212,9 @@ async fn removed(app: Application) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_another_process_runs_is_not_dropped() {
     let store = MemoryStore::new();
-    let runs = started(Application::builder(store.clone()).read_model::<Sum>(), false).await;
+    let runs = started(Application::builder(store.clone()).read_model::<Total>(), false).await;
     let position = runs.execute::<Counter>("a", Ask::Add(3)).await.unwrap().position;
-    runs.read::<Sum>("a").after(position).await.unwrap();
+    runs.read::<Total>("a").after(position).await.unwrap();
     let other = Application::builder(store).start().await.unwrap();
     let refused = other.operations().drop_version("sums", 1).await;
     assert!(matches!(refused, Err(OperationError::Running { .. })), "{refused:?}");
@@ -251,7 +252,7 @@ async fn on_postgresql_operators_switch_versions_and_drop_what_does_not_serve() 
 #[test]
 fn the_public_address_knows_no_route_for_operators_and_theirs_none_of_the_bank() {
     let directory = Directory::new();
-    let bank = Bank::start(&directory.file("bank.db"), &[]).unwrap();
+    let bank = BankProcess::start(&directory.file("bank.db"), &[]).unwrap();
     let code = |client: &mut Client, path: &str| {
         let answer = client.get(path).unwrap();
         (answer.status, answer.body["code"].as_str().unwrap_or_default().to_owned())
@@ -272,7 +273,7 @@ fn operators_are_served_on_no_address_that_others_reach() {
     let directory = Directory::new();
     let store = directory.file("bank.db");
     let command = |operate: &str| {
-        let mut command = Bank::command(&store);
+        let mut command = BankProcess::command(&store);
         command.args(["--operate", operate]).output().unwrap()
     };
     for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {

@@ -1,11 +1,11 @@
-//! The spans of a command, as the bank writes them when RUST_LOG asks for them: from the request to the
-//! commit, and into the reaction that carries a deferred command out.
+//! The spans of a command, as the bank writes them if RUST_LOG selects them: from the request to
+//! the commit, and into the reaction that executes a deferred command.
 
 use std::fs::File;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -15,9 +15,10 @@ const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 fn ended_spans(level: &str) -> Vec<String> {
     let directory = Directory::new();
     let file = directory.file("log");
-    let mut command = Bank::command(&directory.file("bank.db"));
+    let mut command = BankProcess::command(&directory.file("bank.db"));
     command.args(["--log", "text"]).env("RUST_LOG", level);
-    let bank = Bank::launch(command.stderr(Stdio::from(File::create(&file).unwrap()))).unwrap();
+    let bank =
+        BankProcess::launch(command.stderr(Stdio::from(File::create(&file).unwrap()))).unwrap();
     let mut client = bank.client();
     let ids = |id: &str| format!("x-correlation-id: {id}\r\ntraceparent: {PARENT}\r\n");
     let account = r#"{"id":"42","owner":"Ada","currency":"EUR"}"#;

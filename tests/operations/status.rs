@@ -1,26 +1,25 @@
-//! What an operator is told by `Operations::status` and `GET /status`: of what is live, behind,
-//! standing by, without its database, and never a secret.
+//! `Operations::status` and `GET /status`: live, lagging, standing by, without a database, and
+//! never a secret.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use actum::{
-    Append, Application, EventEnvelope, ExpectedVersion, Fold, NewEvent, PartitionStatus,
-    PostgresStore, ReadModel, Settings, Sources, Status, Store, StreamId, SubscriptionState,
-    SubscriptionStatus,
+    Application, EventEnvelope, Fold, PartitionStatus, PostgresStore, ReadModel, Settings, Sources,
+    Status, Store, SubscriptionState, SubscriptionStatus,
 };
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::counter::{Ask, Count, Counted, Counter};
 use crate::support::directory::Directory;
+use crate::support::events::foreign;
 use crate::support::place::on_both_databases;
 use crate::support::postgres::{Server, database};
 use crate::support::waiting::{check, poll};
 
-/// Stands still at an event that adds a closed gate's number, until it is opened.
+/// Blocks at an event that adds a closed gate's number, until the gate is opened.
 #[derive(Default, Clone, Serialize, Deserialize)]
 struct Gated(u64);
 
@@ -85,7 +84,8 @@ impl Fold<Counter> for Regated {
     }
 }
 
-/// Cannot take in a 13, nor anything that cannot be decoded: its keys are in its events.
+/// Panics at a 13, and halts at an event that cannot be decoded, because its keys are in its
+/// events.
 #[derive(Default, Clone, Serialize, Deserialize)]
 struct Unlucky(u64);
 
@@ -140,8 +140,8 @@ fn is_live(partition: &PartitionStatus) -> bool {
         && (partition.lag_events, partition.lag_seconds) == (Some(0), Some(0.0))
 }
 
-async fn what_follows_the_log_is_live(store: impl Store) {
-    let identity = store.identity();
+async fn a_follower_at_the_end_of_the_log_is_live(store: impl Store) {
+    let identity = store.info().identity;
     let app = builder(store).read_model::<Count>().start().await.unwrap();
     add(&app, 5, 1).await;
     let status = until(&app, |status| each(status, "count", is_live)).await;
@@ -165,7 +165,7 @@ async fn what_follows_the_log_is_live(store: impl Store) {
     assert!(each(&app.operations().status().await, "count", is_stopped));
 }
 
-async fn what_is_behind_tells_how_far(store: impl Store + Clone) {
+async fn a_follower_that_lags_shows_by_how_much(store: impl Store + Clone) {
     let gate = new_gate();
     let before = builder(store.clone()).start().await.unwrap();
     add(&before, 3, gate).await;
@@ -190,7 +190,7 @@ async fn what_is_behind_tells_how_far(store: impl Store + Clone) {
     app.shutdown().await;
 }
 
-async fn what_is_built_beside_the_version_that_serves_is_rebuilding(store: impl Store + Clone) {
+async fn a_version_that_is_built_beside_the_active_one_is_rebuilding(store: impl Store + Clone) {
     let gate = new_gate();
     let before = builder(store.clone()).read_model::<Gated>().start().await.unwrap();
     add(&before, 3, gate).await;
@@ -213,7 +213,7 @@ async fn what_is_built_beside_the_version_that_serves_is_rebuilding(store: impl 
     app.shutdown().await;
 }
 
-async fn what_cannot_be_applied_is_parked_or_halts(store: impl Store) {
+async fn an_event_that_cannot_be_applied_is_parked_or_halts(store: impl Store) {
     let app = builder(store).read_model::<Unlucky>().start().await.unwrap();
     add(&app, 2, 1).await;
     add(&app, 1, 13).await;
@@ -238,21 +238,7 @@ async fn what_cannot_be_applied_is_parked_or_halts(store: impl Store) {
     let mut errors = errors.filter_map(|partition| partition.last_error.as_ref());
     assert!(errors.any(|last| last.error.contains("parked") && last.at <= status.at));
 
-    let unreadable = Append {
-        stream: StreamId::new("counter", "2").unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: "Subtracted".into(),
-            schema_version: 1,
-            payload: "1".into(),
-            metadata: "{}".into(),
-        }],
-        command: None,
-        claims: vec![],
-        chained: false,
-    };
-    app.store().append(vec![unreadable]).await;
+    app.store().append(vec![foreign("2", "Subtracted", [1])]).await;
     let is_halted = |partition: &PartitionStatus| {
         let why = partition.last_error.as_ref().map(|last| &*last.error).unwrap_or_default();
         partition.state == Some(SubscriptionState::Halted)
@@ -264,10 +250,10 @@ async fn what_cannot_be_applied_is_parked_or_halts(store: impl Store) {
 }
 
 on_both_databases!(
-    what_follows_the_log_is_live,
-    what_is_behind_tells_how_far,
-    what_is_built_beside_the_version_that_serves_is_rebuilding,
-    what_cannot_be_applied_is_parked_or_halts,
+    a_follower_at_the_end_of_the_log_is_live,
+    a_follower_that_lags_shows_by_how_much,
+    a_version_that_is_built_beside_the_active_one_is_rebuilding,
+    an_event_that_cannot_be_applied_is_parked_or_halts,
 );
 
 #[tokio::test(flavor = "multi_thread")]
@@ -317,9 +303,9 @@ async fn without_its_database_it_tells_what_is_known_here() {
     app.shutdown().await;
 }
 
-/// The bank on this database shows what the other tests check, and not its password.
+/// The bank on this database shows the fields that the other tests check, and not its password.
 fn the_bank_shows_it(store: &str, secret: &str) {
-    let bank = Bank::start(store, &[]).unwrap();
+    let bank = BankProcess::start(store, &[]).unwrap();
     let mut client = bank.client();
     let body = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(client.post("/accounts", body, None).unwrap().status, 201);

@@ -5,13 +5,13 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::child::{Bank, read_log};
+use crate::support::child::{BankProcess, read_log};
 use crate::support::directory::Directory;
 use crate::support::http::Client;
 
 /// Runs the bank where it cannot start: its exit code and what it said.
 fn fails(store: &str) -> (Option<i32>, String) {
-    let output = Bank::command(store).env("RUST_LOG", "off").output().unwrap();
+    let output = BankProcess::command(store).env("RUST_LOG", "off").output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
@@ -19,7 +19,7 @@ fn fails(store: &str) -> (Option<i32>, String) {
 fn a_second_process_on_the_same_file_is_refused_with_its_path() {
     let directory = Directory::new();
     let store = directory.file("bank.db");
-    let bank = Bank::start(&store, &[]).unwrap();
+    let bank = BankProcess::start(&store, &[]).unwrap();
     let (code, message) = fails(&store);
     assert_eq!(code, Some(1));
     assert!(message.contains(&store) && message.contains("another process"), "{message}");
@@ -52,12 +52,12 @@ fn a_port_in_use_ends_with_code_one_and_leaves_no_database() {
     assert!(!std::fs::exists(&store).unwrap());
 }
 
-/// H10: the command was sent whole; that its sender hung up does not undo it.
+/// The command was sent completely, so the end of its connection does not undo it.
 #[tokio::test]
 async fn a_client_that_hangs_up_has_its_command_carried_out() {
     let directory = Directory::new();
     let store = directory.file("bank.db");
-    let bank = Bank::start(&store, &[]).unwrap();
+    let bank = BankProcess::start(&store, &[]).unwrap();
     let body = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(bank.client().post("/accounts", body, None).unwrap().status, 201);
     for _ in 0..20 {
@@ -72,15 +72,16 @@ async fn a_client_that_hangs_up_has_its_command_carried_out() {
     assert_eq!(read_log(&store).await.len(), 21);
 }
 
-/// H8: with no descriptor left new connections wait or fail; the process lives and serves again.
+/// Without a free descriptor, new connections wait or fail. The process lives and serves again
+/// later.
 #[test]
 fn running_out_of_descriptors_is_survived() {
     let directory = Directory::new();
     let store = directory.file("bank.db");
-    let bank = Bank::command(&store);
+    let bank = BankProcess::command(&store);
     let mut limited = Command::new("sh");
     limited.args(["-c", "ulimit -n 256; exec \"$0\" \"$@\""]).arg(bank.get_program());
-    let bank = Bank::spawn(limited.args(bank.get_args()), &[]).unwrap();
+    let bank = BankProcess::spawn(limited.args(bank.get_args()), &[]).unwrap();
     let mut first = bank.client();
     let crowd: Vec<_> = (0..250).map(|_| TcpStream::connect(bank.address())).collect();
     std::thread::sleep(Duration::from_millis(200));
@@ -93,17 +94,17 @@ fn running_out_of_descriptors_is_survived() {
     assert!(bank.terminate().success());
 }
 
-/// Until its store is open a bank could only keep clients waiting, so they are refused: a load
-/// balancer then asks another one.
+/// A bank could only keep clients waiting until its store is open, so it refuses them, and a load
+/// balancer tries another bank.
 #[test]
-fn nobody_can_connect_before_the_store_is_open() {
+fn no_client_can_connect_before_the_store_is_open() {
     let directory = Directory::new();
     let store = directory.file("bank.db");
-    let _first = Bank::start(&store, &[]).unwrap();
+    let _first = BankProcess::start(&store, &[]).unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_bank-process"));
     command.args(["--store", &store, "--listen", &free.to_string()]);
-    // It waits for the lock of the first one, and then gives up.
+    // The process waits for the lock of the first one until its timeout.
     let mut second = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let mut tries = 0;
     let ended = loop {
@@ -121,7 +122,7 @@ fn nobody_can_connect_before_the_store_is_open() {
 #[test]
 fn too_few_open_files_end_the_start_with_a_message_and_no_panic() {
     let directory = Directory::new();
-    let bank = Bank::command(&directory.file("bank.db"));
+    let bank = BankProcess::command(&directory.file("bank.db"));
     let arguments: Vec<_> = bank.get_args().map(|a| a.to_str().unwrap()).collect();
     let program = bank.get_program().to_str().unwrap();
     let mut refused = 0;

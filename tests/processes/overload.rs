@@ -1,6 +1,7 @@
 //! More commands than the bank takes, and ten thousand under way when it stops.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::OnceLock;
 use std::task::Poll;
@@ -21,9 +22,6 @@ struct Gate;
 
 static OPEN: OnceLock<()> = OnceLock::new();
 
-#[derive(Debug, thiserror::Error)]
-enum Never {}
-
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 enum Nothing {}
 
@@ -31,9 +29,9 @@ impl Aggregate for Gate {
     const TYPE: &'static str = "gate";
     type Command = ();
     type Event = Nothing;
-    type Error = Never;
+    type Error = Infallible;
 
-    fn handle(&self, (): ()) -> Result<Vec<Nothing>, Never> {
+    fn handle(&self, (): ()) -> Result<Vec<Nothing>, Infallible> {
         OPEN.wait();
         Ok(Vec::new())
     }
@@ -41,8 +39,8 @@ impl Aggregate for Gate {
     fn apply(&mut self, _: &Nothing) {}
 }
 
-/// H1: who comes when the bank is full is turned away at once, with 503 and Retry-After, and
-/// nothing is done; when there is room again, the same is let in.
+/// A full bank refuses a command at once, with 503 and Retry-After, and stores nothing. The same
+/// command is admitted when there is room again.
 #[actix_web::test]
 async fn a_flood_is_turned_away_until_there_is_room_again() {
     const LIMIT: usize = 8;
@@ -72,7 +70,7 @@ async fn a_flood_is_turned_away_until_there_is_room_again() {
     assert_eq!((&balance.json()["balance"], &balance.json()["position"]), (&json!(1), &json!(2)));
 }
 
-/// H11: all of them are on disk and answered before the application has ended.
+/// All commands are on disk and answered before the application has ended.
 #[tokio::test]
 async fn ten_thousand_in_flight_are_carried_out_before_the_end() {
     const ACCOUNTS: usize = 100;
@@ -127,16 +125,16 @@ impl Aggregate for Archive {
     const TYPE: &'static str = "archive";
     type Command = usize;
     type Event = Archived;
-    type Error = Never;
+    type Error = Infallible;
 
-    fn handle(&self, bytes: usize) -> Result<Vec<Archived>, Never> {
+    fn handle(&self, bytes: usize) -> Result<Vec<Archived>, Infallible> {
         Ok(vec![Archived::Text("x".repeat(bytes))])
     }
 
     fn apply(&mut self, _: &Archived) {}
 }
 
-/// Together they are more than a store takes in one call; each is carried out all the same.
+/// Together they are more than a store accepts in one call, and each is executed all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_large_commands_to_one_aggregate_take_several_rounds() {
     let directory = Directory::new();

@@ -9,7 +9,7 @@ use actum::SqliteStore;
 use serde_json::json;
 
 use crate::support::bank::{Answer, get, post, send};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 
 #[actix_web::test]
@@ -47,7 +47,7 @@ async fn accounts_and_keys_outlive_the_bank_on_sqlite() {
 #[test]
 fn an_interrupt_ends_the_bank_with_zero() {
     let directory = Directory::new();
-    let mut bank = Bank::start(&directory.file("bank.db"), &[]).unwrap();
+    let mut bank = BankProcess::start(&directory.file("bank.db"), &[]).unwrap();
     bank.signal("INT");
     let ended = bank.wait(Duration::from_secs(40));
     assert_eq!(ended.and_then(|status| status.code()), Some(0));
@@ -83,9 +83,10 @@ async fn a_bank_whose_clock_shows_a_time_before_1970_ends_and_says_why() {
     assert!(compiled.unwrap().success());
     let (store, armed, log) =
         (directory.file("bank.db"), directory.file("armed"), directory.file("log"));
-    let mut command = Bank::command(&store);
+    let mut command = BankProcess::command(&store);
     command.env("LD_PRELOAD", &shim).env("BEFORE_1970", &armed);
-    let mut bank = Bank::launch(command.stderr(std::fs::File::create(&log).unwrap())).unwrap();
+    let mut bank =
+        BankProcess::launch(command.stderr(std::fs::File::create(&log).unwrap())).unwrap();
     let body = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(bank.client().post("/accounts", body, Some("open")).unwrap().status, 201);
     std::fs::write(&armed, "").unwrap();
@@ -93,6 +94,6 @@ async fn a_bank_whose_clock_shows_a_time_before_1970_ends_and_says_why() {
     assert_eq!(ended.code(), Some(1));
     let told = std::fs::read_to_string(&log).unwrap();
     assert!(told.contains("the system clock shows a year before 1970"), "{told}");
-    let bank = Bank::start(&store, &[]).unwrap();
+    let bank = BankProcess::start(&store, &[]).unwrap();
     assert_eq!(bank.client().get("/accounts/1/balance").unwrap().status, 200);
 }

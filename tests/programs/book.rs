@@ -6,11 +6,11 @@
 use actum::{Aggregate, EventEnvelope, Fold};
 use serde::{Deserialize, Serialize};
 
-/// It takes every number.
+/// A book that accepts every number.
 #[derive(Default, Clone)]
 pub struct Book;
 
-/// What can have happened to a book.
+/// The events of a [`Book`].
 #[derive(PartialEq, Serialize, Deserialize)]
 pub enum Noted {
     Noted { n: u64 },
@@ -29,7 +29,7 @@ impl Aggregate for Book {
     fn apply(&mut self, _: &Noted) {}
 }
 
-/// How many were noted, and what their order came to.
+/// Number of noted numbers, and a checksum that depends on their order.
 #[derive(Default, Clone, Serialize, Deserialize)]
 pub struct Digest {
     pub events: u64,

@@ -37,7 +37,7 @@ async fn main() {
     }
 }
 
-/// What became of the appends: stored, conflicts, invalid, not taken.
+/// Numbers of appends by outcome: stored, conflict, invalid, unavailable.
 type Counts = [u64; 4];
 
 /// Three callers at once, so that a batch is of several.
@@ -62,7 +62,8 @@ async fn write(store: PostgresStore, seed: u64, calls: u64) {
 struct Caller {
     store: PostgresStore,
     random: Random,
-    /// Where each stream was when it was last heard of: others have moved some of them since.
+    /// Last version that this caller saw of each stream. Others have appended to some of them
+    /// since.
     known: HashMap<StreamId, StreamVersion>,
 }
 
@@ -104,7 +105,7 @@ impl Caller {
         Append { stream, expected, events, command, claims: vec![], chained: false }
     }
 
-    /// Notes what came of it; the answer is its place in the counts.
+    /// Records the outcome, and returns its index in the counts.
     fn hear(&mut self, append: Append, outcome: AppendOutcome) -> usize {
         match outcome {
             AppendOutcome::Committed(committed) => {

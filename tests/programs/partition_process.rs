@@ -39,7 +39,7 @@ async fn main() {
     let store = PostgresStore::open(url).await.unwrap();
     let app = Application::builder(store).aggregate::<Book>().read_model::<Digest>();
     let app = app.start().await.unwrap();
-    let seen = Arc::new(Seen::default());
+    let seen = Arc::new(SeenBooks::default());
     let writers = (0..WRITERS).map(|n| {
         let random = Random::new(seed.parse::<u64>().unwrap() * WRITERS + n);
         let writer = Writer { app: app.clone(), seen: Arc::clone(&seen), random };
@@ -63,10 +63,10 @@ async fn line() {
     tokio::task::spawn_blocking(read).await.unwrap().unwrap();
 }
 
-/// What the readers of this process have seen.
+/// Results that the readers of this process have seen.
 #[derive(Default)]
-struct Seen {
-    /// How many events of each book.
+struct SeenBooks {
+    /// Number of events of each book.
     books: Mutex<HashMap<u64, u64>>,
     answers: AtomicU64,
     quiet: AtomicBool,
@@ -74,7 +74,7 @@ struct Seen {
 
 struct Writer {
     app: Application,
-    seen: Arc<Seen>,
+    seen: Arc<SeenBooks>,
     random: Random,
 }
 
@@ -83,7 +83,7 @@ impl Writer {
         while !self.seen.quiet.load(Ordering::Relaxed) {
             let (book, n) = (self.random.below(BOOKS), self.random.below(1_000));
             let before = self.seen.books.lock().unwrap().get(&book).copied().unwrap_or_default();
-            // Whether it is stored is told by the log in the end.
+            // The log shows in the end if it was stored.
             if let Ok(stored) = self.app.execute::<Book>(&book.to_string(), n).await {
                 match self.app.read::<Digest>(&book.to_string()).after(stored.position).await {
                     Ok(read) => {

@@ -31,7 +31,7 @@ use random::Random;
 
 const BOOKS: u64 = 10_000;
 
-/// How many events of one book come together, and how many books in one call.
+/// Number of events of one book in one append, and of books in one call.
 const TOGETHER: u64 = 10;
 const IN_ONE_CALL: u64 = 500;
 
@@ -40,8 +40,8 @@ const WRITERS: u64 = 4;
 /// The commands note numbers from here on; those that were there before are smaller.
 const LIVE: u64 = 1_000;
 
-/// How long version 2 stands still at some of those, while version 1 goes on: a switch that does not
-/// mind what was answered before goes back in time.
+/// Time that version 2 takes for some of those events while version 1 goes on. A switch that
+/// ignored the positions already read would then go back in time.
 const SLOW: Duration = Duration::from_millis(50);
 const SELDOM: u64 = 20;
 
@@ -106,7 +106,8 @@ async fn builder(store: &str) -> ApplicationBuilder {
         true => Application::builder(PostgresStore::open(store).await.unwrap()),
         false => Application::builder(SqliteStore::open(store).await.unwrap()),
     };
-    // A machine with much to do is slow, not wrong; and who is slow has a thread for itself.
+    // Generous timeouts: a busy machine is slow, not wrong. The slow version has a thread of its
+    // own.
     let settings =
         Settings { read_within: Duration::from_secs(60), arbiters: 4, ..Settings::default() };
     builder.settings(settings).aggregate::<Book>()
@@ -148,7 +149,8 @@ fn entries(number: u64) -> Append {
     }
 }
 
-/// What versions 1 and 2 have reached in all their partitions; 0 for one that does not run.
+/// Positions that versions 1 and 2 have reached in all their partitions, or 0 for a version that
+/// does not run.
 async fn how_far(app: &Application) -> [u64; 2] {
     let status = app.operations().status().await;
     [1, 2].map(|version| {
@@ -162,9 +164,9 @@ async fn how_far(app: &Application) -> [u64; 2] {
 async fn replace(store: &str) {
     let app = builder(store).await.read_model_replacing::<Seal, Digest>();
     let app = app.start().await.unwrap();
-    let seen = Arc::new(Seen::new());
+    let seen = Arc::new(SeenReads::new());
     tokio::spawn(tell(app.clone(), Arc::clone(&seen)));
-    // Who was killed left leases, which have to expire first.
+    // A process that was killed left leases, which have to expire first.
     while !app.readiness().ready {
         sleep(Duration::from_millis(10)).await;
     }
@@ -205,7 +207,7 @@ async fn serve(app: &Application, version: u32) {
     }
 }
 
-async fn tell(app: Application, seen: Arc<Seen>) {
+async fn tell(app: Application, seen: Arc<SeenReads>) {
     loop {
         let [old, new] = how_far(&app).await;
         let [answers, least, greatest] = [&seen.answers, &seen.least, &seen.greatest];
@@ -216,9 +218,9 @@ async fn tell(app: Application, seen: Arc<Seen>) {
     }
 }
 
-/// What the clients of this process have seen.
-struct Seen {
-    /// How many events of each book, and at which position.
+/// Results that the clients of this process have seen.
+struct SeenReads {
+    /// Number of events of each book and the position they were read at.
     books: Vec<[AtomicU64; 2]>,
     /// The book that was written last.
     last: AtomicU64,
@@ -232,7 +234,7 @@ struct Seen {
     quiet: AtomicBool,
 }
 
-impl Seen {
+impl SeenReads {
     fn new() -> Self {
         Self {
             books: (0..BOOKS).map(|_| Default::default()).collect(),
@@ -246,7 +248,7 @@ impl Seen {
         }
     }
 
-    /// Reads a book, at or after a position; nothing may be older than what was answered before.
+    /// Reads a book at or after a position. No answer may be older than one before.
     async fn read(&self, app: &Application, book: u64, after: GlobalPosition) -> Document<Seal> {
         let [events, position] = &self.books[book as usize];
         let before = [events.load(SeqCst), position.load(SeqCst).max(after.0)];
@@ -274,8 +276,8 @@ fn fail(why: &str) -> ! {
     exit(1)
 }
 
-/// Writes into books that nobody else writes into, and reads each write back.
-async fn write(app: Application, seen: Arc<Seen>, number: u64) {
+/// Writes into books that have no other writer, and reads each write back.
+async fn write(app: Application, seen: Arc<SeenReads>, number: u64) {
     let mut random = Random::new(number);
     while !seen.quiet.load(SeqCst) {
         let book = random.below(BOOKS / WRITERS) * WRITERS + number;
@@ -295,7 +297,7 @@ async fn write(app: Application, seen: Arc<Seen>, number: u64) {
 }
 
 /// Reads any book, or the one that was written last.
-async fn read(app: Application, seen: Arc<Seen>, any: bool) {
+async fn read(app: Application, seen: Arc<SeenReads>, any: bool) {
     let mut random = Random::new(99);
     while !seen.quiet.load(SeqCst) {
         let book = if any { random.below(BOOKS) } else { seen.last.load(SeqCst) };

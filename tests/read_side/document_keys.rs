@@ -1,5 +1,5 @@
-//! Keys of documents that no database could keep: their events are parked, on every store alike, the
-//! other keys flow, and asking for one finds nothing.
+//! Keys that no database can store: their events are parked on every store, the other keys go on,
+//! and a read of such a key finds no document.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl ReadModel for Last {
     }
 }
 
-/// The same when somebody has mended the keys.
+/// The next release, in which the keys are fixed.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 struct Mended(i64);
 
@@ -72,7 +72,7 @@ async fn keys_that_cannot_be_kept_are_parked(store: impl Store + Clone, bad: i64
     let parked = parked(&app, |parked| parked.position == poison.position).await;
     assert!(parked.reason.contains("no document can have the key"), "{parked:?}");
     app.shutdown().await;
-    // To take it in elsewhere now would be out of order, and to leave it out would be a lie.
+    // Applying it to another key now would be out of order, and skipping it would be wrong.
     let app = Application::builder(store).read_model::<Mended>().start().await.unwrap();
     self::parked(&app, |parked| parked.reason.contains("raise the VERSION")).await;
     app.shutdown().await;

@@ -167,7 +167,8 @@ async fn a_deleted_document_is_gone_and_begins_anew(store: impl Store + Clone) {
     let last = end(&app, &["cup"]).await;
     assert_eq!(sold(&app, "tea", last).await, Some(vec![7]), "from the default");
     assert_eq!(list(&app, "", 9, last).await.0, listed(&[("tea", &[7])]));
-    let stored = store.scan_documents("sold@1", None, actum::PageLimit::events(9)).await.unwrap();
+    let stored =
+        store.list_documents("sold@1", &actum::DocumentRange::default()).await.unwrap().documents;
     assert_eq!(stored, [("tea".to_owned(), r#"{"pieces":[7]}"#.to_owned())]);
     app.shutdown().await;
 }
@@ -234,7 +235,7 @@ async fn every_process_lists_all_documents_and_sees_them_deleted() {
     run(test).await;
 }
 
-/// The lines of an order are a client's choice.
+/// Clients choose the number of lines of an order.
 #[tokio::test]
 async fn an_order_with_too_many_lines_stops_no_other_article() {
     let app = start::<false>(MemoryStore::new()).await;

@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use actum::testing::FaultyStore;
 use actum::{
-    Aggregate, Append, AppendOutcome, Application, EventEnvelope, EventStore, ExpectedVersion,
-    Fold, GlobalPosition, MAX_LISTED_PARKED, NewEvent, OperationError, ParkedKey, ReadError,
-    ReadModel, Settings, Sources, Store, StreamId, Upcaster,
+    Aggregate, AppendOutcome, Application, EventEnvelope, EventStore, Fold, GlobalPosition,
+    MAX_LISTED_PARKED, NewEvent, OperationError, ParkedKey, ReadError, ReadModel, Settings,
+    Sources, Store, Upcaster,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use uuid::Uuid;
 
+use crate::support::events::{append, event};
 use crate::support::place::on_every_store;
 use crate::support::waiting::{check, poll};
 
-/// What happens in a book, as different generations of the code know it.
+/// The events of a book, as different generations of the code define them.
 macro_rules! generation {
     ($aggregate:ident, $event:ident { $($variants:tt)* }, $upcasters:expr, $model:ident,
      |$document:ident, $given:ident| $fold:expr) => {
@@ -46,7 +46,7 @@ macro_rules! generation {
             }
         }
 
-        /// A fold in which no event can be left out, doubled or exchanged without changing it.
+        /// A fold that shows a missing, repeated or misplaced event.
         #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
         struct $model {
             mix: u64,
@@ -112,30 +112,18 @@ async fn new(store: impl Store) -> Application {
 /// Events of one book each: its id, the event's type and schema version, and its number.
 async fn write(store: &(impl EventStore + ?Sized), events: &[(&str, &str, u32, u64)]) {
     for some in events.chunks(1_000) {
-        let append = |(id, name, schema_version, n): &(&str, &str, u32, u64)| {
+        let noted = |(id, name, schema_version, n): &(&str, &str, u32, u64)| {
             let field = if *schema_version == 1 && *name == "Noted" { "n" } else { "number" };
-            Append {
-                stream: StreamId::new("book", id).unwrap(),
-                expected: ExpectedVersion::Any,
-                events: vec![NewEvent {
-                    event_id: Uuid::now_v7(),
-                    event_type: (*name).to_owned().into(),
-                    schema_version: *schema_version,
-                    payload: json!({ field: n }).to_string().as_str().into(),
-                    metadata: "{}".into(),
-                }],
-                command: None,
-                claims: vec![],
-                chained: false,
-            }
+            let event = event(name, &json!({ field: n }).to_string());
+            append("book", id, [NewEvent { schema_version: *schema_version, ..event }])
         };
-        let outcomes = store.append(some.iter().map(append).collect()).await;
+        let outcomes = store.append(some.iter().map(noted).collect()).await;
         let stored = |outcome: &AppendOutcome| matches!(outcome, AppendOutcome::Committed(_));
         assert!(outcomes.iter().all(stored), "{outcomes:?}");
     }
 }
 
-/// What the document of these numbers is, byte for byte.
+/// The document of these numbers, byte for byte.
 fn folded(numbers: impl IntoIterator<Item = u64>) -> String {
     let (mut mixed, mut events) = (0, 0);
     for number in numbers {
@@ -158,7 +146,7 @@ async fn parked(app: &Application, are_so: impl Fn(&[ParkedKey]) -> bool) -> Vec
     .await
 }
 
-/// The end of an application in this process: nothing of it writes any more.
+/// Drops an application in this process, so that it writes nothing any more.
 async fn ended(app: Application) {
     app.shutdown().await;
 }
@@ -285,7 +273,7 @@ async fn the_status_lists_some_of_many_parked_keys_and_counts_all(store: impl St
     ended(app).await;
 }
 
-/// The acceptance test: one in a hundred thousand.
+/// One poisoned event among a hundred thousand.
 async fn one_event_in_a_hundred_thousand_is_poison(store: impl Store + Clone) {
     const EVENTS: u64 = 100_000;
     let ids: Vec<String> = (0..500).map(|id| id.to_string()).collect();

@@ -4,17 +4,16 @@ use std::time::Duration;
 
 use actum::testing::FaultyStore;
 use actum::{
-    Append, Application, CheckpointStore, EventEnvelope, ExpectedVersion, Fold, GlobalPosition,
-    MemoryStore, NewEvent, PartitionId, ReadError, ReadModel, Settings, Sources, StartError, Store,
-    StreamId,
+    Application, CheckpointStore, EventEnvelope, Fold, GlobalPosition, MemoryStore, PartitionId,
+    ReadError, ReadModel, Settings, Sources, StartError, Store,
 };
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::support::counter::{Ask, Count, Counted, Counter};
+use crate::support::events::foreign;
 use crate::support::place::on_every_store;
 
-/// What a counter was given, so mixed that no event can be left out, doubled or exchanged.
+/// A checksum of the numbers of a counter that shows a missing, repeated or misplaced event.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 struct Mixed {
     mix: i64,
@@ -106,21 +105,7 @@ async fn dropped_at_any_moment_the_documents_equal_the_fold(store: impl Store + 
 async fn a_poisoned_key_is_named_and_leaves_all_else_alone(store: impl Store) {
     let app = start(store).await;
     app.execute::<Counter>("1", Ask::Add(1)).await.unwrap();
-    let poisoned = Append {
-        stream: StreamId::new("counter", "1").unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: "Poisoned".into(),
-            schema_version: 1,
-            payload: "null".into(),
-            metadata: "{}".into(),
-        }],
-        command: None,
-        claims: vec![],
-        chained: false,
-    };
-    app.store().append(vec![poisoned]).await;
+    app.store().append(vec![foreign("1", "Poisoned", ["null"])]).await;
     let position = app.store().head().await.unwrap();
     let parked = app.read::<Mixed>("1").after(position).await;
     let Err(ReadError::Parked { key, position: at, reason, .. }) = parked else {
@@ -155,7 +140,7 @@ async fn of_two_applications_on_one_store_both_answer_and_one_goes_on_without_th
         }
     }
     assert!(apps.iter().all(|app| app.readiness().ready));
-    // Whichever owns what: it hands over, and the other goes on alone.
+    // One of the two owns the model: it steps down, and the other goes on alone.
     apps[0].shutdown().await;
     let (expected, position) = write(&apps[1]).await;
     let read = apps[1].read::<Mixed>("1").after(position).await.unwrap();

@@ -16,16 +16,17 @@ use crate::support::child::rows;
 use crate::support::directory::Directory;
 use crate::support::postgres::database;
 
-/// How long a process that has work to do may say nothing.
+/// Longest time without output of a process that has work to do.
 const SILENT: Duration = Duration::from_secs(60);
 
-/// How many documents there are.
+/// Number of documents.
 const BOOKS: usize = 10_000;
 
-/// How often it is switched back and forth by hand: a switch that went back would not show each time.
+/// Number of switches back and forth by hand. A switch that goes back in time would not be visible
+/// each time.
 const SWITCHES: usize = 15;
 
-/// How far it has come, as it says.
+/// Progress that the process has reported.
 #[derive(Debug, Default, Clone, Copy)]
 struct At {
     old: u64,
@@ -35,13 +36,13 @@ struct At {
     greatest: u64,
 }
 
-struct Process {
+struct RebuildProcess {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     at: At,
 }
 
-impl Process {
+impl RebuildProcess {
     fn replacing(store: &str) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rebuild-process"));
         command.args(["replace", store]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -50,7 +51,7 @@ impl Process {
         Self { child, lines, at: At::default() }
     }
 
-    /// The next line, if there is one.
+    /// The next line, or `None` at the end.
     async fn line(&mut self) -> Option<String> {
         let line = timeout(SILENT, self.lines.next_line()).await.expect("it says nothing");
         let line = line.unwrap()?;
@@ -65,7 +66,7 @@ impl Process {
         Some(line)
     }
 
-    /// The first line that says this.
+    /// Waits for the first line that contains this.
     async fn says(&mut self, what: &str) -> String {
         loop {
             let line = self.line().await.expect("it has ended, and says why above");
@@ -75,7 +76,7 @@ impl Process {
         }
     }
 
-    /// Waits until it has come so far.
+    /// Waits until the progress satisfies this.
     async fn comes(&mut self, is_there: impl Fn(At) -> bool) -> At {
         loop {
             self.says("at ").await;
@@ -97,14 +98,14 @@ impl Process {
         self.says(&format!("done: {what}")).await;
     }
 
-    /// Ends it with SIGKILL; how far it had come when it last said so.
+    /// Ends it with SIGKILL, and returns the last progress it reported.
     async fn kill(mut self) -> At {
         self.child.kill().await.unwrap();
         while self.line().await.is_some() {}
         self.at
     }
 
-    /// Ends it in order; what it says of itself.
+    /// Ends it in order, and returns its last report.
     async fn end(mut self) -> String {
         drop(self.child.stdin.take());
         let said = self.says("the slowest took").await;
@@ -127,7 +128,7 @@ async fn fill(store: &str, events: u64) {
     assert!(status.await.unwrap().success());
 }
 
-/// The versions that are known, by number, and whether each serves.
+/// The registered versions by number, and if each is active.
 async fn versions(store: &str) -> Vec<(i64, bool)> {
     rows(
         store,
@@ -137,7 +138,7 @@ async fn versions(store: &str) -> Vec<(i64, bool)> {
     .await
 }
 
-/// What each partition has saved.
+/// The saved checkpoint of each partition.
 async fn saved(store: &str) -> Vec<(String, i64, i64)> {
     rows(
         store,
@@ -147,8 +148,8 @@ async fn saved(store: &str) -> Vec<(String, i64, i64)> {
     .await
 }
 
-/// The documents of version 2 are the fold of the log, byte for byte, by code that is none of the
-/// framework's, and there are no others. How many events there are.
+/// Checks that the documents of version 2 equal a fold of the log, byte for byte, that uses no code
+/// of the framework, and that there are no others. Returns the number of events.
 async fn check_documents(store: &str) -> usize {
     let events: Vec<(String, i64)> = rows(
         store,
@@ -177,7 +178,7 @@ async fn check_documents(store: &str) -> usize {
     count
 }
 
-/// How many rows of version 1 are left in all the tables that have some of a version.
+/// Number of rows of version 1 that are left in the tables of versions.
 async fn left(store: &str) -> i64 {
     let left: Vec<(i64,)> = rows(
         store,
@@ -197,17 +198,17 @@ async fn left(store: &str) -> i64 {
     left[0].0
 }
 
-/// Kills a rebuild that is half done; what was saved of it by then.
+/// Kills a rebuild that is half done, and returns its checkpoints.
 async fn kill_half_way(store: &str, events: u64) -> At {
-    let mut process = Process::replacing(store);
+    let mut process = RebuildProcess::replacing(store);
     process.comes(|at| at.new >= events / 2 && at.answers > 0).await;
     let at = process.kill().await;
     assert_eq!(versions(store).await, [(1, true), (2, false)], "it was too late: {at:?}");
     at
 }
 
-/// Lets both versions serve in turn while reads keep coming, and then the first one go.
-async fn switch_and_drop(process: &mut Process, store: &str) {
+/// Makes both versions active in turn while reads keep coming, and then drops the first one.
+async fn switch_and_drop(process: &mut RebuildProcess, store: &str) {
     for _ in 0..SWITCHES {
         process.does("serve 1").await;
         assert_eq!(versions(store).await, [(1, true), (2, false)]);
@@ -234,7 +235,7 @@ async fn rebuild(kind: &str, store: &str) {
     let least = new.map(|(.., position)| *position as u64).min().unwrap();
     assert!(least > 0 && least < events, "{saved_then:?}");
 
-    let mut process = Process::replacing(store);
+    let mut process = RebuildProcess::replacing(store);
     let resumed = process.comes(|_| true).await;
     assert!(resumed.new >= least, "it begins at {resumed:?}, and had saved {saved_then:?}");
     let first = process.comes(|at| at.answers > 0).await;

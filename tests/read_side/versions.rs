@@ -1,9 +1,9 @@
-//! A version whose dropping was cut short: it never serves, and it does not begin anew half full.
+//! A version whose drop was interrupted: it never becomes active, and it does not start half full.
 
 use std::time::Duration;
 
 use actum::{
-    Checkpoint, CheckpointUpdate, DocumentBatch, GlobalPosition, PageLimit, PartitionId,
+    Checkpoint, CheckpointUpdate, DocumentBatch, DocumentRange, GlobalPosition, PartitionId,
     PostgresStore, SqliteStore, Store,
 };
 use sqlx::Executor;
@@ -19,7 +19,7 @@ async fn begin(store: &impl Store) {
     let partition = PartitionId::new("sums@2", 0);
     let lasting = Duration::from_secs(600);
     let lease = store.acquire_lease(&partition.to_string(), Uuid::now_v7(), lasting).await;
-    let (log_id, position) = (store.identity().log_id, GlobalPosition(1));
+    let (log_id, position) = (store.info().identity.log_id, GlobalPosition(1));
     let update = CheckpointUpdate {
         partition,
         from: GlobalPosition::ZERO,
@@ -32,19 +32,19 @@ async fn begin(store: &impl Store) {
     store.save_documents(DocumentBatch { documents, deleted: vec![], update }).await.unwrap();
 }
 
-/// After somebody has begun to drop version 2, and died.
+/// Continues after a process has begun to drop version 2, and crashed.
 async fn go_on(store: &impl Store) {
-    assert!(!store.serve_version("sums", 1, 2).await.unwrap(), "half of it would serve");
+    assert!(!store.serve_version("sums", 1, Some(2)).await.unwrap(), "half of it would serve");
     assert_eq!(store.versions("sums").await.unwrap().len(), 2, "it is known until it is gone");
     let versions = store.register_version("sums", 2, 4).await.unwrap();
     assert_eq!((versions[1].number, versions[1].partitions), (2, 4));
     assert!(versions[0].is_serving && !versions[1].is_serving);
     let begun = store.load_checkpoint(&PartitionId::new("sums@2", 0)).await.unwrap();
     assert_eq!(
-        (begun, store.scan_documents("sums@2", None, PageLimit::events(9)).await.unwrap()),
+        (begun, store.list_documents("sums@2", &DocumentRange::default()).await.unwrap().documents),
         (None, vec![])
     );
-    assert!(store.serve_version("sums", 1, 2).await.unwrap());
+    assert!(store.serve_version("sums", 1, Some(2)).await.unwrap());
 }
 
 #[tokio::test]

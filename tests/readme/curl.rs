@@ -10,8 +10,8 @@ use crate::support::bank::new_bank;
 
 const README: &str = include_str!("../../README.md");
 
-/// Its lines that ask the bank at its public address for one answer and need no
-/// credential, continued ones as one.
+/// The README's lines that send one request without a credential to the public address. Continued
+/// lines are joined.
 fn lines() -> Vec<String> {
     let joined = README.replace("\\\n", "");
     let lines = joined.lines().filter_map(|line| line.strip_prefix("$ curl "));
@@ -34,7 +34,7 @@ fn words(line: &str) -> Vec<String> {
 }
 
 fn request(words: &[String]) -> TestRequest {
-    // As curl has it: who sends something posts it, unless told otherwise.
+    // The rule of curl: a request with a body is a POST unless `-X` names another method.
     let given = words.iter().position(|word| word == "-X").map(|at| words[at + 1].as_str());
     let sends = words.iter().any(|word| word == "-d");
     let method = given.unwrap_or(if sends { "POST" } else { "GET" });

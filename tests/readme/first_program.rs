@@ -53,7 +53,7 @@ fn the_first_program_of_the_readme_runs_as_it_is_shown() {
 }
 
 #[test]
-fn what_people_copy_first_reads_bodies_strictly_and_hides_nothing() {
+fn the_first_program_reads_bodies_strictly_and_hides_nothing() {
     let example = fs::read_to_string(repository().join("framework/examples/account.rs")).unwrap();
     assert!(example.contains("body: JsonBody<Amount>") && !example.contains("Json<"));
     assert!(example.lines().count() <= 150);

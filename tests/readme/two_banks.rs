@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::postgres::database;
 
 const README: &str = include_str!("../../README.md");
@@ -28,10 +28,10 @@ async fn the_two_banks_of_the_readme_are_one() {
     let [first, second] = &lines(&database.url())[..] else { panic!("not two lines") };
     let start = |arguments: &[String]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bank-process"));
-        Bank::spawn(command.args(arguments), &[]).expect("a bank")
+        BankProcess::spawn(command.args(arguments), &[]).expect("a bank")
     };
     let banks = [start(first), start(second)];
-    let [mut first, mut second] = banks.each_ref().map(Bank::client);
+    let [mut first, mut second] = banks.each_ref().map(BankProcess::client);
     let body = r#"{"id":"ada","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(first.post("/accounts", body, None).unwrap().status, 201);
     assert_eq!(

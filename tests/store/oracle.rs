@@ -15,13 +15,13 @@ use crate::support::directory::Directory;
 use crate::support::postgres::database;
 use crate::support::random::Random;
 
-/// Comes true once in so many times.
+/// True once in so many calls, at random.
 fn by_chance(random: &mut Random, one_in: u64) -> bool {
     random.below(one_in) == 0
 }
 
-/// What is left of an outcome where the stores may differ: in words, and in the order of appends
-/// to different streams.
+/// An outcome without the parts in which stores may differ: the words of an error, and the order of
+/// appends to different streams.
 #[derive(Debug, PartialEq)]
 enum Seen {
     Committed(u64, bool),
@@ -44,7 +44,7 @@ fn seen(outcome: &AppendOutcome) -> Seen {
     }
 }
 
-/// A call by random: few streams, few command ids, event ids and names, so that they meet.
+/// A random call: few streams, few command ids, event ids and names, so that they collide.
 fn call(random: &mut Random, versions: &[u64]) -> Vec<Append> {
     let count = 1 + random.below(6);
     let mut appends: Vec<Append> = Vec::new();
@@ -101,7 +101,7 @@ async fn agree(stores: &[impl EventStore], seed: u64) {
         let expected: Vec<Seen> = expected.iter().map(seen).collect();
         let actual = stores[turn % stores.len()].append(appends.clone()).await;
         for (append, outcome) in appends.iter().zip(&actual) {
-            // A replay stands where its command did, perhaps in another stream.
+            // A replay has the position of its command, perhaps in another stream.
             if let AppendOutcome::Committed(c @ Committed { replayed: false, .. }) = outcome {
                 places.push((append.stream.clone(), c.version, c.position));
             }
@@ -142,7 +142,7 @@ async fn agree(stores: &[impl EventStore], seed: u64) {
         let stands = page.events.iter().map(|e| ((e.stream.clone(), e.version), e.position));
         let stands: HashMap<_, _> = stands.collect();
         for (stream, version, position) in &places {
-            // A command without events on an empty stream stands nowhere.
+            // A command without events on an empty stream has no position.
             let stands = stands.get(&(stream.clone(), *version)).copied().unwrap_or_default();
             assert_eq!(stands, *position, "seed {seed}: {stream} {version}");
         }

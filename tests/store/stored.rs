@@ -1,5 +1,5 @@
-//! What is stored comes back equal: an event that would not is refused, and metadata that cannot be
-//! read never lets a command run.
+//! Events that would come back changed are refused, and a command with unreadable metadata never
+//! runs.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -9,16 +9,15 @@ use actum::testing::{ReadModelScenario, Scenario};
 use actum::{
     AcceptedCommand, Aggregate, Append, AppendOutcome, Application, CommandError, CommandOptions,
     CommandState, EventEnvelope, EventStore, ExpectedVersion, Fold, GlobalPosition, MemoryStore,
-    Metadata, NewEvent, ReadModel, Sources, SqliteStore, StartError, Store, StreamId,
-    StreamVersion,
+    Metadata, NewEvent, ReadModel, Sources, SqliteStore, StartError, Store, StreamVersion,
 };
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use crate::support::counter::{Ask, BelowZero, Counter};
 use crate::support::directory::Directory;
+use crate::support::events::{append, event};
 
-/// Measures in ways of which some do not survive JSON.
+/// Measurements, some of which do not survive JSON.
 #[derive(Debug, Default, Clone, PartialEq)]
 struct Meter {
     last: Option<Measured>,
@@ -281,20 +280,8 @@ fn accepted(id: &str, metadata: &str) -> Append {
         "command": { "Add": 7 },
         "key": { "id": id, "fingerprint": "00" },
     });
-    Append {
-        stream: StreamId::new(AcceptedCommand::TYPE, id).unwrap(),
-        expected: ExpectedVersion::NoStream,
-        events: vec![NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: "Accepted".into(),
-            schema_version: 1,
-            payload: payload.to_string().into(),
-            metadata: metadata.into(),
-        }],
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
+    let event = NewEvent { metadata: metadata.into(), ..event("Accepted", &payload.to_string()) };
+    Append { expected: ExpectedVersion::NoStream, ..append(AcceptedCommand::TYPE, id, [event]) }
 }
 
 #[tokio::test]
@@ -318,7 +305,7 @@ async fn a_deferred_command_whose_metadata_cannot_be_read_never_runs() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    // All are of one aggregate: those that cannot be read hold up none that can.
+    // All are of one aggregate: commands that cannot be read delay no other.
     tokio::time::timeout(Duration::from_secs(20), concluded).await.expect("the good one waits");
     let events = app.history::<Counter>("1", StreamVersion::ZERO, 10).await.unwrap();
     assert_eq!(events.len(), 1, "{events:?}");
@@ -353,7 +340,7 @@ impl Aggregate for Reader {
     type Event = Read;
     type Error = BelowZero;
 
-    /// Refuses 0 with the cache, so that a test sees the state.
+    /// Refuses 0 and returns the cache in the error, so that a test sees the state.
     fn handle(&self, number: i64) -> Result<Vec<Read>, BelowZero> {
         match number {
             0 => Err(BelowZero(self.cache)),

@@ -33,7 +33,7 @@ impl Deref for Bank {
     }
 }
 
-/// A bank nobody has used.
+/// A bank on an empty log.
 pub async fn new_bank() -> Bank {
     let (directory, store) = fresh_store().await;
     Bank::start(example_bank::application(store), directory).await
@@ -46,7 +46,7 @@ pub async fn fresh_store() -> (Directory, SqliteStore) {
     (directory, store)
 }
 
-/// What came back.
+/// The answer of a route.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -63,7 +63,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// It is the problem with this status and code, complete as RFC 9457 wants it.
+    /// Checks for a problem with this status and code, and for every member that RFC 9457 requires.
     #[track_caller]
     pub fn is_problem(&self, status: u16, code: &str) {
         assert_eq!(self.status.as_u16(), status, "{self:?}");
@@ -78,7 +78,7 @@ impl Answer {
         assert_eq!(self.header("retry-after").is_some(), is_for_now);
     }
 
-    /// It went well, and this is the body.
+    /// Checks for this status and this JSON body.
     #[track_caller]
     pub fn is(&self, status: u16, body: Value) {
         assert_eq!(self.status.as_u16(), status, "{self:?}");

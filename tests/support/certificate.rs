@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What openssl is asked for.
+/// Configuration for openssl.
 const WISH: &str = "[req]
 prompt = no
 distinguished_name = name

@@ -1,4 +1,4 @@
-//! The real bank as a child process: started, asked, killed, checked.
+//! The real bank as a child process: started, called, killed, checked.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -18,7 +18,7 @@ use crate::support::http::Client;
 const LONGEST_LIFE: Duration = Duration::from_secs(600);
 
 /// A running bank. It is killed when this value is dropped, and after ten minutes.
-pub struct Bank {
+pub struct BankProcess {
     child: Child,
     /// Closed when this value is dropped, which ends the watchdog.
     _watchdog: mpsc::Sender<()>,
@@ -26,7 +26,7 @@ pub struct Bank {
     operators: String,
 }
 
-impl Bank {
+impl BankProcess {
     /// Starts the bank on an SQLite file, or the database at a URL, and waits until it listens; `None` if it ended before.
     pub fn start(store: &str, environment: &[(&str, &str)]) -> Option<Self> {
         Self::spawn(&mut Self::command(store), environment)
@@ -85,12 +85,12 @@ impl Bank {
         Client::connect(&self.operators).unwrap()
     }
 
-    /// Its process id.
+    /// Process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Asks it to end, with SIGTERM, and waits.
+    /// Ends it with SIGTERM, and waits.
     pub fn terminate(mut self) -> ExitStatus {
         self.signal("TERM");
         self.wait(Duration::from_secs(40)).expect("the bank did not end when asked to")
@@ -109,7 +109,7 @@ impl Bank {
         KilledOnPanic { process: self.id() }
     }
 
-    /// How it ended, if it does in time.
+    /// Waits for the end of the process. Returns `None` if it does not end in time.
     pub fn wait(&mut self, within: Duration) -> Option<ExitStatus> {
         let began = Instant::now();
         while began.elapsed() < within {
@@ -155,7 +155,7 @@ impl Drop for KilledOnPanic {
     }
 }
 
-impl Drop for Bank {
+impl Drop for BankProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

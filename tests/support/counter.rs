@@ -10,7 +10,7 @@ pub struct Counter {
     pub sum: i64,
 }
 
-/// What can be asked of a [`Counter`].
+/// The commands of a [`Counter`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Ask {
     /// Add this much; refused when the sum would go below zero.
@@ -25,10 +25,10 @@ pub enum Ask {
     Poison,
 }
 
-/// What happened to a [`Counter`].
+/// The events of a [`Counter`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Counted {
-    /// So much was added.
+    /// This number was added.
     Added(i64),
     /// Folding this panics.
     Poisoned,

@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// What a server answered.
+/// The answer of a server.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Response {
     /// The status code.
     pub status: u16,
     /// The body as JSON; null if it is none.
@@ -15,11 +15,11 @@ pub struct Answer {
     pub text: String,
     /// Status line and headers, in small letters.
     pub head: String,
-    /// Where it says to go.
+    /// The `location` header.
     pub location: Option<String>,
 }
 
-impl Answer {
+impl Response {
     /// A header by its name in small letters.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut lines = self.head.lines();
@@ -30,7 +30,7 @@ impl Answer {
 /// One connection.
 pub struct Client {
     stream: BufReader<TcpStream>,
-    /// A header of every request, if it says who asks.
+    /// The `authorization` header of every request, if there is a credential.
     authorization: String,
 }
 
@@ -43,26 +43,26 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream), authorization: String::new() })
     }
 
-    /// Waits only so long for each answer. After one that was late the connection is of no use.
+    /// Sets the timeout of each answer. After a timeout the connection is unusable.
     pub fn patience(self, within: Duration) -> Result<Self> {
         self.stream.get_ref().set_read_timeout(Some(within))?;
         Ok(self)
     }
 
-    /// Shows this credential from now on.
+    /// Sends this credential from now on.
     pub fn by(mut self, bearer: &str) -> Self {
         self.authorization = format!("authorization: Bearer {bearer}\r\n");
         self
     }
 
-    /// Asks for something.
-    pub fn get(&mut self, path: &str) -> Result<Answer> {
+    /// Sends a GET request.
+    pub fn get(&mut self, path: &str) -> Result<Response> {
         let who = &self.authorization;
         self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{who}\r\n"))
     }
 
     /// Sends a command, named by `key` if there is one.
-    pub fn post(&mut self, path: &str, body: &str, key: Option<&str>) -> Result<Answer> {
+    pub fn post(&mut self, path: &str, body: &str, key: Option<&str>) -> Result<Response> {
         let key = key.map(|key| format!("idempotency-key: {key}\r\n")).unwrap_or_default();
         let (length, who) = (body.len(), &self.authorization);
         self.ask(&format!(
@@ -71,14 +71,20 @@ impl Client {
     }
 
     /// Sends anything; each of the headers ends its line.
-    pub fn send(&mut self, method: &str, path: &str, headers: &str, body: &str) -> Result<Answer> {
+    pub fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> Result<Response> {
         let length = body.len();
         self.ask(&format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{body}"
         ))
     }
 
-    fn ask(&mut self, request: &str) -> Result<Answer> {
+    fn ask(&mut self, request: &str) -> Result<Response> {
         self.stream.get_mut().write_all(request.as_bytes())?;
         let bad = |what: &str| Error::new(ErrorKind::InvalidData, what.to_owned());
         let mut head = String::new();
@@ -102,6 +108,6 @@ impl Client {
         let body = serde_json::from_str(&text).unwrap_or_default();
         let location = head.lines().find_map(|line| line.strip_prefix("location: "));
         let location = location.map(|location| location.trim().to_owned());
-        Ok(Answer { status, body, text, head, location })
+        Ok(Response { status, body, text, head, location })
     }
 }

@@ -6,6 +6,7 @@ pub mod certificate;
 pub mod child;
 pub mod counter;
 pub mod directory;
+pub mod events;
 pub mod http;
 pub mod place;
 pub mod postgres;

@@ -30,22 +30,22 @@ pub async fn database() -> Database {
 }
 
 impl Database {
-    /// Where it is.
+    /// URL of the database.
     pub fn url(&self) -> String {
         url(self.options())
     }
 
-    /// Where it is for who comes by another port: a proxy's.
+    /// URL of the database through another port, a proxy's for instance.
     pub fn url_by(&self, port: u16) -> String {
         url(self.options().port(port))
     }
 
-    /// Where it is for who comes by pgbouncer, the one that `ACTUM_TEST_PGBOUNCER` names.
+    /// URL of the database through the pgbouncer that `ACTUM_TEST_PGBOUNCER` names.
     pub fn url_by_pgbouncer(&self) -> String {
         url(running("PGBOUNCER").database(&self.name))
     }
 
-    /// Its name, which no other test's database has.
+    /// Name of the database, which no other test uses.
     pub fn name(&self) -> String {
         self.name.clone()
     }
@@ -78,7 +78,7 @@ impl Drop for Database {
     }
 }
 
-/// A server that nobody else uses.
+/// A server of one test.
 pub struct Server {
     directory: PathBuf,
     port: u16,
@@ -103,17 +103,17 @@ impl Server {
         server
     }
 
-    /// Where its one database is.
+    /// URL of the server's database.
     pub fn url(&self) -> String {
         url(self.options.clone())
     }
 
-    /// Where it is for who comes by another port: a proxy's.
+    /// URL of the server's database through another port, a proxy's for instance.
     pub fn url_by(&self, port: u16) -> String {
         url(self.options.clone().port(port))
     }
 
-    /// Its own port, the same after each start.
+    /// Port of the server, the same after each start.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -138,7 +138,7 @@ impl Server {
         self.run("crash").await;
     }
 
-    /// Keeps a copy of the data of a server that is stopped: what a standby that lags behind has.
+    /// Keeps a copy of the data of a stopped server, as a standby that lags behind has it.
     pub async fn keep(&self) {
         self.copy("postgres", "standby").await;
     }
@@ -171,7 +171,7 @@ impl Server {
         }
     }
 
-    /// Lets in whom these lines of `pg_hba.conf` do, from now on.
+    /// Replaces `pg_hba.conf` by these lines, from now on.
     pub async fn allow(&self, lines: &str) {
         let mut connection = self.connect().await;
         let query = sqlx::query_scalar("SHOW hba_file");
@@ -180,7 +180,7 @@ impl Server {
         self.set("log_connections", "on").await; // it reads the file with the settings
     }
 
-    /// A copy of a file that belongs to the server and is for its eyes alone.
+    /// A copy of a file that belongs to the server's user and that no other user can read.
     pub fn adopt(&self, file: &Path) -> String {
         let home = self.directory.join("postgres");
         let copy = home.join(file.file_name().unwrap());
@@ -233,7 +233,8 @@ async fn execute(server: &PgConnectOptions, statement: &str) -> sqlx::Result<()>
     connection.close().await
 }
 
-/// Where `scripts/services` keeps its servers, and looks for what tests that were killed left.
+/// Folder of the servers of `scripts/services`, which also looks there for leftovers of killed
+/// tests.
 pub fn services() -> PathBuf {
     let named = std::env::var_os("ACTUM_SERVICES_DIR").map(PathBuf::from);
     named.unwrap_or_else(|| {

@@ -1,4 +1,4 @@
-//! A client that sends what it likes, byte for byte, and reads all that comes back.
+//! A client that sends any bytes and reads all bytes that come back.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -7,12 +7,12 @@ use std::time::Duration;
 /// A plain connection.
 pub struct Raw(TcpStream);
 
-/// What came back on a connection.
+/// All bytes that came back on a connection.
 #[derive(Debug)]
 pub struct Reply {
     /// The status code of the first answer, if there was one.
     pub status: Option<u16>,
-    /// All that came, in small letters.
+    /// All text that came, in lower case.
     pub text: String,
 }
 
@@ -23,7 +23,7 @@ impl Reply {
         head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    /// How many answers came.
+    /// Number of answers.
     pub fn answers(&self) -> usize {
         self.text.matches("http/1.1 ").count()
     }
@@ -38,12 +38,12 @@ impl Raw {
         Self(stream)
     }
 
-    /// Sends this; whether the other end still took it.
+    /// Sends this. Returns false if the other end no longer reads.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.0.write_all(bytes.as_ref()).is_ok()
     }
 
-    /// Sends this, then the last of it again and again, a byte at a time, until the other end has hung up.
+    /// Sends this, then the byte again and again, until the other end has closed the connection.
     pub fn trickle(mut self, first: &str, byte: u8) -> Reply {
         self.send(first);
         let mut sender = Self(self.0.try_clone().unwrap());
@@ -57,7 +57,7 @@ impl Raw {
         reply
     }
 
-    /// All that comes until the other end hangs up, which it has to.
+    /// All bytes until the other end closes the connection, which it has to.
     pub fn whole_reply(mut self) -> Reply {
         let mut bytes = Vec::new();
         let mut part = [0; 4096];

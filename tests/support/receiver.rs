@@ -1,4 +1,4 @@
-//! A server on loopback that keeps what it was sent and answers as the test says.
+//! A server on loopback that keeps the requests it gets and answers as the test says.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Result, Write};
 use std::net::{TcpListener, TcpStream};
@@ -28,7 +28,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Does this with each connection after its request was read; then the connection is closed.
+    /// Runs this for each connection after its request was read, and then closes the connection.
     pub fn start(answer: impl Fn(&mut TcpStream) -> Result<()> + Send + Sync + 'static) -> Self {
         let requests: Arc<Mutex<Vec<Received>>> = Arc::default();
         let kept = requests.clone();
@@ -40,9 +40,9 @@ impl Receiver {
         Self { requests, ..receiver }
     }
 
-    /// Does this with each connection, of which nothing was read; then the connection is closed.
+    /// Runs this for each connection without reading from it, and then closes the connection.
     pub fn raw(conduct: impl Fn(&mut TcpStream) -> Result<()> + Send + Sync + 'static) -> Self {
-        // Of both families where there are two: a canary hears every spelling of loopback.
+        // Listens on both families if there are two: a canary hears every spelling of loopback.
         let listener = TcpListener::bind("[::]:0").or_else(|_| TcpListener::bind("0.0.0.0:0"));
         let listener = listener.expect("a port");
         let port = listener.local_addr().expect("an address").port();

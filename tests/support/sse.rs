@@ -1,4 +1,4 @@
-//! A client of server-sent events over a plain socket, as patient as a test may be.
+//! A client of server-sent events over a plain socket, with a long timeout.
 
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result, Write};
 use std::net::TcpStream;
@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// What a stream brings.
+/// One part of a stream.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Part {
+pub enum SsePart {
     /// `retry:`, in milliseconds.
     Retry(u64),
     /// A comment.
@@ -17,7 +17,7 @@ pub enum Part {
     Message { id: u64, event: String, data: Value },
 }
 
-/// One open stream, or what was answered instead.
+/// One open stream, or the answer that refused it.
 pub struct EventStream {
     connection: BufReader<TcpStream>,
     /// The status code.
@@ -28,7 +28,7 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// Asks `127.0.0.1:PORT` for a path, to go on after an event if there is one.
+    /// Opens a stream at a path of `127.0.0.1:PORT`, after an event if one is given.
     pub fn open(address: &str, path: &str, last_event_id: Option<u64>) -> Result<Self> {
         let resume = last_event_id.map(|id| format!("last-event-id: {id}\r\n"));
         let resume = resume.unwrap_or_default();
@@ -50,7 +50,7 @@ impl EventStream {
 
     /// The next part; `None` when the server has ended the stream as it should, an error when it
     /// broke off.
-    pub fn part(&mut self) -> Result<Option<Part>> {
+    pub fn part(&mut self) -> Result<Option<SsePart>> {
         loop {
             if let Some((part, rest)) = self.text.split_once("\n\n") {
                 let part = parse(part);
@@ -70,8 +70,8 @@ impl EventStream {
     pub fn message(&mut self) -> Result<Option<(u64, String, Value)>> {
         loop {
             match self.part()? {
-                Some(Part::Message { id, event, data }) => return Ok(Some((id, event, data))),
-                Some(Part::Retry(_) | Part::Comment) => {}
+                Some(SsePart::Message { id, event, data }) => return Ok(Some((id, event, data))),
+                Some(SsePart::Retry(_) | SsePart::Comment) => {}
                 None => return Ok(None),
             }
         }
@@ -91,18 +91,18 @@ impl EventStream {
     }
 }
 
-fn parse(text: &str) -> Part {
+fn parse(text: &str) -> SsePart {
     let field = |name: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
         value.unwrap_or_else(|| panic!("no {name} in {text:?}"))
     };
     if text.starts_with(':') {
-        return Part::Comment;
+        return SsePart::Comment;
     }
     if text.starts_with("retry") {
-        return Part::Retry(field("retry").parse().unwrap());
+        return SsePart::Retry(field("retry").parse().unwrap());
     }
     assert_eq!(text.lines().count(), 3, "{text:?}");
     let data = serde_json::from_str(field("data")).unwrap();
-    Part::Message { id: field("id").parse().unwrap(), event: field("event").to_owned(), data }
+    SsePart::Message { id: field("id").parse().unwrap(), event: field("event").to_owned(), data }
 }

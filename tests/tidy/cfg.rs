@@ -42,7 +42,7 @@ fn misplaced(file: &Source) -> Vec<String> {
     wrong
 }
 
-/// Whether the item after this attribute (and those that follow it) is a `mod` or a `use`.
+/// Checks that the item after this attribute (and those that follow it) is a `mod` or a `use`.
 fn declares(rest: &str) -> bool {
     let after = |text: &str| text.find(']').map(|end| text[end + 1..].trim_start().to_owned());
     let mut item = after(rest);

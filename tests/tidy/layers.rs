@@ -1,4 +1,5 @@
-//! Who may import whom inside the framework, and the crates that stay behind a fence.
+//! The order in which folders of the framework may import each other, and the crates behind a
+//! fence.
 //!
 //! The rooms have one order, and imports go up the list only. What runs on a store knows its contract
 //! and no store. Test code may import what it tests with.
@@ -8,7 +9,8 @@ use super::source::{Source, is_word};
 use super::{assert_allowed, assert_caught, assert_kept};
 
 /// The rooms of the framework, in the order in which they may import: each only those before it.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 29] = [
+    "backoff",
     "box_error",
     "byte_budget",
     "catch_panic",
@@ -23,8 +25,8 @@ const ORDER: [&str; 28] = [
     "store",
     "settings",
     "aggregate",
-    "partition",
     "subscription",
+    "partition",
     "versions",
     "read_model",
     "projection",
@@ -106,8 +108,8 @@ fn imports<'a>(file: &'a Source, path: &str) -> impl Iterator<Item = (usize, Str
     })
 }
 
-/// How a file in `framework/src` can write the crate's root: `crate`, and `super` as often as it is
-/// deep.
+/// The two ways in which a file in `framework/src` can write the crate's root: `crate`, and one
+/// `super` for each level of its depth.
 fn roots(path: &str) -> [String; 2] {
     let deep = path.trim_end_matches(".rs").trim_end_matches("/mod").split('/').count();
     let above = if path == "lib.rs" { "self".to_owned() } else { vec!["super"; deep].join("::") };
@@ -151,7 +153,7 @@ fn fences(repository: &Repository) -> Vec<String> {
     wrong
 }
 
-/// Whether the line has a path that begins with this crate, or imports it whole.
+/// Checks that the line has a path that begins with this crate, or imports the whole crate.
 fn names_crate(line: &str, name: &str) -> bool {
     line.match_indices(name).any(|(at, _)| {
         let (before, after) = (&line[..at], &line[at + name.len()..]);

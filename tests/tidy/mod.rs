@@ -5,6 +5,7 @@
 
 mod cfg;
 mod dependencies;
+mod docs;
 mod layers;
 mod panics;
 mod repository;

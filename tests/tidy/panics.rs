@@ -39,7 +39,7 @@ fn ids_that_panic(repository: &Repository) -> Vec<String> {
     wrong
 }
 
-/// What is computed by the compiler fails there.
+/// Checks that the compiler computes this: a panic in it fails the build.
 fn is_constant(code: &str) -> bool {
     let item = code.trim_start().trim_start_matches("pub(crate) ").trim_start_matches("pub ");
     item.strip_prefix("const ").is_some_and(|name| name.starts_with(|c: char| c.is_uppercase()))
@@ -50,7 +50,7 @@ fn has(code: &str, panics: &str) -> bool {
     code.match_indices(panics).any(|(at, _)| panics.starts_with('.') || !word(&code[..at]))
 }
 
-/// Whether a comment stands over the statement this line belongs to.
+/// Checks that a comment stands over the statement this line belongs to.
 pub fn has_reason(file: &Source, line: usize) -> bool {
     let text: Vec<&str> = file.text.lines().collect();
     let code: Vec<&str> = file.code.lines().collect();

@@ -7,7 +7,7 @@ use super::source::{Source, is_word, item_end};
 
 const FOLDERS: [&str; 4] = ["framework", "example-bank", "tests", "scripts"];
 
-/// What the rules judge.
+/// The files that the rules judge.
 pub struct Repository {
     pub files: Vec<Source>,
     /// Files that are modules under `#[cfg(test)]`, as prefixes of their paths without `.rs`.

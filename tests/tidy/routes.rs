@@ -6,7 +6,7 @@ use super::{assert_allowed, assert_caught, assert_kept};
 /// The one file that puts a table behind the guard.
 const GUARD: &str = "example-bank/src/http/guard.rs";
 
-/// How actix-web is given a route without a table.
+/// Calls that add a route to actix-web without a table.
 const BESIDE: [&str; 13] = [
     ".service(",
     "web::resource(",

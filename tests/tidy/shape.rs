@@ -1,5 +1,5 @@
-//! How long things may be, how a file opens, how tests are called, and that parallel files have
-//! equal names.
+//! Rules for the length of files and functions, the opening of a file, and the names of tests and
+//! of parallel files.
 
 use std::collections::BTreeSet;
 
@@ -62,7 +62,7 @@ fn test_names(repository: &Repository) -> Vec<String> {
     wrong
 }
 
-/// Whether an attribute such as `#[test]` or `#[tokio::test(…)]` stands over this line.
+/// Checks that an attribute such as `#[test]` or `#[tokio::test(…)]` stands over this line.
 fn is_test(file: &Source, line: usize) -> bool {
     let lines: Vec<&str> = file.code.lines().collect();
     let above = lines[..line].iter().rev().map(|line| line.trim());

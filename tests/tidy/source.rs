@@ -29,7 +29,7 @@ impl Source {
         self.path.ends_with(".rs")
     }
 
-    /// Whether this line (from 0) belongs to the file's own tests.
+    /// Checks that this line (from 0) belongs to the file's own tests.
     pub fn is_test(&self, line: usize) -> bool {
         self.tests.iter().any(|range| range.contains(&line))
     }
@@ -39,7 +39,7 @@ impl Source {
         self.code.lines().enumerate()
     }
 
-    /// Where a rule was broken, as an editor understands it.
+    /// The place of a violation, in the form that editors understand.
     pub fn at(&self, line: usize) -> String {
         format!("{}:{}", self.path, line + 1)
     }
@@ -141,7 +141,7 @@ fn test_lines(code: &str) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// Where the item ends whose attribute, keyword or signature is at `from` (a byte of `code`): its
+/// End of the item whose attribute, keyword or signature is at `from` (a byte of `code`): its
 /// closing brace, or its semicolon if it has no body.
 pub fn item_end(code: &str, from: usize) -> usize {
     let (mut nested, mut depth) = (0, 0);

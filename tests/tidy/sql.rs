@@ -1,4 +1,4 @@
-//! How the stores talk to their databases: what begins a transaction, and text made into SQL.
+//! Rules for the SQL of the stores: the start of a transaction, and text that becomes SQL.
 
 use super::panics::has_reason;
 use super::repository::Repository;
@@ -17,7 +17,7 @@ fn reasonless_sql(repository: &Repository) -> Vec<String> {
     named(repository, "AssertSqlSafe(", |file, line| !has_reason(file, line))
 }
 
-/// Where the stores write this and it is wrong there.
+/// Places in the stores that contain this text and must not.
 fn named(
     repository: &Repository,
     what: &str,

@@ -37,7 +37,7 @@ fn prints(repository: &Repository) -> Vec<String> {
     wrong
 }
 
-/// Whether the word stands there whole, followed by `after`.
+/// Checks that the whole word stands there, followed by `after`.
 fn has_word(line: &str, word: &str, after: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let rest = &line[at + word.len()..];

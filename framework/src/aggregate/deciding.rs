@@ -12,6 +12,9 @@ use crate::store::contract::{Snapshots, Store};
 /// Shared state of all instances of one aggregate type.
 pub(crate) struct Deciding<A: Aggregate> {
     pub(crate) store: Arc<dyn Store>,
+    /// [`StoreInfo::is_sole_writer`](crate::store::contract::StoreInfo::is_sole_writer), which never
+    /// changes.
+    is_sole_writer: bool,
     pub(crate) codec: EventCodec<A::Event>,
     pub(crate) snapshots: Option<Snapshots<A>>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -29,7 +32,9 @@ impl<A: Aggregate> Deciding<A> {
         is_handed_out: Arc<AtomicBool>,
     ) -> Self {
         let codec = EventCodec::new(A::upcasters());
-        Self { store, codec, snapshots: A::snapshots(), clock, settings, is_handed_out }
+        let is_sole_writer = store.info().is_sole_writer;
+        let snapshots = A::snapshots();
+        Self { store, is_sole_writer, codec, snapshots, clock, settings, is_handed_out }
     }
 
     /// Returns true if every append to the log passes through this application, so that the state
@@ -37,8 +42,10 @@ impl<A: Aggregate> Deciding<A> {
     /// the log. See `docs/decisions.md`, "When may a decision that stored nothing be answered
     /// without asking the log?"
     pub(crate) fn is_alone(&self) -> bool {
-        let Self { store, is_handed_out, .. } = self;
-        let is_only = store.is_sole_writer() && store.is_only_handle();
-        is_only && !is_handed_out.load(Ordering::SeqCst)
+        // The cheapest question first: a store may look at its file to answer `info`.
+        if !self.is_sole_writer || self.is_handed_out.load(Ordering::SeqCst) {
+            return false;
+        }
+        self.store.info().is_only_handle
     }
 }

@@ -154,7 +154,7 @@ impl<A: Aggregate> Settling<'_, A> {
         let store = &self.deciding.store;
         if let Some(key) = &request.options.key {
             send(&mut self.replies);
-            return store.confirm(self.stream, at, Some(key)).await;
+            return store.confirm(self.stream, at, Some(key.clone())).await;
         }
         if self.vouched || self.deciding.is_alone() {
             return Ok(Confirmation::Current);

@@ -19,6 +19,7 @@ use crate::deferred::{
 };
 use crate::error::{CommandError, ReadError, StartError};
 use crate::event::{EventEnvelope, GlobalPosition, StreamId, StreamVersion};
+use crate::partition::Pacing;
 use crate::reaction::{Reaction, Worker};
 use crate::store::contract::{Filter, PageLimit, PartitionId};
 use crate::subscription::verify;
@@ -243,14 +244,14 @@ impl Running {
     }
 
     pub(super) async fn react(&mut self, reaction: impl Reaction) -> Result<(), StartError> {
-        let (store, tail) = (Arc::clone(&self.store), self.tail.clone());
         let worker = Arc::downgrade(self.worker()?);
         let spawn = Arc::new(move |task| {
             if let Some(worker) = worker.upgrade() {
                 worker.spawn(task);
             }
         });
-        let start = reaction::Start { store, tail, process: self.process, spawn };
+        let (renewer, tail, pacing) = (self.renewer.clone(), self.tail.clone(), Pacing::default());
+        let start = reaction::Start { renewer, tail, pacing, spawn };
         self.read_side.push(Arc::new(reaction::start(reaction, start).await?));
         Ok(())
     }

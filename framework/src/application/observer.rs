@@ -15,8 +15,7 @@ use super::running::Running;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::metrics::{COMMANDS_IN_FLIGHT, LOG_HEAD, SubscriptionMetrics};
-use crate::partition::{Progress, State};
-use crate::read_model::ReadModelControl;
+use crate::partition::{FollowerControl, Progress, State};
 use crate::status::SubscriptionState;
 use crate::store::contract::{Filter, PageLimit, PartitionId, Store};
 
@@ -48,7 +47,7 @@ impl Observed {
 }
 
 impl Observer {
-    pub(super) fn new<'a>(controls: impl Iterator<Item = &'a Arc<dyn ReadModelControl>>) -> Self {
+    pub(super) fn new<'a>(controls: impl Iterator<Item = &'a Arc<dyn FollowerControl>>) -> Self {
         let ids = controls.flat_map(|control| partitions(&**control)).map(|(id, _)| id);
         let observed = |id: PartitionId| {
             let metrics = SubscriptionMetrics::new(&id.model, id.number);
@@ -127,7 +126,7 @@ pub(super) fn observe(inner: &Arc<Running>) {
 
 /// Returns the partitions of a read model or projection with their progress.
 pub(super) fn partitions(
-    control: &dyn ReadModelControl,
+    control: &dyn FollowerControl,
 ) -> impl Iterator<Item = (PartitionId, Progress)> {
     let model = control.versioned_name();
     let numbered = (0..).zip(control.partitions());
@@ -136,7 +135,7 @@ pub(super) fn partitions(
 
 impl Running {
     /// Returns true if this version is active, as far as this process knows.
-    pub(super) fn serves(&self, control: &dyn ReadModelControl) -> Option<bool> {
+    pub(super) fn serves(&self, control: &dyn FollowerControl) -> Option<bool> {
         let switch = self.switches.get(control.name())?;
         Some(*switch.serving().borrow() == control.version())
     }

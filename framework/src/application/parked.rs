@@ -6,8 +6,10 @@
 use super::Operations;
 use crate::error::OperationError;
 use crate::event::GlobalPosition;
-use crate::read_model::ReadModelControl;
-use crate::store::contract::{CheckpointStore, ParkedKey, ParkedRequest, SkippedEvent};
+use crate::partition::FollowerControl;
+use crate::store::contract::{
+    CheckpointStore, ParkedKey, ParkedQuery, ParkedRequest, SkippedEvent,
+};
 
 impl Operations<'_> {
     /// Returns the parked keys of a read model or projection, ordered by key. `name` is its `NAME`,
@@ -17,7 +19,7 @@ impl Operations<'_> {
     /// [`OperationError`]: `Unknown`, or `Unavailable` if the store is not available.
     pub async fn parked(&self, name: &str) -> Result<Vec<ParkedKey>, OperationError> {
         let (control, store) = self.control(name)?;
-        Ok(store.load_parked(&control.versioned_name(), None).await?)
+        Ok(store.load_parked(&control.versioned_name(), &ParkedQuery::default()).await?.keys)
     }
 
     /// Returns the events that were skipped, ordered by position.
@@ -39,7 +41,7 @@ impl Operations<'_> {
         no_nul("key", key)?;
         let (control, store) = self.control(name)?;
         let model = control.versioned_name();
-        let parked = store.load_parked(&model, Some(&[key.to_owned()])).await?;
+        let parked = store.load_parked(&model, &ParkedQuery::key(key)).await?.keys;
         let position = parked.first().map(|parked| parked.position);
         let not_parked = || OperationError::NotParked { model: model.clone(), key: key.to_owned() };
         let position = position.ok_or_else(not_parked)?;
@@ -105,7 +107,7 @@ impl Operations<'_> {
     fn control(
         &self,
         name: &str,
-    ) -> Result<(&dyn ReadModelControl, &dyn CheckpointStore), OperationError> {
+    ) -> Result<(&dyn FollowerControl, &dyn CheckpointStore), OperationError> {
         let mut controls = self.app.inner.read_side.iter().rev().map(|control| &**control);
         let named = controls.find(|c| c.name() == name || c.versioned_name() == name);
         let named = named.ok_or_else(|| OperationError::Unknown { name: name.to_owned() })?;

@@ -10,9 +10,8 @@ use super::builder::ApplicationBuilder;
 use super::running::{Running, check_successor};
 use crate::error::{BoxError, ReadError, StartError};
 use crate::event::GlobalPosition;
-use crate::projection::start::ProjectorSettings;
+use crate::partition::{FollowerControl, Pacing};
 use crate::projection::{Projection, ProjectorHandle, RowVersions, ServedProjection, start};
-use crate::read_model::ReadModelControl;
 use crate::store::contract::sql::SqlConnection;
 
 impl ApplicationBuilder {
@@ -144,7 +143,7 @@ impl Running {
         let old = self.start_projection::<Old>().await?;
         let own = self.start_projection::<P>().await?;
         let versions = RowVersions { own: Arc::clone(&own), old: Some(Arc::clone(&old)) };
-        let beside: Arc<dyn ReadModelControl> = Arc::clone(&old) as Arc<_>;
+        let beside: Arc<dyn FollowerControl> = Arc::clone(&old) as Arc<_>;
         let beside = Some((Old::VERSION, beside));
         let switch = self.add_switch((P::NAME, P::VERSION), versions, beside).await?;
         let served = ServedProjection::beside(own, old, switch.serving());
@@ -159,10 +158,9 @@ impl Running {
         let beginning = self.check_begun((P::NAME, P::VERSION), P::sources().routes).await?;
         let spawning = Arc::clone(&self.arbiters);
         let handle = start::start::<P>(start::Start {
-            store: Arc::clone(&self.store),
+            renewer: self.renewer.clone(),
             tail: self.tail.clone(),
-            owner: self.process,
-            settings: ProjectorSettings::default(),
+            pacing: Pacing::default(),
             spawn: Arc::new(move |task| spawning.spawn(0, task)),
         });
         let handle = Arc::new(handle.await?);

@@ -3,8 +3,7 @@
 use super::Application;
 use std::sync::Arc;
 
-use crate::partition::{Progress, State};
-use crate::read_model::ReadModelControl;
+use crate::partition::{FollowerControl, Progress, State};
 
 /// Readiness of an application.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +43,7 @@ impl Application {
                 }
             }
         }
-        if let Some(trouble) = self.inner.store.trouble() {
+        if let Some(trouble) = self.inner.store.info().trouble {
             waiting_for.push(format!("the store, which cannot be reached: {trouble}"));
         }
         if let Some(trouble) = self.inner.tail.status().trouble {
@@ -56,11 +55,11 @@ impl Application {
 
     /// Returns false for a version that is built beside the active one, because reads do not depend
     /// on it.
-    fn is_waited_for(&self, control: &dyn ReadModelControl) -> bool {
+    fn is_waited_for(&self, control: &dyn FollowerControl) -> bool {
         let switch = self.inner.switches.get(control.name());
         let serving = switch.map(|switch| *switch.serving().borrow());
         let serves_here = |number| {
-            let is_it = |other: &&Arc<dyn ReadModelControl>| {
+            let is_it = |other: &&Arc<dyn FollowerControl>| {
                 (other.name(), other.version()) == (control.name(), number)
             };
             self.inner.read_side.iter().any(|other| is_it(&other))

@@ -20,10 +20,10 @@ use crate::deferred::{AcceptedCommand, OpenCommands};
 use crate::error::{StartError, StoreError};
 use crate::event::StreamId;
 use crate::live::Wakes;
+use crate::partition::{FollowerControl, LeaseRenewer, Pacing};
 use crate::reaction::Worker;
-use crate::read_model::start::ReadModelSettings;
 use crate::read_model::versions::DocumentVersions;
-use crate::read_model::{ReadModel, ReadModelControl, ReadModelHandle, Served, check_name, start};
+use crate::read_model::{ReadModel, ReadModelHandle, Served, check_name, start};
 use crate::settings::Settings;
 use crate::store::contract::{CheckpointStore, Store};
 use crate::subscription::sources::Routes;
@@ -41,6 +41,8 @@ pub(super) struct Running {
     /// Running keys of all routers together, because a key is unique in the whole log.
     running_keys: RunningKeys,
     pub(super) tail: Tail,
+    /// Renews the leases and memberships of all followers of the log.
+    pub(super) renewer: LeaseRenewer,
     /// Reason why the store's history was lost, once that is known.
     history: watch::Receiver<Option<String>>,
     /// `Router<A>` by the type `A`.
@@ -60,7 +62,7 @@ pub(super) struct Running {
     /// `Served<M>` by the type `M`.
     pub(super) read_models: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     /// All followers of the log, of every version.
-    pub(super) read_side: Vec<Arc<dyn ReadModelControl>>,
+    pub(super) read_side: Vec<Arc<dyn FollowerControl>>,
     /// Number of partitions of all read models together.
     partitions: u64,
     /// Activation tasks, by the name of the read model or projection.
@@ -84,8 +86,8 @@ impl Running {
         settings: Settings,
     ) -> Result<Self, StartError> {
         let arbiters = Arc::new(Arbiters::start(settings.arbiters)?);
-        let (head, identity) = (store.head().await?, store.identity());
-        for (setting, value) in store.settings() {
+        let (head, identity) = (store.head().await?, store.info().identity);
+        for (setting, value) in store.info().settings {
             tracing::info!(setting, value, "the store's setting");
         }
         tracing::info!(log_id = %identity.log_id, epoch = identity.epoch, %head, "the log");
@@ -93,8 +95,14 @@ impl Running {
         let spawn = move |task| tailing.spawn(0, task);
         let tailing_settings = TailSettings::with_page_bytes(settings.page_bytes);
         let tail = Tail::start(Arc::clone(&store), head, tailing_settings, spawn);
+        let process = clock.new_id();
+        let (renewing, leased) = (Arc::clone(&arbiters), Arc::clone(&store));
+        let renewer = LeaseRenewer::start(leased, process, &Pacing::default(), move |task| {
+            renewing.spawn(0, task);
+        });
         Ok(Self {
-            process: clock.new_id(),
+            process,
+            renewer,
             admission: Admission::new(
                 settings.commands_in_flight,
                 settings.command_bytes_in_flight,
@@ -212,7 +220,7 @@ impl Running {
         let old = self.start_read_model::<Old>().await?;
         let own = self.start_read_model::<M>().await?;
         let versions = DocumentVersions::replacing::<M, Old>(Arc::clone(&self.store));
-        let beside: Arc<dyn ReadModelControl> = Arc::new(old.clone());
+        let beside: Arc<dyn FollowerControl> = Arc::new(old.clone());
         let switch =
             self.add_switch((M::NAME, M::VERSION), versions, Some((Old::VERSION, beside))).await?;
         self.serve(Served::beside(own, old, switch.serving()));
@@ -227,12 +235,10 @@ impl Running {
         // evenly.
         let first = self.partitions;
         self.partitions += u64::from(M::PARTITIONS);
-        let store = Arc::clone(&self.store);
         let hot_bytes = self.settings.hot_document_bytes;
-        let settings = ReadModelSettings { hot_bytes, ..ReadModelSettings::default() };
+        let pacing = Pacing { hot_bytes, ..Pacing::default() };
         let (arbiters, tail, clock) = (&self.arbiters, &self.tail, Arc::clone(&self.clock));
-        let handle =
-            start::start::<M>(arbiters, first, store, clock, tail, self.process, settings).await?;
+        let handle = start::start::<M>(arbiters, first, &self.renewer, clock, tail, pacing).await?;
         self.begun(beginning).await?;
         self.read_side.push(Arc::new(handle.clone()));
         Ok(handle)
@@ -264,7 +270,7 @@ impl Running {
 
     pub(super) fn check_new(&self, name: &'static str, version: u32) -> Result<(), StartError> {
         let is_it =
-            |known: &Arc<dyn ReadModelControl>| (known.name(), known.version()) == (name, version);
+            |known: &Arc<dyn FollowerControl>| (known.name(), known.version()) == (name, version);
         match self.read_side.iter().any(is_it) {
             true => Err(StartError::AlreadyRegistered(name)),
             false => Ok(()),
@@ -276,7 +282,7 @@ impl Running {
         &mut self,
         (name, own): (&'static str, u32),
         candidates: impl Candidates,
-        beside: Option<(u32, Arc<dyn ReadModelControl>)>,
+        beside: Option<(u32, Arc<dyn FollowerControl>)>,
     ) -> Result<Arc<Switch>, StartError> {
         if self.switches.contains_key(name) {
             return Err(StartError::AlreadyRegistered(name));
@@ -307,7 +313,7 @@ impl Running {
     /// Returns the store that has the checkpoints and parked keys of a read model or projection.
     pub(super) fn checkpoints<'a>(
         &'a self,
-        control: &'a dyn ReadModelControl,
+        control: &'a dyn FollowerControl,
     ) -> &'a dyn CheckpointStore {
         control.checkpoints().unwrap_or(&*self.store)
     }

@@ -15,7 +15,9 @@ use crate::status::{
     LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
     SubscriptionStatus,
 };
-use crate::store::contract::{CheckpointStore, ParkedKey, PartitionId, StoredVersion};
+use crate::store::contract::{
+    CheckpointStore, ParkedKey, ParkedQuery, PartitionId, StoreInfo, StoredVersion,
+};
 
 /// Timeout of the store. After it the status is returned without the missing values.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
@@ -33,16 +35,14 @@ impl Operations<'_> {
             Ok(asked) => asked.err().map(|error| error.to_string()),
             Err(_) => Some(format!("the store did not answer within {ASK_WITHIN:?}")),
         };
-        let trouble = inner.store.trouble().or(inner.tail.status().trouble).or(unanswered);
+        let StoreInfo { identity, trouble, wal_bytes, settings, .. } = inner.store.info();
+        let trouble = trouble.or(inner.tail.status().trouble).or(unanswered);
         subscriptions.sort_by(|a, b| (&a.name, a.version).cmp(&(&b.name, b.version)));
         for subscription in &mut subscriptions {
             subscription.partitions.iter_mut().for_each(|partition| measure(partition, head));
         }
-        let identity = inner.store.identity();
-        let wal_bytes = inner.store.wal_bytes();
         let (log_id, epoch) = (identity.log_id, identity.epoch);
         let log = LogStatus { log_id, epoch, head, trouble, wal_bytes };
-        let settings = inner.store.settings();
         Status { process: inner.process, at: now, log, settings, subscriptions }
     }
 }
@@ -146,7 +146,8 @@ impl Running {
                 partition.lag_seconds = Some(since.map_or(0.0, |since| age(since, now)));
             }
         }
-        let parked = checkpoints.list_parked(&model, None, MAX_LISTED_PARKED).await?;
+        let parked =
+            checkpoints.load_parked(&model, &ParkedQuery::first(MAX_LISTED_PARKED)).await?;
         subscription.parked_keys = usize::try_from(parked.total).ok();
         subscription.parked = parked.keys.into_iter().map(listed).collect();
         Ok(())

@@ -84,7 +84,9 @@ impl Operations<'_> {
         if holders.iter().any(Option::is_some) {
             return Err(OperationError::Running { name: versioned });
         }
-        Ok(self.app.inner.store.retire_version(name, version.number).await?)
+        // False if it does not serve by now: then it can be dropped as well.
+        self.app.inner.store.serve_version(name, version.number, None).await?;
+        Ok(())
     }
 
     fn switch(&self, name: &str) -> Result<&Arc<Switch>, OperationError> {

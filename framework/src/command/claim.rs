@@ -36,7 +36,7 @@ pub struct Claim {
 }
 
 /// Kind and value of a claim.
-pub(crate) type ClaimName = (Arc<str>, Arc<str>);
+pub type ClaimName = (Arc<str>, Arc<str>);
 
 impl Claim {
     /// Takes the value for the stream. The append is refused if another stream holds it. A value

@@ -7,7 +7,7 @@
 mod claim;
 mod refusal;
 
-pub(crate) use self::claim::ClaimName;
+pub use self::claim::ClaimName;
 pub use self::claim::{Claim, MAX_CLAIM_BYTES};
 pub use self::refusal::RefusalCode;
 

@@ -16,10 +16,10 @@ use crate::aggregate::Aggregate;
 use crate::event::{
     ExpectedVersion, GlobalPosition, NewEvent, RecordedEvent, StreamId, StreamVersion,
 };
-use crate::reaction::owner::ReactionHandle;
+use crate::partition::{FollowerControl, LeaseRenewer, Pacing};
+use crate::reaction::start::ReactionHandle;
 use crate::reaction::work_queue::Limits;
 use crate::reaction::{Destination, Meaning, Reaction, Start, Step, Worked, start};
-use crate::read_model::ReadModelControl;
 use crate::store::contract::{
     Append, AppendOutcome, CheckpointStore, EventStore, Page, PartitionId,
 };
@@ -85,7 +85,9 @@ async fn run(store: &MemoryStore) -> (ReactionHandle, UnboundedReceiver<String>)
     let spawn = |task| drop(tokio::spawn(task));
     let store = Arc::new(store.clone());
     let tail = Tail::start(store.clone(), GlobalPosition::ZERO, TailSettings::default(), spawn);
-    let start_on = Start { store, tail, process: Uuid::now_v7(), spawn: Arc::new(spawn) };
+    let pacing = Pacing::default();
+    let renewer = LeaseRenewer::start(store, Uuid::now_v7(), &pacing, spawn);
+    let start_on = Start { renewer, tail, pacing, spawn: Arc::new(spawn) };
     (start(Puppet { worked }, start_on).await.unwrap(), works)
 }
 

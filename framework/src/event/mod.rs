@@ -7,7 +7,7 @@
 pub(crate) mod codec;
 mod stream;
 
-pub(crate) use self::stream::Tip;
+pub use self::stream::Tip;
 pub use self::stream::{
     ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_ID_BYTES, StreamId, StreamVersion,
 };
@@ -56,7 +56,7 @@ pub struct NewEvent {
 }
 
 /// An event as the log stores it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RecordedEvent {
     /// Sequence number of the event in the whole log.
     pub position: GlobalPosition,

@@ -6,7 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Maximum size of an id, and separately of an aggregate type, in bytes.
 ///
@@ -121,6 +122,22 @@ impl fmt::Display for StreamId {
     }
 }
 
+/// Written as it is displayed.
+impl Serialize for StreamId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for StreamId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        // A type never contains a `-`.
+        let (aggregate_type, id) = text.split_once('-').unwrap_or((&text, ""));
+        Self::new(aggregate_type, id).map_err(D::Error::custom)
+    }
+}
+
 impl fmt::Debug for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "StreamId({})", self.text)
@@ -165,10 +182,12 @@ counter!(
 );
 
 /// End of a stream: version and position of its last event. Both are zero if it has no event.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tip {
-    pub(crate) version: StreamVersion,
-    pub(crate) position: GlobalPosition,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tip {
+    /// Version of its last event.
+    pub version: StreamVersion,
+    /// Position of its last event.
+    pub position: GlobalPosition,
 }
 
 /// Precondition of an append on the version of its stream. If the stream does not meet it, nothing

@@ -7,9 +7,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::passes;
 use super::wake::Wake;
+use crate::backoff::Backoff;
 use crate::error::ReadError;
 use crate::event::GlobalPosition;
-use crate::partition::Pause;
 use crate::read_model::{Document, ReadModel, Served};
 
 /// The current document and its new state after each change, from `Application::watch`. A slow
@@ -26,7 +26,7 @@ pub struct LiveDocument<M: ReadModel> {
     seen: GlobalPosition,
     /// True if the last result was a document. Then a deletion must be reported once.
     is_shown: bool,
-    pause: Pause,
+    backoff: Backoff,
     wake: Wake,
     _permit: OwnedSemaphorePermit,
 }
@@ -41,9 +41,9 @@ impl<M: ReadModel> LiveDocument<M> {
     ) -> Self {
         let due = Some(wake.from());
         let seen = GlobalPosition::ZERO;
-        let (key, pause) = (key.to_owned(), super::pause());
+        let (key, backoff) = (key.to_owned(), super::backoff());
         let is_shown = false;
-        Self { model, key, read_within, due, seen, is_shown, pause, wake, _permit: permit }
+        Self { model, key, read_within, due, seen, is_shown, backoff, wake, _permit: permit }
     }
 
     /// Returns the document on the first call, and on each later call waits for the next change and
@@ -65,7 +65,7 @@ impl<M: ReadModel> LiveDocument<M> {
             self.due = Some(wanted);
             match self.model.read(&self.key, wanted, self.read_within).await {
                 Ok(document) => {
-                    self.pause.reset();
+                    self.backoff.reset();
                     self.saw(max(wanted, document.position));
                     self.is_shown = true;
                     return Ok(Some(document));
@@ -80,7 +80,7 @@ impl<M: ReadModel> LiveDocument<M> {
                 Err(_) if self.wake.has_ended()? => return Ok(None),
                 // The read model is behind. The caller wants to wait, so this is not an error.
                 Err(ReadError::NotYet { .. }) => {}
-                Err(ReadError::Unavailable(error)) if passes(&error) => self.pause.rest().await,
+                Err(ReadError::Unavailable(error)) if passes(&error) => self.backoff.wait().await,
                 Err(error) => return Err(error),
             }
         }

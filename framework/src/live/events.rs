@@ -8,11 +8,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::passes;
 use super::wake::Wake;
 use crate::aggregate::Aggregate;
+use crate::backoff::Backoff;
 use crate::catch_panic::guarded;
 use crate::error::{ReadError, StoreError};
 use crate::event::codec::EventCodec;
 use crate::event::{EventEnvelope, RecordedEvent, StreamId, StreamVersion};
-use crate::partition::Pause;
 use crate::store::contract::{PageLimit, Store};
 
 /// Maximum size of a page. A slow follower holds one page in memory, and there may be a thousand
@@ -30,7 +30,7 @@ pub struct LiveEvents<A: Aggregate> {
     page: vec::IntoIter<RecordedEvent>,
     /// True once the end of the log was reached. From then on the wake reports new events.
     is_live: bool,
-    pause: Pause,
+    backoff: Backoff,
     wake: Wake,
     _permit: OwnedSemaphorePermit,
 }
@@ -50,7 +50,7 @@ impl<A: Aggregate> LiveEvents<A> {
             at: after,
             page: Vec::new().into_iter(),
             is_live: false,
-            pause: super::pause(),
+            backoff: super::backoff(),
             wake,
             _permit: permit,
         }
@@ -82,12 +82,12 @@ impl<A: Aggregate> LiveEvents<A> {
             }
             match self.store.read_stream(&self.stream, self.at, PAGE).await {
                 Ok(page) => {
-                    self.pause.reset();
+                    self.backoff.reset();
                     // Only an empty page is the end, because a store may cut a page by its bytes.
                     self.is_live |= page.is_empty();
                     self.page = page.into_iter();
                 }
-                Err(error) if passes(&error) => self.pause.rest().await,
+                Err(error) if passes(&error) => self.backoff.wait().await,
                 Err(error) => return Err(error.into()),
             }
         }

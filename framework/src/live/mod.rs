@@ -20,17 +20,15 @@ pub use self::changes::{Changed, LiveChanges};
 pub use self::document::LiveDocument;
 pub use self::events::LiveEvents;
 
-use std::time::Duration;
-
+use crate::backoff::Backoff;
 use crate::error::StoreError;
-use crate::partition::Pause;
 
 pub(crate) use self::events::decode;
 pub(crate) use self::wakes::Wakes;
 
 /// Backoff of a follower after a failed read of the store.
-fn pause() -> Pause {
-    Pause::new(Duration::from_millis(20), Duration::from_secs(2))
+fn backoff() -> Backoff {
+    Backoff::of_a_store()
 }
 
 /// Returns true if a retry may succeed.

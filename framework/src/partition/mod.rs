@@ -1,27 +1,34 @@
-//! Partitions of whatever follows the log: who owns one, how far it is, which of its keys are parked.
+//! The one runtime of everything that follows the log: read models, projections and reactions.
 //!
-//! Several processes share the partitions of a follower. An [`Assignment`] decides which ones this
-//! process should own, an [`Ownership`] holds the lease of one, and [`Progress`] reports its state.
+//! Several processes share the partitions of a follower. An [`Assignment`] says which ones this
+//! process should own, and a [`LeaseSession`] is the right to write one of them. The [`Driver`] runs
+//! a [`Follower`] while this process owns its partition. [`PartitionProgress`] reports how far it is
+//! and which of its keys are parked.
 
 mod assignment;
-mod backoff;
+mod checkpoint_writer;
+mod control;
+mod driver;
 mod fair_share;
-mod ownership;
+mod follower;
+mod lease_session;
+mod membership;
+mod on_a_thread;
+mod pacing;
 pub(crate) mod parking;
 mod progress;
-mod standings;
+mod renewal;
+mod retry;
 #[cfg(test)]
 mod tests;
-mod work;
 
-use std::future::Future;
-use std::pin::Pin;
-
-pub(crate) use self::assignment::{Assignment, AssignmentSettings, Duty, register_version};
-pub(crate) use self::backoff::Pause;
-pub(crate) use self::ownership::{End, Held, Owned, Ownership, Patience};
-pub(crate) use self::progress::{Progress, SharedProgress, State};
-pub(crate) use self::standings::{Overall, Standing, Standings};
-
-/// A task handed to whoever runs tasks.
-pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(crate) use self::assignment::register_version;
+pub(crate) use self::checkpoint_writer::{CheckpointWriter, Reached, UpdateDraft};
+pub(crate) use self::control::{FollowerControl, Followers};
+pub(crate) use self::driver::Driver;
+pub(crate) use self::follower::{End, Follower, NextPage, Plan};
+pub(crate) use self::lease_session::{LeaseGrant, LeaseSession};
+pub(crate) use self::membership::LeaseRenewer;
+pub(crate) use self::pacing::Pacing;
+pub(crate) use self::progress::{PartitionProgress, Progress, State, overall};
+pub(crate) use self::retry::Retry;

@@ -1,14 +1,22 @@
-//! Progress of a partition: written by its actor, read by its handles, by status and by metrics.
+//! Progress of one partition in this process: the follower writes it; readers, status and metrics
+//! read it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use super::work::Work;
-use crate::event::GlobalPosition;
-use crate::store::contract::PartitionId;
+use tokio::sync::{Notify, watch};
+use tracing::warn;
 
-/// State of a partition of a read model.
+use crate::event::GlobalPosition;
+use crate::metrics::WorkMetrics;
+use crate::store::contract::{MAX_DOCUMENT_BYTES, PartitionId};
+
+/// Size of a document from which on a warning is logged.
+const WARN_ABOVE: usize = 1 << 20;
+
+/// State of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum State {
     /// Not yet past the events that the log held at the start; no read is answered.
@@ -16,29 +24,23 @@ pub(crate) enum State {
     /// Follows the log.
     Live,
     /// Stopped for good: an event cannot be applied, or another process wrote without the lease.
-    Halted {
-        /// Position of the event that cannot be applied.
-        position: GlobalPosition,
-        /// Why.
-        reason: String,
-    },
+    Halted { position: GlobalPosition, reason: String },
     /// Ended by its application.
     Stopped,
 }
 
-/// Progress of a partition.
+/// Progress of a partition at one moment, or of several partitions together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Progress {
     /// Reads reflect everything up to here.
     pub(crate) applied: GlobalPosition,
-    /// After a crash it would go on from here.
+    /// Position of the checkpoint, as this process knows it.
     pub(crate) saved: GlobalPosition,
     /// Last position of the log at the start.
     pub(crate) head_at_start: GlobalPosition,
-    /// True if this process folds and saves; if not, another one does and this one answers from what
-    /// is saved.
+    /// True if this process owns the partition; if not, it answers from what the owner has saved.
     pub(crate) is_owner: bool,
-    /// Number of parked keys.
+    /// Number of parked keys, or of work items that this release cannot perform.
     pub(crate) parked_keys: usize,
     /// Last error, with its time.
     pub(crate) last_error: Option<(Instant, String)>,
@@ -46,52 +48,154 @@ pub(crate) struct Progress {
     pub(crate) state: State,
 }
 
-/// Progress that the actor writes and its handles read.
-pub(crate) struct SharedProgress {
-    applied: AtomicU64,
-    saved: AtomicU64,
-    head_at_start: GlobalPosition,
-    /// Nothing older is answered: the head at start, and what was answered before a lease was lost.
+/// Progress of one partition, shared by its follower and all who watch it.
+pub(crate) struct PartitionProgress {
+    id: PartitionId,
+    metrics: WorkMetrics,
+    now: watch::Sender<Progress>,
+    /// Position below which no read is answered: the head at start, or what was answered before a
+    /// lease was lost. Each read needs it, so it stands beside the lock.
     answers_from: AtomicU64,
-    is_owner: AtomicBool,
-    pub(crate) work: Work,
-    state: Mutex<State>,
+    /// Position that a reader waits for. A saved checkpoint resets it: a reader that still waits
+    /// then asks again.
+    wanted: AtomicU64,
+    wish: Notify,
+    /// Size of the document that was warned of last.
+    warned_at: AtomicUsize,
 }
 
-impl SharedProgress {
+/// Marks a partition as running until it is dropped.
+pub(crate) struct Running(Arc<PartitionProgress>);
+
+impl PartitionProgress {
     pub(crate) fn new(
-        id: &PartitionId,
+        id: PartitionId,
         position: GlobalPosition,
         head_at_start: GlobalPosition,
     ) -> Arc<Self> {
         let state = if position < head_at_start { State::CatchingUp } else { State::Live };
-        Arc::new(Self {
-            applied: AtomicU64::new(position.0),
-            saved: AtomicU64::new(position.0),
+        let now = Progress {
+            applied: position,
+            saved: position,
             head_at_start,
+            is_owner: false,
+            parked_keys: 0,
+            last_error: None,
+            state,
+        };
+        Arc::new(Self {
+            metrics: WorkMetrics::new(&id.model, id.number),
+            id,
+            now: watch::Sender::new(now),
             answers_from: AtomicU64::new(head_at_start.0),
-            is_owner: AtomicBool::new(false),
-            work: Work::new(id),
-            state: Mutex::new(state),
+            wanted: AtomicU64::new(0),
+            wish: Notify::new(),
+            warned_at: AtomicUsize::new(0),
         })
     }
 
-    pub(crate) fn applied(&self, position: GlobalPosition) {
-        self.applied.store(position.0, Ordering::Release);
-        if position >= self.head_at_start && self.state() == State::CatchingUp {
-            self.turn(State::Live);
-        }
+    pub(crate) fn id(&self) -> &PartitionId {
+        &self.id
     }
 
+    pub(crate) fn now(&self) -> Progress {
+        self.now.borrow().clone()
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.now.borrow().state.clone()
+    }
+
+    /// Returns `false` once the partition has halted or stopped.
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.now.borrow().state, State::CatchingUp | State::Live)
+    }
+
+    pub(crate) fn is_catching_up(&self) -> bool {
+        self.now.borrow().state == State::CatchingUp
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Progress> {
+        self.now.subscribe()
+    }
+
+    /// Events up to here are applied in memory.
+    pub(crate) fn applied(&self, position: GlobalPosition) {
+        self.now.send_modify(|now| now.apply(position));
+    }
+
+    /// The checkpoint has reached this position.
     pub(crate) fn saved(&self, position: GlobalPosition) {
-        self.saved.store(position.0, Ordering::Release);
+        // First, because a reader that learns of this checkpoint may at once wait for the next.
+        self.wanted.store(0, Ordering::Release);
+        self.now.send_modify(|now| now.saved = position);
+    }
+
+    /// Events are applied and saved up to here, as in a follower whose effects are its checkpoint's.
+    pub(crate) fn committed(&self, position: GlobalPosition) {
+        self.wanted.store(0, Ordering::Release);
+        self.now.send_modify(|now| {
+            now.saved = position;
+            now.apply(position);
+        });
     }
 
     pub(crate) fn owns(&self, is_owner: bool) {
-        self.is_owner.store(is_owner, Ordering::Release);
+        self.now.send_modify(|now| now.is_owner = is_owner);
     }
 
-    /// Nothing older than this is answered any more.
+    pub(crate) fn turn(&self, state: State) {
+        self.now.send_modify(|now| now.state = state);
+    }
+
+    /// Halts the partition for good. From here on this process does not own it.
+    pub(crate) fn halt(&self, position: GlobalPosition, reason: String) {
+        self.failed(format_args!("halted at position {position}: {reason}"));
+        self.now.send_modify(|now| {
+            now.is_owner = false;
+            now.state = State::Halted { position, reason };
+        });
+    }
+
+    /// Sets the number of parked keys.
+    pub(crate) fn parked(&self, keys: usize) {
+        self.now.send_if_modified(|now| std::mem::replace(&mut now.parked_keys, keys) != keys);
+    }
+
+    /// Keeps an error for status, whether the follower recovered from it or not.
+    pub(crate) fn failed(&self, error: impl Display) {
+        let error = Some((Instant::now(), error.to_string()));
+        self.now.send_modify(|now| now.last_error = error);
+    }
+
+    /// Counts events that were applied.
+    pub(crate) fn count_events(&self, events: usize) {
+        self.metrics.events.increment(events as u64);
+    }
+
+    /// Counts a save.
+    pub(crate) fn count_save(&self) {
+        self.metrics.saves.increment(1);
+    }
+
+    /// Reports the largest document of a save. Logs a warning when a document reaches 1 MiB, and
+    /// again each time that the largest one has doubled.
+    pub(crate) fn largest_document(&self, key: &str, bytes: usize) {
+        self.metrics.largest_document.set(bytes as f64);
+        let warned_at = self.warned_at.load(Ordering::Relaxed);
+        if bytes >= WARN_ABOVE.max(warned_at.saturating_mul(2)) {
+            self.warned_at.store(bytes, Ordering::Relaxed);
+            let model = &self.id;
+            warn!(%model, %key, bytes, limit = MAX_DOCUMENT_BYTES, "a document is large: it is copied for every event and written whole; divide it among several keys");
+        }
+    }
+
+    /// Position up to which reads are answered.
+    pub(crate) fn reached(&self) -> GlobalPosition {
+        self.now.borrow().applied
+    }
+
+    /// From here on no read is answered from before this position.
     pub(crate) fn answer_from(&self, position: GlobalPosition) {
         self.answers_from.fetch_max(position.0, Ordering::AcqRel);
     }
@@ -100,34 +204,88 @@ impl SharedProgress {
         GlobalPosition(self.answers_from.load(Ordering::Acquire))
     }
 
-    pub(crate) fn turn(&self, state: State) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
-    }
-
-    pub(crate) fn state(&self) -> State {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Reads are answered up to here.
-    pub(crate) fn reached(&self) -> GlobalPosition {
-        GlobalPosition(self.applied.load(Ordering::Acquire))
-    }
-
-    /// Returns `false` once the partition has halted or stopped.
-    pub(crate) fn is_running(&self) -> bool {
-        matches!(self.state(), State::CatchingUp | State::Live)
-    }
-
-    pub(crate) fn progress(&self) -> Progress {
-        let at = |counter: &AtomicU64| GlobalPosition(counter.load(Ordering::Acquire));
-        Progress {
-            applied: at(&self.applied),
-            saved: at(&self.saved),
-            head_at_start: self.head_at_start,
-            is_owner: self.is_owner.load(Ordering::Acquire),
-            parked_keys: self.work.parked_keys(),
-            last_error: self.work.last_error(),
-            state: self.state(),
+    /// A reader waits for a checkpoint at this position.
+    pub(crate) fn want(&self, position: GlobalPosition) {
+        // Notified once, because it ends what the follower waits for, a read of the store too.
+        if self.wanted.fetch_max(position.0, Ordering::AcqRel) < position.0 {
+            self.wish.notify_one();
         }
     }
+
+    /// Checks that a reader waits for more than this process has saved.
+    pub(crate) fn is_wanted(&self, saved: GlobalPosition) -> bool {
+        self.wanted.load(Ordering::Acquire) > saved.0
+    }
+
+    /// Waits until a reader waits for a checkpoint.
+    pub(crate) async fn wish(&self) {
+        self.wish.notified().await;
+    }
+
+    /// Waits until the partition has halted or stopped.
+    pub(crate) async fn ended(&self) {
+        let has_ended = |now: &Progress| matches!(now.state, State::Stopped | State::Halted { .. });
+        // Cannot fail: the sender is in `self`.
+        let _ = self.watch().wait_for(has_ended).await;
+    }
+
+    pub(crate) fn running(self: &Arc<Self>) -> Running {
+        Running(Arc::clone(self))
+    }
+}
+
+impl Progress {
+    fn apply(&mut self, position: GlobalPosition) {
+        self.applied = position;
+        if position >= self.head_at_start && self.state == State::CatchingUp {
+            self.state = State::Live;
+        }
+    }
+}
+
+impl Drop for Running {
+    /// However a follower ends, all who watch it learn of it.
+    fn drop(&mut self) {
+        let is_panic = std::thread::panicking();
+        self.0.now.send_modify(|now| {
+            now.is_owner = false;
+            if matches!(now.state, State::Halted { .. }) {
+                return;
+            }
+            now.state = State::Stopped;
+            if is_panic {
+                let (position, reason) = (now.applied.next(), "its task panicked".to_owned());
+                now.state = State::Halted { position, reason };
+            }
+        });
+    }
+}
+
+/// All partitions as one: the least of their positions and the worst of their states.
+pub(crate) fn overall(partitions: &[Arc<PartitionProgress>]) -> Progress {
+    let rank = |state: &State| match state {
+        State::Live => 0,
+        State::CatchingUp => 1,
+        State::Stopped => 2,
+        State::Halted { .. } => 3,
+    };
+    let all = partitions.iter().map(|partition| partition.now());
+    let merged = all.reduce(|one, other| Progress {
+        applied: one.applied.min(other.applied),
+        saved: one.saved.min(other.saved),
+        head_at_start: one.head_at_start,
+        is_owner: one.is_owner && other.is_owner,
+        parked_keys: one.parked_keys + other.parked_keys,
+        last_error: one.last_error.or(other.last_error),
+        state: if rank(&other.state) > rank(&one.state) { other.state } else { one.state },
+    });
+    merged.unwrap_or(Progress {
+        applied: GlobalPosition::ZERO,
+        saved: GlobalPosition::ZERO,
+        head_at_start: GlobalPosition::ZERO,
+        is_owner: true,
+        parked_keys: 0,
+        last_error: None,
+        state: State::Live,
+    })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Assignment, AssignmentSettings};
+use super::{LeaseRenewer, Pacing};
 use crate::store::contract::LeaseStore;
 use crate::subscription::test_store::TestStore;
 
@@ -11,15 +11,22 @@ use crate::subscription::test_store::TestStore;
 async fn who_withdraws_from_one_partition_is_no_member_any_more() {
     let store = TestStore::new(|_| Box::pin(async { Ok(()) })).shared();
     let (memory, [me, other]) = (store.memory.clone(), [1, 2].map(uuid::Uuid::from_u128));
-    let lasts = Duration::from_secs(3600);
-    let looks = AssignmentSettings { every: Duration::from_millis(1), lasts };
+    let lease_for = Duration::from_secs(3600);
+    let renew_every = Duration::from_millis(1);
+    let pacing = Pacing { lease_for, renew_every, ..Pacing::default() };
     let spawn = |task| _ = tokio::spawn(task);
-    let started = Assignment::start(Arc::new(store), "m@1", 2, me, looks, spawn).await;
-    let (_assignment, mut duties) = started.unwrap();
-    assert!(duties.iter().all(|duty| duty.owns()));
-    assert_eq!(memory.join("m@1", other, lasts).await.unwrap(), [me, other]);
-    while duties[1].next().await.unwrap() {} // one for each
-    duties[0].withdraw();
-    while duties[1].next().await.is_some() {}
-    assert_eq!(memory.join("m@1", other, lasts).await.unwrap(), [other]);
+    let renewer = LeaseRenewer::start(Arc::new(store), me, &pacing, spawn);
+    let (_membership, mut assignments) = renewer.join("m@1", 2).await.unwrap();
+    assert!(assignments.iter().all(|assignment| assignment.is_ours()));
+    assert_eq!(memory.join("m@1", other, lease_for).await.unwrap(), [me, other]);
+    while assignments[1].next().await {} // one for each
+    assignments[0].withdraw();
+    let left = async {
+        while memory.join("m@1", other, lease_for).await.unwrap() != [other] {
+            tokio::time::sleep(renew_every).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), left).await.expect("it is still a member");
+    tokio::time::sleep(renew_every * 20).await;
+    assert_eq!(memory.join("m@1", other, lease_for).await.unwrap(), [other], "it joined again");
 }

@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Projection;
-use super::partition::Partition;
-use super::term::Reached;
 use crate::catch_panic::Isolated;
 use crate::event::{GlobalPosition, RecordedEvent};
+use crate::partition::Reached;
 use crate::partition::parking::Parking;
 use crate::store::contract::{Page, partition_of};
+use crate::subscription::sources::Routes;
 
 /// Decoded events and, beside each, what it came from: the user's code is given a slice of events.
 pub(super) struct Batch<E> {
@@ -37,21 +37,20 @@ pub(super) struct Left {
 impl<E: 'static> Batch<E> {
     /// Decodes what is for this partition.
     pub(super) fn of<P: Projection<Event = E>>(
-        partition: &Partition<P>,
+        routes: &Routes<E>,
+        number: u32,
         parking: &Parking,
         page: &Page,
     ) -> Self {
-        let last = page.events.last().filter(|last| last.position == page.scanned_to);
-        let reached =
-            Reached { position: page.scanned_to, event_id: last.map(|last| last.event_id) };
+        let reached = Reached::end_of(page);
         let events = Isolated::new(Vec::new());
         let mut batch = Self { events, of: Vec::new(), left: Vec::new(), reached, halt: None };
         // Keys of which no more is taken in.
         let mut stopped = HashSet::new();
-        let is_ours = |key: &str| partition_of(key, P::PARTITIONS) == partition.id.number;
+        let is_ours = |key: &str| partition_of(key, P::PARTITIONS) == number;
         for recorded in &page.events {
             let origin = |key| Origin { key, recorded: Arc::clone(recorded) };
-            let routed = partition.sources.routes.route(recorded, is_ours);
+            let routed = routes.route(recorded, is_ours);
             let known = routed.each(|key, item| match item {
                 item if parking.is_parked(&key) || stopped.contains(&key) => {
                     drop(Isolated::new(item));
@@ -67,8 +66,7 @@ impl<E: 'static> Batch<E> {
                 }
             });
             if let Err(reason) = known {
-                let position = GlobalPosition(recorded.position.0.saturating_sub(1));
-                batch.reached = Reached { position, event_id: None };
+                batch.reached = Reached::before(recorded.position);
                 let why = "its keys are in its content, so it may belong to any rows. Start a \
                            program that can decode it; the projection then continues with it";
                 batch.halt = Some((recorded.position, format!("{reason}; {why}")));

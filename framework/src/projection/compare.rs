@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::ComparedRows;
 use super::handle::ProjectorHandle;
 use crate::error::StoreError;
-use crate::read_model::ReadModelControl;
+use crate::partition::FollowerControl;
 use crate::store::contract::sql::{SqlError, SqlRow, SqlValue};
 use crate::store::contract::{Comparison, Difference, SqlSnapshot};
 use crate::versions::{Both, Found, PAGE, Pair};

@@ -1,41 +1,38 @@
 //! Pages delivered by hand, for the test kit: once, twice, and with a crash before the checkpoint.
 //!
-//! What takes them in is the runtime itself, its transactions, its checkpoints and its parking. Only
-//! the log is left out: a page holds whatever events it is given.
+//! The follower of production applies them, with its transactions, checkpoints and parking. Only the
+//! log and the driver are left out: a page holds whatever events it is given.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use super::Projection;
 use super::batch::Batch;
-use super::partition::Partition;
-use super::start::{ProjectorSettings, make};
-use super::term::Term;
+use super::follower::ProjectionFollower;
+use super::start::make;
 use crate::clock::{Clock, SystemClock};
 use crate::event::GlobalPosition;
-use crate::partition::{End, Standings};
+use crate::partition::{End, LeaseGrant, Pacing, PartitionProgress};
 use crate::store::contract::{
     Lease, Page, PartitionId, ProjectionDatabase, Store, check_projection_name,
 };
-use crate::subscription::{Tail, TailSettings};
 
 /// How each page is delivered.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Delivery {
     Once,
-    /// And again by whoever still takes the old checkpoint for the last one.
+    /// A second time by a process that still takes the old checkpoint for the last one.
     Twice,
-    /// Its rows are written, then the process dies, and the next one is given it anew.
+    /// Its rows are written, then the process dies, and the next one is given the page anew.
     Crash,
 }
 
-/// Delivers the pages to tables made for them, in the place of the version `number`, and answers that
+/// Delivers the pages to tables made for them, in the place of the version `number`, and returns that
 /// place.
 ///
 /// # Errors
-/// Why it cannot be done, or what would halt the projection.
+/// The reason why it cannot be done, or why the projection would halt.
 pub(crate) async fn deliver<P: Projection>(
     store: &Arc<dyn Store>,
     number: u32,
@@ -53,18 +50,20 @@ pub(crate) async fn deliver<P: Projection>(
             process = Process::start(store, number).await?;
         }
         if delivered.is_ok() {
-            delivered = process.take_in(page, delivery == Delivery::Twice).await;
+            delivered = process.apply(page, delivery == Delivery::Twice).await;
         }
     }
     let database = process.end().await?;
     delivered.map(|()| database)
 }
 
-/// What a process has of the projection.
+/// A process that owns every partition of the projection.
 struct Process<P: Projection> {
+    store: Arc<dyn Store>,
     database: Arc<dyn ProjectionDatabase>,
-    partitions: Vec<(Partition<P>, Lease)>,
-    steps: Vec<u64>,
+    partitions: Vec<(ProjectionFollower<P>, Lease)>,
+    /// Number of pages that were applied.
+    pages: u64,
 }
 
 impl<P: Projection> Process<P> {
@@ -73,64 +72,49 @@ impl<P: Projection> Process<P> {
         let database = database.map_err(|error| error.to_string())?;
         let model = format!("{}@{number}", P::NAME);
         make::<P>(&*database, &model).await.map_err(|error| error.to_string())?;
-        let ids: Vec<_> = (0..P::PARTITIONS).map(|n| PartitionId::new(&*model, n)).collect();
-        let standings = Arc::new(Standings::new(&ids, GlobalPosition::ZERO));
         let owner = SystemClock.new_id();
         let mut partitions = Vec::new();
-        for id in ids {
+        for number in 0..P::PARTITIONS {
+            let id = PartitionId::new(&*model, number);
             let name = id.to_string();
             let lease = store.acquire_lease(&name, owner, LEASE_FOR).await;
             let lease = lease.map_err(|error| error.to_string())?;
             let lease = lease.ok_or_else(|| format!("another test uses {name} in this store"))?;
-            let partition = Partition::<P> {
-                id,
-                database: Arc::clone(&database),
-                sources: P::sources(),
-                tail: Tail::start(
-                    Arc::clone(store),
-                    GlobalPosition::ZERO,
-                    TailSettings::default(),
-                    drop,
-                ),
-                standings: Arc::clone(&standings),
-                stopping: watch::channel(false).1,
-                settings: ProjectorSettings::default(),
-                store: Arc::clone(store),
-            };
-            partitions.push((partition, lease));
+            partitions.push((follower(store, &database, id), lease));
         }
-        let steps = vec![0; partitions.len()];
-        Ok(Self { database, partitions, steps })
+        Ok(Self { store: Arc::clone(store), database, partitions, pages: 0 })
     }
 
     /// Writes the rows of a page, and not the checkpoint.
-    async fn lose(&self, page: &Page) -> Result<(), String> {
-        for (partition, lease) in &self.partitions {
-            let mut step = 0;
-            let term = resumed(partition, lease, &mut step).await?;
-            let mut batch = Batch::of(partition, &term.parking, page);
-            let projected = term.project(&mut batch).await;
+    async fn lose(&mut self, page: &Page) -> Result<(), String> {
+        for (follower, lease) in &mut self.partitions {
+            resume(follower, lease, 0).await?;
+            let (routes, number) = (&follower.sources.routes, follower.id().number);
+            let mut batch = Batch::of::<P>(routes, number, &follower.parking, page);
+            let projected = follower.project(&mut batch).await;
             projected.map(drop).map_err(|error| error.to_string())?;
         }
         Ok(())
     }
 
-    async fn take_in(&mut self, page: &Page, twice: bool) -> Result<(), String> {
-        for ((partition, lease), step) in self.partitions.iter().zip(&mut self.steps) {
-            let mut late_step = *step;
-            let mut late = resumed(partition, lease, &mut late_step).await?;
-            let mut term = resumed(partition, lease, step).await?;
-            take_in(&mut term, page).await?;
+    async fn apply(&mut self, page: &Page, twice: bool) -> Result<(), String> {
+        for (current, lease) in &mut self.partitions {
+            let mut late = follower::<P>(&self.store, &self.database, current.id().clone());
+            // Both number their saves alike, as a batch that is sent again does.
+            resume(&mut late, lease, self.pages).await?;
+            resume(current, lease, self.pages).await?;
+            apply(current, page).await?;
             if twice {
-                take_in(&mut late, page).await?;
+                apply(&mut late, page).await?;
             }
         }
+        self.pages += 1;
         Ok(())
     }
 
     async fn end(self) -> Result<Arc<dyn ProjectionDatabase>, String> {
-        for (partition, lease) in &self.partitions {
-            partition.store.release_lease(lease).await.map_err(|error| error.to_string())?;
+        for (_, lease) in &self.partitions {
+            self.store.release_lease(lease).await.map_err(|error| error.to_string())?;
         }
         Ok(self.database)
     }
@@ -139,24 +123,36 @@ impl<P: Projection> Process<P> {
 /// Longer than any test takes.
 const LEASE_FOR: Duration = Duration::from_secs(600);
 
-async fn resumed<'a, P: Projection>(
-    partition: &'a Partition<P>,
-    lease: &'a Lease,
-    step: &'a mut u64,
-) -> Result<Term<'a, P>, String> {
-    let mut term = Term::new(partition, lease, step);
-    term.resume().await.map_err(|error| error.to_string())?;
-    Ok(term)
+fn follower<P: Projection>(
+    store: &Arc<dyn Store>,
+    database: &Arc<dyn ProjectionDatabase>,
+    id: PartitionId,
+) -> ProjectionFollower<P> {
+    let progress = PartitionProgress::new(id, GlobalPosition::ZERO, GlobalPosition::ZERO);
+    ProjectionFollower::new(Arc::clone(store), Arc::clone(database), progress, Pacing::default())
 }
 
-async fn take_in<P: Projection>(term: &mut Term<'_, P>, page: &Page) -> Result<(), String> {
-    if let Some((position, reason)) = Batch::of(term.partition, &term.parking, page).halt {
-        return Err(format!("the event at position {position} stops all of {}: {reason}", P::NAME));
-    }
-    match term.take_in(page).await {
-        Ok(None) => Ok(()),
-        Ok(Some(End::Halted { reason, .. })) => Err(reason),
-        Ok(Some(_)) => Err("the projection ended".to_owned()),
+async fn resume<P: Projection>(
+    follower: &mut ProjectionFollower<P>,
+    lease: &Lease,
+    saves: u64,
+) -> Result<(), String> {
+    let checkpoint = follower.database.resume(follower.id(), lease).await;
+    let checkpoint = checkpoint.map_err(|error| error.to_string())?;
+    let begun = follower.begin_term(&LeaseGrant::after(lease.clone(), saves), checkpoint).await;
+    begun.map_err(|error| error.to_string())
+}
+
+async fn apply<P: Projection>(
+    follower: &mut ProjectionFollower<P>,
+    page: &Page,
+) -> Result<(), String> {
+    match follower.apply_page(page).await {
+        Ok(ControlFlow::Continue(())) => Ok(()),
+        Ok(ControlFlow::Break(End::Halted { position, reason })) => {
+            Err(format!("the event at position {position} stops all of {}: {reason}", P::NAME))
+        }
+        Ok(ControlFlow::Break(_)) => Err("the projection ended".to_owned()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -1,23 +1,21 @@
 //! Parked keys: parking them in the order of the log, and trying them again.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Projection;
 use super::batch::{Batch, Left};
-use super::term::{Reached, Term};
+use super::follower::ProjectionFollower;
 use crate::clock::{Clock, SystemClock};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
+use crate::partition::Follower;
 use crate::partition::parking::{
     Drain, Full, Listing, Stopped, in_words, read_unlisted, read_waiting,
 };
-use crate::store::contract::Filter;
+use crate::store::contract::{ParkedKey, ParkedQuery};
 
-/// How long keys are tried before the log is followed again.
-const AT_A_TIME: Duration = Duration::from_millis(200);
-
-impl<P: Projection> Term<'_, P> {
+impl<P: Projection> ProjectionFollower<P> {
     /// Parks the keys of what was left of a batch, and has the rest of it wait.
     ///
     /// # Errors
@@ -29,7 +27,7 @@ impl<P: Projection> Term<'_, P> {
             match reason {
                 Some(reason) if !self.parking.is_parked(&origin.key) => {
                     let at = origin.recorded.position;
-                    tracing::error!(partition = %self.partition.id, key = %origin.key, position = %at, %reason, "a key is parked");
+                    tracing::error!(partition = %self.id(), key = %origin.key, position = %at, %reason, "a key is parked");
                     self.parking.park(origin.key, &origin.recorded, reason, now, since)?;
                 }
                 _ => self.parking.queue(&origin.key, origin.recorded.position),
@@ -43,9 +41,11 @@ impl<P: Projection> Term<'_, P> {
         if self.parking.is_empty() {
             return Ok(());
         }
-        let (database, model) = (&self.partition.database, &self.partition.id.model);
         let saved_so_far = self.parking.saved_so_far();
-        for (key, position, request) in database.load_requests(model).await? {
+        let model = self.id().model.clone();
+        let requested = self.database.load_parked(&model, &ParkedQuery::requested()).await?;
+        for ParkedKey { key, position, request, .. } in requested.keys {
+            let Some(request) = request else { continue };
             self.parking.request((&*key, position), request, saved_so_far, Instant::now());
         }
         let began = Instant::now();
@@ -57,7 +57,7 @@ impl<P: Projection> Term<'_, P> {
             } else {
                 break;
             }
-            if began.elapsed() >= AT_A_TIME && !self.parking.is_crowded() {
+            if began.elapsed() >= self.pacing.drain_for && !self.parking.is_crowded() {
                 break;
             }
         }
@@ -66,10 +66,8 @@ impl<P: Projection> Term<'_, P> {
 
     /// Lists the next events of a key, which are read from the log again.
     async fn list_waiting(&mut self, listing: Listing) -> Result<(), StoreError> {
-        let routes = &self.partition.sources.routes;
-        let aggregate_types = routes.aggregate_types().map(str::to_owned).collect();
-        let filter = Filter { aggregate_types };
-        let page = match read_unlisted(&*self.partition.store, &filter, &listing).await {
+        let routes = &self.sources.routes;
+        let page = match read_unlisted(&*self.store, &routes.filter(), &listing).await {
             Ok(page) => page,
             Err(error) => {
                 self.parking.abandon_listing(&listing);
@@ -78,17 +76,17 @@ impl<P: Projection> Term<'_, P> {
         };
         let is_its = |event: &&Arc<RecordedEvent>| routes.concerns(event, &listing.key);
         let found: Vec<_> = page.events.iter().filter(is_its).map(|e| e.position).collect();
-        let reached = self.passed();
+        let reached = self.reached();
         self.parking.end_listing(listing, &found, page.scanned_to, reached, Instant::now());
         Ok(())
     }
 
     async fn try_again(&mut self, mut drain: Drain) -> Result<(), StoreError> {
-        let found = read_waiting(&*self.partition.store, &mut drain).await?;
+        let found = read_waiting(&*self.store, &mut drain).await?;
         let may = self.parking.may_apply(&drain);
         let (mut events, mut refused) = (Vec::new(), None);
         for recorded in &found[..may] {
-            match self.partition.sources.routes.route_parked(recorded, &drain.key) {
+            match self.sources.routes.route_parked(recorded, &drain.key) {
                 Ok(event) => events.push(event),
                 Err(reason) => {
                     refused = Some(reason);
@@ -100,10 +98,9 @@ impl<P: Projection> Term<'_, P> {
         let reason = failed.or(refused);
         let next = found.get(applied).map(|next| Stopped { event: in_words(next), reason });
         self.parking.end(drain, applied, next, Instant::now(), SystemClock.now());
-        let stands = self.checkpoint.map(|at| (at.position, at.event_id));
-        let (position, event_id) = stands.unwrap_or_default();
-        self.commit(transaction, Reached { position, event_id: Some(event_id) }).await?;
-        self.partition.standings.work(self.partition.id.number).applied(applied);
+        // The position stays: only parked keys and rows change.
+        self.commit(transaction, self.checkpoints.saved()).await?;
+        self.progress.count_events(applied);
         Ok(())
     }
 }

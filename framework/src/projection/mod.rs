@@ -10,13 +10,12 @@ pub(crate) mod compare;
 #[cfg(feature = "testing")]
 pub(crate) mod delivery;
 pub(crate) mod drain;
+pub(crate) mod follower;
 pub(crate) mod handle;
-pub(crate) mod partition;
 pub(crate) mod project;
 pub(crate) mod query;
 pub(crate) mod served;
 pub(crate) mod start;
-pub(crate) mod term;
 #[cfg(all(test, feature = "sqlite"))]
 pub(crate) mod tests;
 

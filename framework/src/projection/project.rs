@@ -2,7 +2,7 @@
 
 use super::Projection;
 use super::batch::Batch;
-use super::term::Term;
+use super::follower::ProjectionFollower;
 use crate::catch_panic::guarded_async;
 use crate::error::StoreError;
 use crate::store::contract::SqlTransaction;
@@ -21,9 +21,9 @@ impl From<StoreError> for Failure {
     }
 }
 
-impl<P: Projection> Term<'_, P> {
-    pub(super) async fn begin(&self) -> Result<Box<dyn SqlTransaction>, StoreError> {
-        self.partition.database.begin(&self.partition.id, self.lease).await
+impl<P: Projection> ProjectionFollower<P> {
+    pub(super) async fn begin_transaction(&self) -> Result<Box<dyn SqlTransaction>, StoreError> {
+        self.database.begin(self.id(), self.grant.lease()).await
     }
 
     /// Projects a batch in a transaction. Events that fail alone, and those behind them, are left.
@@ -37,7 +37,7 @@ impl<P: Projection> Term<'_, P> {
         if let Some(transaction) = self.at_once(&batch.events).await? {
             return Ok(transaction);
         }
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_transaction().await?;
         let mut done = 0;
         while done < batch.events.len() {
             let events = &batch.events[done..];
@@ -61,7 +61,7 @@ impl<P: Projection> Term<'_, P> {
         if let Some(transaction) = self.at_once(events).await? {
             return Ok((transaction, events.len(), None));
         }
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_transaction().await?;
         let (taken, reason) = up_to_failure::<P>(&mut *transaction, events).await?;
         Ok((transaction, taken, reason))
     }
@@ -70,7 +70,7 @@ impl<P: Projection> Term<'_, P> {
         &self,
         events: &[P::Event],
     ) -> Result<Option<Box<dyn SqlTransaction>>, StoreError> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_transaction().await?;
         match attempt::<P>(&mut *transaction, events).await {
             Ok(()) => Ok(Some(transaction)),
             Err(Failure::Database(error)) => Err(error),
@@ -112,7 +112,7 @@ async fn up_to_failure<P: Projection>(
     Ok((done, None))
 }
 
-/// Has the user's code project events, behind a guard.
+/// Has the user's code project events, in panic isolation.
 async fn attempt<P: Projection>(
     transaction: &mut dyn SqlTransaction,
     events: &[P::Event],

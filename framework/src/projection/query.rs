@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::handle::ProjectorHandle;
 use crate::error::{BoxError, ReadError, StoreError};
 use crate::event::GlobalPosition;
-use crate::partition::{Overall, Standing, State};
+use crate::partition::{FollowerControl, Progress, State, overall};
 use crate::store::contract::SqlSnapshot;
 use crate::store::contract::sql::SqlConnection;
 
@@ -27,12 +27,13 @@ impl ProjectorHandle {
         within: Duration,
         read: impl AsyncFnOnce(&mut SqlConnection<'_>, GlobalPosition) -> Result<T, BoxError>,
     ) -> Result<(T, GlobalPosition), ReadError> {
-        let wanted = max(after, self.standings.head_at_start());
+        let heads = self.followers.progress.iter().map(|partition| partition.now().head_at_start);
+        let wanted = max(after, heads.max().unwrap_or_default());
         let (mut snapshot, reflects) = self.reached(wanted, within).await?;
         let answer = read(&mut snapshot.connection(), reflects).await;
         snapshot.end().await;
         let answer = answer.map(|answer| (answer, reflects));
-        answer.map_err(|error| ReadError::Failed { model: self.name, reason: error.to_string() })
+        answer.map_err(|error| ReadError::Failed { model: self.name(), reason: error.to_string() })
     }
 
     /// A snapshot that reflects at least `wanted`, and what it does reflect.
@@ -43,9 +44,10 @@ impl ProjectorHandle {
     ) -> Result<(Box<dyn SqlSnapshot>, GlobalPosition), ReadError> {
         let deadline = Instant::now() + within;
         let mut reached = GlobalPosition::ZERO;
-        let mut watched = self.standings.watch();
+        let partitions = &self.followers.progress;
+        let mut watched: Vec<_> = partitions.iter().map(|partition| partition.watch()).collect();
         loop {
-            let Overall { saved, is_owner, state } = self.standings.overall();
+            let Progress { saved, is_owner, state, .. } = overall(partitions);
             if !is_owner || saved >= wanted {
                 let looked = timeout_at(deadline, self.snapshot()).await;
                 let late = || StoreError::Unavailable(format!("no answer within {within:?}"));
@@ -58,18 +60,19 @@ impl ProjectorHandle {
             }
             match state {
                 State::Halted { position, reason } => {
-                    return Err(ReadError::Halted { model: self.name, position, reason });
+                    return Err(ReadError::Halted { model: self.name(), position, reason });
                 }
                 State::Stopped => return Err(ReadError::Stopping),
                 State::CatchingUp | State::Live => {}
             }
             if Instant::now() >= deadline {
-                let reached = max(reached, self.standings.overall().saved);
+                let reached = max(reached, overall(partitions).saved);
                 let waited = within;
-                return Err(ReadError::NotYet { model: self.name, wanted, reached, waited });
+                return Err(ReadError::NotYet { model: self.name(), wanted, reached, waited });
             }
-            self.standings.want(wanted);
-            let _ = timeout_at(deadline, self.moved(&mut watched)).await; // whatever came, it looks again
+            partitions.iter().for_each(|partition| partition.want(wanted));
+            // Whatever has come, or nothing: the next round looks again.
+            let _ = timeout_at(deadline, self.moved(&mut watched)).await;
         }
     }
 
@@ -82,7 +85,7 @@ impl ProjectorHandle {
     }
 
     /// Until a partition has moved, or it is time to look anyway.
-    async fn moved(&self, watched: &mut [watch::Receiver<Standing>]) {
+    async fn moved(&self, watched: &mut [watch::Receiver<Progress>]) {
         let changed = watched.iter_mut().map(|standing| Box::pin(standing.changed()));
         let mut changed: Vec<_> = changed.collect();
         let any = poll_fn(|context| {
@@ -93,7 +96,7 @@ impl ProjectorHandle {
         });
         tokio::select! {
             () = any => {}
-            () = sleep(self.settings.look_every) => {}
+            () = sleep(self.look_every) => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use super::compare::compare;
 use super::handle::ProjectorHandle;
 use crate::error::{BoxError, ReadError, StoreError};
 use crate::event::GlobalPosition;
-use crate::read_model::ReadModelControl;
+use crate::partition::FollowerControl;
 use crate::store::contract::sql::SqlConnection;
 use crate::store::contract::{Comparison, Version};
 use crate::versions::{Answered, Candidates};

@@ -9,15 +9,16 @@ use uuid::Uuid;
 
 use super::Projection;
 use super::handle::ProjectorHandle;
-use super::start::{ProjectorSettings, Start, start};
+use super::start::{Start, start};
 use crate::error::BoxError;
 use crate::event::{EventEnvelope, GlobalPosition};
-use crate::partition::Task;
+use crate::partition::{LeaseRenewer, Pacing, overall};
 use crate::store::contract::Store;
 use crate::store::contract::sql::SqlConnection;
 use crate::store::sqlite::SqliteStore;
 use crate::subscription::sources::EventSources;
 use crate::subscription::{Tail, TailSettings};
+use crate::threads::Task;
 use crate::till::{Rung, Till};
 
 const WITHIN: Duration = Duration::from_secs(20);
@@ -92,9 +93,9 @@ impl Place {
         let small = TailSettings { catch_up_page: 2, join_within: 1, ..TailSettings::default() };
         let tail = Tail::start(Arc::clone(&store), GlobalPosition::ZERO, small, spawn);
         let gather_for = Duration::from_secs(3600);
-        let settings = ProjectorSettings { gather_for, ..ProjectorSettings::default() };
-        let (owner, spawn) = (Uuid::now_v7(), Arc::new(spawn));
-        start::<P>(Start { store, tail, owner, settings, spawn }).await.unwrap()
+        let pacing = Pacing { gather_for, ..Pacing::default() };
+        let renewer = LeaseRenewer::start(store, Uuid::now_v7(), &pacing, spawn);
+        start::<P>(Start { renewer, tail, pacing, spawn: Arc::new(spawn) }).await.unwrap()
     }
 }
 
@@ -105,8 +106,8 @@ impl Drop for Place {
 }
 
 async fn until_saved(rings: &ProjectorHandle, position: u64) {
-    let mut standing = rings.standings.watch().swap_remove(0);
-    let saved = standing.wait_for(|standing| standing.saved.0 >= position);
+    let mut progress = rings.followers.progress[0].watch();
+    let saved = progress.wait_for(|now| now.saved.0 >= position);
     tokio::time::timeout(WITHIN, saved).await.expect("it was never saved").unwrap();
 }
 
@@ -118,7 +119,7 @@ async fn at_the_tail_events_gather_until_somebody_waits_for_them() {
     until_saved(&rings, 1).await;
     Till::ring(&*place.store, 1).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(rings.standings.overall().saved.0, 1);
+    assert_eq!(overall(&rings.followers.progress).saved.0, 1);
     let asked = rings.query(GlobalPosition(2), WITHIN, async |_, reflects| Ok(reflects)).await;
     assert_eq!(asked.unwrap().1.0, 2);
 }

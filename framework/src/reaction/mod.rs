@@ -3,12 +3,12 @@
 //! A [`Reaction`] classifies events and performs one item at a time. The term that runs it decides
 //! when: it keeps the order within a lane, and shares the places out between clients.
 
-pub(crate) mod owner;
-pub(crate) mod term;
+mod follower;
+pub(crate) mod start;
 pub(crate) mod work_queue;
 pub(crate) mod worker;
 
-pub(crate) use self::owner::{Start, start};
+pub(crate) use self::start::{Start, start};
 pub(crate) use self::worker::Worker;
 
 use std::time::Duration;

@@ -17,13 +17,11 @@ use tokio::time::Instant;
 
 use self::destinations::Destinations;
 use super::{Destination, Health};
+use crate::backoff::Backoff;
 use crate::event::GlobalPosition;
 
-/// The first pause before an attempt is repeated; it doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-
-/// See [`FIRST_PAUSE`].
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Backoff between attempts at one item.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
 
 /// Limits on the work that runs at a time.
 #[derive(Debug, Clone, Copy)]
@@ -201,8 +199,8 @@ impl WorkQueue {
     /// Repeats an item after `pause`, or after one that doubles each time.
     pub(super) fn again(&mut self, id: &str, pause: Option<Duration>, now: Instant) {
         let Some(item) = self.open.get_mut(id) else { return };
-        let doubled = FIRST_PAUSE * 2_u32.saturating_pow(item.attempts.min(16));
-        item.attempts += 1;
+        let delay = pause.unwrap_or(BACKOFF.after(item.attempts));
+        item.attempts = item.attempts.saturating_add(1);
         let name = Arc::clone(&item.lane);
         let Some(lane) = self.lanes.get_mut(&name) else { return };
         let is_first = lane.items.first_key_value().is_some_and(|(_, first)| first == id);
@@ -210,7 +208,7 @@ impl WorkQueue {
             return;
         }
         self.last_timer += 1;
-        let timer = (now + pause.unwrap_or(doubled.min(LONGEST_PAUSE)), self.last_timer);
+        let timer = (now + delay, self.last_timer);
         lane.turn = Turn::At(timer);
         self.timers.insert(timer, Waits::Lane(name));
     }

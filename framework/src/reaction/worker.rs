@@ -11,8 +11,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::error::StartError;
-use crate::partition::Task;
-use crate::threads;
+use crate::threads::{self, Task};
 
 /// How long the end of the thread waits for blocking calls, such as name look-ups.
 const END_WITHIN: Duration = Duration::from_millis(200);

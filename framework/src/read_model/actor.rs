@@ -1,127 +1,117 @@
-//! The actor of one partition: what it is made of, how it stands still and how it ends.
+//! The actor of one partition: it folds the pages that the driver passes to it, and answers reads.
 //!
-//! Everything that waits (the next page, cold documents, a save, the lease) is a future beside the
-//! mailbox, so reads are answered meanwhile; only folding itself, pure code on one page, holds them
-//! up. What an owner does is in `owner`, what a standby does in `standby`, and how one becomes the
-//! other in `ownership`.
+//! Everything that waits (cold documents, a save, a look at the store) is a future beside the mailbox,
+//! so reads are answered meanwhile; only folding itself, pure code on one page, holds them up. The
+//! driver decides about the role; faults are reported to it.
 
+use std::mem::replace;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix::fut::{ActorFutureExt, WrapFuture};
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, SpawnHandle};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
-use tracing::{error, info, warn};
-use uuid::Uuid;
+use tracing::info;
 
-use super::ownership::Attempt;
+use super::ReadModel;
+use super::folder::Folder;
+use super::follower::Report;
 use super::read::{Read, Reads};
-use super::start::ReadModelSettings;
-use super::term::{Term, position};
-use super::{ReadModel, Sources};
+use super::role::{Owner, Role};
 use crate::clock::Clock;
-use crate::error::ReadError;
+use crate::error::{ReadError, StoreError};
 use crate::event::GlobalPosition;
-use crate::partition::{Duty, SharedProgress, State};
-use crate::store::contract::{PartitionId, Store, partition_of};
+use crate::partition::parking::Parking;
+use crate::partition::{LeaseGrant, Pacing, PartitionProgress, Reached, Retry, State};
+use crate::store::contract::{Checkpoint, Page, ParkedKey, PartitionId, Store};
 use crate::subscription::Tail;
 
-/// What an actor starts from.
-pub(super) struct Start<M> {
-    pub(super) partition: PartitionId,
-    /// How many there are.
+/// The parts that an actor starts from.
+pub(super) struct Start {
+    /// Total number of partitions.
     pub(super) partitions: u32,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) sources: Sources<M>,
     pub(super) tail: Tail,
-    pub(super) owner: Uuid,
-    pub(super) attempt: Attempt,
-    pub(super) duty: Duty,
-    pub(super) progress: Arc<SharedProgress>,
-    pub(super) settings: ReadModelSettings,
+    pub(super) checkpoint: Option<Checkpoint>,
+    pub(super) progress: Arc<PartitionProgress>,
+    pub(super) pacing: Pacing,
 }
 
 /// The actor of one partition of a read model.
 pub(crate) struct ReadModelActor<M: ReadModel> {
     pub(super) partition: Arc<PartitionId>,
-    /// How many there are.
     partitions: u32,
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
-    /// Other processes may write to the store, and answer from it.
-    pub(super) is_shared: bool,
-    pub(super) sources: Sources<M>,
     pub(super) tail: Tail,
-    /// This process.
-    pub(super) owner: Uuid,
-    /// As they were at start, until the actor runs.
-    beginning: Option<(Attempt, Duty)>,
-    pub(super) term: Term<M>,
-    /// How many terms there were before this one.
+    pub(super) folder: Folder<M>,
+    pub(super) role: Role<M>,
+    /// Number of terms so far. Work of an earlier term comes to nothing.
     pub(super) terms: u64,
     pub(super) reads: Reads<M>,
-    pub(super) stopping: Vec<oneshot::Sender<()>>,
-    pub(super) progress: Arc<SharedProgress>,
-    pub(super) settings: ReadModelSettings,
+    pub(super) is_stopping: bool,
+    is_ticking: bool,
+    pub(super) progress: Arc<PartitionProgress>,
+    pub(super) pacing: Pacing,
 }
 
-/// End the actor.
-pub(super) enum Stop {
-    /// Answered when all is saved, as far as it can be, and the lease is given up.
-    AfterSaving(oneshot::Sender<()>),
-    AtOnce,
+/// An order of the driver, or of a handle.
+pub(super) enum Order {
+    /// Fold from this checkpoint on, under this lease.
+    Own {
+        grant: LeaseGrant,
+        checkpoint: Option<Checkpoint>,
+        parked: Vec<ParkedKey>,
+        reports: UnboundedSender<Report>,
+    },
+    Fold(Arc<Page>),
+    /// Fold no more, save what is not saved, and reply then.
+    Finish(oneshot::Sender<Result<(), StoreError>>),
+    /// Forget what is in memory, and reply then.
+    StandBy(oneshot::Sender<()>),
+    /// A standby sees what the owner has saved.
+    Saw(Option<Checkpoint>),
+    /// A reader waits for the checkpoint.
+    SaveNow,
+    /// There are requests for parked keys.
+    LookForRequests,
+    /// The application stops: refuse every read.
+    Refuse,
+    End,
 }
 
-impl Message for Stop {
-    type Result = ();
-}
-
-/// Somebody has asked for a parked key.
-pub(super) struct Requested;
-
-impl Message for Requested {
+impl Message for Order {
     type Result = ();
 }
 
 impl<M: ReadModel> Actor for ReadModelActor<M> {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.run_interval(self.settings.tick, |act, ctx| act.tick(ctx));
-        if let Some((attempt, duty)) = self.beginning.take() {
-            self.begin(attempt, ctx);
-            self.heed(duty, ctx);
-        }
-    }
 }
 
 impl<M: ReadModel> ReadModelActor<M> {
-    pub(super) fn new(start: Start<M>) -> Self {
+    pub(super) fn new(start: Start) -> Self {
+        let (number, reached) = (start.progress.id().number, Reached::of(start.checkpoint));
         Self {
-            term: Term::standby(position(start.attempt.checkpoint)),
-            terms: 0,
-            partition: Arc::new(start.partition),
+            partition: Arc::new(start.progress.id().clone()),
             partitions: start.partitions,
-            is_shared: !start.store.is_sole_writer(),
             store: start.store,
             clock: start.clock,
-            sources: start.sources,
             tail: start.tail,
-            owner: start.owner,
-            beginning: Some((start.attempt, start.duty)),
+            folder: Folder::standby(number, start.partitions, reached),
+            role: Role::STANDBY,
+            terms: 0,
             reads: Reads::new(),
-            stopping: Vec::new(),
+            is_stopping: false,
+            is_ticking: false,
             progress: start.progress,
-            settings: start.settings,
+            pacing: start.pacing,
         }
     }
 
-    pub(super) fn progress(&self) -> &SharedProgress {
-        &self.progress
-    }
-
     pub(super) fn reached(&self) -> GlobalPosition {
-        self.term.reached.position
+        self.folder.reached.position
     }
 
     pub(super) fn halted(&self) -> Option<ReadError> {
@@ -133,15 +123,9 @@ impl<M: ReadModel> ReadModelActor<M> {
         }
     }
 
-    /// Whether more is to be folded.
-    pub(super) fn is_following(&self) -> bool {
-        let Term { is_leaving, is_in_doubt, .. } = self.term;
-        self.stopping.is_empty() && !is_leaving && !is_in_doubt && self.halted().is_none()
-    }
-
-    /// Whether the document with this key is in this partition.
-    pub(super) fn is_ours(&self, key: &str) -> bool {
-        partition_of(key, self.partitions) == self.partition.number
+    /// Attempts at one call to the store.
+    pub(super) fn retry(&self) -> Retry {
+        Retry::new(Arc::clone(&self.progress), self.pacing.backoff())
     }
 
     /// Runs `work` beside the mailbox and then `then`, unless the term has ended by then.
@@ -150,90 +134,128 @@ impl<M: ReadModel> ReadModelActor<M> {
         ctx: &mut Context<Self>,
         work: impl Future<Output = T> + 'static,
         then: impl FnOnce(T, &mut Self, &mut Context<Self>) + 'static,
-    ) -> SpawnHandle {
+    ) {
         let term = self.terms;
         ctx.spawn(work.into_actor(self).map(move |done, act, ctx| {
             if act.terms == term {
                 then(done, act, ctx);
+                act.settle(ctx);
             }
-        }))
+        }));
+    }
+
+    /// Ends every piece of work: reports parked keys, and starts the timer if anything is due later.
+    /// An idle partition has no timer.
+    pub(super) fn settle(&mut self, ctx: &mut Context<Self>) {
+        self.progress.parked(self.folder.parking.len());
+        let is_unsaved = self.role.saver().is_some_and(|owner| owner.unsaved_since.is_some());
+        let is_due = is_unsaved || !self.folder.parking.is_empty() || !self.reads.is_empty();
+        if is_due && !replace(&mut self.is_ticking, true) {
+            ctx.run_later(self.pacing.tick, |act, ctx| {
+                act.is_ticking = false;
+                act.tick(ctx);
+                act.settle(ctx);
+            });
+        }
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
-        if !ctx.connected() {
-            return ctx.stop(); // nobody has a handle any more
-        }
-        self.progress.work.parked(self.term.parking.len());
         self.reads.forget_abandoned();
         self.drain_if_due(ctx);
-        if self.term.asked_at.elapsed() >= self.settings.look_for_requests_every {
+        let requests_every = self.pacing.requests_every;
+        if self.role.owner().is_some_and(|owner| owner.asked_at.elapsed() >= requests_every) {
             self.look_for_requests(ctx);
         }
         self.save_if_due(ctx);
     }
 
-    /// Halts for good. What was folded before is saved if it is whole, and then the lease is released,
-    /// so that a process with other code may get past the event at once. From here on this process
-    /// is not the owner any more, for status and metrics too.
-    pub(super) fn halt(
+    fn own(
         &mut self,
-        position: GlobalPosition,
-        reason: String,
+        (grant, checkpoint): (LeaseGrant, Option<Checkpoint>),
+        parked: Vec<ParkedKey>,
+        reports: UnboundedSender<Report>,
         ctx: &mut Context<Self>,
     ) {
-        if self.halted().is_some() {
-            return;
-        }
-        self.progress.work.failed(format_args!("halted at position {position}: {reason}"));
-        error!(model = %self.partition, %position, %reason, "a read model halts");
-        self.progress.applied(self.term.reached.position);
-        self.progress.owns(false);
-        self.progress.turn(State::Halted { position, reason: reason.clone() });
-        self.reads.refuse_all(&ReadError::Halted { model: M::NAME, position, reason });
-        self.term.subscription = None;
-        self.leave_if_saved(ctx);
+        let Pacing { hot_documents, parking, .. } = self.pacing.clone();
+        let parking = Parking::resume(self.partition.number, parking, parked, Instant::now());
+        let is_new = checkpoint.is_none();
+        self.folder.begin(Reached::of(checkpoint), hot_documents, is_new, parking);
+        let id = PartitionId::clone(&self.partition);
+        self.role = Role::Owner(Owner::new(id, grant, checkpoint, reports));
+        self.terms += 1;
+        self.answer_due(ctx);
+        self.drain_if_due(ctx);
+        self.want_page(ctx);
     }
 
-    /// Releases the lease if this partition leaves, stops or has halted, and nothing is left to save;
-    /// so another process takes over at once.
-    pub(super) fn leave_if_saved(&mut self, ctx: &mut Context<Self>) {
-        let has_halted = self.halted().is_some() && self.term.lease.is_some();
-        let is_asked = self.term.is_leaving || !self.stopping.is_empty() || has_halted;
-        if !is_asked || self.term.is_released {
-            return;
-        }
-        self.save(ctx);
-        if self.term.is_saving {
-            return;
-        }
-        self.term.is_released = true;
-        let (store, lease) = (Arc::clone(&self.store), self.term.lease.clone());
-        let releasing = async move {
-            match lease {
-                Some(lease) => store.release_lease(&lease).await,
-                None => Ok(()),
+    /// Forgets what is in memory. What was answered stays the least that is answered, though the
+    /// store may not be there yet.
+    fn stand_by(&mut self, ctx: &mut Context<Self>) {
+        let saved = match &self.role {
+            Role::Owner(owner) | Role::Leaving(owner, _) | Role::InDoubt(owner) => {
+                owner.checkpoints.saved()
             }
+            Role::Standby { .. } => self.folder.reached,
         };
-        self.beside(ctx, releasing, |released, act, ctx| {
-            if let Err(error) = released {
-                warn!(model = %act.partition, %error, "a lease is not given up; it will expire");
-            }
-            match act.stopping.is_empty() {
-                true => act.become_standby(ctx),
-                false => act.end(ctx),
-            }
-        });
+        self.progress.answer_from(self.reached());
+        self.folder = Folder::standby(self.partition.number, self.partitions, saved);
+        self.role = Role::STANDBY;
+        self.terms += 1;
+        self.progress.committed(saved.position);
+        for read in self.reads.take_all() {
+            self.receive(read, ctx);
+        }
     }
 
-    fn end(&mut self, ctx: &mut Context<Self>) {
-        info!(model = %self.partition, saved = %self.term.saved, "a read model stops");
-        if self.halted().is_none() {
-            self.progress.turn(State::Stopped);
+    /// Reports a fault, after which nothing is folded or saved: memory may not be the fold of the log,
+    /// or another process may own the partition.
+    pub(super) fn fail(&mut self, position: GlobalPosition, fault: StoreError) {
+        self.role = match replace(&mut self.role, Role::STANDBY) {
+            Role::Owner(owner) => {
+                owner.report(Report::Fault { position, fault });
+                Role::InDoubt(owner)
+            }
+            Role::Leaving(owner, reply) => {
+                match reply {
+                    Some(reply) => drop(reply.send(Err(fault))),
+                    None => owner.report(Report::Fault { position, fault }),
+                }
+                Role::InDoubt(owner)
+            }
+            other @ (Role::Standby { .. } | Role::InDoubt(_)) => other,
+        };
+    }
+
+    /// Reports that nothing more can be folded. What was folded before is saved, if it is whole.
+    pub(super) fn halt(&mut self, position: GlobalPosition, reason: String, is_whole: bool) {
+        self.role = match replace(&mut self.role, Role::STANDBY) {
+            Role::Owner(owner) => {
+                owner.report(Report::Halts { position, reason });
+                if is_whole { Role::Leaving(owner, None) } else { Role::InDoubt(owner) }
+            }
+            Role::Leaving(owner, reply) => {
+                if let Some(reply) = reply {
+                    let _ = reply.send(Ok(())); // there is nothing that may be saved
+                }
+                owner.report(Report::Halts { position, reason });
+                Role::InDoubt(owner)
+            }
+            other @ (Role::Standby { .. } | Role::InDoubt(_)) => other,
+        };
+    }
+
+    /// Folds no more. Replies once everything is saved.
+    fn finish(&mut self, reply: oneshot::Sender<Result<(), StoreError>>, ctx: &mut Context<Self>) {
+        match replace(&mut self.role, Role::STANDBY) {
+            Role::Owner(owner) | Role::Leaving(owner, _) => {
+                self.role = Role::Leaving(owner, Some(reply));
+                self.reply_if_saved(ctx);
+            }
+            other @ (Role::Standby { .. } | Role::InDoubt(_)) => {
+                self.role = other;
+                let _ = reply.send(Ok(())); // there is nothing that may be saved
+            }
         }
-        for reply in self.stopping.drain(..) {
-            let _ = reply.send(()); // whoever asked has left
-        }
-        ctx.stop();
     }
 }
 
@@ -242,28 +264,49 @@ impl<M: ReadModel> Handler<Read<M>> for ReadModelActor<M> {
 
     fn handle(&mut self, read: Read<M>, ctx: &mut Self::Context) {
         self.receive(read, ctx);
+        self.settle(ctx);
     }
 }
 
-impl<M: ReadModel> Handler<Requested> for ReadModelActor<M> {
+impl<M: ReadModel> Handler<Order> for ReadModelActor<M> {
     type Result = ();
 
-    fn handle(&mut self, _: Requested, ctx: &mut Self::Context) {
-        self.look_for_requests(ctx);
-    }
-}
-
-impl<M: ReadModel> Handler<Stop> for ReadModelActor<M> {
-    type Result = ();
-
-    fn handle(&mut self, stop: Stop, ctx: &mut Self::Context) {
-        match stop {
-            Stop::AfterSaving(reply) => {
-                self.stopping.push(reply);
-                self.reads.refuse_all(&ReadError::Stopping);
-                self.leave_if_saved(ctx);
+    fn handle(&mut self, order: Order, ctx: &mut Self::Context) {
+        match order {
+            Order::Own { grant, checkpoint, parked, reports } => {
+                self.own((grant, checkpoint), parked, reports, ctx);
             }
-            Stop::AtOnce => ctx.stop(),
+            Order::Fold(page) => self.take_page(page, ctx),
+            Order::Finish(reply) => self.finish(reply, ctx),
+            Order::StandBy(reply) => {
+                self.stand_by(ctx);
+                let _ = reply.send(()); // the application is stopping
+            }
+            Order::Saw(checkpoint) => self.saw(checkpoint, ctx),
+            Order::SaveNow => self.save(ctx),
+            Order::LookForRequests => self.look_for_requests(ctx),
+            Order::Refuse => {
+                self.is_stopping = true;
+                self.reads.refuse_all(&ReadError::Stopping);
+            }
+            Order::End => {
+                info!(model = %self.partition, saved = %self.progress.now().saved, "a read model stops");
+                return ctx.stop();
+            }
+        }
+        self.settle(ctx);
+    }
+}
+
+impl<M: ReadModel> Drop for ReadModelActor<M> {
+    /// However the actor ends, its handles learn of it.
+    fn drop(&mut self) {
+        if self.progress.is_running() {
+            let position = self.reached();
+            self.progress.turn(match std::thread::panicking() {
+                true => State::Halted { position, reason: "its actor panicked".into() },
+                false => State::Stopped,
+            });
         }
     }
 }

@@ -62,11 +62,11 @@ impl Write for Counted {
 
 /// A document that cannot be stored. Memory has forgotten it, so the store's older one counts.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unstorable {
-    pub(super) key: String,
+pub(crate) struct Unstorable {
+    pub(crate) key: String,
     /// The events that the stored document lacks, in order. There is at least one.
     pub(super) positions: Vec<GlobalPosition>,
-    pub(super) reason: String,
+    pub(crate) reason: String,
 }
 
 /// Documents that a save writes.

@@ -9,33 +9,26 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::documents::Documents;
 use super::{Change, ReadModel, Sources};
 use crate::event::{GlobalPosition, RecordedEvent};
+use crate::partition::Reached;
 use crate::partition::parking::{Full, Parking, in_words};
 use crate::store::contract::Page;
 
-/// A position reached, and the event there if it was seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Reached {
-    pub(super) position: GlobalPosition,
-    pub(super) event_id: Option<Uuid>,
-}
-
 /// An event that nothing can be folded after.
 #[derive(Debug)]
-pub(super) struct Poison {
-    pub(super) position: GlobalPosition,
-    pub(super) reason: String,
+pub(crate) struct Poison {
+    pub(crate) position: GlobalPosition,
+    pub(crate) reason: String,
 }
 
 /// One event for one document: its key, and the change or the reason why there is none.
 type Keyed<M> = (String, Result<Change<M>, String>);
 
 /// A decoded page.
-pub(super) struct Decoded<M> {
+pub(crate) struct Decoded<M> {
     page: Arc<Page>,
     /// Index into the page, and what the event there is for one key. An index may come several times.
     changes: Vec<(usize, Keyed<M>)>,
@@ -110,11 +103,7 @@ impl<M: ReadModel> Decoded<M> {
                            program that can decode it; the read model then continues with it";
                 stopped(&page, index, format!("{event}: {reason}; {why}"))
             }
-            None => {
-                let last = page.events.last().filter(|e| e.position == page.scanned_to);
-                let event_id = last.map(|event| event.event_id);
-                (Reached { position: page.scanned_to, event_id }, None)
-            }
+            None => (Reached::end_of(&page), None),
         }
     }
 }

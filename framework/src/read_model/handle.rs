@@ -1,9 +1,8 @@
-//! What others hold of a running read model: ask it, watch it, stop it.
+//! Handle of a running read model, for reads, status and shutdown.
 //!
-//! A handle clones for a counter and works from any thread. It knows the partition of each key.
-//! Reads in flight are bounded here, because an actor's mailbox is not.
+//! A clone costs a counter, and a handle works on any thread. It knows the partition of each key. Reads
+//! in flight are bounded here, because an actor's mailbox is not.
 
-use std::any::Any;
 use std::cmp::max;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -11,18 +10,15 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use async_trait::async_trait;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::timeout_at;
-use tracing::warn;
 
-use super::actor::{ReadModelActor, Requested, Stop};
+use super::actor::{Order, ReadModelActor};
 use super::read::Read;
-use super::start::ReadModelSettings;
 use super::{Document, ReadModel};
 use crate::error::{ReadError, StoreError};
 use crate::event::GlobalPosition;
 use crate::metrics::ReadMetrics;
-use crate::partition::{Assignment, Progress, SharedProgress, State};
-use crate::store::contract::{CheckpointStore, Filter, Store, is_valid_key, partition_of};
+use crate::partition::{FollowerControl, Followers, PartitionProgress, Progress, State};
+use crate::store::contract::{Filter, Store, is_valid_key, partition_of};
 
 /// A running read model: all its partitions.
 pub(crate) struct ReadModelHandle<M: ReadModel> {
@@ -31,19 +27,17 @@ pub(crate) struct ReadModelHandle<M: ReadModel> {
 
 pub(super) struct Inner<M: ReadModel> {
     pub(super) partitions: Vec<Partition<M>>,
-    assignment: Assignment,
+    followers: Followers,
     pub(super) reads: Arc<Semaphore>,
     metrics: ReadMetrics,
-    filter: Filter,
-    /// Whoever holds a handle does not keep the store open.
+    /// Weak, so that a handle does not keep the store open.
     store: Weak<dyn Store>,
-    flush_within: Duration,
 }
 
 /// A running partition.
 pub(super) struct Partition<M: ReadModel> {
     pub(super) addr: Addr<ReadModelActor<M>>,
-    pub(super) shared: Arc<SharedProgress>,
+    pub(super) progress: Arc<PartitionProgress>,
 }
 
 impl<M: ReadModel> Clone for ReadModelHandle<M> {
@@ -56,16 +50,13 @@ impl<M: ReadModel> ReadModelHandle<M> {
     /// `partitions` by number.
     pub(super) fn new(
         partitions: Vec<Partition<M>>,
+        followers: Followers,
         store: &Arc<dyn Store>,
-        assignment: Assignment,
-        filter: Filter,
-        settings: &ReadModelSettings,
+        waiting_reads: usize,
     ) -> Self {
-        let reads = Arc::new(Semaphore::new(settings.waiting_reads));
-        let flush_within = settings.flush_within;
-        let metrics = ReadMetrics::new(M::NAME);
-        let store = Arc::downgrade(store);
-        let inner = Inner { partitions, assignment, reads, metrics, filter, store, flush_within };
+        let reads = Arc::new(Semaphore::new(waiting_reads));
+        let (metrics, store) = (ReadMetrics::new(M::NAME), Arc::downgrade(store));
+        let inner = Inner { partitions, followers, reads, metrics, store };
         Self { inner: Arc::new(inner) }
     }
 
@@ -124,7 +115,7 @@ impl<M: ReadModel> ReadModelHandle<M> {
     ) -> Result<Document<M>, ReadError> {
         if !is_valid_key(key) {
             // At any position: no event can have such a key.
-            let reflects = self.inner.partitions[0].shared.progress().applied;
+            let reflects = self.inner.partitions[0].progress.reached();
             return Err(ReadError::NotFound { model: M::NAME, key: key.to_owned(), reflects });
         }
         let permit = Arc::clone(&self.inner.reads).try_acquire_owned();
@@ -144,7 +135,7 @@ impl<M: ReadModel> Partition<M> {
         within: Duration,
         permit: OwnedSemaphorePermit,
     ) -> Result<Document<M>, ReadError> {
-        let wanted = max(after, self.shared.answers_from());
+        let wanted = max(after, self.progress.answers_from());
         let (reply, answer) = oneshot::channel();
         // A dead actor drops the message, and with it `reply`.
         self.addr.do_send(Read { key: key.to_owned(), wanted, reply, _permit: permit });
@@ -156,8 +147,8 @@ impl<M: ReadModel> Partition<M> {
     }
 
     fn late(&self, wanted: GlobalPosition, waited: Duration) -> ReadError {
-        let wanted = max(wanted, self.shared.answers_from());
-        let reached = self.shared.progress().applied;
+        let wanted = max(wanted, self.progress.answers_from());
+        let reached = self.progress.reached();
         match reached < wanted {
             true => ReadError::NotYet { model: M::NAME, wanted, reached, waited },
             false => StoreError::Unavailable(format!("no document within {waited:?}")).into(),
@@ -165,68 +156,17 @@ impl<M: ReadModel> Partition<M> {
     }
 
     pub(super) fn ended(&self) -> ReadError {
-        match self.shared.state() {
+        match self.progress.state() {
             State::Halted { position, reason } => {
                 ReadError::Halted { model: M::NAME, position, reason }
             }
             State::CatchingUp | State::Live | State::Stopped => ReadError::Stopping,
         }
     }
-
-    /// Answers when all is saved.
-    fn stop(&self) -> oneshot::Receiver<()> {
-        let (reply, stopped) = oneshot::channel();
-        self.addr.do_send(Stop::AfterSaving(reply));
-        stopped
-    }
-
-    fn stop_at_once(&self) {
-        let Progress { applied, saved, .. } = self.shared.progress();
-        warn!(model = M::NAME, %applied, %saved, "stopped before all was saved; it will be folded again");
-        self.addr.do_send(Stop::AtOnce);
-    }
-}
-
-/// What can be done with a running read model of any type.
-#[async_trait]
-pub(crate) trait ReadModelControl: Any + Send + Sync {
-    /// Its name, without the version.
-    fn name(&self) -> &'static str;
-
-    /// Its version.
-    fn version(&self) -> u32;
-
-    /// What its partitions are stored under, such as `balance@1`.
-    fn versioned_name(&self) -> String {
-        format!("{}@{}", self.name(), self.version())
-    }
-
-    /// What it follows.
-    fn filter(&self) -> &Filter;
-
-    /// How far each partition has come, and how it is doing, by number.
-    fn partitions(&self) -> Vec<Progress>;
-
-    /// Whether it sends commands: then it stops before no more are let in.
-    fn sends_commands(&self) -> bool {
-        false
-    }
-
-    /// Where its checkpoints are and what it has parked, if not in the application's store.
-    fn checkpoints(&self) -> Option<&dyn CheckpointStore> {
-        None
-    }
-
-    /// There are requests for parked keys: who looks seldom looks now.
-    fn requested(&self) {}
-
-    /// Stops folding, saves what is not saved, and ends the actors. What could not be saved in time
-    /// is folded again at the next start.
-    async fn flush_and_stop(&self);
 }
 
 #[async_trait]
-impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
+impl<M: ReadModel> FollowerControl for ReadModelHandle<M> {
     fn name(&self) -> &'static str {
         M::NAME
     }
@@ -236,44 +176,26 @@ impl<M: ReadModel> ReadModelControl for ReadModelHandle<M> {
     }
 
     fn filter(&self) -> &Filter {
-        &self.inner.filter
+        &self.inner.followers.filter
     }
 
     fn partitions(&self) -> Vec<Progress> {
-        self.inner.partitions.iter().map(|partition| partition.shared.progress()).collect()
+        self.inner.followers.each()
     }
 
     fn requested(&self) {
         for partition in &self.inner.partitions {
-            partition.addr.do_send(Requested); // one that has ended has nothing to do either
+            // A partition that has ended has nothing to do either.
+            partition.addr.do_send(Order::LookForRequests);
         }
     }
 
     async fn flush_and_stop(&self) {
-        let Inner { partitions, assignment, flush_within, .. } = &*self.inner;
-        let deadline = tokio::time::Instant::now() + *flush_within;
-        // All at once, so that none waits for another.
-        let stopping: Vec<_> = partitions.iter().map(Partition::stop).collect();
-        let _ = timeout_at(deadline, assignment.leave()).await; // else the others learn of it later
-        for (partition, stopped) in partitions.iter().zip(stopping) {
-            // An error says that the actor has ended already.
-            if timeout_at(deadline, stopped).await.is_err() {
-                partition.stop_at_once();
-            }
-        }
-    }
-}
-
-impl<M: ReadModel> Drop for ReadModelActor<M> {
-    /// However the actor goes, its handles learn of it.
-    fn drop(&mut self) {
-        self.let_go();
-        if !matches!(self.progress().state(), State::Halted { .. } | State::Stopped) {
-            let position = self.reached();
-            self.progress().turn(match std::thread::panicking() {
-                true => State::Halted { position, reason: "its actor panicked".into() },
-                false => State::Stopped,
-            });
+        let Inner { partitions, followers, .. } = &*self.inner;
+        partitions.iter().for_each(|partition| partition.addr.do_send(Order::Refuse));
+        followers.flush_and_stop().await;
+        for partition in partitions.iter().filter(|partition| partition.progress.is_running()) {
+            partition.addr.do_send(Order::End);
         }
     }
 }

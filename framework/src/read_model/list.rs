@@ -9,36 +9,20 @@ use std::cmp::max;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Context, Handler, Message};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::actor::ReadModelActor;
+use super::actor::Order;
 use super::encoding::parse;
 use super::handle::{Inner, Partition, ReadModelHandle};
 use super::{DocumentPage, ReadModel};
+use crate::backoff::Backoff;
 use crate::error::ReadError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{DocumentRange, PartitionId, Store, StoredPage};
 
-/// Pause before the first further look at the store; it doubles up to `LONGEST_PAUSE`.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-const LONGEST_PAUSE: Duration = Duration::from_millis(25);
-
-/// Asks an owner to save what is unsaved.
-pub(super) struct SaveNow;
-
-impl Message for SaveNow {
-    type Result = ();
-}
-
-impl<M: ReadModel> Handler<SaveNow> for ReadModelActor<M> {
-    type Result = ();
-
-    fn handle(&mut self, _: SaveNow, ctx: &mut Context<Self>) {
-        self.save(ctx);
-    }
-}
+/// Backoff between looks at the store.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(25));
 
 impl<M: ReadModel> ReadModelHandle<M> {
     /// A page of documents, each partition at or after a position; waits at most `within` for that.
@@ -87,15 +71,14 @@ impl<M: ReadModel> ReadModelHandle<M> {
         (began, within): (Instant, Duration),
     ) -> Result<(), ReadError> {
         let partition = &self.inner().partitions[id.number as usize];
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = BACKOFF;
         while reached < wanted {
             partition.save_now(wanted)?;
             let waited = began.elapsed();
             if waited >= within {
                 return Err(ReadError::NotYet { model: M::NAME, wanted, reached, waited });
             }
-            sleep(pause.min(within - waited)).await;
-            pause = LONGEST_PAUSE.min(pause * 2);
+            sleep(backoff.delay().min(within - waited)).await;
             let stored = store.load_checkpoint(id).await?;
             reached = stored.map_or(reached, |checkpoint| checkpoint.position);
         }
@@ -106,7 +89,7 @@ impl<M: ReadModel> ReadModelHandle<M> {
 impl<M: ReadModel> Partition<M> {
     /// The least position that a list may show: what reads have answered, in memory or stored.
     fn answers_from(&self) -> GlobalPosition {
-        max(self.shared.answers_from(), self.shared.reached())
+        max(self.progress.answers_from(), self.progress.reached())
     }
 
     /// Has an owner save once it has folded up to `wanted`. A save before that would not help.
@@ -114,11 +97,11 @@ impl<M: ReadModel> Partition<M> {
     /// # Errors
     /// The partition halted or stopped, so waiting is no use.
     fn save_now(&self, wanted: GlobalPosition) -> Result<(), ReadError> {
-        if !self.addr.connected() || !self.shared.is_running() {
+        if !self.addr.connected() || !self.progress.is_running() {
             return Err(self.ended());
         }
-        if self.shared.reached() >= wanted {
-            self.addr.do_send(SaveNow);
+        if self.progress.reached() >= wanted {
+            self.addr.do_send(Order::SaveNow);
         }
         Ok(())
     }

@@ -9,25 +9,23 @@ pub(crate) mod documents;
 pub(crate) mod drain;
 pub(crate) mod encoding;
 pub(crate) mod fold;
+pub(crate) mod folder;
+mod follower;
 pub(crate) mod handle;
 pub(crate) mod list;
 pub(crate) mod owner;
-pub(crate) mod ownership;
 pub(crate) mod read;
-pub(crate) mod resume;
-pub(crate) mod retry;
+mod role;
 pub(crate) mod save;
 pub(crate) mod served;
 pub(crate) mod shape;
 pub(crate) mod sizes;
-pub(crate) mod standby;
 pub(crate) mod start;
-pub(crate) mod term;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod versions;
 
-pub(crate) use self::handle::{ReadModelControl, ReadModelHandle};
+pub(crate) use self::handle::ReadModelHandle;
 pub(crate) use self::served::Served;
 
 use std::ops::Deref;

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::documents::Lookup;
 use super::encoding::parse;
-use super::term::{Term, position};
+use super::folder::Folder;
 use super::{Document, ReadModel};
 use crate::catch_panic::{Isolated, guarded};
 use crate::error::{ReadError, StoreError};
@@ -98,25 +98,29 @@ impl<M: ReadModel> Reads<M> {
     }
 
     /// Answers from memory, or sets the read aside to be loaded.
-    pub(super) fn look_up(&mut self, read: Read<M>, term: &mut Term<M>) {
-        if let Some((position, reason)) = term.parking.standing(&read.key) {
+    pub(super) fn look_up(&mut self, read: Read<M>, folder: &mut Folder<M>) {
+        if let Some((position, reason)) = folder.parking.standing(&read.key) {
             let reason = reason.to_owned();
-            return read.parked(position, reason, term.reached.position);
+            return read.parked(position, reason, folder.reached.position);
         }
-        match term.documents.lookup(&read.key) {
-            Lookup::Hot(body) => read.found(body, term.reached.position),
-            Lookup::Absent => read.not_found(term.reached.position),
+        match folder.documents.lookup(&read.key) {
+            Lookup::Hot(body) => read.found(body, folder.reached.position),
+            Lookup::Absent => read.not_found(folder.reached.position),
             Lookup::Cold => self.cold.push(read),
         }
     }
 
     /// What to load now, if anything: the keys, and the reads to hand back with the answer.
-    pub(super) fn begin_load(&mut self, term: &mut Term<M>) -> Option<(Vec<String>, Loading<M>)> {
+    pub(super) fn begin_load(
+        &mut self,
+        folder: &mut Folder<M>,
+        is_owner: bool,
+    ) -> Option<(Vec<String>, Loading<M>)> {
         if self.is_loading || self.cold.is_empty() {
             return None;
         }
         for read in std::mem::take(&mut self.cold) {
-            self.look_up(read, term); // it may have become hot meanwhile
+            self.look_up(read, folder); // it may have become hot meanwhile
         }
         let rest = self.cold.split_off(self.cold.len().min(MOST_COLD));
         let reads = std::mem::replace(&mut self.cold, rest);
@@ -127,12 +131,9 @@ impl<M: ReadModel> Reads<M> {
             return None;
         }
         self.is_loading = true;
-        let evictions = term.documents.evictions();
+        let evictions = folder.documents.evictions();
         // A standby has folded nothing: its answers reflect what is stored and nothing else.
-        let folded = match term.lease {
-            Some(_) => term.reached.position,
-            None => GlobalPosition::ZERO,
-        };
+        let folded = if is_owner { folder.reached.position } else { GlobalPosition::ZERO };
         Some((keys, Loading { reads, folded, evictions }))
     }
 
@@ -142,7 +143,8 @@ impl<M: ReadModel> Reads<M> {
         &mut self,
         loading: Loading<M>,
         stored: Result<DocumentsAt, StoreError>,
-        term: &mut Term<M>,
+        folder: &mut Folder<M>,
+        is_owner: bool,
     ) {
         self.is_loading = false;
         let DocumentsAt { checkpoint, documents, parked } = match stored {
@@ -154,15 +156,16 @@ impl<M: ReadModel> Reads<M> {
         };
         let bodies: HashMap<_, _> = documents.into_iter().collect();
         // An owner has its parked keys in memory, newer than the stored ones.
-        let parked = parked.into_iter().filter(|_| term.lease.is_none());
+        let parked = parked.into_iter().filter(|_| !is_owner);
         let parked: HashMap<_, _> = parked.map(|parked| (parked.key.clone(), parked)).collect();
         // A cold document had no unsaved change when the load began, so an older checkpoint means
         // that nothing has changed it up to there.
-        let reflects = max(position(checkpoint), loading.folded);
+        let stored = checkpoint.map(|checkpoint| checkpoint.position).unwrap_or_default();
+        let reflects = max(stored, loading.folded);
         for read in loading.reads {
-            if let Some((position, reason)) = term.parking.standing(&read.key) {
+            if let Some((position, reason)) = folder.parking.standing(&read.key) {
                 let reason = reason.to_owned();
-                read.parked(position, reason, term.reached.position);
+                read.parked(position, reason, folder.reached.position);
                 continue;
             }
             if reflects < read.wanted {
@@ -174,13 +177,13 @@ impl<M: ReadModel> Reads<M> {
                 continue;
             }
             // Folded or deleted meanwhile: memory is newer than what was loaded.
-            match term.documents.lookup(&read.key) {
+            match folder.documents.lookup(&read.key) {
                 Lookup::Hot(body) => {
-                    read.found(body, term.reached.position);
+                    read.found(body, folder.reached.position);
                     continue;
                 }
                 Lookup::Absent => {
-                    read.not_found(term.reached.position);
+                    read.not_found(folder.reached.position);
                     continue;
                 }
                 Lookup::Cold => {}
@@ -194,8 +197,8 @@ impl<M: ReadModel> Reads<M> {
                     let key = read.key.clone();
                     read.found(&body, reflects);
                     // If a document has left memory since, it may have been this one, and newer.
-                    if term.documents.evictions() == loading.evictions {
-                        term.documents.warm(key, || Ok(body.into_inner()));
+                    if folder.documents.evictions() == loading.evictions {
+                        folder.documents.warm(key, || Ok(body.into_inner()));
                     }
                 }
                 Err(error) => read.answer(Err(error.into())),
@@ -212,6 +215,11 @@ impl<M: ReadModel> Reads<M> {
     /// Whether no read waits for its position.
     pub(super) fn nobody_waits(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// Returns `true` if no read waits at all.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.cold.is_empty()
     }
 
     /// All that wait, for a position or for a document that is not being loaded yet.

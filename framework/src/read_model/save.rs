@@ -1,5 +1,5 @@
-//! Storing what was folded: documents and checkpoint, in one transaction, however often the store
-//! must be asked.
+//! Saving what was folded: documents and checkpoint in one transaction, however often the store must be
+//! asked.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -9,70 +9,43 @@ use tracing::error;
 
 use super::ReadModel;
 use super::actor::ReadModelActor;
-use super::documents::{HandedOut, Unstorable};
-use super::fold::Reached;
-use super::retry::Retry;
-use super::start::ReadModelSettings;
+use super::documents::Unstorable;
+use super::folder::Changes;
+use super::role::Role;
 use crate::error::StoreError;
-use crate::event::GlobalPosition;
 use crate::failpoints;
-use crate::partition::State;
-use crate::partition::parking::Full;
-use crate::store::contract::{
-    Checkpoint, CheckpointUpdate, DocumentBatch, DocumentsAt, Lease, ParkedChange, PartitionId,
-    Store,
-};
-use crate::subscription::event_at;
+use crate::partition::{Pacing, Reached, Retry, UpdateDraft};
+use crate::store::contract::{DocumentBatch, DocumentsAt, PartitionId, Store};
 
-/// What is to be stored.
-struct Save {
-    partition: Arc<PartitionId>,
-    documents: Vec<(String, String)>,
-    deleted: Vec<String>,
-    from: GlobalPosition,
-    step: u64,
-    parked: Vec<ParkedChange>,
-    lease: Lease,
-    to: Reached,
-}
-
-/// Stores it. The same batch is sent again until its fate is known: one that was stored and whose
-/// answer was lost is recognised by its checkpoint.
+/// Stores changes and the checkpoint that moves with them. The same batch is sent again until its
+/// outcome is known, because a batch that was stored and whose reply was lost is recognised by its
+/// sequence number.
 ///
 /// # Errors
-/// The checkpoint was moved by somebody else, or the log is not the one that was folded. Nothing
-/// may be stored any more.
-async fn store_all(store: &dyn Store, save: Save, mut retry: Retry) -> Result<(), StoreError> {
-    let Save { partition, documents, deleted, from, step, parked, lease, to } = save;
-    let event_id = loop {
-        match to.event_id {
-            Some(event_id) => break event_id,
-            None => match event_at(store, to.position).await {
-                Ok(Some(event_id)) => break event_id,
-                Ok(None) => {
-                    let reason =
-                        format!("the log has no event at position {} any more", to.position);
-                    return Err(StoreError::Checkpoint { name: partition.to_string(), reason });
-                }
-                Err(error) => retry.after(error).await?,
-            },
+/// Another process moved the checkpoint, or the log is not the one that was folded. Nothing may be
+/// stored any more.
+async fn store_all(
+    store: &dyn Store,
+    (documents, deleted): (Vec<(String, String)>, Vec<String>),
+    mut draft: UpdateDraft,
+    mut retry: Retry,
+) -> Result<Reached, StoreError> {
+    let update = loop {
+        match draft.build(store).await {
+            Ok(update) => break update,
+            Err(error) => retry.after(error).await?,
         }
     };
-    let checkpoint =
-        Checkpoint { log_id: store.identity().log_id, position: to.position, event_id };
-    let id = PartitionId::clone(&partition);
-    let update =
-        CheckpointUpdate { partition: id, from, sequence: step, checkpoint, parked, lease };
     let batch = DocumentBatch { documents, deleted, update };
     failpoints::point("read_model.before_save");
     while let Err(error) = store.save_documents(batch.clone()).await {
         retry.after(error).await?;
     }
     failpoints::point("read_model.after_save");
-    Ok(())
+    Ok(draft.to())
 }
 
-/// The documents with these keys and the checkpoint of the same moment, however often the store
+/// Loads the documents with these keys and the checkpoint of the same moment, however often the store
 /// must be asked.
 ///
 /// # Errors
@@ -84,7 +57,7 @@ pub(super) async fn load(
     mut retry: Retry,
 ) -> Result<DocumentsAt, StoreError> {
     loop {
-        match store.load_documents_at(partition, keys).await {
+        match store.load_documents(partition, keys).await {
             Ok(loaded) => return Ok(loaded),
             Err(error) => retry.after(error).await?,
         }
@@ -93,97 +66,85 @@ pub(super) async fn load(
 
 impl<M: ReadModel> ReadModelActor<M> {
     pub(super) fn save_if_due(&mut self, ctx: &mut Context<Self>) {
-        let Some(since) = self.term.unsaved_since else { return };
-        let is_catching_up = self.progress.state() == State::CatchingUp;
+        let since = self.role.saver().and_then(|owner| owner.unsaved_since);
+        let Some(since) = since else { return };
+        let (pacing, is_catching_up) = (&self.pacing, self.progress.is_catching_up());
         let factor = if is_catching_up { 4 } else { 1 };
         // Other processes answer from what is saved, so their readers wait for it.
-        let settings = &self.settings;
-        let (save_after, checkpoint_after) = match self.is_shared && !is_catching_up {
-            true => (settings.save_after_shared, settings.save_after_shared * 4),
-            false => (settings.save_after * factor, settings.checkpoint_after),
+        let is_shared = !self.store.info().is_sole_writer && !is_catching_up;
+        let save_after = match is_shared {
+            true => pacing.save_after_shared,
+            false => pacing.save_after * factor,
         };
-        let (changed, age) =
-            (self.term.documents.changed() + self.term.parking.unsaved(), since.elapsed());
-        let save_at = settings.save_at.saturating_mul(factor as usize);
-        let is_due = changed >= self.term.sizes.fit(settings.save_bytes, save_at)
+        let (changed, age) = (self.folder.changed(), since.elapsed());
+        let save_at = pacing.save_at.saturating_mul(factor as usize);
+        let is_due = changed >= self.folder.sizes.fit(pacing.save_bytes, save_at)
             || (changed > 0 && age >= save_after)
-            || age >= checkpoint_after;
+            || age >= pacing.checkpoint_within(is_shared);
         if is_due {
             self.save(ctx);
         }
     }
 
-    /// Saves what is unsaved, unless a save is under way or there is nothing that may be saved.
+    /// Saves what is unsaved, unless a save is in progress or nothing may be saved.
     pub(super) fn save(&mut self, ctx: &mut Context<Self>) {
-        let term = &mut self.term;
-        if term.is_saving || term.is_in_doubt {
+        let (to, now, at) = (self.folder.reached, Instant::now(), self.clock.now());
+        let Some(owner) = self.role.saver().filter(|owner| !owner.is_saving) else { return };
+        let has_moved = to.position != owner.checkpoints.saved().position;
+        if !has_moved && self.folder.parking.unsaved() == 0 {
             return;
         }
-        if term.reached.position == term.saved && term.parking.unsaved() == 0 {
-            return;
+        let changes = match self.folder.hand_out(now, at) {
+            Ok(changes) => changes,
+            Err(full) => return self.halt(to.position, full.to_string(), false),
+        };
+        let Changes { documents, deleted, unstorable, parked } = changes;
+        owner.is_saving = true;
+        owner.handed_out = to.position;
+        owner.unsaved_since = None;
+        let draft = owner.checkpoints.update(to, parked);
+        for Unstorable { key, reason, .. } in unstorable {
+            error!(model = %self.partition, %key, %reason, "a document cannot be stored: its key is parked");
+            self.progress.failed(format_args!("{key:?} is parked: {reason}"));
         }
-        let Some(lease) = term.lease.clone() else { return };
-        let HandedOut { documents, deleted, unstorable } = term.documents.hand_out();
-        if let Err(full) = self.set_back(unstorable) {
-            // The checkpoint must not pass events that are neither in a document nor queued.
-            self.term.is_in_doubt = true;
-            return self.halt(self.term.reached.position, full.to_string(), ctx);
-        }
-        self.term.sizes.measured(documents.iter().map(|(_, body)| body.len()));
         if let Some((key, body)) = documents.iter().max_by_key(|(_, body)| body.len()) {
-            self.progress.work.largest_document(key, body.len());
+            self.progress.largest_document(key, body.len());
         }
-        let term = &mut self.term;
-        term.is_saving = true;
-        term.handed_out = term.reached.position;
-        term.unsaved_since = None;
-        term.saves += 1;
-        let (from, step, to) = (term.saved, term.saves, term.reached);
-        let partition = Arc::clone(&self.partition);
-        let parked = term.parking.hand_out();
-        let save = Save { partition, documents, deleted, from, step, parked, lease, to };
         let (store, retry) = (Arc::clone(&self.store), self.retry());
-        let saving = async move { store_all(&*store, save, retry).await };
-        self.beside(ctx, saving, move |result, act, ctx| {
-            act.term.is_saving = false;
-            match result {
-                Ok(()) => act.saved(to.position, ctx),
-                Err(fault) => {
-                    act.term.is_in_doubt = true;
-                    act.fail(to.position, fault, ctx);
-                }
+        let saving = async move { store_all(&*store, (documents, deleted), draft, retry).await };
+        self.beside(ctx, saving, move |saved, act, ctx| {
+            match saved {
+                Ok(reached) => act.saved(reached, ctx),
+                Err(fault) => act.fail(to.position, fault),
             }
-            act.leave_if_saved(ctx);
+            act.reply_if_saved(ctx);
         });
     }
 
-    /// Parks the keys of documents that cannot be stored. They are tried again at once, one event
-    /// after the other, and then stand at the first event that their document does not survive.
-    ///
-    /// # Errors
-    /// Too many keys are parked: the cause is the code and not one document.
-    fn set_back(&mut self, unstorable: Vec<Unstorable>) -> Result<(), Full> {
-        let (now, at) = (Instant::now(), self.clock.now());
-        for Unstorable { key, positions, reason } in unstorable {
-            error!(model = %self.partition, %key, %reason, "a document cannot be stored: its key is parked");
-            self.progress.work.failed(format_args!("{key:?} is parked: {reason}"));
-            self.term.parking.set_back(&key, &positions, reason, now, at)?;
-        }
-        Ok(())
+    fn saved(&mut self, reached: Reached, ctx: &mut Context<Self>) {
+        let Some(owner) = self.role.saver() else { return };
+        owner.is_saving = false;
+        owner.checkpoints.is_saved(reached);
+        self.progress.count_save();
+        self.progress.saved(reached.position);
+        let Pacing { hot_bytes, hot_documents, .. } = self.pacing;
+        self.folder.saved(hot_bytes, hot_documents);
+        self.evict();
+        self.resume_paused(ctx);
+        self.save_if_due(ctx);
     }
 
-    fn saved(&mut self, position: GlobalPosition, ctx: &mut Context<Self>) {
-        self.term.saved = position;
-        self.progress.work.saved();
-        self.progress.saved(position);
-        self.term.documents.saved();
-        self.term.parking.saved();
-        let ReadModelSettings { hot_bytes, hot_documents, .. } = self.settings;
-        self.term.documents.set_capacity(self.term.sizes.fit(hot_bytes, hot_documents));
-        self.term.evict();
-        if std::mem::take(&mut self.term.is_paused) {
-            self.pull(ctx);
+    /// Replies to the driver if the actor is leaving and nothing is left to save.
+    pub(super) fn reply_if_saved(&mut self, ctx: &mut Context<Self>) {
+        if !matches!(self.role, Role::Leaving(_, Some(_))) {
+            return;
         }
-        self.save_if_due(ctx);
+        self.save(ctx);
+        if let Role::Leaving(owner, reply) = &mut self.role
+            && !owner.is_saving
+            && let Some(reply) = reply.take()
+        {
+            let _ = reply.send(Ok(())); // the application is stopping
+        }
     }
 }

@@ -8,7 +8,7 @@
 use super::ReadModel;
 use super::encoding::{Unreadable, decode};
 use crate::error::StartError;
-use crate::store::contract::{PageLimit, Store};
+use crate::store::contract::{DocumentRange, Store};
 
 /// The most documents that are looked at. They are the first by their keys, so looking at them costs
 /// one short page; a shape that has changed shows in almost any of them.
@@ -20,7 +20,8 @@ const SAMPLE: usize = 20;
 /// [`StartError::Shape`] if at least half of the sample is JSON that does not decode to an `M`, or the
 /// store did not answer.
 pub(super) async fn check<M: ReadModel>(store: &dyn Store, model: &str) -> Result<(), StartError> {
-    let sample = store.scan_documents(model, None, PageLimit::events(SAMPLE)).await?;
+    let first = DocumentRange { limit: SAMPLE, ..DocumentRange::default() };
+    let sample = store.list_documents(model, &first).await?.documents;
     let unfit = sample.iter().filter_map(|(key, body)| match decode::<M>(body) {
         Err(Unreadable { reason, is_of_another_shape: true }) => Some((key, reason)),
         Ok(_) | Err(_) => None,

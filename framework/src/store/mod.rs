@@ -1,8 +1,11 @@
-//! The stores: adapters of the log's contract to memory and to databases.
+//! Stores: where an application keeps its log and everything that follows from it.
+//!
+//! Applications name a store once, when they open it. The rest of this module is for those who write
+//! one: the contract as traits, and the [`kit`].
+#![doc = include_str!("../../docs/guides/writing-a-store.md")]
 
 pub(crate) mod contract;
-pub(crate) mod handles;
-pub(crate) mod kit;
+pub mod kit;
 pub(crate) mod memory;
 mod open;
 #[cfg(feature = "postgres")]
@@ -12,4 +15,17 @@ pub(crate) mod sql;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
+pub use self::contract::{
+    AnyStore, Append, AppendOutcome, Checkpoint, CheckpointStore, CheckpointUpdate, Comparison,
+    Confirmation, Difference, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, EventStore,
+    Filter, Lease, LeaseStore, LogIdentity, MAX_APPEND_BYTES, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES,
+    MAX_LIST, MAX_LIST_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PROJECTION_NAME_BYTES,
+    NotCommitted, Page, PageLimit, ParkedAt, ParkedChange, ParkedKey, ParkedPage, ParkedQuery,
+    ParkedRequest, PartitionId, ProjectionDatabase, ProjectionStore, Renewal, Renewed,
+    SkippedEvent, Snapshot, SnapshotStore, Snapshots, SqlSnapshot, SqlTransaction, Store,
+    StoreInfo, StoredPage, StoredVersion, Version, VersionNote, VersionStore, partition_of,
+};
+pub use self::memory::MemoryStore;
 pub use self::open::open;
+pub use crate::command::ClaimName;
+pub use crate::event::Tip;

@@ -20,7 +20,7 @@ pub(crate) fn same_log(
     checkpoint: Option<Checkpoint>,
 ) -> Result<GlobalPosition, StoreError> {
     let Some(checkpoint) = checkpoint else { return Ok(GlobalPosition::ZERO) };
-    let (saved, log) = (checkpoint.log_id, store.identity().log_id);
+    let (saved, log) = (checkpoint.log_id, store.info().identity.log_id);
     match saved == log {
         true => Ok(checkpoint.position),
         false => refuse(name, &format!("it was taken in the log {saved}, this one is {log}")),

@@ -48,10 +48,10 @@ pub(crate) struct TailSettings {
     pub(crate) join_within: u64,
     /// Polling interval of the tail. It polls because a hint from the store may be lost.
     pub(crate) poll: Duration,
-    /// First backoff after a failed read of the store. It doubles up to `longest_pause`.
-    pub(crate) first_pause: Duration,
+    /// First backoff after a failed read of the store. It doubles up to `longest_delay`.
+    pub(crate) first_delay: Duration,
     /// Maximum backoff after a failed read of the store.
-    pub(crate) longest_pause: Duration,
+    pub(crate) longest_delay: Duration,
 }
 
 impl Default for TailSettings {
@@ -66,8 +66,8 @@ impl Default for TailSettings {
             waiting_bytes: 2 * PageLimit::DEFAULT_BYTES,
             join_within: 4_096,
             poll: Duration::from_millis(500),
-            first_pause: Duration::from_millis(20),
-            longest_pause: Duration::from_secs(2),
+            first_delay: Duration::from_millis(20),
+            longest_delay: Duration::from_secs(2),
         }
     }
 }

@@ -111,7 +111,7 @@ impl Subscription {
                     }
                     Join::TooFar => match self.read_own().await? {
                         Some(page) => return Ok(Some(page)),
-                        None => self.hub.pause().rest().await,
+                        None => self.hub.backoff().wait().await,
                     },
                     Join::Ended(End::Stopped) => return Ok(None),
                     Join::Ended(End::Fault(fault)) => return Err(fault),
@@ -120,7 +120,7 @@ impl Subscription {
                     match self.read_own().await? {
                         Some(page) => return Ok(Some(page)),
                         None if self.hub.ended().is_some() => self.let_go(),
-                        None => self.hub.pause().rest().await,
+                        None => self.hub.backoff().wait().await,
                     }
                 }
                 Source::Tail { stretches, .. } => {
@@ -287,7 +287,7 @@ async fn read_from_store(
     after: GlobalPosition,
     limit: PageLimit,
 ) -> Result<Arc<Page>, StoreError> {
-    let mut pause = hub.pause();
+    let mut backoff = hub.backoff();
     while hub.ended().is_none() {
         match hub.store.read_all(after, filter, limit).await {
             Ok(page) => {
@@ -296,7 +296,7 @@ async fn read_from_store(
             }
             Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
                 warn!(%error, %name, position = %after, "the log cannot be read; trying again");
-                pause.rest().await;
+                backoff.wait().await;
             }
             Err(fault) => return Err(fault),
         }

@@ -15,7 +15,7 @@ use crate::aggregate::Aggregate;
 use crate::catch_panic::{Isolated, guarded};
 use crate::event::codec::{CodecError, EventCodec};
 use crate::event::{EventEnvelope, RecordedEvent};
-use crate::store::contract::{MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, is_valid_key};
+use crate::store::contract::{Filter, MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, is_valid_key};
 
 /// Maximum number of distinct keys of one event. With at most
 /// [`MAX_KEY_BYTES`](crate::store::contract::MAX_KEY_BYTES) bytes each, this also limits their
@@ -163,6 +163,11 @@ impl<T: 'static> Routes<T> {
 
     fn push<A: Aggregate>(&mut self, take: Take<T>) {
         self.routes.push(Route { aggregate_type: A::TYPE, take });
+    }
+
+    /// Filter of the events that have a route.
+    pub(crate) fn filter(&self) -> Filter {
+        Filter { aggregate_types: self.aggregate_types().map(str::to_owned).collect() }
     }
 
     pub(crate) fn aggregate_types(&self) -> impl Iterator<Item = &'static str> {

@@ -14,11 +14,12 @@ use super::TailSettings;
 use super::cursor::{Cursor, Stretch, dense};
 use super::page_cache::Pages;
 use super::reader::Subscription;
+use crate::backoff::Backoff;
 use crate::byte_budget::{ByteBudget, Reservation};
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
-use crate::partition::{Pause, Task};
 use crate::store::contract::{Filter, Page, PageLimit, Store};
+use crate::threads::Task;
 
 /// Tail reader of this process. It ends when the last clone is dropped, or at [`Tail::stop`].
 #[derive(Clone)]
@@ -179,8 +180,8 @@ impl Hub {
         self.state().ended.clone()
     }
 
-    pub(super) fn pause(&self) -> Pause {
-        Pause::new(self.settings.first_pause, self.settings.longest_pause)
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::new(self.settings.first_delay, self.settings.longest_delay)
     }
 
     /// Returns the position after which to read, or `None` if no subscription has joined.
@@ -258,7 +259,7 @@ async fn lost_history(store: &dyn Store) -> String {
 /// cannot fix.
 async fn follow(hub: &Hub) -> StoreError {
     let mut head = hub.store.watch_head();
-    let mut pause = hub.pause();
+    let mut backoff = hub.backoff();
     loop {
         let hint = *head.borrow_and_update();
         let Some(after) = hub.next_read(hint) else {
@@ -267,7 +268,7 @@ async fn follow(hub: &Hub) -> StoreError {
         };
         match read(hub, after).await {
             Ok(page) => {
-                pause.reset();
+                backoff.reset();
                 // An empty page clears it too, because there may be no new event for a long time.
                 hub.state().trouble = None;
                 let (read_to, nothing) = (page.scanned_to, page.scanned_to == after);
@@ -281,7 +282,7 @@ async fn follow(hub: &Hub) -> StoreError {
             Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
                 warn!(%error, position = %after, "the log's tail cannot be read; trying again");
                 hub.state().trouble = Some(error.to_string());
-                pause.rest().await;
+                backoff.wait().await;
             }
             Err(fault) => return fault,
         }

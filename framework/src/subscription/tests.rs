@@ -38,8 +38,8 @@ fn quick() -> TailSettings {
         waiting_bytes: 1 << 20,
         join_within: 6,
         poll: Duration::from_millis(5),
-        first_pause: Duration::from_micros(10),
-        longest_pause: Duration::from_micros(50),
+        first_delay: Duration::from_micros(10),
+        longest_delay: Duration::from_micros(50),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Test support for applications built on this crate: aggregates by [`Scenario`], read models by
 //! [`ReadModelScenario`], projections by [`ProjectionScenario`], stores by [`conformance`], and
-//! applications with a [`FaultyStore`] and a [`ManualClock`].
+//! applications with an [`InterceptedStore`], a [`FaultyStore`] and a [`ManualClock`].
 //!
 //! All failures are panics at the caller's line, so use this module in tests only.
 
@@ -9,6 +9,7 @@ pub mod conformance;
 mod double;
 mod faulty;
 mod given;
+mod intercepted;
 #[cfg(feature = "sqlite")]
 mod projection;
 mod read_model;
@@ -17,7 +18,8 @@ mod stored;
 
 pub use self::clock::ManualClock;
 pub use self::double::MockStore;
-pub use self::faulty::{Fault, FaultyStore};
+pub use self::faulty::{Fault, Faults, FaultyStore};
+pub use self::intercepted::{InterceptedStore, Interceptor};
 #[cfg(feature = "sqlite")]
 pub use self::projection::{ProjectionScenario, Rows};
 pub use self::read_model::{Documents, ReadModelScenario};

@@ -100,7 +100,7 @@ impl<M: ReadModel> ReadModelScenario<M> {
     #[track_caller]
     fn fold(self) -> Documents<M> {
         let Given { events, shown } = self.given;
-        match delivery::fold::<M>(&M::sources().routes, &events) {
+        match delivery::fold::<M>(&events) {
             Ok(saved) => Documents { saved, given: shown, model: PhantomData },
             Err(fault) => panic!("given {shown:#?}\n  {fault}"),
         }
@@ -160,7 +160,7 @@ impl<M: ReadModel> Documents<M> {
     /// Asserts that this key has no document.
     #[track_caller]
     pub fn then_no_document(self, key: &str) -> Self {
-        match self.saved.documents.contains_key(key) || self.saved.parked.contains_key(key) {
+        match self.saved.documents.contains_key(key) || self.saved.parked(key).is_some() {
             false => self,
             true => self.is_not(key, "no document"),
         }
@@ -170,7 +170,7 @@ impl<M: ReadModel> Documents<M> {
     /// part of the reason.
     #[track_caller]
     pub fn then_parked(self, key: &str, reason: &str) -> Self {
-        match self.saved.parked.get(key) {
+        match self.saved.parked(key) {
             Some(found) if found.contains(reason) => self,
             _ => self.is_not(key, &format!("parked ({reason})")),
         }
@@ -178,7 +178,7 @@ impl<M: ReadModel> Documents<M> {
 
     /// Returns the document of a key that is not parked.
     fn document(&self, key: &str) -> Option<&str> {
-        let is_parked = self.saved.parked.contains_key(key);
+        let is_parked = self.saved.parked(key).is_some();
         self.saved.documents.get(key).filter(|_| !is_parked).map(String::as_str)
     }
 

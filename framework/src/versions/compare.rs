@@ -12,7 +12,9 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::error::StoreError;
-use crate::store::contract::{Comparison, Difference, PageLimit, Store};
+use crate::store::contract::{
+    Comparison, Difference, DocumentRange, PartitionId, Store, StoredPage,
+};
 
 /// Number of documents or rows per read.
 pub(crate) const PAGE: usize = 1_000;
@@ -159,8 +161,10 @@ impl Both for BothSides<'_> {
 type Loaded = std::collections::HashMap<String, Result<Value, String>>;
 
 async fn load(store: &dyn Store, side: &Side, keys: &[String]) -> Result<Loaded, StoreError> {
-    let documents = store.load_documents(&side.model, keys).await?;
-    Ok(documents.into_iter().map(|(key, body)| (key, (side.shown)(&body))).collect())
+    // A document is found by its key alone, so any partition will do.
+    let any = PartitionId::new(&*side.model, 0);
+    let found = store.load_documents(&any, keys).await?;
+    Ok(found.documents.into_iter().map(|(key, body)| (key, (side.shown)(&body))).collect())
 }
 
 impl Pair {
@@ -196,13 +200,20 @@ impl<'a> Walk<'a> {
 
     /// Returns the next key without consuming its document.
     async fn peek(&mut self, store: &dyn Store) -> Result<Option<&str>, StoreError> {
-        if self.page.as_slice().is_empty() && !self.is_over {
-            let page = store
-                .scan_documents(self.model, self.last.as_deref(), PageLimit::events(PAGE))
-                .await?;
-            self.is_over = page.is_empty();
-            self.last = page.last().map(|(key, _)| key.clone());
-            self.page = page.into_iter();
+        while self.page.as_slice().is_empty() && !self.is_over {
+            let range =
+                DocumentRange { after: self.last.take(), limit: PAGE, ..DocumentRange::default() };
+            let StoredPage { mut documents, parked, next, .. } =
+                store.list_documents(self.model, &range).await?;
+            if !parked.is_empty() {
+                // A list leaves them out because they are older than the checkpoint.
+                let any = PartitionId::new(self.model, 0);
+                documents.extend(store.load_documents(&any, &parked).await?.documents);
+                documents.sort_unstable();
+            }
+            self.is_over = next.is_none();
+            self.last = next;
+            self.page = documents.into_iter();
         }
         Ok(self.page.as_slice().first().map(|(key, _)| key.as_str()))
     }

@@ -165,7 +165,7 @@ impl Switch {
             );
             return Ok(false);
         }
-        self.store.serve_version(self.name, from.number, to.number).await
+        self.store.serve_version(self.name, from.number, Some(to.number)).await
     }
 
     fn differs_too_much(&self, comparison: &Comparison) -> bool {
@@ -252,7 +252,7 @@ impl Switch {
             let position = self.candidates.saved(to).await?;
             if position >= head || to.is_serving {
                 self.compare_first(from, to).await;
-                if self.store.serve_version(self.name, from.number, number).await? {
+                if self.store.serve_version(self.name, from.number, Some(number)).await? {
                     break;
                 }
             } else if look >= looks {

@@ -85,7 +85,7 @@ async fn save(
     let lasting = Duration::from_secs(60);
     let lease = store.acquire_lease(&partition.to_string(), Uuid::nil(), lasting).await;
     let checkpoint = Checkpoint {
-        log_id: store.identity().log_id,
+        log_id: store.info().identity.log_id,
         position: GlobalPosition(step.end),
         event_id: Uuid::nil(),
     };
@@ -225,7 +225,7 @@ async fn whoever_runs_another_version_learns_of_a_switch() {
     let switch = switch(&store, false).await;
     let mut serving = switch.serving();
     running(&switch, async {
-        store.serve_version("takings", 1, 2).await.unwrap();
+        store.serve_version("takings", 1, Some(2)).await.unwrap();
         serving.wait_for(|serving| *serving == 2).await.unwrap();
     })
     .await;

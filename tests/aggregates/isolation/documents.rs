@@ -59,7 +59,7 @@ async fn a_document_that_panics_keeps_no_other_from_being_read() {
         let mut last = None;
         for key in ["drop", "clone", "apply", "sound"] {
             last = Some(app.execute::<Counter>(key, Ask::Add(1)).await.unwrap());
-            // Whatever this one answers, it answers.
+            // Any answer of this document is allowed.
             let read = soon(app.read::<Fragile>(key), key).await;
             std::mem::forget(read);
         }

@@ -13,7 +13,7 @@ use actum::{
 };
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::support::watched::WatchedStore;
+use crate::support::watched::{WatchedStore, watched_store};
 
 /// The code that panics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,13 +56,13 @@ fn spring(trap: Trap, here: Trap) {
 }
 
 #[derive(Debug)]
-enum Ask {
+enum TrapAsk {
     Add,
     Fall(Trap),
     Refuse(Trap),
 }
 
-impl Ask {
+impl TrapAsk {
     fn trap(&self) -> Option<Trap> {
         match self {
             Self::Add => None,
@@ -71,7 +71,7 @@ impl Ask {
     }
 }
 
-impl Clone for Ask {
+impl Clone for TrapAsk {
     fn clone(&self) -> Self {
         if let Some(trap) = self.trap() {
             spring(trap, Trap::CloneCommand);
@@ -84,7 +84,7 @@ impl Clone for Ask {
     }
 }
 
-impl Drop for Ask {
+impl Drop for TrapAsk {
     fn drop(&mut self) {
         if let Some(trap) = self.trap() {
             spring(trap, Trap::DropCommand);
@@ -192,19 +192,19 @@ impl<'de> Deserialize<'de> for Trapped {
 
 impl Aggregate for Trapped {
     const TYPE: &'static str = "trapped";
-    type Command = Ask;
+    type Command = TrapAsk;
     type Event = Event;
     type Error = Refusal;
 
-    fn handle(&self, ask: Ask) -> Result<Vec<Event>, Refusal> {
+    fn handle(&self, ask: TrapAsk) -> Result<Vec<Event>, Refusal> {
         match &ask {
-            Ask::Add => Ok(vec![Event::Added(Happened { trap: None })]),
-            Ask::Fall(trap) => Ok(vec![Event::Added(Happened { trap: Some(*trap) })]),
-            Ask::Refuse(trap) => Err(Refusal(*trap)),
+            TrapAsk::Add => Ok(vec![Event::Added(Happened { trap: None })]),
+            TrapAsk::Fall(trap) => Ok(vec![Event::Added(Happened { trap: Some(*trap) })]),
+            TrapAsk::Refuse(trap) => Err(Refusal(*trap)),
         }
     }
 
-    fn authorise(&self, _: &str, ask: &Ask) -> Result<(), Refusal> {
+    fn authorise(&self, _: &str, ask: &TrapAsk) -> Result<(), Refusal> {
         if let Some(trap) = ask.trap() {
             spring(trap, Trap::Authorise);
         }
@@ -229,7 +229,7 @@ impl Aggregate for Trapped {
     }
 }
 
-/// As many places as commands at once, so that one that is lost is missed.
+/// As many places as concurrent commands, so that the test fails if one place is lost.
 const PLACES: usize = 3;
 
 async fn start(store: WatchedStore) -> Application {
@@ -243,7 +243,7 @@ async fn soon<T>(what: impl IntoFuture<Output = T>, trap: impl std::fmt::Debug) 
     soon.unwrap_or_else(|_| panic!("{trap:?}: no answer"))
 }
 
-async fn ask(app: &Application, id: &str, ask: Ask) -> Result<Committed, CommandError<String>> {
+async fn ask(app: &Application, id: &str, ask: TrapAsk) -> Result<Committed, CommandError<String>> {
     let key = CommandKey::new(format!("{id} {ask:?}"), b"").unwrap();
     let metadata = Metadata { actor: Some("user:ada".into()), ..Metadata::default() };
     let options = CommandOptions { key: Some(key), metadata, ..CommandOptions::default() };
@@ -263,17 +263,17 @@ async fn ask(app: &Application, id: &str, ask: Ask) -> Result<Committed, Command
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_of_any_user_code_costs_its_command_and_nothing_else() {
     for trap in TRAPS {
-        let store = WatchedStore::default();
+        let store = watched_store();
         let app = start(store.clone()).await;
         let id = format!("{trap:?}");
-        soon(ask(&app, &id, Ask::Add), trap).await.unwrap();
+        soon(ask(&app, &id, TrapAsk::Add), trap).await.unwrap();
         // Held, so that all of them come into one round.
         let held = store.hold().await;
         let several = async {
             tokio::join!(
-                ask(&app, &id, Ask::Fall(trap)),
-                ask(&app, &id, Ask::Refuse(trap)),
-                app.execute::<Trapped>(&id, Ask::Add)
+                ask(&app, &id, TrapAsk::Fall(trap)),
+                ask(&app, &id, TrapAsk::Refuse(trap)),
+                app.execute::<Trapped>(&id, TrapAsk::Add)
             )
         };
         let several = soon(several, trap);
@@ -291,7 +291,7 @@ async fn a_panic_of_any_user_code_costs_its_command_and_nothing_else() {
         for again in 0..PLACES {
             let asks = (0..PLACES).map(|n| {
                 let (app, id) = (app.clone(), format!("{id}-{again}-{n}"));
-                tokio::spawn(async move { ask(&app, &id, Ask::Add).await.map(drop) })
+                tokio::spawn(async move { ask(&app, &id, TrapAsk::Add).await.map(drop) })
             });
             for ask in asks.collect::<Vec<_>>() {
                 soon(ask, trap).await.unwrap().unwrap();
@@ -303,12 +303,12 @@ async fn a_panic_of_any_user_code_costs_its_command_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refusal_that_nobody_awaits_may_panic_when_dropped() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let app = start(store.clone()).await;
-    ask(&app, "1", Ask::Add).await.unwrap();
+    ask(&app, "1", TrapAsk::Add).await.unwrap();
     let held = store.hold().await;
-    let mut first = Box::pin(app.execute::<Trapped>("1", Ask::Add));
-    let mut left = Box::pin(app.execute::<Trapped>("1", Ask::Refuse(Trap::DropRefusal)));
+    let mut first = Box::pin(app.execute::<Trapped>("1", TrapAsk::Add));
+    let mut left = Box::pin(app.execute::<Trapped>("1", TrapAsk::Refuse(Trap::DropRefusal)));
     std::future::poll_fn(|context| {
         assert!(first.as_mut().poll(context).is_pending());
         assert!(left.as_mut().poll(context).is_pending());
@@ -318,11 +318,11 @@ async fn a_refusal_that_nobody_awaits_may_panic_when_dropped() {
     drop(left);
     drop(held);
     soon(first, "left").await.unwrap();
-    soon(ask(&app, "1", Ask::Add), "left").await.unwrap();
+    soon(ask(&app, "1", TrapAsk::Add), "left").await.unwrap();
     soon(app.shutdown(), "left").await;
 }
 
-/// An aggregate whose `Default` panics while it is told to.
+/// An aggregate whose `Default` panics while a flag is set.
 #[derive(Debug, Clone)]
 struct Unborn;
 

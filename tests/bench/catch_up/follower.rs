@@ -1,4 +1,4 @@
-//! What catches up, in a process of its own: this program, started as `bench follow …`.
+//! The follower of a log, in its own process: this program, started as `bench follow …`.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::writing::Rows;
 use super::{Run, Stopwatch};
 use crate::Outcome;
 use crate::accounts::id;
-use crate::database::Database;
+use crate::database::BenchDatabase;
 use crate::measure::{most_resident_mib, resident_mib};
 
 /// The first argument of a process that only follows.
@@ -38,7 +38,7 @@ impl Fold<Account> for Parted {
     }
 }
 
-/// What follows the log.
+/// The kind of follower.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Follower {
     OneReadModel,
@@ -60,7 +60,7 @@ impl Follower {
         }
     }
 
-    /// What it writes.
+    /// Rows that this follower writes.
     pub(super) fn rows(self) -> Rows {
         match self {
             Self::OneReadModel | Self::FourPartitions | Self::BothReadModels => Rows::Documents,
@@ -69,7 +69,7 @@ impl Follower {
     }
 
     /// Runs it to the end of the log.
-    pub(super) async fn run(self, database: &Database, events: u64) -> Outcome<Run> {
+    pub(super) async fn run(self, database: &BenchDatabase, events: u64) -> Outcome<Run> {
         let output = Command::new(std::env::current_exe()?)
             .args([FOLLOWER, &database.url, self.name(), &events.to_string()])
             .stderr(std::process::Stdio::inherit())
@@ -83,10 +83,10 @@ impl Follower {
     }
 }
 
-/// What such a process does: follows to the end of the log, and tells how long it took.
+/// Body of such a process: follows the log to its end, and prints the time it took.
 pub async fn follow(mut words: impl Iterator<Item = String>) -> Outcome {
     let mut word = || words.next().ok_or("bench follow URL WHAT EVENTS");
-    let (database, name) = (Database::at(&word()?), word()?);
+    let (database, name) = (BenchDatabase::at(&word()?), word()?);
     let head = GlobalPosition(word()?.parse()?);
     let follower = Follower::ALL.into_iter().find(|follower| follower.name() == name);
     let builder = database.application().await?;
@@ -124,7 +124,7 @@ pub async fn follow(mut words: impl Iterator<Item = String>) -> Outcome {
     Ok(())
 }
 
-/// So many keys are in each of four partitions.
+/// Number of keys in each of four partitions.
 const KEYS: u64 = 64;
 
 /// Waits until the read model has seen this position.

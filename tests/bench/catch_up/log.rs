@@ -2,12 +2,12 @@
 
 use crate::Outcome;
 use crate::accounts::{self, ReadModels};
-use crate::database::Database;
+use crate::database::BenchDatabase;
 
 const BATCH: u64 = 2_000;
 
 /// Deposits into these accounts, which take turns.
-pub(super) async fn write(database: &Database, accounts: u64, events: u64) -> Outcome {
+pub(super) async fn write(database: &BenchDatabase, accounts: u64, events: u64) -> Outcome {
     let app = accounts::bank(database, ReadModels::None).await?;
     for first in (0..events).step_by(BATCH as usize) {
         let batch = first..events.min(first + BATCH);

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::{Run, Stopwatch};
 use crate::Outcome;
 use crate::accounts::{self, ReadModels};
-use crate::database::{Database, Store};
+use crate::database::{BenchDatabase, Store};
 
 const PAGE: usize = 4096;
 
@@ -23,7 +23,7 @@ struct Page {
 }
 
 /// In plain SQL.
-pub(super) async fn with_sqlx(database: &Database, events: u64) -> Outcome<Run> {
+pub(super) async fn with_sqlx(database: &BenchDatabase, events: u64) -> Outcome<Run> {
     const SQLITE: &str = "SELECT position, stream_type, stream_id, version, event_id, event_type,
         schema_version, payload, metadata, recorded_at
         FROM events WHERE position > ?1 ORDER BY position LIMIT ?2";
@@ -77,8 +77,8 @@ where
     stopwatch.stop()
 }
 
-/// By the pages that subscriptions get.
-pub(super) async fn through_the_store(database: &Database, events: u64) -> Outcome<Run> {
+/// Reads the log in the pages that subscriptions use.
+pub(super) async fn through_the_store(database: &BenchDatabase, events: u64) -> Outcome<Run> {
     let app = accounts::bank(database, ReadModels::None).await?;
     let page = |after| {
         let app = app.clone();

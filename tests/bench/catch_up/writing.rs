@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions};
 use super::{Run, Stopwatch};
 use crate::Outcome;
 use crate::accounts::id;
-use crate::database::{Database, Store};
+use crate::database::{BenchDatabase, Store};
 
 /// As many as a read model saves at once while it catches up.
 const DOCUMENTS: u64 = 16_000;
@@ -29,7 +29,7 @@ const BOOKINGS_TABLE: &str = "CREATE TABLE raw_bookings
 const BODY: &str = "{\"balance\":299,\"currency\":\"EUR\",\"status\":\"open\"}";
 const BOOKED_AT: i64 = 1_700_000_000_000_000;
 
-/// What is written.
+/// The kind of rows that are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rows {
     /// One for each event, keyed by its account; at most one of each account in a batch.
@@ -51,12 +51,12 @@ impl Rows {
 
 /// One row for each event.
 pub(super) async fn run(
-    database: &Database,
+    database: &BenchDatabase,
     rows: Rows,
     accounts: u64,
     events: u64,
 ) -> Outcome<Run> {
-    let mut connection = Connection::open(database).await?;
+    let mut connection = Sink::open(database).await?;
     if database.store == Store::Postgres {
         connection.execute("CREATE SCHEMA actum").await?;
     }
@@ -77,13 +77,13 @@ pub(super) async fn run(
     stopwatch.stop()
 }
 
-enum Connection {
+enum Sink {
     Sqlite(SqliteConnection),
     Postgres(PgConnection),
 }
 
-impl Connection {
-    async fn open(database: &Database) -> Outcome<Self> {
+impl Sink {
+    async fn open(database: &BenchDatabase) -> Outcome<Self> {
         Ok(match database.store {
             Store::Sqlite => Self::Sqlite(
                 SqliteConnectOptions::new()

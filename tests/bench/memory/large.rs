@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::Outcome;
 use crate::accounts::append;
-use crate::database::Database;
+use crate::database::BenchDatabase;
 
 /// A drawer of notes, which remembers their number and size.
 #[derive(Clone, Default)]
@@ -90,7 +90,12 @@ fn id(number: u64) -> String {
 }
 
 /// Appends so many events of so many bytes to drawers that take turns, past the actors.
-pub(super) async fn fill(database: &Database, events: u64, drawers: u64, bytes: usize) -> Outcome {
+pub(super) async fn fill(
+    database: &BenchDatabase,
+    events: u64,
+    drawers: u64,
+    bytes: usize,
+) -> Outcome {
     let app = database.application().await?.start().await?;
     // As many in a call as are bounded by 8 MiB.
     let batch = ((8 << 20) / (bytes as u64 + 200)).clamp(1, 2_000);

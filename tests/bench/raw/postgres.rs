@@ -4,7 +4,7 @@ use sqlx::postgres::PgConnection;
 
 use super::{EVENT_TYPE, METADATA, PAYLOAD, Row};
 use crate::Outcome;
-use crate::database::Database;
+use crate::database::BenchDatabase;
 
 const SCHEMA: &str = include_str!("../../../migrations/postgres/0001_log.sql");
 
@@ -13,7 +13,7 @@ pub(super) struct Insert {
 }
 
 impl Insert {
-    pub(super) async fn new(database: &Database) -> Outcome<Self> {
+    pub(super) async fn new(database: &BenchDatabase) -> Outcome<Self> {
         let mut connection = database.postgres().await?;
         sqlx::raw_sql("CREATE SCHEMA actum").execute(&mut connection).await?;
         sqlx::raw_sql(SCHEMA).execute(&mut connection).await?;

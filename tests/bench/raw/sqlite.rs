@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions};
 
 use super::{EVENT_TYPE, METADATA, PAYLOAD, Row};
 use crate::Outcome;
-use crate::database::Database;
+use crate::database::BenchDatabase;
 
 const SCHEMA: &str = include_str!("../../../migrations/sqlite/0001_log.sql");
 
@@ -18,7 +18,7 @@ pub(super) struct Insert {
 }
 
 impl Insert {
-    pub(super) async fn new(database: &Database, per_statement: usize) -> Outcome<Self> {
+    pub(super) async fn new(database: &BenchDatabase, per_statement: usize) -> Outcome<Self> {
         // As `SqliteStore` opens it.
         let mut connection = SqliteConnectOptions::new()
             .filename(&database.url)

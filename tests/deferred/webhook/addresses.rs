@@ -1,4 +1,5 @@
-//! A canary on loopback that is never called, whatever a stranger writes or his name server says.
+//! A canary on loopback that is never called, whatever URL a stranger registers and whatever the
+//! name server answers.
 
 use std::io;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use super::{local, message, secret};
 use crate::support::receiver::Receiver;
 
-/// Public when it is asked first, this one from then on.
+/// Resolves to a public address first, and to this one from then on.
 struct Turncoat {
     asked: AtomicUsize,
     then: IpAddr,
@@ -59,7 +60,7 @@ async fn an_endpoint_of_a_laxer_client_is_judged_again() {
     assert_eq!(canary.connections(), 0);
 }
 
-/// This machine, written in every way that something between here and the socket might understand.
+/// This machine, in every spelling that some layer above the socket might understand.
 const LOOPBACK: [&str; 22] = [
     "127.0.0.1",
     "127.1",
@@ -101,7 +102,7 @@ async fn no_spelling_of_this_machine_reaches_it() {
         let attempt = strict.send(&endpoint, &[secret()], &message()).await;
         assert!(matches!(attempt.result, Err(Failure::Forbidden(_))), "{url}: {attempt:?}");
         assert_eq!(canary.connections(), reached, "{url}");
-        // The canary does hear whoever is allowed to call, so its silence means something.
+        // The canary does hear an allowed client, so its silence means something.
         lax.send(&endpoint, &[secret()], &message()).await;
         reached = canary.connections();
     }

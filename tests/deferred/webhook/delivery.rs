@@ -1,4 +1,4 @@
-//! What a receiver gets, and what its answers mean.
+//! The request that a receiver gets, and the meaning of its answers.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use super::{local, message, secret, send_to};
 use crate::support::receiver::Receiver;
 
-/// The HMAC of this text as another implementation has it.
+/// The HMAC of this text, computed by another implementation.
 fn by_openssl(content: &str) -> String {
     let key = "31f290f6bf06298aab4f08d43c3f082cf648a362da2da4b0";
     let command = format!("openssl dgst -sha256 -mac HMAC -macopt hexkey:{key} -binary | base64");
@@ -87,7 +87,7 @@ async fn an_overloaded_receiver_is_left_alone_for_as_long_as_it_asks() {
 }
 
 #[tokio::test]
-async fn nobody_there_is_a_failure_without_the_url() {
+async fn an_unreachable_receiver_is_a_failure_without_the_url() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);

@@ -1,4 +1,4 @@
-//! Servers that mean harm: each call ends, with what it means, and takes little.
+//! Hostile servers: each call ends with a meaningful error, and uses few resources.
 
 use std::io::{Read, Result, Write};
 use std::net::{IpAddr, TcpStream};
@@ -12,10 +12,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::{local, message, secret, send_to};
 use crate::support::receiver::Receiver;
 
-/// What a socket's buffers and the client may swallow of what is sent without end.
+/// Upper limit for the bytes that socket buffers and the client read from an endless answer.
 const SWALLOWED: u64 = 64 << 20;
 
-/// A server that says this over and over, and the count of what it got rid of.
+/// A server that sends this over and over, and the number of bytes it sent.
 fn endless(beginning: &'static str, more: &'static [u8]) -> (Receiver, UnboundedReceiver<u64>) {
     let (count, counted) = unbounded_channel();
     let receiver = Receiver::start(move |stream| {
@@ -30,7 +30,7 @@ fn endless(beginning: &'static str, more: &'static [u8]) -> (Receiver, Unbounded
     (receiver, counted)
 }
 
-/// Until the other side hangs up.
+/// Waits until the client closes the connection.
 fn wait(stream: &mut TcpStream) -> Result<()> {
     std::io::copy(stream, &mut std::io::sink()).map(|_| ())
 }
@@ -96,7 +96,7 @@ async fn answers_before_the_answer_without_end_are_given_up() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_is_a_failure() {
+async fn an_invalid_answer_is_a_failure() {
     for nonsense in
         ["", "SSH-2.0-OpenSSH_9.6\r\n", "HTTP/1.1 2OO OK\r\n\r\n", "200 OK\r\n\r\n", "\0"]
     {

@@ -1,4 +1,5 @@
-//! Name look-ups: a client with dead names takes its own places, and neither others' nor those of calls.
+//! Name look-ups: a client with dead names uses up its own places only, not those of other clients
+//! or of calls.
 
 use std::io;
 use std::net::IpAddr;
@@ -70,7 +71,7 @@ async fn calls_have_places_apart_from_registrations_and_from_other_clients() {
     assert_eq!(ada.check(&url("good")).await, Err(ForbiddenAddress::Busy));
     let endpoint = ada.endpoint(&url("good")).expect("allowed");
     assert_eq!(ada.send(&endpoint, &[secret()], &message()).await.result, Ok(204));
-    // Calls to dead names of one client: its own next one is refused, and no other's.
+    // Calls to dead names of one client: its own next look-up is refused, and no other client's.
     let mallory = client.on_behalf_of("mallory");
     let mut results = Vec::new();
     for n in 0..12 {

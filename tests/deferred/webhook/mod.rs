@@ -1,4 +1,4 @@
-//! Signed calls to addresses that strangers chose, against servers that do what they like.
+//! Signed calls to addresses that strangers registered, against servers that may do anything.
 
 mod addresses;
 mod delivery;
@@ -15,7 +15,7 @@ use crate::support::receiver::Receiver;
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-/// Whatever is allowed on loopback, and no more patience than a test needs.
+/// Options that allow loopback, with a short timeout.
 fn local(port: u16) -> WebhookOptions {
     let loopback = "127.0.0.0/8".parse().expect("a network");
     let options = WebhookOptions::default().allow_http().allow_port(port);

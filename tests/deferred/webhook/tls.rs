@@ -1,4 +1,4 @@
-//! TLS: only to whom the certificate names, by an authority that is trusted.
+//! TLS: only to servers whose certificate has the name and a trusted issuer.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use crate::support::certificate::certify;
 use crate::support::directory::Directory;
 use crate::support::receiver::Receiver;
 
-/// Answers 200 to whoever gets through to it, with this certificate.
+/// Answers 200 to every client that gets through to it, with this certificate.
 fn serve((certificate, key): &(PathBuf, PathBuf)) -> Receiver {
     let certificate = CertificateDer::from_pem_file(certificate).unwrap();
     let key = PrivateKeyDer::from_pem_file(key).unwrap();

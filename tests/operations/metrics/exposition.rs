@@ -1,4 +1,4 @@
-//! Prometheus' text format, read strictly: what a scraper would refuse fails the test.
+//! Prometheus' text format, read strictly: the test fails on anything that a scraper would refuse.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 pub struct Family {
     /// `counter`, `gauge` or `histogram`.
     pub kind: String,
-    /// What it means.
+    /// The help text.
     pub help: String,
-    /// Of a histogram the series of `_bucket`, `_sum` and `_count` have that name as the label `of`.
+    /// Series of this name. For a histogram, `_bucket`, `_sum` and `_count` are the label `of`.
     pub series: Vec<(BTreeMap<String, String>, f64)>,
 }
 

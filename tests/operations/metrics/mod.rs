@@ -1,4 +1,4 @@
-//! What the bank measures of itself: `GET /metrics` of a running one, read as a scraper would.
+//! Metrics of the bank: `GET /metrics` of a running bank, read as a scraper reads it.
 
 mod exposition;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 use actum::metrics::{ALL, Kind};
 
 use self::exposition::Exposition;
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 use crate::support::http::Client;
 use crate::support::postgres::database;
@@ -51,7 +51,7 @@ fn use_it(client: &mut Client) {
     }
 }
 
-fn counts_what_happened(bank: &Bank) {
+fn counts_what_happened(bank: &BankProcess) {
     use_it(&mut bank.client());
     let client = &mut bank.operator();
     let scraped = until(client, "actum_log_head", &[], 4.0);
@@ -90,7 +90,7 @@ fn counts_what_happened(bank: &Bank) {
 #[test]
 fn commands_reads_and_read_models_are_counted_on_sqlite() {
     let directory = Directory::new();
-    let bank = Bank::start(&directory.file("bank.db"), &[]).unwrap();
+    let bank = BankProcess::start(&directory.file("bank.db"), &[]).unwrap();
     counts_what_happened(&bank);
 }
 
@@ -98,14 +98,14 @@ fn commands_reads_and_read_models_are_counted_on_sqlite() {
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn commands_reads_and_read_models_are_counted_on_postgresql() {
     let database = database().await;
-    let bank = Bank::start(&database.url(), &[]).unwrap();
+    let bank = BankProcess::start(&database.url(), &[]).unwrap();
     counts_what_happened(&bank);
 }
 
 #[test]
 fn every_metric_is_shown_as_it_is_described() {
     let directory = Directory::new();
-    let bank = Bank::start(&directory.file("bank.db"), &[]).unwrap();
+    let bank = BankProcess::start(&directory.file("bank.db"), &[]).unwrap();
     use_it(&mut bank.client());
     let mut client = bank.operator();
     let scraped = until(&mut client, "actum_log_head", &[], 4.0);

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::support::child::{Bank, read_commands, read_log};
+use crate::support::child::{BankProcess, read_commands, read_log};
 use crate::support::directory::Directory;
 use crate::support::http::Client;
 use crate::support::postgres::database;
@@ -21,7 +21,7 @@ const WORKERS: usize = 6;
 
 /// A command and what is known of it.
 #[derive(Debug, Clone)]
-struct Sent {
+struct Credit {
     key: String,
     account: usize,
     amount: u64,
@@ -29,7 +29,7 @@ struct Sent {
     position: Option<i64>,
 }
 
-fn open_accounts(bank: &Bank) {
+fn open_accounts(bank: &BankProcess) {
     let mut client = bank.client();
     for account in 0..ACCOUNTS {
         let body = format!(r#"{{"id":"{account}","owner":"Ada","currency":"EUR"}}"#);
@@ -38,7 +38,7 @@ fn open_accounts(bank: &Bank) {
     }
 }
 
-fn credit(client: &mut Client, sent: &mut Sent) -> std::io::Result<()> {
+fn credit(client: &mut Client, sent: &mut Credit) -> std::io::Result<()> {
     let path = format!("/accounts/{}/credit", sent.account);
     let body = format!(r#"{{"amount":{}}}"#, sent.amount);
     let answer = client.post(&path, &body, Some(&sent.key))?;
@@ -52,7 +52,7 @@ fn credit(client: &mut Client, sent: &mut Sent) -> std::io::Result<()> {
 }
 
 /// Credits by several clients until the bank is gone or the time is over.
-fn load(bank: &Bank, round: usize, kill_after: Duration) -> Vec<Sent> {
+fn load(bank: &BankProcess, round: usize, kill_after: Duration) -> Vec<Credit> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let workers = (0..WORKERS).map(|worker| {
@@ -66,7 +66,7 @@ fn load(bank: &Bank, round: usize, kill_after: Duration) -> Vec<Sent> {
                     }
                     let key = format!("{round}-{worker}-{n}");
                     let (account, amount) = ((worker + n) % ACCOUNTS, 1 + n as u64 % 7);
-                    sent.push(Sent { key, account, amount, position: None });
+                    sent.push(Credit { key, account, amount, position: None });
                     let last = sent.len() - 1;
                     if credit(&mut client, &mut sent[last]).is_err() {
                         break;
@@ -84,7 +84,7 @@ fn load(bank: &Bank, round: usize, kill_after: Duration) -> Vec<Sent> {
 }
 
 /// Sends again what has no answer until it has one.
-fn settle(bank: &Bank, history: &mut [Sent]) {
+fn settle(bank: &BankProcess, history: &mut [Credit]) {
     let mut client = bank.client();
     for sent in history.iter_mut().filter(|sent| sent.position.is_none()) {
         while sent.position.is_none() {
@@ -95,7 +95,7 @@ fn settle(bank: &Bank, history: &mut [Sent]) {
 
 /// The log holds exactly the effects of the history, each once, where it was answered; and the
 /// read model is their sum.
-async fn check(bank: &Bank, store: &str, history: &[Sent]) {
+async fn check(bank: &BankProcess, store: &str, history: &[Credit]) {
     let (log, commands) = (read_log(store).await, read_commands(store).await);
     assert_eq!(log.len(), ACCOUNTS + history.len(), "an event too many or too few");
     let mut sums: HashMap<usize, u64> = HashMap::new();
@@ -124,7 +124,7 @@ async fn check(bank: &Bank, store: &str, history: &[Sent]) {
     }
 }
 
-/// What was credited to an account, in order, as the log has it.
+/// Credits of an account in the order of the log.
 fn history_of(log: &[(String, String, String)], account: usize) -> Vec<u64> {
     let stream = format!("account-{account}");
     let credits = log.iter().filter(|(of, name, _)| *of == stream && name == "Credited");
@@ -164,7 +164,7 @@ async fn twenty_kills_beside_a_server_lose_and_double_nothing() {
 async fn killed_under_load(store: &str, kills: usize) {
     let mut history = Vec::new();
     let (mut open, mut random) = (0, Random::new(12345));
-    let mut bank = Bank::start(store, &[]).unwrap();
+    let mut bank = BankProcess::start(store, &[]).unwrap();
     open_accounts(&bank);
     for round in 0..kills {
         let mut sent = load(&bank, round, Duration::from_millis(20 + random.below(150)));
@@ -173,9 +173,9 @@ async fn killed_under_load(store: &str, kills: usize) {
         let lost =
             sent.iter().find(|sent| sent.position.is_some() && !stored.contains_key(&sent.key));
         assert!(lost.is_none(), "round {round}: acknowledged and lost: {lost:?}");
-        let is_open = |sent: &&Sent| sent.position.is_none() && stored.contains_key(&sent.key);
+        let is_open = |sent: &&Credit| sent.position.is_none() && stored.contains_key(&sent.key);
         open += sent.iter().filter(is_open).count();
-        bank = Bank::start(store, &[]).unwrap();
+        bank = BankProcess::start(store, &[]).unwrap();
         settle(&bank, &mut sent);
         history.append(&mut sent);
     }
@@ -232,16 +232,16 @@ const POINTS: [&str; 12] = [
 /// One life of a bank that is to die at a point, and one after it; whether it died.
 async fn crashes_at(store: &str, point: &str, pass: u32) -> bool {
     let at = format!("{point}:{pass}");
-    let bank = Bank::start(store, &[("ACTUM_CRASH_AT", &at)]);
+    let bank = BankProcess::start(store, &[("ACTUM_CRASH_AT", &at)]);
     let mut crashed = bank.is_none();
     // One account gets past the hundred events after which a snapshot is taken.
-    let credits = (0..130).map(|n| Sent {
+    let credits = (0..130).map(|n| Credit {
         key: n.to_string(),
         account: if n % 20 == 0 { 1 } else { 0 },
         amount: 1 + n,
         position: None,
     });
-    let mut history: Vec<Sent> = credits.collect();
+    let mut history: Vec<Credit> = credits.collect();
     if let Some(mut bank) = bank {
         crashed |= first_life(&bank, &mut history).is_err();
         if !crashed {
@@ -249,7 +249,7 @@ async fn crashes_at(store: &str, point: &str, pass: u32) -> bool {
             crashed = !bank.wait(Duration::from_secs(40)).unwrap().success();
         }
     }
-    let bank = Bank::start(store, &[]).unwrap();
+    let bank = BankProcess::start(store, &[]).unwrap();
     open_accounts(&bank);
     settle(&bank, &mut history);
     check(&bank, store, &history).await;
@@ -258,7 +258,7 @@ async fn crashes_at(store: &str, point: &str, pass: u32) -> bool {
 }
 
 /// Opens, credits and reads until something fails.
-fn first_life(bank: &Bank, history: &mut [Sent]) -> std::io::Result<()> {
+fn first_life(bank: &BankProcess, history: &mut [Credit]) -> std::io::Result<()> {
     let mut client = Client::connect(bank.address())?;
     for account in 0..ACCOUNTS {
         let body = format!(r#"{{"id":"{account}","owner":"Ada","currency":"EUR"}}"#);
@@ -271,15 +271,15 @@ fn first_life(bank: &Bank, history: &mut [Sent]) -> std::io::Result<()> {
     client.get("/accounts/0/balance").map(drop)
 }
 
-/// H11, A12: told to stop under load, it answers everyone it let in, and exits 0.
+/// A bank that is stopped under load answers every command it has admitted, and exits with 0.
 #[tokio::test(flavor = "multi_thread")]
 async fn told_to_stop_under_load_it_keeps_what_it_acknowledged_and_exits_zero() {
     let directory = Directory::new();
     let store = directory.file("bank.db");
-    let bank = Bank::start(&store, &[]).unwrap();
+    let bank = BankProcess::start(&store, &[]).unwrap();
     open_accounts(&bank);
     let (address, answered) = (bank.address().to_owned(), AtomicUsize::new(0));
-    let mut history: Vec<Sent> = std::thread::scope(|scope| {
+    let mut history: Vec<Credit> = std::thread::scope(|scope| {
         let workers = (0..WORKERS).map(|worker| {
             let (address, answered) = (&address, &answered);
             scope.spawn(move || {
@@ -287,7 +287,7 @@ async fn told_to_stop_under_load_it_keeps_what_it_acknowledged_and_exits_zero() 
                 let mut client = Client::connect(address).unwrap();
                 for n in 0.. {
                     let key = format!("{worker}-{n}");
-                    sent.push(Sent { key, account: n % ACCOUNTS, amount: 1, position: None });
+                    sent.push(Credit { key, account: n % ACCOUNTS, amount: 1, position: None });
                     let last = sent.len() - 1;
                     // The connection ends with the bank.
                     if credit(&mut client, &mut sent[last]).is_err() {
@@ -307,7 +307,7 @@ async fn told_to_stop_under_load_it_keeps_what_it_acknowledged_and_exits_zero() 
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
     });
     assert!(history.iter().filter(|sent| sent.position.is_some()).count() > 50);
-    let bank = Bank::start(&store, &[]).unwrap();
+    let bank = BankProcess::start(&store, &[]).unwrap();
     settle(&bank, &mut history);
     check(&bank, &store, &history).await;
 }

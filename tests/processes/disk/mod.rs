@@ -6,28 +6,28 @@ use std::collections::HashSet;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::child::{Bank, read_commands, read_log};
+use crate::support::child::{BankProcess, read_commands, read_log};
 use crate::support::directory::Directory;
 use crate::support::http::Client;
 
 /// The bank under `strace`, its trace in a file. Neither outlives this value.
 struct Traced {
-    strace: Bank,
+    strace: BankProcess,
 }
 
 impl Traced {
     /// As [`Traced::start`], on a database that exists: making one syncs often, and a fault is
     /// counted by syncs.
     fn start_again(store: &str, trace: &str, options: &[&str]) -> Self {
-        assert!(Bank::start(store, &[]).unwrap().terminate().success());
+        assert!(BankProcess::start(store, &[]).unwrap().terminate().success());
         Self::start(store, trace, options)
     }
 
     fn start(store: &str, trace: &str, options: &[&str]) -> Self {
-        let bank = Bank::command(store);
+        let bank = BankProcess::command(store);
         let mut command = Command::new("strace");
         command.args(["-f", "-y", "-o", trace]).args(options).arg(bank.get_program());
-        let strace = Bank::spawn(command.args(bank.get_args()), &[]);
+        let strace = BankProcess::spawn(command.args(bank.get_args()), &[]);
         Self { strace: strace.expect("strace did not start the bank") }
     }
 
@@ -57,8 +57,8 @@ fn open_account(client: &mut Client) {
     while client.post("/accounts", body, Some("open")).unwrap().status != 201 {}
 }
 
-/// B1, and promise 1 as the kernel sees it: whenever an answer to a command goes out, everything
-/// written to the write-ahead log before has been synced.
+/// Everything written to the write-ahead log has been synced before the answer to a command leaves
+/// the process, as its system calls show.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs strace: run scripts/test"]
 async fn no_answer_leaves_before_its_events_are_synced() {
@@ -99,7 +99,7 @@ async fn no_answer_leaves_before_its_events_are_synced() {
     assert!(answers > 200 && syncs > 200, "{answers} answers, {syncs} syncs: nothing was proved");
 }
 
-/// B2: a sync fails once, early or late. Nobody is told a falsehood, and the bank recovers alone.
+/// One sync fails, early or late. No answer is false, and the bank recovers by itself.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs strace: run scripts/test"]
 async fn a_failed_sync_is_neither_answered_as_success_nor_as_failure() {
@@ -129,15 +129,15 @@ async fn a_failed_sync_is_neither_answered_as_success_nor_as_failure() {
         assert!(injected > 0, "no sync failed: nothing was proved");
         // The file must hold it all for a process that knows nothing of this one.
         drop(bank);
-        let bank = Bank::start(&store, &[]).unwrap();
+        let bank = BankProcess::start(&store, &[]).unwrap();
         let balance = bank.client().get("/accounts/1/balance").unwrap();
         assert_eq!(balance.body["balance"], 30);
         assert_eq!((read_log(&store).await.len(), read_commands(&store).await.len()), (31, 31));
     }
 }
 
-/// C7, F8: there is no room for the statement's own file for a while. Commands are carried out and
-/// balances read meanwhile; the statement catches up alone.
+/// The disk has no room for the statement's own file for a while. Commands are executed and
+/// balances read meanwhile, and the statement catches up by itself.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs strace: run scripts/test"]
 async fn a_disk_that_is_full_for_a_projection_holds_up_no_command() {
@@ -227,10 +227,10 @@ async fn a_batch_in_doubt_is_written_again_before_its_answer_also_while_another_
 /// reads it, no checkpoint moves it into the database; so it is written once more and synced.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs strace: run scripts/test"]
-async fn what_a_start_recovers_is_written_again_also_while_another_program_reads() {
+async fn recovered_pages_are_written_again_also_while_another_program_reads() {
     let directory = Directory::new();
     let (store, trace) = (directory.file("bank.db"), directory.file("trace"));
-    let bank = Bank::start(&store, &[]).unwrap();
+    let bank = BankProcess::start(&store, &[]).unwrap();
     open_account(&mut bank.client());
     drop(bank); // killed
     let mut reader = crate::store::sqlite::raw(&store).await;
@@ -294,7 +294,7 @@ async fn a_command_that_a_full_disk_refused_does_not_come_back_after_a_kill() {
     let directory = Directory::new();
     let shim = crate::support::shim::compile(&directory, FULL_ONCE);
     let (store, armed) = (directory.file("bank.db"), directory.file("armed"));
-    let bank = Bank::start(&store, &[("LD_PRELOAD", &shim), ("FULL_ONCE", &armed)]).unwrap();
+    let bank = BankProcess::start(&store, &[("LD_PRELOAD", &shim), ("FULL_ONCE", &armed)]).unwrap();
     let mut client = bank.client();
     open_account(&mut client);
     let credit = |client: &mut Client, key: &str| {
@@ -311,7 +311,7 @@ async fn a_command_that_a_full_disk_refused_does_not_come_back_after_a_kill() {
     assert_ne!(refused.body["code"], "outcome_unknown", "{refused:?}");
     drop(bank); // killed
     assert!(!std::path::Path::new(&armed).exists(), "the disk was never full: nothing was proved");
-    let bank = Bank::start(&store, &[]).unwrap();
+    let bank = BankProcess::start(&store, &[]).unwrap();
     assert_eq!(bank.client().get("/accounts/1/balance").unwrap().body["balance"], 1);
     assert!(!read_commands(&store).await.contains_key("refused"));
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::open_account;
-use crate::support::child::{Bank, read_commands};
+use crate::support::child::{BankProcess, read_commands};
 use crate::support::directory::Directory;
-use crate::support::http::{Answer, Client};
+use crate::support::http::{Client, Response};
 
 /// Renames the file `MOVED` while the write-ahead log of that file is synced, once, when the file
 /// that `MOVE_ONCE` names exists.
@@ -41,10 +41,10 @@ int fsync(int fd) {
 }
 "#;
 
-/// A bank with an account and one credit that everything has taken in.
+/// A bank with an account and one credit that every read model has saved.
 struct Moving {
     directory: Directory,
-    bank: Bank,
+    bank: BankProcess,
     client: Client,
     moved: String,
 }
@@ -57,7 +57,7 @@ impl Moving {
         let (store, armed) = (directory.file("bank.db"), directory.file("armed"));
         let moved = format!("{store}{suffix}");
         let environment = [("LD_PRELOAD", &*shim), ("MOVE_ONCE", &*armed), ("MOVED", &*moved)];
-        let bank = Bank::start(&store, &environment).unwrap();
+        let bank = BankProcess::start(&store, &environment).unwrap();
         let mut client = bank.client().patience(Duration::from_secs(60)).unwrap();
         open_account(&mut client);
         assert_eq!(credit(&mut client, "first").status, 200);
@@ -77,7 +77,7 @@ impl Moving {
     }
 }
 
-fn credit(client: &mut Client, key: &str) -> Answer {
+fn credit(client: &mut Client, key: &str) -> Response {
     client.post("/accounts/1/credit", r#"{"amount":1}"#, Some(key)).unwrap()
 }
 

@@ -6,15 +6,17 @@ use actum::{
     StoreError,
 };
 
-use super::{Sum, application, foreign, in_time};
+use super::{Sum, application, in_time};
 use crate::support::counter::{Ask, Counter};
 use crate::support::directory::Directory;
+use crate::support::events::foreign;
 use crate::support::postgres::database;
 
-/// How often the document changes while it is watched.
+/// Number of changes of the document while it is watched.
 const CHANGES: u64 = 500;
 
-/// Watches a document that `writing` changes, slowly: it never goes back, and the last state comes.
+/// Watches a document that `writing` changes, slowly: it never goes back, and the last state
+/// arrives.
 async fn watches(watching: Application, pause: u32) -> u64 {
     let mut document = watching.watch::<Sum>("1").unwrap();
     let (mut last, mut position, mut states) = (0, GlobalPosition::ZERO, 0);
@@ -59,7 +61,7 @@ async fn a_watcher_sees_the_last_state_and_never_goes_back_on_sqlite() {
     all_see_the_last_state([app.clone(), app]).await;
 }
 
-/// Of the two, one owns the read model and the other stands by.
+/// One of the two applications owns the read model, and the other stands by.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn owner_and_standby_show_the_last_state_and_never_go_back_in_memory() {
     let store = FaultyStore::new(MemoryStore::new());
@@ -94,7 +96,7 @@ async fn a_document_that_cannot_be_read_ends_with_the_reason() {
     app.execute::<Counter>("1", Ask::Add(5)).await.unwrap();
     let mut document = app.watch::<Sum>("1").unwrap();
     assert_eq!(in_time(document.next()).await.unwrap().unwrap().sum, 5);
-    store.append(vec![foreign("1", "Poisoned", ["null".to_owned()].into_iter())]).await;
+    store.append(vec![foreign("1", "Poisoned", ["null"])]).await;
     let error = in_time(document.next()).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, ReadError::Parked { .. }), "{error:?}");
 }
@@ -119,13 +121,13 @@ async fn every_change_of_a_read_model_comes_in_the_order_of_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_lets_changes_wait_too_long_is_told_from_where_they_are_lost() {
+async fn a_slow_watcher_learns_from_which_position_changes_are_lost() {
     const MANY: u64 = 20_000;
     let store = MemoryStore::new();
     let app = application(store.clone()).await;
     let mut changes = app.watch_all::<Sum>().unwrap();
     let mut quick = app.watch_all::<Sum>().unwrap();
-    store.append(vec![foreign("1", "Added", ["1".to_owned()].into_iter())]).await;
+    store.append(vec![foreign("1", "Added", ["1"])]).await;
     assert_eq!(in_time(changes.next()).await.unwrap().unwrap().position, GlobalPosition(1));
     let writing = async {
         for n in 0..MANY / 1_000 {
@@ -140,7 +142,7 @@ async fn whoever_lets_changes_wait_too_long_is_told_from_where_they_are_lost() {
     let error = in_time(changes.next()).await.unwrap_err();
     let ReadError::Lost { model, after } = error else { panic!("{error:?}") };
     assert_eq!((model, after), ("sum", GlobalPosition(1)));
-    // It goes on with those that are still there, without a gap.
+    // The list continues with the documents that are still there, without a gap.
     let first = in_time(changes.next()).await.unwrap().unwrap().position.0;
     assert!(first > 2 && MANY + 1 - first < 10_000, "{first}");
     for position in first + 1..=MANY + 1 {
@@ -154,7 +156,7 @@ async fn an_event_whose_document_cannot_be_told_is_an_error_to_whoever_watches_a
     let app = application(store.clone()).await;
     let mut changes = app.watch_all::<Sum>().unwrap();
     let mut document = app.watch::<Sum>("1").unwrap();
-    store.append(vec![foreign("2", "Renamed", ["1".to_owned()].into_iter())]).await;
+    store.append(vec![foreign("2", "Renamed", ["1"])]).await;
     let error = in_time(changes.next()).await.unwrap_err();
     let ReadError::Unavailable(StoreError::Corrupt { place, .. }) = error else {
         panic!("{error:?}")

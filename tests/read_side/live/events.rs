@@ -8,13 +8,14 @@ use actum::{
     StoreError, StreamVersion,
 };
 
-use super::{application, foreign, in_time, next, start};
+use super::{application, in_time, next, start};
 use crate::support::counter::{Ask, Counted, Counter};
 use crate::support::directory::Directory;
+use crate::support::events::foreign;
 use crate::support::postgres::database;
-use crate::support::watched::WatchedStore;
+use crate::support::watched::watched_store;
 
-/// How many commands of two events each are followed.
+/// Number of commands that are followed, of two events each.
 const COMMANDS: u64 = 400;
 
 fn follow(app: &Application, id: &str, after: u64) -> actum::LiveEvents<Counter> {
@@ -99,7 +100,7 @@ async fn no_wake_is_lost_between_reading_the_end_and_waiting() {
         } else {
             assert_eq!(next(&mut fresh).await.0, round as u64 + 1);
         }
-        // Every few rounds nobody follows for a moment.
+        // Every few rounds there is no follower for a moment.
         if round % 5 == 0 {
             drop((long, fresh));
             long = follow(&app, "1", round as u64);
@@ -110,7 +111,7 @@ async fn no_wake_is_lost_between_reading_the_end_and_waiting() {
 }
 
 #[tokio::test]
-async fn whoever_follows_is_told_when_the_application_stops() {
+async fn followers_are_notified_when_the_application_stops() {
     let app = application(MemoryStore::new()).await;
     app.execute::<Counter>("1", Ask::Add(1)).await.unwrap();
     let (mut waits, mut lags) = (follow(&app, "1", 1), follow(&app, "1", 0));
@@ -163,10 +164,10 @@ async fn one_live_stream_too_many_is_refused_until_another_is_gone() {
     drop(document);
 }
 
-/// What it has not asked for is in the log and nowhere else.
+/// Events that the client has not asked for stay in the log and use no memory.
 #[tokio::test]
 async fn a_follower_that_is_slow_holds_a_few_events_and_stops_nobody() {
-    let store = WatchedStore::default();
+    let store = watched_store();
     let app = application(store.clone()).await;
     let (mut slow, mut quick) = (follow(&app, "1", 0), follow(&app, "1", 0));
     let many = || foreign("1", "Added", (0..10_000).map(|n| n.to_string()));
@@ -189,7 +190,7 @@ async fn a_store_that_does_not_answer_is_asked_again_until_it_does() {
     let app = application(store.clone()).await;
     let mut events = follow(&app, "1", 0);
     for version in 1..=5 {
-        store.append(vec![foreign("1", "Added", ["1".to_owned()].into_iter())]).await;
+        store.append(vec![foreign("1", "Added", ["1"])]).await;
         for fault in [Fault::ReadError, Fault::ReadError, Fault::ShortRead] {
             store.fail_next(fault);
         }
@@ -202,9 +203,9 @@ async fn an_event_that_cannot_be_decoded_is_an_error_again_and_again() {
     let store = MemoryStore::new();
     let app = application(store.clone()).await;
     let mut events = follow(&app, "1", 0);
-    store.append(vec![foreign("1", "Added", ["1".to_owned()].into_iter())]).await;
-    store.append(vec![foreign("1", "Renamed", ["1".to_owned()].into_iter())]).await;
-    store.append(vec![foreign("1", "Added", ["2".to_owned()].into_iter())]).await;
+    store.append(vec![foreign("1", "Added", ["1"])]).await;
+    store.append(vec![foreign("1", "Renamed", ["1"])]).await;
+    store.append(vec![foreign("1", "Added", ["2"])]).await;
     assert_eq!(next(&mut events).await, (1, Counted::Added(1)));
     for _ in 0..3 {
         let error = in_time(events.next()).await.map(|_| ()).unwrap_err();

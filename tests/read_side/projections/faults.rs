@@ -1,4 +1,4 @@
-//! A projection that is slow, or whose connection is lost, holds up nobody and loses nothing.
+//! A projection that is slow, or whose connection is lost, delays nothing else and loses nothing.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use crate::support::counter::{Counted, Counter};
 use crate::support::place::{Place, on_both_places};
 use crate::support::waiting::until;
 
-/// Counters at whose events [`Gated`] stands, with its thread, until they are let through.
+/// Counters at whose events [`GatedRows`] blocks its thread, until they are opened.
 static SHUT: Mutex<Option<HashSet<String>>> = Mutex::new(None);
 
 fn shut(id: &str) {
@@ -27,10 +27,10 @@ fn is_shut(id: &str) -> bool {
 }
 
 /// One row for each event, as soon as it is let through.
-pub struct Gated;
+pub struct GatedRows;
 
 #[async_trait::async_trait]
-impl Projection for Gated {
+impl Projection for GatedRows {
     const NAME: &'static str = "gated";
     type Event = EventEnvelope<Counted>;
 
@@ -57,7 +57,7 @@ impl Projection for Gated {
 
 async fn steps(app: &actum::Application, position: GlobalPosition) -> usize {
     let read = app
-        .query::<Gated>()
+        .query::<GatedRows>()
         .after(position)
         .run(async |db, _| Ok(db.rows("SELECT id FROM steps", &[]).await?.len()));
     read.await.unwrap()
@@ -65,7 +65,7 @@ async fn steps(app: &actum::Application, position: GlobalPosition) -> usize {
 
 async fn one_that_stands_still_holds_up_neither_commands_nor_another(place: Place) {
     let id = &*format!("slow-{}", place.name());
-    let builder = builder(&place).await.projection::<Mixes>().projection::<Gated>();
+    let builder = builder(&place).await.projection::<Mixes>().projection::<GatedRows>();
     let app = builder.start().await.unwrap();
     shut(id);
     let mut position = GlobalPosition::ZERO;
@@ -74,7 +74,7 @@ async fn one_that_stands_still_holds_up_neither_commands_nor_another(place: Plac
     }
     assert_eq!(read_mixes(&app, position).await.0[id].1, 200);
     assert!(is_shut(id));
-    // What it holds is not committed, so not seen; and it can be asked all the same.
+    // Its rows are not committed, so they are not visible, and queries run all the same.
     assert_eq!(steps(&app, GlobalPosition::ZERO).await, 0);
     open(id);
     assert_eq!(steps(&app, position).await, 200);
@@ -85,7 +85,7 @@ async fn one_that_stands_still_holds_up_neither_commands_nor_another(place: Plac
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_connection_killed_in_the_middle_loses_and_doubles_nothing() {
     let place = Place::postgres().await;
-    let app = builder(&place).await.projection::<Gated>().start().await.unwrap();
+    let app = builder(&place).await.projection::<GatedRows>().start().await.unwrap();
     let Place::Postgres(database) = &place else { panic!("not PostgreSQL") };
     let mut root = database.connect().await;
     let (mut kills, mut position) = (0, GlobalPosition::ZERO);

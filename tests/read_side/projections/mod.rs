@@ -22,10 +22,10 @@ use actum::{
 use crate::support::counter::{Ask, Counted, Counter};
 use crate::support::place::{Place, open_postgres, open_sqlite};
 
-/// What each counter was given, so mixed that no event can be left out, doubled or exchanged.
+/// A checksum for each counter that shows a missing, repeated or misplaced event.
 struct Mixes;
 
-/// Counters whose poisoned events the code can take in from now on.
+/// Counters whose poisoned events the code can project from now on.
 static FIXED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 fn mixed(mix: i64, n: i64) -> i64 {

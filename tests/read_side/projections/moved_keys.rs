@@ -38,10 +38,10 @@ fn is_refused(event: &EventEnvelope<Counted>) -> bool {
 }
 
 /// One row for each number.
-struct Rows;
+struct NumberRows;
 
 #[async_trait::async_trait]
-impl Projection for Rows {
+impl Projection for NumberRows {
     const NAME: &'static str = "moved_rows";
     type Event = EventEnvelope<Counted>;
 
@@ -89,11 +89,11 @@ impl Fold<Counter> for Numbers {
 
 async fn start(place: &Place, id: &str, release: &'static str) -> Application {
     RELEASES.lock().unwrap().insert(id.to_owned(), release);
-    let builder = builder(place).await.read_model::<Numbers>().projection::<Rows>();
+    let builder = builder(place).await.read_model::<Numbers>().projection::<NumberRows>();
     builder.start().await.unwrap()
 }
 
-/// How often it was tried, how many wait behind it and why it is parked, in both.
+/// Attempts, number of waiting events, and reason of each parked key in both models.
 async fn parked(app: &Application) -> Vec<(u32, u64, String)> {
     let status = app.operations().status().await;
     let all = status.subscriptions.iter().flat_map(|subscription| &subscription.parked);
@@ -101,7 +101,7 @@ async fn parked(app: &Application) -> Vec<(u32, u64, String)> {
 }
 
 async fn rows(app: &Application, position: GlobalPosition) -> Vec<i64> {
-    let read = app.query::<Rows>().after(position).run(async |db, _| {
+    let read = app.query::<NumberRows>().after(position).run(async |db, _| {
         let rows = db.rows("SELECT n FROM numbers ORDER BY n", &[]).await?;
         Ok(rows.iter().map(|row| row.get(0).unwrap()).collect())
     });

@@ -1,33 +1,18 @@
 //! One bad event stops one key of a projection, and nothing else.
 
 use actum::{
-    Append, Application, BoxError, EventEnvelope, EventSources, ExpectedVersion, GlobalPosition,
-    NewEvent, Projection, SqlConnection, StreamId,
+    Application, BoxError, EventEnvelope, EventSources, GlobalPosition, Projection, SqlConnection,
 };
-use uuid::Uuid;
 
 use super::{FIXED, Mixes, add, builder, mixed, read_mixes};
 use crate::support::counter::{Counted, Counter};
+use crate::support::events::foreign;
 use crate::support::place::{Place, on_both_places};
 use crate::support::waiting::until;
 
-/// Appends an event that nobody folds: the aggregate itself would be poisoned by it.
+/// Appends an event past the aggregate, which would be poisoned by it.
 async fn poison(app: &Application, id: &str, (name, payload): (&str, &str)) -> GlobalPosition {
-    let append = Append {
-        stream: StreamId::new("counter", id).unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: name.to_owned().into(),
-            schema_version: 1,
-            payload: payload.to_owned().into(),
-            metadata: "{}".into(),
-        }],
-        command: None,
-        claims: vec![],
-        chained: false,
-    };
-    app.store().append(vec![append]).await;
+    app.store().append(vec![foreign(id, name, [payload])]).await;
     app.store().head().await.unwrap()
 }
 
@@ -110,7 +95,7 @@ impl Projection for Once {
             let Counted::Added(n) = event.event else { continue };
             let values = [n.into(), event.stream.id().into()];
             let inserted = db.execute("INSERT INTO numbers VALUES ($1, $2)", &values).await;
-            // One that makes nothing of what the database said is found out all the same.
+            // A projection that ignores an error of the database is found out all the same.
             if n != 13 {
                 inserted?;
             }
@@ -127,7 +112,7 @@ async fn numbers(app: &Application, position: GlobalPosition) -> Vec<(i64, Strin
     read.await.unwrap()
 }
 
-async fn what_the_database_refuses_parks_its_key_with_the_message(place: Place) {
+async fn an_event_that_the_database_refuses_parks_its_key_with_the_message(place: Place) {
     let app = builder(&place).await.projection::<Once>().start().await.unwrap();
     for n in 1..=5 {
         add(&app, "a", n).await;
@@ -162,7 +147,7 @@ async fn parked(app: &Application, name: &str) -> Vec<(String, String)> {
     read.await.unwrap()
 }
 
-/// Notes for each event which connection took it in.
+/// Records for each event the connection that projected it.
 pub struct Sessions;
 
 #[async_trait::async_trait]
@@ -216,5 +201,5 @@ on_both_places!(
     a_bad_event_costs_no_connection,
     a_poisoned_event_parks_its_key_and_after_a_fix_all_of_it_is_taken_in,
     an_unknown_event_and_many_bad_ones_park_only_their_keys,
-    what_the_database_refuses_parks_its_key_with_the_message,
+    an_event_that_the_database_refuses_parks_its_key_with_the_message,
 );

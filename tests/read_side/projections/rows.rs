@@ -54,7 +54,7 @@ async fn a_log_that_was_there_before_is_caught_up_with(place: Place) {
     app.shutdown().await;
 }
 
-async fn what_was_dropped_is_built_again_from_the_first_event(place: Place) {
+async fn a_dropped_projection_is_built_again_from_the_first_event(place: Place) {
     let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
     let mut head = GlobalPosition::ZERO;
     for n in 0..50 {
@@ -100,12 +100,12 @@ async fn a_query_reads_its_own_write_and_cannot_write(place: Place) {
 
 async fn of_two_projections_each_has_tables_of_its_own(place: Place) {
     let app = builder(&place).await.projection::<Mixes>();
-    let app = app.projection::<super::faults::Gated>().start().await.unwrap();
+    let app = app.projection::<super::faults::GatedRows>().start().await.unwrap();
     let position = add(&app, "1", 1).await;
     assert_eq!(read_mixes(&app, position).await.0["1"], (1, 1));
     // Both call a table `steps`.
     let steps = app
-        .query::<super::faults::Gated>()
+        .query::<super::faults::GatedRows>()
         .after(position)
         .run(async |db, _| Ok(db.rows("SELECT id FROM steps", &[]).await?.len()));
     assert_eq!(steps.await.unwrap(), 1);
@@ -141,7 +141,7 @@ async fn a_value_that_no_rust_type_holds_is_an_error_of_the_query(place: Place) 
 on_both_places!(
     dropped_at_any_moment_the_rows_equal_the_fold,
     a_log_that_was_there_before_is_caught_up_with,
-    what_was_dropped_is_built_again_from_the_first_event,
+    a_dropped_projection_is_built_again_from_the_first_event,
     a_query_reads_its_own_write_and_cannot_write,
     of_two_projections_each_has_tables_of_its_own,
     a_value_that_no_rust_type_holds_is_an_error_of_the_query,

@@ -10,7 +10,7 @@ use crate::support::counter::{Counted, Counter};
 use crate::support::place::{Place, on_both_places};
 use crate::support::waiting::until;
 
-/// What each event of a counter added, as often as the version's number says.
+/// One row for each event of a counter, repeated as often as the version's number says.
 struct Added<const V: u32>;
 
 #[async_trait::async_trait]
@@ -190,7 +190,7 @@ async fn a_new_version_that_is_not_compared_is_held_back_unless_all_of_it_may_di
     let careful = Settings { switch_up_to_different: 0.5, ..Settings::default() };
     let careful = builder(&place).await.settings(careful);
     let app = careful.projection::<Added<2>>().start().await.unwrap();
-    // It has caught up within a second, and another one later it would serve.
+    // The version has caught up within a second, and could become active a second later.
     tokio::time::sleep(std::time::Duration::from_secs(4)).await;
     let compared = app.operations().compare_versions("added").await.unwrap();
     assert!(compared.to_string().starts_with("not compared: "), "{compared}");
@@ -203,7 +203,7 @@ async fn a_new_version_that_is_not_compared_is_held_back_unless_all_of_it_may_di
     assert!(serves(2).await);
     app.shutdown().await;
     drop(app);
-    // As long as all of it may differ, which is the default, it serves by itself.
+    // By default all rows may differ, so the version becomes active by itself.
     let app = builder(&place).await.projection::<Added<3>>().start().await.unwrap();
     until(async || {
         app.operations()
@@ -262,7 +262,7 @@ impl<const V: u32> Projection for Lines<V> {
     }
 }
 
-/// What `V` makes different from the first version, once it has caught up.
+/// Compares `V` with the first version once it has caught up.
 async fn compared<const V: u32>(place: &Place) -> Comparison {
     let by_hand = Settings { switch_by_itself: false, ..Settings::default() };
     let builder = builder(place).await.settings(by_hand);

@@ -1,18 +1,15 @@
-//! A wait of a projection is not cancelled by its neighbours: not by the assignment, not by queries
-//! that ask for a position, not by queries that take long.
+//! Projecting a slow page is not cancelled by the assignment, by queries that wait for a position,
+//! or by queries that take long.
 
 use std::time::Duration;
 
 use actum::testing::FaultyStore;
-use actum::{
-    Append, Application, ApplicationBuilder, ExpectedVersion, GlobalPosition, NewEvent, ReadError,
-    Settings, Store, StreamId,
-};
+use actum::{Application, ApplicationBuilder, GlobalPosition, ReadError, Settings, Store};
 use tokio::sync::Semaphore;
-use uuid::Uuid;
 
 use super::{Mixes, add, builder, mixed, read_mixes};
 use crate::support::counter::Counter;
+use crate::support::events::foreign;
 use crate::support::place::{Place, on_both_places, open_postgres, open_sqlite};
 use crate::support::waiting::{poll, until};
 
@@ -28,7 +25,7 @@ async fn a_page_that_takes_longer_than_its_neighbours_is_taken_in_all_the_same(p
     drop(app);
     let app = slow(&place).await;
     let (row, reflects) = poll(Duration::from_secs(60), async || {
-        // Each waits a moment only and leaves, and the next one asks again.
+        // Each query waits for a moment and leaves, and the next one is sent.
         let read = app.query::<Mixes>().after(GlobalPosition(10)).run(async |db, reflects| {
             let rows = db.rows("SELECT mix, events FROM mixes", &[]).await?;
             let row = rows.first().map(|row| Ok((row.get(0)?, row.get(1)?)));
@@ -64,21 +61,7 @@ fn delayed(store: impl Store) -> ApplicationBuilder {
 
 async fn slow_queries_hold_up_neither_the_owner_nor_the_status(place: Place) {
     let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
-    let poison = Append {
-        stream: StreamId::new("counter", "never-fixed").unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![NewEvent {
-            event_id: Uuid::now_v7(),
-            event_type: "Poisoned".into(),
-            schema_version: 1,
-            payload: "null".into(),
-            metadata: "{}".into(),
-        }],
-        command: None,
-        claims: vec![],
-        chained: false,
-    };
-    app.store().append(vec![poison]).await;
+    app.store().append(vec![foreign("never-fixed", "Poisoned", ["null"])]).await;
     let head = add(&app, "other", 1).await;
     read_mixes(&app, head).await;
     let (gate, begun) = (Semaphore::new(0), Semaphore::new(0));

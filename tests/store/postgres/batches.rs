@@ -14,11 +14,11 @@ fn exact(version: u64) -> ExpectedVersion {
     ExpectedVersion::Exact(StreamVersion(version))
 }
 
-/// The first attempt stored the second append; sent again, the first one fits instead. Each is
-/// answered as it came to be.
+/// The first attempt stored the second append. Sent again, the first one fits instead. Each gets
+/// the outcome that is in the log.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn what_the_first_attempt_stored_is_found_beside_what_it_refused() {
+async fn a_retried_batch_finds_the_appends_that_its_first_attempt_stored() {
     let database = database().await;
     let proxy = Proxy::start(database.port()).await;
     let store = open(&database.url_by(proxy.port())).await;
@@ -42,7 +42,7 @@ async fn what_the_first_attempt_stored_is_found_beside_what_it_refused() {
     }
 }
 
-/// Somebody else writes to the stream all the time: that it exists stays true.
+/// Another writer appends to the stream all the time, and the condition that it exists stays true.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_stream_that_others_move_all_the_time_still_exists() {

@@ -5,13 +5,13 @@ use std::process::Command;
 
 use crate::support::postgres::{free_port, services};
 
-/// A mounted disk; gone with this value, which must outlive who works on it.
+/// A mounted disk, unmounted when it is dropped. It must outlive its users.
 pub struct Disk {
     path: PathBuf,
 }
 
 impl Disk {
-    /// Mounts one of so many MiB; `None` if this user may not.
+    /// Mounts a disk of so many MiB. Returns `None` without the permission to mount.
     pub fn mount(mebibytes: usize) -> Option<Self> {
         let path = services().join(format!("private/disk-{}-{}", std::process::id(), free_port()));
         std::fs::create_dir_all(&path).unwrap();
@@ -23,12 +23,12 @@ impl Disk {
         mounted.is_ok_and(|status| status.success()).then_some(disk)
     }
 
-    /// Where it is.
+    /// Path of the mounted disk.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Fills it but for so many MiB.
+    /// Fills it except for so many MiB.
     pub fn fill_up_to(&self, mebibytes: u64) {
         let output = Command::new("df").args(["--output=avail", "-k"]).arg(&self.path).output();
         let output = String::from_utf8(output.unwrap().stdout).unwrap();

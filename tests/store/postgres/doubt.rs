@@ -1,5 +1,5 @@
-//! Commits whose answer is lost, and networks that fail: everybody is told what became of theirs,
-//! and it became so once.
+//! Commits whose answer is lost, and networks that fail: every caller learns the outcome, and every
+//! append is stored at most once.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use crate::support::proxy::Proxy;
 
 const APPEND: &str = "actum.append(";
 
-/// A log, and a store that comes to it by a network that fails on demand.
+/// A log, and a store that reaches it through a network that fails on demand.
 async fn connected() -> (Database, Proxy, PostgresStore) {
     let database = database().await;
     let proxy = Proxy::start(database.port()).await;
@@ -33,7 +33,7 @@ fn spawn(store: &PostgresStore, append: Append) -> tokio::task::JoinHandle<Appen
     tokio::spawn(async move { one(&store, append).await })
 }
 
-/// A2, C2, and in the same way for each expectation, with a command id and without.
+/// Runs for each expected version, with and without a command id.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn an_append_whose_answer_is_lost_is_answered_once_and_stored_once() {
@@ -110,11 +110,11 @@ async fn of_fifty_concurrent_appends_with_lost_answers_each_is_stored_once() {
 async fn a_late_first_attempt_stores_nothing_once_the_second_is_answered() {
     let database = database().await;
     let proxy = Proxy::start(database.port()).await;
-    // Patient enough for the server not to give up the first attempt by itself.
+    // The timeout is long enough for the first attempt to stay open.
     let store = PostgresStore::open(&database.url_by(proxy.port())).await.unwrap();
     let mut root = database.connect().await;
     committed(one(&store, append("1", ExpectedVersion::Any)).await);
-    // The first attempt stands before the writer lock when its connection is lost.
+    // The first attempt waits for the writer lock when its connection is lost.
     sqlx::query("SELECT pg_advisory_lock(1633907821, 1)").execute(&mut root).await.unwrap();
     let append = append("1", ExpectedVersion::Exact(StreamVersion(1)));
     let event_id = append.events[0].event_id;
@@ -141,8 +141,8 @@ async fn a_late_first_attempt_stores_nothing_once_the_second_is_answered() {
     assert_eq!((log.len(), log[1]), (2, event_id));
 }
 
-/// C6: neither side is told. The silence is noticed in the time given, what waits is answered
-/// afterwards, and the store says meanwhile that it is in trouble.
+/// Neither side learns that the connection is dead. The store notices the silence within its
+/// timeout, reports the trouble, and answers the waiting calls afterwards.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_black_hole_is_noticed_and_survived() {
@@ -152,11 +152,11 @@ async fn a_black_hole_is_noticed_and_survived() {
     proxy.blackhole();
     let asked = spawn(&store, keyed("1", ExpectedVersion::Any, "k"));
     no_answer(within(store.head()).await);
-    until(async || store.trouble().is_some()).await;
+    until(async || store.info().trouble.is_some()).await;
     assert!(!asked.is_finished(), "nobody can know");
     proxy.pass();
     assert_eq!(committed(within(asked).await.unwrap()).position.0, 2);
-    until(async || store.trouble().is_none()).await;
+    until(async || store.info().trouble.is_none()).await;
     until(async || store.head().await.is_ok()).await;
     assert_eq!(read_log(&mut database.connect().await).await.len(), 2);
     // Hints go both ways again.
@@ -169,21 +169,21 @@ async fn a_black_hole_is_noticed_and_survived() {
     within(head.wait_for(|head| head.0 == 4)).await.unwrap();
 }
 
-/// C3, C6: nothing was sent, so nothing is in doubt.
+/// Nothing was sent, so no outcome is unknown.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn where_nobody_listens_an_append_is_refused_and_later_taken() {
+async fn an_append_is_refused_while_no_server_listens_and_stored_later() {
     let (database, proxy, store) = connected().await;
     committed(one(&store, append("1", ExpectedVersion::Any)).await);
-    // What was in flight when the line was cut is in doubt; what comes after is not.
+    // Appends in flight have an unknown outcome when the line is cut, later ones have not.
     proxy.refuse();
     proxy.cut();
     let doubtful = spawn(&store, append("1", ExpectedVersion::Any));
-    until(async || store.trouble().is_some()).await;
+    until(async || store.info().trouble.is_some()).await;
     no_answer(within(store.head()).await);
     proxy.pass();
     assert_eq!(committed(within(doubtful).await.unwrap()).position.0, 2);
-    until(async || store.trouble().is_none()).await;
+    until(async || store.info().trouble.is_none()).await;
     drop(store);
     let fresh = open(&database.url_by(proxy.port())).await;
     proxy.refuse();
@@ -226,7 +226,7 @@ async fn cuts_and_delays_under_load_lose_and_double_nothing() {
     assert_holds(&read_log(&mut database.connect().await).await, &done);
 }
 
-/// C2: whoever it is that loses the session, twenty times.
+/// Terminates a session of any kind, twenty times.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn sessions_that_are_terminated_under_load_lose_and_double_nothing() {
@@ -266,7 +266,7 @@ async fn sessions_that_are_terminated_under_load_lose_and_double_nothing() {
 /// the second call the epoch is raised.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn what_one_call_has_stored_is_committed_though_the_next_finds_another_history() {
+async fn appends_stored_by_one_call_are_committed_though_the_next_finds_another_history() {
     let database = database().await;
     let store = open(&database.url()).await;
     for _ in 0..3 {

@@ -1,5 +1,6 @@
 //! A log that reaches the same positions again with other events: rewound and written by another
-//! process, or served by a standby that lacked its end. Whoever knew the old events is refused.
+//! process, or served by a standby that lacked its end. A process that knew the old events is
+//! refused.
 
 use std::time::Duration;
 
@@ -13,15 +14,15 @@ use sqlx::{AssertSqlSafe, Executor};
 use super::ledger::{
     append, committed, no_answer, one, open, quick, read_log, terminate, unavailable, until, within,
 };
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::counter::{Ask, Counter};
-use crate::support::http::Answer;
+use crate::support::http::Response;
 use crate::support::postgres::{Server, database};
 
 const ANY: ExpectedVersion = ExpectedVersion::Any;
 const WRITTEN_AGAIN: &str = "the log was rewound and written again";
 
-/// Takes the last events out of the log, as restoring an older backup would.
+/// Removes the last events from the log, as restoring an older backup would.
 async fn rewind(root: &mut PgConnection, to: u64) {
     let rewind = format!(
         "ALTER TABLE actum.events DISABLE TRIGGER USER;
@@ -84,7 +85,10 @@ async fn a_store_that_saw_another_history_neither_reads_nor_writes_however_long_
             ] {
                 assert!(refused.contains("acknowledged events are lost"), "{case}: {refused}");
             }
-            assert!(old.trouble().is_some_and(|trouble| trouble.contains("start anew")), "{case}");
+            assert!(
+                old.info().trouble.is_some_and(|trouble| trouble.contains("start anew")),
+                "{case}"
+            );
             assert_eq!(read_log(&mut root).await, before, "{case}");
             // The history is lost for good, and the process that knows the new one goes on.
             terminate(&mut root, "true").await;
@@ -100,7 +104,7 @@ async fn a_store_that_saw_another_history_neither_reads_nor_writes_however_long_
 /// Nothing lies between the comparison and the append: its own transaction compares.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn what_was_decided_on_an_old_history_is_refused_by_the_append_itself() {
+async fn an_append_decided_on_an_old_history_is_refused_by_itself() {
     let database = database().await;
     let old = open(&database.url()).await;
     write(&old, 2).await;
@@ -135,7 +139,7 @@ async fn what_was_decided_on_an_old_history_is_refused_by_the_append_itself() {
 /// A decision that stores nothing is compared too.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn what_stored_nothing_is_not_confirmed_on_another_history() {
+async fn a_decision_without_events_is_not_confirmed_on_another_history() {
     let database = database().await;
     let old = open(&database.url()).await;
     write(&old, 2).await;
@@ -148,7 +152,8 @@ async fn what_stored_nothing_is_not_confirmed_on_another_history() {
     assert!(reason.contains(WRITTEN_AGAIN), "{reason}");
 }
 
-/// Nobody asks anything, and no session ends: the process notices all the same, and its memory goes.
+/// The process notices a rewound log without any request and without a lost session, and clears its
+/// memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn an_application_whose_history_is_lost_forgets_its_state_and_is_not_ready() {
@@ -190,28 +195,28 @@ async fn a_lost_history_is_noticed_while_hints_of_the_new_one_keep_coming() {
     for _ in 0..50 {
         write(&new, 1).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
-        if old.trouble().is_some() {
+        if old.info().trouble.is_some() {
             break;
         }
     }
-    let trouble = old.trouble().expect("it was not noticed");
+    let trouble = old.info().trouble.expect("it was not noticed");
     assert!(trouble.contains(WRITTEN_AGAIN) || trouble.contains("it was rewound"), "{trouble}");
     assert!(new.head().await.unwrap().0 < 100);
 }
 
-fn post(bank: &Bank, path: &str, body: &str) -> Answer {
+fn post(bank: &BankProcess, path: &str, body: &str) -> Response {
     bank.client().patience(Duration::from_secs(30)).unwrap().post(path, body, None).unwrap()
 }
 
-fn credit(bank: &Bank, account: &str, amount: i64) -> u16 {
+fn credit(bank: &BankProcess, account: &str, amount: i64) -> u16 {
     post(bank, &format!("/accounts/{account}/credit"), &format!("{{\"amount\":{amount}}}")).status
 }
 
-fn withdraw(bank: &Bank, account: &str, amount: i64) -> u16 {
+fn withdraw(bank: &BankProcess, account: &str, amount: i64) -> u16 {
     post(bank, &format!("/accounts/{account}/withdraw"), &format!("{{\"amount\":{amount}}}")).status
 }
 
-fn status(bank: &Bank, path: &str) -> u16 {
+fn status(bank: &BankProcess, path: &str) -> u16 {
     bank.client().get(path).unwrap().status
 }
 
@@ -221,7 +226,7 @@ fn status(bank: &Bank, path: &str) -> u16 {
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_process_that_slept_through_a_failover_to_a_lagging_standby_commits_nothing() {
     let server = Server::private().await;
-    let sleeper = Bank::start(&server.url(), &[]).expect("the bank starts");
+    let sleeper = BankProcess::start(&server.url(), &[]).expect("the bank starts");
     let ada = r#"{"id":"ada","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(post(&sleeper, "/accounts", ada).status, 201);
     assert_eq!(credit(&sleeper, "ada", 1000), 200);
@@ -235,7 +240,7 @@ async fn a_process_that_slept_through_a_failover_to_a_lagging_standby_commits_no
     server.stop().await;
     server.fail_over().await;
     server.start().await;
-    let other = Bank::start(&server.url(), &[]).expect("another bank starts");
+    let other = BankProcess::start(&server.url(), &[]).expect("another bank starts");
     assert_eq!(withdraw(&other, "ada", 1000), 200);
     assert_eq!(post(&other, "/accounts", &ada.replace("ada", "bob")).status, 201);
     sleeper.signal("CONT");
@@ -247,7 +252,7 @@ async fn a_process_that_slept_through_a_failover_to_a_lagging_standby_commits_no
     }
     // Started again it knows the history that there is.
     sleeper.terminate();
-    let fresh = Bank::start(&server.url(), &[]).expect("the bank starts again");
+    let fresh = BankProcess::start(&server.url(), &[]).expect("the bank starts again");
     assert_eq!(withdraw(&fresh, "ada", 900), 422);
     until(async || status(&fresh, "/accounts/ada/balance") == 200).await;
     let answer = fresh.client().get("/accounts/ada/balance").unwrap();

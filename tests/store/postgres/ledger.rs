@@ -1,4 +1,4 @@
-//! What the tests of the PostgreSQL store write, and the log as it then stands, read with plain SQL.
+//! Appends for the tests of the PostgreSQL store, and the log as plain SQL reads it.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use actum::{
     Append, AppendOutcome, CommandKey, Committed, EventStore, ExpectedVersion, NewEvent,
-    NotCommitted, PostgresOptions, PostgresStore, StoreError, StreamId,
+    NotCommitted, PostgresOptions, PostgresStore, StoreError,
 };
 use sqlx::postgres::PgConnection;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use uuid::Uuid;
 
+use crate::support::events;
 pub use crate::support::waiting::{until, within};
 
-/// A store that gives up early, as tests want it.
+/// A store with short timeouts.
 pub async fn open(url: &str) -> PostgresStore {
     quick(url).open().await.unwrap()
 }
@@ -37,26 +38,12 @@ pub async fn refusal(options: PostgresOptions) -> String {
 
 /// An event with this payload.
 pub fn event(payload: &str) -> NewEvent {
-    NewEvent {
-        event_id: Uuid::now_v7(),
-        event_type: "Booked".into(),
-        schema_version: 1,
-        payload: payload.into(),
-        metadata: "{}".into(),
-    }
+    events::event("Booked", payload)
 }
 
 /// One event for the stream `ledger-{id}`.
 pub fn append(id: &str, expected: ExpectedVersion) -> Append {
-    let stream = StreamId::new("ledger", id).unwrap();
-    Append {
-        stream,
-        expected,
-        events: vec![event("1")],
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
+    Append { expected, ..events::append("ledger", id, [event("1")]) }
 }
 
 /// The same with a command id.
@@ -64,7 +51,7 @@ pub fn keyed(id: &str, expected: ExpectedVersion, key: &str) -> Append {
     Append { command: Some(CommandKey::new(key, b"request").unwrap()), ..append(id, expected) }
 }
 
-/// Appends one, and waits for what becomes of it.
+/// Appends one, and waits for its outcome.
 pub async fn one(store: &PostgresStore, append: Append) -> AppendOutcome {
     all(store, vec![append]).await.remove(0)
 }

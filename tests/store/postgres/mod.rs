@@ -1,4 +1,4 @@
-//! What is particular to PostgreSQL, against real servers.
+//! Properties of the PostgreSQL store that no other store has, tested against real servers.
 
 mod batches;
 mod disk;

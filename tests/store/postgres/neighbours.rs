@@ -47,7 +47,7 @@ async fn document(store: &PostgresStore, owner: Uuid) -> DocumentBatch {
             }
         }
     });
-    let (lease, log_id) = (lease.await, store.identity().log_id);
+    let (lease, log_id) = (lease.await, store.info().identity.log_id);
     let event_id = Uuid::now_v7();
     let update = CheckpointUpdate {
         partition: PartitionId::new("sums@1", 0),
@@ -127,7 +127,7 @@ async fn a_writer_that_goes_around_the_lock_loses_nobody_an_event() {
 /// Longer than a statement may take, then shorter.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn whoever_holds_the_writer_lock_delays_appends_and_nothing_else() {
+async fn a_held_writer_lock_delays_appends_and_nothing_else() {
     let (_database, store, mut root) = opened().await;
     root.execute("SELECT pg_advisory_lock(1633907821, 1)").await.unwrap();
     let reason = unavailable(one(&store, append("1", ANY)).await);
@@ -142,10 +142,10 @@ async fn whoever_holds_the_writer_lock_delays_appends_and_nothing_else() {
     assert!(!waiting.is_finished());
     root.execute("SELECT pg_advisory_unlock(1633907821, 1)").await.unwrap();
     assert_eq!(committed(within(waiting).await.unwrap()).position, GlobalPosition(2));
-    assert_eq!(store.trouble(), None);
+    assert_eq!(store.info().trouble, None);
 }
 
-/// C7: a document that somebody else has locked. Commands and their reads have other connections.
+/// Another session has locked a document. Commands and their reads use other connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn blocked_documents_hold_up_no_command() {
@@ -177,7 +177,7 @@ async fn blocked_documents_hold_up_no_command() {
     }
     root.execute("ROLLBACK").await.unwrap();
     within(store.save_documents(next.clone())).await.unwrap();
-    // F6: of several that save the same step one does, the others find it done.
+    // One of several savers of the same step succeeds, and the others find it done.
     let racing = (0..8).map(|n: u64| {
         let (store, mut next) = (store.clone(), next.clone());
         next.update.from = GlobalPosition(2);
@@ -197,7 +197,6 @@ async fn blocked_documents_hold_up_no_command() {
     assert_eq!(saved, 1);
 }
 
-/// C10.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn an_idle_transaction_beside_it_changes_nothing() {
@@ -226,7 +225,8 @@ async fn an_idle_transaction_beside_it_changes_nothing() {
     locks.execute("COMMIT").await.unwrap();
 }
 
-/// C8: no connection is left for readers; those there are go on, and the reason is said.
+/// No connection is left for readers. Open connections keep working, and the error gives the
+/// reason.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn without_a_free_connection_reads_are_refused_and_come_back() {
@@ -243,21 +243,21 @@ async fn without_a_free_connection_reads_are_refused_and_come_back() {
     assert!(reason.contains("too many connections"), "{reason}");
     until(async || {
         terminate(&mut root, "true").await;
-        store.trouble().is_some_and(|trouble| trouble.contains("too many connections"))
+        store.info().trouble.is_some_and(|trouble| trouble.contains("too many connections"))
     })
     .await;
     let reason = no_answer(store.head().await);
     assert!(reason.contains("too many connections"), "{reason}");
     root.execute(AssertSqlSafe(format!("ALTER ROLE {name} CONNECTION LIMIT -1"))).await.unwrap();
     committed(one(&store, append("1", ANY)).await);
-    until(async || store.trouble().is_none() && store.head().await.is_ok()).await;
+    until(async || store.info().trouble.is_none() && store.head().await.is_ok()).await;
     assert_eq!(read_log(&mut root).await.len(), 4);
     drop(store);
     let gone = format!("DROP OWNED BY {name}; DROP ROLE {name}");
     root.execute(AssertSqlSafe(gone)).await.unwrap();
 }
 
-/// C12: hints that are forged, lost, or have nobody to hear them.
+/// Notifications that are forged, lost, or have no listener.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_hint_is_believed_only_as_far_as_the_log_goes() {
@@ -273,14 +273,14 @@ async fn a_hint_is_believed_only_as_far_as_the_log_goes() {
     // Everyone has to connect anew, and finds the log as long as it believes it to be.
     terminate(&mut root, "true").await;
     assert_eq!(committed(one(&store, append("1", ANY)).await).position, GlobalPosition(3));
-    until(async || store.trouble().is_none() && other.trouble().is_none()).await;
+    until(async || store.info().trouble.is_none() && other.info().trouble.is_none()).await;
     let mut head = other.watch_head();
     within(head.wait_for(|head| head.0 == 3)).await.unwrap();
     committed(one(&store, append("1", ANY)).await);
     within(head.wait_for(|head| head.0 == 4)).await.unwrap();
 }
 
-/// C12: without a listener a commit of another process is found by looking.
+/// Without a listener, polling finds the commit of another process.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn without_a_listener_the_log_is_followed_all_the_same() {

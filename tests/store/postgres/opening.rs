@@ -7,7 +7,7 @@ use super::ledger::{
     append, committed, keyed, no_answer, one, open, quick, read_log, refusal, terminate, until,
     within,
 };
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::postgres::{Database, Server, database, free_port};
 
 const ANY: ExpectedVersion = ExpectedVersion::Any;
@@ -16,7 +16,7 @@ async fn execute(database: &Database, statement: &str) {
     database.connect().await.execute(AssertSqlSafe(statement)).await.unwrap();
 }
 
-/// Makes a role that may do nothing but connect, and answers the URL of who has it.
+/// Creates a role that may only connect, and returns its URL.
 async fn role(database: &Database, name: &str) -> String {
     execute(database, &format!("DROP ROLE IF EXISTS {name}; CREATE ROLE {name} LOGIN")).await;
     database.url().replace("actum@", &format!("{name}@"))
@@ -48,8 +48,8 @@ async fn whatever_is_wrong_with_the_address_is_said_without_its_secrets() {
     }
 }
 
-/// Wrong from the start, and wrong from one day on: commands are answered, and go on once it is
-/// right again.
+/// The setting is wrong from the start, or becomes wrong later. Commands are answered, and succeed
+/// once it is right again.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_password_that_is_wrong_or_was_changed_is_said_and_asked_for_again() {
@@ -71,15 +71,15 @@ async fn a_password_that_is_wrong_or_was_changed_is_said_and_asked_for_again() {
     committed(one(&store, append("1", ANY)).await);
     until(async || {
         terminate(&mut root, "usename = 'app'").await; // also those that are just beginning
-        store.trouble().is_some_and(|trouble| trouble.contains(advice))
+        store.info().trouble.is_some_and(|trouble| trouble.contains(advice))
     })
     .await;
-    assert!(!store.trouble().unwrap_or_default().contains("s3cret"));
+    assert!(!store.info().trouble.unwrap_or_default().contains("s3cret"));
     let read = no_answer(store.head().await);
     assert!(read.contains(advice), "{read}");
     root.execute("ALTER ROLE app PASSWORD 'right-s3cret'").await.unwrap();
     committed(one(&store, append("1", ANY)).await);
-    until(async || store.trouble().is_none()).await;
+    until(async || store.info().trouble.is_none()).await;
     assert_eq!(read_log(&mut root).await.len(), 3);
 }
 
@@ -129,7 +129,6 @@ async fn a_role_that_may_not_create_runs_on_a_migrated_log_only() {
     drop_role(&database, &name).await;
 }
 
-/// A9.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn ten_that_open_a_fresh_database_at_once_all_succeed() {
@@ -140,7 +139,7 @@ async fn ten_that_open_a_fresh_database_at_once_all_succeed() {
             tokio::spawn(async move {
                 let store = options.open().await.unwrap();
                 committed(one(&store, append(&n.to_string(), ANY)).await);
-                store.identity()
+                store.info().identity
             })
         });
         let opening: Vec<_> = opening.collect();
@@ -153,7 +152,7 @@ async fn ten_that_open_a_fresh_database_at_once_all_succeed() {
     }
 }
 
-/// A9, A11: the bank dies at each step of the migration and at the next start goes on.
+/// The bank crashes at each step of the migration, and the next start completes it.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_crash_in_the_migration_is_finished_at_the_next_start() {
@@ -161,11 +160,11 @@ async fn a_crash_in_the_migration_is_finished_at_the_next_start() {
     loop {
         let database = database().await;
         let at = format!("migrate:{}", crashes + 1);
-        if Bank::start(&database.url(), &[("ACTUM_CRASH_AT", &at)]).is_some() {
+        if BankProcess::start(&database.url(), &[("ACTUM_CRASH_AT", &at)]).is_some() {
             break;
         }
         crashes += 1;
-        let bank = Bank::start(&database.url(), &[]).expect("it does not start again");
+        let bank = BankProcess::start(&database.url(), &[]).expect("it does not start again");
         let body = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
         assert_eq!(bank.client().post("/accounts", body, None).unwrap().status, 201);
         assert_eq!(read_log(&mut database.connect().await).await.len(), 1);
@@ -173,7 +172,7 @@ async fn a_crash_in_the_migration_is_finished_at_the_next_start() {
     assert_eq!(crashes, 2);
 }
 
-/// C13: whether or not the pooler passes on what a session is told.
+/// Refused both when the pooler passes on session settings and when it does not.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_pooler_that_shares_sessions_is_refused_by_name() {

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Executor};
 use uuid::Uuid;
 
 use super::ledger::{open, until, within};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::postgres::{Database, database};
 
 const TABLES: [&str; 6] = ["events", "commands", "claims", "documents", "checkpoints", "versions"];
@@ -62,14 +62,14 @@ async fn restore(root: &mut PgConnection) {
     execute(root, "SET session_replication_role = origin").await;
 }
 
-fn credit(bank: &Bank, amount: i64) {
+fn credit(bank: &BankProcess, amount: i64) {
     let body = format!("{{\"amount\":{amount}}}");
     let answer = bank.client().post("/accounts/ada/credit", &body, None).unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
 }
 
-async fn bank_with_a_statement(database: &Database, root: &mut PgConnection) -> Bank {
-    let bank = Bank::start(&database.url(), &[]).expect("the bank starts");
+async fn bank_with_a_statement(database: &Database, root: &mut PgConnection) -> BankProcess {
+    let bank = BankProcess::start(&database.url(), &[]).expect("the bank starts");
     let ada = r#"{"id":"ada","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(bank.client().post("/accounts", ada, None).unwrap().status, 201);
     for _ in 0..4 {
@@ -83,14 +83,14 @@ async fn bank_with_a_statement(database: &Database, root: &mut PgConnection) -> 
 async fn assert_refused(database: &Database, root: &mut PgConnection) {
     let bookings = "SELECT count(*) FROM actum_statement_1.bookings";
     let before = number(root, bookings).await;
-    let bank = Bank::start(&database.url(), &[]).expect("the bank starts");
+    let bank = BankProcess::start(&database.url(), &[]).expect("the bank starts");
     let ready = || bank.client().get("/health/ready").unwrap();
     until(async || ready().status == 503 && ready().text.contains("restored without the other"))
         .await;
     credit(&bank, 100);
     let statement = bank.client().get("/accounts/ada/statement").unwrap();
     assert!(statement.status >= 500, "{statement:?}");
-    let beside = Bank::start(&database.url(), &[]).expect("a second bank starts");
+    let beside = BankProcess::start(&database.url(), &[]).expect("a second bank starts");
     let statement = beside.client().get("/accounts/ada/statement").unwrap();
     assert!(statement.status >= 500, "{statement:?}");
     assert_eq!(number(root, bookings).await, before);
@@ -151,7 +151,7 @@ async fn rows_from_before_or_after_a_retry_in_place_are_refused() {
     let place = store.open_projection("sums", 1).await.unwrap();
     place.begin_making().await.unwrap().expect("it is new").commit(None).await.unwrap();
     let lease = owner(&store, &partition).await;
-    let (log_id, event_id) = (store.identity().log_id, Uuid::now_v7());
+    let (log_id, event_id) = (store.info().identity.log_id, Uuid::now_v7());
     let checkpoint = Checkpoint { log_id, position: GlobalPosition(10), event_id };
     let step = async |step, from| {
         let (partition, lease, parked) = (partition.clone(), lease.clone(), Vec::new());

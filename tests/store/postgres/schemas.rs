@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::ledger::{append, committed, one, open, quick, refusal, until, within};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::postgres::database;
 
 const ANY: ExpectedVersion = ExpectedVersion::Any;
@@ -30,7 +30,7 @@ async fn logs_in_two_schemas_have_nothing_in_common() {
     let database = database().await;
     let first = open(&database.url()).await;
     let second = open_in(&database.url(), "shop").await;
-    assert_ne!(first.identity(), second.identity());
+    assert_ne!(first.info().identity, second.info().identity);
     for expected in 1..=3 {
         assert_eq!(committed(one(&first, append("1", ANY)).await).position.0, expected);
     }
@@ -74,7 +74,7 @@ async fn two_applications_share_one_database_in_schemas_of_their_own() {
     .await;
 }
 
-/// What the log in `bank` would call `eu_statement@1`, the log in `bank_eu` calls `statement@1`.
+/// The log in `bank` has the model `eu_statement@1`, and the log in `bank_eu` has `statement@1`.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_dropped_version_takes_no_other_applications_schema_along() {
@@ -119,7 +119,7 @@ async fn a_schema_that_cannot_be_used_is_refused_by_name() {
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_program_of_another_name_is_refused_and_the_same_one_is_not() {
     let database = database().await;
-    drop(Bank::start(&database.url(), &[]).expect("the bank starts"));
+    drop(BankProcess::start(&database.url(), &[]).expect("the bank starts"));
     let start = async |name: Option<&str>| {
         let builder = example_bank::application(open(&database.url()).await);
         match name {

@@ -1,4 +1,4 @@
-//! What happens to a whole server: crashes, a full disk, a missing standby, a log that was rewound.
+//! Failures of a whole server: crashes, a full disk, a missing standby, a rewound log.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::support::postgres::{Server, database};
 
 const ANY: ExpectedVersion = ExpectedVersion::Any;
 
-/// C3: as by a power cut, five times.
+/// Crashes the server five times, as a power cut would.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_server_that_crashes_under_load_loses_and_doubles_nothing() {
@@ -27,17 +27,17 @@ async fn a_server_that_crashes_under_load_loses_and_doubles_nothing() {
     for _ in 0..5 {
         progress(&one, 10).await;
         server.crash().await;
-        until(async || one.trouble().is_some()).await;
+        until(async || one.info().trouble.is_some()).await;
         server.start().await;
     }
-    until(async || one.trouble().is_none() && two.trouble().is_none()).await;
+    until(async || one.info().trouble.is_none() && two.info().trouble.is_none()).await;
     let mut done = first.end().await;
     done.extend(second.end().await);
     assert_holds(&read_log(&mut server.connect().await).await, &done);
 }
 
-/// C5: the commit waits for a standby that is not there. Nobody is told that it succeeded, however
-/// often it is asked; when there is no need to wait any more, it has.
+/// The commit waits for a standby that is missing. No retry is acknowledged until the server no
+/// longer waits, and then the commit is found.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_commit_that_no_standby_has_is_not_acknowledged() {
@@ -64,7 +64,7 @@ async fn a_commit_that_no_standby_has_is_not_acknowledged() {
     assert_eq!(read_log(&mut root).await.len(), 2);
 }
 
-/// The same as a caller of the application sees it: not known, in bounded time.
+/// The application reports an unknown outcome in bounded time.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_command_that_hangs_in_its_commit_is_answered_in_time_as_unknown() {
@@ -85,7 +85,7 @@ async fn a_command_that_hangs_in_its_commit_is_answered_in_time_as_unknown() {
     within(app.shutdown()).await;
 }
 
-/// Takes the last events out of the log, as restoring an older backup would.
+/// Removes the last events from the log, as restoring an older backup would.
 async fn rewind(root: &mut PgConnection, to: u64) {
     let rewind = format!(
         "ALTER TABLE actum.events DISABLE TRIGGER USER;
@@ -95,7 +95,6 @@ async fn rewind(root: &mut PgConnection, to: u64) {
     root.execute(AssertSqlSafe(rewind)).await.unwrap();
 }
 
-/// C4.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_log_that_was_rewound_is_refused_by_everyone_who_knew_it_longer() {
@@ -109,7 +108,7 @@ async fn a_log_that_was_rewound_is_refused_by_everyone_who_knew_it_longer() {
     let said = "the log ends at 3, it had reached 5: it was rewound";
     until(async || {
         terminate(&mut root, "true").await;
-        store.trouble().is_some_and(|trouble| trouble.contains(said))
+        store.info().trouble.is_some_and(|trouble| trouble.contains(said))
     })
     .await;
     let reason = no_answer(within(store.head()).await);
@@ -120,13 +119,13 @@ async fn a_log_that_was_rewound_is_refused_by_everyone_who_knew_it_longer() {
     });
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(read_log(&mut root).await.len(), 3);
-    // Who opens it now knows nothing of what was lost.
+    // A process that opens the log now cannot know of the lost events.
     let fresh = open(&database.url()).await;
     assert_eq!(committed(one(&fresh, append("1", ANY)).await).position, GlobalPosition(4));
     drop((store, asked));
 }
 
-/// C4, and a log that was exchanged for another: its identity tells.
+/// The identity of the log shows that it was exchanged for another log.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_log_that_was_exchanged_or_restored_is_refused() {
@@ -140,15 +139,14 @@ async fn a_log_that_was_exchanged_or_restored_is_refused() {
         root.execute(AssertSqlSafe(format!("UPDATE actum.log SET {change}"))).await.unwrap();
         until(async || {
             terminate(&mut root, "true").await;
-            store.trouble().is_some_and(|trouble| trouble.contains(said))
+            store.info().trouble.is_some_and(|trouble| trouble.contains(said))
         })
         .await;
         let fresh = open(&database.url()).await;
-        assert_ne!(fresh.identity(), store.identity());
+        assert_ne!(fresh.info().identity, store.info().identity);
     }
 }
 
-/// F5.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_read_model_ahead_of_its_log_does_not_start() {
@@ -170,8 +168,8 @@ async fn a_read_model_ahead_of_its_log_does_not_start() {
     assert!(message.contains("at position 3, the log ends at 2"), "{message}");
 }
 
-/// C9: what was acknowledged is there, what was not is refused, and the next is taken once there is
-/// space again.
+/// Every acknowledged event is there, every other append is refused, and the next append succeeds
+/// once there is space again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_full_disk_of_the_server_refuses_and_recovers() {
@@ -204,7 +202,7 @@ async fn a_full_disk_of_the_server_refuses_and_recovers() {
     disk.free();
     server.stop().await;
     server.start().await;
-    until(async || store.trouble().is_none()).await;
+    until(async || store.info().trouble.is_none()).await;
     let small = append("1", ANY);
     until(async || matches!(one(&store, small.clone()).await, actum::AppendOutcome::Committed(_)))
         .await;

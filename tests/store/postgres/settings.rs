@@ -20,7 +20,7 @@ async fn with_default(database: &Database, setting: &str) {
     execute(&mut database.connect().await, &format!("ALTER DATABASE {name} SET {setting}")).await;
 }
 
-/// B1 on a server: each is refused, whatever was committed before stays as it is.
+/// Each unsafe setting is refused, and everything that was committed before stays.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_server_that_does_not_sync_is_refused_by_name() {
@@ -84,14 +84,13 @@ async fn a_standby_is_refused_by_name() {
     let data: String =
         sqlx::query_scalar(data).fetch_one(&mut server.connect().await).await.unwrap();
     server.stop().await;
-    // It waits for a primary that never comes, and answers reads meanwhile.
+    // The server waits for a primary that never comes, and answers reads meanwhile.
     std::fs::write(format!("{data}/standby.signal"), "").unwrap();
     server.start().await;
     let message = refusal(quick(&server.url())).await;
     assert!(message.contains("unsafe setting in_recovery = on"), "{message}");
 }
 
-/// C11, C19.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn odd_defaults_make_no_difference() {
@@ -132,7 +131,7 @@ async fn odd_defaults_make_no_difference() {
     assert_eq!(read_log(&mut database.connect().await).await.len(), 40);
 }
 
-/// The check at the start would be worth little if a reload could undo it.
+/// The check at the start would be of little use if a reload could undo it.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_reload_of_the_configuration_does_not_weaken_a_running_store() {

@@ -47,10 +47,11 @@ async fn a_server_is_reached_over_tls_and_another_certificate_is_refused() {
     let lost = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                 WHERE application_name = 'actum'";
     sqlx::query(AssertSqlSafe(lost)).execute(&mut root).await.unwrap();
-    until(async || store.trouble().is_some_and(|trouble| trouble.contains("certificate"))).await;
+    until(async || store.info().trouble.is_some_and(|trouble| trouble.contains("certificate")))
+        .await;
     let reason = no_answer(store.head().await);
     assert!(reason.contains("certificate"), "{reason}");
     show(&server, &ours).await;
-    until(async || store.trouble().is_none() && store.head().await.is_ok()).await;
+    until(async || store.info().trouble.is_none() && store.head().await.is_ok()).await;
     committed(one(&store, append("1", Any)).await);
 }

@@ -90,7 +90,7 @@ impl Dice {
     }
 }
 
-/// C14, C15: SQLite and PostgreSQL take the same texts, and give them back as they were.
+/// SQLite and PostgreSQL accept the same texts and return them unchanged.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn odd_json_is_kept_byte_for_byte_or_refused_alike() {
@@ -132,7 +132,6 @@ async fn odd_json_is_kept_byte_for_byte_or_refused_alike() {
     }
 }
 
-/// C17.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn names_of_full_length_are_kept() {
@@ -152,7 +151,7 @@ async fn names_of_full_length_are_kept() {
     assert!(StreamId::new("a", &format!("{longest}x")).is_err());
 }
 
-/// C18: no number of events or streams comes near a limit of the protocol.
+/// No number of events or streams comes near a limit of the protocol.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn large_batches_are_stored_whole() {
@@ -171,7 +170,7 @@ async fn large_batches_are_stored_whole() {
     assert_eq!(read_log(&mut database.connect().await).await.len(), 71_007);
 }
 
-/// C16: one of many wins, also between processes.
+/// One of many appends wins, also between processes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn of_twenty_parallel_appends_at_one_version_one_is_stored() {
@@ -198,7 +197,8 @@ async fn of_twenty_parallel_appends_at_one_version_one_is_stored() {
     assert_eq!(read_log(&mut database.connect().await).await.len(), 5);
 }
 
-/// D4: one id, by two processes at once, in one call, one after another, and for something else.
+/// One command id from two processes at once, in one call, one after another, and for another
+/// request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_command_id_acts_once_however_it_is_repeated() {
@@ -231,7 +231,7 @@ async fn a_command_id_acts_once_however_it_is_repeated() {
     assert_eq!(read_log(&mut database.connect().await).await.len(), 10);
 }
 
-/// I1, I3: clocks that are decades wrong order nothing, and no lease is taken by them.
+/// Clocks that are wrong by decades change no order and take no lease.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_wrong_clock_orders_nothing_and_takes_no_lease() {
@@ -261,8 +261,8 @@ async fn a_wrong_clock_orders_nothing_and_takes_no_lease() {
     assert!(future.acquire_lease("sums@1", other, minute).await.unwrap().is_some());
 }
 
-/// A row that no code of ours wrote: what it makes of an answer is not known, and said so; the
-/// neighbours in the log go on.
+/// A row that no code of the framework wrote: its outcome is reported as unknown, and the other
+/// streams go on.
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn an_answer_that_cannot_be_read_is_no_refusal() {

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Connection};
 
 use super::identity::sh;
 use super::{append, raw};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 use crate::support::shim;
 
@@ -39,7 +39,7 @@ async fn a_backup_under_load_is_one_moment_of_the_log_and_overwrites_nothing() {
         let to = directory.file(&format!("backup-{n}.db"));
         let backup = store.backup(&to).await.unwrap();
         assert!(backup.head.0 >= known, "{backup:?} lacks what was acknowledged before: {known}");
-        assert_eq!(backup.identity, store.identity());
+        assert_eq!(backup.identity, store.info().identity);
         last = backup.head.0;
         let before = std::fs::read(&to).unwrap();
         let refused = store.backup(&to).await.unwrap_err().to_string();
@@ -71,7 +71,7 @@ async fn a_restored_log_has_a_greater_epoch_and_no_side_files() {
     store.append(vec![append("1", 10), append("2", 10)]).await;
     store.backup(&backup).await.unwrap();
     store.append(vec![append("3", 10)]).await;
-    let epoch = store.identity().epoch;
+    let epoch = store.info().identity.epoch;
     let refused = SqliteStore::restore(&backup, &path).await.unwrap_err().to_string();
     assert!(refused.contains("open already"), "{refused}");
     store.close().await.unwrap();
@@ -89,7 +89,7 @@ async fn a_restored_log_has_a_greater_epoch_and_no_side_files() {
     );
     let store = SqliteStore::open(&path).await.unwrap();
     assert_eq!(
-        (store.head().await.unwrap(), store.identity().epoch),
+        (store.head().await.unwrap(), store.info().identity.epoch),
         (GlobalPosition(2), epoch + 2)
     );
     store.append(vec![append("4", 10)]).await;
@@ -225,7 +225,51 @@ async fn a_log_is_backed_up_and_restored_under_a_clock_before_1970() {
         assert!(output.status.success(), "{output:?}");
     }
     let store = SqliteStore::open(&path).await.unwrap();
-    assert_eq!((store.head().await.unwrap(), store.identity().epoch), (GlobalPosition(1), 2));
+    assert_eq!((store.head().await.unwrap(), store.info().identity.epoch), (GlobalPosition(1), 2));
+}
+
+/// Zeros in the middle of any page are noticed before the log is replaced, or were in free space.
+#[tokio::test]
+async fn a_backup_that_is_damaged_inside_is_refused_and_nothing_is_changed() {
+    let directory = Directory::new();
+    let (path, backup) = (directory.file("bank.db"), directory.file("backup.db"));
+    let store = SqliteStore::open(&path).await.unwrap();
+    for n in 0..40 {
+        store.append(vec![append(&n.to_string(), 20)]).await;
+    }
+    store.backup(&backup).await.unwrap();
+    let log = whole_log(&store).await;
+    store.close().await.unwrap();
+    drop(store);
+    let (whole, before) = (std::fs::read(&backup).unwrap(), std::fs::read(&path).unwrap());
+    let (page, damaged) = (4096, directory.file("damaged.db"));
+    let mut refusals = 0;
+    for place in (page..whole.len()).step_by(page).flat_map(|at| [at, at + 2000, at + 3900]) {
+        let mut bytes = whole.clone();
+        bytes[place..place + 100].fill(0);
+        std::fs::write(&damaged, bytes).unwrap();
+        match SqliteStore::restore(&damaged, &path).await {
+            Err(error) => {
+                let message = error.to_string();
+                assert!(message.contains("damaged") || message.contains("malformed"), "{message}");
+                assert!(std::fs::read(&path).unwrap() == before, "{place}: the log was changed");
+                refusals += 1;
+            }
+            Ok(_) => {
+                let store = SqliteStore::open(&path).await.unwrap();
+                assert!(whole_log(&store).await == log, "damage at {place} was restored");
+                store.close().await.unwrap();
+                drop(store);
+                std::fs::write(&path, &before).unwrap();
+            }
+        }
+    }
+    assert!(refusals > whole.len() / page, "{refusals} of {} pages", whole.len() / page);
+}
+
+async fn whole_log(store: &SqliteStore) -> Vec<Arc<actum::RecordedEvent>> {
+    let limit = PageLimit::events(10_000);
+    store.read_all(GlobalPosition::ZERO, &Filter::all(), limit).await.unwrap().events
 }
 
 #[tokio::test]
@@ -275,7 +319,7 @@ fn bank(arguments: &[&str]) -> std::process::Output {
 async fn a_bank_is_backed_up_while_it_runs_and_its_read_side_comes_right_after_a_restore() {
     let directory = Directory::new();
     let (path, backup) = (directory.file("bank.db"), directory.file("backup.db"));
-    let running = Bank::start(&path, &[]).unwrap();
+    let running = BankProcess::start(&path, &[]).unwrap();
     let mut client = running.client();
     let body = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(client.post("/accounts", body, Some("open")).unwrap().status, 201);
@@ -294,7 +338,7 @@ async fn a_bank_is_backed_up_while_it_runs_and_its_read_side_comes_right_after_a
     let output = bank(&["restore", &backup, "--store", &path]);
     assert!(output.status.success(), "{output:?}");
     sh(&directory, "test ! -e bank.db.statement@1; test ! -e bank.db.statement@1-wal");
-    let restored = Bank::start(&path, &[]).unwrap();
+    let restored = BankProcess::start(&path, &[]).unwrap();
     let mut client = restored.client();
     assert_eq!(client.get("/accounts/1/balance?after=11").unwrap().body["balance"], 10);
     let answer = client.post("/accounts/1/credit", r#"{"amount":5}"#, Some("new")).unwrap();

@@ -6,7 +6,7 @@ use actum::{AppendOutcome, EventStore, NotCommitted, SqliteOptions, SqliteStore}
 use sqlx::Connection;
 
 use super::{append, raw};
-use crate::support::child::{Bank, read_log};
+use crate::support::child::{BankProcess, read_log};
 use crate::support::directory::Directory;
 
 /// Names of the files in a folder, in order.
@@ -23,7 +23,7 @@ async fn after_a_clean_stop_each_database_is_one_file() {
     for credits in [0, 1, 40] {
         let directory = Directory::new();
         let path = directory.file("bank.db");
-        let bank = Bank::start(&path, &[]).unwrap();
+        let bank = BankProcess::start(&path, &[]).unwrap();
         let mut client = bank.client();
         let body = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
         assert_eq!(client.post("/accounts", body, Some("open")).unwrap().status, 201);
@@ -79,7 +79,7 @@ async fn a_stop_that_a_foreign_reader_keeps_from_being_clean_is_reported() {
 async fn a_bank_whose_log_is_not_in_one_file_does_not_exit_with_zero() {
     let directory = Directory::new();
     let path = directory.file("bank.db");
-    let bank = Bank::start(&path, &[]).unwrap();
+    let bank = BankProcess::start(&path, &[]).unwrap();
     let body = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(bank.client().post("/accounts", body, Some("open")).unwrap().status, 201);
     let mut reader = raw(&path).await;
@@ -94,7 +94,7 @@ async fn the_length_of_the_write_ahead_log_is_known() {
     let directory = Directory::new();
     let store = SqliteStore::open(&directory.file("bank.db")).await.unwrap();
     store.append(vec![append("1", 100_000)]).await;
-    assert!(store.wal_bytes().unwrap() > 100_000, "{:?}", store.wal_bytes());
+    assert!(store.info().wal_bytes.unwrap() > 100_000, "{:?}", store.info().wal_bytes);
 }
 
 /// Another program keeps a read of the database open and a third one writes much: SQLite cannot reuse
@@ -103,9 +103,9 @@ async fn the_length_of_the_write_ahead_log_is_known() {
 async fn a_write_ahead_log_that_cannot_be_reused_is_warned_of() {
     let directory = Directory::new();
     let (path, log) = (directory.file("bank.db"), directory.file("log"));
-    let mut command = Bank::command(&path);
+    let mut command = BankProcess::command(&path);
     command.env("RUST_LOG", "warn").stderr(std::fs::File::create(&log).unwrap());
-    let bank = Bank::launch(&mut command).unwrap();
+    let bank = BankProcess::launch(&mut command).unwrap();
     let body = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(bank.client().post("/accounts", body, Some("open")).unwrap().status, 201);
     let mut reader = raw(&path).await;

@@ -77,7 +77,7 @@ async fn a_database_of_another_program_is_refused_and_left_as_it_is() {
     assert!(std::fs::read(&path).unwrap() == before, "the file was changed");
 }
 
-/// A database with one statement carried out, closed again.
+/// A database with one executed statement, closed again.
 async fn database(path: &str, statement: &'static str) {
     use sqlx::{ConnectOptions, Connection};
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true);
@@ -140,7 +140,11 @@ async fn keys_with_odd_characters_are_found_again() {
     let documents: Vec<_> = odd.iter().map(|key| (key.to_string(), format!("{key:?}"))).collect();
     store.save_documents(batch(&store, "odd@1", &documents).await).await.unwrap();
     for (key, body) in documents {
-        let found = store.load_documents("odd@1", std::slice::from_ref(&key)).await.unwrap();
+        let found = store
+            .load_documents(&PartitionId::new("odd@1", 0), std::slice::from_ref(&key))
+            .await
+            .unwrap()
+            .documents;
         assert_eq!(found, [(key, body)]);
     }
 }
@@ -212,7 +216,15 @@ async fn a_refused_side_write_fails_alone() {
     good.unwrap();
     assert!(bad.unwrap_err().to_string().contains("not this one"));
     assert_eq!(store.load_checkpoint(&PartitionId::new("bad@1", 0)).await.unwrap(), None);
-    assert_eq!(store.load_documents("good@1", &["1".into()]).await.unwrap().len(), 1);
+    assert_eq!(
+        store
+            .load_documents(&PartitionId::new("good@1", 0), &["1".into()])
+            .await
+            .unwrap()
+            .documents
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -230,7 +242,7 @@ async fn the_file_says_what_it_is_unless_its_owner_said_so_first() {
     }
 }
 
-/// So it is with a read that is under way when an application stops: it goes with its thread.
+/// The same holds for a read that is running when an application stops: its thread ends with it.
 #[test]
 fn a_read_that_is_dropped_outside_of_a_runtime_costs_nothing() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -307,7 +319,7 @@ async fn programs_that_read_the_run_before_do_not_stop_the_writing() {
         let outcome = store.append(vec![append("1", 1)]).await.remove(0);
         assert!(matches!(outcome, AppendOutcome::Committed(_)), "{outcome:?}");
     }
-    assert_eq!(store.trouble(), None);
+    assert_eq!(store.info().trouble, None);
 }
 
 /// A connection that is dropped is closed, and as the last one is closed, SQLite removes the files

@@ -14,7 +14,7 @@ use actum::{
 use sqlx::Connection;
 
 use super::{append, quick, refusal};
-use crate::support::child::Bank;
+use crate::support::child::BankProcess;
 use crate::support::directory::Directory;
 
 /// Runs a shell command in the folder.
@@ -82,7 +82,7 @@ async fn the_lock_is_on_the_database_file_itself() {
     let other = File::open(&path).unwrap();
     assert!(matches!(other.try_lock(), Err(TryLockError::WouldBlock)), "another process gets in");
     // Everything that is not the database may go; a second bank is refused all the same.
-    let second = Bank::start(&path, &[]);
+    let second = BankProcess::start(&path, &[]);
     assert!(second.is_none(), "a second bank opened the database");
     store.close().await.unwrap();
     drop(store);
@@ -119,16 +119,16 @@ async fn a_database_that_is_gone_from_its_path_takes_no_commands() {
         sh(&directory, "cp bank.db older.db");
         let store = SqliteStore::open(&path).await.unwrap();
         assert!(matches!(outcome(&store).await, AppendOutcome::Committed(_)), "{gone}");
-        assert_eq!(store.trouble(), None, "{gone}");
+        assert_eq!(store.info().trouble, None, "{gone}");
         sh(&directory, gone);
-        let trouble = store.trouble().unwrap_or_else(|| panic!("{gone}: no trouble"));
+        let trouble = store.info().trouble.unwrap_or_else(|| panic!("{gone}: no trouble"));
         assert!(trouble.contains("bank.db"), "{gone}: {trouble}");
         let reason = refused(&store, gone).await;
         assert!(reason.contains("bank.db"), "{gone}: {reason}");
         if let Some(back) = back {
             sh(&directory, back);
             assert!(matches!(outcome(&store).await, AppendOutcome::Committed(_)), "{back}");
-            assert_eq!(store.trouble(), None, "{back}");
+            assert_eq!(store.info().trouble, None, "{back}");
         }
     }
 }

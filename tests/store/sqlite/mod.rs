@@ -1,4 +1,4 @@
-//! What is special about the SQLite store: refusals at open, settings, faults of the file.
+//! Properties of the SQLite store that no other store has: refusals at open, settings, file faults.
 
 mod backups;
 mod closing;
@@ -11,33 +11,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actum::{
-    Append, AppendOutcome, Application, EventStore, ExpectedVersion, Filter, GlobalPosition,
-    NewEvent, NotCommitted, PageLimit, SqliteOptions, SqliteStore, StartError, StoreError,
-    StreamId, StreamVersion,
+    Append, AppendOutcome, Application, EventStore, Filter, GlobalPosition, NotCommitted,
+    PageLimit, SqliteOptions, SqliteStore, StartError, StoreError, StreamVersion,
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
-use uuid::Uuid;
 
 use crate::support::directory::Directory;
+use crate::support::events;
 
 /// One event of `bytes` bytes for the stream `account-{id}`.
 fn append(id: &str, bytes: usize) -> Append {
-    let event = NewEvent {
-        event_id: Uuid::now_v7(),
-        event_type: "Credited".into(),
-        schema_version: 1,
-        payload: format!("\"{}\"", "x".repeat(bytes)).into(),
-        metadata: "{}".into(),
-    };
-    Append {
-        stream: StreamId::new("account", id).unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![event],
-        command: None,
-        claims: vec![],
-        chained: false,
-    }
+    let payload = format!("\"{}\"", "x".repeat(bytes));
+    events::append("account", id, [events::event("Credited", &payload)])
 }
 
 fn quick(path: &str) -> SqliteOptions {
@@ -98,15 +84,15 @@ async fn a_database_that_is_open_already_is_refused_until_it_is_closed() {
     SqliteStore::open(&format!("sqlite:{path}")).await.unwrap();
 }
 
-/// What a store says to a file of its own in which this was done; it leaves the file as it is.
+/// Error of a store whose file was changed in this way. The store leaves the file as it is.
 async fn refused_after(done: &'static str) -> String {
     let directory = Directory::new();
     let path = directory.file("bank.db");
-    drop(SqliteStore::open(&path).await.unwrap());
+    // Closed and not dropped: the writer of a dropped store ends in the background, and would change
+    // the file after it was read below.
+    SqliteStore::open(&path).await.unwrap().close().await.unwrap();
     let mut connection = raw(&path).await;
-    while let Err(error) = sqlx::query(done).execute(&mut connection).await {
-        assert!(error.to_string().contains("locked"), "{error}");
-    }
+    sqlx::query(done).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let before = std::fs::read(&path).unwrap();
     let message = refusal(&path).await;
@@ -289,7 +275,7 @@ async fn a_full_disk_refuses_whole_appends_serves_reads_and_resumes() {
     };
     assert!(reason.contains("full") && reason.contains(&path), "{reason}");
     assert!(stored > 0);
-    let trouble = store.trouble().expect("the last commit failed, and nothing tells");
+    let trouble = store.info().trouble.expect("the last commit failed, and nothing tells");
     assert!(trouble.contains("full"), "{trouble}");
     assert!(!app.readiness().ready && app.operations().status().await.log.trouble == Some(trouble));
     let page = store
@@ -298,9 +284,9 @@ async fn a_full_disk_refuses_whole_appends_serves_reads_and_resumes() {
         .unwrap();
     assert_eq!(page.events.len(), stored);
     disk.run("mount", &["-o", "remount,size=30m"]);
-    // Nobody writes, and yet the store notices that it can.
+    // Without any append, the store notices that it can write again.
     let recovered = async {
-        while store.trouble().is_some() {
+        while store.info().trouble.is_some() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

@@ -6,7 +6,7 @@ use sqlx::Connection;
 
 use super::identity::sh;
 use super::{append, raw, refusal};
-use crate::support::child::{Bank, read_log};
+use crate::support::child::{BankProcess, read_log};
 use crate::support::directory::Directory;
 
 async fn store(directory: &Directory, events: usize) -> SqliteStore {
@@ -169,13 +169,13 @@ async fn a_journal_beside_a_log_is_refused() {
 async fn a_killed_bank_is_recovered_and_an_older_projection_beside_its_log_is_refused() {
     let directory = Directory::new();
     let path = directory.file("bank.db");
-    let bank = Bank::start(&path, &[]).unwrap();
+    let bank = BankProcess::start(&path, &[]).unwrap();
     let body = r#"{"id":"1","owner":"Ada","currency":"EUR"}"#;
     assert_eq!(bank.client().post("/accounts", body, Some("open")).unwrap().status, 201);
     assert!(bank.terminate().success());
     sh(&directory, "cp bank.db.statement@1 older");
     for round in 0..3 {
-        let bank = Bank::start(&path, &[]).unwrap();
+        let bank = BankProcess::start(&path, &[]).unwrap();
         let mut client = bank.client();
         for n in 0..5 {
             let key = format!("{round}-{n}");
@@ -190,9 +190,12 @@ async fn a_killed_bank_is_recovered_and_an_older_projection_beside_its_log_is_re
         &directory,
         "test -s bank.db.statement@1-wal; cp bank.db.statement@1 now; cp older bank.db.statement@1",
     );
-    assert!(Bank::start(&path, &[]).is_none(), "an older projection took the log of a newer one");
+    assert!(
+        BankProcess::start(&path, &[]).is_none(),
+        "an older projection took the log of a newer one"
+    );
     sh(&directory, "cp now bank.db.statement@1");
-    let bank = Bank::start(&path, &[]).unwrap();
+    let bank = BankProcess::start(&path, &[]).unwrap();
     let statement = bank.client().get("/accounts/1/statement?after=16").unwrap();
     assert_eq!(statement.body["bookings"].as_array().unwrap().len(), 15);
     assert!(bank.terminate().success());
@@ -257,8 +260,8 @@ async fn a_crash_while_a_database_becomes_a_log_is_made_good_at_the_next_start()
         sqlx::query(statement).execute(&mut own).await.unwrap();
     }
     own.close().await.unwrap();
-    assert!(Bank::start(&path, &[("ACTUM_CRASH_AT", "migrate:2")]).is_none());
+    assert!(BankProcess::start(&path, &[("ACTUM_CRASH_AT", "migrate:2")]).is_none());
     sh(&directory, "test -s bank.db-wal");
-    let bank = Bank::start(&path, &[]).unwrap();
+    let bank = BankProcess::start(&path, &[]).unwrap();
     assert!(bank.terminate().success());
 }

@@ -1,5 +1,5 @@
-//! PostgreSQL's wire protocol as far as the proxy must know it: which statement a request executes,
-//! and which reply is its.
+//! PostgreSQL's wire protocol as far as the proxy must know it: the statement that a request
+//! executes, and the reply that belongs to it.
 //!
 //! Replies are counted by their last message, ReadyForQuery: the first ends the startup, and each
 //! Sync and each simple query asks for one more.
@@ -22,15 +22,15 @@ impl Messages {
     }
 }
 
-/// What a client sends.
+/// Messages of a client.
 pub struct Requests {
     messages: Messages,
     started: bool,
     /// The text of each prepared statement, by name.
     statements: HashMap<Vec<u8>, Vec<u8>>,
-    /// What the next Execute executes.
+    /// Statement that the next Execute executes.
     bound: Vec<u8>,
-    /// How many replies were asked for.
+    /// Number of replies that the client waits for.
     asked: usize,
 }
 
@@ -71,7 +71,7 @@ impl Requests {
     }
 }
 
-/// What the server answers.
+/// Messages of the server.
 #[derive(Default)]
 pub struct Replies {
     messages: Messages,

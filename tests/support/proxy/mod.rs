@@ -1,5 +1,5 @@
-//! What a network does to PostgreSQL: a TCP proxy whose connections are cut, silenced, delayed,
-//! refused, or lose the one reply that matters, as told while it runs.
+//! A network that fails between a client and PostgreSQL: a TCP proxy that cuts, blocks, delays or
+//! refuses connections, or drops one selected reply. Tests switch it while it runs.
 //!
 //! For plain connections only: it reads the protocol, and so it must not be encrypted.
 
@@ -28,7 +28,7 @@ pub struct Proxy {
     loss: Arc<Loss>,
 }
 
-/// What happens to all connections.
+/// Treatment of all connections.
 #[derive(Clone, Copy)]
 struct Network {
     mode: Mode,
@@ -62,12 +62,12 @@ impl Proxy {
         Self { port, network, loss }
     }
 
-    /// Where to connect to, on 127.0.0.1.
+    /// Port of the proxy on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Ends what the others below began. A connection that lost bytes stays silent.
+    /// Ends the effect of the methods below. A connection that lost bytes stays silent.
     pub fn pass(&self) {
         self.mode(Mode::Pass);
     }
@@ -83,23 +83,24 @@ impl Proxy {
         self.mode(Mode::Blackhole);
     }
 
-    /// Lets everything take so much longer, each way. It arrives even if the sender has gone since.
+    /// Delays all bytes by this time, each way. They arrive even if the sender has gone since.
     pub fn delay(&self, by: Duration) {
         self.mode(Mode::Delay(by));
     }
 
-    /// Refuses new connections; those there are stay.
+    /// Refuses new connections, and keeps those that are open.
     pub fn refuse(&self) {
         self.mode(Mode::Refuse);
     }
 
-    /// Of the next `times` statements with this text the reply is lost: the server has done all of
-    /// it and answered, and the client's connection is closed instead. An empty text is in all.
+    /// Drops the replies to the next `times` statements with this text. The server has executed and
+    /// answered the statement, and the client's connection is closed instead. An empty text matches
+    /// every statement.
     pub fn swallow_replies_to(&self, text: &str, times: usize) {
         *self.loss.wanted.lock().unwrap() = (text.to_owned(), times);
     }
 
-    /// How many replies were lost that way.
+    /// Number of dropped replies.
     pub fn swallowed(&self) -> usize {
         self.loss.swallowed.load(Ordering::SeqCst)
     }
@@ -110,7 +111,7 @@ impl Proxy {
 }
 
 impl Loss {
-    /// Whether the reply to this statement is one of them; if so, it is counted off.
+    /// Checks if the reply to this statement is to be dropped, and counts it.
     fn takes(&self, statement: &[u8]) -> bool {
         let (text, times) = &mut *self.wanted.lock().unwrap();
         let takes = *times > 0 && String::from_utf8_lossy(statement).contains(text.as_str());
@@ -160,7 +161,7 @@ async fn connection(
     let mut cut = network.clone();
     let cuts = cut.borrow().cuts;
     let server = TcpStream::connect(("127.0.0.1", target)).await?;
-    // Nothing is to be slower by it than it is told to make it.
+    // The proxy must add no delay but the one that the test has set.
     server.set_nodelay(true)?;
     client.set_nodelay(true)?;
     let (from_server, to_server) = server.into_split();
@@ -186,7 +187,7 @@ struct Connection {
 }
 
 impl Connection {
-    /// Whether what was just sent arrives; comes back when it does.
+    /// Waits until the bytes may go on. Returns false if they are lost.
     async fn arrives(&self) -> bool {
         let mode = self.network.borrow().mode;
         match mode {

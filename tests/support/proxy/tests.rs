@@ -1,4 +1,4 @@
-//! That the proxy does to a connection what it says.
+//! Tests of the proxy itself.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn insert(client: &mut PgConnection, n: i32) -> sqlx::Result<()> {
     sqlx::query(INSERT).bind(n).execute(client).await.map(drop)
 }
 
-/// What is in the table, asked without the proxy.
+/// Rows of the table, read without the proxy.
 async fn sent(database: &Database) -> Vec<i32> {
     let query = sqlx::query_scalar("SELECT n FROM sent ORDER BY n");
     query.fetch_all(&mut database.connect().await).await.unwrap()
@@ -33,7 +33,7 @@ async fn sent(database: &Database) -> Vec<i32> {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn what_is_lost_with_its_reply_is_in_the_table() {
+async fn a_statement_whose_reply_is_lost_is_in_the_table() {
     let (database, proxy, mut client) = connected().await;
     insert(&mut client, 1).await.unwrap();
     proxy.swallow_replies_to("INTO sent", 1);
@@ -87,7 +87,7 @@ async fn a_blackhole_answers_nothing_and_closes_nothing() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
-async fn what_is_delayed_arrives_after_its_sender_gave_up() {
+async fn delayed_bytes_arrive_after_their_sender_has_gone() {
     let (database, proxy, mut client) = connected().await;
     insert(&mut client, 1).await.unwrap();
     proxy.delay(4 * SOON);

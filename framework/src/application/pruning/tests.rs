@@ -22,7 +22,7 @@ async fn keys_go_when_the_clock_says_that_they_are_old_and_not_before() {
     let known = async |n: usize| {
         let key = CommandKey::new(n.to_string(), b"").unwrap();
         let stream = StreamId::new("ledger", "a").unwrap();
-        let told = store.confirm(&stream, Default::default(), Some(&key)).await.unwrap();
+        let told = store.confirm(&stream, Default::default(), Some(key.clone())).await.unwrap();
         told != crate::store::contract::Confirmation::Current
     };
     let day = Duration::from_secs(86_400);

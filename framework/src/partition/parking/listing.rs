@@ -112,7 +112,7 @@ impl Parking {
         let Some(unlisted) = parked.unlisted else { return };
         if scanned_to < from {
             // The store does not have yet what the owner has seen.
-            parked.next_try = Some(now + parked.pause);
+            parked.next_try = Some(now + parked.backoff.delay());
             return;
         }
         // Events after `reached` are still to come to the owner, who lists them then.

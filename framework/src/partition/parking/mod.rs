@@ -24,6 +24,7 @@ use time::OffsetDateTime;
 pub(crate) use self::listing::Listing;
 use self::parked::Parked;
 pub(crate) use self::waiting::{read_unlisted, read_waiting};
+use crate::backoff::Backoff;
 use crate::event::{GlobalPosition, RecordedEvent};
 use crate::store::contract::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};
 
@@ -36,8 +37,8 @@ pub(crate) struct ParkingSettings {
     pub(crate) most_listed: usize,
     /// How often a key is tried by itself; then it waits until somebody asks.
     pub(crate) tries: u32,
-    /// The pause before the first of these tries; it doubles.
-    pub(crate) first_pause: Duration,
+    /// Backoff between these tries.
+    pub(crate) backoff: Backoff,
     /// The most events of a key that are drained at a time.
     pub(crate) chunk: usize,
 }
@@ -48,7 +49,7 @@ impl Default for ParkingSettings {
             most_keys: 1_000,
             most_listed: 1_000,
             tries: 5,
-            first_pause: Duration::from_secs(1),
+            backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(3600)),
             chunk: 1_000,
         }
     }

@@ -1,12 +1,13 @@
 //! One parked key: where it stands, what waits behind it, how often it was tried.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use time::OffsetDateTime;
 
 use super::listing::{Check, Unlisted};
 use super::{ParkingSettings, Stopped, in_words};
+use crate::backoff::Backoff;
 use crate::event::{GlobalPosition, RecordedEvent};
 use crate::store::contract::{ParkedChange, ParkedKey, ParkedRequest};
 
@@ -26,7 +27,7 @@ pub(super) struct Parked {
     /// `None`: it waits for a request.
     pub(super) next_try: Option<Instant>,
     pub(super) tries_left: u32,
-    pub(super) pause: Duration,
+    pub(super) backoff: Backoff,
     /// Why the event it stands at is to be left out.
     pub(super) skip: Option<String>,
     /// Not tried since the term began.
@@ -54,7 +55,7 @@ impl Parked {
         settings: &ParkingSettings,
         now: Instant,
     ) -> Self {
-        let ParkingSettings { tries, first_pause, .. } = *settings;
+        let ParkingSettings { tries, mut backoff, .. } = *settings;
         Self {
             position,
             event,
@@ -64,9 +65,9 @@ impl Parked {
             queue: VecDeque::new(),
             unlisted: None,
             check: None,
-            next_try: (tries > 0).then(|| now + first_pause),
+            next_try: (tries > 0).then(|| now + backoff.delay()),
             tries_left: tries,
-            pause: first_pause.saturating_mul(2),
+            backoff,
             skip: None,
             is_resumed: false,
             stood_at: 0,
@@ -91,7 +92,7 @@ impl Parked {
             check: unlisted.map(Unlisted::check),
             next_try: Some(now),
             tries_left: settings.tries,
-            pause: settings.first_pause,
+            backoff: settings.backoff,
             skip: None,
             is_resumed: true,
             stood_at: 0,
@@ -136,7 +137,7 @@ impl Parked {
         self.reason = "the events before it were applied a moment ago, and it is next".to_owned();
         self.skip = None;
         self.tries_left = settings.tries.saturating_add(1);
-        self.pause = settings.first_pause;
+        self.backoff = settings.backoff;
     }
 
     /// Stands still at its event; whether it was tried.
@@ -149,8 +150,7 @@ impl Parked {
         self.reason = reason;
         self.attempts = self.attempts.saturating_add(1);
         self.tries_left = self.tries_left.saturating_sub(1);
-        self.next_try = (self.tries_left > 0).then(|| now + self.pause);
-        self.pause = self.pause.saturating_mul(2);
+        self.next_try = (self.tries_left > 0).then(|| now + self.backoff.delay());
         true
     }
 }

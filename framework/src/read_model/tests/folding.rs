@@ -38,7 +38,7 @@ async fn killed_at_any_moment_it_resumes_and_folds_every_event_exactly_once() {
 #[tokio::test]
 async fn on_a_store_of_its_own_nobody_waits_for_the_lease_of_an_application_that_was_dropped() {
     let store = obliging();
-    let lasting = || ReadModelSettings { lease_for: Duration::from_secs(3600), ..small() };
+    let lasting = || Pacing { lease_for: Duration::from_secs(3600), ..small() };
     let process = Process::new(store.clone(), lasting());
     let model = process.sums().await;
     until(|| model.progress().is_owner).await;
@@ -154,7 +154,7 @@ impl Fold<Transfer> for Overlapping {
 
 #[tokio::test]
 async fn while_a_page_is_folded_the_store_is_asked_for_the_documents_of_the_next() {
-    let roomy = || ReadModelSettings { hot_documents: 100, ..small() };
+    let roomy = || Pacing { hot_documents: 100, ..small() };
     let memory = MemoryStore::new();
     for key in ["a", "b"] {
         note(&memory, key, 0).await;
@@ -253,7 +253,7 @@ async fn after_each_save_the_stored_documents_are_those_of_the_stored_checkpoint
             }
             let partition = PartitionId::new("sums@1", 0);
             let keys = ["a".to_owned(), "b".to_owned()];
-            let at = memory.load_documents_at(&partition, &keys).await?;
+            let at = memory.load_documents(&partition, &keys).await?;
             let position = at.checkpoint.map_or(0, |checkpoint| checkpoint.position.0);
             let events = at
                 .documents

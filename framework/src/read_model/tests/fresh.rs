@@ -44,7 +44,7 @@ async fn a_standby_names_the_position_of_its_document_whether_asked_for_one_or_n
 #[tokio::test]
 async fn an_owner_names_the_position_of_a_document_that_it_loads_while_it_folds() {
     let memory = MemoryStore::new();
-    let settings = ReadModelSettings { hot_documents: 1, ..lasting() };
+    let settings = Pacing { hot_documents: 1, ..lasting() };
     let process = Process::new(obliging_over(&memory), settings);
     let owner = process.sums().await;
     for n in 0..150 {
@@ -103,7 +103,7 @@ async fn a_standby_answers_a_key_as_parked_or_whole_and_never_in_between() {
     let memory = MemoryStore::new();
     let mut settings = lasting();
     settings.parking.tries = 0;
-    settings.look_for_requests_every = Duration::from_millis(1);
+    settings.requests_every = Duration::from_millis(1);
     let process = || Process::new(obliging_over(&memory).shared(), settings.clone());
     let (one, two) = (process(), process());
     let owner = one.start::<Brittle>(1).await.unwrap();

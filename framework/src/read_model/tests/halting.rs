@@ -101,7 +101,7 @@ async fn refused(checkpoint: impl Fn(Checkpoint) -> Checkpoint) -> String {
         .events[0]
         .event_id;
     let good =
-        Checkpoint { log_id: memory.identity().log_id, position: GlobalPosition(1), event_id };
+        Checkpoint { log_id: memory.info().identity.log_id, position: GlobalPosition(1), event_id };
     let partition = PartitionId::new("sums@1", 0);
     let lease = memory.acquire_lease(&partition.to_string(), Uuid::now_v7(), Duration::ZERO).await;
     let update = CheckpointUpdate {
@@ -165,7 +165,7 @@ async fn documents_that_somebody_moved_on_beside_its_lease_are_not_folded_on() {
         .await
         .unwrap();
     let checkpoint = Checkpoint {
-        log_id: store.memory.identity().log_id,
+        log_id: store.memory.info().identity.log_id,
         position: GlobalPosition(2),
         event_id: page.events[0].event_id,
     };
@@ -187,7 +187,7 @@ async fn documents_that_somebody_moved_on_beside_its_lease_are_not_folded_on() {
 #[tokio::test]
 async fn an_owner_that_halted_owns_nothing_any_more_in_any_process() {
     let memory = MemoryStore::new();
-    let settings = ReadModelSettings { lease_for: Duration::from_secs(3600), ..small() };
+    let settings = Pacing { lease_for: Duration::from_secs(3600), ..small() };
     let process = || {
         let store = TestStore::over(memory.clone(), |_| Box::pin(async { Ok(()) }));
         Process::new(store.shared(), settings.clone())

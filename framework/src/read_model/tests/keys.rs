@@ -194,7 +194,7 @@ async fn one_key_waits_for_its_own_bad_event_and_for_no_other_key_of_that_event(
     assert_eq!(read(&model, "a", 2).await.events, 1);
     let page = model.list(&*process.store, &all(), GlobalPosition(2), WITHIN).await.unwrap();
     assert_eq!(page.parked, ["a\u{fffd}", "b"]);
-    let parked = store.memory.load_parked("shares@1", None).await.unwrap();
+    let parked = store.memory.load_parked("shares@1", &ParkedQuery::default()).await.unwrap().keys;
     let told: Vec<_> = parked.iter().map(|p| (&*p.key, p.position.0, p.queue.len())).collect();
     assert_eq!(told, [("a\u{fffd}", 1, 0), ("b", 1, 1)]);
 }
@@ -214,7 +214,7 @@ async fn an_event_with_too_many_keys_is_applied_nowhere_and_parks_the_key_of_its
     assert_eq!(read(&model, "999", 3).await.events, 2);
     assert_eq!(read(&model, "one more", 3).await.events, 1);
     until(|| model.progress().saved.0 == 3).await;
-    let parked = store.memory.load_parked("shares@1", None).await.unwrap();
+    let parked = store.memory.load_parked("shares@1", &ParkedQuery::default()).await.unwrap().keys;
     let [parked] = &parked[..] else { panic!("{parked:?}") };
     assert_eq!((&*parked.key, parked.position.0, parked.queue.len()), ("1", 2, 0));
     assert!(parked.reason.contains("names more than 1000 keys"), "{}", parked.reason);
@@ -231,7 +231,10 @@ async fn a_key_that_an_event_names_many_times_counts_once() {
     happen(&store.memory, &Dealt::Shared { to: [often, many].concat(), n: 1 }).await;
     assert_eq!(read(&model, "a", 1).await.events, 1);
     assert_eq!(read(&model, "999", 1).await.events, 1);
-    assert_eq!(store.memory.load_parked("shares@1", None).await.unwrap(), []);
+    assert_eq!(
+        store.memory.load_parked("shares@1", &ParkedQuery::default()).await.unwrap().keys,
+        []
+    );
 }
 
 /// The same read model in three releases, by the keys of an event and by whether it takes in the
@@ -275,7 +278,8 @@ async fn an_unlisted_event_whose_key_has_moved_keeps_its_key_parked() {
     for n in 1..=9 {
         happen(&store.memory, &Dealt::Shared { to: vec![], n }).await;
     }
-    let parked = async || store.memory.load_parked("moving@1", None).await.unwrap();
+    let parked =
+        async || store.memory.load_parked("moving@1", &ParkedQuery::default()).await.unwrap().keys;
     let process = Process::new(store.clone(), settings.clone());
     let model = process.start::<First>(1).await.unwrap();
     until(|| model.progress().saved.0 == 9).await;

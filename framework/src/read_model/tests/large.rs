@@ -27,15 +27,15 @@ impl Fold<Book> for Wide {
     }
 }
 
-fn few_bytes() -> ReadModelSettings {
-    ReadModelSettings {
+fn few_bytes() -> Pacing {
+    Pacing {
         save_bytes: 10 * BYTES,
         most_unsaved_bytes: 20 * BYTES,
         hot_bytes: 40 * BYTES,
-        first_pause: Duration::from_micros(100),
-        longest_pause: Duration::from_millis(1),
+        first_delay: Duration::from_micros(100),
+        longest_delay: Duration::from_millis(1),
         tick: Duration::from_millis(1),
-        ..ReadModelSettings::default()
+        ..Pacing::default()
     }
 }
 
@@ -128,8 +128,7 @@ async fn a_document_larger_than_every_bound_makes_progress() {
     for _ in 0..20 {
         note(&store.memory, "one", 1).await;
     }
-    let tiny =
-        ReadModelSettings { save_bytes: 1, most_unsaved_bytes: 1, hot_bytes: 1, ..few_bytes() };
+    let tiny = Pacing { save_bytes: 1, most_unsaved_bytes: 1, hot_bytes: 1, ..few_bytes() };
     let process = Process::new(store.clone(), tiny);
     let model = process.start::<Wide>(1).await.unwrap();
     until(|| model.progress().saved.0 == 20).await;

@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
 
-use super::start::{ReadModelSettings, start};
-use super::{Document, Fold, ReadModel, ReadModelControl, ReadModelHandle, Sources};
+use super::start::start;
+use super::{Document, Fold, ReadModel, ReadModelHandle, Sources};
 use crate::aggregate::{Aggregate, Arbiters};
 use crate::clock::SystemClock;
 use crate::error::{ReadError, StartError, StoreError};
 use crate::event::{EventEnvelope, GlobalPosition};
-use crate::partition::{Progress, State};
+use crate::partition::{FollowerControl, LeaseRenewer, Pacing, Progress, State};
 use crate::store::contract::{
     Checkpoint, CheckpointStore, CheckpointUpdate, DocumentBatch, DocumentStore, EventStore,
-    Filter, Lease, LeaseStore, PartitionId, Store,
+    Filter, Lease, LeaseStore, ParkedQuery, PartitionId, Store,
 };
 use crate::store::memory::MemoryStore;
 use crate::subscription::test_store::{Call, TestStore, append};
@@ -133,29 +133,30 @@ struct Process {
     store: Arc<dyn Store>,
     arbiters: Arc<Arbiters>,
     tail: Tail,
+    renewer: LeaseRenewer,
     id: Uuid,
-    settings: ReadModelSettings,
+    settings: Pacing,
 }
 
-fn small() -> ReadModelSettings {
-    ReadModelSettings {
+fn small() -> Pacing {
+    Pacing {
         hot_documents: 3,
         most_unsaved: 5,
         save_at: 2,
         save_after: Duration::from_millis(2),
         checkpoint_after: Duration::from_millis(5),
-        first_pause: Duration::from_micros(100),
-        longest_pause: Duration::from_millis(1),
+        first_delay: Duration::from_micros(100),
+        longest_delay: Duration::from_millis(1),
         tick: Duration::from_millis(1),
         lease_for: Duration::from_millis(50),
-        acquire_every: Duration::from_millis(5),
+        renew_every: Duration::from_millis(5),
         look_every: Duration::from_millis(1),
-        ..ReadModelSettings::default()
+        ..Pacing::default()
     }
 }
 
 impl Process {
-    fn new(store: impl Store, settings: ReadModelSettings) -> Self {
+    fn new(store: impl Store, settings: Pacing) -> Self {
         let arbiters = Arc::new(Arbiters::start(3).unwrap());
         let store: Arc<dyn Store> = Arc::new(store);
         let quick = TailSettings {
@@ -170,14 +171,17 @@ impl Process {
         let tail = Tail::start(Arc::clone(&store), GlobalPosition::ZERO, quick, move |task| {
             spawner.spawn(0, task);
         });
-        Self { store, arbiters, tail, id: Uuid::now_v7(), settings }
+        let (spawner, id) = (Arc::clone(&arbiters), Uuid::now_v7());
+        let renewer = LeaseRenewer::start(Arc::clone(&store), id, &settings, move |task| {
+            spawner.spawn(0, task);
+        });
+        Self { store, arbiters, tail, renewer, id, settings }
     }
 
     async fn start<M: ReadModel>(&self, arbiter: u64) -> Result<ReadModelHandle<M>, StartError> {
-        let store = Arc::clone(&self.store);
         let settings = self.settings.clone();
         let clock = Arc::new(SystemClock);
-        start(&self.arbiters, arbiter, store, clock, &self.tail, self.id, settings).await
+        start(&self.arbiters, arbiter, &self.renewer, clock, &self.tail, settings).await
     }
 
     async fn sums(&self) -> ReadModelHandle<Sums> {
@@ -191,9 +195,9 @@ impl Process {
 
     /// Ends everything where it stands; answers when nothing of it runs any more.
     async fn kill(self) {
-        let Self { store, arbiters, tail, .. } = self;
+        let Self { store, arbiters, tail, renewer, .. } = self;
         arbiters.stop();
-        drop((arbiters, tail));
+        drop((arbiters, tail, renewer));
         until(|| Arc::strong_count(&store) == 1).await;
     }
 }
@@ -206,11 +210,11 @@ impl<M: ReadModel> ReadModelHandle<M> {
 }
 
 /// Saves only when it is stopped.
-fn patient() -> ReadModelSettings {
-    ReadModelSettings {
+fn patient() -> Pacing {
+    Pacing {
         save_after: Duration::from_secs(3600),
         checkpoint_after: Duration::from_secs(3600),
-        ..ReadModelSettings::default()
+        ..Pacing::default()
     }
 }
 

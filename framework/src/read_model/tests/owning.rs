@@ -36,7 +36,7 @@ impl Watched {
         self.calls.lock().unwrap().iter().filter(|made| **made == call).count()
     }
 
-    pub(super) fn process(&self, memory: &MemoryStore, settings: ReadModelSettings) -> Process {
+    pub(super) fn process(&self, memory: &MemoryStore, settings: Pacing) -> Process {
         let watched = self.clone();
         let store = TestStore::over(memory.clone(), move |call| {
             let (call, watched) = (name_of(&call), watched.clone());
@@ -53,8 +53,8 @@ impl Watched {
 }
 
 /// A lease that outlasts every test.
-pub(super) fn lasting() -> ReadModelSettings {
-    ReadModelSettings { lease_for: Duration::from_secs(3600), ..small() }
+pub(super) fn lasting() -> Pacing {
+    Pacing { lease_for: Duration::from_secs(3600), ..small() }
 }
 
 async fn owned(model: &ReadModelHandle<Sums>) {
@@ -62,7 +62,11 @@ async fn owned(model: &ReadModelHandle<Sums>) {
 }
 
 async fn stored(memory: &MemoryStore, key: &str) -> (Sums, u64) {
-    let saved = memory.load_documents("sums@1", &[key.into()]).await.unwrap();
+    let saved = memory
+        .load_documents(&PartitionId::new("sums@1", 0), &[key.into()])
+        .await
+        .unwrap()
+        .documents;
     let checkpoint = memory.load_checkpoint(&PartitionId::new("sums@1", 0)).await.unwrap().unwrap();
     (serde_json::from_str(&saved[0].1).unwrap(), checkpoint.position.0)
 }
@@ -94,7 +98,7 @@ async fn of_two_processes_one_folds_and_both_answer() {
 #[tokio::test]
 async fn a_standby_asks_the_store_only_while_somebody_waits() {
     let (memory, watched) = (MemoryStore::new(), Watched::default());
-    let seldom = ReadModelSettings { acquire_every: Duration::from_secs(3600), ..lasting() };
+    let seldom = Pacing { renew_every: Duration::from_secs(3600), ..lasting() };
     let (one, two) = (Process::new(memory.clone(), lasting()), watched.process(&memory, seldom));
     let (owner, standby) = (one.sums().await, two.sums().await);
     note(&memory, "a", 1).await;
@@ -196,7 +200,7 @@ async fn a_save_of_a_lost_term_that_ends_late_does_not_touch_the_next_term() {
 #[tokio::test]
 async fn a_document_that_another_process_has_moved_on_is_not_folded_on() {
     let (memory, sleeper) = (MemoryStore::new(), Watched::default());
-    let one = sleeper.process(&memory, ReadModelSettings { hot_documents: 1, ..small() });
+    let one = sleeper.process(&memory, Pacing { hot_documents: 1, ..small() });
     let sleeping = one.sums().await;
     note(&memory, "a", 1).await;
     note(&memory, "b", 2).await;
@@ -289,7 +293,7 @@ async fn a_standby_of_another_log_halts() {
     note(&memory, "a", 1).await;
     read(&standing_by, "a", 1).await;
     // The owner's lease, used by a program that believes to be in another log.
-    let (log_id, from) = (other.identity().log_id, GlobalPosition(1));
+    let (log_id, from) = (other.info().identity.log_id, GlobalPosition(1));
     until(|| owning.progress().saved.0 == 1).await;
     let checkpoint = Checkpoint { log_id, position: GlobalPosition(2), event_id: Uuid::nil() };
     let lease = Lease { name: "sums@1/0".into(), owner: owner.id, token: 1 };

@@ -11,7 +11,7 @@ async fn parked(model: &ReadModelHandle<Brittle>, key: &str, after: u64) -> (u64
 }
 
 async fn stored(memory: &MemoryStore) -> Vec<ParkedKey> {
-    memory.load_parked("brittle@1", None).await.unwrap()
+    memory.load_parked("brittle@1", &ParkedQuery::default()).await.unwrap().keys
 }
 
 async fn saved_parked(memory: &MemoryStore, is_it: impl Fn(&[ParkedKey]) -> bool) {
@@ -63,7 +63,12 @@ async fn a_document_stays_as_it_was_before_the_event_that_panicked_half_way() {
     poison(&store.memory, "a").await;
     parked(&brittle, "a", 2).await;
     brittle.flush_and_stop().await;
-    let saved = store.memory.load_documents("brittle@1", &["a".to_owned()]).await.unwrap();
+    let saved = store
+        .memory
+        .load_documents(&PartitionId::new("brittle@1", 0), &["a".to_owned()])
+        .await
+        .unwrap()
+        .documents;
     assert_eq!(saved[0].1, format!("{{\"sum\":{},\"events\":1}}", mix(0, 1)));
     let partition = PartitionId::new("brittle@1", 0);
     let checkpoint = store.memory.load_checkpoint(&partition).await.unwrap();
@@ -90,7 +95,7 @@ async fn a_retry_without_a_fix_counts_and_a_skip_leaves_out_just_that_event() {
     let store = obliging();
     let mut settings = small();
     settings.parking.tries = 0;
-    settings.look_for_requests_every = Duration::from_millis(2);
+    settings.requests_every = Duration::from_millis(2);
     let process = Process::new(store.clone(), settings);
     let brittle = process.start::<Brittle>(1).await.unwrap();
     note(&store.memory, "a", 1).await;
@@ -206,9 +211,9 @@ async fn killed_at_any_moment_a_drain_loses_and_doubles_nothing() {
 #[tokio::test]
 async fn the_document_of_a_key_that_is_being_tried_stays_in_memory() {
     let (memory, watched) = (MemoryStore::new(), super::owning::Watched::default());
-    let mut settings = ReadModelSettings { hot_documents: 1, ..super::owning::lasting() };
+    let mut settings = Pacing { hot_documents: 1, ..super::owning::lasting() };
     settings.parking.tries = 0;
-    settings.look_for_requests_every = Duration::from_millis(1);
+    settings.requests_every = Duration::from_millis(1);
     let process = watched.process(&memory, settings);
     let brittle = process.start::<Brittle>(1).await.unwrap();
     note(&memory, "a", 1).await;

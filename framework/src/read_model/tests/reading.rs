@@ -47,7 +47,7 @@ async fn nothing_is_answered_before_the_head_at_start_is_reached() {
 #[tokio::test]
 async fn reads_beyond_the_limit_are_refused_at_once_and_abandoned_ones_make_room() {
     let store = obliging();
-    let process = Process::new(store.clone(), ReadModelSettings { waiting_reads: 3, ..small() });
+    let process = Process::new(store.clone(), Pacing { waiting_reads: 3, ..small() });
     let model = process.sums().await;
     let mut waiting = tokio::task::JoinSet::new();
     for _ in 0..3 {
@@ -117,7 +117,7 @@ async fn a_document_loaded_for_a_read_never_replaces_what_was_folded_meanwhile()
             Ok(())
         })
     });
-    let one_hot = ReadModelSettings { hot_documents: 1, ..small() };
+    let one_hot = Pacing { hot_documents: 1, ..small() };
     let process = Process::new(store.clone(), one_hot);
     let model = process.sums().await;
     note(&store.memory, "a", 1).await;

@@ -94,10 +94,8 @@ async fn one_process_folds_all_partitions_and_each_key_once() {
 async fn two_processes_share_evenly_and_who_leaves_or_dies_is_replaced() {
     let memory = MemoryStore::new();
     let process = || {
-        Watched::default().process(
-            &memory,
-            ReadModelSettings { lease_for: Duration::from_millis(300), ..small() },
-        )
+        Watched::default()
+            .process(&memory, Pacing { lease_for: Duration::from_millis(300), ..small() })
     };
     let (one, two) = (process(), process());
     let first = one.start::<Shares>(0).await.unwrap();

@@ -38,7 +38,7 @@ fn checked(document: &Document<Sums>, notes: &[(u64, u64)]) -> u64 {
 async fn owners_that_sleep_and_wake_at_any_time_answer_folds_only_and_never_older_ones() {
     let memory = MemoryStore::new();
     let watched: [Watched; 3] = Default::default();
-    let brief = ReadModelSettings {
+    let brief = Pacing {
         hot_documents: 1,
         lease_for: Duration::from_millis(10),
         save_after_shared: Duration::from_millis(1),
@@ -88,7 +88,11 @@ async fn owners_that_sleep_and_wake_at_any_time_answer_folds_only_and_never_olde
     }
     until(|| models.iter().any(|model| model.progress().saved.0 == head)).await;
     for (key, notes) in KEYS.iter().zip(&notes) {
-        let stored = memory.load_documents("sums@1", &[(*key).to_owned()]).await.unwrap();
+        let stored = memory
+            .load_documents(&PartitionId::new("sums@1", 0), &[(*key).to_owned()])
+            .await
+            .unwrap()
+            .documents;
         assert_eq!(serde_json::from_str::<Sums>(&stored[0].1).unwrap(), folded(notes));
     }
 }

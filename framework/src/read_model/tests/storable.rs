@@ -67,7 +67,7 @@ odd!(Even, |_odd, _n| {});
 const KINDS: std::ops::RangeInclusive<u64> = 100..=105;
 
 async fn stored_parked(memory: &MemoryStore) -> Vec<ParkedKey> {
-    memory.load_parked("odd@1", None).await.unwrap()
+    memory.load_parked("odd@1", &ParkedQuery::default()).await.unwrap().keys
 }
 
 async fn until_parked(memory: &MemoryStore, is_it: impl Fn(&[ParkedKey]) -> bool) {
@@ -80,7 +80,11 @@ async fn until_parked(memory: &MemoryStore, is_it: impl Fn(&[ParkedKey]) -> bool
 }
 
 async fn stored_sum(memory: &MemoryStore, key: &str) -> Option<u64> {
-    let found = memory.load_documents("odd@1", &[key.to_owned()]).await.unwrap();
+    let found = memory
+        .load_documents(&PartitionId::new("odd@1", 0), &[key.to_owned()])
+        .await
+        .unwrap()
+        .documents;
     let (_, body) = found.into_iter().next()?;
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
     body["sum"].as_u64()
@@ -128,7 +132,7 @@ async fn a_document_that_cannot_be_stored_parks_its_key_at_the_event_that_made_i
 async fn after_its_event_is_skipped_a_document_that_could_not_be_stored_goes_on() {
     let store = obliging();
     let mut settings = small();
-    settings.look_for_requests_every = Duration::from_millis(2);
+    settings.requests_every = Duration::from_millis(2);
     let process = Process::new(store.clone(), settings);
     let model = process.start::<Odd>(1).await.unwrap();
     for n in [1, 100, 3] {
@@ -201,7 +205,7 @@ async fn a_stored_document_that_does_not_decode_parks_its_key_at_the_next_event(
     for body in ["{\"sum\":", "7", "{\"sum\":1}", ""] {
         let memory = saved(&["a", "b", "c"]).await;
         damage(&memory, "a", body).await;
-        let settings = ReadModelSettings { hot_documents: 1, ..small() };
+        let settings = Pacing { hot_documents: 1, ..small() };
         let process = Process::new(obliging_over(&memory), settings);
         let model = process.start::<Even>(1).await.unwrap();
         for key in ["a", "b", "a", "c"] {

@@ -12,16 +12,17 @@
 use std::fmt;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::lease_store::Lease;
-use super::parked_key::{ParkedChange, ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
+use super::parked_key::{ParkedChange, ParkedPage, ParkedQuery, ParkedRequest, SkippedEvent};
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 
 /// One partition of one version of a read model or projection, shown `balance@1/0`: what is owned,
 /// folded and saved as one. Which keys are in it is told by [`partition_of`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PartitionId {
     /// The versioned name, such as `balance@1`.
     pub model: String,
@@ -53,7 +54,7 @@ pub fn partition_of(key: &str, partitions: u32) -> u32 {
 
 /// How far a partition has come, and in which log: verified at start, so that a restored or
 /// rewound log is noticed and nothing is silently skipped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// The log's id.
     pub log_id: Uuid,
@@ -64,7 +65,7 @@ pub struct Checkpoint {
 }
 
 /// A step of a partition, from one checkpoint to the next.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointUpdate {
     /// Whose.
     pub partition: PartitionId,
@@ -93,49 +94,18 @@ pub trait CheckpointStore: Send + Sync + 'static {
         partition: &PartitionId,
     ) -> Result<Option<Checkpoint>, StoreError>;
 
-    /// The parked keys of a model, or of these keys those that are, by key.
+    /// The parked keys of a model that match the query, by key.
     ///
     /// # Errors
     /// The store did not answer.
-    async fn load_parked(
-        &self,
-        model: &str,
-        of: Option<&[String]>,
-    ) -> Result<Vec<ParkedKey>, StoreError>;
+    async fn load_parked(&self, model: &str, query: &ParkedQuery)
+    -> Result<ParkedPage, StoreError>;
 
-    /// The first parked keys of a model, by key, and the number of all; or of these keys those that
-    /// are parked. For whoever needs to know that they are parked, and not what waits.
-    ///
-    /// # Errors
-    /// The store did not answer.
-    async fn list_parked(
-        &self,
-        model: &str,
-        of: Option<&[String]>,
-        at_most: usize,
-    ) -> Result<ParkedPage, StoreError> {
-        let mut keys = self.load_parked(model, of).await?;
-        let total = keys.len() as u64;
-        keys.truncate(at_most);
-        keys.iter_mut().for_each(|parked| parked.queue.clear());
-        Ok(ParkedPage { total, keys })
-    }
-
-    /// What was skipped of a model, by position.
+    /// The skipped events of a model, by position.
     ///
     /// # Errors
     /// The store did not answer.
     async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError>;
-
-    /// The requests of a model that were not carried out yet: the key, the position that was meant,
-    /// and what is asked.
-    ///
-    /// # Errors
-    /// The store did not answer.
-    async fn load_requests(
-        &self,
-        model: &str,
-    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError>;
 
     /// Leaves a request for the owner of a parked key; `false` if no key is parked at that position.
     /// A later request takes the place of one that was not carried out yet.

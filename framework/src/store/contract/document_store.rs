@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::checkpoint_store::{Checkpoint, CheckpointStore, CheckpointUpdate, PartitionId};
-use super::event_store::{EventStore, PageLimit};
+use super::event_store::EventStore;
 use super::lease_store::LeaseStore;
 use super::projection_store::ProjectionStore;
 use super::snapshot_store::SnapshotStore;
@@ -33,7 +34,7 @@ pub(crate) fn is_valid_key(key: &str) -> bool {
 }
 
 /// Documents that changed and the step of the checkpoint that they then reflect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DocumentBatch {
     /// Key and JSON body of each document that changed; a key appears once.
     pub documents: Vec<(String, String)>,
@@ -113,38 +114,16 @@ pub struct ParkedAt {
 /// partition it is in is not the store's concern.
 #[async_trait]
 pub trait DocumentStore: CheckpointStore {
-    /// The bodies of these documents, as far as they exist, in any order.
+    /// The documents with these keys, the checkpoint of one partition and which of the keys are
+    /// parked: all from one snapshot, so that an answer can name exactly the position it reflects.
     ///
     /// # Errors
     /// The store did not answer.
     async fn load_documents(
         &self,
-        model: &str,
-        keys: &[String],
-    ) -> Result<Vec<(String, String)>, StoreError>;
-
-    /// The documents with these keys of one partition, its checkpoint and which of the keys are
-    /// parked: all from one snapshot, so that an answer can name exactly the position it reflects.
-    ///
-    /// # Errors
-    /// The store did not answer.
-    async fn load_documents_at(
-        &self,
         partition: &PartitionId,
         keys: &[String],
     ) -> Result<DocumentsAt, StoreError>;
-
-    /// The documents after a key in the order of their bytes, within `limit`. Only an empty page is
-    /// the end. The first page is after `None`.
-    ///
-    /// # Errors
-    /// The store did not answer.
-    async fn scan_documents(
-        &self,
-        model: &str,
-        after: Option<&str>,
-        limit: PageLimit,
-    ) -> Result<Vec<(String, String)>, StoreError>;
 
     /// A page of a range of documents, with the parked keys in it and the checkpoints of the model,
     /// all from one snapshot. Reads at most the bodies of [`MAX_LIST_BYTES`] and one more.

@@ -3,14 +3,14 @@
 //! A stranger can write a store from this page; `testing::conformance` then tells whether it holds.
 //! There is one append path: whatever must be atomic with the events is a field of [`Append`].
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
 use tokio::sync::watch;
-use uuid::Uuid;
 
+use super::store_info::StoreInfo;
 use crate::command::{Claim, CommandKey, Committed};
 use crate::error::StoreError;
 use crate::event::{
@@ -112,15 +112,6 @@ pub enum Confirmation {
     KeyReused,
 }
 
-/// Which log this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogIdentity {
-    /// Made when the log was created; a copy shares it.
-    pub log_id: Uuid,
-    /// Raised by hand whenever a log is restored from a backup.
-    pub epoch: u64,
-}
-
 /// Which events a read of the whole log is interested in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -209,7 +200,7 @@ pub trait EventStore: Send + Sync + 'static {
         &self,
         stream: &StreamId,
         version: StreamVersion,
-        command: Option<&CommandKey>,
+        command: Option<CommandKey>,
     ) -> Result<Confirmation, StoreError>;
 
     /// The events of one stream after a version, within `limit`. Only an empty page is the end.
@@ -235,7 +226,10 @@ pub trait EventStore: Send + Sync + 'static {
     ) -> Result<Page, StoreError>;
 
     /// The events at these positions, as far as they exist, in the order of the log, within `limit`.
-    /// Ask for the positions after the last one again; an empty page means that none of them exists.
+    /// To read on, pass the positions after the last one. An empty page means that none exists.
+    ///
+    /// By default each event is read by a call of its own. A store for which a call is expensive
+    /// overrides it.
     ///
     /// # Errors
     /// The store did not answer, or a row cannot be read.
@@ -243,7 +237,21 @@ pub trait EventStore: Send + Sync + 'static {
         &self,
         positions: &[GlobalPosition],
         limit: PageLimit,
-    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError>;
+    ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        let wanted: BTreeSet<_> = positions.iter().filter(|position| position.0 > 0).collect();
+        for position in wanted {
+            let before = GlobalPosition(position.0 - 1);
+            let page = self.read_all(before, &Filter::all(), PageLimit::events(1)).await?;
+            let Some(event) = page.events.into_iter().next() else { break };
+            bytes += event.bytes();
+            if found.len() == limit.events || (bytes > limit.bytes && !found.is_empty()) {
+                break;
+            }
+            found.push(event);
+        }
+        Ok(found)
+    }
 
     /// The stream that holds the claim of this kind and value, if one does.
     ///
@@ -272,57 +280,35 @@ pub trait EventStore: Send + Sync + 'static {
         Ok(name.to_owned())
     }
 
-    /// The last position of the log, asked of the store itself.
+    /// The last position of the log, read from the store itself.
     ///
     /// # Errors
     /// The store did not answer.
     async fn head(&self) -> Result<GlobalPosition, StoreError>;
 
-    /// Which log this is.
-    fn identity(&self) -> LogIdentity;
+    /// Facts about the store and its present condition. Performs no I/O that can block for long,
+    /// because status, readiness and every read model's save call it.
+    fn info(&self) -> StoreInfo;
 
-    /// Wakes when this process knows of a later head: a hint, to read sooner than by polling.
-    fn watch_head(&self) -> watch::Receiver<GlobalPosition>;
-
-    /// Why the store cannot be reached at the moment, as far as it knows.
-    fn trouble(&self) -> Option<String> {
-        None
+    /// Notifies when this process knows of a later head. This is a hint to read sooner than by
+    /// polling; by default there is none.
+    fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
+        watch::channel(GlobalPosition::ZERO).1
     }
 
     /// Notifies when the database turns out to hold another history than this store knows, with the
-    /// reason. Nothing is read or written through this store from then on, and whatever was built from
-    /// the events it read is void. By default that is never noticed.
+    /// reason. Nothing is read or written through this store from then on, and everything that was
+    /// built from the events it read is void. By default that is never noticed.
     fn watch_history(&self) -> watch::Receiver<Option<String>> {
         watch::channel(None).1
     }
 
-    /// Length in bytes of what the database has written ahead of its main file, if it is one file.
-    /// It grows without bound while another program keeps a read of the database open.
-    fn wal_bytes(&self) -> Option<u64> {
-        None
-    }
-
-    /// Called once, when the application that used the store has stopped: a store in a file closes
-    /// it, so that all of the log is in that file. A store that still has other handles stays open.
+    /// Closes the store. An application calls it once, after it has stopped. A store in a file moves
+    /// all of the log into that file. A store that still has other handles stays open.
     ///
     /// # Errors
-    /// The files could not be left so: the message names them and what to do.
+    /// The files could not be left so: the message names them and the next step.
     async fn release(&self) -> Result<(), StoreError> {
         Ok(())
-    }
-
-    /// The settings that its promises depend on, as they were read back from the database, by name.
-    fn settings(&self) -> BTreeMap<&'static str, String> {
-        BTreeMap::new()
-    }
-
-    /// True if no other process can append while this store is open.
-    fn is_sole_writer(&self) -> bool;
-
-    /// True if this handle of the store was never cloned. A decision on the state in memory needs no
-    /// confirmation if this and [`EventStore::is_sole_writer`] are true, because then every append
-    /// passes through the application that holds the handle.
-    fn is_only_handle(&self) -> bool {
-        true
     }
 }

@@ -7,12 +7,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::StoreError;
 
 /// The right to write under a name, as it was granted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// What it is for, such as the partition `balance@1/0`.
     pub name: String,
@@ -20,6 +21,33 @@ pub struct Lease {
     pub owner: Uuid,
     /// The fencing token: of one name, each grant has a greater one than those before.
     pub token: u64,
+}
+
+/// Everything that one process renews once a period.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Renewal {
+    /// The process.
+    pub process: Uuid,
+    /// Time for which its leases and memberships last from now on.
+    pub duration: Duration,
+    /// Leases that it holds.
+    pub leases: Vec<Lease>,
+    /// Models that it is a member of.
+    pub models: Vec<String>,
+    /// Names of leases whose holders it asks for.
+    pub partitions: Vec<String>,
+}
+
+/// Reply to a [`Renewal`], each list in the order of the renewal's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Renewed {
+    /// For each lease, `true` if it was renewed. One that was not is lost, or its row was busy:
+    /// [`LeaseStore::renew_lease`] tells which.
+    pub leases: Vec<bool>,
+    /// For each model, the ids of its members, in order.
+    pub members: Vec<Vec<Uuid>>,
+    /// For each partition, the process that holds its lease.
+    pub holders: Vec<Option<Uuid>>,
 }
 
 /// A store of leases. When one has expired is told by the store's own clock, never by a caller's.
@@ -71,6 +99,29 @@ pub trait LeaseStore: Send + Sync + 'static {
         process: Uuid,
         duration: Duration,
     ) -> Result<Vec<Uuid>, StoreError>;
+
+    /// Renews everything that a process holds and reads what it shares with others.
+    ///
+    /// Each process calls this once a second, so a store on a server should answer it with one
+    /// statement. The statement must not wait for a row that another transaction has locked, because
+    /// all other leases of the process would expire meanwhile.
+    ///
+    /// # Errors
+    /// The store did not reply; some of it may be renewed.
+    async fn renew_all(&self, renewal: &Renewal) -> Result<Renewed, StoreError> {
+        let Renewal { process, duration, leases, models, partitions } = renewal;
+        let mut renewed = Renewed::default();
+        for lease in leases {
+            renewed.leases.push(self.renew_lease(lease, *duration).await?);
+        }
+        for model in models {
+            renewed.members.push(self.join(model, *process, *duration).await?);
+        }
+        if !partitions.is_empty() {
+            renewed.holders = self.holders(partitions).await?;
+        }
+        Ok(renewed)
+    }
 
     /// The process will own nothing more of it.
     ///

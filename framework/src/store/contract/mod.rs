@@ -11,6 +11,7 @@ mod parked_key;
 mod projection_store;
 mod snapshot_store;
 pub(crate) mod sql;
+mod store_info;
 mod version_store;
 
 pub use self::checkpoint_store::{
@@ -23,16 +24,19 @@ pub use self::document_store::{
 };
 pub(crate) use self::event_store::event_bytes;
 pub use self::event_store::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, MAX_APPEND_BYTES,
-    MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, NotCommitted, Page, PageLimit,
+    Append, AppendOutcome, Confirmation, EventStore, Filter, MAX_APPEND_BYTES, MAX_METADATA_BYTES,
+    MAX_PAYLOAD_BYTES, NotCommitted, Page, PageLimit,
 };
-pub use self::lease_store::{Lease, LeaseStore};
-pub use self::parked_key::{ParkedChange, ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
+pub use self::lease_store::{Lease, LeaseStore, Renewal, Renewed};
+pub use self::parked_key::{
+    ParkedChange, ParkedKey, ParkedPage, ParkedQuery, ParkedRequest, SkippedEvent,
+};
 pub(crate) use self::projection_store::check_projection_name;
 pub use self::projection_store::{
     MAX_PROJECTION_NAME_BYTES, ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction,
 };
 pub use self::snapshot_store::{Snapshot, SnapshotStore, Snapshots};
+pub use self::store_info::{LogIdentity, StoreInfo};
 pub use self::version_store::{
     Comparison, Difference, StoredVersion, Version, VersionNote, VersionStore,
 };

@@ -4,14 +4,14 @@
 //! order, while every other key flows. The key is tried again by itself, and when somebody asks for
 //! it. What the store keeps of it stands here; the owner of the partition decides.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::serde::rfc3339;
 
 use crate::event::GlobalPosition;
 
 /// A key that stands still, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParkedKey {
     /// The key.
     pub key: String,
@@ -28,7 +28,8 @@ pub struct ParkedKey {
     /// When it was parked, in UTC.
     #[serde(with = "rfc3339")]
     pub since: OffsetDateTime,
-    /// The positions of the listed events that wait behind it, in order; empty in a [`ParkedPage`].
+    /// The positions of the listed events that wait behind it, in order; empty if the query was
+    /// [without queues](ParkedQuery::with_queues).
     pub queue: Vec<GlobalPosition>,
     /// Number of the listed events.
     pub waiting: u64,
@@ -42,17 +43,60 @@ pub struct ParkedKey {
     pub request: Option<ParkedRequest>,
 }
 
-/// Some parked keys of a model, without their queues.
+/// Selection of parked keys.
+///
+/// ```
+/// # use actum::store::ParkedQuery;
+/// let first_ten = ParkedQuery { with_queues: false, at_most: 10, ..ParkedQuery::default() };
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ParkedQuery {
+    /// Only these keys; `None` for all parked keys of the model.
+    pub keys: Option<Vec<String>>,
+    /// Only keys with a request that the owner has not carried out yet.
+    pub only_requested: bool,
+    /// Loads [`ParkedKey::queue`]. Without it the waiting events are only counted, because a queue
+    /// may have 1,000 positions and a status shows none of them.
+    pub with_queues: bool,
+    /// Maximum number of keys in the page, the first by key.
+    pub at_most: usize,
+}
+
+impl Default for ParkedQuery {
+    /// All parked keys with their queues.
+    fn default() -> Self {
+        Self { keys: None, only_requested: false, with_queues: true, at_most: usize::MAX }
+    }
+}
+
+impl ParkedQuery {
+    /// One key with its queue, if it is parked.
+    pub fn key(key: impl Into<String>) -> Self {
+        Self { keys: Some(vec![key.into()]), ..Self::default() }
+    }
+
+    /// Keys with a request that was not carried out yet, without their queues.
+    pub fn requested() -> Self {
+        Self { only_requested: true, with_queues: false, ..Self::default() }
+    }
+
+    /// The first keys without their queues.
+    pub fn first(at_most: usize) -> Self {
+        Self { at_most, with_queues: false, ..Self::default() }
+    }
+}
+
+/// Parked keys that match a [`ParkedQuery`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ParkedPage {
-    /// Number of all parked keys of the model.
+    /// Number of all keys that match, also beyond [`ParkedQuery::at_most`].
     pub total: u64,
     /// The first of them, by key.
     pub keys: Vec<ParkedKey>,
 }
 
 /// What can be asked for a parked key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ParkedRequest {
     /// Try it again, after a fix.
@@ -65,7 +109,7 @@ pub enum ParkedRequest {
 }
 
 /// A step in the life of a parked key, stored with the checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParkedChange {
     /// It stands at this event, for the first time, still or anew: what is stored of it is replaced
     /// but for `since`, `unlisted_from`, `unlisted_sum` and those of its queue that come after.
@@ -100,7 +144,7 @@ pub enum ParkedChange {
 }
 
 /// An event that was left out of a document or of rows, because somebody said so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedEvent {
     /// The key it would have changed.
     pub key: String,

@@ -93,18 +93,25 @@ fn digest(state: &str) -> [u8; 16] {
     checksum
 }
 
-/// Where snapshots are kept: at most one for each stream, the newest.
+/// A store of snapshots: at most one for each stream, the newest.
+///
+/// By default no snapshot is kept, which only makes loading slower. A store that keeps them says so
+/// in [`StoreInfo::keeps_snapshots`](super::StoreInfo::keeps_snapshots).
 #[async_trait]
 pub trait SnapshotStore: Send + Sync + 'static {
     /// The stream's snapshot, if there is one, intact or not.
     ///
     /// # Errors
     /// The store did not answer. (A row that cannot be read at all is no snapshot.)
-    async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError>;
+    async fn load_snapshot(&self, _stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
+        Ok(None)
+    }
 
     /// Keeps this snapshot in place of the stream's older one. One that is not newer changes nothing.
     ///
     /// # Errors
     /// It was not kept; nothing depends on that.
-    async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError>;
+    async fn save_snapshot(&self, _snapshot: Snapshot) -> Result<(), StoreError> {
+        Ok(())
+    }
 }

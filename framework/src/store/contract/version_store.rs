@@ -12,7 +12,7 @@ use time::serde::rfc3339;
 use crate::error::StoreError;
 
 /// A version of a read model or projection, as the store knows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Version {
     /// Its number.
     pub number: u32,
@@ -24,15 +24,13 @@ pub struct Version {
     pub has_served: bool,
 }
 
-/// A version of any name, and what is stored beside it.
+/// A version of any name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredVersion {
     /// Name of the read model or projection.
     pub name: String,
     /// The version.
     pub version: Version,
-    /// Its [`VersionNote::Sources`], if one was stored.
-    pub sources: Option<String>,
 }
 
 /// Kind of a text that is stored beside a version.
@@ -126,24 +124,21 @@ pub trait VersionStore: Send + Sync + 'static {
         partitions: u32,
     ) -> Result<Vec<Version>, StoreError>;
 
-    /// All known versions of a name, by number.
-    ///
-    /// # Errors
-    /// The store did not answer.
-    async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError>;
-
     /// All known versions of all names, by name and number.
     ///
     /// # Errors
     /// The store did not answer.
     async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError>;
 
-    /// Ends the serving of a version whose read model or projection no program has any more, so
-    /// that it can be dropped. Does nothing if it does not serve.
+    /// All known versions of a name, by number. By default they are picked from
+    /// [`VersionStore::all_versions`], of which there are few.
     ///
     /// # Errors
     /// The store did not answer.
-    async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError>;
+    async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
+        let all = self.all_versions().await?.into_iter();
+        Ok(all.filter(|stored| stored.name == name).map(|stored| stored.version).collect())
+    }
 
     /// Stores a text beside a version, in place of the earlier one of this kind. Does nothing if the
     /// version is not known.
@@ -169,12 +164,20 @@ pub trait VersionStore: Send + Sync + 'static {
         note: VersionNote,
     ) -> Result<Option<String>, StoreError>;
 
-    /// Lets `to` serve in place of `from`; `false` if another one than `from` does, or `to` is not
-    /// known. (True as well when `to` serves already.)
+    /// Lets `to` serve in place of `from`. Returns false and changes nothing if another version than
+    /// `from` serves, or if `to` is not known. Returns true as well if `to` serves already.
+    ///
+    /// If `to` is `None`, no version serves afterwards. This ends a name that no program has any
+    /// more, so that its last version can be dropped.
     ///
     /// # Errors
     /// The store did not answer.
-    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError>;
+    async fn serve_version(
+        &self,
+        name: &str,
+        from: u32,
+        to: Option<u32>,
+    ) -> Result<bool, StoreError>;
 
     /// Deletes a version with all its documents, checkpoints and parked keys, and then with the place
     /// of a projection, if the store has one; `false` if it serves. Nothing happens if it is not

@@ -1,7 +1,7 @@
-//! Whether a step of a partition is taken: one pure function, the same for every store.
+//! The checkpoint rule: is an update stored? One pure function, the same for every store.
 //!
-//! Positions tell whether it continues from what is stored. The token and the number of the step
-//! tell a batch that is sent again from new work, and one that comes late from either.
+//! Positions say if the update continues from the stored checkpoint. Token and sequence number tell
+//! a batch that is sent again from new work, and one that arrives late from either.
 
 use std::cmp::Ordering;
 
@@ -9,28 +9,32 @@ use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{Checkpoint, CheckpointUpdate};
 
-/// What a store keeps of the last step of a partition.
+/// The last update of a partition, as a store keeps it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Stored {
-    pub(crate) checkpoint: Checkpoint,
-    /// The token of the lease it was written under.
-    pub(crate) token: u64,
-    pub(crate) sequence: u64,
+pub struct Stored {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Token of the lease it was written under.
+    pub token: u64,
+    /// Its sequence number under that lease.
+    pub sequence: u64,
 }
 
 impl Stored {
-    /// What is stored once the step is taken.
-    pub(crate) fn after(update: &CheckpointUpdate) -> Self {
+    /// The row that a store keeps once it has taken the update.
+    pub fn after(update: &CheckpointUpdate) -> Self {
         Self { checkpoint: update.checkpoint, token: update.lease.token, sequence: update.sequence }
     }
 }
 
-/// Whether a step is to be taken over what is stored: not if it was taken already, and an error if
-/// it does not continue from there.
-pub(crate) fn continues(
-    update: &CheckpointUpdate,
-    stored: Option<Stored>,
-) -> Result<bool, StoreError> {
+/// Compares an update with what is stored of its partition. Returns true if it is to be stored now,
+/// and false if this very update is stored already, so that nothing is to be done.
+///
+/// The lease is not looked at: check it first, in the same transaction.
+///
+/// # Errors
+/// [`StoreError::Checkpoint`] if the update does not continue from there; store nothing then.
+pub fn continues(update: &CheckpointUpdate, stored: Option<Stored>) -> Result<bool, StoreError> {
     let CheckpointUpdate { partition, from, checkpoint, .. } = update;
     let refuse = |reason| Err(StoreError::Checkpoint { name: partition.to_string(), reason });
     if let Some(stored) = stored {

@@ -9,18 +9,18 @@ use crate::command::{Claim, ClaimName};
 use crate::event::{GlobalPosition, StreamId};
 use crate::store::contract::NotCommitted;
 
-/// Who holds each claim that was looked for. Nobody holds one that is `None`, or absent.
-pub(crate) type Holders = HashMap<ClaimName, Option<StreamId>>;
+/// Holders of the claims that a batch names. A claim that is `None`, or absent, is free.
+pub type Holders = HashMap<ClaimName, Option<StreamId>>;
 
-/// What the stored appends of a batch made of a claim.
+/// A claim that stored appends of a batch name.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Touched<'a> {
-    /// Who held it before the batch.
-    pub(crate) before: Option<StreamId>,
-    /// Who changed it last; if nobody did, who came first.
-    pub(crate) by: &'a StreamId,
-    /// Where the last event of that append stands.
-    pub(crate) position: GlobalPosition,
+pub struct Touched<'a> {
+    /// Holder before the batch.
+    pub before: Option<StreamId>,
+    /// Stream that changed it last or, if none did, named it first.
+    pub by: &'a StreamId,
+    /// Position of the last event of that append.
+    pub position: GlobalPosition,
 }
 
 /// Whether `stream` may do all this: nobody else holds what it takes. Its own order is of no matter

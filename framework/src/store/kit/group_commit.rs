@@ -34,7 +34,7 @@ const QUEUE: usize = 4096;
 
 /// Default for the bytes of the submissions that wait or are being written: 64 MiB. Beyond it
 /// appenders wait to submit; a larger submission waits until it is alone.
-pub(crate) const QUEUE_BYTES: usize = 64 << 20;
+pub const QUEUE_BYTES: usize = 64 << 20;
 
 /// When a batch is full: it bounds the transaction's memory and time, not the throughput.
 const MAX_BATCH_EVENTS: usize = 1000;
@@ -52,11 +52,12 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// What one transaction takes.
 #[derive(Debug)]
-pub(crate) struct Batch<S> {
-    pub(crate) appends: Vec<Append>,
-    /// Ride along in the transaction and so cost no sync of their own. Independent of the appends
-    /// and of one another: one that fails leaves the others alone.
-    pub(crate) side_writes: Vec<S>,
+pub struct Batch<S> {
+    /// Appends, in the order in which they were queued.
+    pub appends: Vec<Append>,
+    /// Other writes in the same transaction, which so cost no sync of their own. They are independent
+    /// of the appends and of one another: one that fails leaves the others alone.
+    pub side_writes: Vec<S>,
 }
 
 impl<S> Batch<S> {
@@ -70,18 +71,18 @@ impl<S> Batch<S> {
 
 /// What came of a batch that was committed.
 #[derive(Debug, Default)]
-pub(crate) struct Written {
+pub struct Written {
     /// One for each append, in order.
-    pub(crate) appends: Vec<AppendOutcome>,
+    pub appends: Vec<AppendOutcome>,
     /// One for each side write, in order; what was asked of it is told by the side write.
-    pub(crate) side_writes: Vec<Result<bool, StoreError>>,
+    pub side_writes: Vec<Result<bool, StoreError>>,
     /// The last position of the log.
-    pub(crate) head: GlobalPosition,
+    pub head: GlobalPosition,
 }
 
 /// What came of a batch that was not, or perhaps not.
 #[derive(Debug)]
-pub(crate) enum WriteFailure {
+pub enum WriteFailure {
     /// Certainly nothing of it was stored.
     NotCommitted(String),
     /// Perhaps. The writer must be reopened and the batch sent again.
@@ -94,8 +95,7 @@ pub(crate) enum WriteFailure {
 
 impl WriteFailure {
     /// The message of the database.
-    #[allow(dead_code, reason = "not every store keeps the reason")]
-    pub(crate) fn reason(&self) -> &str {
+    pub fn reason(&self) -> &str {
         let (Self::NotCommitted(reason) | Self::Unknown(reason) | Self::OtherHistory(reason)) =
             self;
         reason
@@ -111,7 +111,7 @@ struct GivenUp {
 
 /// The one connection that writes.
 #[async_trait(?Send)]
-pub(crate) trait Writer {
+pub trait Writer {
     /// What it writes beside the appends.
     type Side: Send + 'static;
 
@@ -179,7 +179,7 @@ struct Bytes {
 
 /// The queue in front of a [`Writer`]. When the last clone is gone the writer finishes what is
 /// queued and closes.
-pub(crate) struct Committer<S> {
+pub struct Committer<S> {
     queue: mpsc::Sender<Job<S>>,
     budget: ByteBudget,
 }
@@ -193,7 +193,7 @@ impl<S> Clone for Committer<S> {
 impl<S: Send + 'static> Committer<S> {
     /// Starts the writer's thread. `open` makes the writer there; `head` is raised with every
     /// commit. At most `queue_bytes` wait in the queue or are being written.
-    pub(crate) fn start<W, F>(
+    pub fn start<W, F>(
         head: Arc<watch::Sender<GlobalPosition>>,
         queue_bytes: usize,
         open: F,
@@ -211,7 +211,7 @@ impl<S: Send + 'static> Committer<S> {
     }
 
     /// See `EventStore::append`. A call that is too large for one transaction is split.
-    pub(crate) async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
+    pub async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
         if appends.iter().map(Append::bytes).sum::<usize>() <= MAX_CALL_BYTES {
             return self.append_whole(appends).await;
         }
@@ -245,8 +245,7 @@ impl<S: Send + 'static> Committer<S> {
     }
 
     /// Writes beside the appends, so many bytes; answers when it is durable.
-    #[allow(dead_code, reason = "not every store writes beside the appends")]
-    pub(crate) async fn write(&self, side_write: S, bytes: usize) -> Result<bool, StoreError> {
+    pub async fn write(&self, side_write: S, bytes: usize) -> Result<bool, StoreError> {
         let (reply, outcome) = oneshot::channel();
         let bytes = self.reserve(bytes).await;
         if self.queue.send(Job::Side(side_write, reply, bytes)).await.is_err() {
@@ -258,8 +257,7 @@ impl<S: Send + 'static> Committer<S> {
 
     /// Settles everything that is queued, closes the writer and ends its thread. Later calls are
     /// answered that the writer has stopped.
-    #[allow(dead_code, reason = "not every store is closed by its application")]
-    pub(crate) async fn close(&self) -> Result<(), String> {
+    pub async fn close(&self) -> Result<(), String> {
         let (reply, closed) = oneshot::channel();
         if self.queue.send(Job::Close(reply)).await.is_err() {
             return Ok(()); // it has been closed before

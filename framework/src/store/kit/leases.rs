@@ -8,14 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::error::StoreError;
-use crate::store::contract::{CheckpointUpdate, Lease};
+use crate::store::contract::{CheckpointUpdate, Lease, LeaseStore};
 
 /// The leases of one store; clones are the same.
 #[derive(Clone, Default)]
-pub(crate) struct Leases {
+pub struct Leases {
     /// The greatest token that anything was stored under by a process before: ours are greater.
     before: Arc<AtomicU64>,
     grants: Arc<Mutex<HashMap<String, Grant>>>,
@@ -32,9 +33,9 @@ struct Grant {
 }
 
 impl Leases {
-    /// For a database in which something is written under tokens up to this one.
-    #[allow(dead_code, reason = "not every store outlives its leases")]
-    pub(crate) fn after(past: u64) -> Self {
+    /// Leases of a database in which something is written under tokens up to `past`. Every new
+    /// token is greater, so a write of a former process that arrives late is refused.
+    pub fn after(past: u64) -> Self {
         Self { before: Arc::new(AtomicU64::new(past)), ..Self::default() }
     }
 
@@ -47,11 +48,12 @@ impl Leases {
     }
 
     /// From here on all tokens are greater than this one.
-    pub(crate) fn grant_above(&self, token: u64) {
+    pub fn grant_above(&self, token: u64) {
         self.before.fetch_max(token, Ordering::Relaxed);
     }
 
-    pub(crate) fn acquire(&self, name: &str, owner: Uuid, duration: Duration) -> Option<Lease> {
+    /// See `LeaseStore::acquire_lease`.
+    pub fn acquire(&self, name: &str, owner: Uuid, duration: Duration) -> Option<Lease> {
         let (now, mut grants) = (Instant::now(), self.grants());
         let last = grants.get(name);
         let is_held =
@@ -65,22 +67,26 @@ impl Leases {
         Some(Lease { name: name.to_owned(), owner, token })
     }
 
-    pub(crate) fn renew(&self, lease: &Lease, duration: Duration) -> bool {
+    /// See `LeaseStore::renew_lease`.
+    pub fn renew(&self, lease: &Lease, duration: Duration) -> bool {
         self.with(lease, |grant| grant.until = Instant::now() + duration)
     }
 
-    pub(crate) fn release(&self, lease: &Lease) {
+    /// See `LeaseStore::release_lease`.
+    pub fn release(&self, lease: &Lease) {
         self.with(lease, |grant| grant.owner = None);
     }
 
-    /// Whether something may still be written under it.
-    pub(crate) fn is_held(&self, lease: &Lease) -> bool {
+    /// Checks that a write under this lease is still allowed.
+    pub fn is_held(&self, lease: &Lease) -> bool {
         self.with(lease, |_| {})
     }
 
+    /// Checks the lease of a checkpoint update.
+    ///
     /// # Errors
     /// [`StoreError::LeaseLost`]: nothing may be written under this lease any more.
-    pub(crate) fn check(&self, update: &CheckpointUpdate) -> Result<(), StoreError> {
+    pub fn check(&self, update: &CheckpointUpdate) -> Result<(), StoreError> {
         let name = update.partition.to_string();
         match update.lease.name == name && self.is_held(&update.lease) {
             true => Ok(()),
@@ -88,8 +94,8 @@ impl Leases {
         }
     }
 
-    /// Makes all tokens of a model's partitions void.
-    pub(crate) fn void(&self, model: &str) {
+    /// Makes all leases of a model's partitions void, because the model is dropped.
+    pub fn void(&self, model: &str) {
         for (name, grant) in self.grants().iter_mut() {
             if name.strip_prefix(model).is_some_and(|partition| partition.starts_with('/')) {
                 grant.owner = None;
@@ -97,13 +103,15 @@ impl Leases {
         }
     }
 
-    pub(crate) fn holders(&self, names: &[String]) -> Vec<Option<Uuid>> {
+    /// See `LeaseStore::holders`.
+    pub fn holders(&self, names: &[String]) -> Vec<Option<Uuid>> {
         let (now, grants) = (Instant::now(), self.grants());
         let holder = |name| grants.get(name).filter(|last: &&Grant| now < last.until)?.owner;
         names.iter().map(holder).collect()
     }
 
-    pub(crate) fn join(&self, model: &str, process: Uuid, duration: Duration) -> Vec<Uuid> {
+    /// See `LeaseStore::join`.
+    pub fn join(&self, model: &str, process: Uuid, duration: Duration) -> Vec<Uuid> {
         let (now, mut members) = (Instant::now(), self.members());
         let members = members.entry(model.to_owned()).or_default();
         members.retain(|_, until| now < *until);
@@ -111,7 +119,8 @@ impl Leases {
         members.keys().copied().collect()
     }
 
-    pub(crate) fn leave(&self, model: &str, process: Uuid) {
+    /// See `LeaseStore::leave`.
+    pub fn leave(&self, model: &str, process: Uuid) {
         if let Some(members) = self.members().get_mut(model) {
             members.remove(&process);
         }
@@ -123,5 +132,53 @@ impl Leases {
         let grant = grants.get_mut(&lease.name);
         let grant = grant.filter(|last| last.token == lease.token && last.owner.is_some());
         grant.map(act).is_some()
+    }
+}
+
+/// A store that keeps its leases in memory. It implements [`LeaseStore`] by that.
+///
+/// This is right for a store that only one process can write to. A write must check the lease with
+/// [`Leases::check`] under the lock or in the transaction in which it is stored.
+pub trait InMemoryLeases: Send + Sync + 'static {
+    /// Leases of this store.
+    fn leases(&self) -> &Leases;
+}
+
+#[async_trait]
+impl<S: InMemoryLeases> LeaseStore for S {
+    async fn acquire_lease(
+        &self,
+        name: &str,
+        owner: Uuid,
+        duration: Duration,
+    ) -> Result<Option<Lease>, StoreError> {
+        Ok(self.leases().acquire(name, owner, duration))
+    }
+
+    async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError> {
+        Ok(self.leases().renew(lease, duration))
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.leases().release(lease);
+        Ok(())
+    }
+
+    async fn holders(&self, names: &[String]) -> Result<Vec<Option<Uuid>>, StoreError> {
+        Ok(self.leases().holders(names))
+    }
+
+    async fn join(
+        &self,
+        model: &str,
+        process: Uuid,
+        duration: Duration,
+    ) -> Result<Vec<Uuid>, StoreError> {
+        Ok(self.leases().join(model, process, duration))
+    }
+
+    async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError> {
+        self.leases().leave(model, process);
+        Ok(())
     }
 }

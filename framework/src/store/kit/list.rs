@@ -8,16 +8,20 @@ use std::collections::BTreeMap;
 use crate::event::GlobalPosition;
 use crate::store::contract::{DocumentRange, MAX_KEY_BYTES, MAX_LIST, StoredPage};
 
-/// The keys of a range: from `from` on, and before `below`.
+/// Bounds of the keys of a range.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Bounds {
-    pub(crate) from: String,
-    pub(crate) below: String,
-    pub(crate) limit: usize,
+pub struct Bounds {
+    /// The first key, if it is there.
+    pub from: String,
+    /// The least text that is greater than all keys of the range.
+    pub below: String,
+    /// Number of keys in a page.
+    pub limit: usize,
 }
 
 impl Bounds {
-    pub(crate) fn of(range: &DocumentRange) -> Self {
+    /// Bounds of this range.
+    pub fn of(range: &DocumentRange) -> Self {
         let limit = range.limit.clamp(1, MAX_LIST);
         if range.prefix.contains('\0') {
             // No key has a NUL, and PostgreSQL refuses a text that has one.
@@ -33,7 +37,7 @@ impl Bounds {
     }
 
     /// Number of keys that a store looks for.
-    pub(crate) fn sought(&self) -> usize {
+    pub fn sought(&self) -> usize {
         self.limit + 1
     }
 }
@@ -52,18 +56,21 @@ fn below(prefix: &str) -> String {
     char::MAX.to_string().repeat(MAX_KEY_BYTES / char::MAX.len_utf8() + 1)
 }
 
-/// What a store found of a range, each part in the order of the keys.
+/// Rows that a store found in a range, each part in the order of the keys.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
-    /// At most [`Bounds::sought`]; the body is `None` if the bytes of those before it are enough.
-    pub(crate) documents: Vec<(String, Option<String>)>,
-    /// At most [`Bounds::sought`].
-    pub(crate) parked: Vec<String>,
-    pub(crate) checkpoints: Vec<(u32, GlobalPosition)>,
+pub struct Found {
+    /// Documents, at most [`Bounds::sought`]. The body is `None` if the bodies before it have
+    /// `MAX_LIST_BYTES` already.
+    pub documents: Vec<(String, Option<String>)>,
+    /// Parked keys, at most [`Bounds::sought`].
+    pub parked: Vec<String>,
+    /// Position of each checkpoint of the model, by number of the partition.
+    pub checkpoints: Vec<(u32, GlobalPosition)>,
 }
 
 impl Found {
-    pub(crate) fn page(self, limit: usize) -> StoredPage {
+    /// Makes the page.
+    pub fn page(self, limit: usize) -> StoredPage {
         let Self { documents, parked, mut checkpoints } = self;
         checkpoints.sort_unstable();
         let mut page = StoredPage { checkpoints, ..StoredPage::default() };

@@ -1,5 +1,5 @@
-//! What a list of parked changes comes to: one pure function, so that each store applies it in a
-//! few statements, whatever the length and the order of the list.
+//! The parked delta: the net effect of a list of changes to parked keys, as one pure function. So each
+//! store applies it in a few statements, whatever the length and the order of the list.
 //!
 //! Here too is the one place where texts of other people's making are made fit for any database.
 
@@ -8,53 +8,65 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::store::contract::{ParkedChange, ParkedKey, SkippedEvent};
+use crate::store::contract::{ParkedChange, ParkedKey, ParkedPage, ParkedQuery, SkippedEvent};
 
 /// The most that is kept of a reason, in bytes.
 const MAX_TEXT_BYTES: usize = 4096;
 
-/// The changes in the order in which a store applies them. As JSON it is a parameter of one
-/// statement for each part.
+/// The net effect of a list of changes, in the order in which a store applies it. As JSON, each part
+/// is the parameter of one SQL statement.
 #[derive(Debug, Default, PartialEq, Serialize)]
-pub(crate) struct Parking {
-    /// Keys of which nothing stays.
-    pub(crate) released: Vec<String>,
-    /// What replaces what is stored of a key, but for `since` and a request to skip this event;
-    /// then its queue up to `done_to` goes.
-    pub(crate) parked: Vec<Parked>,
-    /// Key; the position from which on what is listed goes, before `queued` is added; the position
-    /// from which on nothing is listed; and the sum of what is not. The key must be parked.
-    pub(crate) unlisted: Vec<(String, Option<u64>, Option<u64>, i64)>,
-    /// Keys and positions. The key must be parked; one that is in the queue already stays.
-    pub(crate) queued: Vec<(String, u64)>,
-    /// One that is known stays as it is.
-    pub(crate) skipped: Vec<Skipped>,
+pub struct ParkedDelta {
+    /// Keys of which nothing stays, neither row nor queue.
+    pub released: Vec<String>,
+    /// New rows. They keep `since` of the stored row, and its request if that is to skip this very
+    /// event. Positions up to `done_to` leave the queue.
+    pub parked: Vec<Parked>,
+    /// Keys whose later events are not listed: the key; the position from which on its queue is
+    /// deleted before `queued` is added; and the new `unlisted_from` and `unlisted_sum`. The key must
+    /// be parked, otherwise the whole batch is refused.
+    pub unlisted: Vec<(String, Option<u64>, Option<u64>, i64)>,
+    /// Keys and positions to queue. The key must be parked, otherwise the whole batch is refused. A
+    /// position that is queued already stays.
+    pub queued: Vec<(String, u64)>,
+    /// Skipped events to keep. A known one stays as it is.
+    pub skipped: Vec<Skipped>,
 }
 
 /// A [`ParkedKey`] without its queue and its request.
 #[derive(Debug, PartialEq, Serialize)]
-pub(crate) struct Parked {
-    pub(crate) key: String,
-    pub(crate) partition: u32,
-    pub(crate) position: u64,
-    pub(crate) event: String,
-    pub(crate) reason: String,
-    pub(crate) attempts: u32,
-    /// In microseconds since 1970.
-    pub(crate) since: i64,
+pub struct Parked {
+    /// See [`ParkedKey::key`].
+    pub key: String,
+    /// See [`ParkedKey::partition`].
+    pub partition: u32,
+    /// See [`ParkedKey::position`].
+    pub position: u64,
+    /// See [`ParkedKey::event`].
+    pub event: String,
+    /// See [`ParkedKey::reason`].
+    pub reason: String,
+    /// See [`ParkedKey::attempts`].
+    pub attempts: u32,
+    /// Microseconds since 1970.
+    pub since: i64,
     /// The last position that it stood at; it is beyond the present one if it went back.
-    pub(crate) done_to: u64,
+    pub done_to: u64,
 }
 
 /// A [`SkippedEvent`].
 #[derive(Debug, PartialEq, Serialize)]
-pub(crate) struct Skipped {
-    pub(crate) key: String,
-    pub(crate) position: u64,
-    pub(crate) event: String,
-    pub(crate) reason: String,
-    /// In microseconds since 1970.
-    pub(crate) skipped_at: i64,
+pub struct Skipped {
+    /// See [`SkippedEvent::key`].
+    pub key: String,
+    /// See [`SkippedEvent::position`].
+    pub position: u64,
+    /// See [`SkippedEvent::event`].
+    pub event: String,
+    /// See [`SkippedEvent::reason`].
+    pub reason: String,
+    /// Microseconds since 1970.
+    pub skipped_at: i64,
 }
 
 /// What becomes of one key.
@@ -68,9 +80,9 @@ struct Key {
     queued: Vec<u64>,
 }
 
-impl Parking {
-    /// What the changes come to, one after the other.
-    pub(crate) fn of(changes: &[ParkedChange]) -> Self {
+impl ParkedDelta {
+    /// The net effect of these changes, one after the other.
+    pub fn of(changes: &[ParkedChange]) -> Self {
         let (mut keys, mut all) = (BTreeMap::<&str, Key>::new(), Self::default());
         for change in changes {
             match change {
@@ -99,7 +111,8 @@ impl Parking {
         all
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// True if nothing changes.
+    pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
@@ -144,8 +157,26 @@ impl Skipped {
     }
 }
 
+/// The page of these parked keys of a model, given by key, that a query selects.
+pub fn page<'a>(keys: impl Iterator<Item = &'a ParkedKey>, query: &ParkedQuery) -> ParkedPage {
+    let ParkedQuery { keys: wanted, only_requested, with_queues, at_most } = query;
+    let is_wanted = |parked: &&ParkedKey| {
+        wanted.as_ref().is_none_or(|wanted| wanted.contains(&parked.key))
+            && (!only_requested || parked.request.is_some())
+    };
+    let mut page = ParkedPage::default();
+    for parked in keys.filter(is_wanted) {
+        page.total += 1;
+        if page.keys.len() < *at_most {
+            let queue = if *with_queues { parked.queue.clone() } else { Vec::new() };
+            page.keys.push(ParkedKey { queue, ..parked.clone() });
+        }
+    }
+    page
+}
+
 /// A text as every database can keep it: no NUL, and of bounded length.
-pub(crate) fn text(given: &str) -> String {
+pub fn text(given: &str) -> String {
     given[..given.floor_char_boundary(MAX_TEXT_BYTES)].replace('\0', "\u{fffd}")
 }
 
@@ -154,7 +185,7 @@ fn micros(at: OffsetDateTime) -> i64 {
 }
 
 /// The same time again.
-pub(crate) fn time(micros: i64) -> OffsetDateTime {
+pub fn time(micros: i64) -> OffsetDateTime {
     let nanos = i128::from(micros) * 1000;
     OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }

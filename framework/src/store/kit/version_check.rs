@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::claims;
@@ -22,60 +23,75 @@ use crate::store::contract::{
 /// How deep JSON may nest: what is deeper, serde_json does not read back.
 const MAX_JSON_DEPTH: usize = 127;
 
-/// A command id the log knows, and what came of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PastCommand {
-    pub(crate) fingerprint: [u8; 16],
-    pub(crate) tip: Tip,
+/// A command that was carried out: the digest of its request, and the version and position it led to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastCommand {
+    /// See [`CommandKey::fingerprint`].
+    pub fingerprint: [u8; 16],
+    /// End of its stream after the command.
+    pub tip: Tip,
 }
 
 /// What the log says, read under its writer lock, of all that a batch touches. A stream or command
 /// id that is absent does not exist yet; a claim that is absent is free.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Current {
-    pub(crate) head: GlobalPosition,
-    pub(crate) tips: HashMap<StreamId, Tip>,
-    pub(crate) commands: HashMap<String, PastCommand>,
-    pub(crate) claims: Holders,
+pub struct Current {
+    /// The last position of the log.
+    pub head: GlobalPosition,
+    /// Ends of the streams.
+    pub tips: HashMap<StreamId, Tip>,
+    /// Commands that were carried out, by id.
+    pub commands: HashMap<String, PastCommand>,
+    /// Holders of claims.
+    pub claims: Holders,
     /// Where events of these ids stand already. Like commands, a store that would refuse the rows
     /// looks them up only when there is reason to believe it: the batch is sent again, the database
     /// refused a row, or an append is refused.
-    pub(crate) stored: HashMap<Uuid, (StreamId, Tip)>,
+    pub stored: HashMap<Uuid, (StreamId, Tip)>,
 }
 
 /// An event with its place.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Row<'a> {
-    pub(crate) position: GlobalPosition,
-    pub(crate) stream: &'a StreamId,
-    pub(crate) version: StreamVersion,
-    pub(crate) event: &'a NewEvent,
+pub struct Row<'a> {
+    /// Sequence number in the log.
+    pub position: GlobalPosition,
+    /// Stream of the event.
+    pub stream: &'a StreamId,
+    /// Sequence number in the stream.
+    pub version: StreamVersion,
+    /// The event.
+    pub event: &'a NewEvent,
 }
 
 /// A command key to keep with its outcome.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct KeptCommand<'a> {
-    pub(crate) key: &'a CommandKey,
-    pub(crate) stream: &'a StreamId,
-    pub(crate) tip: Tip,
+pub struct KeptCommand<'a> {
+    /// The key.
+    pub key: &'a CommandKey,
+    /// Stream that the command was for.
+    pub stream: &'a StreamId,
+    /// End of the stream after the command.
+    pub tip: Tip,
 }
 
-/// What to write and what to answer.
+/// Rows to write, and the outcome of each append once they are written.
 #[derive(Debug, Default)]
-pub(crate) struct Plan<'a> {
-    pub(crate) rows: Vec<Row<'a>>,
-    pub(crate) commands: Vec<KeptCommand<'a>>,
-    /// Every claim that a stored append names; who holds it now is told by `after`.
-    pub(crate) claims: BTreeMap<&'a ClaimName, Touched<'a>>,
-    /// One for each append, in order; true once the rows are committed.
-    pub(crate) outcomes: Vec<AppendOutcome>,
+pub struct Plan<'a> {
+    /// Events, in the order of their positions.
+    pub rows: Vec<Row<'a>>,
+    /// Command keys.
+    pub commands: Vec<KeptCommand<'a>>,
+    /// Every claim that a stored append names. Its present holder is in `after`.
+    pub claims: BTreeMap<&'a ClaimName, Touched<'a>>,
+    /// One for each append, in order. They hold once the rows are committed.
+    pub outcomes: Vec<AppendOutcome>,
     /// The log and the touched streams after the rows.
-    pub(crate) after: Current,
+    pub after: Current,
 }
 
 impl Plan<'_> {
     /// The claims that changed hands, and who holds them now.
-    pub(crate) fn changed_claims(
+    pub fn changed_claims(
         &self,
     ) -> impl Iterator<Item = (&ClaimName, &Touched<'_>, Option<&StreamId>)> {
         let holder = |name: &ClaimName| self.after.claims.get(name)?.as_ref();
@@ -85,7 +101,7 @@ impl Plan<'_> {
 
     /// Whether any was refused. If nobody looked for its command and its events' ids, they may be
     /// what stands there.
-    pub(crate) fn has_refusals(&self) -> bool {
+    pub fn has_refusals(&self) -> bool {
         self.outcomes.iter().any(|outcome| matches!(outcome, AppendOutcome::NotCommitted(_)))
     }
 }
@@ -94,7 +110,7 @@ impl Plan<'_> {
 ///
 /// An append that is refused takes no position, so refusals leave no hole. Later appends of the
 /// batch see what earlier ones of the same batch did.
-pub(crate) fn plan(appends: &[Append], current: Current) -> Plan<'_> {
+pub fn plan(appends: &[Append], current: Current) -> Plan<'_> {
     let mut plan = Plan { after: current, ..Plan::default() };
     let mut stored = None;
     for append in appends {
@@ -241,7 +257,7 @@ fn depth(json: &str) -> usize {
 }
 
 /// What a store that found this `past` command and `actual` version answers to `confirm`.
-pub(crate) fn confirmation(
+pub fn confirmation(
     past: Option<(&CommandKey, &PastCommand)>,
     actual: StreamVersion,
     decided_at: StreamVersion,

@@ -6,22 +6,22 @@
 mod checkpoints;
 mod documents;
 mod events;
-mod leases;
-mod read_side;
 mod snapshots;
 mod versions;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use self::events::Log;
-use self::read_side::ReadSide;
-use super::contract::{LogIdentity, PageLimit};
-use super::handles::Handle;
-use super::kit::leases::Leases;
+use super::contract::{LogIdentity, Snapshot};
+use super::kit::event_log::EventLog;
+use super::kit::handles::Handle;
+use super::kit::leases::{InMemoryLeases, Leases};
+use super::kit::read_side::ReadSide;
+use super::kit::versions::Versions;
 use crate::clock::{Clamped, Clock, SystemClock};
-use crate::event::GlobalPosition;
+use crate::event::{GlobalPosition, StreamId};
 
 /// A store that forgets everything when its last clone is dropped.
 ///
@@ -30,8 +30,11 @@ use crate::event::GlobalPosition;
 /// ```
 #[derive(Clone)]
 pub struct MemoryStore {
-    log: Arc<Mutex<Log>>,
+    log: Arc<Mutex<EventLog>>,
+    snapshots: Arc<Mutex<HashMap<StreamId, Snapshot>>>,
+    program: Arc<Mutex<Option<String>>>,
     read_side: Arc<Mutex<ReadSide>>,
+    versions: Arc<Mutex<Versions>>,
     head: Arc<watch::Sender<GlobalPosition>>,
     leases: Leases,
     identity: LogIdentity,
@@ -55,15 +58,32 @@ impl MemoryStore {
     pub fn with_clock(clock: impl Clock) -> Self {
         let identity = LogIdentity { log_id: clock.new_id(), epoch: 1 };
         let head = Arc::new(watch::Sender::new(GlobalPosition::ZERO));
-        let (log, read_side, leases) = (Arc::default(), Arc::default(), Leases::default());
-        let clock = Arc::new(Clamped(Arc::new(clock)));
-        Self { log, read_side, head, leases, identity, clock, handle: Handle::default() }
+        Self {
+            log: Arc::default(),
+            snapshots: Arc::default(),
+            program: Arc::default(),
+            read_side: Arc::default(),
+            versions: Arc::default(),
+            head,
+            leases: Leases::default(),
+            identity,
+            clock: Arc::new(Clamped(Arc::new(clock))),
+            handle: Handle::default(),
+        }
     }
 
     /// A panic while the lock is held cannot leave a half-written log: nothing under it runs code
     /// of the user's.
-    fn log(&self) -> MutexGuard<'_, Log> {
+    fn log(&self) -> MutexGuard<'_, EventLog> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn snapshots(&self) -> MutexGuard<'_, HashMap<StreamId, Snapshot>> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn versions(&self) -> MutexGuard<'_, Versions> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read_side(&self) -> MutexGuard<'_, ReadSide> {
@@ -71,18 +91,8 @@ impl MemoryStore {
     }
 }
 
-/// The first items that make a page within `limit`; one that is larger than `limit.bytes` comes alone.
-fn within<T>(
-    limit: PageLimit,
-    items: impl Iterator<Item = T>,
-    bytes: impl Fn(&T) -> usize,
-) -> impl Iterator<Item = T> {
-    let mut left = None;
-    items.take(limit.events).take_while(move |item| {
-        let size = bytes(item);
-        let room = left
-            .map_or(Some(limit.bytes.saturating_sub(size)), |left: usize| left.checked_sub(size));
-        left = room.or(left);
-        room.is_some()
-    })
+impl InMemoryLeases for MemoryStore {
+    fn leases(&self) -> &Leases {
+        &self.leases
+    }
 }

@@ -10,14 +10,14 @@ use crate::store::contract::{Snapshot, SnapshotStore};
 #[async_trait]
 impl SnapshotStore for MemoryStore {
     async fn load_snapshot(&self, stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
-        Ok(self.log().snapshots.get(stream).cloned())
+        Ok(self.snapshots().get(stream).cloned())
     }
 
     async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
-        let mut log = self.log();
-        let kept = log.snapshots.get(&snapshot.stream);
+        let mut snapshots = self.snapshots();
+        let kept = snapshots.get(&snapshot.stream);
         if kept.is_none_or(|kept| kept.version < snapshot.version) {
-            log.snapshots.insert(snapshot.stream.clone(), snapshot);
+            snapshots.insert(snapshot.stream.clone(), snapshot);
         }
         Ok(())
     }

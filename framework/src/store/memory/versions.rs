@@ -1,46 +1,10 @@
-//! Versions of read models and projections in the memory store, with the texts beside them.
-
-use std::collections::BTreeMap;
+//! Versions of read models in memory.
 
 use async_trait::async_trait;
 
 use super::MemoryStore;
 use crate::error::StoreError;
 use crate::store::contract::{StoredVersion, Version, VersionNote, VersionStore};
-
-/// Versions by name and number.
-#[derive(Default)]
-pub(super) struct Versions(BTreeMap<String, BTreeMap<u32, Known>>);
-
-struct Known {
-    version: Version,
-    sources: Option<String>,
-    comparison: Option<String>,
-}
-
-impl Known {
-    fn of(version: Version) -> Self {
-        Self { version, sources: None, comparison: None }
-    }
-
-    fn note(&mut self, note: VersionNote) -> &mut Option<String> {
-        match note {
-            VersionNote::Sources => &mut self.sources,
-            VersionNote::Comparison => &mut self.comparison,
-        }
-    }
-}
-
-impl Versions {
-    fn of(&self, name: &str) -> Vec<Version> {
-        let versions = self.0.get(name).into_iter().flat_map(BTreeMap::values);
-        versions.map(|known| known.version).collect()
-    }
-
-    fn find(&mut self, name: &str, version: u32) -> Option<&mut Known> {
-        self.0.get_mut(name)?.get_mut(&version)
-    }
-}
 
 #[async_trait]
 impl VersionStore for MemoryStore {
@@ -50,36 +14,13 @@ impl VersionStore for MemoryStore {
         version: u32,
         partitions: u32,
     ) -> Result<Vec<Version>, StoreError> {
-        let mut read_side = self.read_side();
-        let versions = read_side.versions.0.entry(name.to_owned()).or_default();
-        let is_first = !versions.values().any(|known| known.version.is_serving);
-        let (is_serving, has_served) = (is_first, is_first);
-        let new = Version { number: version, partitions, is_serving, has_served };
-        versions.entry(version).or_insert_with(|| Known::of(new));
-        Ok(read_side.versions.of(name))
-    }
-
-    async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
-        Ok(self.read_side().versions.of(name))
+        let mut versions = self.versions();
+        versions.register(name, version, partitions);
+        Ok(versions.of(name))
     }
 
     async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError> {
-        let read_side = self.read_side();
-        let all = read_side.versions.0.iter().flat_map(|(name, versions)| {
-            versions.values().map(|known| StoredVersion {
-                name: name.clone(),
-                version: known.version,
-                sources: known.sources.clone(),
-            })
-        });
-        Ok(all.collect())
-    }
-
-    async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError> {
-        if let Some(known) = self.read_side().versions.find(name, version) {
-            known.version.is_serving = false;
-        }
-        Ok(())
+        Ok(self.versions().all())
     }
 
     async fn note_version(
@@ -89,9 +30,7 @@ impl VersionStore for MemoryStore {
         note: VersionNote,
         text: &str,
     ) -> Result<(), StoreError> {
-        if let Some(known) = self.read_side().versions.find(name, version) {
-            *known.note(note) = Some(text.to_owned());
-        }
+        self.versions().write_note(name, version, note, text);
         Ok(())
     }
 
@@ -101,33 +40,25 @@ impl VersionStore for MemoryStore {
         version: u32,
         note: VersionNote,
     ) -> Result<Option<String>, StoreError> {
-        let mut read_side = self.read_side();
-        Ok(read_side.versions.find(name, version).and_then(|known| known.note(note).clone()))
+        Ok(self.versions().read_note(name, version, note))
     }
 
-    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {
-        let mut read_side = self.read_side();
-        let Some(versions) = read_side.versions.0.get_mut(name) else { return Ok(false) };
-        let serves = |number| versions.get(&number).is_some_and(|known| known.version.is_serving);
-        if serves(to) || !serves(from) || !versions.contains_key(&to) {
-            return Ok(serves(to));
-        }
-        for Known { version, .. } in versions.values_mut() {
-            version.is_serving = version.number == to;
-            version.has_served |= version.is_serving;
-        }
-        Ok(true)
+    async fn serve_version(
+        &self,
+        name: &str,
+        from: u32,
+        to: Option<u32>,
+    ) -> Result<bool, StoreError> {
+        Ok(self.versions().serve(name, from, to))
     }
 
     async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError> {
-        let model = format!("{name}@{version}");
-        let mut read_side = self.read_side();
-        let versions = read_side.versions.0.entry(name.to_owned()).or_default();
-        match versions.get(&version) {
-            None => return Ok(true),
-            Some(known) if known.version.is_serving => return Ok(false),
-            Some(_) => drop(versions.remove(&version)),
+        // Both locks, in this order: a version that is registered anew must find nothing.
+        let (mut versions, mut read_side) = (self.versions(), self.read_side());
+        if !versions.remove(name, version) {
+            return Ok(false);
         }
+        let model = format!("{name}@{version}");
         self.leases.void(&model);
         read_side.forget(&model);
         Ok(true)

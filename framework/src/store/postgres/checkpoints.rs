@@ -12,11 +12,11 @@ use super::timestamp::Timestamp;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Checkpoint, CheckpointStore, CheckpointUpdate, ParkedKey, ParkedPage, ParkedRequest,
-    PartitionId, SkippedEvent,
+    Checkpoint, CheckpointStore, CheckpointUpdate, ParkedKey, ParkedPage, ParkedQuery,
+    ParkedRequest, PartitionId, SkippedEvent,
 };
 use crate::store::kit::checkpoint_rule::{Stored, continues};
-use crate::store::kit::parked_keys::{Parking, text};
+use crate::store::kit::parked_keys::{ParkedDelta, text};
 use crate::store::sql::numbers::most;
 
 /// The statement that takes a step, to be one in a transaction. The lease is locked from there to
@@ -52,7 +52,7 @@ pub(super) fn changes(update: &CheckpointUpdate) -> Result<Option<String>, Store
     if update.lease.name != name {
         return Err(StoreError::LeaseLost { name });
     }
-    let parking = Parking::of(&update.parked);
+    let parking = ParkedDelta::of(&update.parked);
     let changes = (!parking.is_empty()).then(|| serde_json::to_string(&parking)).transpose();
     changes.map_err(|error| StoreError::Corrupt {
         place: format!("parked keys of {name}"),
@@ -122,59 +122,32 @@ impl CheckpointStore for PostgresStore {
     async fn load_parked(
         &self,
         model: &str,
-        of: Option<&[String]>,
-    ) -> Result<Vec<ParkedKey>, StoreError> {
-        let (asked, of) = (model.to_owned(), of.map(<[String]>::to_vec));
-        let rows = self.connections.rows(Purpose::Documents, move || {
-            sqlx::query(
-                "SELECT key, partition, position, event, reason, attempts, since, unlisted_from,
-                        unlisted_sum, request, request_reason,
-                        ARRAY(SELECT queued.position FROM parked_events AS queued
-                              WHERE queued.model = parked.model AND queued.key = parked.key
-                              ORDER BY queued.position) AS queue
-                 FROM parked WHERE model = $1 AND ($2::text[] IS NULL OR key = ANY ($2))
-                 ORDER BY key",
-            )
-            .bind(asked.clone())
-            .bind(of.clone())
-        });
-        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
-        let key = |row: &PgRow| {
-            let queue: Vec<i64> = row.get("queue");
-            let queue = queue.into_iter().map(|position| GlobalPosition(position as u64));
-            let queue: Vec<_> = queue.collect();
-            ParkedKey { waiting: queue.len() as u64, queue, ..parked_key(row) }
-        };
-        Ok(rows.iter().map(key).collect())
-    }
-
-    async fn list_parked(
-        &self,
-        model: &str,
-        of: Option<&[String]>,
-        at_most: usize,
+        query: &ParkedQuery,
     ) -> Result<ParkedPage, StoreError> {
-        let (asked, of) = (model.to_owned(), of.map(<[String]>::to_vec));
+        let (model, asked) = (model.to_owned(), query.clone());
         let rows = self.connections.rows(Purpose::Documents, move || {
-            // The subquery is of the rows of the page alone, because it is outside of the limit.
+            // The subqueries run for the rows of the page alone, because they are outside the limit.
             sqlx::query(
-                "SELECT parked.*, (SELECT count(*) FROM parked_events AS queued
-                        WHERE queued.model = $1 AND queued.key = parked.key) AS waiting
+                "SELECT parked.*,
+                        CASE WHEN $4 THEN ARRAY(SELECT queued.position FROM parked_events AS queued
+                             WHERE queued.model = $1 AND queued.key = parked.key
+                             ORDER BY queued.position) END AS queue,
+                        (SELECT count(*) FROM parked_events AS queued
+                         WHERE queued.model = $1 AND queued.key = parked.key) AS waiting
                  FROM (SELECT *, count(*) OVER () AS total FROM parked
                        WHERE model = $1 AND ($2::text[] IS NULL OR key = ANY ($2))
+                       AND (NOT $5 OR request IS NOT NULL)
                        ORDER BY key LIMIT $3) AS parked ORDER BY key",
             )
-            .bind(asked.clone())
-            .bind(of.clone())
-            .bind(most(at_most.max(1))) // one row tells the total
+            .bind(model.clone())
+            .bind(asked.keys.clone())
+            .bind(most(asked.at_most.max(1))) // one row carries the total
+            .bind(asked.with_queues)
+            .bind(asked.only_requested)
         });
         let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
         let total = rows.first().map_or(0, |row| row.get::<i64, _>("total") as u64);
-        let key = |row: &PgRow| {
-            let waiting = row.get::<i64, _>("waiting") as u64;
-            ParkedKey { waiting, ..parked_key(row) }
-        };
-        Ok(ParkedPage { total, keys: rows.iter().take(at_most).map(key).collect() })
+        Ok(ParkedPage { total, keys: rows.iter().take(query.at_most).map(parked_key).collect() })
     }
 
     async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
@@ -195,26 +168,6 @@ impl CheckpointStore for PostgresStore {
             skipped_at: time(row, "skipped_at"),
         });
         Ok(skipped.collect())
-    }
-
-    async fn load_requests(
-        &self,
-        model: &str,
-    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
-        let model = model.to_owned();
-        let rows = self.connections.rows(Purpose::Documents, move || {
-            sqlx::query(
-                "SELECT key, position, request, request_reason FROM parked
-                 WHERE model = $1 AND request IS NOT NULL ORDER BY key",
-            )
-            .bind(model.clone())
-        });
-        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
-        let requests = rows.iter().filter_map(|row| {
-            let position = GlobalPosition(row.get::<i64, _>("position") as u64);
-            Some((row.get("key"), position, request(row)?))
-        });
-        Ok(requests.collect())
     }
 
     async fn request_parked(
@@ -246,6 +199,7 @@ impl CheckpointStore for PostgresStore {
 }
 
 fn parked_key(row: &PgRow) -> ParkedKey {
+    let queue = row.get::<Option<Vec<i64>>, _>("queue").unwrap_or_default();
     ParkedKey {
         key: row.get("key"),
         partition: row.get::<i32, _>("partition") as u32,
@@ -254,8 +208,8 @@ fn parked_key(row: &PgRow) -> ParkedKey {
         reason: row.get("reason"),
         attempts: row.get::<i64, _>("attempts") as u32,
         since: time(row, "since"),
-        queue: Vec::new(),
-        waiting: 0,
+        queue: queue.into_iter().map(|position| GlobalPosition(position as u64)).collect(),
+        waiting: row.get::<i64, _>("waiting") as u64,
         unlisted_from: row
             .get::<Option<i64>, _>("unlisted_from")
             .map(|from| GlobalPosition(from as u64)),

@@ -11,24 +11,10 @@ use super::connections::Purpose;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Checkpoint, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_LIST_BYTES,
-    PageLimit, ParkedAt, PartitionId, StoredPage,
+    Checkpoint, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_LIST_BYTES, ParkedAt,
+    PartitionId, StoredPage,
 };
 use crate::store::kit::list::{Bounds, Found};
-use crate::store::sql::numbers::most;
-
-/// Documents within a number (`$2`) and a sum of bytes (`$3`), one at least.
-macro_rules! document_page {
-    ($from:literal) => {
-        concat!(
-            "SELECT key, body::text FROM (
-               SELECT *, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS total FROM (
-                 SELECT * FROM documents WHERE ",
-            $from,
-            " ORDER BY key LIMIT $2) AS rows) AS rows WHERE total <= $3 OR total = bytes"
-        )
-    };
-}
 
 const PAGE: &str = "
     WITH page AS (SELECT key, body::text AS body FROM documents
@@ -60,21 +46,6 @@ const DOCUMENTS_AT: &str = "
 impl DocumentStore for PostgresStore {
     async fn load_documents(
         &self,
-        model: &str,
-        keys: &[String],
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        let (asked, keys) = (model.to_owned(), keys.to_vec());
-        let rows = self.connections.rows(Purpose::Documents, move || {
-            sqlx::query("SELECT key, body::text FROM documents WHERE model = $1 AND key = ANY ($2)")
-                .bind(asked.clone())
-                .bind(keys.clone())
-        });
-        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
-        Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
-    }
-
-    async fn load_documents_at(
-        &self,
         partition: &PartitionId,
         keys: &[String],
     ) -> Result<DocumentsAt, StoreError> {
@@ -102,29 +73,6 @@ impl DocumentStore for PostgresStore {
             }
         }
         Ok(found)
-    }
-
-    async fn scan_documents(
-        &self,
-        model: &str,
-        after: Option<&str>,
-        limit: PageLimit,
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        let (asked, after) = (model.to_owned(), after.map(str::to_owned));
-        let rows = self.connections.rows(Purpose::Documents, move || {
-            let sql = match after {
-                None => document_page!("model = $1"),
-                Some(_) => document_page!("model = $1 AND key > $4"),
-            };
-            let page = sqlx::query(sql).bind(asked.clone());
-            let page = page.bind(most(limit.events)).bind(most(limit.bytes));
-            match &after {
-                None => page,
-                Some(after) => page.bind(after.clone()),
-            }
-        });
-        let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
-        Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     async fn list_documents(

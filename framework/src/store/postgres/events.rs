@@ -1,6 +1,5 @@
 //! Reading the log, on connections that do not write.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -18,7 +17,7 @@ use crate::command::{Claim, CommandKey};
 use crate::error::StoreError;
 use crate::event::{GlobalPosition, RecordedEvent, StreamId, StreamVersion};
 use crate::store::contract::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page, PageLimit,
+    Append, AppendOutcome, Confirmation, EventStore, Filter, Page, PageLimit, StoreInfo,
 };
 use crate::store::kit::version_check::confirmation;
 use crate::store::sql::numbers::{assert_dense, is_beyond, most, past_command, possible};
@@ -161,9 +160,9 @@ impl EventStore for PostgresStore {
         &self,
         stream: &StreamId,
         version: StreamVersion,
-        command: Option<&CommandKey>,
+        command: Option<CommandKey>,
     ) -> Result<Confirmation, StoreError> {
-        let known = command.filter(|key| key.is_valid());
+        let known = command.as_ref().filter(|key| key.is_valid());
         let (asked, id) = (stream.clone(), known.map(|key| key.id.clone()));
         // One statement: version, command and history of the same moment.
         let confirm = move |known: &Known| {
@@ -176,7 +175,7 @@ impl EventStore for PostgresStore {
         let rows = self.connections.known_rows(Purpose::Streams, confirm, |_| Ok(None)).await;
         let rows = rows.map_err(|fault| self.unavailable(&fault))?;
         let Some(row) = rows.first() else { return Err(corrupt(stream.as_str(), "no answer")) };
-        let past = match (command, row.get::<Option<Vec<u8>>, _>(1)) {
+        let past = match (&command, row.get::<Option<Vec<u8>>, _>(1)) {
             (Some(key), Some(fingerprint)) => {
                 let past = past_command(&fingerprint, row.get(2), row.get(3));
                 let place = || format!("command {:?}", key.id);
@@ -308,24 +307,17 @@ impl EventStore for PostgresStore {
         Ok(GlobalPosition(head.unwrap_or_default() as u64))
     }
 
-    fn identity(&self) -> LogIdentity {
-        self.identity
+    fn info(&self) -> StoreInfo {
+        let mut info = StoreInfo::new(self.identity);
+        info.keeps_snapshots = true;
+        info.has_projections = true;
+        info.trouble = self.opening.history.lost().or_else(|| self.trouble.borrow().clone());
+        info.settings = self.opening.settings.all();
+        info
     }
 
     fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
         self.head.clone()
-    }
-
-    fn is_sole_writer(&self) -> bool {
-        false
-    }
-
-    fn settings(&self) -> BTreeMap<&'static str, String> {
-        self.opening.settings.all()
-    }
-
-    fn trouble(&self) -> Option<String> {
-        self.opening.history.lost().or_else(|| self.trouble.borrow().clone())
     }
 
     fn watch_history(&self) -> watch::Receiver<Option<String>> {

@@ -4,6 +4,7 @@
 //! written before the server's clock was set back, or by hand: `is_running` in the migration takes
 //! it for expired, so that no set-back of the clock keeps a dead process's leases alive.
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,7 +14,43 @@ use uuid::Uuid;
 use super::PostgresStore;
 use super::connections::Purpose;
 use crate::error::StoreError;
-use crate::store::contract::{Lease, LeaseStore};
+use crate::store::contract::{Lease, LeaseStore, Renewal, Renewed};
+
+/// Leases and members are renewed and read in one statement. All parts see the rows as they were
+/// before it, so the process adds itself to the members that it reads.
+const RENEW_ALL: &str = "
+    WITH mine AS (
+        SELECT held.name FROM leases AS held
+        JOIN unnest($1::text[], $2::bigint[]) AS asked (name, token)
+        ON held.name = asked.name AND held.token = asked.token
+        FOR NO KEY UPDATE OF held SKIP LOCKED
+    ), renewed AS (
+        UPDATE leases AS held
+        SET lasts = make_interval(secs => $4),
+            expires_at = clock_timestamp() + make_interval(secs => $4)
+        FROM mine WHERE held.name = mine.name RETURNING held.name
+    ), expired AS (
+        SELECT model, process FROM members
+        WHERE model = ANY($5::text[]) AND process <> $3 AND NOT is_running(expires_at, lasts)
+        FOR UPDATE SKIP LOCKED
+    ), cleared AS (
+        DELETE FROM members USING expired
+        WHERE members.model = expired.model AND members.process = expired.process
+    ), joined AS (
+        INSERT INTO members (model, process, lasts, expires_at)
+        SELECT DISTINCT model, $3::uuid, make_interval(secs => $4),
+               clock_timestamp() + make_interval(secs => $4)
+        FROM unnest($5::text[]) AS asked (model)
+        ON CONFLICT (model, process) DO UPDATE SET lasts = excluded.lasts,
+        expires_at = excluded.expires_at
+    )
+    SELECT 'lease', name, $3::uuid FROM renewed
+    UNION ALL
+    SELECT 'member', model, process FROM members
+    WHERE model = ANY($5::text[]) AND process <> $3 AND is_running(expires_at, lasts)
+    UNION ALL
+    SELECT 'holder', name, owner FROM leases
+    WHERE name = ANY($6::text[]) AND is_running(expires_at, lasts)";
 
 #[async_trait]
 impl LeaseStore for PostgresStore {
@@ -124,6 +161,49 @@ impl LeaseStore for PostgresStore {
         });
         let rows = rows.await.map_err(|fault| fault.not_written(&self.place))?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// One statement, so that an idle process costs one commit a second. A lease whose row is locked
+    /// is skipped and not waited for: a commit that hangs must not let the other leases expire.
+    async fn renew_all(&self, renewal: &Renewal) -> Result<Renewed, StoreError> {
+        let asked = renewal.clone();
+        let rows = self.connections.rows(Purpose::Signals, move || {
+            let Renewal { process, duration, leases, models, partitions } = &asked;
+            let names: Vec<_> = leases.iter().map(|lease| lease.name.clone()).collect();
+            let tokens: Vec<_> = leases.iter().map(|lease| lease.token as i64).collect();
+            sqlx::query(RENEW_ALL)
+                .bind(names)
+                .bind(tokens)
+                .bind(*process)
+                .bind(duration.as_secs_f64())
+                .bind(models.clone())
+                .bind(partitions.clone())
+        });
+        let rows = rows.await.map_err(|fault| fault.not_written(&self.place))?;
+        let mut found: BTreeMap<(String, String), Vec<Uuid>> = BTreeMap::new();
+        for row in &rows {
+            let (kind, name): (String, String) = (row.get(0), row.get(1));
+            found.entry((kind, name)).or_default().push(row.get(2));
+        }
+        let mut of = |kind: &str, name: &str| found.remove(&(kind.to_owned(), name.to_owned()));
+        let leases = renewal.leases.iter().map(|lease| of("lease", &lease.name).is_some());
+        let leases: Vec<_> = leases.collect();
+        let held = renewal.leases.iter().zip(&leases).filter(|(_, is_held)| **is_held);
+        let held: HashSet<_> = held.map(|(lease, _)| &*lease.name).collect();
+        let members = renewal.models.iter().map(|model| {
+            let mut members = of("member", model).unwrap_or_default();
+            members.push(renewal.process);
+            members.sort_unstable();
+            members
+        });
+        let members = members.collect();
+        // A lease that had expired and is renewed now was not seen as held.
+        let holder = |name: &String| match held.contains(&**name) {
+            true => Some(renewal.process),
+            false => of("holder", name)?.into_iter().next(),
+        };
+        let holders = renewal.partitions.iter().map(holder).collect();
+        Ok(Renewed { leases, members, holders })
     }
 
     async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError> {

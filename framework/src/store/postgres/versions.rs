@@ -96,7 +96,7 @@ impl VersionStore for PostgresStore {
     async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError> {
         let rows = self.connections.rows(Purpose::Documents, || {
             sqlx::query(
-                "SELECT version, partitions, is_serving, has_served, name, sources
+                "SELECT version, partitions, is_serving, has_served, name
                  FROM versions ORDER BY name, version",
             )
         });
@@ -109,19 +109,8 @@ impl VersionStore for PostgresStore {
                 is_serving: row.get(2),
                 has_served: row.get(3),
             },
-            sources: row.get(5),
         });
         Ok(stored.collect())
-    }
-
-    async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError> {
-        let name = name.to_owned();
-        let rows = self.connections.rows(Purpose::Documents, move || {
-            sqlx::query("UPDATE versions SET is_serving = false WHERE name = $1 AND version = $2")
-                .bind(name.clone())
-                .bind(i64::from(version))
-        });
-        rows.await.map(drop).map_err(|fault| fault.not_written(&self.place))
     }
 
     async fn note_version(
@@ -166,13 +155,26 @@ impl VersionStore for PostgresStore {
         Ok(rows.first().and_then(|row| row.get(0)))
     }
 
-    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {
+    async fn serve_version(
+        &self,
+        name: &str,
+        from: u32,
+        to: Option<u32>,
+    ) -> Result<bool, StoreError> {
         let name = name.to_owned();
-        let serves = self.ask(move || {
-            sqlx::query("SELECT serve_version($1, $2, $3)")
+        let serves = self.ask(move || match to {
+            Some(to) => sqlx::query("SELECT serve_version($1, $2, $3)")
                 .bind(name.clone())
                 .bind(i64::from(from))
-                .bind(i64::from(to))
+                .bind(i64::from(to)),
+            None => sqlx::query(
+                "WITH ended AS (UPDATE versions SET is_serving = false
+                                WHERE name = $1 AND version = $2 AND is_serving
+                                RETURNING name)
+                 SELECT EXISTS (SELECT FROM ended)",
+            )
+            .bind(name.clone())
+            .bind(i64::from(from)),
         });
         serves.await
     }

@@ -11,12 +11,12 @@ use super::side_write::SideWrite;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Checkpoint, CheckpointStore, CheckpointUpdate, ParkedKey, ParkedPage, ParkedRequest,
+    Checkpoint, CheckpointStore, CheckpointUpdate, ParkedPage, ParkedQuery, ParkedRequest,
     PartitionId, SkippedEvent,
 };
 use crate::store::kit::checkpoint_rule::{Stored, continues};
 use crate::store::kit::leases::Leases;
-use crate::store::kit::parked_keys::Parking;
+use crate::store::kit::parked_keys::ParkedDelta;
 
 /// Takes a step, if it is the lease's owner's and continues from what is stored; `false` if it was
 /// taken already. An outer error fails the transaction, an inner one has changed nothing.
@@ -30,7 +30,7 @@ pub(super) async fn update_checkpoint(
         Ok(true) => {}
         refused => return Ok(refused),
     }
-    let parking = Parking::of(&update.parked);
+    let parking = ParkedDelta::of(&update.parked);
     if !parking.is_empty() {
         parked_keys::park(&mut *connection, &update.partition.model, &parking).await?;
     }
@@ -102,21 +102,10 @@ impl CheckpointStore for SqliteStore {
     async fn load_parked(
         &self,
         model: &str,
-        of: Option<&[String]>,
-    ) -> Result<Vec<ParkedKey>, StoreError> {
-        let mut reader = self.reader().await?;
-        let parked = parked_keys::parked(&mut reader, model, of).await;
-        parked.map_err(|error| self.unreadable(format!("the parked keys of {model}"), error))
-    }
-
-    async fn list_parked(
-        &self,
-        model: &str,
-        of: Option<&[String]>,
-        at_most: usize,
+        query: &ParkedQuery,
     ) -> Result<ParkedPage, StoreError> {
         let mut reader = self.reader().await?;
-        let parked = parked_keys::parked_page(&mut reader, model, of, at_most).await;
+        let parked = parked_keys::load(&mut reader, model, query).await;
         parked.map_err(|error| self.unreadable(format!("the parked keys of {model}"), error))
     }
 
@@ -124,14 +113,6 @@ impl CheckpointStore for SqliteStore {
         let mut reader = self.reader().await?;
         let skipped = parked_keys::skipped(&mut reader, model).await;
         skipped.map_err(|error| self.unreadable(format!("the skipped events of {model}"), error))
-    }
-
-    async fn load_requests(
-        &self,
-        model: &str,
-    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
-        let mut reader = self.reader().await?;
-        parked_keys::requests(&mut reader, model).await.map_err(|e| self.unavailable(&e))
     }
 
     async fn request_parked(

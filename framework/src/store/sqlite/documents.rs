@@ -11,24 +11,10 @@ use super::side_write::SideWrite;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Checkpoint, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_LIST_BYTES,
-    PageLimit, ParkedAt, PartitionId, StoredPage,
+    Checkpoint, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_LIST_BYTES, ParkedAt,
+    PartitionId, StoredPage,
 };
 use crate::store::kit::list::{Bounds, Found};
-use crate::store::sql::numbers::most;
-
-/// Documents within a number (`?3`) and a sum of bytes (`?4`), one at least.
-macro_rules! document_page {
-    ($from:literal) => {
-        concat!(
-            "SELECT key, body FROM documents WHERE model = ?1 AND key IN (SELECT key FROM (
-               SELECT key, bytes, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS total FROM (
-                 SELECT key, octet_length(body) AS bytes FROM documents WHERE ",
-            $from,
-            " ORDER BY key LIMIT ?3 + 0)) WHERE total <= ?4 OR total = bytes) ORDER BY key"
-        )
-    };
-}
 
 /// `octet_length` reads the header of a row; only the bodies of the page are read themselves.
 const PAGE: &str = "
@@ -62,24 +48,6 @@ const DOCUMENTS_AT: &str = "
 impl DocumentStore for SqliteStore {
     async fn load_documents(
         &self,
-        model: &str,
-        keys: &[String],
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        let asked = serde_json::to_string(keys).map_err(|e| self.corrupt("a list of keys", e))?;
-        let mut reader = self.reader().await?;
-        let found = sqlx::query_as(
-            "SELECT key, body FROM documents
-             WHERE model = ? AND key IN (SELECT value FROM json_each(?))",
-        )
-        .bind(model.to_owned())
-        .bind(asked)
-        .fetch_all(&mut *reader)
-        .await;
-        found.map_err(|e| self.unavailable(&e))
-    }
-
-    async fn load_documents_at(
-        &self,
         partition: &PartitionId,
         keys: &[String],
     ) -> Result<DocumentsAt, StoreError> {
@@ -97,23 +65,6 @@ impl DocumentStore for SqliteStore {
             added.map_err(|e| self.corrupt(format!("the documents of {partition}"), e))?;
         }
         Ok(found)
-    }
-
-    async fn scan_documents(
-        &self,
-        model: &str,
-        after: Option<&str>,
-        limit: PageLimit,
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        // Two statements: with `?2 IS NULL OR` the index would not be used to begin after a key.
-        let sql = match after {
-            None => document_page!("model = ?1"),
-            Some(_) => document_page!("model = ?1 AND key > ?2"),
-        };
-        let mut reader = self.reader().await?;
-        let page = sqlx::query_as(sql).bind(model.to_owned()).bind(after.map(str::to_owned));
-        let page = page.bind(most(limit.events)).bind(most(limit.bytes));
-        page.fetch_all(&mut *reader).await.map_err(|e| self.unavailable(&e))
     }
 
     async fn list_documents(

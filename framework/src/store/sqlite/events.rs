@@ -1,6 +1,5 @@
 //! Reading the log: pages in one row each, on connections that cannot write.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -12,13 +11,14 @@ use tokio::sync::watch;
 
 use super::SqliteStore;
 use super::commands::Prune;
+use super::open::Opening;
 use super::page::{LOG_PAGE, LOG_ROWS, PICKED, PICKED_ROWS, STREAM_PAGE, STREAM_ROWS};
 use super::side_write::SideWrite;
 use crate::command::{Claim, CommandKey};
 use crate::error::StoreError;
 use crate::event::{GlobalPosition, RecordedEvent, StreamId, StreamVersion};
 use crate::store::contract::{
-    Append, AppendOutcome, Confirmation, EventStore, Filter, LogIdentity, Page, PageLimit,
+    Append, AppendOutcome, Confirmation, EventStore, Filter, Page, PageLimit, StoreInfo,
 };
 use crate::store::kit::version_check::confirmation;
 use crate::store::sql::numbers::{assert_dense, is_beyond, past_command, possible};
@@ -36,7 +36,7 @@ impl EventStore for SqliteStore {
         &self,
         stream: &StreamId,
         version: StreamVersion,
-        command: Option<&CommandKey>,
+        command: Option<CommandKey>,
     ) -> Result<Confirmation, StoreError> {
         let mut reader = self.reader().await?;
         // One statement: version and command of the same moment.
@@ -48,11 +48,11 @@ impl EventStore for SqliteStore {
         )
         .bind(stream.aggregate_type().to_owned())
         .bind(stream.id().to_owned())
-        .bind(command.map(|key| key.id.clone()))
+        .bind(command.as_ref().map(|key| key.id.clone()))
         .fetch_one(&mut *reader)
         .await
         .map_err(|e| self.unavailable(&e))?;
-        let past = match (command, row.get::<Option<Vec<u8>>, _>(1)) {
+        let past = match (&command, row.get::<Option<Vec<u8>>, _>(1)) {
             (Some(key), Some(fingerprint)) => {
                 let past = past_command(&fingerprint, row.get(2), row.get(3));
                 Some((key, past.map_err(|e| self.corrupt(format!("command {:?}", key.id), e))?))
@@ -164,20 +164,21 @@ impl EventStore for SqliteStore {
         head.map(|head: i64| GlobalPosition(head as u64)).map_err(|e| self.unavailable(&e))
     }
 
-    fn identity(&self) -> LogIdentity {
-        self.identity
+    fn info(&self) -> StoreInfo {
+        let Opening { held, trouble, wal_bytes, settings, .. } = &*self.opening;
+        let mut info = StoreInfo::new(self.identity);
+        info.is_sole_writer = true; // the lock on the file keeps other processes out
+        info.is_only_handle = self.handle.is_only_one();
+        info.keeps_snapshots = true;
+        info.has_projections = true;
+        info.trouble = held.check().err().or_else(|| trouble.now());
+        info.wal_bytes = Some(wal_bytes.load(Ordering::Relaxed));
+        info.settings = settings.all();
+        info
     }
 
     fn watch_head(&self) -> watch::Receiver<GlobalPosition> {
         self.head.clone()
-    }
-
-    fn trouble(&self) -> Option<String> {
-        self.opening.held.check().err().or_else(|| self.opening.trouble.now())
-    }
-
-    fn wal_bytes(&self) -> Option<u64> {
-        Some(self.opening.wal_bytes.load(Ordering::Relaxed))
     }
 
     async fn release(&self) -> Result<(), StoreError> {
@@ -185,18 +186,6 @@ impl EventStore for SqliteStore {
             1 => self.close().await,
             _ => Ok(()),
         }
-    }
-
-    fn settings(&self) -> BTreeMap<&'static str, String> {
-        self.opening.settings.all()
-    }
-
-    fn is_sole_writer(&self) -> bool {
-        true
-    }
-
-    fn is_only_handle(&self) -> bool {
-        self.handle.is_only_one()
     }
 }
 

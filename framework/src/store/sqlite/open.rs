@@ -21,8 +21,8 @@ use super::{SqliteStore, checkpoints, doubt, fault, lock, origin, schema};
 use crate::error::StartError;
 use crate::event::GlobalPosition;
 use crate::store::contract::LogIdentity;
-use crate::store::handles::Handle;
 use crate::store::kit::group_commit::Committer;
+use crate::store::kit::handles::Handle;
 use crate::store::kit::leases::Leases;
 use crate::store::sql::found::FoundSettings;
 

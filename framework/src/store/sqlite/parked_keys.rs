@@ -7,8 +7,8 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Error, Row};
 
 use crate::event::GlobalPosition;
-use crate::store::contract::{ParkedKey, ParkedPage, ParkedRequest, SkippedEvent};
-use crate::store::kit::parked_keys::{Parking, text, time};
+use crate::store::contract::{ParkedKey, ParkedPage, ParkedQuery, ParkedRequest, SkippedEvent};
+use crate::store::kit::parked_keys::{ParkedDelta, text, time};
 use crate::store::sql::numbers::most;
 
 /// A request for the owner of a parked key.
@@ -20,10 +20,7 @@ pub(super) struct Request {
     pub(super) request: ParkedRequest,
 }
 
-/// A row of a request: key, position, what is asked and why.
-type Asked = (String, i64, String, Option<String>);
-
-/// What each part of a [`Parking`] does; `?1` is the model, `?2` the part as JSON.
+/// What each part of a [`ParkedDelta`] does; `?1` is the model, `?2` the part as JSON.
 const RELEASE: &str = "DELETE FROM parked
     WHERE model = ?1 AND key IN (SELECT value FROM json_each(?2))";
 const PARK: &str = "INSERT INTO parked
@@ -63,9 +60,9 @@ const SKIP: &str = "INSERT INTO skipped (model, key, position, event, reason, sk
 pub(super) async fn park(
     connection: &mut SqliteConnection,
     model: &str,
-    changes: &Parking,
+    changes: &ParkedDelta,
 ) -> Result<(), Error> {
-    let Parking { released, parked, unlisted, queued, skipped } = changes;
+    let ParkedDelta { released, parked, unlisted, queued, skipped } = changes;
     apply(connection, RELEASE, model, released).await?;
     apply(connection, PARK, model, parked).await?;
     apply(connection, DEQUEUE, model, parked).await?;
@@ -114,64 +111,38 @@ pub(super) async fn request(
     Ok(updated.rows_affected() > 0)
 }
 
-/// The parked keys of a model, or of these keys those that are.
-pub(super) async fn parked(
+/// The parked keys of a model that match a query.
+pub(super) async fn load(
     connection: &mut SqliteConnection,
     model: &str,
-    of: Option<&[String]>,
-) -> Result<Vec<ParkedKey>, Error> {
-    let of = of.map(serde_json::to_string).transpose().map_err(|e| Error::Encode(Box::new(e)))?;
-    let rows = sqlx::query(
-        "SELECT key, partition, position, event, reason, attempts, since, unlisted_from, unlisted_sum,
-                request, request_reason,
-                (SELECT json_group_array(queued.position ORDER BY queued.position)
-                 FROM parked_events AS queued
-                 WHERE queued.model = parked.model AND queued.key = parked.key) AS queue
-         FROM parked WHERE model = ?1
-         AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2))) ORDER BY key",
-    )
-    .bind(model.to_owned())
-    .bind(of)
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(|row| with_queue(parked_key(row)?, row.try_get("queue")?)).collect()
-}
-
-/// Some of the parked keys of a model, or of these keys those that are, and the number of all.
-pub(super) async fn parked_page(
-    connection: &mut SqliteConnection,
-    model: &str,
-    of: Option<&[String]>,
-    at_most: usize,
+    query: &ParkedQuery,
 ) -> Result<ParkedPage, Error> {
-    let of = of.map(serde_json::to_string).transpose().map_err(|e| Error::Encode(Box::new(e)))?;
+    let ParkedQuery { keys, only_requested, with_queues, at_most } = query;
+    let keys = keys.as_ref().map(serde_json::to_string).transpose();
     let rows = sqlx::query(
         "SELECT key, partition, position, event, reason, attempts, since, unlisted_from, unlisted_sum,
                 request, request_reason, count(*) OVER () AS total,
+                iif(?4, (SELECT json_group_array(queued.position ORDER BY queued.position)
+                         FROM parked_events AS queued
+                         WHERE queued.model = parked.model AND queued.key = parked.key),
+                    NULL) AS queue,
                 (SELECT count(*) FROM parked_events AS queued
                  WHERE queued.model = parked.model AND queued.key = parked.key) AS waiting
          FROM parked WHERE model = ?1
-         AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2))) ORDER BY key LIMIT ?3 + 0",
+         AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2)))
+         AND (NOT ?5 OR request IS NOT NULL)
+         ORDER BY key LIMIT ?3 + 0",
     )
     .bind(model.to_owned())
-    .bind(of)
-    .bind(most(at_most.max(1))) // one row tells the total
+    .bind(keys.map_err(|e| Error::Encode(Box::new(e)))?)
+    .bind(most((*at_most).max(1))) // one row carries the total
+    .bind(with_queues)
+    .bind(only_requested)
     .fetch_all(connection)
     .await?;
     let total = rows.first().map_or(Ok(0), |row| row.try_get::<i64, _>("total"))? as u64;
-    let key = |row: &SqliteRow| {
-        let waiting = row.try_get::<i64, _>("waiting")? as u64;
-        Ok(ParkedKey { waiting, ..parked_key(row)? })
-    };
-    Ok(ParkedPage {
-        total,
-        keys: rows.iter().take(at_most).map(key).collect::<Result<_, Error>>()?,
-    })
-}
-
-fn with_queue(parked: ParkedKey, queue: &str) -> Result<ParkedKey, Error> {
-    let queue: Vec<_> = from_json::<Vec<u64>>(queue)?.into_iter().map(GlobalPosition).collect();
-    Ok(ParkedKey { waiting: queue.len() as u64, queue, ..parked })
+    let keys = rows.iter().take(*at_most).map(parked_key).collect::<Result<_, Error>>()?;
+    Ok(ParkedPage { total, keys })
 }
 
 /// What was skipped of a model.
@@ -189,24 +160,6 @@ pub(super) async fn skipped(
     rows.iter().map(skipped_event).collect()
 }
 
-/// The requests of a model that were not carried out yet.
-pub(super) async fn requests(
-    connection: &mut SqliteConnection,
-    model: &str,
-) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, Error> {
-    let rows: Vec<Asked> = sqlx::query_as(
-        "SELECT key, position, request, request_reason FROM parked
-         WHERE model = ? AND request IS NOT NULL ORDER BY key",
-    )
-    .bind(model.to_owned())
-    .fetch_all(connection)
-    .await?;
-    let requests = rows.into_iter().map(|(key, position, request, reason)| {
-        (key, GlobalPosition(position as u64), asked(&request, reason))
-    });
-    Ok(requests.collect())
-}
-
 fn skipped_event(row: &SqliteRow) -> Result<SkippedEvent, Error> {
     Ok(SkippedEvent {
         key: row.try_get("key")?,
@@ -220,6 +173,8 @@ fn skipped_event(row: &SqliteRow) -> Result<SkippedEvent, Error> {
 fn parked_key(row: &SqliteRow) -> Result<ParkedKey, Error> {
     let request: Option<&str> = row.try_get("request")?;
     let reason: Option<String> = row.try_get("request_reason")?;
+    let queue: Option<&str> = row.try_get("queue")?;
+    let queue: Vec<u64> = queue.map(from_json).transpose()?.unwrap_or_default();
     Ok(ParkedKey {
         key: row.try_get("key")?,
         partition: row.try_get("partition")?,
@@ -228,8 +183,8 @@ fn parked_key(row: &SqliteRow) -> Result<ParkedKey, Error> {
         reason: row.try_get("reason")?,
         attempts: row.try_get("attempts")?,
         since: time(row.try_get("since")?),
-        queue: Vec::new(),
-        waiting: 0,
+        queue: queue.into_iter().map(GlobalPosition).collect(),
+        waiting: row.try_get::<i64, _>("waiting")? as u64,
         unlisted_from: row
             .try_get::<Option<i64>, _>("unlisted_from")?
             .map(|from| GlobalPosition(from as u64)),

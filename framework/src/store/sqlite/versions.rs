@@ -19,8 +19,8 @@ use crate::store::kit::leases::Leases;
 /// How many rows one step of dropping a version deletes at most.
 const DROPPED_AT_ONCE: i64 = 1000;
 
-/// A row of a version: name, number, partitions, whether it serves and has served, its sources.
-type Row = (String, u32, u32, bool, bool, Option<String>);
+/// A row of a version: name, number, number of partitions, if it serves, if it has served.
+type Row = (String, u32, u32, bool, bool);
 
 /// A change of the versions of a name.
 #[derive(Debug)]
@@ -32,8 +32,7 @@ pub(super) struct VersionChange {
 #[derive(Debug)]
 enum What {
     Register { version: u32, partitions: u32 },
-    Serve { from: u32, to: u32 },
-    Retire { version: u32 },
+    Serve { from: u32, to: Option<u32> },
     Note { version: u32, note: VersionNote, text: String },
     Drop { version: u32 },
     Forget { version: u32 },
@@ -51,7 +50,6 @@ pub(super) async fn change(
             register(connection, name, *version, *partitions).await.map(|()| false)
         }
         What::Serve { from, to } => serve(connection, name, *from, *to).await,
-        What::Retire { version } => retire(connection, name, *version).await.map(|()| false),
         What::Note { version, note, text } => {
             write_note(connection, (name, *version), *note, text).await.map(|()| false)
         }
@@ -84,8 +82,14 @@ async fn serve(
     connection: &mut SqliteConnection,
     name: &str,
     from: u32,
-    to: u32,
+    to: Option<u32>,
 ) -> Result<bool, Error> {
+    let Some(to) = to else {
+        let end = "UPDATE versions SET is_serving = 0 WHERE name = ? AND version = ? AND is_serving
+                   RETURNING 1";
+        let ended = sqlx::query(end).bind(name.to_owned()).bind(from).fetch_optional(connection);
+        return ended.await.map(|ended| ended.is_some());
+    };
     let serves =
         "SELECT EXISTS (SELECT 1 FROM versions WHERE name = ? AND version = ? AND is_serving)";
     let has_ended = sqlx::query(
@@ -159,12 +163,6 @@ async fn forget(connection: &mut SqliteConnection, name: &str, version: u32) -> 
         .map(drop)
 }
 
-async fn retire(connection: &mut SqliteConnection, name: &str, version: u32) -> Result<(), Error> {
-    let retire = "UPDATE versions SET is_serving = 0 WHERE name = ? AND version = ?";
-    let retire = sqlx::query(retire).bind(name.to_owned()).bind(version);
-    retire.execute(connection).await.map(drop)
-}
-
 async fn write_note(
     connection: &mut SqliteConnection,
     (name, version): (&str, u32),
@@ -219,22 +217,17 @@ impl VersionStore for SqliteStore {
     async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError> {
         let mut reader = self.reader().await?;
         let rows: Result<Vec<Row>, Error> = sqlx::query_as(
-            "SELECT name, version, partitions, is_serving, has_served, sources FROM versions
+            "SELECT name, version, partitions, is_serving, has_served FROM versions
              ORDER BY name, version",
         )
         .fetch_all(&mut *reader)
         .await;
         let rows = rows.map_err(|e| self.unavailable(&e))?.into_iter();
-        let stored = |(name, number, partitions, is_serving, has_served, sources)| StoredVersion {
+        let stored = |(name, number, partitions, is_serving, has_served)| StoredVersion {
             name,
             version: Version { number, partitions, is_serving, has_served },
-            sources,
         };
         Ok(rows.map(stored).collect())
-    }
-
-    async fn retire_version(&self, name: &str, version: u32) -> Result<(), StoreError> {
-        self.change_version(name, What::Retire { version }).await.map(drop)
     }
 
     async fn note_version(
@@ -266,7 +259,12 @@ impl VersionStore for SqliteStore {
         found.map(Option::flatten).map_err(|e| self.unavailable(&e))
     }
 
-    async fn serve_version(&self, name: &str, from: u32, to: u32) -> Result<bool, StoreError> {
+    async fn serve_version(
+        &self,
+        name: &str,
+        from: u32,
+        to: Option<u32>,
+    ) -> Result<bool, StoreError> {
         self.change_version(name, What::Serve { from, to }).await
     }
 

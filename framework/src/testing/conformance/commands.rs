@@ -73,17 +73,19 @@ pub async fn a_confirmation_tells_stale_and_done_from_current(store: impl Store)
     let (a, key) = (stream("a"), CommandKey::new("k", b"request").unwrap());
     let confirm =
         async |version, key| store.confirm(&a, StreamVersion(version), key).await.unwrap();
-    assert_eq!(confirm(0, Some(&key)).await, Confirmation::Current);
+    assert_eq!(confirm(0, Some(key.clone())).await, Confirmation::Current);
     let done = committed(one(&store, keyed("a", 1, "k")).await);
     assert_eq!(confirm(1, None).await, Confirmation::Current);
     assert_eq!(confirm(0, None).await, Confirmation::Stale { actual: StreamVersion(1) });
-    let Confirmation::Replayed(again) = confirm(0, Some(&key)).await else { panic!("not found") };
+    let Confirmation::Replayed(again) = confirm(0, Some(key.clone())).await else {
+        panic!("not found")
+    };
     assert_eq!(
         (again.version, again.position, again.replayed),
         (done.version, done.position, true)
     );
     let other = CommandKey::new("k", b"another").unwrap();
-    assert_eq!(confirm(1, Some(&other)).await, Confirmation::KeyReused);
+    assert_eq!(confirm(1, Some(other)).await, Confirmation::KeyReused);
 }
 
 /// A retry gets its first outcome although another append of the batch moves the stream on.

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Checkpoint, CheckpointUpdate, DocumentBatch, DocumentsAt, Lease, PageLimit, ParkedChange,
-    ParkedKey, PartitionId, Store,
+    Checkpoint, CheckpointUpdate, DocumentBatch, DocumentsAt, Lease, ParkedChange, ParkedKey,
+    PartitionId, Store,
 };
 
 /// Returns partition 0 of `balance@1`.
@@ -50,8 +50,9 @@ pub(super) async fn lease(store: &impl Store, partition: &PartitionId) -> Lease 
 }
 
 pub(super) async fn body(store: &impl Store, model: &str, key: &str) -> Option<String> {
-    let found = store.load_documents(model, &[key.to_owned()]).await.unwrap();
-    found.into_iter().next().map(|(found, body)| {
+    let any = PartitionId::new(model, 0);
+    let found = store.load_documents(&any, &[key.to_owned()]).await.unwrap();
+    found.documents.into_iter().next().map(|(found, body)| {
         assert_eq!(found, key);
         body
     })
@@ -72,7 +73,7 @@ pub async fn documents_and_checkpoint_are_stored_together(store: impl Store) {
     let keys: Vec<String> = (0..1000).map(|n| format!("key-{n}")).collect();
     let many: Vec<_> = keys.iter().map(|key| (key.as_str(), "0")).collect();
     store.save_documents(batch(&lease, 4, 5, &many)).await.unwrap();
-    assert_eq!(store.load_documents("balance@1", &keys).await.unwrap().len(), 1000);
+    assert_eq!(store.load_documents(&partition(), &keys).await.unwrap().documents.len(), 1000);
 }
 
 /// One read returns documents, checkpoint and parked keys of one moment, even while others save.
@@ -80,7 +81,7 @@ pub async fn documents_are_loaded_with_their_checkpoint_from_one_snapshot(
     store: impl Store + Clone,
 ) {
     let keys = ["a", "b", "c"].map(str::to_owned);
-    let at = store.load_documents_at(&partition(), &keys).await.unwrap();
+    let at = store.load_documents(&partition(), &keys).await.unwrap();
     assert_eq!(at, DocumentsAt::default());
     let lease = lease(&store, &partition()).await;
     let saving = async |from: u64, to: u64| {
@@ -111,7 +112,7 @@ pub async fn documents_are_loaded_with_their_checkpoint_from_one_snapshot(
     let reading = async {
         let mut last = 0;
         while last < 60 {
-            let at = store.load_documents_at(&partition(), &keys).await.unwrap();
+            let at = store.load_documents(&partition(), &keys).await.unwrap();
             let position = at.checkpoint.map_or(0, |checkpoint| checkpoint.position.0);
             assert!(position >= last, "{position} after {last}");
             last = position;
@@ -134,10 +135,10 @@ pub async fn documents_are_loaded_with_their_checkpoint_from_one_snapshot(
     };
     tokio::join!(reading, writing);
     // Keys and partitions of others are not included.
-    let at = store.load_documents_at(&partition(), &keys[1..]).await.unwrap();
+    let at = store.load_documents(&partition(), &keys[1..]).await.unwrap();
     assert_eq!((at.documents.len(), at.parked.len()), (1, 0));
     let other = PartitionId::new(partition().model, partition().number + 1);
-    assert_eq!(store.load_documents_at(&other, &keys).await.unwrap().checkpoint, None);
+    assert_eq!(store.load_documents(&other, &keys).await.unwrap().checkpoint, None);
 }
 
 /// Only a writer that continues from the stored checkpoint stores anything; the other is refused.
@@ -206,38 +207,6 @@ pub async fn partitions_advance_independently(store: impl Store) {
         assert_eq!(checkpoint.position, GlobalPosition(n));
     }
     let keys = ["key-1", "key-2", "key-3"].map(str::to_owned);
-    assert_eq!(store.load_documents("balance@1", &keys).await.unwrap().len(), 3);
+    assert_eq!(store.load_documents(&partition(), &keys).await.unwrap().documents.len(), 3);
     assert_eq!(body(&store, "balance@1", "key-1").await.as_deref(), Some("1"));
-}
-
-/// All documents are returned page by page, in byte order, whatever the collation of the database.
-pub async fn documents_are_scanned_by_the_bytes_of_their_keys(store: impl Store) {
-    let mut keys = vec![
-        "", " ", "!", "-", "A", "B", "Z", "_", "a", "a b", "a-b", "aa", "ab", "b", "z", "Ä", "ä",
-        "é", "e\u{301}", "ß", "ss", "ı", "中", "\u{e000}", "\u{ffff}", "😀", "10", "9",
-    ];
-    let documents: Vec<_> = keys.iter().map(|key| (*key, "1")).collect();
-    let lease = lease(&store, &partition()).await;
-    store.save_documents(batch(&lease, 0, 1, &documents)).await.unwrap();
-    keys.sort_unstable();
-    for limit in [1, 3, 1000] {
-        let (mut found, mut after) = (Vec::new(), None::<String>);
-        loop {
-            let page = store
-                .scan_documents("balance@1", after.as_deref(), PageLimit::events(limit))
-                .await
-                .unwrap();
-            let Some((last, _)) = page.last() else { break };
-            assert!(page.len() <= limit);
-            after = Some(last.clone());
-            found.extend(page.into_iter().map(|(key, _)| key));
-        }
-        assert_eq!(found, keys);
-    }
-    assert_eq!(
-        store.scan_documents("balance@1", Some("aZ"), PageLimit::events(1)).await.unwrap()[0].0,
-        "aa"
-    );
-    assert_eq!(store.scan_documents("balance@1", None, PageLimit::events(0)).await.unwrap(), []);
-    assert_eq!(store.scan_documents("balance@2", None, PageLimit::events(9)).await.unwrap(), []);
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::documents::{batch, body, partition};
 use crate::error::StoreError;
-use crate::store::contract::{Lease, Store};
+use crate::store::contract::{Lease, Renewal, Store};
 
 const NAME: &str = "balance@1/0";
 /// Longer than any test takes.
@@ -191,4 +191,33 @@ pub async fn members_are_known_until_they_leave_or_expire(store: impl Store) {
     assert_eq!(join("balance@1", all[1], LONG).await, all[1..]);
     assert_eq!(join("balance@1", all[2], Duration::ZERO).await, all[1..]);
     assert_eq!(join("balance@1", all[1], LONG).await, [all[1]]);
+}
+
+/// One call renews every lease and membership of a process, and a lease that is lost is told apart.
+pub async fn everything_of_a_process_is_renewed_in_one_call(store: impl Store) {
+    let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let kept = acquire(&store, one, SHORT).await.unwrap();
+    let lost = store.acquire_lease("balance@1/1", one, SHORT).await.unwrap().unwrap();
+    store.release_lease(&lost).await.unwrap();
+    let taken = store.acquire_lease("balance@1/1", two, LONG).await.unwrap().unwrap();
+    store.join("balance@1", two, LONG).await.unwrap();
+    let partitions = ["balance@1/0", "balance@1/1", "balance@1/2"].map(str::to_owned);
+    let renewal = Renewal {
+        process: one,
+        duration: LONG,
+        leases: vec![lost.clone(), kept.clone()],
+        models: vec!["other@1".to_owned(), "balance@1".to_owned()],
+        partitions: partitions.to_vec(),
+    };
+    let renewed = store.renew_all(&renewal).await.unwrap();
+    assert_eq!(renewed.leases, [false, true]);
+    assert_eq!(renewed.members, [vec![one], vec![one, two]]);
+    assert_eq!(renewed.holders[1..], [Some(two), None]);
+    tokio::time::sleep(SHORT * 2).await;
+    assert_eq!(acquire(&store, two, LONG).await, None, "the lease was not extended");
+    assert_eq!(store.join("other@1", two, LONG).await.unwrap(), [one, two], "nor the membership");
+    assert!(!store.renew_lease(&lost, LONG).await.unwrap(), "a lost lease is renewed");
+    assert!(store.renew_lease(&taken, LONG).await.unwrap());
+    assert!(store.renew_lease(&kept, LONG).await.unwrap());
+    assert_eq!(store.renew_all(&Renewal::default()).await.unwrap().leases, [false; 0]);
 }

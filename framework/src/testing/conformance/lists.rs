@@ -40,6 +40,34 @@ pub async fn documents_are_deleted_with_the_checkpoint(store: impl Store) {
     assert_eq!(body(&store, MODEL, "b\"ü").await.as_deref(), Some("4"));
 }
 
+/// All documents are returned page by page, in byte order, whatever the collation of the database.
+pub async fn documents_are_listed_by_the_bytes_of_their_keys(store: impl Store) {
+    let mut all = vec![
+        "", " ", "!", "-", "A", "B", "Z", "_", "a", "a b", "a-b", "aa", "ab", "b", "z", "Ä", "ä",
+        "é", "e\u{301}", "ß", "ss", "ı", "中", "\u{e000}", "\u{ffff}", "😀", "10", "9",
+    ];
+    let documents: Vec<_> = all.iter().map(|key| (*key, "1")).collect();
+    let lease = lease(&store, &partition()).await;
+    store.save_documents(batch(&lease, 0, 1, &documents)).await.unwrap();
+    all.sort_unstable();
+    for limit in [1, 3, 1000] {
+        let (mut found, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let page = list(&store, range("", after.as_deref(), limit)).await;
+            assert!(page.documents.len() <= limit);
+            found.extend(page.documents.into_iter().map(|(key, _)| key));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, all);
+    }
+    assert_eq!(keys(&list(&store, range("", Some("aZ"), 1)).await), ["aa"]);
+    let other = store.list_documents("balance@2", &DocumentRange::default()).await.unwrap();
+    assert_eq!(other, StoredPage::default());
+}
+
 /// A list returns all keys of a prefix and no others, for any page size.
 pub async fn documents_are_listed_by_prefix_in_pages(store: impl Store) {
     let mut all = vec![

@@ -29,6 +29,7 @@ pub mod order;
 pub mod pages;
 pub mod parked;
 pub mod payloads;
+pub mod projections;
 pub mod reads;
 pub mod snapshots;
 pub mod versions;
@@ -78,13 +79,14 @@ macro_rules! conformance {
             documents: the_same_batch_sent_again_changes_nothing,
             documents: of_concurrent_writers_one_continues,
             documents: partitions_advance_independently,
-            documents: documents_are_scanned_by_the_bytes_of_their_keys,
             lists: documents_are_deleted_with_the_checkpoint,
+            lists: documents_are_listed_by_the_bytes_of_their_keys,
             lists: documents_are_listed_by_prefix_in_pages,
             lists: a_page_of_large_documents_ends_early,
             lists: a_page_names_the_parked_keys_and_the_checkpoints,
             isolation: a_bad_append_fails_alone,
             isolation: a_doubled_event_id_fails_its_own_append,
+            leases: everything_of_a_process_is_renewed_in_one_call,
             leases: a_lease_has_one_owner_at_a_time,
             leases: an_owner_may_take_its_lease_again,
             leases: an_expired_lease_is_taken_over_and_its_old_token_is_void,
@@ -109,9 +111,9 @@ macro_rules! conformance {
             pages: a_page_of_events_is_bounded_by_bytes,
             pages: a_filtered_page_that_is_full_of_bytes_loses_nothing,
             pages: a_page_of_picked_events_is_bounded_by_bytes,
-            pages: a_page_of_documents_is_bounded_by_bytes,
             payloads: payloads_come_back_byte_for_byte,
             payloads: no_call_changes_an_event,
+            projections: a_store_opens_projections_or_refuses_them_by_name,
             reads: pages_follow_one_another_without_loss,
             reads: a_filtered_read_says_how_far_it_looked,
             reads: the_head_is_known_and_wakes_who_waits,

@@ -1,6 +1,5 @@
 //! Tests that pages are limited by bytes, and that an item larger than a page is returned alone.
 
-use super::documents::{batch, lease, partition};
 use super::{append, committed, event, one, stream};
 use crate::event::ExpectedVersion::Any;
 use crate::event::{GlobalPosition, StreamId, StreamVersion};
@@ -113,24 +112,4 @@ pub async fn a_page_of_picked_events_is_bounded_by_bytes(store: impl Store) {
     }
     let three = store.read_positions(&all, PageLimit::events(3)).await.unwrap();
     assert_eq!(three.len(), 3, "the number of events is a limit too");
-}
-
-/// An empty page is the end; a short one is not.
-pub async fn a_page_of_documents_is_bounded_by_bytes(store: impl Store) {
-    let bodies: Vec<_> = (10..).zip(SIZES).map(|(n, b)| (format!("key-{n}"), json(b))).collect();
-    let documents: Vec<_> = bodies.iter().map(|(key, body)| (&**key, &**body)).collect();
-    let lease = lease(&store, &partition()).await;
-    store.save_documents(batch(&lease, 0, 1, &documents)).await.unwrap();
-    for bytes in LIMITS {
-        let limit = PageLimit::events(1_000).bytes(bytes);
-        let (mut after, mut pages) = (None::<String>, Vec::new());
-        loop {
-            let page = store.scan_documents("balance@1", after.as_deref(), limit).await.unwrap();
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.clone());
-            pages.push(page.into_iter().map(|(_, body)| body.len()).collect());
-        }
-        assert_bounded(&pages, bytes);
-        assert_eq!(pages.concat(), SIZES);
-    }
 }

@@ -8,7 +8,8 @@ use super::documents::{batch, body, lease, partition};
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    DocumentBatch, Lease, ParkedChange, ParkedKey, ParkedPage, ParkedRequest, SkippedEvent, Store,
+    DocumentBatch, Lease, ParkedChange, ParkedKey, ParkedPage, ParkedQuery, ParkedRequest,
+    SkippedEvent, Store,
 };
 
 const MODEL: &str = "balance@1";
@@ -75,7 +76,7 @@ async fn begun(store: &impl Store) -> Lease {
 }
 
 async fn parked(store: &impl Store) -> Vec<ParkedKey> {
-    store.load_parked(MODEL, None).await.unwrap()
+    store.load_parked(MODEL, &ParkedQuery::default()).await.unwrap().keys
 }
 
 /// Returns the key with these events listed behind it.
@@ -212,22 +213,28 @@ pub async fn a_request_is_for_the_event_that_the_key_stands_at(store: impl Store
     }
     assert!(ask("a", 10, skip()).await && ask("a", 10, ParkedRequest::Retry).await);
     assert_eq!(parked(&store).await[0].request, Some(ParkedRequest::Retry));
-    let asked = [("a".to_owned(), GlobalPosition(10), ParkedRequest::Retry)];
-    assert_eq!(store.load_requests(MODEL).await.unwrap(), asked);
-    assert_eq!(store.load_requests("balance@2").await.unwrap(), []);
+    store.save_documents(step(&lease, 100, 3, &[park("b", 10, 1)])).await.unwrap();
+    let requested = async |model| {
+        let page = store.load_parked(model, &ParkedQuery::requested()).await.unwrap();
+        let requests = page.keys.into_iter().map(|key| (key.key, key.position, key.request));
+        requests.collect::<Vec<_>>()
+    };
+    let asked = [("a".to_owned(), GlobalPosition(10), Some(ParkedRequest::Retry))];
+    assert_eq!(requested(MODEL).await, asked);
+    assert_eq!(requested("balance@2").await, []);
     // The key was retried.
-    store.save_documents(step(&lease, 100, 3, &[park("a", 10, 2)])).await.unwrap();
+    store.save_documents(step(&lease, 100, 4, &[park("a", 10, 2)])).await.unwrap();
     assert_eq!(parked(&store).await[0].request, None);
     // A skip request that arrives during a retry is kept until its event is dealt with.
     assert!(ask("a", 10, skip()).await);
-    store.save_documents(step(&lease, 100, 4, &[park("a", 10, 3)])).await.unwrap();
+    store.save_documents(step(&lease, 100, 5, &[park("a", 10, 3)])).await.unwrap();
     let kept = ParkedRequest::Skip { reason: "never\u{fffd} booked".into() };
     assert_eq!(parked(&store).await[0].request, Some(kept.clone()));
-    let asked = [("a".to_owned(), GlobalPosition(10), kept)];
-    assert_eq!(store.load_requests(MODEL).await.unwrap(), asked);
-    store.save_documents(step(&lease, 100, 5, &[park("a", 20, 1)])).await.unwrap();
+    let asked = [("a".to_owned(), GlobalPosition(10), Some(kept))];
+    assert_eq!(requested(MODEL).await, asked);
+    store.save_documents(step(&lease, 100, 6, &[park("a", 20, 1)])).await.unwrap();
     assert_eq!(parked(&store).await[0].request, None);
-    assert_eq!(store.load_requests(MODEL).await.unwrap(), []);
+    assert_eq!(requested(MODEL).await, []);
 }
 
 /// The message of a panic can be any text.
@@ -253,13 +260,16 @@ pub async fn parked_keys_are_found_by_model_and_key(store: impl Store) {
     let changes = keys.map(|key| park(key, 10, 1));
     store.save_documents(step(&lease, 100, 2, &changes)).await.unwrap();
     let names = |parked: Vec<ParkedKey>| parked.into_iter().map(|parked| parked.key);
-    let all = store.load_parked(MODEL, None).await.unwrap();
+    let all = parked(&store).await;
     assert_eq!(names(all).collect::<Vec<_>>(), ["Z", "a", "z", "ä"]);
     let asked = ["ä".to_owned(), "b".to_owned(), "a".to_owned()];
-    let some = store.load_parked(MODEL, Some(&asked)).await.unwrap();
-    assert_eq!(names(some).collect::<Vec<_>>(), ["a", "ä"]);
-    assert_eq!(store.load_parked(MODEL, Some(&[])).await.unwrap(), []);
-    assert_eq!(store.load_parked("balance@2", None).await.unwrap(), []);
+    let of = async |model, keys: &[String]| {
+        let query = ParkedQuery { keys: Some(keys.to_vec()), ..ParkedQuery::default() };
+        store.load_parked(model, &query).await.unwrap().keys
+    };
+    assert_eq!(names(of(MODEL, &asked).await).collect::<Vec<_>>(), ["a", "ä"]);
+    assert_eq!(of(MODEL, &[]).await, []);
+    assert_eq!(of("balance@2", &asked).await, []);
 }
 
 /// Random changes: many in one batch have the same result as one batch for each.
@@ -312,9 +322,12 @@ pub async fn many_changes_in_a_batch_are_as_good_as_one_at_a_time(store: impl St
     }
 }
 
-/// `list_parked` counts what `load_parked` lists, and limits the number of keys.
+/// A query without queues counts the events that wait, and limits the number of keys.
 pub async fn a_page_of_parked_keys_counts_what_waits(store: impl Store) {
-    assert_eq!(store.list_parked(MODEL, None, 10).await.unwrap(), ParkedPage::default());
+    assert_eq!(
+        store.load_parked(MODEL, &ParkedQuery::first(10)).await.unwrap(),
+        ParkedPage::default()
+    );
     let lease = begun(&store).await;
     let mut changes = Vec::new();
     for name in ["a", "b", "c"] {
@@ -329,14 +342,15 @@ pub async fn a_page_of_parked_keys_counts_what_waits(store: impl Store) {
         ParkedKey { waiting, unlisted_from, unlisted_sum, ..key(name, 10, 1) }
     };
     let all = [short("a", 1_000, None), short("b", 0, Some(11)), short("c", 1_000, Some(2_000))];
-    let page = store.list_parked(MODEL, None, 10).await.unwrap();
+    let page = store.load_parked(MODEL, &ParkedQuery::first(10)).await.unwrap();
     assert_eq!((page.total, &*page.keys), (3, &all[..]));
     for at_most in [0, 1, 2] {
-        let page = store.list_parked(MODEL, None, at_most).await.unwrap();
+        let page = store.load_parked(MODEL, &ParkedQuery::first(at_most)).await.unwrap();
         assert_eq!((page.total, &*page.keys), (3, &all[..at_most]));
     }
-    let of = ["none".to_owned(), "c".to_owned()];
-    let page = store.list_parked(MODEL, Some(&of), 10).await.unwrap();
+    let of = Some(vec!["none".to_owned(), "c".to_owned()]);
+    let query = ParkedQuery { keys: of, ..ParkedQuery::first(10) };
+    let page = store.load_parked(MODEL, &query).await.unwrap();
     assert_eq!((page.total, &*page.keys), (1, &all[2..]));
     let parked = parked(&store).await;
     assert_eq!(parked[1], all[1]);

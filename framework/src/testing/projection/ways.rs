@@ -9,7 +9,9 @@ use super::row::shown_row;
 use crate::event::{GlobalPosition, RecordedEvent};
 use crate::projection::{Delivery, Projection, deliver};
 use crate::store::contract::sql::SqlError;
-use crate::store::contract::{Page, ParkedKey, ProjectionDatabase, SqlSnapshot, Store};
+use crate::store::contract::{
+    Page, ParkedKey, ParkedQuery, ProjectionDatabase, SqlSnapshot, Store,
+};
 use crate::testing::given::batch_sizes;
 
 /// One way of delivering all events.
@@ -90,8 +92,9 @@ async fn take_in_one_way<P: Projection>(
     let pages: Vec<_> = events.chunks(way.batch).map(page).collect();
     let delivered = deliver::<P>(store, number, &pages, way.delivery).await;
     let database = delivered.map_err(|error| format!("{way}: {error}"))?;
-    let parked = database.load_parked(&format!("{}@{number}", P::NAME), None).await;
-    let parked = parked.map_err(|error| error.to_string())?.into_iter();
+    let parked =
+        database.load_parked(&format!("{}@{number}", P::NAME), &ParkedQuery::default()).await;
+    let parked = parked.map_err(|error| error.to_string())?.keys.into_iter();
     let parked = parked.map(|parked| (parked.key.clone(), in_words(parked))).collect();
     let mut snapshot = database.read().await.map_err(|error| error.to_string())?;
     let tables = tables(&mut *snapshot).await;

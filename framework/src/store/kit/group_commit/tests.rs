@@ -367,7 +367,8 @@ async fn what_queues_behind_a_close_is_answered_as_not_stored() {
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
-    (0..9).for_each(|_| open.send(()).unwrap());
+    // The writer ends after the request to close, perhaps before it was let through nine times.
+    (0..9).for_each(|_| _ = open.send(()));
     assert_eq!(positions(&stored.await.unwrap()), [Some(1)]);
     let late = late.await.unwrap();
     let is_refused =

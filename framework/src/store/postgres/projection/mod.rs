@@ -28,7 +28,7 @@ use super::schema::Schema;
 use crate::error::{StartError, StoreError};
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Checkpoint, CheckpointStore, Lease, ParkedKey, ParkedPage, ParkedRequest, PartitionId,
+    Checkpoint, CheckpointStore, Lease, ParkedPage, ParkedQuery, ParkedRequest, PartitionId,
     ProjectionDatabase, ProjectionStore, SkippedEvent, SqlSnapshot, SqlTransaction,
     check_projection_name,
 };
@@ -246,29 +246,13 @@ impl CheckpointStore for PgProjection {
     async fn load_parked(
         &self,
         model: &str,
-        of: Option<&[String]>,
-    ) -> Result<Vec<ParkedKey>, StoreError> {
-        self.store.load_parked(model, of).await
-    }
-
-    async fn list_parked(
-        &self,
-        model: &str,
-        of: Option<&[String]>,
-        at_most: usize,
+        query: &ParkedQuery,
     ) -> Result<ParkedPage, StoreError> {
-        self.store.list_parked(model, of, at_most).await
+        self.store.load_parked(model, query).await
     }
 
     async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError> {
         self.store.load_skipped(model).await
-    }
-
-    async fn load_requests(
-        &self,
-        model: &str,
-    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
-        self.store.load_requests(model).await
     }
 
     async fn request_parked(

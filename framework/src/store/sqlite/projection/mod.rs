@@ -31,7 +31,7 @@ use super::{SqliteStore, checkpoints, doubt, fault, lock, origin, parked_keys, s
 use crate::error::{StartError, StoreError};
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Checkpoint, CheckpointStore, Lease, ParkedKey, ParkedPage, ParkedRequest, PartitionId,
+    Checkpoint, CheckpointStore, Lease, ParkedPage, ParkedQuery, ParkedRequest, PartitionId,
     ProjectionDatabase, ProjectionStore, SkippedEvent, SqlSnapshot, SqlTransaction,
     check_projection_name,
 };
@@ -343,23 +343,10 @@ impl CheckpointStore for SqliteProjection {
     async fn load_parked(
         &self,
         model: &str,
-        of: Option<&[String]>,
-    ) -> Result<Vec<ParkedKey>, StoreError> {
-        let mut reader = self.bookkeeper().await?;
-        let read = parked_keys::parked(&mut reader, model, of).await;
-        let parked = read.map_err(|error| self.unavailable(&error))?;
-        reader.give_back();
-        Ok(parked)
-    }
-
-    async fn list_parked(
-        &self,
-        model: &str,
-        of: Option<&[String]>,
-        at_most: usize,
+        query: &ParkedQuery,
     ) -> Result<ParkedPage, StoreError> {
         let mut reader = self.bookkeeper().await?;
-        let read = parked_keys::parked_page(&mut reader, model, of, at_most).await;
+        let read = parked_keys::load(&mut reader, model, query).await;
         let parked = read.map_err(|error| self.unavailable(&error))?;
         reader.give_back();
         Ok(parked)
@@ -371,17 +358,6 @@ impl CheckpointStore for SqliteProjection {
         let skipped = read.map_err(|error| self.unavailable(&error))?;
         reader.give_back();
         Ok(skipped)
-    }
-
-    async fn load_requests(
-        &self,
-        model: &str,
-    ) -> Result<Vec<(String, GlobalPosition, ParkedRequest)>, StoreError> {
-        let mut reader = self.bookkeeper().await?;
-        let read = parked_keys::requests(&mut reader, model).await;
-        let requests = read.map_err(|error| self.unavailable(&error))?;
-        reader.give_back();
-        Ok(requests)
     }
 
     async fn request_parked(

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One handle of a store. Put it into the store's struct, so that it is cloned with it.
 #[derive(Debug, Default)]
-pub(crate) struct Handle {
+pub struct Handle {
     was_cloned: Arc<AtomicBool>,
 }
 
@@ -23,7 +23,7 @@ impl Clone for Handle {
 impl Handle {
     /// Checks that this is the only handle there ever was. The clone may be gone by now, but what was
     /// appended through it has stayed.
-    pub(crate) fn is_only_one(&self) -> bool {
+    pub fn is_only_one(&self) -> bool {
         !self.was_cloned.load(Ordering::SeqCst)
     }
 }

@@ -1,0 +1,270 @@
+//! Membership: one task per process renews every lease and every membership of the process.
+//!
+//! There is no coordinator. Once a period one call to the store renews all leases that are held here,
+//! makes this process known as a member of each model it runs, and reads the other members and the
+//! holders. From these each process works out its own [`fair_share`]. One call per process and not
+//! per partition, because on a server each call is a synced commit: a hundred idle read models would
+//! otherwise cost hundreds of them a second.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Pacing;
+use super::assignment::{Aside, Assignment};
+use super::fair_share::fair_share;
+use super::renewal::{RenewalTask, Spawn};
+use crate::error::StoreError;
+use crate::store::contract::{Lease, PartitionId, Renewal, Renewed, Store};
+use crate::threads::Task;
+
+/// Renews what a process holds, until the last clone is gone.
+#[derive(Clone)]
+pub(crate) struct LeaseRenewer {
+    registry: Arc<Registry>,
+    store: Arc<dyn Store>,
+    process: Uuid,
+    lease_for: Duration,
+    /// The task ends with the last of these.
+    _stop: Arc<watch::Sender<()>>,
+}
+
+/// What is renewed. Who holds only this does not keep the store open.
+#[derive(Default)]
+pub(super) struct Registry {
+    state: Mutex<State>,
+    pub(super) wake: Notify,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    next_key: u64,
+    pub(super) leases: BTreeMap<u64, Held>,
+    pub(super) models: BTreeMap<u64, Model>,
+    /// The task is gone, so nothing is renewed any more.
+    pub(super) has_ended: bool,
+}
+
+/// A lease that is held here.
+pub(super) struct Held {
+    pub(super) lease: Lease,
+    pub(super) until: watch::Sender<Option<Instant>>,
+    /// A call of its own renews it, because the call for all could not.
+    pub(super) is_asking: bool,
+}
+
+/// A model whose partitions this process shares with others.
+pub(super) struct Model {
+    pub(super) name: String,
+    pub(super) partitions: Vec<String>,
+    assigned: Vec<watch::Sender<bool>>,
+    pub(super) aside: Arc<Aside>,
+    is_leaving: bool,
+    /// Closed once the other members know that this process has left.
+    _gone: watch::Receiver<()>,
+}
+
+/// An entry of the registry, removed when this is dropped.
+pub(super) struct Registration {
+    registry: Weak<Registry>,
+    key: u64,
+}
+
+/// This process as a member of one model.
+pub(crate) struct Membership {
+    registry: Arc<Registry>,
+    key: u64,
+    gone: watch::Sender<()>,
+}
+
+impl Registry {
+    /// Nothing under the lock can panic half way, so a poisoned one is whole.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The process owns nothing more of this model; the task tells the others.
+    pub(super) fn leave(&self, key: u64) {
+        if let Some(model) = self.state().models.get_mut(&key) {
+            model.is_leaving = true;
+        }
+        self.wake.notify_one();
+    }
+}
+
+impl Registration {
+    /// Renews the lease no more.
+    pub(super) fn end(&self) {
+        if let Some(registry) = self.registry.upgrade() {
+            registry.state().leases.remove(&self.key);
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl LeaseRenewer {
+    /// Starts the task. It must not run where the followers' own code runs, because that may block.
+    pub(crate) fn start(
+        store: Arc<dyn Store>,
+        process: Uuid,
+        pacing: &Pacing,
+        spawn: impl Fn(Task) + Send + Sync + 'static,
+    ) -> Self {
+        let (stop, stopped) = watch::channel(());
+        let registry = Arc::<Registry>::default();
+        let Pacing { lease_for, renew_every, .. } = *pacing;
+        let spawn: Spawn = Arc::new(spawn);
+        let task = RenewalTask {
+            registry: Arc::clone(&registry),
+            store: Arc::clone(&store),
+            process,
+            lease_for,
+            spawn: Arc::clone(&spawn),
+        };
+        spawn(Box::pin(task.run(renew_every, stopped)));
+        Self { registry, store, process, lease_for, _stop: Arc::new(stop) }
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    pub(crate) fn process(&self) -> Uuid {
+        self.process
+    }
+
+    pub(crate) fn lease_for(&self) -> Duration {
+        self.lease_for
+    }
+
+    /// Asks the store whether a lease is still held.
+    ///
+    /// # Errors
+    /// The store did not reply.
+    pub(crate) async fn is_held(&self, lease: &Lease) -> Result<bool, StoreError> {
+        self.store.renew_lease(lease, self.lease_for).await
+    }
+
+    /// Renews a lease from now on. Returns until when it is surely held.
+    pub(super) fn register(
+        &self,
+        lease: Lease,
+        until: Instant,
+    ) -> (Registration, watch::Receiver<Option<Instant>>) {
+        let (sender, receiver) = watch::channel(Some(until));
+        let mut state = self.registry.state();
+        let key = state.key();
+        if !state.has_ended {
+            state.leases.insert(key, Held { lease, until: sender, is_asking: false });
+        }
+        (Registration { registry: Arc::downgrade(&self.registry), key }, receiver)
+    }
+
+    /// Makes this process a member of a model. Returns the assignment of each partition.
+    ///
+    /// # Errors
+    /// The store did not reply.
+    pub(crate) async fn join(
+        &self,
+        model: &str,
+        partitions: u32,
+    ) -> Result<(Membership, Vec<Assignment>), StoreError> {
+        let names = (0..partitions).map(|number| PartitionId::new(model, number).to_string());
+        let names: Vec<_> = names.collect();
+        let aside = Arc::new(Aside::default());
+        let assigned = self.look(model, &names, &aside).await?;
+        let (gone, going) = watch::channel(());
+        let (senders, receivers): (Vec<_>, Vec<_>) =
+            assigned.into_iter().map(watch::channel).unzip();
+        let mut state = self.registry.state();
+        let key = state.key();
+        let assignments = receivers.into_iter().map(|is_ours| {
+            Assignment::new(is_ours, (Arc::clone(&self.registry), key), Arc::clone(&aside))
+        });
+        let assignments = assignments.collect();
+        if !state.has_ended {
+            let model = Model {
+                name: model.to_owned(),
+                partitions: names,
+                assigned: senders,
+                aside,
+                is_leaving: false,
+                _gone: going,
+            };
+            state.models.insert(key, model);
+        }
+        let registry = Arc::clone(&self.registry);
+        Ok((Membership { registry, key, gone }, assignments))
+    }
+
+    /// The first look at one model, which decides what this process begins with.
+    async fn look(
+        &self,
+        model: &str,
+        partitions: &[String],
+        aside: &Aside,
+    ) -> Result<Vec<bool>, StoreError> {
+        if self.store.info().is_sole_writer {
+            return Ok(vec![true; partitions.len()]);
+        }
+        let renewal = Renewal {
+            process: self.process,
+            duration: self.lease_for,
+            leases: Vec::new(),
+            models: vec![model.to_owned()],
+            partitions: partitions.to_vec(),
+        };
+        let Renewed { members, holders, .. } = self.store.renew_all(&renewal).await?;
+        let members = members.into_iter().next().unwrap_or_default();
+        aside.saw(&members, self.process);
+        Ok(fair_share(&members, &holders, self.process))
+    }
+}
+
+impl State {
+    fn key(&mut self) -> u64 {
+        self.next_key += 1;
+        self.next_key
+    }
+
+    /// Names of the leases that are held here.
+    pub(super) fn held(&self) -> HashSet<&str> {
+        self.leases.values().map(|held| &*held.lease.name).collect()
+    }
+}
+
+impl Membership {
+    /// Leaves the model, so that the other members take its partitions. Returns when they know.
+    pub(crate) async fn leave(&self) {
+        self.registry.leave(self.key);
+        self.gone.closed().await;
+    }
+}
+
+impl Model {
+    /// This process owns nothing more of it: it leaves, or all its partitions have ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_leaving || self.assigned.iter().all(watch::Sender::is_closed)
+    }
+
+    /// Hands out the assignments. An owner is woken only if its assignment changed, because an idle
+    /// partition should cost nothing; all others look again, and may now be granted the lease.
+    pub(super) fn assign(&self, assigned: Vec<bool>, held: &HashSet<&str>) {
+        for ((name, sender), is_ours) in self.partitions.iter().zip(&self.assigned).zip(assigned) {
+            let is_held = held.contains(&**name);
+            sender.send_if_modified(|now| {
+                let has_changed = std::mem::replace(now, is_ours) != is_ours;
+                has_changed || !is_held
+            });
+        }
+    }
+}

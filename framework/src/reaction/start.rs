@@ -1,0 +1,99 @@
+//! Starting a reaction: one partition, whose follower runs on the thread of the application's
+//! reactions. The leases are renewed, and the log is read, on other threads.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use super::Reaction;
+use super::follower::ReactionFollower;
+use crate::error::StartError;
+use crate::event::GlobalPosition;
+use crate::partition::{
+    Driver, FollowerControl, Followers, LeaseRenewer, Pacing, PartitionProgress, Progress,
+    register_version,
+};
+use crate::store::contract::{Filter, PartitionId};
+use crate::subscription::{Tail, verify};
+use crate::threads::Task;
+
+/// The parts of the application that a reaction runs on.
+#[derive(Clone)]
+pub(crate) struct Start {
+    pub(crate) renewer: LeaseRenewer,
+    pub(crate) tail: Tail,
+    pub(crate) pacing: Pacing,
+    /// Runs the reaction itself.
+    pub(crate) spawn: Arc<dyn Fn(Task) + Send + Sync>,
+}
+
+/// A running reaction.
+pub(crate) struct ReactionHandle {
+    followers: Followers,
+}
+
+/// Starts a reaction: it runs in this process whenever that should own it.
+///
+/// # Errors
+/// The store did not reply, or the checkpoint does not belong to this log.
+pub(crate) async fn start<R: Reaction>(
+    reaction: R,
+    start: Start,
+) -> Result<ReactionHandle, StartError> {
+    let Start { renewer, tail, pacing, spawn } = start;
+    let (store, model) = (Arc::clone(renewer.store()), format!("{}@1", R::NAME));
+    register_version(&*store, R::NAME, 1, 1).await?;
+    let id = PartitionId::new(&*model, 0);
+    let checkpoint = store.load_checkpoint(&id).await?;
+    let position = verify(&*store, &id.to_string(), checkpoint).await?;
+    // No reader waits for a reaction, so nothing has to catch up with the head.
+    let progress = PartitionProgress::new(id.clone(), position, GlobalPosition::ZERO);
+    let (membership, mut assignments) = renewer.join(&model, 1).await?;
+    let (stop, stopping) = watch::channel(false);
+    let stop_within = pacing.stop_within;
+    let follower =
+        ReactionFollower::new(reaction, Arc::clone(&store), Arc::clone(&progress), pacing.clone());
+    if let Some(assignment) = assignments.pop() {
+        let shared = Arc::clone(&progress);
+        let driver =
+            Driver { id, store, tail, renewer, pacing, progress: shared, assignment, stopping };
+        let running = progress.running();
+        spawn(Box::pin(async move {
+            driver.run(follower).await;
+            drop(running);
+        }));
+    }
+    let filter = Filter { aggregate_types: vec![R::FOLLOWS.to_owned()] };
+    let progress = vec![progress];
+    let (name, version) = (R::NAME, 1);
+    let followers = Followers { name, version, filter, progress, stop, membership, stop_within };
+    Ok(ReactionHandle { followers })
+}
+
+#[async_trait]
+impl FollowerControl for ReactionHandle {
+    fn name(&self) -> &'static str {
+        self.followers.name
+    }
+
+    fn version(&self) -> u32 {
+        self.followers.version
+    }
+
+    fn filter(&self) -> &Filter {
+        &self.followers.filter
+    }
+
+    fn sends_commands(&self) -> bool {
+        true
+    }
+
+    fn partitions(&self) -> Vec<Progress> {
+        self.followers.each()
+    }
+
+    async fn flush_and_stop(&self) {
+        self.followers.flush_and_stop().await;
+    }
+}
