@@ -7,7 +7,7 @@
 mod number;
 mod owner;
 
-use actum::{Aggregate, Claim, Snapshots};
+use actum::{Aggregate, Claim, RefusalCode, Snapshots};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use owner::{HIDDEN, is_owner};
@@ -84,13 +84,14 @@ pub enum AccountEvent {
 }
 
 /// Reason why an account refuses a command.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
     /// No account with this id was ever opened.
     #[error("there is no such account")]
     UnknownAccount,
     /// A person tried to open an account for someone else.
     #[error("an account is opened by its owner")]
+    #[serde(rename = "forbidden")]
     NotForOthers,
     /// An account with this id exists already.
     #[error("the account is open already")]
@@ -272,24 +273,12 @@ fn check_positive(amount: i64) -> Result<(), Refusal> {
     if amount > 0 { Ok(()) } else { Err(Refusal::InvalidAmount) }
 }
 
-impl Refusal {
-    /// Code of the refusal for programs. It must never change.
-    pub fn code(&self) -> &'static str {
+impl RefusalCode for Refusal {
+    fn status(&self) -> u16 {
         match self {
-            Self::UnknownAccount => "unknown_account",
-            Self::NotForOthers => "forbidden",
-            Self::AlreadyOpen => "already_open",
-            Self::InvalidOwner => "invalid_owner",
-            Self::InvalidCurrency => "invalid_currency",
-            Self::InvalidNumber => "invalid_number",
-            Self::InvalidAmount => "invalid_amount",
-            Self::InvalidLimit => "invalid_limit",
-            Self::InsufficientFunds { .. } => "insufficient_funds",
-            Self::BalanceTooLarge => "balance_too_large",
-            Self::LimitInUse { .. } => "limit_in_use",
-            Self::Frozen => "frozen",
-            Self::Closed => "closed",
-            Self::BalanceNotZero { .. } => "balance_not_zero",
+            Self::UnknownAccount => 404,
+            Self::NotForOthers => 403,
+            _ => 422,
         }
     }
 }

@@ -5,13 +5,9 @@ use std::path::Path;
 
 use actum::{Backup, BoxError, PostgresOptions, PostgresStore, SqliteStore};
 
-use crate::cli::Store;
-use crate::server::is_postgres;
-
 /// Writes a backup of an SQLite log.
-pub(crate) async fn backup(of: &Store, file: &Path) -> Result<(), BoxError> {
-    let store = of.store.expose();
-    if is_postgres(store) {
+pub(crate) async fn backup(store: &str, file: &Path) -> Result<(), BoxError> {
+    if !store.starts_with("sqlite:") {
         return Err("a log in PostgreSQL is backed up with its own tools: pg_dump -Fc".into());
     }
     let Backup { identity, head } = SqliteStore::backup_of(store, file).await?;
@@ -20,9 +16,8 @@ pub(crate) async fn backup(of: &Store, file: &Path) -> Result<(), BoxError> {
 }
 
 /// Restores a backup and raises the epoch. On PostgreSQL, raises the epoch of a restored database.
-pub(crate) async fn restore(file: Option<&Path>, into: &Store) -> Result<(), BoxError> {
-    let store = into.store.expose();
-    if is_postgres(store) {
+pub(crate) async fn restore(file: Option<&Path>, store: &str) -> Result<(), BoxError> {
+    if !store.starts_with("sqlite:") {
         if file.is_some() {
             let what = "restore a PostgreSQL log with pg_restore, then run this without a file";
             return Err(what.into());

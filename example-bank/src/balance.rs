@@ -14,7 +14,7 @@ pub struct Balance {
     /// Three capital letters.
     pub currency: String,
     /// `open`, `frozen` or `closed`.
-    #[schema(schema_with = crate::http::openapi::account_status)]
+    #[schema(schema_with = crate::http::values::account_status)]
     pub status: Status,
     /// Version of the account; a command may expect it.
     #[schema(value_type = u64)]
@@ -27,6 +27,10 @@ impl ReadModel for Balance {
 
     fn sources() -> Sources<Self> {
         Sources::of::<Account>()
+    }
+
+    fn version(&self) -> Option<StreamVersion> {
+        Some(self.version)
     }
 }
 

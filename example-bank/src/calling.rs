@@ -1,13 +1,12 @@
-//! Calling clients back: whom the bank may call, how often, and the key its secrets are made of.
+//! Callbacks, as the command line sets them: addresses, schedule, and the key of the secrets.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use actum::BoxError;
+use actum::web::Callbacks;
 use actum::webhook::{InvalidOptions, RetrySchedule, Secret, WebhookClient, WebhookOptions};
-use actum::{ApplicationBuilder, BoxError};
 use clap::Args;
-
-use crate::callback::secret_of;
 
 /// How clients are called back.
 #[derive(Args)]
@@ -26,37 +25,22 @@ pub(crate) struct CallingOptions {
     callback_pauses: Option<Vec<f64>>,
 }
 
-/// What it takes to call somebody back.
-#[derive(Clone)]
-pub struct Calling {
-    pub(crate) client: WebhookClient,
-    pub(crate) schedule: RetrySchedule,
-    pub(crate) key: Secret,
-}
-
-impl Calling {
-    /// `None` without a key, but in dev mode.
-    pub(crate) fn open(options: CallingOptions, is_dev: bool) -> Result<Option<Self>, BoxError> {
-        let key = match options.callback_key {
-            Some(key) => key,
-            None if is_dev => Secret::generate().ok_or("the system has no randomness to give")?,
-            None => return Ok(None),
-        };
-        let mut schedule = RetrySchedule::standard();
-        if let Some(pauses) = options.callback_pauses {
-            let pauses = pauses.into_iter().map(Duration::try_from_secs_f64);
-            schedule.pauses = pauses.collect::<Result<_, _>>()?;
-        }
-        Ok(Some(Self { client: client(&options.callback_allow)?, schedule, key }))
+/// The callbacks of these options; `None` without a key, except in dev mode.
+pub(crate) fn callbacks(
+    options: CallingOptions,
+    is_dev: bool,
+) -> Result<Option<Callbacks>, BoxError> {
+    let key = match options.callback_key {
+        Some(key) => key,
+        None if is_dev => Secret::generate().ok_or("the system has no randomness to give")?,
+        None => return Ok(None),
+    };
+    let mut schedule = RetrySchedule::standard();
+    if let Some(pauses) = options.callback_pauses {
+        let pauses = pauses.into_iter().map(Duration::try_from_secs_f64);
+        schedule.pauses = pauses.collect::<Result<_, _>>()?;
     }
-
-    /// The application, calling back.
-    pub(crate) fn by(self, builder: ApplicationBuilder) -> ApplicationBuilder {
-        let Self { client, schedule, key } = self;
-        builder.calls_back(client, schedule, move |who, url| {
-            secret_of(&key, who.unwrap_or_default(), url)
-        })
-    }
+    Ok(Some(Callbacks::new(client(&options.callback_allow)?, schedule, key)))
 }
 
 fn client(allowed: &[SocketAddr]) -> Result<WebhookClient, InvalidOptions> {

@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use actix_web::rt;
 use actum::BoxError;
+use actum::web::{HiddenText, TlsConfig, main};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -18,12 +18,12 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
-use crate::access::{ApiKey, Credentials, Secret};
+use crate::KEYS;
 use crate::backup::{backup, restore};
 use crate::calling::CallingOptions;
-use crate::limits::Limits;
-use crate::server::serve;
-use crate::{tls, vital};
+use crate::credentials::Credentials;
+use crate::limits::LimitOptions;
+use crate::serve::serve;
 
 /// A bank over HTTP, its accounts in one file or in PostgreSQL.
 #[derive(Parser)]
@@ -60,9 +60,22 @@ enum Command {
 
 #[derive(Args)]
 pub(crate) struct Store {
-    /// The database, as the bank is given it.
+    /// The database: sqlite:FILE, made if it is not there, or postgres://USER@HOST/DATABASE, where
+    /// any number of banks may share it.
     #[arg(long, env = "BANK_STORE", hide_env_values = true, default_value = "sqlite:bank.db")]
-    pub(crate) store: Secret,
+    store: HiddenText,
+}
+
+impl Store {
+    /// The URL of the database. A text that is none is the path of an SQLite file.
+    pub(crate) fn url(&self) -> String {
+        let text = self.store.expose();
+        match text.split_once(':') {
+            Some(("sqlite" | "memory", _)) => text.to_owned(),
+            Some((_, rest)) if rest.starts_with("//") => text.to_owned(),
+            _ => format!("sqlite:{text}"),
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -83,10 +96,8 @@ enum KeyCommand {
 
 #[derive(Args)]
 pub(crate) struct Serve {
-    /// The database: sqlite:FILE, made if it is not there, or postgres://USER@HOST/DATABASE, where
-    /// any number of banks may share it.
-    #[arg(long, env = "BANK_STORE", hide_env_values = true, default_value = "sqlite:bank.db")]
-    pub(crate) store: Secret,
+    #[command(flatten)]
+    pub(crate) store: Store,
     /// Where to listen; port 0 takes a free one.
     #[arg(long, env = "BANK_LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
@@ -108,15 +119,12 @@ pub(crate) struct Serve {
     #[arg(long, env = "BANK_LOG", default_value = "text")]
     log: Log,
     #[command(flatten)]
-    pub(crate) limits: Limits,
+    pub(crate) limits: LimitOptions,
     #[command(flatten, next_help_heading = "Who may enter")]
     pub(crate) credentials: Credentials,
     #[command(flatten, next_help_heading = "Calling clients back")]
     pub(crate) calling: CallingOptions,
 }
-
-/// Open files that a bank needs before it serves anybody; each connection needs one more.
-const FILES: usize = 128;
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Log {
@@ -127,31 +135,30 @@ enum Log {
 }
 
 impl Serve {
-    /// What TLS needs, if it is asked for.
-    pub(crate) fn tls(&self) -> Result<Option<tls::Config>, BoxError> {
+    /// The certificate and its key, if the bank shall speak TLS.
+    pub(crate) fn tls(&self) -> Result<Option<TlsConfig>, BoxError> {
         let files = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
-        files.map(|(certificate, key)| tls::config(certificate, key)).transpose()
+        files.map(|(certificate, key)| TlsConfig::files(certificate, key)).transpose()
     }
 }
 
+/// Name of the program before its errors.
+const PROGRAM: &str = "example-bank";
+
 /// Runs the bank until it is told to stop.
 pub fn run() -> ExitCode {
-    let options = Options::parse();
-    if let Some(command) = options.command {
-        return ended(command.run().map(|()| ExitCode::SUCCESS));
-    }
-    if let Err(error) = enough_files() {
-        return ended(Err(error));
+    let Options { command, serve: options } = Options::parse();
+    if let Some(command) = command {
+        return main(PROGRAM, async { command.run().await.map(|()| ExitCode::SUCCESS) });
     }
     // A line for each span that closes, with its times; none unless RUST_LOG asks for spans.
     let log = tracing_subscriber::fmt().with_span_events(FmtSpan::CLOSE);
     let log = log.with_env_filter(filter()).with_writer(std::io::stderr);
-    match options.serve.log {
+    match options.log {
         Log::Text => log.init(),
         Log::Json => log.json().flatten_event(true).init(),
     }
-    vital::end_without_vital_threads();
-    ended(rt::System::new().block_on(serve(options.serve)))
+    main(PROGRAM, serve(options))
 }
 
 /// The levels of the log, as RUST_LOG sets them. actix writes an ERROR line for each malformed request
@@ -168,36 +175,13 @@ fn filter() -> EnvFilter {
 }
 
 impl Command {
-    fn run(self) -> Result<(), BoxError> {
+    async fn run(self) -> Result<(), BoxError> {
         match self {
             Self::Key(KeyCommand::New { name, scopes, expires }) => new_key(name, scopes, expires),
-            Self::Backup { file, of } => rt::System::new().block_on(backup(&of, &file)),
-            Self::Restore { file, into } => {
-                rt::System::new().block_on(restore(file.as_deref(), &into))
-            }
+            Self::Backup { file, of } => backup(&of.url(), &file).await,
+            Self::Restore { file, into } => restore(file.as_deref(), &into.url()).await,
         }
     }
-}
-
-fn ended(result: Result<ExitCode, BoxError>) -> ExitCode {
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            // Nobody is left to tell when standard error is closed as well.
-            let _ = writeln!(std::io::stderr(), "example-bank: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Refuses a limit of open files that does not suffice to start: the runtimes below would panic.
-fn enough_files() -> Result<(), BoxError> {
-    let open = |_| std::fs::File::open("/dev/null");
-    let opened: Result<Vec<_>, _> = (0..FILES).map(open).collect();
-    opened.map(drop).map_err(|error| {
-        format!("a bank needs {FILES} open files to start ({error}): raise the limit, ulimit -n")
-            .into()
-    })
 }
 
 /// Prints a new key and its line, each on a line of its own.
@@ -206,33 +190,10 @@ fn new_key(
     scopes: Vec<String>,
     expires: Option<OffsetDateTime>,
 ) -> Result<(), BoxError> {
-    let new = ApiKey::generate(name, scopes, expires)?;
-    let line = serde_json::to_string(&new.line)?;
-    Ok(writeln!(std::io::stdout(), "{}\n{line}", new.key.expose())?)
+    let new = KEYS.generate(name, scopes, expires)?;
+    Ok(writeln!(std::io::stdout(), "{}\n{}", new.key.expose(), new.line)?)
 }
 
 fn moment(text: &str) -> Result<OffsetDateTime, time::error::Parse> {
     OffsetDateTime::parse(text, &Rfc3339)
-}
-
-/// Completes when the process is told to stop. From this call on, not from the first poll: a
-/// signal that comes while the bank starts is not lost.
-#[cfg(unix)]
-pub(crate) fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
-}
-
-#[cfg(not(unix))]
-pub(crate) fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
-    Ok(async {
-        let _ = tokio::signal::ctrl_c().await;
-    })
 }

@@ -34,6 +34,10 @@ impl ReadModel for CreditLimit {
     fn sources() -> Sources<Self> {
         Sources::of::<Account>()
     }
+
+    fn version(&self) -> Option<StreamVersion> {
+        Some(self.version)
+    }
 }
 
 impl Fold<Account> for CreditLimit {

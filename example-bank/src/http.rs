@@ -1,100 +1,95 @@
-//! The bank's wire format: its routes, and who may take them.
+//! The bank's routes, and who may use them.
 //!
-//! A handler reads its input, asks the application and answers; rules about money stand in
-//! `account.rs`, and how errors look on the wire in `actum::web`. What operators ask is not among the
-//! bank's routes: `operations.rs` has a table of its own.
+//! A handler reads its input, asks the application and answers; rules about money stand in `account.rs`,
+//! and how errors look on the wire in `actum::web`.
 
-mod callback;
 mod commands;
-mod docs;
 mod documents;
-mod events;
-mod guard;
-mod health;
-mod history;
-mod later;
-pub(crate) mod openapi;
-pub(crate) mod operations;
-mod page;
-mod policy;
 mod reading;
-mod same_origin;
 mod statement;
 mod users;
+pub(crate) mod values;
 
-use actix_web::http::Method;
-use actix_web::web::{Data, ServiceConfig};
-use actum::web::{Problem, RefusalCode, Routes, strict_input};
-use actum::{Application, ReadError};
+use actix_web::web::Data;
+use actum::Application;
+use actum::web::{Routes, api_document, callback_routes, deferred_commands, health};
+use utoipa::OpenApi;
 
-use crate::access::Access;
-use crate::account::Refusal;
-pub use openapi::document;
-pub use operations::{operations, table as operations_table};
-pub use policy::Policy;
+use crate::account::{ACCOUNT_NUMBER, Account};
+use crate::user::{USER_NAME, User};
+use crate::{OPERATE, READ, WRITE};
 
-/// All routes of the bank but those for operators.
-pub fn table() -> Routes<Policy> {
-    use Policy::{Operate, Probe, Public, Read, Write};
-    Routes::default()
-        .post("/accounts", Write, commands::open)
+/// All routes of the bank. The operations API is not among them.
+pub fn routes() -> Routes {
+    let routes = Routes::new()
+        .post("/accounts", commands::open)
+        .needs(WRITE)
         // Where the `Location` of a new account leads.
-        .get("/accounts/{id}", Read, documents::account)
-        .post("/accounts/{id}/credit", Write, commands::credit)
-        .post("/accounts/{id}/withdraw", Write, commands::withdraw)
-        .post("/accounts/{id}/freeze", Write, commands::freeze)
-        .post("/accounts/{id}/unfreeze", Write, commands::unfreeze)
-        .post("/accounts/{id}/close", Write, commands::close)
+        .get("/accounts/{id}", documents::account)
+        .needs(READ)
+        .post("/accounts/{id}/credit", commands::credit)
+        .needs(WRITE)
+        .post("/accounts/{id}/withdraw", commands::withdraw)
+        .needs(WRITE)
+        .post("/accounts/{id}/freeze", commands::freeze)
+        .needs(WRITE)
+        .post("/accounts/{id}/unfreeze", commands::unfreeze)
+        .needs(WRITE)
+        .post("/accounts/{id}/close", commands::close)
+        .needs(WRITE)
         // Nobody grants themselves a credit.
-        .put("/accounts/{id}/credit-limit", Operate, commands::grant_credit_limit)
-        .get("/accounts/{id}/credit-limit", Read, documents::credit_limit)
-        .get("/accounts/{id}/balance", Read, documents::balance)
-        .get("/accounts/{id}/history", Read, history::history)
-        .get("/accounts/{id}/statement", Read, statement::statement)
-        .get("/accounts/{id}/events", Read, events::events)
-        .get("/commands/{id}", Read, later::status)
-        .get("/commands/{id}/events", Read, later::events)
-        .put("/callback", Write, callback::register)
-        .get("/callback", Read, callback::registered)
-        .route(Method::DELETE, "/callback", Write, callback::remove)
-        .post("/users", Write, users::register)
-        .put("/users/{id}/name", Write, users::rename)
-        .get("/health/live", Probe, health::live)
-        .get("/health/ready", Probe, health::ready)
-        .get("/openapi.json", Public, openapi::openapi)
-        .get("/docs", Public, docs::index)
-        .get("/docs/{file}", Public, docs::file)
-}
-
-/// The bank's routes on this application, open to whom `access` knows; for `App::configure`.
-pub fn routes(app: Application, access: Access) -> impl FnOnce(&mut ServiceConfig) + Clone {
-    let app = Data::new(app);
-    move |config| {
-        config.configure(strict_input).app_data(app);
-        config.service(guard::guarded(table(), access));
-    }
+        .put("/accounts/{id}/credit-limit", commands::grant_credit_limit)
+        .needs(OPERATE)
+        .get("/accounts/{id}/credit-limit", documents::credit_limit)
+        .needs(READ)
+        .get("/accounts/{id}/balance", documents::balance)
+        .needs(READ)
+        .get("/accounts/{id}/history", documents::history)
+        .needs(READ)
+        .get("/accounts/{id}/statement", statement::statement)
+        .needs(READ)
+        .get("/accounts/{id}/events", documents::events)
+        .needs(READ)
+        .post("/users", users::register)
+        .needs(WRITE)
+        .put("/users/{id}/name", users::rename)
+        .needs(WRITE);
+    routes
+        .described_by(Description::openapi)
+        .of_aggregate::<Account>("/accounts")
+        .of_aggregate::<User>("/users")
+        .claims(&[ACCOUNT_NUMBER, USER_NAME])
+        .merge(deferred_commands(READ))
+        .merge(callback_routes(WRITE, READ))
+        .merge(health())
+        .merge(api_document())
 }
 
 type App = Data<Application>;
 
-impl RefusalCode for Refusal {
-    fn code(&self) -> &'static str {
-        Refusal::code(self)
-    }
-
-    fn status(&self) -> u16 {
-        match self {
-            Self::UnknownAccount => 404,
-            Self::NotForOthers => 403,
-            _ => 422,
-        }
-    }
-}
-
-/// An account nobody opened is the same problem to whoever asks and to whoever commands.
-fn unknown_account(error: ReadError) -> Problem {
-    match error {
-        ReadError::NotFound { .. } => Problem::refused(&Refusal::UnknownAccount),
-        other => other.into(),
-    }
-}
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Bank",
+        description = "Accounts, balances and credit limits. Amounts are \
+        integers in the currency's minor unit, such as cents."
+    ),
+    paths(
+        commands::open,
+        commands::credit,
+        commands::withdraw,
+        commands::freeze,
+        commands::unfreeze,
+        commands::close,
+        commands::grant_credit_limit,
+        documents::account,
+        documents::balance,
+        documents::credit_limit,
+        documents::history,
+        documents::events,
+        statement::statement,
+        users::register,
+        users::rename,
+    )
+)]
+struct Description;

@@ -5,45 +5,43 @@
 //! `statement.rs` are the read side, `user.rs` has unique names, `http.rs` the wire format,
 //! `access.rs` the authentication, `cli.rs` the command line, and `server.rs` the listeners.
 
-pub mod access;
 #[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
 pub mod account;
 mod backup;
 pub mod balance;
-#[expect(missing_docs, reason = "an address is an address")]
-pub mod callback;
 mod calling;
 mod cli;
+mod credentials;
 pub mod credit_limit;
 mod http;
 mod limits;
-mod server;
-#[cfg(target_os = "linux")]
-mod socket;
-#[cfg(not(target_os = "linux"))]
-#[path = "socket_off.rs"]
-mod socket;
+mod serve;
 pub mod statement;
-#[cfg(feature = "tls")]
-mod tls;
-#[cfg(not(feature = "tls"))]
-#[path = "tls_off.rs"]
-mod tls;
 pub mod user;
-mod vital;
 
+use actum::web::{ApiKeyFormat, Callback};
 use actum::{AnyStore, Application, ApplicationBuilder};
 
-pub use access::Access;
 pub use cli::run;
-pub use http::{Policy, document, operations, operations_table, routes, table};
+pub use credentials::Credentials;
+pub use http::routes;
 
-/// Builds the bank's application on this store; `.start()` runs it.
+/// Scope of reading accounts.
+pub const READ: &str = "accounts:read";
+/// Scope of commands to accounts.
+pub const WRITE: &str = "accounts:write";
+/// Scope of running the bank.
+pub const OPERATE: &str = "bank:operate";
+
+/// The form of the bank's API keys.
+pub const KEYS: ApiKeyFormat = ApiKeyFormat { mark: "bank", scopes: &[READ, WRITE, OPERATE] };
+
+/// The parts of the bank, on this store; `.start()` runs it.
 pub fn application(store: impl Into<AnyStore>) -> ApplicationBuilder {
     Application::builder(store)
         .aggregate::<account::Account>()
         .answers_later::<account::Account>()
-        .aggregate::<callback::Callback>()
+        .aggregate::<Callback>()
         .aggregate::<user::User>()
         .read_model::<balance::Balance>()
         .read_model::<credit_limit::CreditLimit>()

@@ -1,28 +1,16 @@
-//! How much the bank lets itself be asked: what the command line says about it.
-
-mod asker;
-mod connections;
-mod places;
-mod rate;
+//! Limits of the bank, as the command line sets them.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use actix_web::web::{Data, ServiceConfig};
 use actum::Settings;
-use actum::web::{Deadlines, SseConfig};
+use actum::web::{Deadlines, Limits, Rate};
 use clap::{Args, value_parser};
 
-use asker::Asker;
-pub(crate) use connections::{Connections, connections};
-pub(crate) use places::Streams;
-pub(crate) use rate::Buckets;
-use rate::Rate;
-
-/// The limits of one request, of one asker, of all.
+/// Limits of one request, of one client, of all.
 #[derive(Args)]
 #[command(next_help_heading = "Limits")]
-pub(crate) struct Limits {
+pub(crate) struct LimitOptions {
     /// How long a request's body may take to arrive, in milliseconds; then it is answered 408.
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     body_deadline_ms: u64,
@@ -53,47 +41,33 @@ pub(crate) struct Limits {
     stream_lasts: u64,
     /// How many connections may be open at a time; others wait to be accepted.
     #[arg(long, value_name = "CONNECTIONS", default_value_t = 10_000)]
-    pub(crate) connections: usize,
+    connections: usize,
     /// How many of them may come from one address (of IPv6 a /64). Behind a proxy that is all. An
     /// address keeps connections alive only while it has less than an eighth of those that are free.
     #[arg(long, value_name = "CONNECTIONS", default_value_t = 2_000)]
     connections_each: usize,
 }
 
-impl Limits {
-    pub(crate) fn deadlines(&self) -> Deadlines {
-        Deadlines {
-            body: Duration::from_millis(self.body_deadline_ms),
-            request: Duration::from_millis(self.request_deadline_ms),
+impl LimitOptions {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            deadlines: Deadlines {
+                body: Duration::from_millis(self.body_deadline_ms),
+                request: Duration::from_millis(self.request_deadline_ms),
+            },
+            send_deadline: Duration::from_millis(self.send_deadline_ms),
+            rate: self.rate,
+            burst: self.burst,
+            streams: self.streams,
+            streams_each: self.streams_each,
+            stream_lasts: Duration::from_secs(self.stream_lasts),
+            connections: self.connections,
+            connections_each: self.connections_each,
         }
-    }
-
-    /// Longest time that a connection may make no progress in sending.
-    pub(crate) fn send_deadline(&self) -> Duration {
-        Duration::from_millis(self.send_deadline_ms)
     }
 
     /// The application's own limits, as far as the command line sets them.
     pub(crate) fn settings(&self) -> Settings {
         Settings { live_streams: self.streams, ..Settings::default() }
-    }
-
-    pub(crate) fn connections(&self) -> Connections {
-        Connections::new(self.connections, self.connections_each)
-    }
-
-    /// Data for the middlewares and handlers, the same in all workers.
-    pub(crate) fn shared(&self) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static {
-        let deadlines = self.deadlines();
-        let streams = Streams::new(self.streams, self.streams_each);
-        let lasts = Duration::from_secs(self.stream_lasts);
-        let live = SseConfig { lasts, ..SseConfig::default() };
-        let buckets: Option<Data<Buckets>> = self.rate.map(|rate| Buckets::new(rate, self.burst));
-        move |config| {
-            config.app_data(deadlines).app_data(streams).app_data(live);
-            if let Some(buckets) = buckets {
-                config.app_data(buckets);
-            }
-        }
     }
 }

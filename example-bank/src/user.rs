@@ -3,7 +3,7 @@
 //! The aggregate cannot see whether a name is free. The log guarantees it, because the events claim
 //! the name.
 
-use actum::{Aggregate, Claim};
+use actum::{Aggregate, Claim, RefusalCode};
 use serde::{Deserialize, Serialize};
 
 use crate::account::{is_owner, person};
@@ -53,13 +53,14 @@ pub enum UserEvent {
 }
 
 /// Reason why a user refuses a command.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum UserRefusal {
     /// No user was ever registered under this id.
     #[error("there is no such user")]
     UnknownUser,
     /// A person tried to register someone else.
     #[error("people register themselves")]
+    #[serde(rename = "forbidden")]
     NotForOthers,
     /// A user with this id exists already.
     #[error("the user is registered already")]
@@ -145,15 +146,12 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(plain)
 }
 
-impl UserRefusal {
-    /// Code of the refusal for programs. It must never change.
-    pub fn code(&self) -> &'static str {
+impl RefusalCode for UserRefusal {
+    fn status(&self) -> u16 {
         match self {
-            Self::UnknownUser => "unknown_user",
-            Self::NotForOthers => "forbidden",
-            Self::AlreadyRegistered => "already_registered",
-            Self::InvalidOwner => "invalid_owner",
-            Self::InvalidName => "invalid_name",
+            Self::UnknownUser => 404,
+            Self::NotForOthers => 403,
+            _ => 422,
         }
     }
 }

@@ -1,14 +1,13 @@
 //! A complete application in one file: an account, its balance, a test, and HTTP over SQLite.
 //!
-//! Run it: `cargo run -p actum --example account --features actix-web,testing`, then
+//! Run it: `cargo run -p actum --example account --features web,testing`, then
 //! `curl localhost:8080/accounts/42/credit -H 'Content-Type: application/json' -d '{"amount": 1250}'`
 //! and `curl localhost:8080/accounts/42`. Test it: the same with `cargo test`.
 
 use actix_web::web::{Data, Path};
-use actix_web::{App, HttpServer};
-use actum::web::{CommandAnswer, CommandHeaders, DocumentAnswer, Freshness, JsonBody, Problem};
-use actum::web::{RefusalCode, Routes, strict_input};
-use actum::{Aggregate, Application, EventEnvelope, Fold, ReadModel, Sources};
+use actum::web::{CommandAnswer, CommandTo, DocumentAnswer, Freshness, JsonBody, Problem};
+use actum::web::{Routes, Server};
+use actum::{Aggregate, Application, EventEnvelope, Fold, ReadModel, RefusalCode, Sources};
 use serde::{Deserialize, Serialize};
 
 // The aggregate: what can be asked, what can have happened, why not.
@@ -30,11 +29,13 @@ enum AccountEvent {
     Withdrawn { amount: u32 },
 }
 
-#[derive(Debug, PartialEq, thiserror::Error)]
+#[derive(Debug, PartialEq, Serialize, thiserror::Error)]
 enum Refusal {
     #[error("only {available} can be withdrawn")]
     InsufficientFunds { available: i64 },
 }
+
+impl RefusalCode for Refusal {} // over HTTP: 422 `insufficient_funds`
 
 impl Aggregate for Account {
     const TYPE: &'static str = "account";
@@ -86,54 +87,38 @@ impl Fold<Account> for Balance {
 
 // The routes.
 
-impl RefusalCode for Refusal {
-    fn code(&self) -> &'static str {
-        "insufficient_funds"
-    }
-}
-
 #[derive(Serialize, Deserialize)]
 struct Amount {
     amount: u32,
 }
 
 type Answer<T = CommandAnswer> = Result<T, Problem>;
-type Bank = Data<Application>;
-type Id = Path<String>;
 
-async fn credit(app: Bank, id: Id, headers: CommandHeaders, body: JsonBody<Amount>) -> Answer {
-    let command = AccountCommand::Credit { amount: body.amount };
-    let committed = app.execute_with::<Account>(&id, command, headers.options(&body)?).await?;
-    Ok(CommandAnswer::done(id.into_inner(), committed))
+async fn credit(account: CommandTo<Account>, body: JsonBody<Amount>) -> Answer {
+    account.execute(AccountCommand::Credit { amount: body.amount }, &body).await
 }
 
-async fn withdraw(app: Bank, id: Id, headers: CommandHeaders, body: JsonBody<Amount>) -> Answer {
-    let command = AccountCommand::Withdraw { amount: body.amount };
-    let committed = app.execute_with::<Account>(&id, command, headers.options(&body)?).await?;
-    Ok(CommandAnswer::done(id.into_inner(), committed))
+async fn withdraw(account: CommandTo<Account>, body: JsonBody<Amount>) -> Answer {
+    account.execute(AccountCommand::Withdraw { amount: body.amount }, &body).await
 }
 
-async fn balance(app: Bank, id: Id, how: Freshness) -> Answer<DocumentAnswer<Balance>> {
-    let document = how.read(&app, &id).await?;
-    Ok(DocumentAnswer::of(id.into_inner(), document))
+async fn balance(
+    app: Data<Application>,
+    id: Path<String>,
+    freshness: Freshness,
+) -> Answer<DocumentAnswer<Balance>> {
+    Ok(freshness.read(&app, &id).await?)
 }
 
 #[actix_web::main]
 async fn main() -> Result<(), actum::BoxError> {
-    let store = actum::SqliteStore::open("account.db").await?;
-    let builder = Application::builder(store).aggregate::<Account>().read_model::<Balance>();
-    let app = builder.start().await?;
-    let routes = Routes::default()
-        .post("/accounts/{id}/credit", "anyone", credit)
-        .post("/accounts/{id}/withdraw", "anyone", withdraw)
-        .get("/accounts/{id}", "anyone", balance);
-    let served = Data::new(app.clone());
-    let server = HttpServer::new(move || {
-        let app = App::new().configure(strict_input).app_data(served.clone());
-        app.configure(|config| routes.configure(config))
-    });
-    server.bind("127.0.0.1:8080")?.run().await?;
-    app.shutdown().await;
+    let builder = Application::builder(actum::open("sqlite:account.db").await?);
+    let app = builder.aggregate::<Account>().read_model::<Balance>().start().await?;
+    let routes = Routes::new()
+        .post("/accounts/{id}/credit", credit)
+        .post("/accounts/{id}/withdraw", withdraw)
+        .get("/accounts/{id}", balance);
+    Server::new(app).routes(routes).serve("127.0.0.1:8080").run().await?;
     Ok(())
 }
 

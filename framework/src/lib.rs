@@ -9,8 +9,11 @@
 //! * `sqlite` (default): `SqliteStore`, the embedded database.
 //! * `postgres`: `PostgresStore`, for several processes on one log.
 //! * `postgres-tls`: `PostgresStore` over TLS, with `?sslmode=require` or stricter in its URL.
-//! * `actix-web`: the module `web`: problem documents, the `Idempotency-Key` header, responses with
-//!   their freshness, server-sent events.
+//! * `web`: the module `web`: requests and answers, routes and their OpenAPI document, API keys, and the
+//!   server around them with its operations API.
+//! * `web-tls`: TLS on the server's public address.
+//! * `jwt`: `web::Jwt`, which authenticates people by the tokens of their issuer.
+//! * `prometheus`: `web::Prometheus`, the metrics at `/metrics` of the operations API.
 //! * `webhooks`: the module `webhook`: signed calls to addresses that strangers chose.
 //! * `testing`: the module `testing`: `Scenario`, the conformance suite for stores, mocks and
 //!   faults.
@@ -46,7 +49,7 @@ mod threads;
 #[cfg(test)]
 mod till;
 mod versions;
-#[cfg(feature = "actix-web")]
+#[cfg(feature = "web")]
 pub mod web;
 #[cfg(feature = "webhooks")]
 pub mod webhook;
@@ -58,7 +61,7 @@ pub use self::application::{
 pub use self::clock::{Clock, SystemClock};
 pub use self::command::{
     Claim, CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_CLAIM_BYTES,
-    MAX_COMMAND_ID_BYTES, RefusalCode,
+    MAX_COMMAND_ID_BYTES, NoRefusal, RefusalCode,
 };
 pub use self::deferred::{
     AcceptedCommand, CallbackState, CallbackStatus, Called, CommandEvent, CommandState,

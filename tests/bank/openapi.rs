@@ -10,18 +10,18 @@ use std::{env, fs};
 
 use actix_web::App;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actum::web::Access;
 use actum::{Claim, Settings};
-use example_bank::Access;
-use example_bank::access::{ApiKey, Credentials};
 use example_bank::account::ACCOUNT_NUMBER;
 use example_bank::user::USER_NAME;
+use example_bank::{Credentials, KEYS};
 use serde_json::{Value, json};
 
 use crate::support::bank::{Bank, fresh_store, get, new_bank, post};
 use crate::support::directory::Directory;
 
 fn document() -> Value {
-    serde_json::to_value(example_bank::document()).unwrap()
+    serde_json::to_value(example_bank::routes().document()).unwrap()
 }
 
 /// `METHOD path` of what the document describes.
@@ -39,7 +39,7 @@ fn described() -> BTreeSet<String> {
 
 #[test]
 fn every_route_is_described_and_nothing_else() {
-    let routes = example_bank::table();
+    let routes = example_bank::routes();
     // A HEAD goes with its GET; the pages for people are no part of the API.
     let served = routes
         .list()
@@ -78,7 +78,7 @@ fn every_code_of_a_problem_is_told() {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let of = |folder: &str| codes_in(root.join(folder).to_str().unwrap());
     let made = of("framework/src/web").into_iter().chain(of("example-bank/src/http"));
-    let mut made: BTreeSet<String> = made.chain(of("example-bank/src/limits")).collect();
+    let mut made: BTreeSet<String> = made.collect();
     made.extend([USER_NAME, ACCOUNT_NUMBER].map(|kind| Claim::take(kind, "it").taken_code()));
     assert!(made.len() > 20, "{made:?}");
     let told = document()["components"]["responses"].to_string();
@@ -192,7 +192,7 @@ async fn answers(method: &str, path: &str) -> Vec<(u16, String)> {
     assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
     assert_eq!(get(&bank, "/accounts/42/balance?after=1&within=9000").await.status, 200);
     let directory = Directory::new();
-    let key = ApiKey::generate("none".into(), vec![], None).unwrap();
+    let key = KEYS.generate("none".into(), vec![], None).unwrap();
     let line = serde_json::to_string(&key.line).unwrap();
     fs::write(directory.file("keys"), line).unwrap();
     let known = Credentials { api_keys: Some(directory.file("keys").into()), ..Default::default() };
@@ -200,7 +200,7 @@ async fn answers(method: &str, path: &str) -> Vec<(u16, String)> {
     let bearer = format!("Bearer {}", key.key.expose());
     let mut answers = Vec::new();
     for (access, bearer) in [(Access::dev(), ""), (known.clone(), ""), (known, bearer.as_str())] {
-        let routes = example_bank::routes((*bank).clone(), access);
+        let routes = example_bank::routes().serve((*bank).clone(), access);
         let service = init_service(App::new().configure(routes)).await;
         for request in requests(method, path) {
             let request = request.insert_header(("authorization", bearer)).to_request();

@@ -18,7 +18,7 @@ use crate::measure::{Round, drive};
 /// Number of accounts that the commands are spread over.
 pub const ACCOUNTS: u64 = 1000;
 
-/// The id of one of them.
+/// Id of an account.
 pub fn id(account: u64) -> String {
     format!("account-{account}")
 }
@@ -102,7 +102,7 @@ pub fn deposits(account: &str, count: usize) -> Outcome<Append> {
     })
 }
 
-/// Appends all, or fails with what stood in the way.
+/// Appends all, or fails with the first outcome that is not a commit.
 pub async fn append(store: &dyn EventStore, appends: Vec<Append>) -> Outcome {
     for outcome in store.append(appends).await {
         if !matches!(outcome, AppendOutcome::Committed(_)) {

@@ -19,8 +19,8 @@ use writing::Rows;
 
 pub use follower::{FOLLOWER, follow};
 
-/// Over how many accounts the events are spread, which take turns. With few, a save writes one
-/// document for many events; with more than are kept in memory, every event changes another one.
+/// Number of accounts that the events are spread over in turn. With few accounts, a save writes one
+/// document for many events. With more than memory holds, every event changes another document.
 const SPREADS: [u64; 2] = [1_000, 200_000];
 
 pub async fn run(options: &Options, store: Store) -> Outcome {
@@ -58,7 +58,7 @@ async fn run_spread(options: &Options, store: Store, accounts: u64) -> Outcome {
     table.reading = Some(with_sqlx.max(through_the_store));
     for follower in Follower::ALL {
         let writing = limits.iter().find(|(rows, _)| *rows == follower.rows());
-        // Of few accounts, a document is written once for many events.
+        // With few accounts, a document is written once for many events.
         let writing = writing.filter(|_| accounts > 100_000 || follower.rows() == Rows::Bookings);
         table
             .line(follower.name(), writing.map(|(_, rate)| *rate), async || {
@@ -76,9 +76,9 @@ async fn run_spread(options: &Options, store: Store, accounts: u64) -> Outcome {
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Run {
     seconds: f64,
-    /// Processor time of the process, in seconds: what does not wait for others.
+    /// Processor time of the process in seconds, without the time it waits.
     cpu: f64,
-    /// Resident at most, and a second after the end, in MiB.
+    /// Peak of resident memory, and resident memory a second after the end, in MiB.
     memory: Option<(u64, u64)>,
 }
 
@@ -107,7 +107,7 @@ struct Table {
 }
 
 impl Table {
-    /// Runs it several times, prints the median run and answers its rate.
+    /// Runs it several times, prints the median run and returns its rate.
     async fn line(
         &self,
         name: &str,

@@ -49,7 +49,7 @@ impl Store {
         Ok(BenchDatabase { store: self, url })
     }
 
-    /// As the command line calls it.
+    /// Name on the command line.
     pub fn word(self) -> &'static str {
         STORES[self as usize].0
     }
@@ -63,7 +63,7 @@ impl Store {
 }
 
 impl BenchDatabase {
-    /// From a path or a URL, as `bank --store` takes it.
+    /// Opens a path or a URL, in the form that `bank --store` takes.
     pub fn at(url: &str) -> Self {
         let store = match url.starts_with("postgres://") {
             true => Store::Postgres,
@@ -72,7 +72,7 @@ impl BenchDatabase {
         Self { store, url: url.to_owned() }
     }
 
-    /// An empty one beside it, without tables. There is one at a time.
+    /// An empty database beside it, without tables. There is one at a time.
     pub async fn scratch(&self) -> Outcome<Self> {
         let url = match self.store {
             Store::Sqlite => format!("{}.scratch", self.url),
@@ -88,7 +88,7 @@ impl BenchDatabase {
         Ok(Self { store: self.store, url })
     }
 
-    /// A copy of it, while nobody has it open. There is one at a time.
+    /// A copy of the database, made while it is not open. There is one at a time.
     pub async fn copy(&self) -> Outcome<Self> {
         let url = match self.store {
             Store::Sqlite => {
@@ -99,7 +99,7 @@ impl BenchDatabase {
                 std::fs::create_dir(&folder)?;
                 let url = format!("{folder}/copy.db");
                 std::fs::copy(&self.url, &url)?;
-                // Or its way to the disk would be measured.
+                // Otherwise the round would measure how the database gets to the disk.
                 std::fs::File::open(&url)?.sync_all()?;
                 url
             }
@@ -116,7 +116,8 @@ impl BenchDatabase {
         Ok(Self { store: self.store, url })
     }
 
-    /// As it would be some time after its rows were written, while nobody has it open.
+    /// Brings the database into the state it has some time after its rows were written. It must not
+    /// be open.
     pub async fn settle(&self) -> Outcome {
         match self.store {
             Store::Sqlite => {
@@ -144,7 +145,7 @@ impl BenchDatabase {
         Ok(builder.name("bank"))
     }
 
-    /// Makes room; on a server the next one does.
+    /// Deletes the files. On a server the next database takes the place of this one.
     pub fn remove(&self) -> Outcome {
         if self.store == Store::Sqlite {
             for entry in Path::new(&self.url).parent().ok_or("a file has a folder")?.read_dir()? {
@@ -169,7 +170,7 @@ impl BenchDatabase {
         Ok(options.options([("search_path", "actum")]).connect().await?)
     }
 
-    /// Events in a commit, on average: those of one transaction share their time.
+    /// Average number of events in a commit: the events of one transaction share their time.
     pub async fn mean_batch(&self) -> Outcome<f64> {
         let mean = "SELECT CAST(count(*) AS double precision) / count(DISTINCT recorded_at)
                     FROM events WHERE version > 1";
@@ -195,7 +196,7 @@ impl BenchDatabase {
     }
 }
 
-/// Makes each commit on the server take so much longer, as on a slower disk; `None` ends that.
+/// Makes each commit on the server take longer by this, as on a slower disk. `None` ends that.
 pub async fn delay_commits(longer: Option<Duration>) -> Outcome {
     let mut server = server().await?;
     let set = |name: &str, value: u128| match longer {

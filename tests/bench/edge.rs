@@ -16,10 +16,10 @@ use crate::measure::Round;
 use crate::options::Options;
 use crate::{Outcome, table};
 
-/// More than there will be: what is turned away would not be a cost.
+/// A limit that is never reached, because a refusal is not the measured cost.
 const RATE: [&str; 2] = ["--rate", "10000000/s"];
 
-/// New keys for each request: in order, as UUIDs of version 7 are, and without, as those of version 4.
+/// New keys for each request: ordered like UUIDs of version 7, and random like those of version 4.
 const ORDERED: &str = "string.format('%s-%08x-%08x', start, sent, math.random(0, 2147483647))";
 const RANDOM: &str = "string.format('%08x-%s-%08x', math.random(0, 2147483647), start, sent)";
 
@@ -109,7 +109,7 @@ impl fmt::Display for EdgePart {
     }
 }
 
-/// Makes a key that may write; its line is all of the file.
+/// Creates a key that may write, and writes the file with its line.
 fn new_key(file: &std::path::Path) -> Outcome<String> {
     let made = Command::new(program()?)
         .args(["key", "new", "--name", "bench", "--scopes", "accounts:write"])

@@ -26,7 +26,7 @@ pub const PROBE: &str = "probe";
 
 const SATURATED: u64 = 256;
 const PROBES: u64 = 4;
-/// The longest rest between two commands of a probe: they hit every phase of what is periodic.
+/// Longest pause between two commands of a probe, so that they hit every phase of a periodic task.
 const LONGEST_REST: u64 = 10_000; // microseconds
 
 pub async fn run(options: &Options, store: Store) -> Outcome {
@@ -156,7 +156,7 @@ struct CommandLoad {
     most_in_flight: usize,
 }
 
-/// Sends commands at this rate, whether those before are answered or not, while `probes` run.
+/// Sends commands at this rate, without waiting for answers, while `probes` run.
 async fn beside_load<T>(
     app: &Application,
     rate: f64,

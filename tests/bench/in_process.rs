@@ -72,7 +72,7 @@ impl Rounds<'_> {
     }
 }
 
-/// Seconds that the read models were behind the head, the most of ten looks during the round.
+/// Seconds that the read models were behind the head, the maximum of ten looks during the round.
 async fn largest_lag(app: Application, read_models: ReadModels, round: Duration) -> Outcome<f64> {
     let mut largest: f64 = 0.0;
     for _ in 0..10 {

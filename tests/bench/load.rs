@@ -30,7 +30,7 @@ pub async fn run(options: &Options, store: Store) -> Outcome {
         ("beside it: an account of few events", &fresh, false),
     ];
     for (name, account, snapshot) in cases {
-        // The first leaves a snapshot behind, where one is wanted.
+        // The first load leaves a snapshot, where one is wanted.
         first_command(&database, account, snapshot).await?;
         let mut times = Vec::new();
         for _ in 0..TIMES {

@@ -23,7 +23,7 @@ impl Round {
         self.commands as f64 / self.elapsed.as_secs_f64()
     }
 
-    /// Both together, which ran at the same time. The latencies are the worse ones.
+    /// Joins two rounds that ran at the same time. The latencies are the worse ones.
     pub fn beside(self, other: Self) -> Self {
         Self {
             commands: self.commands + other.commands,
@@ -34,7 +34,7 @@ impl Round {
         }
     }
 
-    /// From the latencies of all that was done.
+    /// Summary of the latencies of all commands.
     pub fn of(mut latencies: Vec<Duration>, elapsed: Duration, cpu: Duration) -> Self {
         latencies.sort_unstable();
         let at = |part: f64| {
@@ -105,7 +105,7 @@ pub fn resident_mib_of(process: &str) -> Outcome<u64> {
     memory(process, "VmRSS:")
 }
 
-/// The most it ever was.
+/// Peak of resident memory in MiB.
 pub fn most_resident_mib() -> Outcome<u64> {
     memory("self", "VmHWM:")
 }

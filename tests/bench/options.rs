@@ -1,4 +1,4 @@
-//! The command line: which sections, how long, where.
+//! The command line: sections, duration, and databases.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -62,7 +62,8 @@ pub struct Options {
     pub events: u64,
     /// Number of repetitions.
     pub times: usize,
-    /// Made for the databases, and removed at the end. On a memory disk nothing would be durable.
+    /// Folder of the databases, created at the start and removed at the end. On a memory disk
+    /// nothing would be durable.
     pub folder: PathBuf,
 }
 

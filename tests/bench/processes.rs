@@ -99,7 +99,7 @@ struct Callers {
 }
 
 impl Callers {
-    /// Starts it, up to where it waits for the word.
+    /// Starts it. It waits for the start of the round.
     async fn start(
         database: &BenchDatabase,
         callers: Range<u64>,

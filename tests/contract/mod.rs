@@ -12,7 +12,7 @@ mod waiting;
 use actix_web::App;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actum::{Application, PostgresStore, SqliteStore};
-use example_bank::access::{ApiKey, Credentials};
+use example_bank::{Credentials, KEYS};
 use serde_json::{Value, json};
 
 use crate::support::bank::{Answer, send};
@@ -28,13 +28,13 @@ fn request(path: &str, body: &Value, headers: &[(&str, &str)]) -> TestRequest {
 pub async fn send_as(bank: &Application, who: Option<&str>, request: TestRequest) -> Answer {
     let Some(who) = who else { return send(bank, request).await };
     let scopes = ["accounts:read", "accounts:write"].map(str::to_owned).into_iter().collect();
-    let key = ApiKey::generate(who.into(), scopes, None).unwrap();
+    let key = KEYS.generate(who.into(), scopes, None).unwrap();
     let folder = Directory::new();
     std::fs::write(folder.file("keys"), serde_json::to_string(&key.line).unwrap() + "\n").unwrap();
     let known = Credentials { api_keys: Some(folder.file("keys").into()), ..Default::default() };
     let access = known.open("192.0.2.1:80".parse().unwrap());
     let access = access.unwrap_or_else(|error| panic!("{error}"));
-    let app = App::new().configure(example_bank::routes(bank.clone(), access));
+    let app = App::new().configure(example_bank::routes().serve(bank.clone(), access));
     let request = request.insert_header(("authorization", format!("Bearer {}", key.key.expose())));
     let response = call_service(&init_service(app).await, request.to_request()).await;
     let (status, headers) = (response.status(), response.headers().clone());

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use actum::web::{Callback, CallbackCommand, address_of};
 use actum::webhook::{Resolver, RetrySchedule, Secret, WebhookClient, WebhookOptions};
 use actum::{
     Application, ApplicationBuilder, CallbackState, Clock, CommandOptions, CommandStatus,
     MemoryStore, Metadata, SystemClock,
 };
 use async_trait::async_trait;
-use example_bank::callback::{Callback, CallbackCommand, address_of};
 use time::OffsetDateTime;
 use uuid::Uuid;
 

@@ -1,7 +1,7 @@
 //! One key, one outcome: a command that is deferred with a key and sent again with it, deferred or
 //! not.
 
-use std::convert::Infallible;
+use actum::NoRefusal;
 use std::time::Duration;
 
 use actix_web::ResponseError;
@@ -170,9 +170,9 @@ impl Aggregate for Rates {
     const TYPE: &'static str = "rates";
     type Command = SetRate;
     type Event = RateSet;
-    type Error = Infallible;
+    type Error = NoRefusal;
 
-    fn handle(&self, _: SetRate) -> Result<Vec<RateSet>, Infallible> {
+    fn handle(&self, _: SetRate) -> Result<Vec<RateSet>, NoRefusal> {
         Ok(vec![RateSet::Set])
     }
 

@@ -1,6 +1,6 @@
 //! A deferred command that blocks the thread of the reactions blocks nothing else.
 
-use std::convert::Infallible;
+use actum::NoRefusal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -43,9 +43,9 @@ impl Aggregate for Snail {
     const TYPE: &'static str = "snail";
     type Command = SlowCommand;
     type Event = Counted;
-    type Error = Infallible;
+    type Error = NoRefusal;
 
-    fn handle(&self, _: SlowCommand) -> Result<Vec<Counted>, Infallible> {
+    fn handle(&self, _: SlowCommand) -> Result<Vec<Counted>, NoRefusal> {
         Ok(vec![Counted::Added(1)])
     }
 

@@ -6,8 +6,8 @@ use actix_web::App;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use actix_web::rt::time::sleep;
 use actix_web::test::{TestRequest, call_and_read_body_json, init_service};
+use actum::web::Access;
 use actum::web::Principal;
-use example_bank::Access;
 use serde_json::{Value, json};
 
 use super::{Doorkeeper, enter, headers, lines, new_key, open};
@@ -170,7 +170,8 @@ async fn the_status_names_what_is_wrong_with_the_file_of_keys() {
     doorkeeper.write_keys(&lines(&[&operator]));
     let access = doorkeeper.open();
     let status = async || {
-        let app = App::new().configure(example_bank::operations((*bank).clone(), access.clone()));
+        let app =
+            App::new().configure(actum::web::operations().serve((*bank).clone(), access.clone()));
         let request = TestRequest::get().uri("/status");
         let bearer = format!("Bearer {}", operator.key.expose());
         let request = request.insert_header(("authorization", bearer)).to_request();

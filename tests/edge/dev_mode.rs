@@ -2,7 +2,7 @@
 
 use actix_web::App;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
-use example_bank::Access;
+use actum::web::Access;
 use serde_json::{Value, json};
 
 use super::{Doorkeeper, send_by};
@@ -38,7 +38,7 @@ async fn dev_mode_refuses_what_a_foreign_page_makes_a_browser_send() {
             let answer = send_by(&bank, &Access::dev(), request).await;
             answer.is_problem(403, "forbidden");
         }
-        let routes = example_bank::operations((*bank).clone(), Access::dev());
+        let routes = actum::web::operations().serve((*bank).clone(), Access::dev());
         let service = init_service(App::new().configure(routes)).await;
         for (method, path) in [("GET", "/status"), ("POST", "/subscriptions/balance/parked/retry")]
         {

@@ -24,7 +24,8 @@ async fn the_holder_of_a_name_or_number_is_shown_to_operators_only() {
         holders.push(made.json()["id"].clone());
     }
     let (app, access) = (Application::clone(&bank), doorkeeper.open());
-    let service = init_service(App::new().configure(example_bank::routes(app, access))).await;
+    let service =
+        init_service(App::new().configure(example_bank::routes().serve(app, access))).await;
     let asked =
         [("/accounts", account, "account_number_taken"), ("/users", user, "user_name_taken")];
     for ((path, body, code), holder) in asked.iter().zip(&holders) {

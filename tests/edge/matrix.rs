@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use actix_web::App;
 use actix_web::http::Method;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actum::web::Access;
 use actum::web::Routes;
 use actum::{Application, PostgresStore};
-use example_bank::{Access, Policy};
 use serde_json::{Value, json};
 
 use super::{Doorkeeper, claims, lines, new_key, signed};
@@ -162,8 +162,8 @@ impl Doors {
         }
         let (app, access) = (bank.clone(), self.access.clone());
         let service = init_service(App::new().configure(move |config| match door {
-            Door::Bank => example_bank::routes(app, access)(config),
-            Door::Operators => example_bank::operations(app, access)(config),
+            Door::Bank => example_bank::routes().serve(app, access)(config),
+            Door::Operators => actum::web::operations().serve(app, access)(config),
         }));
         let service = service.await;
         let response = call_service(&service, request.to_request()).await;
@@ -257,7 +257,7 @@ async fn operators_routes_are_for_operators() {
 }
 
 #[track_caller]
-fn is_complete(matrix: &[Row], routes: &Routes<Policy>) {
+fn is_complete(matrix: &[Row], routes: &Routes) {
     let here: BTreeSet<_> = matrix.iter().map(|(m, p, _)| ((*m).to_owned(), *p)).collect();
     let there = routes.list().map(|(method, path, _)| (method.to_string(), path));
     // Every GET route serves HEAD by the same policy.
@@ -270,8 +270,8 @@ fn is_complete(matrix: &[Row], routes: &Routes<Policy>) {
 
 #[test]
 fn the_matrix_has_every_route_there_is() {
-    is_complete(&BANK, &example_bank::table());
-    is_complete(&OPERATIONS, &example_bank::operations_table());
+    is_complete(&BANK, &example_bank::routes());
+    is_complete(&OPERATIONS, &actum::web::operations());
 }
 
 #[actix_web::test]

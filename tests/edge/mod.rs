@@ -23,9 +23,10 @@ use actix_web::App;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actum::Application;
+use actum::web::Access;
+use actum::web::NewKey;
 use actum::web::Principal;
-use example_bank::Access;
-use example_bank::access::{ApiKey, Credentials, NewKey};
+use example_bank::{Credentials, KEYS};
 use jsonwebtoken::{Algorithm, Header, get_current_timestamp};
 use serde_json::{Value, json};
 
@@ -85,7 +86,7 @@ fn open(credentials: &Credentials) -> Result<Access, String> {
 
 fn new_key(name: &str, scopes: &[&str]) -> NewKey {
     let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-    ApiKey::generate(name.into(), scopes, None).unwrap()
+    KEYS.generate(name.into(), scopes, None).unwrap()
 }
 
 /// The lines of a file of keys.
@@ -107,7 +108,7 @@ fn enter(access: &Access, bearer: &str) -> Option<Principal> {
 
 /// Sends it to a bank that admits the credentials in `access`.
 async fn send_by(bank: &Application, access: &Access, request: TestRequest) -> Answer {
-    let routes = example_bank::routes(bank.clone(), access.clone());
+    let routes = example_bank::routes().serve(bank.clone(), access.clone());
     let service = init_service(App::new().configure(routes)).await;
     let response = call_service(&service, request.to_request()).await;
     let (status, headers) = (response.status(), response.headers().clone());

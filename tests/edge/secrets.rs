@@ -7,7 +7,7 @@ use std::process::{Child, Command};
 use std::thread::sleep;
 use std::time::Duration;
 
-use example_bank::access::Secret;
+use actum::web::HiddenText;
 
 use super::{AUDIENCE, Doorkeeper, ISSUER, SECRET, claims, lines, new_key, signed};
 
@@ -144,7 +144,7 @@ fn a_store_that_cannot_be_reached_is_told_without_its_password() {
 
 #[test]
 fn a_secret_is_shown_to_nobody() {
-    let secret = Secret::from(CANARY.to_owned());
+    let secret = HiddenText::from(CANARY.to_owned());
     assert_eq!(
         format!("{secret} {secret:?} {secret:#?} {:?}", Some(&secret)),
         "*** *** *** Some(***)"

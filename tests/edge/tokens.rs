@@ -4,11 +4,11 @@
 use std::path::PathBuf;
 
 use actix_web::test::TestRequest;
+use actum::web::Access;
 use actum::web::Principal;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use example_bank::Access;
-use example_bank::access::Credentials;
+use example_bank::Credentials;
 use jsonwebtoken::{Algorithm, Header, get_current_timestamp};
 use ring::hmac;
 use serde_json::{Value, json};

@@ -6,11 +6,11 @@ use std::time::Duration;
 use actix_web::App;
 use actix_web::http::StatusCode;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actum::web::Access;
 use actum::{
     Application, EventEnvelope, Fold, GlobalPosition, MemoryStore, OperationError, PostgresStore,
     ReadModel, Settings, Sources, SqliteStore, Store,
 };
-use example_bank::Access;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -69,7 +69,7 @@ impl From<Total> for NewTotal {
 }
 
 async fn ask(app: &Application, request: TestRequest) -> (StatusCode, Value) {
-    let routes = example_bank::operations(app.clone(), Access::dev());
+    let routes = actum::web::operations().serve(app.clone(), Access::dev());
     let service = init_service(App::new().configure(routes)).await;
     let response = call_service(&service, request.to_request()).await;
     let status = response.status();

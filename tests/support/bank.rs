@@ -6,8 +6,8 @@ use actix_web::App;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actum::web::Access;
 use actum::{Application, ApplicationBuilder, SqliteStore};
-use example_bank::Access;
 use serde_json::{Value, json};
 
 use crate::support::directory::Directory;
@@ -88,7 +88,7 @@ impl Answer {
 }
 
 pub async fn send(bank: &Application, request: TestRequest) -> Answer {
-    let routes = example_bank::routes(bank.clone(), Access::dev());
+    let routes = example_bank::routes().serve(bank.clone(), Access::dev());
     let service = init_service(App::new().configure(routes)).await;
     let response = call_service(&service, request.to_request()).await;
     let (status, headers) = (response.status(), response.headers().clone());

@@ -35,15 +35,11 @@ pub enum Counted {
 }
 
 /// The sum would be below zero.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
 #[error("{0} is below zero")]
 pub struct BelowZero(pub i64);
 
-impl RefusalCode for BelowZero {
-    fn code(&self) -> &'static str {
-        "below_zero"
-    }
-}
+impl RefusalCode for BelowZero {}
 
 impl Aggregate for Counter {
     const TYPE: &'static str = "counter";

@@ -41,7 +41,7 @@ const ORDER: [&str; 29] = [
     "lib",
 ];
 
-/// The part of `store` that what runs on a store may name: the rest is one store's own.
+/// The part of `store` that code above the stores may name. The rest belongs to one store.
 const CONTRACT: &str = "contract";
 
 /// Rooms that may name a particular store.
@@ -69,7 +69,7 @@ fn imports_point_down(repository: &Repository) -> Vec<String> {
             continue;
         };
         for (line, module) in imports(file, path).filter(|(line, _)| !file.is_test(*line)) {
-            // What is not a module is a name that lib.rs gives out.
+            // A name that is not a module is exported by lib.rs.
             let to = place(&module).unwrap_or(ORDER.len() - 1);
             if to > from {
                 wrong.push(format!("{}: `{importer}` imports `{module}`", file.at(line)));
@@ -84,7 +84,7 @@ fn imports_point_down(repository: &Repository) -> Vec<String> {
     wrong
 }
 
-/// Checks for a path into `store` beside its contract.
+/// Checks for a path into `store` outside its contract.
 fn names_a_store(line: &str) -> bool {
     line.match_indices("crate::store::")
         .any(|(at, path)| !line[at + path.len()..].starts_with(CONTRACT))
@@ -116,7 +116,7 @@ fn roots(path: &str) -> [String; 2] {
     ["crate".to_owned(), above]
 }
 
-/// The first names of what follows a `crate::`: one, or those of a group.
+/// The first names after a `crate::`: one, or those of a group.
 fn heads(rest: &str) -> Vec<String> {
     let name = |text: &str| text.trim().chars().take_while(|c| is_word(*c)).collect::<String>();
     let Some(group) = rest.strip_prefix('{') else { return vec![name(rest)] };

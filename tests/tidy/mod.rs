@@ -1,4 +1,4 @@
-//! The house rules, as tests: what may import what, how long things may be, which words stay out.
+//! The house rules, as tests: order of imports, length of files and functions, forbidden words.
 //!
 //! Each rule is a function from the repository to its violations, and each has a test that it
 //! catches a planted one. A rule that is wrong is sharpened here; it is never worked around.

@@ -28,7 +28,7 @@ fn reasonless_panics(repository: &Repository) -> Vec<String> {
     wrong
 }
 
-/// Ids by `now_v7`, which panics under a clock before 1970. A clock of ours makes them.
+/// Ids by `now_v7`, which panics under a clock before 1970. The framework's own clock makes them.
 fn ids_that_panic(repository: &Repository) -> Vec<String> {
     let mut wrong = Vec::new();
     for file in repository.library() {

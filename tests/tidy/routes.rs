@@ -1,10 +1,7 @@
-//! The bank serves what its tables of routes have: a route beside them would have no policy.
+//! The bank serves the routes of its tables only: a route beside them would have no policy.
 
 use super::repository::Repository;
 use super::{assert_allowed, assert_caught, assert_kept};
-
-/// The one file that puts a table behind the guard.
-const GUARD: &str = "example-bank/src/http/guard.rs";
 
 /// Calls that add a route to actix-web without a table.
 const BESIDE: [&str; 13] = [
@@ -26,12 +23,9 @@ const BESIDE: [&str; 13] = [
 fn routes_beside_tables(repository: &Repository) -> Vec<String> {
     let mut wrong = Vec::new();
     let files = repository.rust().filter(|file| file.path.starts_with("example-bank/src/"));
-    for file in files.filter(|file| file.path != GUARD) {
+    for file in files {
         for (line, code) in file.lines().filter(|(line, _)| !file.is_test(*line)) {
             let beside = BESIDE.iter().find(|way| code.contains(*way));
-            let guarded =
-                code.contains(".service(guard::guarded(") || code.contains(".service(guarded(");
-            let beside = beside.filter(|_| !guarded);
             wrong.extend(beside.map(|way| format!("{}: `{way}` beside the table", file.at(line))));
         }
     }
@@ -48,7 +42,7 @@ fn the_bank_serves_no_route_beside_its_tables() {
     caught("App::new().service(debug)");
     caught("config.route(\"/debug\", web::get().to(debug));");
     caught("#[get(\"/debug\")]");
-    let kept = "config.service(guard::guarded(table(), access));\n// web::get(";
+    let kept = "config.configure(routes().serve(app, access));\n// web::get(";
     assert_allowed(routes_beside_tables, &[("example-bank/src/http.rs", kept)]);
     assert_allowed(routes_beside_tables, &[("framework/src/web/a.rs", "web::get()")]);
 }

@@ -1,13 +1,17 @@
-//! `GET /accounts/{id}/balance` and `/credit-limit`: the documents of the read models.
+//! Reads of one account: the documents of the read models, its history, and its events as they happen.
 
-use actum::web::{DocumentAnswer, Freshness, Problem};
-use actum::{Document, StreamVersion};
+use actix_web::{HttpRequest, Responder};
+use actum::StreamVersion;
+use actum::web::openapi::{AggregateId, Message, Read};
+use actum::web::{
+    DocumentAnswer, Freshness, HistoryPage, HistoryRange, Problem, ResumeAfter, follow,
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::openapi::{AccountId, AsFreshAs, Read, UnlessKnown};
+use super::App;
 use super::reading::Reading;
-use super::{App, unknown_account};
+use crate::account::Account;
 use crate::balance::Balance;
 use crate::credit_limit::CreditLimit;
 
@@ -21,9 +25,16 @@ pub(super) struct Limits {
     version: StreamVersion,
 }
 
+impl From<CreditLimit> for Limits {
+    fn from(limit: CreditLimit) -> Self {
+        let (used, available) = (limit.used(), limit.available());
+        Self { granted: limit.granted, used, available, version: limit.version }
+    }
+}
+
 /// The account: where the `Location` of a new one leads.
 #[utoipa::path(get, path = "/accounts/{id}", tag = "accounts",
-    params(AccountId, AsFreshAs, UnlessKnown), responses(Read<Balance>))]
+    params(AggregateId, Freshness), responses(Read<Balance>))]
 pub(super) async fn account(
     app: App,
     reading: Reading,
@@ -34,30 +45,52 @@ pub(super) async fn account(
 
 /// What the account holds, and whether it is usable.
 #[utoipa::path(get, path = "/accounts/{id}/balance", tag = "accounts",
-    params(AccountId, AsFreshAs, UnlessKnown), responses(Read<Balance>))]
+    params(AggregateId, Freshness), responses(Read<Balance>))]
 pub(super) async fn balance(
     app: App,
     reading: Reading,
     freshness: Freshness,
 ) -> Result<DocumentAnswer<Balance>, Problem> {
     let id = reading.allowed(&app).await?;
-    let document = freshness.read::<Balance>(&app, &id).await.map_err(unknown_account)?;
-    let version = document.version;
-    Ok(DocumentAnswer::of(id, document).at_version(version))
+    freshness.read(&app, &id).await.map_err(Problem::reading::<Account>)
 }
 
 /// How far below zero the balance may go, and how much of that is left.
 #[utoipa::path(get, path = "/accounts/{id}/credit-limit", tag = "accounts",
-    params(AccountId, AsFreshAs, UnlessKnown), responses(Read<Limits>))]
+    params(AggregateId, Freshness), responses(Read<Limits>))]
 pub(super) async fn credit_limit(
     app: App,
     reading: Reading,
     freshness: Freshness,
 ) -> Result<DocumentAnswer<Limits>, Problem> {
     let id = reading.allowed(&app).await?;
-    let limit = freshness.read::<CreditLimit>(&app, &id).await.map_err(unknown_account)?;
-    let (granted, used, available) = (limit.granted, limit.used(), limit.available());
-    let (version, position) = (limit.version, limit.position);
-    let document = Document { body: Limits { granted, used, available, version }, position };
-    Ok(DocumentAnswer::of(id, document).at_version(version))
+    let limit = freshness.read::<CreditLimit>(&app, &id).await;
+    Ok(limit.map_err(Problem::reading::<Account>)?.map(Limits::from))
+}
+
+/// What happened to the account, page by page, from the log itself.
+#[utoipa::path(get, path = "/accounts/{id}/history", tag = "accounts",
+    params(AggregateId, HistoryRange),
+    responses((status = 200, description = "A page", body = HistoryPage)))]
+pub(super) async fn history(
+    app: App,
+    reading: Reading,
+    range: HistoryRange,
+) -> Result<HistoryPage, Problem> {
+    let id = reading.allowed(&app).await?;
+    range.read::<Account>(&app, &id).await
+}
+
+/// What happens to the account, as it happens: the entries of its history as server-sent events.
+#[utoipa::path(get, path = "/accounts/{id}/events", tag = "accounts",
+    params(AggregateId, ResumeAfter), responses((status = 200,
+    description = "A stream without end", body = Message, content_type = "text/event-stream")))]
+pub(super) async fn events(
+    app: App,
+    reading: Reading,
+    after: ResumeAfter,
+    request: HttpRequest,
+) -> Result<impl Responder, Problem> {
+    let id = reading.allowed(&app).await?;
+    follow::<Account>(&app, &id, after, &request).await
 }

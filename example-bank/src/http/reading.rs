@@ -1,4 +1,4 @@
-//! The account that a query is about: the one place where it is decided who may read which.
+//! The account that a read is about: the one place that decides who may read which.
 
 use std::future::{Ready, ready};
 
@@ -9,28 +9,27 @@ use actum::web::{Principal, Problem};
 use actum::{Aggregate, ReadError, StreamId, StreamVersion};
 
 use super::App;
-use super::history::read;
-use crate::account::{Account, AccountEvent, Refusal, person};
+use crate::account::{Account, AccountEvent, person};
 
-/// Somebody asks about the account in the path. Its id is to be had only by [`Reading::allowed`], so
-/// that no query can forget to ask.
+/// A read of the account in the path. Only [`Reading::allowed`] gives its id away, so that no handler can
+/// forget to check.
 pub(super) struct Reading {
     id: String,
     by: Principal,
 }
 
 impl Reading {
-    /// The account's id, if they may read it. People read their own; to them an account of somebody
-    /// else and one that does not exist are the same.
+    /// The account's id, if the client may read it. People read their own; to them an account of
+    /// somebody else and one that does not exist are the same.
     pub(super) async fn allowed(self, app: &App) -> Result<String, Problem> {
         // Before anything is waited for: what is no id will not become one.
         StreamId::new(Account::TYPE, &self.id).map_err(ReadError::from)?;
         let Some(name) = person(&self.by.id) else { return Ok(self.id) };
         // The log says it: an account's first event names its owner, who stays the same for ever.
-        let first = read(app, &self.id, StreamVersion::ZERO, 1).await?;
+        let first = app.history::<Account>(&self.id, StreamVersion::ZERO, 1).await?;
         match first.first().map(|envelope| &envelope.event) {
             Some(AccountEvent::Opened { owner, .. }) if owner == name => Ok(self.id),
-            _ => Err(Problem::refused(&Refusal::UnknownAccount)),
+            _ => Err(Problem::unknown::<Account>()),
         }
     }
 }

@@ -1,16 +1,17 @@
 //! `GET /accounts/{id}/statement`: the bookings of an account in a period, page by page.
 
 use actix_web::web::{Json, Query};
-use actum::web::Problem;
+use actum::web::openapi::{AggregateId, position, version};
+use actum::web::{Problem, cut_page, page_limit};
 use actum::{GlobalPosition, StreamVersion};
 use serde::{Deserialize, Serialize};
 use time::format_description::well_known::{Iso8601, Rfc3339};
 use time::{Date, OffsetDateTime, UtcOffset};
 use utoipa::{IntoParams, ToSchema};
 
-use super::openapi::AccountId;
 use super::reading::Reading;
-use super::{App, page, unknown_account};
+use super::{App, values};
+use crate::account::Account;
 use crate::statement::{Booking, Period, Statement};
 
 /// `?from=&to=` are times such as `2026-01-31T12:00:00Z`, or dates, whose first moment (UTC) is meant;
@@ -21,21 +22,21 @@ use crate::statement::{Booking, Period, Statement};
 #[into_params(parameter_in = Query)]
 pub(super) struct Asked {
     /// At this time or later.
-    #[param(schema_with = super::openapi::moment)]
+    #[param(schema_with = values::moment)]
     from: Option<String>,
     /// Before this time.
-    #[param(schema_with = super::openapi::moment)]
+    #[param(schema_with = values::moment)]
     to: Option<String>,
     /// Most bookings of the page. A page of long bookings may have fewer.
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<usize>,
     /// Continue after this booking.
     #[serde(default)]
-    #[param(schema_with = super::openapi::version, required = false)]
+    #[param(schema_with = version, required = false)]
     after_booking: StreamVersion,
     /// Answer only what reflects the log up to this position.
     #[serde(default)]
-    #[param(schema_with = super::openapi::position, required = false)]
+    #[param(schema_with = position, required = false)]
     after: GlobalPosition,
 }
 
@@ -52,14 +53,14 @@ pub(super) struct StatementPage {
 }
 
 /// The bookings of the account in a period, page by page.
-#[utoipa::path(get, path = "/accounts/{id}/statement", tag = "accounts", params(AccountId, Asked),
+#[utoipa::path(get, path = "/accounts/{id}/statement", tag = "accounts", params(AggregateId, Asked),
     responses((status = 200, description = "A page", body = StatementPage)))]
 pub(super) async fn statement(
     app: App,
     reading: Reading,
     asked: Query<Asked>,
 ) -> Result<Json<StatementPage>, Problem> {
-    let limit = page::limit(asked.limit)?;
+    let limit = page_limit(asked.limit)?;
     let (from, to) = (moment("from", &asked.from)?, moment("to", &asked.to)?);
     let id = reading.allowed(&app).await?;
     // One more than asked for tells whether the page is the last one.
@@ -68,8 +69,8 @@ pub(super) async fn statement(
         .query::<Statement>()
         .after(asked.after)
         .find(&id, async |db, _| Statement::of(&id, &period, db).await);
-    let (mut bookings, position) = found.await.map_err(unknown_account)?;
-    let has_more = page::cut(&mut bookings, limit)?;
+    let (mut bookings, position) = found.await.map_err(Problem::reading::<Account>)?;
+    let has_more = cut_page(&mut bookings, limit)?;
     let next = bookings.last().filter(|_| has_more).map(|last| last.booking);
     Ok(Json(StatementPage { id, bookings, next, position }))
 }

@@ -65,11 +65,26 @@ impl Application {
     where
         A: Aggregate<Command: Serialize + DeserializeOwned, Error: RefusalCode>,
     {
+        self.defer::<A>(id, command, options, callback).await
+    }
+
+    /// Returns true if commands of `A` can be deferred.
+    pub(crate) fn answers_later<A: Aggregate>(&self) -> bool {
+        self.inner.answers_later.contains_key(A::TYPE)
+    }
+
+    /// As [`Application::execute_later`]; the registration knows how a command is stored.
+    pub(crate) async fn defer<A: Aggregate>(
+        &self,
+        id: &str,
+        command: &A::Command,
+        options: CommandOptions,
+        callback: Option<String>,
+    ) -> Result<Uuid, CommandError<A::Error>> {
         let target = StreamId::new(A::TYPE, id)?;
-        if !self.inner.answers_later.contains_key(A::TYPE) {
-            return Err(CommandError::NotRegistered(A::TYPE));
-        }
-        let command = deferred::encode(command)
+        let deferrable = self.inner.answers_later.get(A::TYPE);
+        let encode = deferrable.ok_or(CommandError::NotRegistered(A::TYPE))?.encode;
+        let command = encode(command)
             .map_err(|reason| CommandError::Unstorable { stream: target.clone(), reason })?;
         let (id, key) = match options.key {
             Some(key) => (key.deferred_id(), key),
@@ -167,10 +182,16 @@ impl Application {
 impl Running {
     fn answer_later<A>(&mut self) -> Result<(), StartError>
     where
-        A: Aggregate<Command: DeserializeOwned, Error: RefusalCode>,
+        A: Aggregate<Command: Serialize + DeserializeOwned, Error: RefusalCode>,
     {
-        let make: Make = |running| Some(Arc::new(CarriesOut::new(running.router_of::<A>()?)));
-        match self.answers_later.insert(A::TYPE, make) {
+        let deferrable = Deferrable {
+            make: |running| Some(Arc::new(CarriesOut::new(running.router_of::<A>()?))),
+            encode: |command| match command.downcast_ref::<A::Command>() {
+                Some(command) => deferred::encode(command),
+                None => Err("it is no command of this aggregate type".to_owned()),
+            },
+        };
+        match self.answers_later.insert(A::TYPE, deferrable) {
             None => Ok(()),
             Some(_) => Err(StartError::AlreadyRegistered(A::TYPE)),
         }
@@ -192,8 +213,8 @@ impl Running {
         }
         let Some(commands) = self.accepted_commands()? else { return Ok(()) };
         let mut by_type = HashMap::new();
-        for (name, make) in &self.answers_later {
-            by_type.insert(*name, make(self).ok_or(StartError::NoAggregate(name))?);
+        for (name, deferrable) in &self.answers_later {
+            by_type.insert(*name, (deferrable.make)(self).ok_or(StartError::NoAggregate(name))?);
         }
         let executor = Executor { store: Arc::clone(&self.store), commands, by_type };
         self.react(executor).await?;
@@ -257,5 +278,10 @@ impl Running {
     }
 }
 
-/// Creates the executor for stored commands of one type, after its router was created.
-pub(super) type Make = fn(&Running) -> Option<Arc<dyn deferred::CarryOut>>;
+/// An aggregate type whose commands can be deferred.
+pub(super) struct Deferrable {
+    /// Creates the executor for stored commands, after the router was created.
+    make: fn(&Running) -> Option<Arc<dyn deferred::CarryOut>>,
+    /// Encodes a command, which must be of the aggregate type.
+    encode: fn(&dyn Any) -> Result<serde_json::Value, String>,
+}

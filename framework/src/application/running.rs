@@ -9,7 +9,7 @@ use std::time::Instant;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-use super::later::Make;
+use super::later::Deferrable;
 use super::observer::Observer;
 use crate::aggregate::{
     Admission, Aggregate, Arbiters, Deciding, Router, RouterControl, RunningKeys,
@@ -52,7 +52,7 @@ pub(super) struct Running {
     /// `TYPE` of each registered aggregate.
     aggregate_types: HashSet<&'static str>,
     /// Constructors of the executors of deferred commands, by aggregate type.
-    pub(super) answers_later: HashMap<&'static str, Make>,
+    pub(super) answers_later: HashMap<&'static str, Deferrable>,
     /// Name of the reaction that sends callbacks, if there is one.
     pub(super) callbacks: Option<&'static str>,
     /// Set when the executor of deferred commands has started.

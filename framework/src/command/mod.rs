@@ -9,7 +9,9 @@ mod refusal;
 
 pub use self::claim::ClaimName;
 pub use self::claim::{Claim, MAX_CLAIM_BYTES};
-pub use self::refusal::RefusalCode;
+#[cfg(feature = "web")]
+pub(crate) use self::refusal::code_of;
+pub use self::refusal::{NoRefusal, RefusalCode};
 
 use std::time::Instant;
 

@@ -119,7 +119,7 @@ fn concluded<E: RefusalCode>(answer: Result<Committed, CommandError<E>>) -> Carr
     };
     match &error {
         CommandError::Refused(refusal) => {
-            refused(refusal.status(), refusal.code(), refusal.to_string())
+            refused(refusal.status(), &refusal.code(), refusal.to_string())
         }
         CommandError::RefusedBefore { code, detail, status } => refused(*status, code, detail),
         CommandError::NotExpected { .. } => refused(412, "precondition_failed", error.to_string()),

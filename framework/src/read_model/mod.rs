@@ -37,7 +37,7 @@ use serde::de::DeserializeOwned;
 use crate::aggregate::Aggregate;
 use crate::catch_panic::Isolated;
 use crate::error::StartError;
-use crate::event::{EventEnvelope, GlobalPosition};
+use crate::event::{EventEnvelope, GlobalPosition, StreamVersion};
 use crate::subscription::sources::{EventKeys, Routes, with_shared};
 
 /// Largest number of bytes in the name of a read model.
@@ -117,6 +117,13 @@ pub trait ReadModel: Default + Clone + Serialize + DeserializeOwned + Send + 'st
     /// on, reads return [`ReadError::NotFound`](crate::error::ReadError::NotFound) and lists leave it out.
     fn is_deleted(&self) -> bool {
         false
+    }
+
+    /// Returns the version of the aggregate that this document shows, if it shows one and has folded
+    /// [`EventEnvelope::version`]. Over HTTP it is the `ETag` of a read, which a client sends as
+    /// `If-Match` with a command, and as `If-None-Match` with the next read. The default is none.
+    fn version(&self) -> Option<StreamVersion> {
+        None
     }
 }
 

@@ -6,27 +6,38 @@
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::freshness::POSITION_HEADER;
 use super::precondition::etag;
+use super::prefer::Accepted;
 use crate::command::Committed;
 use crate::event::{GlobalPosition, StreamVersion};
 
-/// Header of a response that repeats the outcome of an earlier request with the same key.
+/// Header of an answer that was given before, to the same request with the same key.
 pub const REPLAYED_HEADER: &str = "Idempotency-Replayed";
 
-/// Response of a command. A read with `after` set to its `position` includes the command.
+/// The answer of a command: it was carried out, or it is accepted, as its client prefers.
 #[derive(Debug, Clone)]
-pub struct CommandAnswer {
-    body: Body,
-    location: Option<String>,
-    replayed: bool,
+pub struct CommandAnswer(Outcome);
+
+#[derive(Debug, Clone)]
+enum Outcome {
+    Done { body: Body, location: Option<String>, replayed: bool },
+    Accepted(Accepted),
 }
 
-#[derive(Debug, Clone, Serialize)]
-struct Body {
+/// What a command answers that was carried out.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Committed)]
+pub(super) struct Body {
+    /// The aggregate.
     id: String,
+    /// Its version after the command.
+    #[schema(value_type = u64)]
     version: StreamVersion,
+    /// Where the log stands after it: a read with this as `after` sees the command.
+    #[schema(value_type = u64)]
     position: GlobalPosition,
 }
 
@@ -34,24 +45,33 @@ impl CommandAnswer {
     /// Creates a 200 response: the aggregate `id` carried out the command.
     pub fn done(id: impl Into<String>, committed: Committed) -> Self {
         let Committed { version, position, replayed } = committed;
-        Self { body: Body { id: id.into(), version, position }, location: None, replayed }
+        let body = Body { id: id.into(), version, position };
+        Self(Outcome::Done { body, location: None, replayed })
     }
 
     /// Creates a 201 response: the aggregate `id` now exists, at `location`.
-    pub fn created(
-        id: impl Into<String>,
-        location: impl Into<String>,
-        committed: Committed,
-    ) -> Self {
-        Self { location: Some(location.into()), ..Self::done(id, committed) }
+    #[must_use]
+    pub fn created_at(mut self, path: &str) -> Self {
+        if let Outcome::Done { body, location, .. } = &mut self.0 {
+            *location = Some(format!("{path}{}", body.id));
+        }
+        self
+    }
+
+    pub(super) fn accepted(accepted: Accepted) -> Self {
+        Self(Outcome::Accepted(accepted))
     }
 }
 
 impl Responder for CommandAnswer {
     type Body = actix_web::body::BoxBody;
 
-    fn respond_to(self, _: &HttpRequest) -> HttpResponse {
-        let mut response = match self.location {
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        let (body, location, replayed) = match self.0 {
+            Outcome::Done { body, location, replayed } => (body, location, replayed),
+            Outcome::Accepted(accepted) => return accepted.respond_to(request),
+        };
+        let mut response = match location {
             None => HttpResponse::Ok(),
             Some(location) => {
                 let mut created = HttpResponse::Created();
@@ -59,13 +79,13 @@ impl Responder for CommandAnswer {
                 created
             }
         };
-        response.insert_header((POSITION_HEADER, self.body.position.to_string()));
-        if let Some(etag) = etag(self.body.version) {
+        response.insert_header((POSITION_HEADER, body.position.to_string()));
+        if let Some(etag) = etag(body.version) {
             response.insert_header((header::ETAG, etag));
         }
-        if self.replayed {
+        if replayed {
             response.insert_header((REPLAYED_HEADER, "true"));
         }
-        response.json(self.body)
+        response.json(body)
     }
 }

@@ -41,12 +41,15 @@ impl Freshness {
         &self,
         app: &Application,
         key: &str,
-    ) -> Result<Document<M>, ReadError> {
-        let read = app.read(key).after(self.after);
-        match self.within {
-            None => read.await,
-            Some(ms) => read.within(Duration::from_millis(ms)).await,
-        }
+    ) -> Result<DocumentAnswer<M>, ReadError> {
+        let read = app.read::<M>(key).after(self.after);
+        let document = match self.within {
+            None => read.await?,
+            Some(ms) => read.within(Duration::from_millis(ms)).await?,
+        };
+        let Document { body, position } = document;
+        let version = body.version();
+        Ok(DocumentAnswer { id: key.to_owned(), body, position, version })
     }
 }
 
@@ -75,19 +78,11 @@ pub struct DocumentAnswer<T> {
     version: Option<StreamVersion>,
 }
 
-impl<T: Serialize> DocumentAnswer<T> {
-    /// Creates a 200 response with the document `id`.
-    pub fn of(id: impl Into<String>, document: Document<T>) -> Self {
-        let Document { body, position } = document;
-        Self { id: id.into(), body, position, version: None }
-    }
-
-    /// Sets the version of the aggregate that the document shows as `ETag`; a command may expect it
-    /// with `If-Match`. A client that already has it (`If-None-Match`) gets a 304. The version
-    /// covers the document's fields, not its `position`, which moves with the log.
-    #[must_use]
-    pub fn at_version(self, version: StreamVersion) -> Self {
-        Self { version: Some(version), ..self }
+impl<T> DocumentAnswer<T> {
+    /// Answers with what `view` makes of the document, at the same position and version.
+    pub fn map<U>(self, view: impl FnOnce(T) -> U) -> DocumentAnswer<U> {
+        let Self { id, body, position, version } = self;
+        DocumentAnswer { id, body: view(body), position, version }
     }
 }
 

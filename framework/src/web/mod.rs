@@ -12,16 +12,31 @@
 //!
 //! The application defines the bodies and their meaning.
 
+mod access;
 mod answer;
 mod body;
+mod callback_address;
+#[cfg(feature = "webhooks")]
+mod callbacks;
 mod command_headers;
+mod command_to;
 mod deadlines;
+mod deferred;
+mod docs;
 mod exchange;
 mod freshness;
+mod guard;
 mod head;
+mod health;
+mod history;
 mod input;
+mod limits;
+pub mod openapi;
 mod operation;
+mod operations;
+mod page;
 mod pieces;
+mod policy;
 mod precondition;
 mod prefer;
 mod principal;
@@ -30,24 +45,44 @@ mod refusal;
 mod request_log;
 mod resume;
 mod routes;
+mod same_origin;
 mod security_headers;
+mod server;
 mod sse;
 mod strict;
 mod trace_context;
 
+#[cfg(feature = "jwt")]
+pub use self::access::Jwt;
+pub use self::access::{Access, ApiKey, ApiKeyFormat, ApiKeys, Authenticator, HiddenText, NewKey};
 pub use self::answer::{CommandAnswer, REPLAYED_HEADER};
 pub use self::body::{JsonBody, NoBody};
+pub use self::callback_address::{Callback, CallbackCommand, CallbackEvent, address_of};
+#[cfg(feature = "webhooks")]
+pub use self::callbacks::{Callbacks, callback_routes};
 pub use self::command_headers::{CommandHeaders, MAX_IDEMPOTENCY_KEY_BYTES};
+pub use self::command_to::CommandTo;
 pub use self::deadlines::{Deadlines, deadlines};
+pub use self::deferred::deferred_commands;
 pub use self::freshness::{DocumentAnswer, Freshness, POSITION_HEADER};
+pub use self::health::health;
+pub use self::history::{HistoryPage, HistoryRange, follow};
 pub use self::input::{MAX_BODY_BYTES, strict_input};
+pub use self::limits::{Limits, Rate};
+pub use self::openapi::api_document;
+#[cfg(feature = "prometheus")]
+pub use self::operations::Prometheus;
+pub use self::operations::operations;
+pub use self::page::{cut_page, page_limit};
 pub use self::pieces::in_pieces;
-pub use self::prefer::{AcceptedAnswer, RespondAsync};
+pub use self::policy::Policy;
+pub use self::prefer::RespondAsync;
 pub use self::principal::Principal;
 pub use self::problem::Problem;
 pub use self::request_log::request_log;
 pub use self::resume::ResumeAfter;
 pub use self::routes::Routes;
 pub use self::security_headers::security_headers;
+pub use self::server::{Listeners, RunningServer, Server, TlsConfig, main};
 pub use self::sse::{ServerSentEvents, SseConfig, SseMessage};
 pub use crate::command::RefusalCode;

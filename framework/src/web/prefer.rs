@@ -6,10 +6,13 @@
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// The preference `respond-async`, and `callback` if the client also wants to be called when the
-/// command is done.
+/// Where the routes of deferred commands are.
+pub(super) const COMMANDS: &str = "/commands/";
+
+/// `Prefer: respond-async`, and with `callback` to be called when it is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RespondAsync {
     /// True if the client wants a callback.
@@ -39,31 +42,28 @@ fn token(preference: &str) -> &str {
 /// A 202 response: the command is stored and will be carried out. The `Location` header is the URL
 /// of its status.
 #[derive(Debug, Clone)]
-pub struct AcceptedAnswer {
-    id: Uuid,
-    location: String,
-    applied: RespondAsync,
+pub(super) struct Accepted {
+    pub(super) id: Uuid,
+    pub(super) applied: RespondAsync,
 }
 
-#[derive(Serialize)]
-struct Body {
+/// A command that was accepted to be carried out later.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Accepted)]
+pub(super) struct Body {
+    /// The command's.
+    #[schema(value_type = String)]
     id: Uuid,
+    /// Always `accepted`.
     status: &'static str,
 }
 
-impl AcceptedAnswer {
-    /// Creates a response: the command with this id was accepted, and its status is at `location`.
-    pub fn at(location: impl Into<String>, id: Uuid, applied: RespondAsync) -> Self {
-        Self { id, location: location.into(), applied }
-    }
-}
-
-impl Responder for AcceptedAnswer {
+impl Responder for Accepted {
     type Body = actix_web::body::BoxBody;
 
     fn respond_to(self, _: &HttpRequest) -> HttpResponse {
         HttpResponse::Accepted()
-            .insert_header((header::LOCATION, self.location))
+            .insert_header((header::LOCATION, format!("{COMMANDS}{}", self.id)))
             .insert_header(("Preference-Applied", self.applied.applied()))
             .json(Body { id: self.id, status: "accepted" })
     }

@@ -11,24 +11,31 @@ use actix_web::{FromRequest, HttpMessage, HttpRequest};
 
 use super::problem::Problem;
 
-/// An authenticated client and its permissions.
+/// The authenticated client of a request, and the scopes it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// Unique and permanent id of the client, such as `user:ada`. Not a secret.
+    /// Unique among all clients, never given to another one, and no secret. Such as `user:ada`.
     pub id: String,
-    /// Permissions, named by the application.
+    /// Scopes, in the application's own words.
     pub scopes: BTreeSet<String>,
+    has_all_scopes: bool,
 }
 
 impl Principal {
     /// Creates a principal with this id and these scopes.
     pub fn new(id: impl Into<String>, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { id: id.into(), scopes: scopes.into_iter().map(Into::into).collect() }
+        let scopes = scopes.into_iter().map(Into::into).collect();
+        Self { id: id.into(), scopes, has_all_scopes: false }
+    }
+
+    /// A principal that may do everything.
+    pub(super) fn unlimited(id: &str) -> Self {
+        Self { id: id.to_owned(), scopes: BTreeSet::new(), has_all_scopes: true }
     }
 
     /// Returns true if the principal has this scope.
     pub fn may(&self, scope: &str) -> bool {
-        self.scopes.contains(scope)
+        self.has_all_scopes || self.scopes.contains(scope)
     }
 
     /// Returns the principal of a request, if it was authenticated.

@@ -11,81 +11,87 @@ use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, Resource, Responder};
 
 use super::exchange::exchange;
+use super::openapi::Api;
+use super::policy::Policy;
 use super::problem::Problem;
 
 /// Adds a route to a resource. Called once in each worker, because actix builds the `App` there.
 type Register = Arc<dyn Fn(Resource) -> Resource + Send + Sync>;
 
-/// A table of routes with policies of type `P`.
-#[derive(Clone)]
-pub struct Routes<P> {
-    routes: Vec<Route<P>>,
+/// A table of routes. A route needs a credential unless it says otherwise: [`Routes::needs`],
+/// [`Routes::public`] and [`Routes::probe`] are about the route that was added last.
+#[derive(Clone, Default)]
+pub struct Routes {
+    routes: Vec<Route>,
+    /// Number of entries that the last call has added: a `GET` brings its `HEAD`.
+    last: usize,
+    pub(super) api: Api,
 }
 
 #[derive(Clone)]
-struct Route<P> {
+struct Route {
     method: Method,
     path: &'static str,
-    policy: P,
+    policy: Policy,
     register: Register,
 }
 
-impl<P> Default for Routes<P> {
-    fn default() -> Self {
-        Self { routes: Vec::new() }
+impl Routes {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self::default()
     }
-}
 
-impl<P> Routes<P> {
-    /// Adds a route for `GET` and, without the body, `HEAD`.
+    /// Answers `GET` and, without the body, `HEAD`.
     #[must_use]
-    pub fn get<F, Args>(self, path: &'static str, policy: P, handler: F) -> Self
+    pub fn get<F, Args>(self, path: &'static str, handler: F) -> Self
     where
-        P: Clone,
         F: Handler<Args> + Send + Sync,
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
         let also = handler.clone();
-        self.route(Method::GET, path, policy.clone(), handler).route(
-            Method::HEAD,
-            path,
-            policy,
-            also,
-        )
+        let mut routes = self.route(Method::GET, path, handler).route(Method::HEAD, path, also);
+        routes.last = 2;
+        routes
     }
 
     /// Adds a route for `POST`.
     #[must_use]
-    pub fn post<F, Args>(self, path: &'static str, policy: P, handler: F) -> Self
+    pub fn post<F, Args>(self, path: &'static str, handler: F) -> Self
     where
         F: Handler<Args> + Send + Sync,
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.route(Method::POST, path, policy, handler)
+        self.route(Method::POST, path, handler)
     }
 
     /// Adds a route for `PUT`.
     #[must_use]
-    pub fn put<F, Args>(self, path: &'static str, policy: P, handler: F) -> Self
+    pub fn put<F, Args>(self, path: &'static str, handler: F) -> Self
     where
         F: Handler<Args> + Send + Sync,
         Args: FromRequest + 'static,
         F::Output: Responder + 'static,
     {
-        self.route(Method::PUT, path, policy, handler)
+        self.route(Method::PUT, path, handler)
+    }
+
+    /// Answers `DELETE`.
+    #[must_use]
+    pub fn delete<F, Args>(self, path: &'static str, handler: F) -> Self
+    where
+        F: Handler<Args> + Send + Sync,
+        Args: FromRequest + 'static,
+        F::Output: Responder + 'static,
+    {
+        self.route(Method::DELETE, path, handler)
     }
 
     /// Adds a route for this method.
     #[must_use]
-    pub fn route<F, Args>(
-        mut self,
-        method: Method,
-        path: &'static str,
-        policy: P,
-        handler: F,
-    ) -> Self
+    pub fn route<F, Args>(mut self, method: Method, path: &'static str, handler: F) -> Self
     where
         F: Handler<Args> + Send + Sync,
         Args: FromRequest + 'static,
@@ -95,16 +101,53 @@ impl<P> Routes<P> {
         let register: Register = Arc::new(move |resource| {
             resource.route(web::method(answered.clone()).to(handler.clone()))
         });
-        self.routes.push(Route { method, path, policy, register });
+        self.routes.push(Route { method, path, policy: Policy::Authenticated, register });
+        self.last = 1;
+        self
+    }
+
+    /// Lets the last route need a credential with this scope.
+    #[must_use]
+    pub fn needs(self, scope: &'static str) -> Self {
+        self.policy_of_last(Policy::Scope(scope))
+    }
+
+    /// Lets the last route need no credential.
+    #[must_use]
+    pub fn public(self) -> Self {
+        self.policy_of_last(Policy::Public)
+    }
+
+    /// Lets the last route need no credential, and excepts it from the rate limit.
+    #[must_use]
+    pub fn probe(self) -> Self {
+        self.policy_of_last(Policy::Probe)
+    }
+
+    pub(super) fn for_operators(self) -> Self {
+        self.policy_of_last(Policy::Operator)
+    }
+
+    fn policy_of_last(mut self, policy: Policy) -> Self {
+        for route in self.routes.iter_mut().rev().take(self.last) {
+            route.policy = policy;
+        }
+        self
+    }
+
+    /// Adds the routes of another table, with their policies and descriptions.
+    #[must_use]
+    pub fn merge(mut self, other: Self) -> Self {
+        self.routes.extend(other.routes);
+        self.last = 0;
+        self.api.merge(other.api);
         self
     }
 
     /// Returns the policy of a route, if the route exists.
-    pub fn policy(&self, method: &Method, path: &str) -> Option<&P> {
+    pub fn policy(&self, method: &Method, path: &str) -> Option<Policy> {
         let mut routes = self.routes.iter();
-        routes
-            .find(|route| route.method == *method && route.path == path)
-            .map(|route| &route.policy)
+        routes.find(|route| route.method == *method && route.path == path).map(|route| route.policy)
     }
 
     /// Returns the policy of the route that a request matches, by its path pattern.
@@ -112,7 +155,7 @@ impl<P> Routes<P> {
     /// # Errors
     /// A 404 problem if the path is not in the table, a 405 problem if it has no route for the
     /// method.
-    pub fn find(&self, method: &Method, pattern: Option<&str>) -> Result<&P, Problem> {
+    pub fn find(&self, method: &Method, pattern: Option<&str>) -> Result<Policy, Problem> {
         let path = pattern.unwrap_or_default();
         let allowed = self.methods(path);
         if allowed.is_empty() {
@@ -128,8 +171,8 @@ impl<P> Routes<P> {
     }
 
     /// Returns all routes in the order in which they were added.
-    pub fn list(&self) -> impl Iterator<Item = (&Method, &'static str, &P)> {
-        self.routes.iter().map(|route| (&route.method, route.path, &route.policy))
+    pub fn list(&self) -> impl Iterator<Item = (&Method, &'static str, Policy)> {
+        self.routes.iter().map(|route| (&route.method, route.path, route.policy))
     }
 
     /// Registers the routes with actix. Another method on one of the paths gets a [`Problem`]. So

@@ -1,5 +1,5 @@
-//! The limit of whoever follows the log: all of it read and decoded, the next page read while the
-//! last is decoded, and nothing done with it.
+//! The upper limit for a follower: the whole log is read and decoded, the next page is read while
+//! the last one is decoded, and the events are dropped.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::database::{BenchDatabase, Store};
 
 const PAGE: usize = 4096;
 
-/// A page of what is decoded: event type, schema version and payload.
+/// The decoded part of a page: event type, schema version and payload.
 struct Page {
     rows: Vec<(String, u32, String)>,
     last: i64,
 }
 
-/// In plain SQL.
+/// Reads the log in plain SQL.
 pub(super) async fn with_sqlx(database: &BenchDatabase, events: u64) -> Outcome<Run> {
     const SQLITE: &str = "SELECT position, stream_type, stream_id, version, event_id, event_type,
         schema_version, payload, metadata, recorded_at

@@ -1,4 +1,4 @@
-//! The limit of whoever keeps what it follows: the same rows upserted with sqlx alone, a batch in a
+//! The upper limit for a follower that saves: the same rows upserted with sqlx alone, a batch in a
 //! transaction, at the log's durability, into tables as wide as those of the bank.
 
 use std::ops::Range;
@@ -12,9 +12,9 @@ use crate::Outcome;
 use crate::accounts::id;
 use crate::database::{BenchDatabase, Store};
 
-/// As many as a read model saves at once while it catches up.
+/// Number of events that a read model saves at once while it catches up.
 const DOCUMENTS: u64 = 16_000;
-/// As many events as a subscription reads at once.
+/// Number of events that a subscription reads at once.
 const BOOKINGS: u64 = 4_096;
 /// Rows in a statement on SQLite.
 const ROWS: u64 = 256;
@@ -32,9 +32,9 @@ const BOOKED_AT: i64 = 1_700_000_000_000_000;
 /// The kind of rows that are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Rows {
-    /// One for each event, keyed by its account; at most one of each account in a batch.
+    /// One row for each event, keyed by its account, and at most one of each account in a batch.
     Documents,
-    /// One for each event, keyed by account and number, and the account's document.
+    /// One row for each event, keyed by account and number, and the account's document.
     Bookings,
 }
 

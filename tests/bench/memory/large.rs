@@ -97,7 +97,7 @@ pub(super) async fn fill(
     bytes: usize,
 ) -> Outcome {
     let app = database.application().await?.start().await?;
-    // As many in a call as are bounded by 8 MiB.
+    // As many in a call as fit into 8 MiB.
     let batch = ((8 << 20) / (bytes as u64 + 200)).clamp(1, 2_000);
     for first in (0..events).step_by(batch as usize) {
         let appends = (first..events.min(first + batch)).map(|event| {

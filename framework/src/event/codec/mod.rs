@@ -27,6 +27,7 @@ use serde_json::Value;
 
 pub(crate) use self::exact::is_same;
 pub(crate) use self::same::is_same_json;
+pub(crate) use self::split::variant_name;
 use super::{RecordedEvent, invalid_event_type};
 use crate::box_error::BoxError;
 use crate::catch_panic::guarded;

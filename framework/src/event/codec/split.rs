@@ -21,6 +21,11 @@ pub(super) fn split<E: Serialize>(event: &E) -> Result<(&'static str, String), C
     Ok((name, body))
 }
 
+/// Name of the variant that an enum value has, as serde writes it; `None` if the value is no enum.
+pub(crate) fn variant_name<E: Serialize>(value: &E) -> Option<&'static str> {
+    split(value).ok().map(|(name, _)| name)
+}
+
 struct Split<'a, 'b> {
     json: &'a mut Json<'b>,
 }

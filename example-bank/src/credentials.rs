@@ -1,0 +1,84 @@
+//! Credentials, as the command line sets them, and what follows if it sets none.
+//!
+//! There are no default credentials. Without any the bank is open to all, so it listens only where
+//! nobody else can reach it; everything else is refused.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use actum::BoxError;
+use actum::web::{Access, ApiKeys, Jwt};
+
+use crate::{KEYS, OPERATE};
+
+/// Whose credentials are good; with none of them, or `--dev`, everybody may do everything.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Credentials {
+    /// The API keys of machines: a file of lines that `key new` makes, read again when it changes.
+    #[arg(long, value_name = "FILE", env = "BANK_API_KEYS")]
+    pub api_keys: Option<PathBuf>,
+    /// The public key (PEM; ES256, EdDSA or RS256) by which JWTs of people are signed.
+    #[arg(long, value_name = "FILE", env = "BANK_JWT_KEY", conflicts_with = "jwt_secret")]
+    pub jwt_key: Option<PathBuf>,
+    /// The secret (at least 32 bytes) with which JWTs of people are signed (HS256).
+    #[arg(long, value_name = "FILE", env = "BANK_JWT_SECRET")]
+    pub jwt_secret: Option<PathBuf>,
+    /// Who issues them: their `iss`.
+    #[arg(long, env = "BANK_JWT_ISSUER")]
+    pub jwt_issuer: Option<String>,
+    /// For whom they are: their `aud`.
+    #[arg(long, env = "BANK_JWT_AUDIENCE")]
+    pub jwt_audience: Option<String>,
+    /// Ask nobody who they are: whoever reaches the bank may do everything. Only on a loopback
+    /// address, where it is the default as long as there are no credentials.
+    #[arg(long)]
+    pub dev: bool,
+}
+
+impl Credentials {
+    /// The clients that a bank which listens there admits.
+    ///
+    /// # Errors
+    /// It would be open to the world, the options contradict each other, or a file is not good.
+    pub fn open(&self, listen: SocketAddr) -> Result<Access, BoxError> {
+        let mut access = Access::dev().operator_scope(OPERATE);
+        let jwt = self.jwt()?;
+        if let Some(file) = &self.api_keys {
+            access = access.and(ApiKeys::in_format(KEYS, file)?);
+        }
+        if let Some(jwt) = jwt {
+            access = access.and(jwt);
+        }
+        match (access.is_dev(), self.dev) {
+            (false, true) => {
+                Err("--dev asks nobody who they are: leave it, or the credentials".into())
+            }
+            (true, _) if !listen.ip().is_loopback() => Err(format!(
+                "{listen} can be reached from elsewhere and nobody would be asked who they are: \
+                 give --api-keys or --jwt-key, or listen on 127.0.0.1"
+            )
+            .into()),
+            _ => Ok(access),
+        }
+    }
+
+    fn jwt(&self) -> Result<Option<Jwt>, BoxError> {
+        let (issuer, audience) = (self.jwt_issuer.as_deref(), self.jwt_audience.as_deref());
+        let file = self.jwt_key.as_deref().or(self.jwt_secret.as_deref());
+        let (Some(file), Some(issuer), Some(audience)) = (file, issuer, audience) else {
+            if file.is_none() && issuer.is_none() && audience.is_none() {
+                return Ok(None);
+            }
+            let together =
+                "--jwt-key (or --jwt-secret), --jwt-issuer and --jwt-audience go together";
+            return Err(together.into());
+        };
+        let in_file = |error: &dyn std::fmt::Display| format!("{}: {error}", file.display());
+        let bytes = std::fs::read(file).map_err(|error| in_file(&error))?;
+        let jwt = match self.jwt_key {
+            Some(_) => Jwt::by_public_key(&bytes, issuer, audience),
+            None => Jwt::by_secret(&bytes, issuer, audience),
+        };
+        Ok(Some(jwt.map_err(|error| in_file(&error))?))
+    }
+}

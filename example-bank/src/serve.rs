@@ -1,0 +1,69 @@
+//! The bank as a server: its store, its application, its listeners.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use actum::BoxError;
+use actum::web::{Access, Listeners, Prometheus, RunningServer, Server};
+
+use crate::cli::Serve;
+use crate::{application, calling, routes};
+
+/// Name that the log keeps, whatever the executable is called.
+const NAME: &str = "bank";
+
+/// Exit code of a bank whose log is not in its file alone.
+const LEFT_OPEN: u8 = 3;
+
+/// Serves until the process is told to stop.
+pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
+    // Before all else: a bank that would be open to the world does not even listen.
+    let access = options.credentials.open(options.listen)?;
+    let listeners = Listeners::bind(options.listen, options.operate)?;
+    let tls = options.tls()?;
+    let metrics = Prometheus::record()?;
+    let callbacks = calling::callbacks(options.calling, access.is_dev())?;
+    let limits = options.limits.limits();
+    let builder = application(actum::open(&options.store.url()).await?).name(NAME);
+    let builder = builder.settings(options.limits.settings());
+    let builder = match &callbacks {
+        Some(callbacks) => callbacks.by(builder),
+        None => builder,
+    };
+    let server = Server::new(builder.start().await?)
+        .routes(routes())
+        .access(access.clone())
+        .limits(limits)
+        .callbacks(callbacks)
+        .metrics(metrics)
+        .on(listeners);
+    let server = match options.workers {
+        Some(workers) => server.workers(workers.into()),
+        None => server,
+    };
+    let is_secure = tls.is_some();
+    let server = match tls {
+        Some(tls) => server.tls(tls),
+        None => server,
+    };
+    let server = server.start().await?;
+    // A closed standard output is no reason to stop.
+    let _ = writeln!(std::io::stdout(), "{}", greeting(is_secure, &server, &access));
+    let stopped = server.until_stopped().await?;
+    Ok(if stopped.left_open.is_some() { ExitCode::from(LEFT_OPEN) } else { ExitCode::SUCCESS })
+}
+
+fn greeting(is_secure: bool, server: &RunningServer, access: &Access) -> String {
+    let scheme = if is_secure { "https" } else { "http" };
+    let (public, operations) = (server.address(), server.operations_address());
+    let (mode, credential) = match access.is_dev() {
+        true => ("dev mode: nobody is asked who they are; --help tells of credentials\n", ""),
+        false => ("", "-H \"Authorization: Bearer $KEY\" "),
+    };
+    format!(
+        "listening on {scheme}://{public}\n\
+         operators on http://{operations}\n{mode}\
+         try: curl -i {scheme}://{public}/accounts {credential}-H 'Content-Type: application/json' \
+         -d '{{\"id\": \"42\", \"owner\": \"Ada\", \"currency\": \"EUR\"}}'"
+    )
+}

@@ -1,0 +1,159 @@
+//! Callbacks: who is called, how often, with which secret, and `/callback`, where a client registers.
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::{OpenApi, ToSchema};
+
+use super::body::JsonBody;
+use super::callback_address::{Callback, CallbackCommand, address_of};
+use super::command_headers::CommandHeaders;
+use super::principal::Principal;
+use super::problem::Problem;
+use super::routes::Routes;
+use super::server::Server;
+use crate::application::{Application, ApplicationBuilder};
+use crate::webhook::{ForbiddenAddress, RetrySchedule, Secret, WebhookClient};
+
+/// `Retry-After` while too many names are being looked up: name servers time out after seconds.
+const LOOKUP_RETRY_S: u32 = 5;
+
+/// What a server needs to call its clients back. Clones share the client's limits.
+#[derive(Clone)]
+pub struct Callbacks {
+    client: WebhookClient,
+    schedule: RetrySchedule,
+    key: Secret,
+}
+
+impl Callbacks {
+    /// Calls with this client, by this schedule. All secrets are derived from the key, which is the same
+    /// in all processes on one database, and kept.
+    pub fn new(client: WebhookClient, schedule: RetrySchedule, key: Secret) -> Self {
+        Self { client, schedule, key }
+    }
+
+    /// Lets the application call back.
+    pub fn by(&self, builder: ApplicationBuilder) -> ApplicationBuilder {
+        let key = self.key.clone();
+        builder.calls_back(self.client.clone(), self.schedule.clone(), move |who, url| {
+            secret_of(&key, who.unwrap_or_default(), url)
+        })
+    }
+}
+
+impl Server {
+    /// Lets clients register for these callbacks, by the routes of [`callback_routes`]. Without it they are
+    /// answered 409 `callbacks_off`.
+    #[must_use]
+    pub fn callbacks(self, callbacks: Option<Callbacks>) -> Self {
+        match callbacks {
+            Some(callbacks) => self.data(callbacks),
+            None => self,
+        }
+    }
+}
+
+/// The secret with which messages for this principal and URL are signed. Another URL has another one,
+/// so whoever received at the old one cannot forge messages to the new one.
+fn secret_of(key: &Secret, principal: &str, url: &str) -> Secret {
+    key.derive(format!("callback\n{principal}\n{url}").as_bytes())
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(register, registered, remove))]
+struct Description;
+
+/// `PUT`, `GET` and `DELETE /callback`, with the scopes that they need. The application runs the
+/// aggregate [`Callback`].
+pub fn callback_routes(write: &'static str, read: &'static str) -> Routes {
+    Routes::new()
+        .put("/callback", register)
+        .needs(write)
+        .get("/callback", registered)
+        .needs(read)
+        .delete("/callback", remove)
+        .needs(write)
+        .described_by(Description::openapi)
+}
+
+/// Where to be told.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Registration {
+    /// Of a public address, by https.
+    url: String,
+}
+
+/// The address, and the secret that messages to it are signed with.
+#[derive(Serialize, ToSchema)]
+struct Registered {
+    url: String,
+    secret: String,
+}
+
+/// The address.
+#[derive(Serialize, ToSchema)]
+struct Address {
+    url: String,
+}
+
+/// Registers where the caller wants to be told what came of commands. What may not be called is
+/// refused, now and at each call.
+#[utoipa::path(put, path = "/callback", tag = "callback", operation_id = "register_callback",
+    params(CommandHeaders), request_body = Registration,
+    responses((status = 200, description = "The address and its secret", body = Registered)))]
+async fn register(
+    app: Data<Application>,
+    callbacks: Option<Data<Callbacks>>,
+    who: Principal,
+    headers: CommandHeaders,
+    body: JsonBody<Registration>,
+) -> Result<Json<Registered>, Problem> {
+    let callbacks = callbacks.ok_or_else(off)?;
+    let options = headers.options(&body)?;
+    let client = callbacks.client.on_behalf_of(&who.id);
+    let endpoint = client.check(&body.url).await.map_err(forbidden)?;
+    let url = endpoint.as_str().to_owned();
+    let secret = secret_of(&callbacks.key, &who.id, &url).reveal();
+    let command = CallbackCommand::Register { url: url.clone() };
+    app.execute_with::<Callback>(&who.id, command, options).await?;
+    Ok(Json(Registered { url, secret }))
+}
+
+/// Where the caller is told.
+#[utoipa::path(get, path = "/callback", tag = "callback", operation_id = "callback",
+    responses((status = 200, description = "The address", body = Address)))]
+async fn registered(app: Data<Application>, who: Principal) -> Result<Json<Address>, Problem> {
+    match address_of(&app, &who.id).await? {
+        Some(url) => Ok(Json(Address { url })),
+        None => Err(Problem::new(404, "no_callback", "no callback is registered")),
+    }
+}
+
+/// Tells the caller nothing more.
+#[utoipa::path(delete, path = "/callback", tag = "callback", operation_id = "remove_callback",
+    params(CommandHeaders), responses((status = 204, description = "There is no address any more")))]
+async fn remove(
+    app: Data<Application>,
+    who: Principal,
+    headers: CommandHeaders,
+) -> Result<HttpResponse, Problem> {
+    let (command, options) = (CallbackCommand::Remove, headers.options(&())?);
+    app.execute_with::<Callback>(&who.id, command, options).await?;
+    Ok(HttpResponse::NoContent().finish())
+}
+
+fn forbidden(address: ForbiddenAddress) -> Problem {
+    match address {
+        // The address was not judged, so it is not refused either.
+        ForbiddenAddress::Busy => {
+            Problem::new(503, "overloaded", address.to_string()).retry_after(LOOKUP_RETRY_S)
+        }
+        address => Problem::new(422, "forbidden_address", address.to_string()),
+    }
+}
+
+fn off() -> Problem {
+    Problem::new(409, "callbacks_off", "this server calls nobody back")
+}

@@ -1,0 +1,164 @@
+//! The status of deferred commands and of their callbacks, as [`crate::CommandStatus`] serialises it.
+//!
+//! That type is below `web` and knows nothing of OpenAPI. A test compares the two.
+
+use std::collections::BTreeMap;
+
+use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoParams, IntoResponses, ToSchema};
+
+use super::values;
+
+/// The id of a deferred command, in the path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "it describes a part of the path")]
+pub struct CommandId {
+    /// The command's id.
+    #[param(schema_with = values::command_id)]
+    id: String,
+}
+
+/// What became of a command so far.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what `crate::CommandStatus` writes")]
+pub struct CommandStatus {
+    /// The command's.
+    id: String,
+    /// What it is asked of: `account`.
+    aggregate_type: String,
+    /// Which account.
+    aggregate_id: String,
+    #[schema(format = DateTime)]
+    accepted_at: String,
+    /// How far it has come.
+    status: CommandState,
+    /// Committed: the version of the account after it.
+    version: Option<u64>,
+    /// Committed: where the log stands after it.
+    position: Option<u64>,
+    /// Refused: why, for programs.
+    code: Option<String>,
+    /// Refused: why, for people.
+    detail: Option<String>,
+    /// Failed: what kind of fault it was.
+    reason: Option<String>,
+    callback: Option<CallbackStatus>,
+}
+
+/// How far a command has come.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it describes what `crate::CommandState` writes")]
+pub enum CommandState {
+    Accepted,
+    Committed,
+    Refused,
+    Failed,
+}
+
+/// Whether its client was called back.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it describes what `crate::CallbackStatus` writes")]
+pub struct CallbackStatus {
+    status: CallbackState,
+    /// How often it was tried.
+    attempts: u32,
+    /// Why the last attempt failed.
+    last_error: Option<String>,
+    /// When the next one is due.
+    #[schema(format = DateTime)]
+    next_at: Option<String>,
+}
+
+/// Whether a client knows.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it describes what `crate::CallbackState` writes")]
+pub enum CallbackState {
+    Due,
+    Delivered,
+    GivenUp,
+}
+
+/// 200: the status of a command.
+pub struct Status;
+
+impl IntoResponses for Status {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let body = Content::new(Some(Ref::from_schema_name("CommandStatus")));
+        let told = ResponseBuilder::new()
+            .description("As the log tells it now")
+            .content("application/json", body);
+        BTreeMap::from([("200".to_owned(), told.build().into())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use time::OffsetDateTime;
+    use utoipa::PartialSchema;
+
+    use crate::deferred as real;
+    use crate::event::{GlobalPosition, StreamVersion};
+
+    /// The members of an object that is described so.
+    fn members(schema: &impl serde::Serialize) -> Vec<String> {
+        let schema = serde_json::to_value(schema).unwrap();
+        schema["properties"].as_object().unwrap().keys().cloned().collect()
+    }
+
+    fn variants(schema: &impl serde::Serialize) -> Value {
+        serde_json::to_value(schema).unwrap()["enum"].clone()
+    }
+
+    #[test]
+    fn what_is_described_is_what_is_serialised() {
+        let (version, position) = (StreamVersion(1), GlobalPosition(1));
+        let text = || "x".to_owned();
+        let states = [
+            real::CommandState::Accepted,
+            real::CommandState::Committed { version, position },
+            real::CommandState::Refused { code: text(), detail: text() },
+            real::CommandState::Failed { reason: text() },
+        ];
+        let callback = real::CallbackStatus {
+            status: real::CallbackState::GivenUp,
+            attempts: 1,
+            last_error: Some(text()),
+            next_at: Some(OffsetDateTime::UNIX_EPOCH),
+        };
+        let described = members(&super::CommandStatus::schema());
+        let mut seen = Vec::new();
+        for state in states {
+            let status = real::CommandStatus {
+                id: text(),
+                aggregate_type: text(),
+                aggregate_id: text(),
+                accepted_at: OffsetDateTime::UNIX_EPOCH,
+                actor: None,
+                state,
+                callback: Some(callback.clone()),
+            };
+            let status = serde_json::to_value(&status).unwrap();
+            seen.push(status["status"].clone());
+            for member in status.as_object().unwrap().keys() {
+                assert!(described.contains(member), "{member} is not described");
+            }
+        }
+        assert_eq!(variants(&super::CommandState::schema()), Value::from(seen));
+        let callback = serde_json::to_value(&callback).unwrap();
+        let mut written: Vec<_> = callback.as_object().unwrap().keys().cloned().collect();
+        let mut described = members(&super::CallbackStatus::schema());
+        written.sort();
+        described.sort();
+        assert_eq!(written, described);
+        let all = [
+            real::CallbackState::Due,
+            real::CallbackState::Delivered,
+            real::CallbackState::GivenUp,
+        ];
+        assert_eq!(variants(&super::CallbackState::schema()), json!(all));
+    }
+}

@@ -1,0 +1,64 @@
+//! `GET /metrics`: what Actum measures (`actum::metrics` lists it), as Prometheus reads it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::Data;
+use actix_web::{HttpResponse, Responder, rt};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::box_error::BoxError;
+use crate::metrics::{ALL, Kind};
+use crate::web::routes::Routes;
+use crate::web::server::Server;
+
+/// Times are kept one by one until they are sorted into buckets: so often, also when nobody asks.
+const SORT_EVERY: Duration = Duration::from_secs(5);
+
+/// The recorder of this process's metrics, for `GET /metrics` of the operations API. Clones are the
+/// same one.
+#[derive(Clone)]
+pub struct Prometheus(Arc<PrometheusHandle>);
+
+impl Prometheus {
+    /// Records from here on, once in a process: call it before the store is opened.
+    ///
+    /// # Errors
+    /// Another recorder is installed.
+    pub fn record() -> Result<Self, BoxError> {
+        let mut builder = PrometheusBuilder::new();
+        for metric in ALL {
+            if let Kind::Histogram { buckets } = metric.kind {
+                builder =
+                    builder.set_buckets_for_metric(Matcher::Full(metric.name.into()), buckets)?;
+            }
+        }
+        let recorded = Self(Arc::new(builder.install_recorder()?));
+        let sorted = recorded.clone();
+        rt::spawn(async move {
+            loop {
+                rt::time::sleep(SORT_EVERY).await;
+                sorted.0.run_upkeep();
+            }
+        });
+        Ok(recorded)
+    }
+}
+
+impl Server {
+    /// Shows these metrics to operators.
+    #[must_use]
+    pub fn metrics(self, recorded: Prometheus) -> Self {
+        self.data(recorded)
+    }
+}
+
+pub(super) fn add(routes: Routes) -> Routes {
+    routes.get("/metrics", metrics).for_operators()
+}
+
+async fn metrics(recorded: Option<Data<Prometheus>>) -> impl Responder {
+    // Without a recorder nothing is measured, which is no error.
+    let text = recorded.map(|recorded| recorded.0.render()).unwrap_or_default();
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)
+}

@@ -1,0 +1,26 @@
+//! `GET /status`: the log, each partition of each read model, and the authenticators, for people
+//! and for alerts.
+
+use actix_web::web::{Data, Json};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::App;
+use crate::status::Status;
+use crate::web::access::Access;
+
+/// The application's status, and the server's own.
+#[derive(Serialize)]
+pub(super) struct ServerStatus {
+    #[serde(flatten)]
+    application: Status,
+    /// Such as `api_keys`, with a file of them.
+    #[serde(flatten)]
+    authenticators: Map<String, Value>,
+}
+
+/// Answers also when the database is not there: then the log's trouble says so.
+pub(super) async fn status(app: App, access: Data<Access>) -> Json<ServerStatus> {
+    let application = app.operations().status().await;
+    Json(ServerStatus { application, authenticators: access.status() })
+}

@@ -1,0 +1,42 @@
+//! The main function of a program that serves: its runtime, its last words, its exit code.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use actix_web::rt;
+
+use super::vital;
+use crate::box_error::BoxError;
+
+/// Open files that a server needs before it serves anybody; each connection needs one more.
+const FILES: usize = 128;
+
+/// Runs a program: its future on the runtime of actix. An error is written to standard error after the
+/// name of the program, with the exit code 1.
+///
+/// If the process loses a thread that it cannot serve without, it ends, because a supervisor can
+/// restart a process that has ended, but does not notice one that only fails.
+pub fn main(
+    program: &'static str,
+    run: impl Future<Output = Result<ExitCode, BoxError>>,
+) -> ExitCode {
+    let ended = enough_files().and_then(|()| {
+        vital::end_without_vital_threads(program);
+        rt::System::new().block_on(run)
+    });
+    ended.unwrap_or_else(|error| {
+        // Nobody is left to tell when standard error is closed as well.
+        let _ = writeln!(std::io::stderr(), "{program}: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Refuses a limit of open files that does not suffice to start, because the runtimes would panic.
+fn enough_files() -> Result<(), BoxError> {
+    let open = |_| std::fs::File::open("/dev/null");
+    let opened: Result<Vec<_>, _> = (0..FILES).map(open).collect();
+    opened.map(drop).map_err(|error| {
+        format!("{FILES} open files are needed to start ({error}): raise the limit, ulimit -n")
+            .into()
+    })
+}

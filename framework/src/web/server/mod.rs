@@ -1,0 +1,351 @@
+//! A server: two listeners on one application, from its start to its end.
+//!
+//! The public one serves the application's routes. The operations API has its own, on a loopback
+//! address, which answers also while the public one is full.
+
+mod listeners;
+mod main_thread;
+#[cfg(target_os = "linux")]
+mod socket;
+#[cfg(not(target_os = "linux"))]
+#[path = "socket_off.rs"]
+mod socket;
+#[cfg(feature = "web-tls")]
+mod tls;
+#[cfg(not(feature = "web-tls"))]
+#[path = "tls_off.rs"]
+mod tls;
+mod vital;
+
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Server as HttpServing, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::rt::task::JoinHandle;
+use actix_web::web::{Data, ServiceConfig};
+use actix_web::{App, HttpServer, rt};
+
+pub use self::listeners::Listeners;
+use self::listeners::listen;
+pub use self::main_thread::main;
+pub use self::tls::TlsConfig;
+use super::access::{Access, Authenticator};
+use super::deadlines::deadlines;
+use super::limits::{Limits, connections};
+use super::operations::operations;
+use super::pieces::in_pieces;
+use super::request_log::request_log;
+use super::routes::Routes;
+use super::security_headers::security_headers;
+use crate::application::{Application, Stopped};
+use crate::box_error::BoxError;
+
+/// Time that answers that are ready may take to reach their clients when the server stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// An answer waits in a buffer of this size until its client reads.
+const WRITE_BUFFER_BYTES: usize = 8 * 1024;
+
+type Configure = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
+
+/// An application over HTTP, with its operations API.
+///
+/// ```no_run
+/// # use actum::web::{ApiKeys, Routes, Server};
+/// # async fn f(app: actum::Application, routes: Routes) -> Result<(), actum::BoxError> {
+/// Server::new(app)
+///     .routes(routes)
+///     .auth(ApiKeys::file("keys.jsonl")?)
+///     .serve("127.0.0.1:8080")
+///     .operations("127.0.0.1:9080")
+///     .run()
+///     .await?;
+/// # Ok(()) }
+/// ```
+pub struct Server {
+    app: Application,
+    routes: Routes,
+    access: Access,
+    limits: Limits,
+    workers: Option<usize>,
+    tls: Option<TlsConfig>,
+    data: Vec<Configure>,
+    listen: Listen,
+}
+
+/// The addresses to listen on.
+enum Listen {
+    At(String, Option<String>),
+    On(Box<Listeners>),
+}
+
+impl Server {
+    /// A server of this application on 127.0.0.1:8080, without routes, in development mode.
+    pub fn new(app: Application) -> Self {
+        Self {
+            app,
+            routes: Routes::new(),
+            access: Access::dev(),
+            limits: Limits::default(),
+            workers: None,
+            tls: None,
+            data: Vec::new(),
+            listen: Listen::At("127.0.0.1:8080".to_owned(), None),
+        }
+    }
+
+    /// Serves these routes too.
+    #[must_use]
+    pub fn routes(self, routes: Routes) -> Self {
+        Self { routes: self.routes.merge(routes), ..self }
+    }
+
+    /// Admits the clients of this authenticator too: [`ApiKeys`](super::ApiKeys), `Jwt`, or one of your
+    /// own. Without any the server is in development mode and listens on loopback addresses only.
+    #[must_use]
+    pub fn auth(self, authenticator: impl Authenticator) -> Self {
+        Self { access: self.access.and(authenticator), ..self }
+    }
+
+    /// Admits the clients that `access` admits, and no others.
+    #[must_use]
+    pub fn access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// Limits of the public listener.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Number of threads that serve the public listener. Default: one for each core.
+    #[must_use]
+    pub fn workers(self, workers: usize) -> Self {
+        Self { workers: Some(workers.max(1)), ..self }
+    }
+
+    /// Speaks TLS on the public address.
+    #[must_use]
+    pub fn tls(self, config: TlsConfig) -> Self {
+        Self { tls: Some(config), ..self }
+    }
+
+    /// Gives handlers of both listeners this value, as `Data<T>`.
+    #[must_use]
+    pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        let value = Data::new(value);
+        self.data.push(Arc::new(move |config| {
+            config.app_data(value.clone());
+        }));
+        self
+    }
+
+    /// Listens on this address, such as `127.0.0.1:8080`. Port 0 takes a free one.
+    #[must_use]
+    pub fn serve(mut self, address: impl Into<String>) -> Self {
+        let operations = match self.listen {
+            Listen::At(_, operations) => operations,
+            Listen::On(_) => None,
+        };
+        self.listen = Listen::At(address.into(), operations);
+        self
+    }
+
+    /// Serves the operations API on this loopback address. Default: see [`Listeners::bind`].
+    #[must_use]
+    pub fn operations(mut self, address: impl Into<String>) -> Self {
+        if let Listen::At(_, operations) = &mut self.listen {
+            *operations = Some(address.into());
+        }
+        self
+    }
+
+    /// Listens on addresses that were reserved before.
+    #[must_use]
+    pub fn on(self, listeners: Listeners) -> Self {
+        Self { listen: Listen::On(Box::new(listeners)), ..self }
+    }
+
+    /// Starts to serve and serves until the process is told to stop (SIGINT, SIGTERM). Then it lets in no
+    /// more connections, finishes what it has begun, and shuts the application down.
+    ///
+    /// # Errors
+    /// As [`Server::start`]; or a listener has failed.
+    pub async fn run(self) -> Result<Stopped, BoxError> {
+        self.start().await?.until_stopped().await
+    }
+
+    /// Starts to serve.
+    ///
+    /// # Errors
+    /// An address is in use, or no clients are authenticated on an address that other machines reach.
+    pub async fn start(self) -> Result<RunningServer, BoxError> {
+        let listeners = match self.listen {
+            Listen::On(listeners) => *listeners,
+            Listen::At(public, operations) => {
+                let parsed = operations.as_deref().map(address).transpose()?;
+                Listeners::bind(address(&public)?, parsed)?
+            }
+        };
+        let Listeners { public, operations: operated, told_to_stop } = listeners;
+        let (address, operations_address) = (public.local_addr()?, operated.local_addr()?);
+        if self.access.is_dev() && !address.ip().is_loopback() {
+            return Err(format!(
+                "{address} can be reached from elsewhere and nobody would be asked who they are: \
+                 authenticate clients, or listen on 127.0.0.1"
+            )
+            .into());
+        }
+        let (public, operated) = (listen(public)?, listen(operated)?);
+        for listener in [&public, &operated] {
+            socket::bound_sending(listener, self.limits.send_deadline)?;
+        }
+        let shared = Shared { access: self.access, limits: self.limits, data: self.data };
+        let operated = shared.operated(operated, &self.app)?;
+        let routes = self.routes.serve(self.app.clone(), shared.access.clone());
+        let public = shared.public(public, routes, self.workers, self.tls)?;
+        let handles = [public.handle(), operated.handle()];
+        // Its threads first, because a crowd of clients could take the descriptors that they need.
+        let operated = rt::spawn(operated);
+        tokio::task::yield_now().await;
+        let public = rt::spawn(public);
+        Ok(RunningServer {
+            app: self.app,
+            address,
+            operations_address,
+            told_to_stop,
+            handles,
+            serving: [public, operated],
+        })
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, BoxError> {
+    text.parse().map_err(|error| format!("{text:?} is no address to listen on: {error}").into())
+}
+
+/// A server that serves.
+pub struct RunningServer {
+    app: Application,
+    address: SocketAddr,
+    operations_address: SocketAddr,
+    told_to_stop: Pin<Box<dyn Future<Output = ()>>>,
+    handles: [ServerHandle; 2],
+    serving: [JoinHandle<std::io::Result<()>>; 2],
+}
+
+impl RunningServer {
+    /// The public address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address of the operations API.
+    pub fn operations_address(&self) -> SocketAddr {
+        self.operations_address
+    }
+
+    /// Serves until the process is told to stop, as [`Server::run`] does.
+    ///
+    /// # Errors
+    /// A listener has failed.
+    pub async fn until_stopped(self) -> Result<Stopped, BoxError> {
+        let [mut public, mut operated] = self.serving;
+        tokio::select! {
+            () = self.told_to_stop => {}
+            ended = &mut public => return Err(failed(ended)),
+            ended = &mut operated => return Err(failed(ended)),
+        }
+        vital::end_after_stop();
+        tracing::info!("stopping: no more connections, finishing what was asked");
+        let [closed, also] = self.handles.map(|handle| handle.stop(true));
+        let stopped = self.app.shutdown().await;
+        // A client that keeps its connection open must not keep the process from ending.
+        let _ = tokio::time::timeout(LAST_ANSWERS, async { tokio::join!(closed, also) }).await;
+        public.abort();
+        operated.abort();
+        tracing::info!("stopped");
+        Ok(stopped)
+    }
+}
+
+/// The error of a listener that has ended by itself.
+fn failed(ended: Result<std::io::Result<()>, rt::task::JoinError>) -> BoxError {
+    match ended {
+        Ok(Ok(())) => "a listener has ended".into(),
+        Ok(Err(error)) => error.into(),
+        Err(error) => error.into(),
+    }
+}
+
+/// Parts of both listeners.
+struct Shared {
+    access: Access,
+    limits: Limits,
+    data: Vec<Configure>,
+}
+
+impl Shared {
+    /// The public listener, for all whom the routes admit.
+    fn public(
+        &self,
+        listener: TcpListener,
+        routes: impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static,
+        workers: Option<usize>,
+        tls: Option<TlsConfig>,
+    ) -> std::io::Result<HttpServing> {
+        let (shared, open) = (self.limits.shared(), self.limits.open_connections());
+        let data = self.data.clone();
+        let make = move || {
+            // The last one is the first that sees a request.
+            let app = App::new()
+                .wrap(from_fn(deadlines))
+                .wrap(from_fn(connections))
+                .wrap(from_fn(in_pieces))
+                .wrap(from_fn(security_headers))
+                .wrap(from_fn(request_log));
+            let app = app.configure(&shared).configure(|config| configure(&data, config));
+            app.configure(routes.clone())
+        };
+        let workers = workers.unwrap_or_else(cores);
+        let server = HttpServer::new(make).disable_signals().workers(workers);
+        let server = server.max_connections(self.limits.connections.div_ceil(workers).max(1));
+        let server = server.h1_write_buffer_size(WRITE_BUFFER_BYTES);
+        let server = server.on_connect(move |_, connection| open.opened(connection));
+        let server = match tls {
+            None => server.listen(listener),
+            Some(config) => tls::listen!(server, listener, config),
+        };
+        Ok(server?.run())
+    }
+
+    /// The operations API, without the limits of the public listener, so that it answers also then.
+    fn operated(&self, listener: TcpListener, app: &Application) -> std::io::Result<HttpServing> {
+        let routes = operations().serve(app.clone(), self.access.clone());
+        let (within, data) = (self.limits.deadlines, self.data.clone());
+        let make = move || {
+            let app = App::new()
+                .wrap(from_fn(deadlines))
+                .wrap(from_fn(in_pieces))
+                .wrap(from_fn(security_headers))
+                .wrap(from_fn(request_log));
+            let app = app.app_data(within).configure(|config| configure(&data, config));
+            app.configure(routes.clone())
+        };
+        let server = HttpServer::new(make).h1_write_buffer_size(WRITE_BUFFER_BYTES);
+        Ok(server.disable_signals().workers(1).listen(listener)?.run())
+    }
+}
+
+fn configure(data: &[Configure], config: &mut ServiceConfig) {
+    data.iter().for_each(|configure| configure(config));
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, NonZeroUsize::get)
+}
