@@ -24,7 +24,7 @@ pub fn routes() -> Routes {
     let routes = Routes::new()
         .post("/accounts", commands::open)
         .needs(WRITE)
-        // Where the `Location` of a new account leads.
+        // Target of the `Location` header of a new account.
         .get("/accounts/{id}", documents::account)
         .needs(READ)
         .post("/accounts/{id}/credit", commands::credit)
@@ -37,7 +37,7 @@ pub fn routes() -> Routes {
         .needs(WRITE)
         .post("/accounts/{id}/close", commands::close)
         .needs(WRITE)
-        // Nobody grants themselves a credit.
+        // An operator's route, because owners must not grant themselves a credit.
         .put("/accounts/{id}/credit-limit", commands::grant_credit_limit)
         .needs(OPERATE)
         .get("/accounts/{id}/credit-limit", documents::credit_limit)

@@ -22,10 +22,10 @@ impl Reading {
     /// The account's id, if the client may read it. People read their own; to them an account of
     /// somebody else and one that does not exist are the same.
     pub(super) async fn allowed(self, app: &App) -> Result<String, Problem> {
-        // Before anything is waited for: what is no id will not become one.
+        // Checked before any read, because an invalid id can never exist.
         StreamId::new(Account::TYPE, &self.id).map_err(ReadError::from)?;
         let Some(name) = person(&self.by.id) else { return Ok(self.id) };
-        // The log says it: an account's first event names its owner, who stays the same for ever.
+        // Read from the log: the first event of an account names its owner, who never changes.
         let first = app.history::<Account>(&self.id, StreamVersion::ZERO, 1).await?;
         match first.first().map(|envelope| &envelope.event) {
             Some(AccountEvent::Opened { owner, .. }) if owner == name => Ok(self.id),

@@ -7,7 +7,8 @@ use crate::account::{HIDDEN, MAX_OWNER_CHARS};
 
 /// An owner's name, as the account takes it.
 pub fn owner() -> Object {
-    // Beyond four digits the escapes of regular expressions differ, so there the character stands.
+    // Escapes of more than four digits differ between regular expression dialects, so those
+    // characters are written as they are.
     let written = |c: char| match u32::from(c) {
         short @ 0..=0xffff => format!(r"\u{short:04x}"),
         _ => c.to_string(),

@@ -27,16 +27,16 @@ enum Outcome {
     Accepted(Accepted),
 }
 
-/// What a command answers that was carried out.
+/// Response of a command that was carried out.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Committed)]
 pub(super) struct Body {
     /// The aggregate.
     id: String,
-    /// Its version after the command.
+    /// Version of the account or user after the command.
     #[schema(value_type = u64)]
     version: StreamVersion,
-    /// Where the log stands after it: a read with this as `after` sees the command.
+    /// Position of the command in the log: a read with this as `after` includes the command.
     #[schema(value_type = u64)]
     position: GlobalPosition,
 }

@@ -23,7 +23,7 @@ pub struct Callback {
 pub enum CallbackCommand {
     /// Call back there from now on. The URL was checked before.
     Register {
-        /// Of a public address, by https.
+        /// URL with https and a public address.
         url: String,
     },
     /// Call back no more.
@@ -78,4 +78,3 @@ pub async fn address_of(app: &Application, principal: &str) -> Result<Option<Str
     }
     Ok(callback.url)
 }
-

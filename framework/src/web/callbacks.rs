@@ -15,7 +15,8 @@ use super::server::Server;
 use crate::application::{Application, ApplicationBuilder};
 use crate::webhook::{ForbiddenAddress, RetrySchedule, Secret, WebhookClient};
 
-/// `Retry-After` while too many names are being looked up: name servers time out after seconds.
+/// `Retry-After` in seconds while too many DNS lookups are in progress, because name servers time
+/// out after seconds.
 const LOOKUP_RETRY_S: u32 = 5;
 
 /// What a server needs to call its clients back. Clones share the client's limits.
@@ -77,11 +78,11 @@ pub fn callback_routes(write: &'static str, read: &'static str) -> Routes {
         .described_by(Description::openapi)
 }
 
-/// Where to be told.
+/// Callback URL of the client.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Registration {
-    /// Of a public address, by https.
+    /// URL with https and a public address.
     url: String,
 }
 
@@ -98,8 +99,8 @@ struct Address {
     url: String,
 }
 
-/// Registers where the caller wants to be told what came of commands. What may not be called is
-/// refused, now and at each call.
+/// Registers the callback URL of the caller, to which outcomes of commands are sent. A URL that is
+/// not allowed is refused, now and at each call.
 #[utoipa::path(put, path = "/callback", tag = "callback", operation_id = "register_callback",
     params(CommandHeaders), request_body = Registration,
     responses((status = 200, description = "The address and its secret", body = Registered)))]
@@ -121,7 +122,7 @@ async fn register(
     Ok(Json(Registered { url, secret }))
 }
 
-/// Where the caller is told.
+/// Returns the callback URL of the caller.
 #[utoipa::path(get, path = "/callback", tag = "callback", operation_id = "callback",
     responses((status = 200, description = "The address", body = Address)))]
 async fn registered(app: Data<Application>, who: Principal) -> Result<Json<Address>, Problem> {
@@ -131,7 +132,7 @@ async fn registered(app: Data<Application>, who: Principal) -> Result<Json<Addre
     }
 }
 
-/// Tells the caller nothing more.
+/// Removes the callback URL of the caller.
 #[utoipa::path(delete, path = "/callback", tag = "callback", operation_id = "remove_callback",
     params(CommandHeaders), responses((status = 204, description = "There is no address any more")))]
 async fn remove(
@@ -146,7 +147,7 @@ async fn remove(
 
 fn forbidden(address: ForbiddenAddress) -> Problem {
     match address {
-        // The address was not judged, so it is not refused either.
+        // The address was not checked, so it is not refused either.
         ForbiddenAddress::Busy => {
             Problem::new(503, "overloaded", address.to_string()).retry_after(LOOKUP_RETRY_S)
         }

@@ -38,7 +38,7 @@ type App = Data<Application>;
 /// Maximum number of events of a command: its outcome, and its attempts to call back.
 const MOST_EVENTS: usize = 1_000;
 
-/// What became of a command that was to be answered later.
+/// Returns the status of a deferred command.
 #[utoipa::path(
     get,
     path = "/commands/{id}",
@@ -56,8 +56,8 @@ async fn status(
     Ok(Json(visible(&app, &id, &who, &access).await?))
 }
 
-/// A message for each event of the command, with its status after it. The stream ends with the last
-/// one; whoever comes again after that is told that there is nothing more.
+/// Streams a message for each event of the command, with its status after it. The stream ends with
+/// the last event. A client that reconnects after that gets a 204.
 #[utoipa::path(get, path = "/commands/{id}/events", tag = "commands",
     operation_id = "command_events", params(CommandId, ResumeAfter), responses(
     (status = 200, description = "A stream that ends with the command", body = Message,

@@ -65,7 +65,8 @@ fn behind(access: Access, table: Rc<Routes>, scope: Scope) -> impl HttpServiceFa
     }))
 }
 
-/// Checks that the request may go on. Returns its principal, or `None` on a route that needs none.
+/// Authenticates and authorises a request. Returns its principal, or `None` on a route that needs
+/// none.
 fn admit(
     access: &Access,
     policy: Policy,

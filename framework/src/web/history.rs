@@ -72,14 +72,15 @@ impl HistoryRange {
         app: &Application,
         id: &str,
     ) -> Result<HistoryPage, Problem> {
-        // One more than requested: if it comes, the page is not the last one.
+        // One entry more than requested: if it exists, the page is not the last one.
         let found = read::<A>(app, id, self.after, self.limit()? + 1).await?;
         if found.is_empty() && !exists::<A>(app, id).await? {
             return Err(Problem::unknown::<A>());
         }
         let mut events = found.iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
         let mut has_more = cut_page(&mut events, self.limit()?)?;
-        // The store also ends a page that is large in bytes, so one that is not cut may not be the last.
+        // The store also ends a page by its bytes, so a page that was not cut here may still not be
+        // the last one.
         if let Some(last) = found.last().filter(|_| !has_more) {
             has_more = !read::<A>(app, id, last.version, 1).await?.is_empty();
         }
@@ -125,7 +126,8 @@ pub async fn follow<A: Aggregate>(
     request: &HttpRequest,
 ) -> Result<impl Responder + use<A>, Problem> {
     let mut events = app.follow::<A>(id, StreamVersion(after))?;
-    // What the client has must be there, or it would wait for events it believes to have.
+    // The event that the client names must exist. Otherwise it would wait for events that it
+    // believes to have received.
     let last = StreamVersion(after.saturating_sub(1));
     if read::<A>(app, id, last, 1).await?.is_empty() {
         return Err(match exists::<A>(app, id).await? {

@@ -51,7 +51,7 @@ pub(super) struct Accepted {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Accepted)]
 pub(super) struct Body {
-    /// The command's.
+    /// Id of the command.
     #[schema(value_type = String)]
     id: Uuid,
     /// Always `accepted`.

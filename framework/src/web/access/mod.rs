@@ -101,7 +101,7 @@ impl Access {
     }
 }
 
-/// The one bearer credential of a request.
+/// Returns the bearer credential of a request, if it has exactly one.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut given = headers.get_all(AUTHORIZATION);
     let value = given.next()?.to_str().ok()?;

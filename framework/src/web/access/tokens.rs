@@ -13,13 +13,13 @@ use crate::web::principal::Principal;
 /// Number of seconds that the issuer's clock may be off.
 const LEEWAY_S: u64 = 30;
 
-/// Whoever knows a shorter secret may have guessed it.
+/// Minimum size of a secret; a shorter one could be guessed.
 const MIN_SECRET_BYTES: usize = 32;
 
-/// A shorter one holds an RSA key of less than 2048 bits.
+/// Minimum size of an encoded RSA key; a shorter one has less than 2048 bits.
 const MIN_RSA_BYTES: usize = 256;
 
-/// An uncompressed point of P-256.
+/// Size of an uncompressed point of P-256.
 const P256_BYTES: usize = 65;
 
 /// JWTs of one issuer, for one audience. The principal is `user:` and the token's `sub`; its scopes are
@@ -32,7 +32,8 @@ pub struct Jwt {
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
-    /// One issuer: `jsonwebtoken` alone would accept a list that names ours among others.
+    /// A single issuer, because `jsonwebtoken` alone would accept a list that contains the
+    /// configured one.
     #[serde(rename = "iss")]
     _issuer: String,
     #[serde(default)]
@@ -93,7 +94,7 @@ impl Authenticator for Jwt {
     fn principal(&self, token: &str) -> Option<Principal> {
         let read = decode::<Claims>(token, &self.key, &self.validation).ok()?;
         let Claims { sub, scope, .. } = read.claims;
-        // A header that must be understood is not.
+        // A critical header that this code does not understand makes the token invalid.
         let believed = read.header.crit.is_none() && is_name(&sub);
         believed.then(|| Principal::new(format!("user:{sub}"), scope.split_ascii_whitespace()))
     }

@@ -31,8 +31,7 @@ pub struct Limits {
     pub rate: Option<Rate>,
     /// Requests that may come at once after a pause. Default: as many as the rate says.
     pub burst: Option<NonZeroU32>,
-    /// Live streams in all; one more is answered 503. Give `Settings::live_streams` the same number.
-    /// Default 1024.
+    /// Maximum number of live streams; one more gets a 503.
     pub streams: usize,
     /// Live streams of one client, and never more than a quarter of those that are free; one more is
     /// answered 429. Default 100.

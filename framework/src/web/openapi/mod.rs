@@ -152,7 +152,7 @@ pub fn api_document() -> Routes {
         .described_by(<Description as utoipa::OpenApi>::openapi)
 }
 
-/// This document.
+/// Returns this document.
 #[utoipa::path(get, path = "/openapi.json", tag = "about",
     responses((status = 200, description = "An OpenAPI 3.1 document", body = Object)))]
 async fn openapi(document: Data<Document>) -> Result<HttpResponse, Problem> {

@@ -45,7 +45,8 @@ struct OfCommand {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it describes a query")]
 struct AsFreshAs {
-    /// Answer only what reflects the log up to this position, such as a command answered it.
+    /// Return only a state that reflects the log up to this position, such as the position of a
+    /// command.
     #[param(schema_with = values::position)]
     after: Option<u64>,
     /// Wait for it no longer than so many milliseconds; the server itself waits for 5 seconds.

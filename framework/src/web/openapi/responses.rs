@@ -103,14 +103,14 @@ pub(super) fn header<T: PartialSchema>(told: &str) -> Header {
 pub struct Message {
     /// The version after the event: the `Last-Event-ID` to go on after.
     id: String,
-    /// The type of the event.
+    /// Type of the event.
     event: String,
-    /// The entry of the history, as JSON.
+    /// Entry of the history, as JSON.
     #[schema(content_media_type = "application/json")]
     data: String,
 }
 
-/// The body of a command that says all in its path.
+/// Body of a command that needs only its path.
 #[derive(ToSchema)]
 #[schema(as = Nothing)]
 #[serde(deny_unknown_fields)]

@@ -1,4 +1,4 @@
-//! `GET /metrics`: what Actum measures (`actum::metrics` lists it), as Prometheus reads it.
+//! `GET /metrics`: the metrics of Actum (see `actum::metrics`) in the Prometheus format.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use crate::metrics::{ALL, Kind};
 use crate::web::routes::Routes;
 use crate::web::server::Server;
 
-/// Times are kept one by one until they are sorted into buckets: so often, also when nobody asks.
+/// Interval of the recorder's upkeep. Values of histograms stay in memory one by one until the
+/// upkeep adds them to buckets.
 const SORT_EVERY: Duration = Duration::from_secs(5);
 
 /// The recorder of this process's metrics, for `GET /metrics` of the operations API. Clones are the

@@ -19,7 +19,7 @@ pub(super) struct ServerStatus {
     authenticators: Map<String, Value>,
 }
 
-/// Answers also when the database is not there: then the log's trouble says so.
+/// Returns the status. Works without the database too; then `log.trouble` has the reason.
 pub(super) async fn status(app: App, access: Data<Access>) -> Json<ServerStatus> {
     let application = app.operations().status().await;
     Json(ServerStatus { application, authenticators: access.status() })

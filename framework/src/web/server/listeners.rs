@@ -12,7 +12,7 @@ use crate::box_error::BoxError;
 /// the next server listens there.
 const OPERATIONS_ABOVE: u16 = 1000;
 
-/// Connections that may wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
 /// Addresses that are reserved: nobody can connect to them yet.

@@ -25,7 +25,7 @@ pub fn main(
         rt::System::new().block_on(run)
     });
     ended.unwrap_or_else(|error| {
-        // Nobody is left to tell when standard error is closed as well.
+        // If standard error is closed too, the message is lost.
         let _ = writeln!(std::io::stderr(), "{program}: {error}");
         ExitCode::FAILURE
     })

@@ -47,7 +47,7 @@ use crate::box_error::BoxError;
 /// Time that answers that are ready may take to reach their clients when the server stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// An answer waits in a buffer of this size until its client reads.
+/// Size of the write buffer in which a response waits until its client reads.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 
 type Configure = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
@@ -302,7 +302,7 @@ impl Shared {
         let (shared, open) = (self.limits.shared(), self.limits.open_connections());
         let data = self.data.clone();
         let make = move || {
-            // The last one is the first that sees a request.
+            // The last middleware is the first one that sees a request.
             let app = App::new()
                 .wrap(from_fn(deadlines))
                 .wrap(from_fn(connections))

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-/// Most bytes that wait in the kernel to be sent on one connection. It bounds what a client that does
-/// not read costs, and not the throughput, since data on its way does not count.
+/// Maximum unsent bytes per connection in the kernel. Limits the cost of a client that does not
+/// read. The throughput is not affected, because data in flight does not count.
 const UNSENT_BYTES: u32 = 16 * 1024;
 
 /// Lets the kernel end every connection of this listener that makes no progress in sending for so long.
