@@ -1,4 +1,4 @@
-//! Callbacks, as the command line sets them: addresses, schedule, and the key of the secrets.
+//! Callback options: allowed addresses, retry schedule, and the key that secrets are derived from.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -26,7 +26,8 @@ pub(crate) struct CallingOptions {
     callback_pauses: Option<Vec<f64>>,
 }
 
-/// The callbacks of these options; `None` without a key, except in dev mode.
+/// Creates the callbacks of these options. Returns `None` without a key, except in development
+/// mode.
 pub(crate) fn callbacks(
     options: CallingOptions,
     is_dev: bool,

@@ -1,4 +1,4 @@
-//! The bank's command line: arguments, logging and exit codes. `server.rs` runs the server.
+//! The bank's command line: arguments, logging and exit codes. `serve.rs` runs the server.
 //!
 //! Standard output has the addresses and a first request to try; everything else goes to standard
 //! error. Exit codes: 0 stopped normally, 1 could not start, 2 wrong arguments, 3 stopped, but the

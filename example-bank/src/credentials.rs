@@ -1,7 +1,7 @@
-//! Credentials, as the command line sets them, and what follows if it sets none.
+//! Command line options for credentials.
 //!
-//! There are no default credentials. Without any the bank is open to all, so it listens only where
-//! nobody else can reach it; everything else is refused.
+//! There are no default credentials. Without any, all clients have full access, so the bank only
+//! starts on a loopback address.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,10 +37,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// The clients that a bank which listens there admits.
+    /// Opens the configured credentials for a bank that listens on this address.
     ///
     /// # Errors
-    /// It would be open to the world, the options contradict each other, or a file is not good.
+    /// The bank would be open to other machines without credentials, the options contradict each
+    /// other, or a file is invalid.
     pub fn open(&self, listen: SocketAddr) -> Result<Access, BoxError> {
         let mut access = Access::dev().operator_scope(OPERATE);
         let jwt = self.jwt()?;

@@ -1,7 +1,7 @@
-//! The bank's routes, and who may use them.
+//! The bank's routes and their policies.
 //!
-//! A handler reads its input, asks the application and answers; rules about money stand in `account.rs`,
-//! and how errors look on the wire in `actum::web`.
+//! A handler reads its input, calls the application and returns the response. The rules about money
+//! are in `account.rs`, and the form of errors in `actum::web`.
 
 mod commands;
 mod documents;

@@ -1,4 +1,4 @@
-//! Limits of the bank, as the command line sets them.
+//! Command line options for the limits of the bank.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use actum::Settings;
 use actum::web::{Deadlines, Limits, Rate};
 use clap::{Args, value_parser};
 
-/// Limits of one request, of one client, of all.
+/// Limits per request, per client, and in total.
 #[derive(Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitOptions {

@@ -1,4 +1,4 @@
-//! The bank as a server: its store, its application, its listeners.
+//! The bank's server: store, application and listeners.
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! Reads of one account: the documents of the read models, its history, and its events as they happen.
+//! Reads of one account: the documents of the read models, its history, and its events as they
+//! happen.
 
 use actix_web::{HttpRequest, Responder};
 use actum::StreamVersion;

@@ -14,9 +14,9 @@ use super::{App, values};
 use crate::account::Account;
 use crate::statement::{Booking, Period, Statement};
 
-/// `?from=&to=` are times such as `2026-01-31T12:00:00Z`, or dates, whose first moment (UTC) is meant;
-/// `from` is included, `to` is not. `?after_booking=&limit=` asks for the next page; `?after=` for
-/// what reflects the log up to a position.
+/// `?from=&to=` are times such as `2026-01-31T12:00:00Z`, or dates, whose first moment (UTC) is
+/// meant; `from` is included, `to` is not. `?after_booking=&limit=` asks for the next page;
+/// `?after=` for what reflects the log up to a position.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -100,8 +100,8 @@ fn date(text: &str) -> Option<OffsetDateTime> {
     Some(date.midnight().assume_utc())
 }
 
-/// Parses RFC 3339. `time` alone would also take any character for the `T`, and a leap second, which
-/// it turns into another second.
+/// Parses RFC 3339. `time` alone would also take any character for the `T`, and a leap second,
+/// which it turns into another second.
 fn date_time(text: &str) -> Option<OffsetDateTime> {
     let is_shaped = is_like(text.get(..DATE_TIME.len())?, DATE_TIME);
     let second = text.get(DATE_TIME.len() - 2..DATE_TIME.len())?;

@@ -14,10 +14,11 @@ use super::prefer::Accepted;
 use crate::command::Committed;
 use crate::event::{GlobalPosition, StreamVersion};
 
-/// Header of an answer that was given before, to the same request with the same key.
+/// Header of a response that repeats the outcome of an earlier request with the same key.
 pub const REPLAYED_HEADER: &str = "Idempotency-Replayed";
 
-/// The answer of a command: it was carried out, or it is accepted, as its client prefers.
+/// Response of a command: it was carried out, or accepted to be carried out later if the client
+/// prefers that.
 #[derive(Debug, Clone)]
 pub struct CommandAnswer(Outcome);
 
@@ -31,9 +32,9 @@ enum Outcome {
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Committed)]
 pub(super) struct Body {
-    /// The aggregate.
+    /// Id of the aggregate.
     id: String,
-    /// Version of the account or user after the command.
+    /// Version of the aggregate after the command.
     #[schema(value_type = u64)]
     version: StreamVersion,
     /// Position of the command in the log: a read with this as `after` includes the command.

@@ -1,7 +1,7 @@
 //! Callback address of a client: one per client, stored as an event.
 //!
-//! Events are never deleted, so they contain no secret. The secret is derived from the bank's own
-//! key each time.
+//! Events are never deleted, so they contain no secret. The secret is derived from the server's key
+//! each time.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,12 +21,12 @@ pub struct Callback {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum CallbackCommand {
-    /// Call back there from now on. The URL was checked before.
+    /// Registers the URL for callbacks. The URL was checked before.
     Register {
         /// URL with https and a public address.
         url: String,
     },
-    /// Call back no more.
+    /// Removes the URL.
     Remove,
 }
 
@@ -34,12 +34,12 @@ pub enum CallbackCommand {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CallbackEvent {
-    /// The principal is called back there.
+    /// The URL was registered.
     Registered {
-        /// As it was checked.
+        /// URL that was registered.
         url: String,
     },
-    /// The principal is not called back any more.
+    /// The URL was removed.
     Removed,
 }
 

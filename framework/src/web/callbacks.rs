@@ -1,4 +1,5 @@
-//! Callbacks: who is called, how often, with which secret, and `/callback`, where a client registers.
+//! Callbacks of deferred commands: client, schedule and secrets, and the routes `/callback`, where
+//! a client registers its URL.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
@@ -19,7 +20,7 @@ use crate::webhook::{ForbiddenAddress, RetrySchedule, Secret, WebhookClient};
 /// out after seconds.
 const LOOKUP_RETRY_S: u32 = 5;
 
-/// What a server needs to call its clients back. Clones share the client's limits.
+/// Webhook client, schedule and key for callbacks. Clones share the client's limits.
 #[derive(Clone)]
 pub struct Callbacks {
     client: WebhookClient,
@@ -28,13 +29,13 @@ pub struct Callbacks {
 }
 
 impl Callbacks {
-    /// Calls with this client, by this schedule. All secrets are derived from the key, which is the same
-    /// in all processes on one database, and kept.
+    /// Creates callbacks with this client and schedule. All secrets are derived from the key. It
+    /// must be the same in all processes on one database, and must be kept.
     pub fn new(client: WebhookClient, schedule: RetrySchedule, key: Secret) -> Self {
         Self { client, schedule, key }
     }
 
-    /// Lets the application call back.
+    /// Adds callbacks to the application.
     pub fn by(&self, builder: ApplicationBuilder) -> ApplicationBuilder {
         let key = self.key.clone();
         builder.calls_back(self.client.clone(), self.schedule.clone(), move |who, url| {
@@ -44,8 +45,8 @@ impl Callbacks {
 }
 
 impl Server {
-    /// Lets clients register for these callbacks, by the routes of [`callback_routes`]. Without it they are
-    /// answered 409 `callbacks_off`.
+    /// Lets clients register for these callbacks with the routes of [`callback_routes`]. Without
+    /// this call those routes return 409 `callbacks_off`.
     #[must_use]
     pub fn callbacks(self, callbacks: Option<Callbacks>) -> Self {
         match callbacks {
@@ -55,8 +56,8 @@ impl Server {
     }
 }
 
-/// The secret with which messages for this principal and URL are signed. Another URL has another one,
-/// so whoever received at the old one cannot forge messages to the new one.
+/// Returns the secret that signs messages for this principal and URL. Another URL has another
+/// secret, so the receiver at an old URL cannot forge messages to a new one.
 fn secret_of(key: &Secret, principal: &str, url: &str) -> Secret {
     key.derive(format!("callback\n{principal}\n{url}").as_bytes())
 }
@@ -65,8 +66,8 @@ fn secret_of(key: &Secret, principal: &str, url: &str) -> Secret {
 #[openapi(paths(register, registered, remove))]
 struct Description;
 
-/// `PUT`, `GET` and `DELETE /callback`, with the scopes that they need. The application runs the
-/// aggregate [`Callback`].
+/// Routes `PUT`, `GET` and `DELETE /callback`, with the scopes that they need. Register the
+/// aggregate [`Callback`] with the application.
 pub fn callback_routes(write: &'static str, read: &'static str) -> Routes {
     Routes::new()
         .put("/callback", register)

@@ -79,7 +79,7 @@ pub struct DocumentAnswer<T> {
 }
 
 impl<T> DocumentAnswer<T> {
-    /// Answers with what `view` makes of the document, at the same position and version.
+    /// Replaces the document by the result of `view`, at the same position and version.
     pub fn map<U>(self, view: impl FnOnce(T) -> U) -> DocumentAnswer<U> {
         let Self { id, body, position, version } = self;
         DocumentAnswer { id, body: view(body), position, version }

@@ -37,8 +37,8 @@ async fn live() -> Json<Health> {
     Json(Health { status: State::Live })
 }
 
-/// Checks that every read model has reached the log's head as of the start, and that the bank is
-/// not stopping.
+/// Checks that every read model has reached the log's head as of the start, and that the
+/// application is not stopping.
 #[utoipa::path(get, path = "/health/ready", tag = "about",
     responses((status = 200, description = "Send it work", body = Health)))]
 async fn ready(app: Data<Application>) -> Result<Json<Health>, Problem> {

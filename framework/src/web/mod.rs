@@ -1,16 +1,18 @@
-//! HTTP edge for actix-web: what every route of an application needs, so that a handler has few
-//! lines.
+//! HTTP edge: extractors and responses, so that a handler has few lines, and the server around
+//! them.
 //!
-//! - [`Problem`] turns errors into RFC 9457 problem documents.
-//! - [`JsonBody`] reads a body strictly, [`CommandHeaders`] reads the headers of a command, and
-//!   [`CommandAnswer`] is the response.
-//! - [`Freshness`] is the required freshness of a [`DocumentAnswer`]. [`ServerSentEvents`] is a
-//!   live stream.
-//! - [`Routes`] is a table of routes and their policies, [`Principal`] the authenticated client.
-//! - The middlewares are [`deadlines`], [`in_pieces`], [`security_headers`] and [`request_log`].
-//!   [`strict_input`] configures actix's own extractors.
+//! **Requests and responses.** [`Problem`] turns errors into RFC 9457 problem documents.
+//! [`JsonBody`] reads a body strictly. [`CommandTo`] is the aggregate of a command, and
+//! [`CommandAnswer`] the response. [`Freshness`] reads a document as fresh as the client requests,
+//! [`HistoryRange`] reads a page of an aggregate's history, and [`follow`] streams its events.
 //!
-//! The application defines the bodies and their meaning.
+//! **Routes.** [`Routes`] is a table of routes and their policies, with the OpenAPI document that
+//! describes it ([`openapi`]). [`health`], [`deferred_commands`], [`api_document`] and
+//! `callback_routes` are ready-made tables.
+//!
+//! **Server.** [`Server`] serves a table and the operations API, with [`Limits`], deadlines,
+//! security headers, a request log and a graceful stop. An [`Authenticator`], such as [`ApiKeys`]
+//! or `Jwt`, authenticates its clients.
 
 mod access;
 mod answer;

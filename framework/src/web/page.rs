@@ -19,10 +19,10 @@ const MAX_LIMIT: usize = 500;
 /// Maximum bytes of a page's entries as JSON. A page has at least one entry, however large.
 const MAX_BYTES: usize = 32 * 1024;
 
-/// A limit of entries that a request gives, or the default one.
+/// Returns the limit of a request, or the default of 50.
 ///
 /// # Errors
-/// 400 `invalid_query`: it is 0 or more than 500. The default is 50.
+/// 400 `invalid_query`: the limit is 0 or more than 500.
 pub fn page_limit(given: Option<usize>) -> Result<usize, Problem> {
     let limit = given.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {

@@ -9,10 +9,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Where the routes of deferred commands are.
+/// Path prefix of the routes of deferred commands.
 pub(super) const COMMANDS: &str = "/commands/";
 
-/// `Prefer: respond-async`, and with `callback` to be called when it is done.
+/// The preference `respond-async`, and `callback` if the client also wants to be called when the
+/// command is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RespondAsync {
     /// True if the client wants a callback.

@@ -14,9 +14,9 @@ use super::problem::Problem;
 /// The authenticated client of a request, and the scopes it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// Unique among all clients, never given to another one, and no secret. Such as `user:ada`.
+    /// Unique and permanent id of the client, such as `user:ada`. Not a secret.
     pub id: String,
-    /// Scopes, in the application's own words.
+    /// Scopes, named by the application.
     pub scopes: BTreeSet<String>,
     has_all_scopes: bool,
 }

@@ -1,7 +1,7 @@
 //! Route table of an application. Every route has a policy.
 //!
-//! The table can be read, so the middleware that enforces the policies, the API's documentation and
-//! the tests use the same routes. The application defines what a policy is and enforces it.
+//! The table can be read, so the guard that enforces the policies, the API's documentation and the
+//! tests use the same routes.
 
 use std::sync::Arc;
 
@@ -37,12 +37,12 @@ struct Route {
 }
 
 impl Routes {
-    /// An empty table.
+    /// Creates an empty table.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Answers `GET` and, without the body, `HEAD`.
+    /// Adds a route for `GET` and, without the body, `HEAD`.
     #[must_use]
     pub fn get<F, Args>(self, path: &'static str, handler: F) -> Self
     where
@@ -78,7 +78,7 @@ impl Routes {
         self.route(Method::PUT, path, handler)
     }
 
-    /// Answers `DELETE`.
+    /// Adds a route for `DELETE`.
     #[must_use]
     pub fn delete<F, Args>(self, path: &'static str, handler: F) -> Self
     where
@@ -106,19 +106,20 @@ impl Routes {
         self
     }
 
-    /// Lets the last route need a credential with this scope.
+    /// Requires a credential with this scope for the route that was added last.
     #[must_use]
     pub fn needs(self, scope: &'static str) -> Self {
         self.policy_of_last(Policy::Scope(scope))
     }
 
-    /// Lets the last route need no credential.
+    /// Requires no credential for the route that was added last.
     #[must_use]
     pub fn public(self) -> Self {
         self.policy_of_last(Policy::Public)
     }
 
-    /// Lets the last route need no credential, and excepts it from the rate limit.
+    /// Requires no credential for the route that was added last, and exempts it from the rate
+    /// limit.
     #[must_use]
     pub fn probe(self) -> Self {
         self.policy_of_last(Policy::Probe)

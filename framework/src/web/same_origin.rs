@@ -1,6 +1,6 @@
 //! Protection of development mode against requests that a foreign web page makes a browser send.
 //!
-//! Without credentials the bank trusts every client that reaches it. A page in a browser on this
+//! Without credentials the server trusts every client that reaches it. A page in a browser on this
 //! machine can reach it by a form or `fetch` from another origin, or by a name that resolves to
 //! 127.0.0.1 (DNS rebinding). A browser cannot hide either: it sends the name as `Host`, and the
 //! page's origin as `Origin` and `Sec-Fetch-Site`. With credentials this check is not needed,

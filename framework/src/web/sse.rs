@@ -3,8 +3,8 @@
 //! The next message is fetched only when the connection has room for it. So a client that does not
 //! read costs the write buffer of its connection and delays no other client. It counts towards
 //! `Settings::live_streams` until its connection breaks. actix has no timeout for a write without
-//! progress. Set `TCP_USER_TIMEOUT` on the listener, as the bank does, or configure a timeout in a
-//! proxy.
+//! progress. Set `TCP_USER_TIMEOUT` on the listener, as [`Server`](super::Server) does, or
+//! configure a timeout in a proxy.
 
 use std::fmt::Write;
 use std::pin::Pin;

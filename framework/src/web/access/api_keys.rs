@@ -1,10 +1,10 @@
-//! The API keys of a file, one JSON object a line, as the file is now.
+//! API keys of a key file, one JSON object per line.
 //!
-//! The file is read twice a second, and a text counts once two readings in a row agree, so a file that
-//! is rewritten in place locks nobody out. Revocation wins: every line that can be read counts, a
-//! broken line lets nobody in, and neither does a file that is gone. If the file cannot be read for
-//! another reason, such as too many open files, the keys stay for a minute. The log and the status
-//! say so.
+//! The file is read twice a second, and a change takes effect when two readings in a row are equal,
+//! so a file that is rewritten in place locks no client out. Revocation takes precedence: every
+//! line that can be parsed counts, and neither a broken line nor a missing file lets a client in.
+//! If the file cannot be read for another reason, such as too many open files, the keys stay valid
+//! for a minute. The log and the status report this.
 
 use std::collections::HashMap;
 use std::io;
@@ -29,10 +29,10 @@ const READ_EVERY: Duration = Duration::from_millis(500);
 /// for a revoked key, so a short disk failure must not cause one.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// The API keys of a file, which is read twice a second. Clones are the same keys.
+/// API keys of a file that is read twice a second. Shared by clones.
 ///
-/// A key that is added is valid within a second, and so is one that is deleted not valid any more. To
-/// replace a key, add the second key of a name before you delete the first.
+/// A key that is added becomes valid within a second, and one that is deleted becomes invalid
+/// within a second. To rotate a key, add the second key of a name before you delete the first.
 #[derive(Clone)]
 pub struct ApiKeys {
     format: ApiKeyFormat,
@@ -81,12 +81,11 @@ impl ApiKeys {
         Self::in_format(ApiKeyFormat::default(), path)
     }
 
-    /// Opens a file of keys, and goes on reading it for as long as the process lives. Needs the
-    /// runtime of actix. Unlike later, a broken line is an error, because a person is there to
-    /// mend it.
+    /// Opens a file of keys and reads it periodically until the process ends. Needs the runtime of
+    /// actix. At the start a broken line is an error, because a person is there to fix it.
     ///
     /// # Errors
-    /// The file cannot be read or understood; a sentence that says where.
+    /// The file cannot be read or parsed; the message names the place.
     pub fn in_format(format: ApiKeyFormat, path: impl AsRef<Path>) -> Result<Self, BoxError> {
         let keys = Self::open(format, path.as_ref())?;
         keys.keep_reading();
@@ -198,7 +197,7 @@ impl Authenticator for ApiKeys {
     }
 
     fn status(&self) -> Option<(&'static str, Value)> {
-        // A number and texts are always JSON.
+        // Cannot fail, because a number and texts are always valid JSON.
         let status = serde_json::to_value(self.keys_status()).unwrap_or_default();
         Some(("api_keys", status))
     }

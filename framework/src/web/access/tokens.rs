@@ -1,7 +1,7 @@
-//! JWTs of people: signed by the one key that was configured, with its algorithm, for this server.
+//! JWTs of people, signed with the configured key and its algorithm, for this audience.
 //!
-//! What the token says of itself decides nothing: not its `alg`, which must be the key's own, and not
-//! `kid`, `jku` or `jwk`, which are not looked at.
+//! Header fields of a token decide nothing: `alg` must be the one of the key, and `kid`, `jku` and
+//! `jwk` are ignored.
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
@@ -22,8 +22,8 @@ const MIN_RSA_BYTES: usize = 256;
 /// Size of an uncompressed point of P-256.
 const P256_BYTES: usize = 65;
 
-/// JWTs of one issuer, for one audience. The principal is `user:` and the token's `sub`; its scopes are
-/// those in `scope`, separated by spaces (RFC 8693).
+/// JWTs of one issuer, for one audience. The principal is `user:` and the token's `sub`. Its scopes
+/// are those in `scope`, separated by spaces (RFC 8693).
 pub struct Jwt {
     key: DecodingKey,
     validation: Validation,
@@ -41,11 +41,11 @@ struct Claims {
 }
 
 impl Jwt {
-    /// Accepts tokens that are signed by the owner of this public key (PEM): ES256, EdDSA or RS256,
-    /// whichever the key is for.
+    /// Accepts tokens signed with the private key of this public key (PEM): ES256, EdDSA or RS256,
+    /// depending on the key.
     ///
     /// # Errors
-    /// It is no such key in PEM.
+    /// The text is not such a key in PEM.
     pub fn by_public_key(pem: &[u8], issuer: &str, audience: &str) -> Result<Self, BoxError> {
         if !pem.trim_ascii().starts_with(b"-----BEGIN PUBLIC KEY-----") {
             return Err("this is no public key in PEM".into());
@@ -64,10 +64,10 @@ impl Jwt {
         }
     }
 
-    /// Accepts tokens that are signed with this secret (HS256).
+    /// Accepts tokens signed with this secret (HS256).
     ///
     /// # Errors
-    /// It is shorter than 32 bytes.
+    /// The secret is shorter than 32 bytes.
     pub fn by_secret(secret: &[u8], issuer: &str, audience: &str) -> Result<Self, BoxError> {
         let secret = secret.trim_ascii_end();
         if secret.len() < MIN_SECRET_BYTES {
@@ -90,7 +90,8 @@ impl Jwt {
 }
 
 impl Authenticator for Jwt {
-    // Why a token is not believed is not told, nor logged, because the error quotes the token.
+    // The reason why a token is invalid is neither returned nor logged, because the message may
+    // quote the token.
     fn principal(&self, token: &str) -> Option<Principal> {
         let read = decode::<Claims>(token, &self.key, &self.validation).ok()?;
         let Claims { sub, scope, .. } = read.claims;

@@ -1,7 +1,7 @@
 //! `GET /docs`: the OpenAPI document as a page that can send each request.
 //!
-//! The page consists of three small files in the program's memory. Swagger UI was 1.5 MB and a
-//! third of the bank's dependencies.
+//! The page consists of three small files in the program's memory, because Swagger UI is 1.5 MB and
+//! brings as many dependencies as a third of a whole application.
 
 use actix_web::http::header;
 use actix_web::web::{Bytes, Path};

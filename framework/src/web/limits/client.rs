@@ -1,4 +1,5 @@
-//! The client that a limit counts: the principal if one is known, else the address of the peer.
+//! Client that a limit counts: the principal if the request is authenticated, otherwise its IP
+//! address.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 

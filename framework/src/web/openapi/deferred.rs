@@ -1,6 +1,6 @@
-//! The status of deferred commands and of their callbacks, as [`crate::CommandStatus`] serialises it.
+//! Status of deferred commands and of their callbacks, as [`crate::CommandStatus`] serialises it.
 //!
-//! That type is below `web` and knows nothing of OpenAPI. A test compares the two.
+//! That type is below `web` and does not know OpenAPI. A test compares the two.
 
 use std::collections::BTreeMap;
 
@@ -25,15 +25,15 @@ pub struct CommandId {
 pub struct CommandStatus {
     /// Id of the command.
     id: String,
-    /// Type of the target: `account`.
+    /// Type of the target aggregate, such as `account`.
     aggregate_type: String,
-    /// Id of the account.
+    /// Id of the target aggregate.
     aggregate_id: String,
     #[schema(format = DateTime)]
     accepted_at: String,
     /// Progress of the command.
     status: CommandState,
-    /// If committed: version of the account after the command.
+    /// If committed: version of the aggregate after the command.
     version: Option<u64>,
     /// If committed: position of the command in the log.
     position: Option<u64>,

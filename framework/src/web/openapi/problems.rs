@@ -27,7 +27,7 @@ struct Problem {
     title: String,
     /// The HTTP status.
     status: u16,
-    /// Text for people.
+    /// Description for people.
     #[schema(min_length = 1, max_length = 500)]
     detail: String,
     /// Code for programs; never changes.
@@ -296,7 +296,7 @@ impl Described {
     }
 }
 
-/// Problems of one path of the framework's own, which come before those of its kind.
+/// Problems of one path of the framework. They take precedence over those of its kind.
 fn special(method: &Method, path: &str) -> Vec<&'static Known> {
     match (method, path) {
         (&Method::PUT, "/callback") => vec![&CALLBACKS_OFF, &FORBIDDEN_ADDRESS],

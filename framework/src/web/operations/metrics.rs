@@ -22,7 +22,8 @@ const SORT_EVERY: Duration = Duration::from_secs(5);
 pub struct Prometheus(Arc<PrometheusHandle>);
 
 impl Prometheus {
-    /// Records from here on, once in a process: call it before the store is opened.
+    /// Installs the recorder. Call it once in a process, and before the store is opened, because
+    /// metric handles are created from the current recorder.
     ///
     /// # Errors
     /// Another recorder is installed.
@@ -47,7 +48,7 @@ impl Prometheus {
 }
 
 impl Server {
-    /// Shows these metrics to operators.
+    /// Serves these metrics in the operations API.
     #[must_use]
     pub fn metrics(self, recorded: Prometheus) -> Self {
         self.data(recorded)

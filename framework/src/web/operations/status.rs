@@ -9,12 +9,12 @@ use super::App;
 use crate::status::Status;
 use crate::web::access::Access;
 
-/// The application's status, and the server's own.
+/// Status of the application and of the server.
 #[derive(Serialize)]
 pub(super) struct ServerStatus {
     #[serde(flatten)]
     application: Status,
-    /// Such as `api_keys`, with a file of them.
+    /// States of the authenticators, such as `api_keys`.
     #[serde(flatten)]
     authenticators: Map<String, Value>,
 }

@@ -15,7 +15,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(60);
 /// Name of the program, as it is known once the hook is installed.
 static PROGRAM: OnceLock<&str> = OnceLock::new();
 
-/// Installs a panic hook that ends the process after a final panic.
+/// Installs a panic hook that ends the process after a fatal panic.
 pub(super) fn end_without_vital_threads(program: &'static str) {
     let _ = PROGRAM.set(program); // the first name stays
     let report = std::panic::take_hook();
