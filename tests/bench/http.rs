@@ -72,7 +72,7 @@ pub async fn start(url: &str, arguments: &[&str]) -> Outcome<(Child, String)> {
     let line = lines.next_line().await?.ok_or("the bank did not start")?;
     let address = line.split_whitespace().last().ok_or("the bank told no address")?;
     let address = address.to_owned();
-    // The output is read to its end, because a full pipe would stop the bank at its next line.
+    // The output is read to its end, because a closed pipe would end the bank at its next line.
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
     Ok((bank, address))
 }

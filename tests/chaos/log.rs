@@ -55,3 +55,9 @@ pub async fn read(connection: &mut PgConnection) -> Vec<LogRow> {
     assert_eq!(count, commands.len() as i64, "a command is kept whose event is not there");
     rows
 }
+
+/// The last position of the log.
+pub async fn head(connection: &mut PgConnection) -> i64 {
+    let head = sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM actum.events");
+    head.fetch_one(connection).await.unwrap()
+}

@@ -86,17 +86,12 @@ impl Trouble {
             self.late.update(|sum| sum + late);
             self.rogues.update(|sum| sum + 2);
             // A writer that is cancelled again and again makes no progress.
-            let troubled = head(&mut one).await;
-            while head(&mut one).await < troubled + 40 {
+            let troubled = log::head(&mut one).await;
+            while log::head(&mut one).await < troubled + 40 {
                 sleep(Duration::from_millis(10)).await;
             }
         }
     }
-}
-
-async fn head(connection: &mut PgConnection) -> i64 {
-    let head = sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM actum.events");
-    head.fetch_one(connection).await.unwrap()
 }
 
 /// Cancels the running appends for which the condition holds, and returns their number.

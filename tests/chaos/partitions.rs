@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 
-use super::{rounds, saves};
+use super::{log, rounds, saves};
 use crate::support::postgres::{Database, database};
 use crate::support::random::Random;
 use crate::support::waiting::{check, poll};
@@ -150,11 +150,6 @@ async fn shares(connection: &mut PgConnection) -> Vec<i64> {
     shares.fetch_all(connection).await.unwrap()
 }
 
-async fn head(connection: &mut PgConnection) -> i64 {
-    let head = sqlx::query_scalar("SELECT coalesce(max(position), 0) FROM actum.events");
-    head.fetch_one(connection).await.unwrap()
-}
-
 /// Numbers of partitions that are saved up to a position, and of those that are not.
 async fn saved(connection: &mut PgConnection, position: i64) -> (i64, i64) {
     let saved = sqlx::query_as(
@@ -211,10 +206,10 @@ async fn twelve_partitions_are_each_folded_once_whoever_of_four_processes_is_kil
     let (began, mut struck) = (Instant::now(), Instant::now());
     while began.elapsed() < ROUND * rounds() as u32 {
         if struck.elapsed() >= EVERY {
-            let before = head(&mut connection).await;
+            let before = log::head(&mut connection).await;
             nemesis.strike().await;
             struck = Instant::now();
-            until(&true, async || head(&mut connection).await > before + 10).await;
+            until(&true, async || log::head(&mut connection).await > before + 10).await;
         }
         nemesis.revive(Instant::now()).await;
         sleep(Duration::from_millis(20)).await;
@@ -226,7 +221,7 @@ async fn twelve_partitions_are_each_folded_once_whoever_of_four_processes_is_kil
     for place in &mut nemesis.places {
         answers += place.process.as_mut().unwrap().quiet().await;
     }
-    let end = head(&mut connection).await;
+    let end = log::head(&mut connection).await;
     until(&(PARTITIONS as i64, 0), async || saved(&mut connection, end).await).await;
     check_documents(&mut connection).await;
     for place in nemesis.places {

@@ -8,11 +8,11 @@ use actum::{
     AppendOutcome, Application, CommandError, Confirmation, EventStore, ExpectedVersion, Filter,
     GlobalPosition, NotCommitted, PostgresStore, StoreError, StreamId, StreamVersion,
 };
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::Executor;
 
 use super::ledger::{
-    append, committed, no_answer, one, open, quick, read_log, terminate, unavailable, until, within,
+    append, committed, no_answer, one, open, quick, read_log, rewind, terminate, unavailable,
+    until, within,
 };
 use crate::support::child::BankProcess;
 use crate::support::counter::{Ask, Counter};
@@ -21,18 +21,6 @@ use crate::support::postgres::{Server, database};
 
 const ANY: ExpectedVersion = ExpectedVersion::Any;
 const WRITTEN_AGAIN: &str = "the log was rewound and written again";
-
-/// Removes the last events from the log, as restoring an older backup would.
-async fn rewind(root: &mut PgConnection, to: u64) {
-    let rewind = format!(
-        "ALTER TABLE actum.events DISABLE TRIGGER USER;
-         DELETE FROM actum.events WHERE position > {to};
-         DELETE FROM actum.commands WHERE position > {to};
-         DELETE FROM actum.claims WHERE position > {to};
-         ALTER TABLE actum.events ENABLE TRIGGER USER;"
-    );
-    root.execute(AssertSqlSafe(rewind)).await.unwrap();
-}
 
 async fn write(store: &PostgresStore, events: u64) {
     for _ in 0..events {

@@ -10,6 +10,7 @@ use actum::{
     NotCommitted, PostgresOptions, PostgresStore, StoreError,
 };
 use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Executor};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -74,7 +75,24 @@ pub async fn terminate(connection: &mut PgConnection, condition: &str) -> i64 {
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid() AND ({condition})"
     );
-    sqlx::query_scalar(sqlx::AssertSqlSafe(ended)).fetch_one(connection).await.unwrap()
+    sqlx::query_scalar(AssertSqlSafe(ended)).fetch_one(connection).await.unwrap()
+}
+
+/// Removes the last events from the log, as restoring an older backup would.
+pub async fn rewind(root: &mut PgConnection, to: u64) {
+    let rewind = format!(
+        "ALTER TABLE actum.events DISABLE TRIGGER USER;
+         DELETE FROM actum.events WHERE position > {to};
+         DELETE FROM actum.commands WHERE position > {to};
+         DELETE FROM actum.claims WHERE position > {to};
+         ALTER TABLE actum.events ENABLE TRIGGER USER;"
+    );
+    root.execute(AssertSqlSafe(rewind)).await.unwrap();
+}
+
+/// Executes a statement.
+pub async fn execute(connection: &mut PgConnection, statement: &str) {
+    connection.execute(AssertSqlSafe(statement.to_owned())).await.unwrap();
 }
 
 #[track_caller]

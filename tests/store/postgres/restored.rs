@@ -11,15 +11,11 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 use uuid::Uuid;
 
-use super::ledger::{open, until, within};
+use super::ledger::{execute, open, until, within};
 use crate::support::child::BankProcess;
 use crate::support::postgres::{Database, database};
 
 const TABLES: [&str; 6] = ["events", "commands", "claims", "documents", "checkpoints", "versions"];
-
-async fn execute(root: &mut PgConnection, sql: &str) {
-    root.execute(AssertSqlSafe(sql.to_owned())).await.unwrap();
-}
 
 async fn number(root: &mut PgConnection, sql: &str) -> i64 {
     sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(root).await.unwrap()

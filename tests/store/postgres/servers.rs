@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use actum::{Application, EventStore, ExpectedVersion, GlobalPosition};
-use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 use uuid::Uuid;
 
 use super::disk::Disk;
 use super::ledger::{
     Load, append, assert_holds, committed, keyed, no_answer, one, open, progress, quick, read_log,
-    terminate, unavailable, until, within,
+    rewind, terminate, unavailable, until, within,
 };
 use crate::support::counter::{Ask, Count, Counter};
 use crate::support::postgres::{Server, database};
@@ -83,16 +82,6 @@ async fn a_command_that_hangs_in_its_commit_is_answered_in_time_as_unknown() {
     until(async || read_log(&mut root).await.len() == 2).await;
     until(async || app.execute::<Counter>("1", Ask::Add(1)).await.is_ok()).await;
     within(app.shutdown()).await;
-}
-
-/// Removes the last events from the log, as restoring an older backup would.
-async fn rewind(root: &mut PgConnection, to: u64) {
-    let rewind = format!(
-        "ALTER TABLE actum.events DISABLE TRIGGER USER;
-         DELETE FROM actum.events WHERE position > {to};
-         ALTER TABLE actum.events ENABLE TRIGGER USER;"
-    );
-    root.execute(AssertSqlSafe(rewind)).await.unwrap();
 }
 
 #[tokio::test]

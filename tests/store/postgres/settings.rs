@@ -2,17 +2,11 @@
 //! ones make no difference.
 
 use actum::{EventStore, ExpectedVersion, Filter, GlobalPosition, PageLimit, PostgresOptions};
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Executor};
 
-use super::ledger::{append, committed, keyed, one, open, quick, read_log, refusal};
+use super::ledger::{append, committed, execute, keyed, one, open, quick, read_log, refusal};
 use crate::support::postgres::{Database, Server, database};
 
 const ANY: ExpectedVersion = ExpectedVersion::Any;
-
-async fn execute(connection: &mut PgConnection, statement: &str) {
-    connection.execute(AssertSqlSafe(statement)).await.unwrap();
-}
 
 /// Gives the database a default for all sessions to come.
 async fn with_default(database: &Database, setting: &str) {
