@@ -203,6 +203,7 @@ impl Server {
             )
             .into());
         }
+        // After this check, because a server that is open to everyone must not even listen.
         let (public, operated) = (listen(public)?, listen(operated)?);
         for listener in [&public, &operated] {
             socket::bound_sending(listener, self.limits.send_deadline)?;
@@ -318,6 +319,7 @@ impl Shared {
         };
         let workers = workers.unwrap_or_else(cores);
         let server = HttpServer::new(make).disable_signals().workers(workers);
+        // actix counts connections per worker.
         let server = server.max_connections(self.limits.connections.div_ceil(workers).max(1));
         let server = server.h1_write_buffer_size(WRITE_BUFFER_BYTES);
         let server = server.on_connect(move |_, connection| open.opened(connection));
