@@ -1,7 +1,7 @@
 //! A shop: products and orders, with two read sides, HTTP routes and API keys.
 //!
 //! Run it: `cargo run -p actum --example shop --features web,testing`. The log is in `shop.db`.
-//! API keys are read from `keys.jsonl` if it exists; otherwise only this machine can reach the shop.
+//! API keys are read from `keys.jsonl` if it exists; otherwise only this machine reaches it.
 //! Test it: the same with `cargo test`. The bank is the larger example.
 
 use std::collections::BTreeMap;
