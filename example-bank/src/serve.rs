@@ -19,8 +19,10 @@ const LEFT_OPEN: u8 = 3;
 pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
     // First of all, because a bank that would be open to everyone must not even listen.
     let access = options.credentials.open(options.listen)?;
+    // Before the store, because a port in use must not leave a new database behind.
     let listeners = Listeners::bind(options.listen, options.operate)?;
     let tls = options.tls()?;
+    // Before the store too, because it creates its metric handles when it is opened.
     let metrics = Prometheus::record()?;
     let callbacks = calling::callbacks(options.calling, access.is_dev())?;
     let limits = options.limits.limits();

@@ -95,6 +95,7 @@ impl Projection for Statement {
     }
 
     async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
+        // One query and two inserts per batch, because a batch may have thousands of events.
         let mut balances = balances(events, db).await?;
         let mut bookings = Vec::with_capacity(events.len());
         for event in events {
@@ -121,6 +122,8 @@ impl Projection for Statement {
         }
         db.insert("bookings", &BOOKING, bookings, "").await?;
         let accounts = balances.into_iter().map(|(id, balance)| vec![id.into(), balance.into()]);
+        // Accounts without a booking get a row too, so that `of` can distinguish them from accounts
+        // that do not exist.
         let then = "ON CONFLICT (account) DO UPDATE SET balance = excluded.balance";
         db.insert("accounts", &["account", "balance"], accounts.collect(), then).await?;
         Ok(())

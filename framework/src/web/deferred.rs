@@ -72,6 +72,7 @@ async fn events(
     access: Data<Access>,
     request: HttpRequest,
 ) -> Result<impl Responder, Problem> {
+    // Registered before the events are read, so that none is missed in between.
     let mut events = app.follow::<AcceptedCommand>(&id, StreamVersion(after)).map_err(unknown)?;
     visible(&app, &id, &who, &access).await?;
     let read = app.history::<AcceptedCommand>(&id, StreamVersion::ZERO, MOST_EVENTS).await?;
@@ -81,6 +82,7 @@ async fn events(
     }
     let mut seen: Vec<_> = read.into_iter().take_while(|event| event.version.0 <= after).collect();
     if CommandStatus::of(&seen).is_some_and(|status| status.is_final()) {
+        // A browser's `EventSource` reconnects until it gets a 204 (HTML standard, section 9.2).
         return Ok(Either::Left(HttpResponse::NoContent()));
     }
     let place = Streams::enter(&request)?;
@@ -108,6 +110,7 @@ async fn visible(
     let status = app.command(id).await.map_err(unknown)?;
     match status.actor.as_ref() == Some(&who.id) || access.is_operator(who) {
         true => Ok(status),
+        // The same as for a missing command, so that other clients cannot probe for ids.
         false => Err(unknown_command()),
     }
 }

@@ -50,6 +50,8 @@ fn linked(operation: &Operation) -> Option<Linked> {
     if is_stream {
         return None;
     }
+    // Only a read with a position in `after` can wait for a command. In a list of events the same
+    // parameter is a version.
     let position = RefOr::T(Schema::Object(values::position()));
     let waits = |parameter: &Parameter| {
         parameter.name == "after"

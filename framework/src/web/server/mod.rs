@@ -204,6 +204,7 @@ impl Server {
             )
             .into());
         }
+        // After this check, because a server that is open to everyone must not even listen.
         let (public, operated) = (listen(public)?, listen(operated)?);
         for listener in [&public, &operated] {
             socket::bound_sending(listener, self.limits.send_deadline)?;
