@@ -1,7 +1,7 @@
-//! The bank's routes, and who may use them.
+//! The bank's routes and their policies.
 //!
-//! A handler reads its input, asks the application and answers; rules about money stand in `account.rs`,
-//! and how errors look on the wire in `actum::web`.
+//! A handler reads its input, calls the application and returns the response. The rules about money
+//! are in `account.rs`, and the form of errors in `actum::web`.
 
 mod commands;
 mod documents;
@@ -22,7 +22,7 @@ use crate::{OPERATE, READ, WRITE};
 /// All routes of the bank. The operations API is not among them.
 pub fn routes() -> Routes {
     let reads = Routes::new()
-        // Where the `Location` of a new account leads.
+        // Target of the `Location` header of a new account.
         .get("/accounts/{id}", documents::account)
         .get("/accounts/{id}/credit-limit", documents::credit_limit)
         .get("/accounts/{id}/balance", documents::balance)
@@ -36,7 +36,7 @@ pub fn routes() -> Routes {
         .post("/accounts/{id}/freeze", commands::freeze)
         .post("/accounts/{id}/unfreeze", commands::unfreeze)
         .post("/accounts/{id}/close", commands::close)
-        // Nobody grants themselves a credit.
+        // An operator's route, because owners must not grant themselves a credit.
         .put("/accounts/{id}/credit-limit", commands::grant_credit_limit)
         .needs(OPERATE)
         .post("/users", users::register)

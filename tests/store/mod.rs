@@ -2,6 +2,7 @@
 //! SQLite (`sqlite/`) and PostgreSQL (`postgres/`) that no other store shares.
 
 mod conformance;
+mod intercepted;
 mod json_lines;
 mod oracle;
 mod postgres;

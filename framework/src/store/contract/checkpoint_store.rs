@@ -52,7 +52,7 @@ pub fn partition_of(key: &str, partitions: u32) -> u32 {
     ((hash ^ (hash >> 32)) % u64::from(partitions.max(1))) as u32
 }
 
-/// How far a partition has come, and in which log: verified at start, so that a restored or
+/// Place in a log that a partition has reached. It is verified at start, so that a restored or
 /// rewound log is noticed and nothing is silently skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
@@ -67,16 +67,17 @@ pub struct Checkpoint {
 /// A step of a partition, from one checkpoint to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointUpdate {
-    /// Whose.
+    /// The partition.
     pub partition: PartitionId,
     /// The position it continues from; the store refuses it unless its own checkpoint is there.
     pub from: GlobalPosition,
-    /// Its number under this lease, greater than that of any before it. Sent again after a lost
-    /// reply it has the same number, and what is stored already changes nothing.
+    /// Sequence number under this lease, greater than that of any update before it. An update that
+    /// is sent again after a lost reply has the same number, and changes nothing if it is stored
+    /// already.
     pub sequence: u64,
     /// The new checkpoint. It may be where the old one is if something was parked, or let go.
     pub checkpoint: Checkpoint,
-    /// What became of parked keys, in this order.
+    /// Changes to parked keys, in this order.
     pub parked: Vec<ParkedChange>,
     /// The lease under which it is written; a store refuses another token than the last.
     pub lease: Lease,
@@ -85,7 +86,7 @@ pub struct CheckpointUpdate {
 /// A store of checkpoints and of what is parked beside them.
 #[async_trait]
 pub trait CheckpointStore: Send + Sync + 'static {
-    /// How far the partition has come; `None` if it never saved.
+    /// The checkpoint of the partition; `None` if it never saved.
     ///
     /// # Errors
     /// The store did not answer.

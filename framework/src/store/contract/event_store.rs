@@ -30,9 +30,9 @@ pub const MAX_APPEND_BYTES: usize = 32 << 20;
 /// One command's events for one stream: stored whole or not at all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Append {
-    /// Where to.
+    /// Stream that the events are for.
     pub stream: StreamId,
-    /// What must be so for anything to be stored.
+    /// Condition on the stream's version. If it does not hold, nothing is stored.
     pub expected: ExpectedVersion,
     /// In order; may be empty when only the command's key is to be kept.
     pub events: Vec<NewEvent>,
@@ -62,7 +62,7 @@ pub(crate) fn event_bytes(stream: &StreamId, event: &NewEvent) -> usize {
     stream.as_str().len() + 64 + event.payload.len() + event.metadata.len()
 }
 
-/// What became of one [`Append`]: exactly one of these.
+/// Outcome of one [`Append`]: exactly one of these.
 #[derive(Debug, Clone)]
 pub enum AppendOutcome {
     /// Stored and durable, now or by an earlier attempt.
@@ -78,14 +78,14 @@ pub enum AppendOutcome {
 pub enum NotCommitted {
     /// The stream is not at the expected version.
     Conflict {
-        /// Where it is.
+        /// Version of the stream.
         actual: StreamVersion,
     },
     /// The command id stands in the log with another fingerprint.
     KeyReused,
     /// Another stream holds a claim that the append takes. The stream is at the expected version.
     Claimed {
-        /// What it takes.
+        /// The claim.
         claim: Claim,
         /// The stream that holds it.
         holder: StreamId,
@@ -96,14 +96,14 @@ pub enum NotCommitted {
     Unavailable(String),
 }
 
-/// What [`EventStore::confirm`] found.
+/// Reply of [`EventStore::confirm`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Confirmation {
     /// The stream is still at that version and the command id is unknown.
     Current,
     /// The stream has moved on.
     Stale {
-        /// Where it is.
+        /// Version of the stream.
         actual: StreamVersion,
     },
     /// The command had been carried out before.
@@ -125,7 +125,7 @@ impl Filter {
         Self::default()
     }
 
-    /// Whether an event of `aggregate_type` passes.
+    /// Checks if an event of `aggregate_type` passes.
     pub fn admits(&self, aggregate_type: &str) -> bool {
         self.aggregate_types.is_empty() || self.aggregate_types.iter().any(|t| t == aggregate_type)
     }
@@ -191,8 +191,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// The write goes on when the caller stops waiting.
     async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome>;
 
-    /// Whether a decision taken at `version` that stored nothing may be answered: nobody moved the
-    /// stream since, and the command was not carried out before.
+    /// Confirms a decision that was taken at `version` and stored nothing: nobody moved the stream
+    /// since, and the command was not carried out before.
     ///
     /// # Errors
     /// The store did not answer.
@@ -239,12 +239,14 @@ pub trait EventStore: Send + Sync + 'static {
         limit: PageLimit,
     ) -> Result<Vec<Arc<RecordedEvent>>, StoreError> {
         let (mut found, mut bytes) = (Vec::new(), 0);
+        // Sorted and without doubles, because the events are returned in the order of the log.
         let wanted: BTreeSet<_> = positions.iter().filter(|position| position.0 > 0).collect();
         for position in wanted {
             let before = GlobalPosition(position.0 - 1);
             let page = self.read_all(before, &Filter::all(), PageLimit::events(1)).await?;
             let Some(event) = page.events.into_iter().next() else { break };
             bytes += event.bytes();
+            // The first event is returned whatever its size, so that every read makes progress.
             if found.len() == limit.events || (bytes > limit.bytes && !found.is_empty()) {
                 break;
             }

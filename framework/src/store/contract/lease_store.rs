@@ -15,7 +15,7 @@ use crate::error::StoreError;
 /// The right to write under a name, as it was granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// What it is for, such as the partition `balance@1/0`.
+    /// Name of the lease, such as the partition `balance@1/0`.
     pub name: String,
     /// Whom it was granted to.
     pub owner: Uuid,
@@ -82,7 +82,7 @@ pub trait LeaseStore: Send + Sync + 'static {
     /// The store did not answer.
     async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Who holds each of these leases now, in their order.
+    /// The present holder of each of these leases, in their order.
     ///
     /// # Errors
     /// The store did not answer.

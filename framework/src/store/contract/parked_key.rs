@@ -23,7 +23,7 @@ pub struct ParkedKey {
     pub event: String,
     /// Why it cannot be applied.
     pub reason: String,
-    /// How often it was tried.
+    /// Number of attempts to apply the event.
     pub attempts: u32,
     /// When it was parked, in UTC.
     #[serde(with = "rfc3339")]
@@ -39,7 +39,7 @@ pub struct ParkedKey {
     /// Checksum of the positions of the events that are not listed; 0 if all of them are. The
     /// owner compares it with what the log has for the key before it lists any of them.
     pub unlisted_sum: i64,
-    /// What somebody wants done that was not carried out yet.
+    /// Request of an operator that was not carried out yet.
     pub request: Option<ParkedRequest>,
 }
 
@@ -95,7 +95,7 @@ pub struct ParkedPage {
     pub keys: Vec<ParkedKey>,
 }
 
-/// What can be asked for a parked key.
+/// Request for a parked key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ParkedRequest {
@@ -111,10 +111,10 @@ pub enum ParkedRequest {
 /// A step in the life of a parked key, stored with the checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParkedChange {
-    /// It stands at this event, for the first time, still or anew: what is stored of it is replaced
-    /// but for `since`, `unlisted_from`, `unlisted_sum` and those of its queue that come after.
-    /// `queue`, `waiting`, `unlisted_from`, `unlisted_sum` and `request` are not read.
-    /// Its request is done with, unless it is to skip this very event.
+    /// Parks the key at this event, for the first time or again. The stored row is replaced but for
+    /// `since`, `unlisted_from`, `unlisted_sum` and the positions of its queue after this one.
+    /// `queue`, `waiting`, `unlisted_from`, `unlisted_sum` and `request` are not read. The stored
+    /// request is deleted unless it is to skip this very event.
     Park(ParkedKey),
     /// This event of the key waits behind the others. A store refuses it, and all that comes with
     /// it, if the key is not parked.
@@ -148,9 +148,9 @@ pub enum ParkedChange {
 pub struct SkippedEvent {
     /// The key it would have changed.
     pub key: String,
-    /// Its position.
+    /// Position of the event.
     pub position: GlobalPosition,
-    /// What could not be done with it.
+    /// The event in words: type, version and stream.
     pub event: String,
     /// Why it was left out.
     pub reason: String,

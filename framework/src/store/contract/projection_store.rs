@@ -56,8 +56,9 @@ pub trait ProjectionDatabase: CheckpointStore {
     /// The store did not answer.
     async fn begin_making(&self) -> Result<Option<Box<dyn SqlTransaction>>, StoreError>;
 
-    /// How far the partition has come, for whoever was granted its lease or does not know what became
-    /// of a commit: whatever was left under way is over by then, stored, or it never will be.
+    /// The checkpoint of the partition, for the process that was granted its lease or does not know
+    /// the outcome of a commit. Every write that was under way is either stored by then or never
+    /// will be.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`], or the store did not answer.
@@ -87,10 +88,10 @@ pub trait ProjectionDatabase: CheckpointStore {
 /// A transaction that writes; rolled back when it is dropped, see [`SqlTransaction::roll_back`].
 #[async_trait]
 pub trait SqlTransaction: Send {
-    /// Its connection.
+    /// Connection of the transaction or snapshot.
     fn connection(&mut self) -> SqlConnection<'_>;
 
-    /// What is done from here on can be undone on its own.
+    /// Sets a savepoint. Everything after it can be undone without the rest.
     ///
     /// # Errors
     /// The store did not answer; the transaction is over.
@@ -102,8 +103,8 @@ pub trait SqlTransaction: Send {
     /// The store did not answer; the transaction is over.
     async fn release(&mut self, keep: bool) -> Result<(), StoreError>;
 
-    /// Whether it is still whole. On PostgreSQL a refused statement spoils it up to the savepoint,
-    /// also if whoever sent the statement makes nothing of that.
+    /// Checks that the transaction can still be committed. On PostgreSQL a refused statement spoils
+    /// it up to the savepoint, even if the sender ignores the refusal.
     ///
     /// # Errors
     /// What the database refused.
@@ -128,7 +129,7 @@ pub trait SqlTransaction: Send {
 /// A transaction that reads, all of one moment.
 #[async_trait]
 pub trait SqlSnapshot: Send {
-    /// Its connection.
+    /// Connection of the transaction or snapshot.
     fn connection(&mut self) -> SqlConnection<'_>;
 
     /// The query that lists the tables of the projection, by name.

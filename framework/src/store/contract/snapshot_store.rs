@@ -55,7 +55,7 @@ pub struct Snapshot {
     pub stream: StreamId,
     /// The last event folded in.
     pub version: StreamVersion,
-    /// Where the log has that event.
+    /// Position of that event.
     pub position: GlobalPosition,
     /// The id of that event: a log that was rewound may have another one there.
     pub event_id: Uuid,
@@ -81,7 +81,7 @@ impl Snapshot {
         Self { stream, version, position, event_id, state_version, state, checksum }
     }
 
-    /// Whether the state is what was saved.
+    /// Checks that the state is what was saved.
     pub fn is_intact(&self) -> bool {
         self.checksum == digest(&self.state)
     }

@@ -14,13 +14,14 @@ use crate::error::StoreError;
 /// A version of a read model or projection, as the store knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Version {
-    /// Its number.
+    /// Number of the version.
     pub number: u32,
-    /// How many partitions it has, for ever.
+    /// Number of partitions, which never changes.
     pub partitions: u32,
-    /// Whether reads are answered from it.
+    /// True if reads are answered from it.
     pub is_serving: bool,
-    /// Whether it serves or once did: one that was switched away from does not return by itself.
+    /// True if it serves or once did. A version that was switched away from does not return by
+    /// itself.
     pub has_served: bool,
 }
 
@@ -42,8 +43,8 @@ pub enum VersionNote {
     Comparison,
 }
 
-/// What a rebuild changed: the version that serves beside the new one. The documents of read models
-/// are compared, and the rows that projections name; else the rows of their tables are counted.
+/// Comparison of a new version with the one that serves. For read models it compares documents, and
+/// for projections the rows they name; otherwise it counts the rows of their tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Comparison {
     /// Number of the old version.
@@ -53,13 +54,14 @@ pub struct Comparison {
     /// Time of the comparison, in UTC.
     #[serde(with = "rfc3339::option")]
     pub compared_at: Option<OffsetDateTime>,
-    /// How many documents or rows the old version has.
+    /// Number of documents or rows of the old version.
     pub old_documents: u64,
-    /// How many the new version has.
+    /// Number of documents or rows of the new version.
     pub new_documents: u64,
-    /// How many documents or rows are equal in both, or tables have as many rows.
+    /// Number of documents or rows that are equal in both, or of tables with as many rows.
     pub equal: u64,
-    /// How many are not, or are only in one, or changed all the time while they were looked at.
+    /// Number of those that differ, are only in one version, or changed all the time during the
+    /// comparison.
     pub different: u64,
     /// Some of those.
     pub differences: Vec<Difference>,
@@ -68,7 +70,7 @@ pub struct Comparison {
     pub not_compared: Option<String>,
 }
 
-/// What two versions make of one key, row or table.
+/// One key, row or table in both versions.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Difference {
     /// The key, the table and key of the row, or the table.
@@ -136,6 +138,7 @@ pub trait VersionStore: Send + Sync + 'static {
     /// # Errors
     /// The store did not answer.
     async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
+        // A switch looks once a second while two versions exist, and there are a few rows in all.
         let all = self.all_versions().await?.into_iter();
         Ok(all.filter(|stored| stored.name == name).map(|stored| stored.version).collect())
     }

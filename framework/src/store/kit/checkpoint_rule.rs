@@ -16,7 +16,7 @@ pub struct Stored {
     pub checkpoint: Checkpoint,
     /// Token of the lease it was written under.
     pub token: u64,
-    /// Its sequence number under that lease.
+    /// Sequence number of the update under that lease.
     pub sequence: u64,
 }
 

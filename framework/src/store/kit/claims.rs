@@ -23,8 +23,8 @@ pub struct Touched<'a> {
     pub position: GlobalPosition,
 }
 
-/// Whether `stream` may do all this: nobody else holds what it takes. Its own order is of no matter
-/// here: what it does itself never hands anything to another.
+/// Refuses an append that takes a claim which another stream holds. The order within the append
+/// does not matter here, because nothing that it does hands a claim to another stream.
 pub(super) fn refuse(
     claims: &[Claim],
     stream: &StreamId,

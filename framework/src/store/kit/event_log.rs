@@ -40,6 +40,7 @@ pub struct Appended {
 impl Appended {
     /// Rows of this plan.
     pub fn of(planned: &Plan<'_>, now: impl Fn() -> OffsetDateTime) -> Self {
+        // Owned and not borrowed, because a journal writes the rows before they are in the log.
         let event = |row: &Row<'_>| RecordedEvent {
             position: row.position,
             stream: row.stream.clone(),
@@ -173,6 +174,7 @@ impl EventLog {
             tips: appends.iter().map(|a| (a.stream.clone(), self.tip(&a.stream))).collect(),
             commands: appends.iter().filter_map(|a| past(a.command.as_ref()?)).collect(),
             claims: appends.iter().flat_map(|a| &a.claims).map(held).collect(),
+            // Looked up always, which costs nothing in memory; a database looks only if there is reason to.
             stored: events.filter_map(|event| stored(&event.event_id)).collect(),
         }
     }

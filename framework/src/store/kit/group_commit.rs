@@ -29,7 +29,7 @@ use crate::metrics::CommitMetrics;
 use crate::store::contract::{Append, AppendOutcome, NotCommitted};
 use crate::threads;
 
-/// How many submissions may wait; beyond it appenders wait to submit.
+/// Maximum number of submissions that wait; beyond it appenders wait to submit.
 const QUEUE: usize = 4096;
 
 /// Default for the bytes of the submissions that wait or are being written: 64 MiB. Beyond it
@@ -50,7 +50,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Time between two probes of a database whose last commit failed.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
-/// What one transaction takes.
+/// Writes that share one transaction.
 #[derive(Debug)]
 pub struct Batch<S> {
     /// Appends, in the order in which they were queued.
@@ -61,7 +61,7 @@ pub struct Batch<S> {
 }
 
 impl<S> Batch<S> {
-    /// How many of its events were stored just now.
+    /// Number of its events that were stored just now.
     fn stored(&self, written: &Written) -> usize {
         let outcomes = self.appends.iter().zip(&written.appends);
         let is_stored = |outcome: &_| matches!(outcome, AppendOutcome::Committed(c) if !c.replayed);
@@ -69,7 +69,7 @@ impl<S> Batch<S> {
     }
 }
 
-/// What came of a batch that was committed.
+/// Outcome of a batch that was committed.
 #[derive(Debug, Default)]
 pub struct Written {
     /// One for each append, in order.
@@ -80,7 +80,7 @@ pub struct Written {
     pub head: GlobalPosition,
 }
 
-/// What came of a batch that was not, or perhaps not.
+/// Failure of a batch: it was not committed, or perhaps not.
 #[derive(Debug)]
 pub enum WriteFailure {
     /// Certainly nothing of it was stored.
@@ -112,7 +112,7 @@ struct GivenUp {
 /// The one connection that writes.
 #[async_trait(?Send)]
 pub trait Writer {
-    /// What it writes beside the appends.
+    /// Type of its writes beside the appends.
     type Side: Send + 'static;
 
     /// Writes the batch in one transaction. `again` says that an earlier attempt of this very

@@ -20,7 +20,7 @@ pub struct Leases {
     /// The greatest token that anything was stored under by a process before: ours are greater.
     before: Arc<AtomicU64>,
     grants: Arc<Mutex<HashMap<String, Grant>>>,
-    /// By model, the processes that could own partitions of it, and until when they are known.
+    /// Processes that could own partitions, by model, and the time until which they are known.
     members: Arc<Mutex<HashMap<String, BTreeMap<Uuid, Instant>>>>,
 }
 
@@ -54,6 +54,7 @@ impl Leases {
 
     /// See `LeaseStore::acquire_lease`.
     pub fn acquire(&self, name: &str, owner: Uuid, duration: Duration) -> Option<Lease> {
+        // `Instant` and not the time of day, because a clock that is set back would keep a dead owner.
         let (now, mut grants) = (Instant::now(), self.grants());
         let last = grants.get(name);
         let is_held =
@@ -61,6 +62,7 @@ impl Leases {
         if last.is_some_and(is_held) {
             return None;
         }
+        // A new token for the present owner too, so that whatever it sent under the old one is refused.
         let before = self.before.load(Ordering::Relaxed);
         let token = last.map_or(0, |last| last.token).max(before) + 1;
         grants.insert(name.to_owned(), Grant { owner: Some(owner), token, until: now + duration });
@@ -98,6 +100,7 @@ impl Leases {
     pub fn void(&self, model: &str) {
         for (name, grant) in self.grants().iter_mut() {
             if name.strip_prefix(model).is_some_and(|partition| partition.starts_with('/')) {
+                // The grant stays, so that the next token is greater than this one.
                 grant.owner = None;
             }
         }
@@ -126,7 +129,8 @@ impl Leases {
         }
     }
 
-    /// Whether the lease is the last grant of its name and not released; what is done with it then.
+    /// Runs `act` if the lease is the last grant of its name and was not released; else returns
+    /// false.
     fn with(&self, lease: &Lease, act: impl FnOnce(&mut Grant)) -> bool {
         let mut grants = self.grants();
         let grant = grants.get_mut(&lease.name);

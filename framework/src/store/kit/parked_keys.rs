@@ -69,13 +69,13 @@ pub struct Skipped {
     pub skipped_at: i64,
 }
 
-/// What becomes of one key.
+/// Net effect on one key.
 #[derive(Default)]
 struct Key {
     is_released: bool,
     parked: Option<Parked>,
     unlisted: Option<(Option<u64>, i64)>,
-    /// What was listed before from here on was forgotten.
+    /// The queue from this position on was deleted.
     forgotten_from: Option<u64>,
     queued: Vec<u64>,
 }

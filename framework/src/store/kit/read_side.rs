@@ -32,6 +32,7 @@ impl ReadSide {
     /// # Errors
     /// See `DocumentStore::save_documents`.
     pub fn save(&mut self, batch: DocumentBatch) -> Result<(), StoreError> {
+        // An update that is stored already changes nothing: its reply was lost, so it was sent again.
         if self.update_checkpoint(&batch.update)? {
             let documents = self.documents.entry(batch.update.partition.model).or_default();
             batch.deleted.iter().for_each(|key| drop(documents.remove(key)));
@@ -135,6 +136,7 @@ impl ReadSide {
         let documents = documents.into_iter().flat_map(|all| all.range::<str, _>(keys()));
         let mut bytes = 0;
         for (key, body) in documents.take(bounds.sought()) {
+            // Bodies are cloned up to the bound only, so that a page of large documents stays small.
             let body = (bytes < MAX_LIST_BYTES).then(|| body.clone());
             bytes += body.as_ref().map_or(0, String::len);
             found.documents.push((key.clone(), body));
@@ -151,6 +153,7 @@ impl ReadSide {
         if !continues(update, stored)? {
             return Ok(false);
         }
+        // Before the checkpoint, because this may refuse the update, and nothing of it may be stored then.
         self.park(&update.partition, ParkedDelta::of(&update.parked))?;
         self.checkpoints.insert(update.partition.clone(), Stored::after(update));
         Ok(true)
@@ -229,6 +232,8 @@ impl ReadSide {
         };
         let queued = changes.queued.iter().map(|(key, _)| key);
         let behind = queued.chain(changes.unlisted.iter().map(|(key, ..)| key));
+        // An event behind a key that is not parked would never be tried again, so the writer is wrong about
+        // what is stored.
         if let Some(key) = behind.into_iter().find(|key| !will_be(key) && !is(key)) {
             let reason =
                 format!("the key {key:?} of {partition} is not parked: nothing waits there");

@@ -20,7 +20,7 @@ use crate::store::contract::{
     NotCommitted,
 };
 
-/// How deep JSON may nest: what is deeper, serde_json does not read back.
+/// Maximum depth of JSON. serde_json does not read back what is deeper.
 const MAX_JSON_DEPTH: usize = 127;
 
 /// A command that was carried out: the digest of its request, and the version and position it led to.
@@ -32,8 +32,8 @@ pub struct PastCommand {
     pub tip: Tip,
 }
 
-/// What the log says, read under its writer lock, of all that a batch touches. A stream or command
-/// id that is absent does not exist yet; a claim that is absent is free.
+/// State of the log, read under its writer lock, of everything that a batch touches. A stream or
+/// command id that is absent does not exist yet; a claim that is absent is free.
 #[derive(Debug, Clone, Default)]
 pub struct Current {
     /// The last position of the log.
@@ -44,9 +44,9 @@ pub struct Current {
     pub commands: HashMap<String, PastCommand>,
     /// Holders of claims.
     pub claims: Holders,
-    /// Where events of these ids stand already. Like commands, a store that would refuse the rows
-    /// looks them up only when there is reason to believe it: the batch is sent again, the database
-    /// refused a row, or an append is refused.
+    /// Places of events that are stored already, by id. Like commands, a store that would refuse
+    /// the rows looks them up only when there is reason to believe it: the batch is sent again, the
+    /// database refused a row, or an append is refused.
     pub stored: HashMap<Uuid, (StreamId, Tip)>,
 }
 
@@ -99,8 +99,8 @@ impl Plan<'_> {
         claims.filter(|(_, touched, holder)| touched.before.as_ref() != *holder)
     }
 
-    /// Whether any was refused. If nobody looked for its command and its events' ids, they may be
-    /// what stands there.
+    /// Checks that an append was refused. If its command and event ids were not looked up, it may
+    /// be stored already: look them up and plan again.
     pub fn has_refusals(&self) -> bool {
         self.outcomes.iter().any(|outcome| matches!(outcome, AppendOutcome::NotCommitted(_)))
     }
@@ -114,6 +114,8 @@ pub fn plan(appends: &[Append], current: Current) -> Plan<'_> {
     let mut plan = Plan { after: current, ..Plan::default() };
     let mut stored = None;
     for append in appends {
+        // Each append is judged on the state that those before it leave, so that several appends to one
+        // stream in one call see one another.
         let follows = stored == Some(&append.stream);
         let verdict = judge(append, &plan.after, follows);
         stored = matches!(verdict, Verdict::Write(_)).then_some(&append.stream);
@@ -135,6 +137,8 @@ enum Verdict {
 
 /// `follows`: the append directly before this one is to the same stream and is being stored now.
 fn judge(append: &Append, current: &Current, follows: bool) -> Verdict {
+    // First of all, because a retry must get its first outcome whatever has become of its stream since
+    // then.
     if let Some(key) = &append.command
         && let Some(past) = current.commands.get(&key.id)
     {
@@ -143,9 +147,12 @@ fn judge(append: &Append, current: &Current, follows: bool) -> Verdict {
             false => Verdict::Refuse(NotCommitted::KeyReused),
         };
     }
+    // Before the version: after a conflict the caller would decide and send it again, although it can
+    // never be stored.
     if let Err(reason) = storable(append) {
         return Verdict::Refuse(NotCommitted::Invalid(reason));
     }
+    // Also without a command key an append that was stored is recognised, by the ids of its events.
     if let Some(tip) = stands(append, current) {
         return Verdict::Done(tip);
     }
@@ -153,6 +160,7 @@ fn judge(append: &Append, current: &Current, follows: bool) -> Verdict {
     if !append.expected.admits(tip.version) || (append.chained && !follows) {
         return Verdict::Refuse(NotCommitted::Conflict { actual: tip.version });
     }
+    // A doubled id would make the database refuse the whole batch, and with it the neighbours.
     let mut own = HashSet::with_capacity(append.events.len());
     for NewEvent { event_id, .. } in &append.events {
         if current.stored.contains_key(event_id) || !own.insert(event_id) {
@@ -160,13 +168,14 @@ fn judge(append: &Append, current: &Current, follows: bool) -> Verdict {
             return Verdict::Refuse(NotCommitted::Invalid(reason));
         }
     }
+    // After the version, because an outdated decision says nothing about who should hold a claim.
     match claims::refuse(&append.claims, &append.stream, &current.claims) {
         Some(reason) => Verdict::Refuse(reason),
         None => Verdict::Write(tip),
     }
 }
 
-/// Where the append's last event stands, if all of them stand in a row in its stream.
+/// Place of the append's last event, if all of its events are stored in a row in its stream.
 fn stands(append: &Append, current: &Current) -> Option<Tip> {
     let mut last: Option<Tip> = None;
     for event in &append.events {
@@ -239,7 +248,7 @@ fn storable(append: &Append) -> Result<(), String> {
     limit("the append", append.bytes(), MAX_APPEND_BYTES)
 }
 
-/// How deep the arrays and objects of a JSON text lie in one another.
+/// Depth to which the arrays and objects of a JSON text nest.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest, mut in_text, mut escaped) = (0usize, 0, false, false);
     for byte in json.bytes() {
@@ -256,7 +265,7 @@ fn depth(json: &str) -> usize {
     deepest
 }
 
-/// What a store that found this `past` command and `actual` version answers to `confirm`.
+/// Reply to `confirm` of a store that found this `past` command and `actual` version.
 pub fn confirmation(
     past: Option<(&CommandKey, &PastCommand)>,
     actual: StreamVersion,

@@ -86,6 +86,7 @@ impl Versions {
     /// Removes a version; false if it serves. The caller deletes what belongs to it.
     pub fn remove(&mut self, name: &str, number: u32) -> bool {
         let Some(versions) = self.0.get_mut(name) else { return true };
+        // Readers would find nothing if the version that serves went.
         if versions.get(&number).is_some_and(|known| known.version.is_serving) {
             return false;
         }

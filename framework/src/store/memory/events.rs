@@ -19,6 +19,7 @@ use crate::store::kit::event_log::Appended;
 impl EventStore for MemoryStore {
     async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome> {
         let mut log = self.log();
+        // Checked and stored under one lock, so that no other append comes in between.
         let planned = log.plan(&appends);
         log.apply(Appended::of(&planned, || self.clock.now()));
         self.head.send_if_modified(|head| std::mem::replace(head, log.head()) != log.head());

@@ -46,7 +46,7 @@ pub(super) fn update_checkpoint(
     Ok(bound(sqlx::query(call), update, changes))
 }
 
-/// What becomes of parked keys, as JSON; `None` if nothing does.
+/// Changes to parked keys, as JSON; `None` if there are none.
 pub(super) fn changes(update: &CheckpointUpdate) -> Result<Option<String>, StoreError> {
     let name = update.partition.to_string();
     if update.lease.name != name {
@@ -78,7 +78,7 @@ pub(super) fn bound(
         .bind(changes)
 }
 
-/// Whether the step was taken now; `false` if it had been before.
+/// Returns true if the update was stored now, and false if it was stored before.
 pub(super) fn is_taken(row: &PgRow, update: &CheckpointUpdate) -> Result<bool, StoreError> {
     if !row.get::<bool, _>("is_owner") {
         return Err(StoreError::LeaseLost { name: update.lease.name.clone() });

@@ -22,7 +22,7 @@ use crate::store::kit::version_check::Plan;
 /// One claim that the plan counts on.
 pub(super) struct Asked<'a> {
     pub(super) name: &'a ClaimName,
-    /// Who is assumed to hold it.
+    /// Holder that the plan assumes.
     pub(super) holder: Option<&'a StreamId>,
     /// The place of the stream that does not hold if somebody else does; whose it becomes, if it
     /// is taken.
@@ -31,8 +31,8 @@ pub(super) struct Asked<'a> {
     pub(super) becomes: Option<usize>,
 }
 
-/// Who is assumed to hold what the appends name: who was found to, or else what the first one to
-/// name it hopes: nobody if it takes, itself if it releases.
+/// Holders that the plan assumes: those the server reported, else those that the first append to
+/// name a claim needs. It needs a claim free to take it, and its own to release it.
 pub(super) fn assumed(appends: &[Append], found: &Holders) -> Holders {
     let mut assumed = Holders::new();
     for Append { stream, claims, .. } in appends {
@@ -77,7 +77,8 @@ pub(super) fn asked<'a>(
     asked.into_values().collect()
 }
 
-/// Whether the server has told of all that decides which claim an append is refused for.
+/// Checks that the server has reported all holders that decide which claim an append is refused
+/// for.
 pub(super) fn are_known(appends: &[Append], planned: &Plan<'_>, found: &Holders) -> bool {
     refused(appends, planned).all(|(_, name)| found.contains_key(name))
 }
@@ -95,15 +96,15 @@ fn refused<'a>(
     refused.flat_map(|append| append.claims.iter().map(move |claim| (append, &claim.name)))
 }
 
-/// Whether appends to different streams name one claim: then one depends on the other, in the order
-/// of the call.
+/// Checks if appends to different streams name one claim. Then one depends on the other, in the
+/// order of the call.
 pub(super) fn are_shared(appends: &[Append]) -> bool {
     let mut named: HashMap<&ClaimName, &StreamId> = HashMap::new();
     let mut claims = appends.iter().flat_map(|a| a.claims.iter().map(|c| (&c.name, &a.stream)));
     claims.any(|(name, stream)| *named.entry(name).or_insert(stream) != stream)
 }
 
-/// Who holds what was asked for.
+/// Holders of the claims that the call named.
 pub(super) fn holders(row: &PgRow) -> Result<Holders, sqlx::Error> {
     let kinds: Option<Vec<String>> = row.try_get("claimed_kinds")?;
     let Some(kinds) = kinds else { return Ok(Holders::new()) };

@@ -23,15 +23,15 @@ use super::open::Opening;
 use crate::error::StartError;
 use crate::threads;
 
-/// How long closing may take.
+/// Maximum time for closing.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
-/// How many connections renew leases and send hints.
+/// Number of connections that renew leases and send hints.
 const SIGNALS: usize = 2;
 
 pub(super) type Statement = Query<'static, Postgres, PgArguments>;
 
-/// What a connection is for.
+/// Purpose of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
     /// Pages of the whole log.
@@ -81,7 +81,7 @@ impl Connections {
         &self.runtime
     }
 
-    /// What needs connections on this thread already.
+    /// Connections for those that run on this thread already.
     pub(super) fn lanes(&self) -> Arc<[Lane; 4]> {
         Arc::clone(&self.lanes)
     }

@@ -76,7 +76,7 @@ const FILTERED_PAGE: &str = "SELECT head.head, head.is_same_history, page.* FROM
         AND stream_type = ANY ($8) ORDER BY position LIMIT $6) AS rows) AS rows
       WHERE total - bytes <= greatest($9, first_bytes)) AS page ON true ORDER BY page.position";
 
-/// Where the log ends; one row also when it is empty.
+/// Query for the end of the log. One row also when the log is empty.
 pub(super) const HEAD: &str = "SELECT known.is_same_history, last.position, last.event_id FROM
       (SELECT is_same_history($1, $2, $3, $4) AS is_same_history) AS known
      LEFT JOIN (SELECT position, event_id FROM events ORDER BY position DESC LIMIT 1) AS last ON true";
@@ -87,7 +87,7 @@ const CONFIRM: &str = "SELECT (SELECT coalesce(max(version), 0) FROM events
      FROM (SELECT is_same_history($1, $2, $3, $4) AS is_same_history) AS known
      LEFT JOIN commands AS past ON past.command_id = $7";
 
-/// How far one filtered read looks at most, however few events pass.
+/// Maximum number of positions that one filtered read looks at, however few events pass.
 const FILTERED_SCAN: u64 = 20_000;
 
 impl PostgresStore {
@@ -266,6 +266,8 @@ impl EventStore for PostgresStore {
         recorded_before: OffsetDateTime,
         at_most: usize,
     ) -> Result<bool, StoreError> {
+        // Not under the writer lock, because no append touches these rows but one that is sent again
+        // after all that time.
         let delete = move || {
             sqlx::query(
                 "WITH gone AS (
@@ -284,6 +286,8 @@ impl EventStore for PostgresStore {
     }
 
     async fn claim_program(&self, name: &str) -> Result<String, StoreError> {
+        // The row is read first and locked only once, so that a role that may not update it can run when
+        // another one has claimed the log.
         let kept = || sqlx::query("SELECT program FROM log");
         let row = self.connections.row(Purpose::Documents, kept).await;
         let row = row.map_err(|fault| self.unavailable(&fault))?;

@@ -44,9 +44,9 @@ impl From<StartError> for Fault {
 }
 
 impl Fault {
-    /// Whether it is open what became of a statement of its own transaction. An ERROR is the
-    /// server's word that it aborted; FATAL and PANIC end the session at any point, also behind the
-    /// commit; a connection that breaks or is silent says nothing.
+    /// True if the outcome of a statement in its own transaction is unknown. An ERROR is the
+    /// server's word that it aborted. FATAL and PANIC end the session at any point, also behind the
+    /// commit. A connection that breaks or is silent says nothing.
     pub(super) fn is_unknown(&self) -> bool {
         match self {
             Self::NotConnected(_) | Self::OtherHistory(_) => false,
@@ -67,7 +67,8 @@ impl Fault {
         matches!(self.code(), Some(SERIALIZATION_FAILURE | DEADLOCK))
     }
 
-    /// What happened, where, and what to do. Says nothing that a URL keeps secret.
+    /// Message that names the fault, the place and the next step. Contains nothing that a URL keeps
+    /// secret.
     pub(super) fn explain(&self, place: &str) -> String {
         match self {
             Self::NotConnected(reason) | Self::OtherHistory(reason) => format!("{place}: {reason}"),
@@ -101,7 +102,7 @@ fn database_error(error: &sqlx::Error) -> Option<&PgDatabaseError> {
     error.as_database_error()?.try_downcast_ref()
 }
 
-/// Whether the connection is of no more use.
+/// True if the connection cannot be used any more.
 pub(super) fn is_lost(error: &sqlx::Error) -> bool {
     use sqlx::Error::{ColumnDecode, Decode, Encode, RowNotFound};
     match database_error(error) {
@@ -110,8 +111,8 @@ pub(super) fn is_lost(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Whether the server, and not the statement, is to blame: done again it may succeed. A statement
-/// that took too long is none, because it would again.
+/// True if the server failed and not the statement, so that a retry may succeed. A statement that
+/// took too long is no such fault, because it would again.
 pub(super) fn is_trouble(error: &sqlx::Error) -> bool {
     let code = database_error(error).map(PgDatabaseError::code);
     is_lost(error)

@@ -23,7 +23,7 @@ use crate::store::sql::numbers::{past_command, tip};
 const PLANNED: u64 = 1 << 61;
 const ENDS: u64 = 1 << 62;
 
-/// What a call assumes of the streams it touches.
+/// State of the streams that a call assumes.
 pub(super) struct Assumed<'a> {
     pub(super) streams: Vec<&'a StreamId>,
     pub(super) versions: Vec<StreamVersion>,
@@ -66,7 +66,7 @@ impl<'a> Assumed<'a> {
         assumed
     }
 
-    /// What the plan is made on.
+    /// State that the plan is made on.
     pub(super) fn current(&self, appends: &[Append], found: &Current) -> Current {
         let tips = self.streams.iter().zip(&self.versions).enumerate();
         let tips = tips.map(|(place, (stream, version))| {
@@ -82,8 +82,8 @@ impl<'a> Assumed<'a> {
         }
     }
 
-    /// Whether something was refused or replayed because of a neighbour in the batch: then it holds
-    /// only if all of it is stored.
+    /// Checks if an append was refused or replayed because of a neighbour in the batch. Then the
+    /// plan holds only if all of it is stored.
     pub(super) fn is_one(planned: &Plan<'_>, found: &Current, appends: &[Append]) -> bool {
         let known = |append: &Append| {
             append.command.as_ref().is_some_and(|key| found.commands.contains_key(&key.id))
@@ -101,7 +101,7 @@ impl<'a> Assumed<'a> {
         self.places[stream]
     }
 
-    /// How far a planned version is from the assumed one.
+    /// Distance of a planned version from the assumed one.
     pub(super) fn offset(&self, place: usize, version: StreamVersion) -> i64 {
         version.0 as i64 - self.versions[place].0 as i64
     }
@@ -115,7 +115,7 @@ pub(super) fn rank(position: GlobalPosition) -> usize {
     }
 }
 
-/// What the server found, and which streams it stored.
+/// Reply of the server: the state it found, and the streams it stored.
 pub(super) struct Answer {
     head: u64,
     /// The last event of the log, stored by this call or before it.
@@ -174,7 +174,7 @@ impl Answer {
         GlobalPosition(self.head + self.stored.last().copied().unwrap_or(0))
     }
 
-    /// What came of an append; `None` if its stream was not as assumed.
+    /// Outcome of an append; `None` if its stream was not as assumed.
     pub(super) fn settle(
         &self,
         index: usize,
@@ -239,7 +239,7 @@ fn known_commands(row: &PgRow) -> Result<Vec<(String, PastCommand)>, sqlx::Error
     known.map(|(id, (f, (v, p)))| Ok((id, past_command(f, v, p)?))).collect()
 }
 
-/// Where an event of this id stands.
+/// Id of an event and its place.
 type StoredEvent = (Uuid, (StreamId, Tip));
 
 fn stored_events(row: &PgRow) -> Result<Vec<StoredEvent>, sqlx::Error> {

@@ -32,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 const ASKED_FOR: &str = "what was asked for in connecting; if a pooler in between ignores that, connect to PostgreSQL itself";
 
-/// What is needed to open one more connection.
+/// Everything that a new connection needs.
 pub(super) struct Opening {
     pub(super) options: PostgresOptions,
     pub(super) connect: PgConnectOptions,
@@ -73,7 +73,7 @@ impl Opening {
         Ok(Self { options, connect, schema, place, history, head, trouble, settings })
     }
 
-    /// How long a statement may be without an answer before its connection is given up.
+    /// Time without a reply after which the connection of a statement is closed.
     pub(super) fn silent_after(&self) -> Duration {
         self.options.answer_within + GRACE
     }
@@ -182,8 +182,8 @@ impl Opening {
     }
 }
 
-/// What every session is told when it begins. Plans are pinned, because one that was made while a
-/// table was empty would read all of it later.
+/// Sets the parameters of every session. Plans are pinned, because one that was made while a table
+/// was empty would read all of it later.
 fn with_session_settings(
     connect: PgConnectOptions,
     options: &PostgresOptions,

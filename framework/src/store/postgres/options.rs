@@ -8,7 +8,7 @@ use crate::clock::{Clamped, Clock, SystemClock};
 use crate::error::StartError;
 use crate::store::kit::group_commit::QUEUE_BYTES;
 
-/// How to open a [`PostgresStore`].
+/// Options for opening a [`PostgresStore`].
 #[derive(Clone)]
 pub struct PostgresOptions {
     pub(super) url: String,
@@ -52,7 +52,7 @@ impl PostgresOptions {
         self
     }
 
-    /// How many connections read at once: so many for the log, for streams and for documents each,
+    /// Number of connections that read at once: as many for the log, for streams and for documents,
     /// so that none of them can starve another. Three more write, listen and signal. They are
     /// opened when first needed. Default 4.
     #[must_use]
@@ -61,15 +61,15 @@ impl PostgresOptions {
         self
     }
 
-    /// How long a new connection, and a read that waits for a free one, may take. Default 5 s.
+    /// Timeout of a new connection, and of a read that waits for a free one. Default 5 s.
     #[must_use]
     pub fn connect_within(mut self, within: Duration) -> Self {
         self.connect_within = within;
         self
     }
 
-    /// How long a statement may take; at least a second. Then the server aborts it, and should
-    /// the server be out of reach, the connection is given up and opened anew. Default 10 s.
+    /// Timeout of a statement, at least a second. The server aborts the statement then. If the
+    /// server is out of reach, the connection is closed and another one opened. Default 10 s.
     #[must_use]
     pub fn answer_within(mut self, within: Duration) -> Self {
         self.answer_within = within.max(Duration::from_secs(1));

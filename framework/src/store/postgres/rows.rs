@@ -12,7 +12,7 @@ use crate::event::StreamId;
 use crate::store::contract::{Append, AppendOutcome};
 use crate::store::kit::version_check::{Current, Plan};
 
-/// What a call looks out for besides versions and command ids.
+/// Care that a call takes besides versions and command ids.
 #[derive(Clone, Copy)]
 pub(super) struct Care {
     /// Events may stand already: look for their ids.
@@ -92,7 +92,7 @@ pub(super) fn append(
         .bind(claims().map(|c| c.becomes.map(|rank| rank as i32)).collect::<Vec<_>>())
 }
 
-/// Whether the plan has it stored now.
+/// True if the plan stores the append now.
 fn is_stored(outcome: &AppendOutcome) -> bool {
     matches!(outcome, AppendOutcome::Committed(Committed { replayed: false, .. }))
 }

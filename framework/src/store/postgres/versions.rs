@@ -14,7 +14,7 @@ use crate::store::contract::{
     ProjectionStore, StoredVersion, Version, VersionNote, VersionStore, check_projection_name,
 };
 
-/// How many rows one step of dropping a version deletes at most.
+/// Maximum number of rows that one step of dropping a version deletes.
 const DROPPED_AT_ONCE: i32 = 10_000;
 
 /// In this order: of several first ones, one serves; the others find it and stand beside it.

@@ -27,13 +27,13 @@ use crate::store::contract::{Append, AppendOutcome, NotCommitted};
 use crate::store::kit::group_commit::{Batch, WriteFailure, Writer, Written};
 use crate::store::kit::version_check::{Current, plan};
 
-/// How often a call that the server aborted is repeated at once.
+/// Number of times that a call the server aborted is repeated at once.
 const ATTEMPTS: u32 = 4;
 
-/// How long after a failed connection no other is tried; commands are refused meanwhile.
+/// Time after a failed connection in which no other is tried; commands are refused meanwhile.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How long closing may take.
+/// Maximum time for closing.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 pub(super) struct PostgresWriter {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// By name, as found last.
+/// Settings by name, with the value that was read last.
 #[derive(Default)]
 pub(crate) struct FoundSettings(Mutex<BTreeMap<&'static str, String>>);
 

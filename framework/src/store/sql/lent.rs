@@ -73,7 +73,7 @@ impl<C> Permit<C> {
 }
 
 impl<C> Lent<C> {
-    /// It is whole and outside of a transaction: it may serve again.
+    /// Returns the connection to its pool. It must be whole and outside of a transaction.
     pub(crate) fn give_back(self) {
         let Self { connection, from } = self;
         with(&from.idle, |idle| idle.push(connection));

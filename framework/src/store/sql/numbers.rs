@@ -21,7 +21,7 @@ pub(crate) fn past_command(
     Ok(PastCommand { fingerprint, tip: tip(version, position) })
 }
 
-/// Whether nothing can be read there; numbers of that size come from outside, as `?after=`, and
+/// Checks that nothing can be read there. Numbers of that size come from outside, as `?after=`, and
 /// would be negative to the database.
 pub(crate) fn is_beyond(after: u64, limit: usize) -> bool {
     limit == 0 || after >= i64::MAX as u64

@@ -25,7 +25,7 @@ use crate::store::contract::LogIdentity;
 pub struct Backup {
     /// Which log it is.
     pub identity: LogIdentity,
-    /// Its last position.
+    /// Last position of the log.
     pub head: GlobalPosition,
 }
 

@@ -26,11 +26,14 @@ pub(super) async fn update_checkpoint(
     update: &CheckpointUpdate,
 ) -> Result<Result<bool, StoreError>, Error> {
     let stored = stored(&mut *connection, &update.partition).await?;
+    // The lease first, because a former owner steps down at a lost lease and halts at a refused
+    // checkpoint.
     match leases.check(update).and_then(|()| continues(update, stored)) {
         Ok(true) => {}
         refused => return Ok(refused),
     }
     let parking = ParkedDelta::of(&update.parked);
+    // Nothing is parked in almost every update, and each part costs a statement.
     if !parking.is_empty() {
         parked_keys::park(&mut *connection, &update.partition.model, &parking).await?;
     }
@@ -81,7 +84,7 @@ async fn stored(
     Ok(Some(Stored { checkpoint, token: number("token")?, sequence: number("step")? }))
 }
 
-/// How far a partition has come, as this connection sees it.
+/// Checkpoint of a partition, as this connection sees it.
 pub(super) async fn checkpoint(
     connection: &mut SqliteConnection,
     partition: &PartitionId,

@@ -11,7 +11,7 @@ use crate::store::contract::Append;
 use crate::store::kit::claims::Holders;
 use crate::store::kit::version_check::Plan;
 
-/// Who holds what the appends name.
+/// Finds the holders of the claims that the appends name.
 pub(super) async fn find(
     connection: &mut SqliteConnection,
     appends: &[Append],
@@ -50,6 +50,7 @@ pub(super) async fn write(
             taken.push((&**kind, &**value, holder.aggregate_type(), holder.id(), position));
         }
     }
+    // Deleted first: a claim that changes hands within the batch would meet its own primary key.
     if !given_up.is_empty() {
         let delete = sqlx::query(
             "DELETE FROM claims WHERE (kind, value) IN

@@ -10,7 +10,7 @@ use crate::store::contract::Append;
 use crate::store::kit::version_check::PastCommand;
 use crate::store::sql::numbers::{most, past_command};
 
-/// What came of those of the appends' commands that are known.
+/// Finds the outcomes of those of the appends' commands that are known.
 pub(super) async fn find(
     connection: &mut SqliteConnection,
     appends: &[Append],

@@ -23,7 +23,7 @@ use crate::store::contract::{
 use crate::store::kit::version_check::confirmation;
 use crate::store::sql::numbers::{assert_dense, is_beyond, past_command, possible};
 
-/// How far one filtered read looks at most, however few events pass.
+/// Maximum number of positions that one filtered read looks at, however few events pass.
 const FILTERED_SCAN: u64 = 20_000;
 
 #[async_trait]

@@ -23,7 +23,7 @@ pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
     code.parse::<i32>().ok().map(|extended| extended & 0xff)
 }
 
-/// Whether it is open what became of the transaction. `committing`: the error came out of COMMIT.
+/// True if the outcome of the transaction is unknown. `committing`: the error came out of COMMIT.
 ///
 /// An I/O error may leave frames in the page cache that come back after a restart (a failed fsync
 /// does); a COMMIT that fails otherwise than BUSY may have written its frames; and an error that
@@ -45,7 +45,7 @@ pub(super) fn is_damaged(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(CORRUPT | NOT_A_DATABASE))
 }
 
-/// Whether the database, and not the statement, is to blame: done again it may succeed.
+/// True if the database failed and not the statement, so that a retry may succeed.
 pub(super) fn is_trouble(error: &sqlx::Error) -> bool {
     const TROUBLE: [i32; 9] =
         [BUSY, LOCKED, NO_MEMORY, READ_ONLY, INTERRUPTED, IO_ERROR, CORRUPT, FULL, CANNOT_OPEN];
@@ -55,7 +55,7 @@ pub(super) fn is_trouble(error: &sqlx::Error) -> bool {
     }
 }
 
-/// What happened, where, and what to do.
+/// Message that names the fault, the place and the next step.
 pub(super) fn explain(path: &Path, error: &sqlx::Error) -> String {
     let advice = match primary_code(error) {
         Some(BUSY | LOCKED) => "another program holds the database; close it or wait",

@@ -9,7 +9,7 @@ use crate::clock::{Clamped, Clock, SystemClock};
 use crate::error::StartError;
 use crate::store::kit::group_commit::QUEUE_BYTES;
 
-/// How to open a [`SqliteStore`].
+/// Options for opening a [`SqliteStore`].
 #[derive(Clone)]
 pub struct SqliteOptions {
     pub(super) path: PathBuf,
@@ -45,21 +45,21 @@ impl SqliteOptions {
         self
     }
 
-    /// How many connections read at once. Default 4.
+    /// Number of connections that read at once. Default 4.
     #[must_use]
     pub fn readers(mut self, readers: u32) -> Self {
         self.readers = readers.max(1);
         self
     }
 
-    /// How long a write waits for another program that holds the database. Default 5 s.
+    /// Time that a write waits for another program that holds the database. Default 5 s.
     #[must_use]
     pub fn busy_timeout(mut self, busy_timeout: Duration) -> Self {
         self.busy_timeout = busy_timeout;
         self
     }
 
-    /// How long opening waits for a process that is just closing the file. Default 2 s.
+    /// Time that opening waits for a process that is just closing the file. Default 2 s.
     #[must_use]
     pub fn wait_for_lock(mut self, wait: Duration) -> Self {
         self.wait_for_lock = wait;

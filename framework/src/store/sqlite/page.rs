@@ -27,10 +27,10 @@ macro_rules! packed_row {
     };
 }
 
-/// How many of the first rows of `$from` make a page of at most `$events` rows and `$bytes` bytes:
-/// one at least. Mostly all fit, which one cheap sum tells; only then is the running sum avoided,
-/// which costs about a microsecond for each row. `octet_length` reads no payload: its length is in
-/// the row's head.
+/// Number of the first rows of `$from` that make a page of at most `$events` rows and `$bytes`
+/// bytes, at least one. Mostly all fit, which one cheap sum shows. Only then is the running sum
+/// avoided, which costs about a microsecond for each row. `octet_length` reads no payload, because
+/// its length is in the row's head.
 macro_rules! page_rows {
     ($from:expr, $events:literal, $bytes:literal) => {
         concat!(

@@ -20,7 +20,7 @@ pub(super) struct Request {
     pub(super) request: ParkedRequest,
 }
 
-/// What each part of a [`ParkedDelta`] does; `?1` is the model, `?2` the part as JSON.
+/// Statement for each part of a [`ParkedDelta`]; `?1` is the model, `?2` the part as JSON.
 const RELEASE: &str = "DELETE FROM parked
     WHERE model = ?1 AND key IN (SELECT value FROM json_each(?2))";
 const PARK: &str = "INSERT INTO parked
@@ -145,7 +145,7 @@ pub(super) async fn load(
     Ok(ParkedPage { total, keys })
 }
 
-/// What was skipped of a model.
+/// Skipped events of a model.
 pub(super) async fn skipped(
     connection: &mut SqliteConnection,
     model: &str,

@@ -16,7 +16,8 @@ use crate::error::StoreError;
 pub(super) struct Reader {
     /// `Some` until it is dropped.
     connection: Option<PoolConnection<Sqlite>>,
-    /// Where it was lent. Of a runtime that is gone, a task is dropped, and the connection closed.
+    /// Runtime to which it was lent. A task of a runtime that is gone is dropped, and the
+    /// connection closed.
     runtime: Handle,
 }
 

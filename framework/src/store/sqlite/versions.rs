@@ -16,7 +16,7 @@ use crate::store::contract::{
 };
 use crate::store::kit::leases::Leases;
 
-/// How many rows one step of dropping a version deletes at most.
+/// Maximum number of rows that one step of dropping a version deletes.
 const DROPPED_AT_ONCE: i64 = 1000;
 
 /// A row of a version: name, number, number of partitions, if it serves, if it has served.

@@ -31,7 +31,7 @@ use crate::store::kit::group_commit::{Batch, WriteFailure, Writer, Written};
 use crate::store::kit::leases::Leases;
 use crate::store::kit::version_check::{Current, Plan, plan};
 
-/// How many stream ends are remembered (about 100 bytes each).
+/// Number of stream ends that are remembered (about 100 bytes each).
 const REMEMBERED: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 
 /// For how many batches command keys are looked up first, once a known one came: where one client
@@ -191,7 +191,7 @@ impl SqliteWriter {
         Ok(written)
     }
 
-    /// What the log says of all that the appends touch; of their commands and of their events' ids
+    /// Reads the state of everything that the appends touch; of their commands and event ids only
     /// if told so.
     async fn current(
         &mut self,

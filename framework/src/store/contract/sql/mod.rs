@@ -29,14 +29,14 @@ pub enum SqlError {
     Type {
         /// From 0.
         column: usize,
-        /// What it is.
+        /// Type of the value.
         found: String,
-        /// What it was taken for.
+        /// Type that the reader expected.
         wanted: &'static str,
     },
 }
 
-/// What a database does for a [`SqlConnection`].
+/// Database behind a [`SqlConnection`].
 #[async_trait]
 pub trait SqlExecutor: Send {
     /// See [`SqlConnection::execute`].

@@ -12,9 +12,9 @@ pub struct SqlRow {
     values: Vec<SqlValue>,
 }
 
-/// What a column can be read as. `Option` of it reads NULL as `None`.
+/// Type that a column can be read as. `Option` of it reads NULL as `None`.
 pub trait FromSql: Sized {
-    /// What it is called in errors.
+    /// Name of the type in errors.
     const NAME: &'static str;
 
     /// The value; `None` if it is of another type.
@@ -57,7 +57,7 @@ impl<T: FromSql> FromSql for Option<T> {
     }
 }
 
-/// How a type is read, from the values that hold it.
+/// Implements reading a type from the values that hold it.
 macro_rules! from_sql {
     ($of:ty, $name:literal, $value:pat => $read:expr $(, $other:pat => $read_other:expr)?) => {
         impl FromSql for $of {

@@ -33,7 +33,7 @@ pub enum SqlValue {
 }
 
 impl SqlValue {
-    /// Whether it is NULL.
+    /// Checks if the value is NULL.
     pub fn is_null(&self) -> bool {
         match self {
             Self::Integer(value) => value.is_none(),

@@ -34,6 +34,7 @@ impl<S> Queued<S> {
         self.bytes += job.bytes();
         match job {
             Job::Append(appends, reply, bytes) => {
+                // The bytes stay reserved until the reply, so that one bound covers what waits and what is written.
                 self.reserved.push(bytes);
                 self.appenders.push((appends.len(), reply));
                 self.events += appends.iter().map(|append| append.events.len()).sum::<usize>();

@@ -16,7 +16,7 @@ use crate::error::StoreError;
 use crate::event::{ExpectedVersion, GlobalPosition, NewEvent, StreamId, StreamVersion};
 use crate::store::contract::{Append, AppendOutcome, NotCommitted};
 
-/// What the writer does with the next batch; without a line left it commits.
+/// Script for the next batch; without a line left the writer commits.
 #[derive(Debug, Clone, Copy)]
 enum Line {
     Commit,
@@ -25,7 +25,7 @@ enum Line {
     ReopenFails,
 }
 
-/// What the writer was asked: the ids of a batch's events, and whether it was sent again.
+/// Batch that the writer was given: the ids of its events, and true if it was sent again.
 type Asked = (Vec<u128>, bool);
 
 /// Commits everything at position = event id, so that an answer tells whose it is.
@@ -327,7 +327,7 @@ async fn a_batch_is_bounded_by_bytes_and_what_is_larger_is_written_alone() {
     assert!(batches.concat().into_iter().eq(1..=6), "order was lost: {batches:?}");
 }
 
-/// What a caller brings counts until it is answered, so a second one waits outside the queue.
+/// Bytes count until their caller has its reply, so a second caller waits outside the queue.
 #[tokio::test]
 async fn what_waits_for_the_writer_is_bounded_by_bytes() {
     let (open, gate) = mpsc::unbounded_channel();

@@ -246,7 +246,7 @@ fn name(n: i32) -> ClaimName {
     ("name".into(), n.to_string().into())
 }
 
-/// What there is to write: the claim, who held it, who does now and since when.
+/// Claims to write: the claim, its former holder, its present holder and the position.
 fn changes(plan: &Plan<'_>) -> Vec<(String, Option<String>, Option<String>, u64)> {
     let id = |stream: &StreamId| stream.id().to_owned();
     let changed = plan.changed_claims().map(|(name, touched, holder)| {

@@ -15,18 +15,18 @@ use crate::store::postgres::fault::{Fault, is_trouble};
 use crate::store::postgres::timestamp::Timestamp;
 use crate::store::sql::lent::Lent;
 
-/// How long the server lets one statement run.
+/// Maximum time that the server lets one statement run.
 pub(super) const STATEMENT_WITHIN: Duration = Duration::from_secs(60);
 
-/// So long without an answer and the connection is given up.
+/// Time without a reply after which the connection is closed.
 pub(super) const SILENT_AFTER: Duration = Duration::from_secs(61);
 
 /// A connection in a transaction.
 pub(super) struct PgExecutor {
     pub(super) connection: Lent<PgConnection>,
-    /// What the database itself failed at first.
+    /// The first failure of the database itself.
     pub(super) trouble: Option<StoreError>,
-    /// What it refused last: the transaction may be spoilt.
+    /// The last refusal of the database. The transaction may be spoilt by it.
     pub(super) refused: Option<String>,
     pub(super) place: Arc<str>,
 }
@@ -70,7 +70,7 @@ impl PgExecutor {
     }
 }
 
-/// What came of a statement that may never be answered.
+/// Result of a statement that may never get a reply.
 pub(super) fn answered<T>(
     done: Result<Result<T, sqlx::Error>, tokio::time::error::Elapsed>,
 ) -> Result<T, Fault> {
@@ -171,7 +171,7 @@ fn bound(values: &[SqlValue]) -> Result<PgArguments, SqlError> {
     Ok(arguments)
 }
 
-/// By the type of each column.
+/// Reads a row by the type of each column.
 fn row(row: &PgRow) -> Result<SqlRow, SqlError> {
     let value = |column: usize| -> Result<SqlValue, sqlx::Error> {
         Ok(match row.column(column).type_info().name() {

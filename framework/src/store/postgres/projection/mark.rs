@@ -26,7 +26,7 @@ pub(super) fn table(rows: &str) -> String {
     )
 }
 
-/// How far a partition is, as each of the two schemas says.
+/// Checkpoint of a partition in each of the two schemas.
 pub(super) struct Found {
     checkpoint: Option<Stored>,
     mark: Option<Stored>,
@@ -62,7 +62,7 @@ fn describe(place: Option<Stored>) -> String {
     )
 }
 
-/// What the two schemas say of each of these partitions.
+/// Reads the checkpoints of these partitions in both schemas.
 pub(super) async fn find(
     connection: &mut PgConnection,
     log: &Schema,

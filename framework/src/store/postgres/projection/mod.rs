@@ -40,7 +40,7 @@ struct PgProjection {
     /// `statement@1`.
     model: String,
     schema: String,
-    /// By the number of the partition.
+    /// Connections that write, by the number of the partition.
     writers: Mutex<HashMap<u32, Lender<PgConnection>>>,
     readers: Lender<PgConnection>,
 }
@@ -48,7 +48,7 @@ struct PgProjection {
 /// A session on loan.
 struct Session {
     connection: Lent<PgConnection>,
-    /// It was opened just now; one that was idle may have been lost meanwhile.
+    /// True if it was opened just now. One that was idle may have been lost meanwhile.
     is_fresh: bool,
 }
 

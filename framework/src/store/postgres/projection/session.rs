@@ -18,7 +18,7 @@ use crate::store::contract::Lease;
 use crate::store::postgres::fault::{Fault, code};
 use crate::store::postgres::open::Opening;
 
-/// How long a session that writes may be idle in a transaction, or leave an answer unread. The code
+/// Time that a session that writes may be idle in a transaction, or leave a reply unread. The code
 /// of a projection takes less between two statements.
 const IDLE_WITHIN: Duration = Duration::from_secs(10);
 

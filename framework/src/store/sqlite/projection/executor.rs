@@ -24,7 +24,7 @@ const MOST_ROWS: usize = 256;
 /// A connection in a transaction.
 pub(super) struct SqliteExecutor {
     pub(super) connection: Lent<SqliteConnection>,
-    /// What the database itself failed at first.
+    /// The first failure of the database itself.
     pub(super) trouble: Option<StoreError>,
     path: String,
 }
@@ -136,7 +136,7 @@ fn micros(time: OffsetDateTime) -> i64 {
     (time.unix_timestamp_nanos() / 1000) as i64
 }
 
-/// By what each value is, which on SQLite the column only suggests.
+/// Reads a row by the type of each value, which on SQLite the column only suggests.
 fn row(row: &SqliteRow) -> Result<SqlRow, SqlError> {
     let value = |column: usize| -> Result<SqlValue, sqlx::Error> {
         let value = row.try_get_raw(column)?;

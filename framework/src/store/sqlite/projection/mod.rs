@@ -38,7 +38,8 @@ use crate::store::contract::{
 use crate::store::kit::leases::Leases;
 use crate::store::sql::lent::{Lender, Lent};
 
-/// How the log keeps checkpoints and what is parked: so does the file of a projection.
+/// Statements that made the log's tables of checkpoints and parked keys. A projection's file gets
+/// the same.
 const BOOKKEEPING: &str = "SELECT group_concat(sql, ';' ORDER BY rowid) FROM sqlite_schema
     WHERE tbl_name IN ('wal_origin', 'checkpoints', 'parked', 'parked_events', 'skipped')
     AND sql IS NOT NULL";

@@ -63,7 +63,8 @@ impl SqliteTransaction {
         done.map(|_| true).map_err(|error| self.unavailable(&error))
     }
 
-    /// It is made already: what stands in it is of leases that are no more.
+    /// Continues with tables that are made already. Whatever is in them was written under leases
+    /// that are void.
     pub(super) async fn go_on(mut self) -> Result<(), StoreError> {
         let token = checkpoints::last_token(&mut self.executor.connection).await;
         self.leases.grant_above(token.map_err(|error| self.unavailable(&error))?);
