@@ -41,9 +41,9 @@ pub fn routes() -> Routes {
         .needs(OPERATE)
         .post("/users", users::register)
         .put("/users/{id}/name", users::rename);
-    reads
-        .each_needs(READ)
-        .merge(commands.each_needs(WRITE))
+    commands
+        .each_needs(WRITE)
+        .merge(reads.each_needs(READ))
         .described_by(Description::openapi)
         .of_aggregate::<Account>("/accounts")
         .of_aggregate::<User>("/users")
