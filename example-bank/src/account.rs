@@ -1,8 +1,8 @@
-//! The account: what can be asked of it, what can have happened to it, why it may refuse.
+//! The account: its commands, its events, and the reasons why it may refuse.
 //!
-//! All rules about money stand in this file, and nothing else does: no HTTP, no storage, no async.
-//! Amounts are integers in the currency's minor unit (cents); no sum here can wrap around, because
-//! what would overflow is refused before it becomes an event.
+//! All rules about money are in this file, and nothing else is: no HTTP, no storage, no async code.
+//! Amounts are integers in the currency's minor unit (cents). No sum here can overflow, because a
+//! command that would cause one is refused before it becomes an event.
 
 mod number;
 mod owner;
@@ -12,59 +12,60 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use owner::{HIDDEN, is_owner};
 
-/// An account as its events have left it.
+/// State of an account: the fold of its events.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Account {
     status: Status,
     owner: String,
-    /// Below zero: the part of the credit limit that is used.
+    /// Below zero: the used part of the credit limit.
     balance: i64,
     credit_limit: i64,
 }
 
-/// Where an account is in its life.
+/// Status of an account.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// Nobody has opened it yet.
+    /// No one has opened the account yet.
     #[default]
     Unopened,
     /// In use.
     Open,
-    /// Takes money in, lets none out.
+    /// Accepts credits but no withdrawals.
     Frozen,
-    /// Over, for good.
+    /// Closed permanently.
     Closed,
 }
 
-/// What can be asked of an account. Stored while a client waits to be answered later.
+/// Commands of an account. Serialisable, because a deferred command is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountCommand {
-    /// Open it for `owner`, in `currency` (three capital letters, such as `EUR`), under a number that
-    /// no other account has, if it shall have one.
+    /// Opens the account for `owner`, in `currency` (three capital letters, such as `EUR`),
+    /// optionally with a number that no other account has.
     Open { owner: String, currency: String, number: Option<String> },
-    /// Put money in.
+    /// Puts money in.
     Credit { amount: i64 },
-    /// Take money out: first what is there, then what the credit limit allows.
+    /// Takes money out: from the balance first, then from the credit limit.
     Withdraw { amount: i64 },
-    /// Allow the balance to go down to `-limit`.
+    /// Allows the balance to go down to `-limit`.
     GrantCreditLimit { limit: i64 },
-    /// Let no money out until it is unfrozen.
+    /// Refuses withdrawals until the account is unfrozen.
     Freeze,
-    /// Let money out again.
+    /// Allows withdrawals again.
     Unfreeze,
-    /// End it; its balance must be zero.
+    /// Closes the account; its balance must be zero.
     Close,
 }
 
-/// What can have happened to an account.
+/// Events of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountEvent {
-    /// It was opened.
+    /// The account was opened.
     Opened {
         owner: String,
         currency: String,
-        /// The account's for ever, also when it is closed.
+        /// Number of the account. It is never given to another account, even after this one was
+        /// closed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         number: Option<String>,
     },
@@ -74,72 +75,72 @@ pub enum AccountEvent {
     Withdrawn { amount: i64 },
     /// The balance may now go down to `-limit`.
     CreditLimitGranted { limit: i64 },
-    /// No money goes out any more.
+    /// Withdrawals are refused from now on.
     Frozen,
-    /// Money may go out again.
+    /// Withdrawals are allowed again.
     Unfrozen,
-    /// It is over.
+    /// The account was closed.
     Closed,
 }
 
-/// Reasons why an account refuses. The code of each over HTTP is its name in `snake_case`.
+/// Reason why an account refuses a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
-    /// No account of this id was ever opened.
+    /// No account with this id was ever opened.
     #[error("there is no such account")]
     UnknownAccount,
-    /// People open accounts for themselves.
+    /// A person tried to open an account for someone else.
     #[error("an account is opened by its owner")]
     #[serde(rename = "forbidden")]
     NotForOthers,
-    /// The id is taken.
+    /// An account with this id exists already.
     #[error("the account is open already")]
     AlreadyOpen,
-    /// Too long, empty, or not to be shown on a screen.
+    /// The owner's name is empty, too long, or contains characters that cannot be displayed.
     #[error(
         "an owner is 1 to {MAX_OWNER_CHARS} visible characters, without control or direction marks"
     )]
     InvalidOwner,
-    /// Not like `EUR`.
+    /// The currency is not three capital letters such as `EUR`.
     #[error("a currency is three capital letters, such as EUR")]
     InvalidCurrency,
-    /// Mistyped: the check digits are not right, or it is no such number.
+    /// The account number has wrong check digits or a wrong form.
     #[error("an account number is like an IBAN, with the right check digits")]
     InvalidNumber,
-    /// Zero or negative.
+    /// The amount is zero or negative.
     #[error("an amount is above zero")]
     InvalidAmount,
-    /// Negative.
+    /// The limit is negative.
     #[error("a credit limit is zero or above")]
     InvalidLimit,
-    /// More than the balance and the unused credit limit.
+    /// The amount is more than the balance and the unused credit limit.
     #[error("only {available} can be withdrawn")]
     InsufficientFunds { available: i64 },
-    /// The balance would be too large to count.
+    /// The new balance would not fit into 64 bits.
     #[error("the balance would be too large")]
     BalanceTooLarge,
-    /// The new limit would not cover what is drawn already.
+    /// The new limit is below the used part of the current one.
     #[error("{used} of the credit limit is in use")]
     LimitInUse { used: i64 },
-    /// Frozen: no money goes out.
+    /// The account is frozen, so no money goes out.
     #[error("the account is frozen")]
     Frozen,
-    /// Closed: nothing happens any more.
+    /// The account is closed.
     #[error("the account is closed")]
     Closed,
-    /// Closing needs a balance of zero.
+    /// The balance is not zero, so the account cannot be closed.
     #[error("the balance is {balance}, not zero")]
     BalanceNotZero { balance: i64 },
 }
 
-/// The longest owner's name.
+/// Maximum length of an owner's name in characters.
 pub const MAX_OWNER_CHARS: usize = 200;
 
-/// The kind of the claim that an account has on its number.
+/// Kind of the claim that an account has on its number.
 pub const ACCOUNT_NUMBER: &str = "account_number";
 
-/// The name of the person who acts, if it is one and not a machine: `ada` of `user:ada`. People have
-/// to do with the accounts they own and with no other.
+/// Returns the name of a person who acts, such as `ada` of `user:ada`, or `None` for a machine.
+/// People may only use the accounts that they own.
 pub fn person(actor: &str) -> Option<&str> {
     actor.strip_prefix("user:")
 }
@@ -179,7 +180,8 @@ impl Aggregate for Account {
         let Some(name) = person(actor) else { return Ok(()) };
         match command {
             AccountCommand::Open { owner, .. } if owner != name => Err(Refusal::NotForOthers),
-            // That an id is taken has to be told, but not at which version it is.
+            // The response reveals that the id exists, but must not reveal the version of the
+            // account.
             AccountCommand::Open { .. } if !self.owner.is_empty() && self.owner != name => {
                 Err(Refusal::AlreadyOpen)
             }
@@ -243,7 +245,7 @@ impl Account {
 
     fn withdraw(&self, amount: i64) -> Result<Vec<AccountEvent>, Refusal> {
         check_positive(amount)?;
-        // A sum beyond i64 is more than any amount can be, so its largest value serves as well.
+        // A sum beyond i64 is larger than any amount, so the maximum has the same effect.
         let available = self.balance.saturating_add(self.credit_limit);
         if amount > available {
             return Err(Refusal::InsufficientFunds { available });

@@ -15,7 +15,7 @@ pub(crate) async fn backup(store: &str, file: &Path) -> Result<(), BoxError> {
     print(&format!("{file} holds the log {log}, epoch {epoch}, up to position {head}"))
 }
 
-/// Puts a backup in place and raises the epoch; on PostgreSQL raises the epoch of what was restored.
+/// Restores a backup and raises the epoch. On PostgreSQL, raises the epoch of a restored database.
 pub(crate) async fn restore(file: Option<&Path>, store: &str) -> Result<(), BoxError> {
     if !store.starts_with("sqlite:") {
         if file.is_some() {

@@ -1,4 +1,4 @@
-//! The read model `Balance`: what an account holds, and whether it is usable.
+//! The read model `Balance`: the balance and status of an account.
 
 use actum::{EventEnvelope, Fold, ReadModel, Sources, StreamVersion};
 use serde::{Deserialize, Serialize};
@@ -6,17 +6,17 @@ use utoipa::ToSchema;
 
 use crate::account::{Account, AccountEvent, Status};
 
-/// The balance of one account; its key is the account's id.
+/// Balance of one account; the key is the account's id.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Balance {
-    /// In minor units; below zero when the credit limit is drawn on.
+    /// Balance in minor units; below zero if the credit limit is used.
     pub balance: i64,
     /// Three capital letters.
     pub currency: String,
     /// `open`, `frozen` or `closed`.
     #[schema(schema_with = crate::http::values::account_status)]
     pub status: Status,
-    /// The account's: a command may expect it.
+    /// Version of the account; a command may expect it.
     #[schema(value_type = u64)]
     pub version: StreamVersion,
 }

@@ -1,4 +1,4 @@
-//! Callbacks, as the command line sets them: addresses, schedule, and the key of the secrets.
+//! Callback options: allowed addresses, retry schedule, and the key that secrets are derived from.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,24 +8,26 @@ use actum::web::Callbacks;
 use actum::webhook::{InvalidOptions, RetrySchedule, Secret, WebhookClient, WebhookOptions};
 use clap::Args;
 
-/// How clients are called back.
+/// Command line options for callbacks.
 #[derive(Args)]
 pub(crate) struct CallingOptions {
-    /// The key that the secrets of callbacks are derived from, `whsec_` and the base64 of 24 to 64
-    /// bytes: the same for all banks on one database, and kept. Without it nobody is called back, but
-    /// in dev mode, where a new one is made at each start.
+    /// Key from which the secrets of callbacks are derived: `whsec_` and the base64 of 24 to 64
+    /// bytes. Must be the same for all banks on one database, and must be kept. Without it
+    /// callbacks are disabled, except in dev mode, where each start generates a new key.
     #[arg(long, env = "BANK_CALLBACK_KEY", hide_env_values = true)]
     callback_key: Option<Secret>,
-    /// An address and port that may be called though it is not public, and by http: for tests.
+    /// Addresses and ports that may be called although they are not public, also over http; for
+    /// tests.
     #[arg(long, env = "BANK_CALLBACK_ALLOW", value_delimiter = ',')]
     callback_allow: Vec<SocketAddr>,
-    /// Seconds to wait after each attempt that failed; after as many it is given up. Ten attempts
-    /// within three days unless told otherwise.
+    /// Seconds to wait after each failed attempt. The callback is abandoned after the last one.
+    /// Default: ten attempts within three days.
     #[arg(long, env = "BANK_CALLBACK_PAUSES", value_delimiter = ',')]
     callback_pauses: Option<Vec<f64>>,
 }
 
-/// The callbacks of these options; `None` without a key, except in dev mode.
+/// Creates the callbacks of these options. Returns `None` without a key, except in development
+/// mode.
 pub(crate) fn callbacks(
     options: CallingOptions,
     is_dev: bool,
@@ -47,7 +49,7 @@ fn client(allowed: &[SocketAddr]) -> Result<WebhookClient, InvalidOptions> {
     let mut options = WebhookOptions::default();
     for address in allowed {
         options = options.allow_http().allow_port(address.port());
-        // An address is always a network.
+        // Parsing cannot fail, because an address is a valid network.
         if let Ok(network) = address.ip().to_string().parse() {
             options = options.allow_private_network(network);
         }

@@ -1,8 +1,8 @@
-//! The bank's command line: its arguments, its log, its exit code. `server.rs` does the rest.
+//! The bank's command line: arguments, logging and exit codes. `serve.rs` runs the server.
 //!
-//! Standard output carries the addresses and a first request to try; everything else goes to
-//! standard error. Exit codes: 0 stopped as asked, 1 could not start, 2 wrong arguments, 3 stopped,
-//! but the log is not in its file alone.
+//! Standard output has the addresses and a first request to try; everything else goes to standard
+//! error. Exit codes: 0 stopped normally, 1 could not start, 2 wrong arguments, 3 stopped, but the
+//! database file is incomplete without the files beside it.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use crate::credentials::Credentials;
 use crate::limits::LimitOptions;
 use crate::serve::serve;
 
-/// A bank over HTTP, its accounts in one file or in PostgreSQL.
+/// A bank over HTTP, with its accounts in one SQLite file or in PostgreSQL.
 #[derive(Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 struct Options {
@@ -37,21 +37,21 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// The API keys of machines.
+    /// Manages API keys of machines.
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Write a copy of an SQLite log into a new file, whether a bank has it open or not. For
-    /// PostgreSQL use pg_dump.
+    /// Writes a copy of an SQLite log to a new file, even while a bank has it open. For PostgreSQL
+    /// use pg_dump.
     Backup {
-        /// The new file.
+        /// Path of the new file.
         file: PathBuf,
         #[command(flatten)]
         of: Store,
     },
-    /// Replace an SQLite log by a backup and raise its epoch; no bank may have it open. On
+    /// Replaces an SQLite log by a backup and raises its epoch. No bank may have the log open. On
     /// PostgreSQL run pg_restore first, then this command without a file, which raises the epoch.
     Restore {
-        /// The backup; only for SQLite.
+        /// Path of the backup; only for SQLite.
         file: Option<PathBuf>,
         #[command(flatten)]
         into: Store,
@@ -60,8 +60,8 @@ enum Command {
 
 #[derive(Args)]
 pub(crate) struct Store {
-    /// The database: sqlite:FILE, made if it is not there, or postgres://USER@HOST/DATABASE, where
-    /// any number of banks may share it.
+    /// The database: sqlite:FILE, created if it does not exist, or postgres://USER@HOST/DATABASE,
+    /// which any number of banks may share.
     #[arg(long, env = "BANK_STORE", hide_env_values = true, default_value = "sqlite:bank.db")]
     store: HiddenText,
 }
@@ -80,15 +80,16 @@ impl Store {
 
 #[derive(Subcommand)]
 enum KeyCommand {
-    /// Makes a key: prints it, this once, and then its line for the file of --api-keys.
+    /// Creates a key: prints the key, which is never shown again, and then its line for the file of
+    /// --api-keys.
     New {
-        /// Whose it is; to change a key, make a second one of the same name.
+        /// Name of the owner; to rotate a key, create a second one with the same name.
         #[arg(long)]
         name: String,
-        /// What it may: accounts:read, accounts:write, bank:operate.
+        /// Scopes of the key: accounts:read, accounts:write, bank:operate.
         #[arg(long, value_delimiter = ',', required = true)]
         scopes: Vec<String>,
-        /// When it ends, such as 2027-01-31T12:00:00Z; never unless told.
+        /// Time at which the key expires, such as 2027-01-31T12:00:00Z. Default: never.
         #[arg(long, value_parser = moment)]
         expires: Option<OffsetDateTime>,
     },
@@ -98,24 +99,24 @@ enum KeyCommand {
 pub(crate) struct Serve {
     #[command(flatten)]
     pub(crate) store: Store,
-    /// Where to listen; port 0 takes a free one.
+    /// Address to listen on; port 0 uses a free port.
     #[arg(long, env = "BANK_LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
-    /// Where operators ask for /status, /metrics, parked keys and versions; a loopback address.
-    /// 127.0.0.1 with a port a thousand above that of --listen, or a free one, unless told otherwise.
+    /// Address of the operations API (/status, /metrics, parked keys, versions); must be a loopback
+    /// address. Default: 127.0.0.1 with the port of --listen plus 1000, or a free port if that one
+    /// is in use.
     #[arg(long, env = "BANK_OPERATE")]
     pub(crate) operate: Option<SocketAddr>,
-    /// Threads that speak HTTP; one for each core unless told otherwise.
+    /// Number of HTTP worker threads. Default: one per core.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) workers: Option<u16>,
-    /// Speak TLS on the public address: the certificate in this file (PEM), with those that vouch
-    /// for it after it.
+    /// Enables TLS on the public address, with the certificate chain in this file (PEM).
     #[arg(long, env = "BANK_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// The key of the certificate (PEM).
+    /// Private key of the certificate (PEM).
     #[arg(long, env = "BANK_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// How the log is written to standard error; RUST_LOG says what is.
+    /// Format of the log on standard error; RUST_LOG selects what is logged.
     #[arg(long, env = "BANK_LOG", default_value = "text")]
     log: Log,
     #[command(flatten)]
@@ -128,9 +129,9 @@ pub(crate) struct Serve {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Log {
-    /// For people.
+    /// Text for people.
     Text,
-    /// An object in each line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -145,13 +146,13 @@ impl Serve {
 /// Name of the program before its errors.
 const PROGRAM: &str = "example-bank";
 
-/// Runs the bank until it is told to stop.
+/// Runs the bank until the process gets a stop signal.
 pub fn run() -> ExitCode {
     let Options { command, serve: options } = Options::parse();
     if let Some(command) = command {
         return main(PROGRAM, async { command.run().await.map(|()| ExitCode::SUCCESS) });
     }
-    // A line for each span that closes, with its times; none unless RUST_LOG asks for spans.
+    // Logs a line for each closed span with its times, if RUST_LOG enables spans.
     let log = tracing_subscriber::fmt().with_span_events(FmtSpan::CLOSE);
     let log = log.with_env_filter(filter()).with_writer(std::io::stderr);
     match options.log {
@@ -161,8 +162,8 @@ pub fn run() -> ExitCode {
     main(PROGRAM, serve(options))
 }
 
-/// The levels of the log, as RUST_LOG sets them. actix writes an ERROR line for each malformed request
-/// and for each connection that breaks, so anybody could fill the log: those lines are left out unless
+/// Returns the log filter of RUST_LOG. actix logs an ERROR line for each malformed request and for
+/// each broken connection, so any client could fill the log. These lines are disabled unless
 /// RUST_LOG names them.
 fn filter() -> EnvFilter {
     let set = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();

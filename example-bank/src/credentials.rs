@@ -1,7 +1,7 @@
-//! Credentials, as the command line sets them, and what follows if it sets none.
+//! Command line options for credentials.
 //!
-//! There are no default credentials. Without any the bank is open to all, so it listens only where
-//! nobody else can reach it; everything else is refused.
+//! There are no default credentials. Without any, all clients have full access, so the bank only
+//! starts on a loopback address.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,35 +11,37 @@ use actum::web::{Access, ApiKeys, Jwt};
 
 use crate::{KEYS, OPERATE};
 
-/// Whose credentials are good; with none of them, or `--dev`, everybody may do everything.
+/// Credentials that are accepted. Without any, or with `--dev`, every client may do everything.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Credentials {
-    /// The API keys of machines: a file of lines that `key new` makes, read again when it changes.
+    /// File with the API keys of machines: lines printed by `key new`. The file is read again when
+    /// it changes.
     #[arg(long, value_name = "FILE", env = "BANK_API_KEYS")]
     pub api_keys: Option<PathBuf>,
-    /// The public key (PEM; ES256, EdDSA or RS256) by which JWTs of people are signed.
+    /// Public key (PEM; ES256, EdDSA or RS256) that verifies the JWTs of people.
     #[arg(long, value_name = "FILE", env = "BANK_JWT_KEY", conflicts_with = "jwt_secret")]
     pub jwt_key: Option<PathBuf>,
-    /// The secret (at least 32 bytes) with which JWTs of people are signed (HS256).
+    /// File with the secret (at least 32 bytes) that verifies the JWTs of people (HS256).
     #[arg(long, value_name = "FILE", env = "BANK_JWT_SECRET")]
     pub jwt_secret: Option<PathBuf>,
-    /// Who issues them: their `iss`.
+    /// Issuer of the JWTs: their `iss`.
     #[arg(long, env = "BANK_JWT_ISSUER")]
     pub jwt_issuer: Option<String>,
-    /// For whom they are: their `aud`.
+    /// Audience of the JWTs: their `aud`.
     #[arg(long, env = "BANK_JWT_AUDIENCE")]
     pub jwt_audience: Option<String>,
-    /// Ask nobody who they are: whoever reaches the bank may do everything. Only on a loopback
-    /// address, where it is the default as long as there are no credentials.
+    /// Disables authentication: every client may do everything. Only allowed on a loopback address,
+    /// where it is the default if no credentials are configured.
     #[arg(long)]
     pub dev: bool,
 }
 
 impl Credentials {
-    /// The clients that a bank which listens there admits.
+    /// Opens the configured credentials for a bank that listens on this address.
     ///
     /// # Errors
-    /// It would be open to the world, the options contradict each other, or a file is not good.
+    /// The bank would be open to other machines without credentials, the options contradict each
+    /// other, or a file is invalid.
     pub fn open(&self, listen: SocketAddr) -> Result<Access, BoxError> {
         let mut access = Access::dev().operator_scope(OPERATE);
         let jwt = self.jwt()?;

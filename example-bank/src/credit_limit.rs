@@ -1,27 +1,27 @@
-//! The read model `CreditLimit`: how far an account may be drawn, and how far it is.
+//! The read model `CreditLimit`: the granted and the used credit limit of an account.
 
 use actum::{EventEnvelope, Fold, ReadModel, Sources, StreamVersion};
 use serde::{Deserialize, Serialize};
 
 use crate::account::{Account, AccountEvent};
 
-/// The credit limit of one account; its key is the account's id.
+/// Credit limit of one account; the key is the account's id.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreditLimit {
-    /// How far below zero the balance may go, in minor units.
+    /// Granted limit in minor units: how far below zero the balance may go.
     pub granted: i64,
     balance: i64,
-    /// The account's: a command may expect it.
+    /// Version of the account; a command may expect it.
     pub version: StreamVersion,
 }
 
 impl CreditLimit {
-    /// How much of the limit is drawn.
+    /// Returns the used part of the limit.
     pub fn used(&self) -> i64 {
         self.balance.min(0).saturating_neg()
     }
 
-    /// How much of the limit is left: what is granted and not used.
+    /// Returns the unused part of the limit.
     pub fn available(&self) -> i64 {
         self.granted.saturating_sub(self.used())
     }

@@ -1,7 +1,7 @@
-//! The bank's routes, and who may use them.
+//! The bank's routes and their policies.
 //!
-//! A handler reads its input, asks the application and answers; rules about money stand in `account.rs`,
-//! and how errors look on the wire in `actum::web`.
+//! A handler reads its input, calls the application and returns the response. The rules about money
+//! are in `account.rs`, and the form of errors in `actum::web`.
 
 mod commands;
 mod documents;
@@ -24,7 +24,7 @@ pub fn routes() -> Routes {
     let routes = Routes::new()
         .post("/accounts", commands::open)
         .needs(WRITE)
-        // Where the `Location` of a new account leads.
+        // Target of the `Location` header of a new account.
         .get("/accounts/{id}", documents::account)
         .needs(READ)
         .post("/accounts/{id}/credit", commands::credit)
@@ -37,7 +37,7 @@ pub fn routes() -> Routes {
         .needs(WRITE)
         .post("/accounts/{id}/close", commands::close)
         .needs(WRITE)
-        // Nobody grants themselves a credit.
+        // An operator's route, because owners must not grant themselves a credit.
         .put("/accounts/{id}/credit-limit", commands::grant_credit_limit)
         .needs(OPERATE)
         .get("/accounts/{id}/credit-limit", documents::credit_limit)

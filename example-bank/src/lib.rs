@@ -1,8 +1,9 @@
-//! A bank built on Actum: accounts, balances and credit limits over HTTP. Copy it to start.
+//! A bank built on Actum: accounts, balances and credit limits over HTTP. Copy it to start your own
+//! application.
 //!
-//! Read `account.rs` first: the rules about money. `balance.rs`, `credit_limit.rs` and `statement.rs`
-//! answer questions, `user.rs` has names that are unique, `http.rs` the routes, `cli.rs` the command
-//! line, and `serve.rs` puts it all together.
+//! Read `account.rs` first: it has the rules about money. `balance.rs`, `credit_limit.rs` and
+//! `statement.rs` are the read side, `user.rs` has unique names, `http.rs` the routes, `cli.rs` the
+//! command line, and `serve.rs` starts the server.
 
 #[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
 pub mod account;
@@ -25,17 +26,17 @@ pub use cli::run;
 pub use credentials::Credentials;
 pub use http::routes;
 
-/// Scope of reading accounts.
+/// Scope for reading accounts.
 pub const READ: &str = "accounts:read";
-/// Scope of commands to accounts.
+/// Scope for sending commands to accounts.
 pub const WRITE: &str = "accounts:write";
-/// Scope of running the bank.
+/// Scope for operating the bank.
 pub const OPERATE: &str = "bank:operate";
 
-/// The form of the bank's API keys.
+/// Format of the bank's API keys.
 pub const KEYS: ApiKeyFormat = ApiKeyFormat { mark: "bank", scopes: &[READ, WRITE, OPERATE] };
 
-/// The parts of the bank, on this store; `.start()` runs it.
+/// Builds the bank's application on this store; `.start()` runs it.
 pub fn application(store: impl Into<AnyStore>) -> ApplicationBuilder {
     Application::builder(store)
         .aggregate::<account::Account>()

@@ -1,4 +1,4 @@
-//! Limits of the bank, as the command line sets them.
+//! Command line options for the limits of the bank.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -7,43 +7,44 @@ use actum::Settings;
 use actum::web::{Deadlines, Limits, Rate};
 use clap::{Args, value_parser};
 
-/// Limits of one request, of one client, of all.
+/// Limits per request, per client, and in total.
 #[derive(Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitOptions {
-    /// How long a request's body may take to arrive, in milliseconds; then it is answered 408.
+    /// Milliseconds for a request's body to arrive; after that the response is 408.
     #[arg(long, value_name = "MS", default_value_t = 10_000)]
     body_deadline_ms: u64,
-    /// How long a request may take until its answer begins, in milliseconds; then it is answered
-    /// 503, and a command goes on. Live streams end when they end.
+    /// Milliseconds until the response of a request must begin; after that the response is 503, and
+    /// a command continues. Live streams are not limited by it.
     #[arg(long, value_name = "MS", default_value_t = 30_000)]
     request_deadline_ms: u64,
-    /// How often a principal may ask, or an address where nobody is known, such as 100/s or 600/m;
-    /// more is answered 429. As often as they like unless told.
+    /// Requests per client (a principal, or an IP address without one), such as 100/s or 600/m.
+    /// More requests get a 429. Default: no limit.
     #[arg(long, env = "BANK_RATE")]
     rate: Option<Rate>,
-    /// How many requests may come at once after a pause; as many as the rate says unless told.
+    /// Requests that a client may send at once after a pause. Default: the number in --rate.
     #[arg(long, value_name = "REQUESTS", requires = "rate")]
     burst: Option<NonZeroU32>,
-    /// Milliseconds that a client may take nothing of what it is sent; then its connection is closed
-    /// (on Linux).
+    /// Milliseconds without progress in sending after which a connection is closed (on Linux).
     #[arg(long, value_name = "MS", default_value_t = 30_000, value_parser = value_parser!(u64).range(1..=86_400_000))]
     send_deadline_ms: u64,
-    /// Live streams in all; one more is answered 503.
+    /// Maximum number of live streams; one more gets a 503.
     #[arg(long, value_name = "STREAMS", default_value_t = 1024)]
     streams: usize,
-    /// Live streams of one principal or address at a time, and never more than a quarter of those
-    /// that are free; one more is answered 429.
+    /// Maximum number of live streams per client, and never more than a quarter of the free ones;
+    /// one more gets a 429.
     #[arg(long, value_name = "STREAMS", default_value_t = 100)]
     streams_each: usize,
-    /// How long a live stream lasts, in seconds; its client comes again by itself, with its credential.
+    /// Maximum duration of a live stream in seconds. The client reconnects automatically, with its
+    /// credential.
     #[arg(long, value_name = "SECONDS", default_value_t = 900, value_parser = value_parser!(u64).range(1..))]
     stream_lasts: u64,
-    /// How many connections may be open at a time; others wait to be accepted.
+    /// Maximum number of open connections; further ones wait to be accepted.
     #[arg(long, value_name = "CONNECTIONS", default_value_t = 10_000)]
     connections: usize,
-    /// How many of them may come from one address (of IPv6 a /64). Behind a proxy that is all. An
-    /// address keeps connections alive only while it has less than an eighth of those that are free.
+    /// Maximum number of connections per IP address (for IPv6, per /64). Behind a proxy all
+    /// connections have one address. A client may keep connections alive only while it has less
+    /// than an eighth of the free ones.
     #[arg(long, value_name = "CONNECTIONS", default_value_t = 2_000)]
     connections_each: usize,
 }
@@ -66,7 +67,7 @@ impl LimitOptions {
         }
     }
 
-    /// The application's own limits, as far as the command line sets them.
+    /// Returns the settings of the application that the command line sets.
     pub(crate) fn settings(&self) -> Settings {
         Settings { live_streams: self.streams, ..Settings::default() }
     }

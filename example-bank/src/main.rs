@@ -1,4 +1,4 @@
-//! The bank as a program; `cli.rs` has its command line.
+//! The bank's executable; `cli.rs` has its command line.
 
 use std::process::ExitCode;
 

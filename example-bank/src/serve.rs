@@ -1,4 +1,4 @@
-//! The bank as a server: its store, its application, its listeners.
+//! The bank's server: store, application and listeners.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -9,18 +9,20 @@ use actum::web::{Access, Listeners, Prometheus, RunningServer, Server};
 use crate::cli::Serve;
 use crate::{application, calling, routes};
 
-/// Name that the log keeps, whatever the executable is called.
+/// Program name that the log stores, whatever the name of the executable.
 const NAME: &str = "bank";
 
-/// Exit code of a bank whose log is not in its file alone.
+/// Exit code if the database file is incomplete without the files beside it.
 const LEFT_OPEN: u8 = 3;
 
-/// Serves until the process is told to stop.
+/// Runs the server until the process gets a stop signal.
 pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
-    // Before all else: a bank that would be open to the world does not even listen.
+    // First of all, because a bank that would be open to everyone must not even listen.
     let access = options.credentials.open(options.listen)?;
+    // Before the store, because a port in use must not leave a new database behind.
     let listeners = Listeners::bind(options.listen, options.operate)?;
     let tls = options.tls()?;
+    // Before the store too, because it creates its metric handles when it is opened.
     let metrics = Prometheus::record()?;
     let callbacks = calling::callbacks(options.calling, access.is_dev())?;
     let limits = options.limits.limits();
@@ -47,7 +49,7 @@ pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
         None => server,
     };
     let server = server.start().await?;
-    // A closed standard output is no reason to stop.
+    // A closed standard output does not stop the bank.
     let _ = writeln!(std::io::stdout(), "{}", greeting(is_secure, &server, &access));
     let stopped = server.until_stopped().await?;
     Ok(if stopped.left_open.is_some() { ExitCode::from(LEFT_OPEN) } else { ExitCode::SUCCESS })

@@ -1,7 +1,6 @@
-//! The projection `Statement`: one row for each booking, with the balance after it.
+//! The projection `Statement`: one row per booking, with the balance after it.
 //!
-//! Its tables are its own, and the same code runs on SQLite and on PostgreSQL. `http/statement.rs`
-//! answers with it over HTTP.
+//! The same code runs on SQLite and on PostgreSQL. `http/statement.rs` serves it over HTTP.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,39 +12,39 @@ use time::{Duration, OffsetDateTime};
 
 use crate::account::{Account, AccountEvent};
 
-/// The statements of all accounts.
+/// Statements of all accounts.
 pub struct Statement;
 
 /// Money in, or money out.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Booking {
-    /// The number of the booking: the version of the account that it made.
+    /// Number of the booking: the version of the account after it.
     #[schema(value_type = u64)]
     pub booking: StreamVersion,
-    /// Where it is in the log.
+    /// Position of the booking in the log.
     #[schema(value_type = u64)]
     pub position: GlobalPosition,
     /// `credited` or `withdrawn`.
     pub kind: String,
-    /// Above zero what came in, below zero what went out.
+    /// Amount in minor units: above zero for a credit, below zero for a withdrawal.
     pub amount: i64,
-    /// What the account held then.
+    /// Balance of the account after the booking.
     pub balance: i64,
-    /// When, in UTC.
+    /// Time of the booking, in UTC.
     #[serde(with = "time::serde::rfc3339")]
     pub booked_at: OffsetDateTime,
 }
 
-/// Which bookings: from a time up to before another, after a booking, so many.
+/// Selection of bookings by time, booking number and count.
 #[derive(Debug, Clone, Copy)]
 pub struct Period {
-    /// At this time or later.
+    /// Earliest time, inclusive.
     pub from: Option<OffsetDateTime>,
-    /// Before this time.
+    /// Latest time, exclusive.
     pub to: Option<OffsetDateTime>,
-    /// After this booking.
+    /// Number of the booking after which to start.
     pub after: StreamVersion,
-    /// At most so many.
+    /// Maximum number of bookings.
     pub limit: usize,
 }
 
@@ -96,6 +95,7 @@ impl Projection for Statement {
     }
 
     async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
+        // One query and two inserts per batch, because a batch may have thousands of events.
         let mut balances = balances(events, db).await?;
         let mut bookings = Vec::with_capacity(events.len());
         for event in events {
@@ -122,13 +122,15 @@ impl Projection for Statement {
         }
         db.insert("bookings", &BOOKING, bookings, "").await?;
         let accounts = balances.into_iter().map(|(id, balance)| vec![id.into(), balance.into()]);
+        // Accounts without a booking get a row too, so that `of` can distinguish them from accounts
+        // that do not exist.
         let then = "ON CONFLICT (account) DO UPDATE SET balance = excluded.balance";
         db.insert("accounts", &["account", "balance"], accounts.collect(), then).await?;
         Ok(())
     }
 }
 
-/// The balances before these events of the accounts that have one.
+/// Returns the balances, before these events, of the accounts that have one.
 async fn balances<'e>(
     events: &'e [EventEnvelope<AccountEvent>],
     db: &mut SqlConnection<'_>,
@@ -148,10 +150,11 @@ async fn balances<'e>(
 }
 
 impl Statement {
-    /// The bookings of an account in a period, in order; `None` if there is no such account.
+    /// Returns the bookings of an account in a period, in order, or `None` if the account does not
+    /// exist.
     ///
     /// # Errors
-    /// The database did not answer.
+    /// The database is not available.
     pub async fn of(
         account: &str,
         period: &Period,
@@ -180,7 +183,7 @@ impl Statement {
     }
 }
 
-/// 9999-12-31: nothing is booked later.
+/// 9999-12-31: later than any booking.
 const END_OF_TIME: Duration = Duration::seconds(253_402_214_400);
 
 fn booking(row: &SqlRow) -> Result<Booking, SqlError> {

@@ -1,81 +1,82 @@
-//! The user: a person by a name that no other user has.
+//! The user: a person with a name that no other user has.
 //!
-//! That the name is free cannot be seen from here: the log says it, because the events claim it.
+//! The aggregate cannot see whether a name is free. The log guarantees it, because the events claim
+//! the name.
 
 use actum::{Aggregate, Claim, RefusalCode};
 use serde::{Deserialize, Serialize};
 
 use crate::account::{is_owner, person};
 
-/// A user as the events have left them.
+/// State of a user: the fold of its events.
 #[derive(Debug, Default, Clone)]
 pub struct User {
-    /// Whose they are, once registered: the person who may rename them.
+    /// Person that the user belongs to, once registered. Only this person may rename the user.
     owner: Option<String>,
     name: String,
 }
 
-/// What can be asked of a user.
+/// Commands of a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UserCommand {
-    /// Register for `owner` under this name.
+    /// Registers the user for `owner` under this name.
     Register {
-        /// The person.
+        /// Person that the user belongs to.
         owner: String,
-        /// 3 to 32 of `a-z 0-9 _ . -`, a letter first.
+        /// Name: 3 to 32 of `a-z 0-9 _ . -`, starting with a letter.
         name: String,
     },
-    /// Take another name; the old one is free from then on.
+    /// Changes the name; the old one is free from then on.
     Rename {
-        /// As in `Register`.
+        /// New name, in the form of `Register`.
         name: String,
     },
 }
 
-/// What can have happened to a user.
+/// Events of a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UserEvent {
-    /// There is a user of this name.
+    /// The user was registered.
     Registered {
-        /// The person.
+        /// Person that the user belongs to.
         owner: String,
-        /// Theirs alone.
+        /// Name of the user, claimed by this event.
         name: String,
     },
-    /// The name is another.
+    /// The name was changed.
     Renamed {
-        /// The old name: who releases it has to say it.
+        /// Old name. Part of the event, because its claim must be released.
         from: String,
-        /// The new one.
+        /// New name.
         to: String,
     },
 }
 
-/// Reasons why a user refuses.
+/// Reason why a user refuses a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum UserRefusal {
-    /// Nobody was ever registered under this id.
+    /// No user was ever registered under this id.
     #[error("there is no such user")]
     UnknownUser,
-    /// People register themselves.
+    /// A person tried to register someone else.
     #[error("people register themselves")]
     #[serde(rename = "forbidden")]
     NotForOthers,
-    /// The id is taken.
+    /// A user with this id exists already.
     #[error("the user is registered already")]
     AlreadyRegistered,
-    /// Not a person an account could be opened for.
+    /// The owner is not a valid name of a person.
     #[error(
         "an owner is 1 to {} visible characters, without control or direction marks",
         crate::account::MAX_OWNER_CHARS
     )]
     InvalidOwner,
-    /// Not of the characters allowed.
+    /// The name has another length or other characters than allowed.
     #[error("a name is 3 to 32 of a-z, 0-9, _, . and -, a letter first")]
     InvalidName,
 }
 
-/// The kind of the claim that a user has on the name.
+/// Kind of the claim that a user has on its name.
 pub const USER_NAME: &str = "user_name";
 
 impl Aggregate for User {
@@ -107,7 +108,7 @@ impl Aggregate for User {
             UserCommand::Register { owner, .. } if owner != person => {
                 Err(UserRefusal::NotForOthers)
             }
-            // That an id is taken has to be told, but not at which version it is.
+            // The response reveals that the id exists, but must not reveal the version of the user.
             UserCommand::Register { .. } => match &self.owner {
                 Some(owner) if owner != person => Err(UserRefusal::AlreadyRegistered),
                 _ => Ok(()),
@@ -137,7 +138,7 @@ impl Aggregate for User {
     }
 }
 
-/// An allow-list, so that no two names look the same.
+/// Checks a name against a list of allowed characters, so that no two names look the same.
 fn is_name(name: &str) -> bool {
     let plain = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || b"_.-".contains(&c);
     (3..=32).contains(&name.len())

@@ -1,7 +1,7 @@
 //! A shop: products and orders, with two read sides, HTTP routes and API keys.
 //!
-//! Run it: `cargo run -p actum --example shop --features web,testing`. It keeps its log in `shop.db` and
-//! reads the API keys of `keys.jsonl` if that file is there; else it is open to this machine alone.
+//! Run it: `cargo run -p actum --example shop --features web,testing`. The log is in `shop.db`.
+//! API keys are read from `keys.jsonl` if it exists; otherwise only this machine reaches it.
 //! Test it: the same with `cargo test`. The bank is the larger example.
 
 use std::collections::BTreeMap;
@@ -76,7 +76,7 @@ struct Order {
     is_paid: bool,
 }
 
-/// The customer stands in each event, because the read model is keyed by it.
+/// Each event names the customer, because the read model is keyed by it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Placed {
     customer: String,
@@ -87,7 +87,7 @@ struct Placed {
 
 #[derive(Debug, Clone)]
 enum OrderCommand {
-    /// The price is looked up before, because a decision depends on its command and state alone.
+    /// The price is looked up before, because a decision may only depend on command and state.
     Place(Placed),
     Pay,
 }
@@ -133,7 +133,7 @@ impl Aggregate for Order {
         }
     }
 
-    /// Others' orders do not exist for a client. The shop itself acts without an actor.
+    /// For a client, other customers' orders do not exist. The shop itself acts without an actor.
     fn authorise(&self, actor: &str, command: &OrderCommand) -> Result<(), OrderRefusal> {
         let customer = match command {
             OrderCommand::Place(placed) => Some(&placed.customer),
@@ -186,7 +186,7 @@ impl Fold<Order> for Customer {
 
 // A projection: a table of the shop's own, for questions across all orders.
 
-struct Sales; // pieces and cents that were paid for each product
+struct Sales; // sold pieces and paid cents per product
 
 #[async_trait::async_trait]
 impl Projection for Sales {
@@ -270,7 +270,7 @@ async fn pay(order: CommandTo<Order>, _: NoBody) -> Answer {
     order.execute(OrderCommand::Pay, &()).await
 }
 
-/// The client's own document, whatever the path says: there is no id in it.
+/// Returns the client's own document. The path has no id, so no other one can be requested.
 async fn my_orders(
     shop: Shop,
     by: Principal,

@@ -1,7 +1,8 @@
-//! Account numbers, like an IBAN: two letters, two check digits, 11 to 30 letters and digits.
+//! Account numbers in the form of an IBAN: two letters, two check digits, 11 to 30 letters and
+//! digits.
 
-/// The number as it is kept: without blanks, in capital letters. `None` if it is none, or if its check
-/// digits say that it was mistyped.
+/// Returns the number in its stored form: without spaces, in capital letters. Returns `None` if it
+/// has another form or wrong check digits.
 pub fn canonical(text: &str) -> Option<String> {
     let number: String = text.chars().filter(|c| *c != ' ').collect();
     let number = number.to_ascii_uppercase();
@@ -13,8 +14,8 @@ pub fn canonical(text: &str) -> Option<String> {
     (shaped && is_checked(bytes)).then_some(number)
 }
 
-/// ISO 7064, MOD 97-10: the first four characters go last, a letter counts 10 to 35, and the number
-/// that the digits make has a remainder of one.
+/// Checks the digits by ISO 7064, MOD 97-10: the first four characters are moved to the end,
+/// letters count as 10 to 35, and the resulting number modulo 97 must be 1.
 fn is_checked(number: &[u8]) -> bool {
     let rotated = number[4..].iter().chain(&number[..4]);
     let remainder = rotated.fold(0, |sum, byte| match byte {

@@ -1,23 +1,25 @@
-//! The name of an owner: what two people read must be the same, and must be something.
+//! Names of owners: visible, and the same to everyone who reads them.
 //!
-//! Refused are characters that cannot be seen or that turn the text around them, because an owner
-//! named `\u{202e}adA` reads as another one. Letters, accents and emoji of every script are allowed.
+//! Characters that are invisible or change the direction of the text around them are refused,
+//! because an owner named `\u{202e}adA` looks like another one. Letters, accents and emoji of every
+//! script are allowed.
 
 use super::MAX_OWNER_CHARS;
 
-/// Checks that this can be an owner's name.
+/// Checks that a text is a valid name of an owner.
 pub(crate) fn is_owner(name: &str) -> bool {
     let is_visible = |c: char| !c.is_whitespace() && !JOINERS.contains(&c);
     let length = name.chars().count();
     length <= MAX_OWNER_CHARS && name.chars().any(is_visible) && !name.chars().any(is_hidden)
 }
 
-/// Joiners and the emoji style: part of visible text in many scripts, invisible alone.
+/// Joiners and the emoji style selector: part of visible text in many scripts, but invisible alone.
 const JOINERS: [char; 3] = ['\u{200c}', '\u{200d}', '\u{fe0f}'];
 
-/// First and last of each range of characters that are never visible: controls, line separators,
+/// Ranges (first and last) of characters that are never visible: controls, line separators,
 /// direction marks, and the other default-ignorable characters of Unicode 16 (except [`JOINERS`]),
-/// with blanks that count as letters. OpenAPI's pattern of an owner is made from the same table.
+/// including blanks that count as letters. The pattern of an owner in the OpenAPI document is made
+/// from this table.
 pub(crate) const HIDDEN: [(char, char); 24] = [
     ('\u{0}', '\u{1f}'),
     ('\u{7f}', '\u{9f}'),

@@ -1,4 +1,5 @@
-//! What the account promises, as scenarios: given these events, when this is asked, then that.
+//! Tests of the account's rules as scenarios: given events, when a command is sent, then events or
+//! a refusal.
 
 use actum::testing::Scenario;
 
@@ -194,7 +195,7 @@ fn people_have_to_do_with_their_own_accounts_only() {
             Scenario::<Account>::given([opened()])
                 .when_by(actor, command.clone())
                 .then_refused(Refusal::UnknownAccount);
-            // As if there were none.
+            // As if the account did not exist.
             Scenario::<Account>::given([])
                 .when_by(actor, command.clone())
                 .then_refused(Refusal::UnknownAccount);

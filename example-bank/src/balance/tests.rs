@@ -1,4 +1,4 @@
-//! What the balance promises: given these events, then this document.
+//! Tests of the read model `Balance`: given events, then the document.
 
 use actum::StreamVersion;
 use actum::testing::ReadModelScenario;

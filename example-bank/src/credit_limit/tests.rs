@@ -1,4 +1,4 @@
-//! What the credit limit promises: given these events, then this document.
+//! Tests of the read model `CreditLimit`: given events, then the document.
 
 use actum::StreamVersion;
 use actum::testing::ReadModelScenario;

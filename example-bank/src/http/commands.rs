@@ -58,7 +58,7 @@ pub(super) async fn credit(account: To, body: Body<Amount>) -> Answer {
     account.execute(AccountCommand::Credit { amount: body.amount }, &body).await
 }
 
-/// Takes money out: first what is there, then what the credit limit allows.
+/// Takes money out: from the balance first, then from the credit limit.
 #[utoipa::path(post, path = "/accounts/{id}/withdraw", tag = "accounts",
     params(AggregateId, CommandHeaders), request_body = Amount, responses(Done, Accepted))]
 pub(super) async fn withdraw(account: To, body: Body<Amount>) -> Answer {
@@ -72,21 +72,21 @@ pub(super) async fn grant_credit_limit(account: To, body: Body<Limit>) -> Answer
     account.execute(AccountCommand::GrantCreditLimit { limit: body.limit }, &body).await
 }
 
-/// Lets no money out until it is unfrozen.
+/// Freezes the account: withdrawals are refused until it is unfrozen.
 #[utoipa::path(post, path = "/accounts/{id}/freeze", tag = "accounts",
     params(AggregateId, CommandHeaders), request_body = NoMembers, responses(Done, Accepted))]
 pub(super) async fn freeze(account: To, _: NoBody) -> Answer {
     account.execute(AccountCommand::Freeze, &()).await
 }
 
-/// Lets money out again.
+/// Unfreezes the account: withdrawals are allowed again.
 #[utoipa::path(post, path = "/accounts/{id}/unfreeze", tag = "accounts",
     params(AggregateId, CommandHeaders), request_body = NoMembers, responses(Done, Accepted))]
 pub(super) async fn unfreeze(account: To, _: NoBody) -> Answer {
     account.execute(AccountCommand::Unfreeze, &()).await
 }
 
-/// Ends the account; its balance must be zero.
+/// Closes the account; its balance must be zero.
 #[utoipa::path(post, path = "/accounts/{id}/close", tag = "accounts",
     params(AggregateId, CommandHeaders), request_body = NoMembers, responses(Done, Accepted))]
 pub(super) async fn close(account: To, _: NoBody) -> Answer {

@@ -1,4 +1,5 @@
-//! Reads of one account: the documents of the read models, its history, and its events as they happen.
+//! Reads of one account: the documents of the read models, its history, and its events as they
+//! happen.
 
 use actix_web::{HttpRequest, Responder};
 use actum::StreamVersion;
@@ -20,7 +21,7 @@ pub(super) struct Limits {
     granted: i64,
     used: i64,
     available: i64,
-    /// The account's: a command may expect it.
+    /// Version of the account; a command may expect it.
     #[schema(value_type = u64)]
     version: StreamVersion,
 }
@@ -32,7 +33,7 @@ impl From<CreditLimit> for Limits {
     }
 }
 
-/// The account: where the `Location` of a new one leads.
+/// Returns an account: the target of the `Location` of a new one.
 #[utoipa::path(get, path = "/accounts/{id}", tag = "accounts",
     params(AggregateId, Freshness), responses(Read<Balance>))]
 pub(super) async fn account(
@@ -43,7 +44,7 @@ pub(super) async fn account(
     balance(app, reading, freshness).await
 }
 
-/// What the account holds, and whether it is usable.
+/// Returns the balance and status of the account.
 #[utoipa::path(get, path = "/accounts/{id}/balance", tag = "accounts",
     params(AggregateId, Freshness), responses(Read<Balance>))]
 pub(super) async fn balance(
@@ -55,7 +56,7 @@ pub(super) async fn balance(
     freshness.read(&app, &id).await.map_err(Problem::reading::<Account>)
 }
 
-/// How far below zero the balance may go, and how much of that is left.
+/// Returns the credit limit of the account, and its used and available parts.
 #[utoipa::path(get, path = "/accounts/{id}/credit-limit", tag = "accounts",
     params(AggregateId, Freshness), responses(Read<Limits>))]
 pub(super) async fn credit_limit(
@@ -68,7 +69,7 @@ pub(super) async fn credit_limit(
     Ok(limit.map_err(Problem::reading::<Account>)?.map(Limits::from))
 }
 
-/// What happened to the account, page by page, from the log itself.
+/// Returns the events of the account page by page, from the log itself.
 #[utoipa::path(get, path = "/accounts/{id}/history", tag = "accounts",
     params(AggregateId, HistoryRange),
     responses((status = 200, description = "A page", body = HistoryPage)))]
@@ -81,7 +82,7 @@ pub(super) async fn history(
     range.read::<Account>(&app, &id).await
 }
 
-/// What happens to the account, as it happens: the entries of its history as server-sent events.
+/// Streams the events of the account as they happen: entries of its history as server-sent events.
 #[utoipa::path(get, path = "/accounts/{id}/events", tag = "accounts",
     params(AggregateId, ResumeAfter), responses((status = 200,
     description = "A stream without end", body = Message, content_type = "text/event-stream")))]

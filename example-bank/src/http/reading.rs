@@ -1,4 +1,4 @@
-//! The account that a read is about: the one place that decides who may read which.
+//! Authorisation of reads: the only place that decides which client may read which account.
 
 use std::future::{Ready, ready};
 
@@ -11,21 +11,21 @@ use actum::{Aggregate, ReadError, StreamId, StreamVersion};
 use super::App;
 use crate::account::{Account, AccountEvent, person};
 
-/// A read of the account in the path. Only [`Reading::allowed`] gives its id away, so that no handler can
-/// forget to check.
+/// A read of the account in the path. Only [`Reading::allowed`] returns the id, so no handler can
+/// forget the check.
 pub(super) struct Reading {
     id: String,
     by: Principal,
 }
 
 impl Reading {
-    /// The account's id, if the client may read it. People read their own; to them an account of
-    /// somebody else and one that does not exist are the same.
+    /// Returns the id of the account if the client may read it. People may read their own accounts.
+    /// For them, another person's account does not exist.
     pub(super) async fn allowed(self, app: &App) -> Result<String, Problem> {
-        // Before anything is waited for: what is no id will not become one.
+        // Checked before any read, because an invalid id can never exist.
         StreamId::new(Account::TYPE, &self.id).map_err(ReadError::from)?;
         let Some(name) = person(&self.by.id) else { return Ok(self.id) };
-        // The log says it: an account's first event names its owner, who stays the same for ever.
+        // Read from the log: the first event of an account names its owner, who never changes.
         let first = app.history::<Account>(&self.id, StreamVersion::ZERO, 1).await?;
         match first.first().map(|envelope| &envelope.event) {
             Some(AccountEvent::Opened { owner, .. }) if owner == name => Ok(self.id),

@@ -14,9 +14,9 @@ use super::{App, values};
 use crate::account::Account;
 use crate::statement::{Booking, Period, Statement};
 
-/// `?from=&to=` are times such as `2026-01-31T12:00:00Z`, or dates, whose first moment (UTC) is meant;
-/// `from` is included, `to` is not. `?after_booking=&limit=` asks for the next page; `?after=` for
-/// what reflects the log up to a position.
+/// `?from=&to=` are times such as `2026-01-31T12:00:00Z`, or dates, whose first moment (UTC) is
+/// meant; `from` is included, `to` is not. `?after_booking=&limit=` asks for the next page;
+/// `?after=` for what reflects the log up to a position.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -52,7 +52,7 @@ pub(super) struct StatementPage {
     position: GlobalPosition,
 }
 
-/// The bookings of the account in a period, page by page.
+/// Returns the bookings of the account in a period, page by page.
 #[utoipa::path(get, path = "/accounts/{id}/statement", tag = "accounts", params(AggregateId, Asked),
     responses((status = 200, description = "A page", body = StatementPage)))]
 pub(super) async fn statement(
@@ -63,7 +63,7 @@ pub(super) async fn statement(
     let limit = page_limit(asked.limit)?;
     let (from, to) = (moment("from", &asked.from)?, moment("to", &asked.to)?);
     let id = reading.allowed(&app).await?;
-    // One more than asked for tells whether the page is the last one.
+    // One booking more than requested: if it exists, the page is not the last one.
     let period = Period { from, to, after: asked.after_booking, limit: limit + 1 };
     let found = app
         .query::<Statement>()
@@ -75,10 +75,10 @@ pub(super) async fn statement(
     Ok(Json(StatementPage { id, bookings, next, position }))
 }
 
-/// The time that a parameter means, in UTC: a date stands for its first moment.
+/// Returns the time of a parameter in UTC; a date means its first moment.
 ///
-/// A time must have a zone and be convertible to UTC, because a time that is guessed would answer
-/// with the wrong day.
+/// A time must have a zone and be convertible to UTC, because a guessed time could select the wrong
+/// day.
 fn moment(name: &str, text: &Option<String>) -> Result<Option<OffsetDateTime>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let moment = if text.len() == DATE.len() { date(text) } else { date_time(text) };
@@ -91,7 +91,7 @@ fn moment(name: &str, text: &Option<String>) -> Result<Option<OffsetDateTime>, P
     })
 }
 
-/// A digit stands for any digit.
+/// Patterns: a digit matches any digit.
 const DATE: &str = "0000-00-00";
 const DATE_TIME: &str = "0000-00-00T00:00:00";
 
@@ -100,8 +100,8 @@ fn date(text: &str) -> Option<OffsetDateTime> {
     Some(date.midnight().assume_utc())
 }
 
-/// Parses RFC 3339. `time` alone would also take any character for the `T`, and a leap second, which
-/// it turns into another second.
+/// Parses RFC 3339. `time` alone would also take any character for the `T`, and a leap second,
+/// which it turns into another second.
 fn date_time(text: &str) -> Option<OffsetDateTime> {
     let is_shaped = is_like(text.get(..DATE_TIME.len())?, DATE_TIME);
     let second = text.get(DATE_TIME.len() - 2..DATE_TIME.len())?;

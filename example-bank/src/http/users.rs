@@ -28,7 +28,7 @@ pub(super) struct UserName {
     name: String,
 }
 
-/// Registers a user under a name that nobody else has.
+/// Registers a user under a unique name.
 #[utoipa::path(post, path = "/users", tag = "users",
     params(CommandHeaders), request_body = NewUser, responses(Done))]
 pub(super) async fn register(user: CommandTo<User>, body: JsonBody<NewUser>) -> Answer {
@@ -37,7 +37,7 @@ pub(super) async fn register(user: CommandTo<User>, body: JsonBody<NewUser>) -> 
     user.with_id(id.clone()).execute(command, &body).await
 }
 
-/// Gives a user another name that nobody else has; the old one is free then.
+/// Changes the name of a user to another unique name; the old one is free then.
 #[utoipa::path(put, path = "/users/{id}/name", tag = "users",
     params(AggregateId, CommandHeaders), request_body = UserName, responses(Done))]
 pub(super) async fn rename(user: CommandTo<User>, body: JsonBody<UserName>) -> Answer {

@@ -5,9 +5,10 @@ use utoipa::openapi::{KnownFormat, Object, ObjectBuilder, Schema, Type};
 
 use crate::account::{HIDDEN, MAX_OWNER_CHARS};
 
-/// An owner's name, as the account takes it.
+/// Schema of an owner's name, as the account accepts it.
 pub fn owner() -> Object {
-    // Beyond four digits the escapes of regular expressions differ, so there the character stands.
+    // Escapes of more than four digits differ between regular expression dialects, so those
+    // characters are written as they are.
     let written = |c: char| match u32::from(c) {
         short @ 0..=0xffff => format!(r"\u{short:04x}"),
         _ => c.to_string(),
@@ -20,12 +21,12 @@ pub fn owner() -> Object {
     owner.max_length(Some(MAX_OWNER_CHARS)).description(Some(told)).build()
 }
 
-/// A currency, as the account takes it.
+/// Schema of a currency, as the account accepts it.
 pub fn currency() -> Object {
     text().pattern(Some("^[A-Z]{3}$")).description(Some("Such as `EUR`.")).build()
 }
 
-/// An account's number, as the account takes it; its check digits are beyond a pattern.
+/// Schema of an account number, as the account accepts it. A pattern cannot check its check digits.
 pub fn account_number() -> Object {
     let told = "Like an IBAN, with the right check digits; no other account has it. Blanks and small \
                 letters are as good as none and capital ones.";

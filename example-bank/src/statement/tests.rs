@@ -1,4 +1,4 @@
-//! What the statement promises: given these events, then these rows.
+//! Tests of the projection `Statement`: given events, then the rows.
 
 use actum::StreamVersion;
 use actum::testing::ProjectionScenario;

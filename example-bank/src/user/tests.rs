@@ -1,4 +1,4 @@
-//! The user without a store: names, who may give them, and what is claimed.
+//! Tests of the user's rules: names, permissions and claims.
 
 use actum::Claim;
 use actum::testing::Scenario;

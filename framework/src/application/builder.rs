@@ -91,9 +91,9 @@ impl ApplicationBuilder {
     /// Starts the application.
     ///
     /// # Errors
-    /// [`StartError`]: the log belongs to another program, a setting is out of bounds, a name is
-    /// registered twice or cannot be stored, a thread did not start, or a checkpoint does not
-    /// belong to this log.
+    /// [`StartError`]: the log belongs to another program, a setting is out of bounds, or a name is
+    /// registered twice or cannot be stored. Also if a thread did not start or a checkpoint does
+    /// not belong to this log.
     pub async fn start(self) -> Result<Application, StartError> {
         crate::metrics::describe();
         self.settings.check()?;

@@ -51,7 +51,7 @@ pub(super) struct Running {
     pub(super) is_handed_out: Arc<AtomicBool>,
     /// `TYPE` of each registered aggregate.
     aggregate_types: HashSet<&'static str>,
-    /// Aggregate types whose commands can be deferred.
+    /// Constructors of the executors of deferred commands, by aggregate type.
     pub(super) answers_later: HashMap<&'static str, Deferrable>,
     /// Name of the reaction that sends callbacks, if there is one.
     pub(super) callbacks: Option<&'static str>,

@@ -1,7 +1,7 @@
-//! What a command that was carried out answers over HTTP: `{"id", "version", "position"}`.
+//! Response of a command that was carried out: `{"id", "version", "position"}`.
 //!
-//! It is a function of the request and of the stored outcome, so a command sent again with its key
-//! is answered as before, byte for byte; only `Idempotency-Replayed: true` tells the difference.
+//! The response depends only on the request and on the stored outcome, so a retry with the same key
+//! gets the same bytes. Only the header `Idempotency-Replayed: true` is different.
 
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, Responder};
@@ -14,10 +14,11 @@ use super::prefer::Accepted;
 use crate::command::Committed;
 use crate::event::{GlobalPosition, StreamVersion};
 
-/// Header of an answer that was given before, to the same request with the same key.
+/// Header of a response that repeats the outcome of an earlier request with the same key.
 pub const REPLAYED_HEADER: &str = "Idempotency-Replayed";
 
-/// The answer of a command: it was carried out, or it is accepted, as its client prefers.
+/// Response of a command: it was carried out, or accepted to be carried out later if the client
+/// prefers that.
 #[derive(Debug, Clone)]
 pub struct CommandAnswer(Outcome);
 
@@ -27,31 +28,29 @@ enum Outcome {
     Accepted(Accepted),
 }
 
-/// What a command answers that was carried out.
+/// Response of a command that was carried out.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Committed)]
 pub(super) struct Body {
-    /// The aggregate.
+    /// Id of the aggregate.
     id: String,
-    /// Its version after the command.
+    /// Version of the aggregate after the command.
     #[schema(value_type = u64)]
     version: StreamVersion,
-    /// Where the log stands after it: a read with this as `after` sees the command.
+    /// Position of the command in the log: a read with this as `after` includes the command.
     #[schema(value_type = u64)]
     position: GlobalPosition,
 }
 
 impl CommandAnswer {
-    /// 200: the aggregate `id` carried it out. Its `position` is what a read passes as `after` to see
-    /// the command.
+    /// Creates a 200 response: the aggregate `id` carried out the command.
     pub fn done(id: impl Into<String>, committed: Committed) -> Self {
         let Committed { version, position, replayed } = committed;
         let body = Body { id: id.into(), version, position };
         Self(Outcome::Done { body, location: None, replayed })
     }
 
-    /// 201 in place of 200, with a `Location`: this path with the aggregate's id after it, such as
-    /// `/accounts/`. A command that is only accepted is answered as ever.
+    /// Creates a 201 response: the aggregate `id` now exists, at `location`.
     #[must_use]
     pub fn created_at(mut self, path: &str) -> Self {
         if let Outcome::Done { body, location, .. } = &mut self.0 {

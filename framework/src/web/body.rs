@@ -1,8 +1,8 @@
-//! Bodies of requests: one extractor that reads JSON strictly, and one for requests without a body.
+//! Extractors of request bodies: strict JSON, and no body.
 //!
-//! [`JsonBody`] accepts exactly one JSON object that says what it is: UTF-8, within
-//! [`MAX_BODY_BYTES`], no unknown field, no array in place of an object, nothing after it. It needs
-//! no configuration of the `App`. What the fields mean is left to the application.
+//! [`JsonBody`] accepts exactly one JSON object: in UTF-8, with a JSON media type, of at most
+//! [`MAX_BODY_BYTES`], without unknown fields, without arrays in place of objects, and with nothing
+//! after it. It needs no configuration of the `App`. The application defines the fields.
 
 use std::future::Future;
 use std::ops::Deref;
@@ -20,11 +20,11 @@ use super::input::MAX_BODY_BYTES;
 use super::problem::Problem;
 use super::strict::Strict;
 
-/// A `T` that a client sent as a JSON object: the argument of a handler that takes a body.
+/// A `T` that a client sent as a JSON object: the argument of a handler with a body.
 ///
 /// Unknown fields and positional arrays are refused at every depth where a struct or a struct
 /// variant is expected, whatever the attributes of `T`. Fields under `#[serde(flatten)]` and in
-/// untagged or internally tagged enums are outside this rule, because serde buffers them.
+/// untagged or internally tagged enums are not checked, because serde buffers them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct JsonBody<T>(pub T);
@@ -40,7 +40,7 @@ impl<T> Deref for JsonBody<T> {
 impl<T: DeserializeOwned> JsonBody<T> {
     fn parse(body: &[u8]) -> Result<Self, Problem> {
         let malformed = |reason: String| Problem::new(400, "malformed_body", reason);
-        // A `T` that is no struct would otherwise accept any JSON.
+        // A `T` that is not a struct would otherwise accept any JSON.
         if body.trim_ascii_start().first() != Some(&b'{') {
             return Err(malformed("the body must be a JSON object".to_owned()));
         }
@@ -65,7 +65,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for JsonBody<T> {
     }
 }
 
-/// The body of a request that needs none: empty, or `{}` from a client that always sends one.
+/// Body of a request that needs none: empty, or `{}` from a client that always sends one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoBody;
 
@@ -88,7 +88,8 @@ impl FromRequest for NoBody {
     }
 }
 
-/// Checks that the one `Content-Type` is JSON in UTF-8, the only encoding that JSON has (RFC 8259).
+/// Checks that there is one `Content-Type` and that it is JSON in UTF-8, the only encoding of JSON
+/// (RFC 8259).
 fn check_media_type(request: &HttpRequest) -> Result<(), Problem> {
     let is_one = request.headers().get_all(header::CONTENT_TYPE).count() == 1;
     let declared = request.mime_type().ok().flatten().filter(|_| is_one);
@@ -103,7 +104,7 @@ fn check_media_type(request: &HttpRequest) -> Result<(), Problem> {
     Err(Problem::new(415, "unsupported_media_type", detail))
 }
 
-/// Size of the body of one request, once an extractor has read it. Clones share it.
+/// Size of a request's body, once an extractor has read it. Shared by clones.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ReadBytes(Arc<OnceLock<usize>>);
 
@@ -119,13 +120,13 @@ impl ReadBytes {
         new
     }
 
-    /// Number of bytes; `None` if no body was read yet.
+    /// Number of bytes, or `None` if no body has been read yet.
     pub(super) fn get(&self) -> Option<usize> {
         self.0.get().copied()
     }
 }
 
-/// Reads the whole body, unless it is larger than a body may be: then none or part of it is read.
+/// Reads the whole body. If it is larger than allowed, reading stops with an error.
 fn read(
     request: &HttpRequest,
     payload: &mut Payload,
@@ -142,7 +143,7 @@ fn read(
         let body = payload.to_bytes_limited(MAX_BODY_BYTES).await;
         let body = body.map_err(|_| Problem::body_too_large())?;
         let body = body.map_err(|_| Problem::unreadable_body())?;
-        // A request has one body, so nothing else is counted.
+        // A request has only one body, so the value is set only once.
         let _ = counted.0.set(body.len());
         Ok(body)
     }
@@ -163,7 +164,7 @@ mod tests {
         amount: u32,
     }
 
-    /// Without any configuration of an `App`, as in a program of one file.
+    /// Reads without any configuration of an `App`, like in a program of one file.
     async fn read(content_type: &str, body: impl Into<Vec<u8>>) -> Result<Amount, String> {
         let request = TestRequest::post().insert_header(("content-type", content_type));
         let (request, mut payload) = request.set_payload(body.into()).to_http_parts();

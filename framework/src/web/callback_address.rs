@@ -1,6 +1,7 @@
-//! The address at which a client wants to be called back: one for each principal, kept as an event.
+//! Callback address of a client: one per client, stored as an event.
 //!
-//! Events are never deleted, so no secret is among them: it is derived, each time, from the server's key.
+//! Events are never deleted, so they contain no secret. The secret is derived from the server's key
+//! each time.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,12 +21,12 @@ pub struct Callback {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum CallbackCommand {
-    /// Call back there from now on. The URL was checked before.
+    /// Registers the URL for callbacks. The URL was checked before.
     Register {
-        /// Of a public address, by https.
+        /// URL with https and a public address.
         url: String,
     },
-    /// Call back no more.
+    /// Removes the URL.
     Remove,
 }
 
@@ -33,12 +34,12 @@ pub enum CallbackCommand {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum CallbackEvent {
-    /// The principal is called back there.
+    /// The URL was registered.
     Registered {
-        /// As it was checked.
+        /// URL that was registered.
         url: String,
     },
-    /// The principal is not called back any more.
+    /// The URL was removed.
     Removed,
 }
 
@@ -65,11 +66,11 @@ impl Aggregate for Callback {
     }
 }
 
-/// Returns the URL that a principal has registered, from its last event alone: each registration
+/// Returns the URL that a principal has registered, from its last event alone. Each registration
 /// replaces the one before, so the cost does not grow with their number.
 ///
 /// # Errors
-/// The store did not answer.
+/// The store is not available.
 pub async fn address_of(app: &Application, principal: &str) -> Result<Option<String>, ReadError> {
     let mut callback = Callback::default();
     if let Some(last) = app.last_event::<Callback>(principal).await? {

@@ -1,4 +1,5 @@
-//! Callbacks: who is called, how often, with which secret, and `/callback`, where a client registers.
+//! Callbacks of deferred commands: client, schedule and secrets, and the routes `/callback`, where
+//! a client registers its URL.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Json};
@@ -15,10 +16,11 @@ use super::server::Server;
 use crate::application::{Application, ApplicationBuilder};
 use crate::webhook::{ForbiddenAddress, RetrySchedule, Secret, WebhookClient};
 
-/// `Retry-After` while too many names are being looked up: name servers time out after seconds.
+/// `Retry-After` in seconds while too many DNS lookups are in progress, because name servers time
+/// out after seconds.
 const LOOKUP_RETRY_S: u32 = 5;
 
-/// What a server needs to call its clients back. Clones share the client's limits.
+/// Webhook client, schedule and key for callbacks. Clones share the client's limits.
 #[derive(Clone)]
 pub struct Callbacks {
     client: WebhookClient,
@@ -27,13 +29,13 @@ pub struct Callbacks {
 }
 
 impl Callbacks {
-    /// Calls with this client, by this schedule. All secrets are derived from the key, which is the same
-    /// in all processes on one database, and kept.
+    /// Creates callbacks with this client and schedule. All secrets are derived from the key. It
+    /// must be the same in all processes on one database, and must be kept.
     pub fn new(client: WebhookClient, schedule: RetrySchedule, key: Secret) -> Self {
         Self { client, schedule, key }
     }
 
-    /// Lets the application call back.
+    /// Adds callbacks to the application.
     pub fn by(&self, builder: ApplicationBuilder) -> ApplicationBuilder {
         let key = self.key.clone();
         builder.calls_back(self.client.clone(), self.schedule.clone(), move |who, url| {
@@ -43,8 +45,8 @@ impl Callbacks {
 }
 
 impl Server {
-    /// Lets clients register for these callbacks, by the routes of [`callback_routes`]. Without it they are
-    /// answered 409 `callbacks_off`.
+    /// Lets clients register for these callbacks with the routes of [`callback_routes`]. Without
+    /// this call those routes return 409 `callbacks_off`.
     #[must_use]
     pub fn callbacks(self, callbacks: Option<Callbacks>) -> Self {
         match callbacks {
@@ -54,8 +56,8 @@ impl Server {
     }
 }
 
-/// The secret with which messages for this principal and URL are signed. Another URL has another one,
-/// so whoever received at the old one cannot forge messages to the new one.
+/// Returns the secret that signs messages for this principal and URL. Another URL has another
+/// secret, so the receiver at an old URL cannot forge messages to a new one.
 fn secret_of(key: &Secret, principal: &str, url: &str) -> Secret {
     key.derive(format!("callback\n{principal}\n{url}").as_bytes())
 }
@@ -64,8 +66,8 @@ fn secret_of(key: &Secret, principal: &str, url: &str) -> Secret {
 #[openapi(paths(register, registered, remove))]
 struct Description;
 
-/// `PUT`, `GET` and `DELETE /callback`, with the scopes that they need. The application runs the
-/// aggregate [`Callback`].
+/// Routes `PUT`, `GET` and `DELETE /callback`, with the scopes that they need. Register the
+/// aggregate [`Callback`] with the application.
 pub fn callback_routes(write: &'static str, read: &'static str) -> Routes {
     Routes::new()
         .put("/callback", register)
@@ -77,11 +79,11 @@ pub fn callback_routes(write: &'static str, read: &'static str) -> Routes {
         .described_by(Description::openapi)
 }
 
-/// Where to be told.
+/// Callback URL of the client.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Registration {
-    /// Of a public address, by https.
+    /// URL with https and a public address.
     url: String,
 }
 
@@ -98,8 +100,8 @@ struct Address {
     url: String,
 }
 
-/// Registers where the caller wants to be told what came of commands. What may not be called is
-/// refused, now and at each call.
+/// Registers the callback URL of the caller, to which outcomes of commands are sent. A URL that is
+/// not allowed is refused, now and at each call.
 #[utoipa::path(put, path = "/callback", tag = "callback", operation_id = "register_callback",
     params(CommandHeaders), request_body = Registration,
     responses((status = 200, description = "The address and its secret", body = Registered)))]
@@ -121,7 +123,7 @@ async fn register(
     Ok(Json(Registered { url, secret }))
 }
 
-/// Where the caller is told.
+/// Returns the callback URL of the caller.
 #[utoipa::path(get, path = "/callback", tag = "callback", operation_id = "callback",
     responses((status = 200, description = "The address", body = Address)))]
 async fn registered(app: Data<Application>, who: Principal) -> Result<Json<Address>, Problem> {
@@ -131,7 +133,7 @@ async fn registered(app: Data<Application>, who: Principal) -> Result<Json<Addre
     }
 }
 
-/// Tells the caller nothing more.
+/// Removes the callback URL of the caller.
 #[utoipa::path(delete, path = "/callback", tag = "callback", operation_id = "remove_callback",
     params(CommandHeaders), responses((status = 204, description = "There is no address any more")))]
 async fn remove(
@@ -146,7 +148,7 @@ async fn remove(
 
 fn forbidden(address: ForbiddenAddress) -> Problem {
     match address {
-        // The address was not judged, so it is not refused either.
+        // The address was not checked, so it is not refused either.
         ForbiddenAddress::Busy => {
             Problem::new(503, "overloaded", address.to_string()).retry_after(LOOKUP_RETRY_S)
         }

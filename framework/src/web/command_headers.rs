@@ -1,4 +1,4 @@
-//! Headers of a command: its idempotency key, what it expects, its correlation, its trace.
+//! Headers of a command: idempotency key, expected version, correlation id, trace context.
 //!
 //! | header | becomes |
 //! |---|---|
@@ -8,8 +8,8 @@
 //! | `traceparent`, `tracestate` | the trace context |
 //! | `Prefer: respond-async` | how it is answered |
 //!
-//! A key is bound to method, route, decoded path parameters and body, so that the same key on another
-//! request is refused instead of answered with the first one's outcome. `/accounts/a@b` and
+//! A key is bound to method, route, decoded path parameters and body. So the same key on another
+//! request is refused instead of returning the first request's outcome. `/accounts/a@b` and
 //! `/accounts/a%40b` are the same request.
 
 use std::future::{Ready, ready};
@@ -32,37 +32,38 @@ use crate::clock::{Clock, SystemClock};
 use crate::command::{CommandKey, CommandOptions};
 use crate::event::{ExpectedVersion, Metadata};
 
-/// The longest `Idempotency-Key` in bytes.
+/// Maximum size of an `Idempotency-Key` in bytes.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 255;
 
-/// The longest `X-Correlation-Id` in bytes.
+/// Maximum size of an `X-Correlation-Id` in bytes.
 const MAX_CORRELATION_ID_BYTES: usize = 255;
 
-/// A command's headers. As an extractor it refuses a key or correlation id that is empty, longer
-/// than 255 bytes, not UTF-8 or given twice, and a precondition that is no version.
+/// Headers of a command. The extractor refuses a key or correlation id that is empty, longer than
+/// 255 bytes, not UTF-8 or sent twice, and a precondition that is not a version.
 #[derive(Debug, Clone)]
 pub struct CommandHeaders {
-    /// The command's name in the store.
+    /// Id of the command in the store.
     command_id: Option<String>,
     /// Method, route and path parameters.
     target: String,
     expected: ExpectedVersion,
     metadata: Metadata,
     respond_async: Option<RespondAsync>,
-    /// Size of the body as the headers declare it.
+    /// Size of the body as declared by the headers.
     declared: usize,
-    /// Size of the body as an extractor reads it, before or after this one.
+    /// Size of the body as read by an extractor, before or after this one.
     read: ReadBytes,
 }
 
 impl CommandHeaders {
-    /// The client's wish to be answered later, if it has one.
+    /// Returns the client's preference for a deferred command, if there is one.
     pub fn respond_async(&self) -> Option<RespondAsync> {
         self.respond_async
     }
 
-    /// The options of a command whose request had this body, `&()` if it had none. Two bodies are
-    /// the same request if they mean the same, however they were spaced or ordered.
+    /// Returns the options of a command whose request had this body, or `&()` if it had none. Two
+    /// bodies with the same content are the same request, whatever their spacing and order of
+    /// fields.
     ///
     /// # Errors
     /// The body cannot be written as JSON.
@@ -74,15 +75,16 @@ impl CommandHeaders {
     }
 
     fn key(&self, id: &str, body: &impl Serialize) -> Result<CommandKey, Problem> {
-        // By way of a value, whose objects are sorted: a body may hold a map without an order.
+        // Converted to a `Value`, whose objects are sorted, because a body may contain a map
+        // without an order.
         let body = serde_json::to_value(body).map_err(|error| Problem::internal(&error))?;
         let request = format!("{}\n{body}", self.target);
         CommandKey::new(id, request.as_bytes())
             .map_err(|error| Problem::new(400, "invalid_idempotency_key", error.to_string()))
     }
 
-    /// An id for what the command creates: nobody has it, and for the same key it is the same one,
-    /// so that a retry that got no answer does not create a second.
+    /// Returns an id for something that the command creates. Requests with the same key get the
+    /// same id, so a retry after a lost response does not create a second one.
     pub fn new_id(&self) -> String {
         const NAMESPACE: Uuid = Uuid::from_u128(0x6f7c_2b9e_54a1_4d0f_8e35_1d7a_90c4_6b12);
         let id = match &self.command_id {
@@ -119,8 +121,9 @@ impl CommandHeaders {
     }
 }
 
-/// The `Content-Length` of a request, which actix has refused if it is not a number. A body without
-/// one, chunked or of HTTP/2, counts as the largest body, because nothing else bounds it.
+/// Returns the `Content-Length` of a request; actix has refused one that is not a number. A body
+/// without it, chunked or in HTTP/2, counts as the largest body allowed, because nothing else
+/// limits it.
 fn declared_bytes(request: &HttpRequest) -> usize {
     let headers = request.headers();
     let length = headers.get("Content-Length").and_then(|length| length.to_str().ok());
@@ -129,20 +132,21 @@ fn declared_bytes(request: &HttpRequest) -> usize {
     length.and_then(|length| length.parse().ok()).unwrap_or(without)
 }
 
-/// Method, route and path parameters of a request, the parameters decoded as a handler sees them.
-/// However a client escapes a path, the text is the same.
+/// Returns method, route and decoded path parameters of a request. The text is the same however a
+/// client escapes the path.
 fn target(request: &HttpRequest) -> String {
     let values = Path::<Vec<String>>::from_request(request, &mut Payload::None).into_inner();
     match (request.match_pattern(), values) {
-        // `Debug` quotes the values, so no two lists of them make the same text.
+        // `Debug` quotes the values, so different lists give different texts.
         (Some(pattern), Ok(values)) => format!("{} {pattern} {values:?}", request.method()),
-        // Without a route, or with bytes that are no text, no handler carries out the command.
+        // Without a route, or with bytes that are not UTF-8, no handler runs, so the path is
+        // sufficient.
         _ => format!("{} {}", request.method(), request.path()),
     }
 }
 
-/// The key that a header means: a structured-field string (RFC 9651), as the header's draft standard
-/// has it, or anything else as it is. `"k1"` and `k1` are one key.
+/// Decodes the key of a header: either a structured-field string (RFC 9651), as the header's draft
+/// standard requires, or any other text as it is. `"k1"` and `k1` are the same key.
 fn unquoted(key: &str) -> Result<String, String> {
     let Some(quoted) = key.strip_prefix('"') else { return Ok(key.to_owned()) };
     let wrong =
@@ -159,14 +163,14 @@ fn unquoted(key: &str) -> Result<String, String> {
     if text.is_empty() { Err("an Idempotency-Key is not empty".to_owned()) } else { Ok(text) }
 }
 
-/// The key among those of its principal. That one's length comes first, so that no other principal
-/// and key make the same text, whatever they hold.
+/// Scopes a key to its principal. The length of the principal's id comes first, so that different
+/// pairs of principal and key never give the same text.
 fn scoped(actor: Option<&str>, key: &str) -> String {
     let actor = actor.unwrap_or_default();
     format!("{}:{actor},{key}", actor.len())
 }
 
-/// The one value of a header, if it is there.
+/// Returns the only value of a header, if there is one.
 fn one<'a>(headers: &'a HeaderMap, name: &str, most: usize) -> Result<Option<&'a str>, String> {
     let mut given = headers.get_all(name);
     let Some(value) = given.next() else { return Ok(None) };
@@ -208,7 +212,7 @@ mod tests {
 
     const BODY: &str = "{\"amount\": 3}";
 
-    /// A request with this header and this body. A `TestRequest` with a body has a length.
+    /// Returns a request with this header and this body. A `TestRequest` with a body has a length.
     fn request(header: (&'static str, &'static str)) -> (HttpRequest, Payload) {
         let json = ("content-type", "application/json");
         let request = TestRequest::post().insert_header(header).insert_header(json);

@@ -1,6 +1,7 @@
-//! The command of a request: carried out at once, or accepted if its client prefers that.
+//! Command of a request: carried out at once, or accepted to be carried out later if the client
+//! prefers that.
 //!
-//! A handler names the aggregate and gives the command; the headers are none of its business.
+//! A handler names the aggregate and passes the command. This extractor handles the headers.
 
 use std::future::{Ready, ready};
 use std::marker::PhantomData;
@@ -22,8 +23,8 @@ use crate::application::Application;
 use crate::command::RefusalCode;
 use crate::error::CommandError;
 
-/// The aggregate of the type `A` that a request is for: an extractor. The id is the path's `{id}`, or
-/// the one given to [`CommandTo::with_id`].
+/// The aggregate of the type `A` that a request is for: an extractor. The id is the path's `{id}`,
+/// or the one given to [`CommandTo::with_id`].
 ///
 /// ```
 /// # use actum::Aggregate;
@@ -44,21 +45,21 @@ pub struct CommandTo<A> {
 }
 
 impl<A: Aggregate<Error: RefusalCode>> CommandTo<A> {
-    /// The same for the aggregate with this id. Without one a new id is made up: for the same
-    /// `Idempotency-Key` the same one, so that a retry does not create a second aggregate.
+    /// Selects the aggregate with this id. Without an id, a new one is generated. Requests with the
+    /// same `Idempotency-Key` get the same id, so a retry does not create a second aggregate.
     #[must_use]
     pub fn with_id(self, id: Option<String>) -> Self {
         let id = id.unwrap_or_else(|| self.headers.new_id());
         Self { id: Some(id), ..self }
     }
 
-    /// Carries out the command of a request with this body, `&()` if it has none. If the client sends
-    /// `Prefer: respond-async` and `A` [answers later](crate::ApplicationBuilder::answers_later), the
-    /// command is stored and answered 202.
+    /// Carries out the command of a request with this body, or `&()` if it has none. If the client
+    /// sends `Prefer: respond-async` and the commands of `A` [can be
+    /// deferred](crate::ApplicationBuilder::answers_later), the command is stored and the response
+    /// is a 202.
     ///
     /// # Errors
-    /// [`Problem`] of the [`CommandError`]. Operators learn the holder of what another aggregate
-    /// has claimed.
+    /// [`Problem`] of the [`CommandError`]. Operators see the holder of a claim that was refused.
     pub async fn execute(
         self,
         command: A::Command,
@@ -83,7 +84,7 @@ impl<A: Aggregate<Error: RefusalCode>> CommandTo<A> {
     }
 }
 
-/// The address that the client has registered for callbacks.
+/// Returns the URL that the client has registered for callbacks.
 async fn callback(app: &Application, actor: Option<&str>) -> Result<String, Problem> {
     let address = match actor {
         Some(actor) => address_of(app, actor).await?,
@@ -94,7 +95,7 @@ async fn callback(app: &Application, actor: Option<&str>) -> Result<String, Prob
     })
 }
 
-/// The problem, with the holder of a claim for those who may know it.
+/// Converts the error. Only operators see the holder of a claim.
 fn with_holder<E: RefusalCode>(error: CommandError<E>, is_operator: bool) -> Problem {
     let holder = match &error {
         CommandError::Claimed { holder, .. } if is_operator => Some(holder.id().to_owned()),
@@ -116,7 +117,7 @@ impl<A> CommandTo<A> {
     fn of(request: &HttpRequest) -> Result<Self, actix_web::Error> {
         let app = Data::<Application>::extract(request).into_inner()?;
         let id = match request.match_info().get("id") {
-            // Read anew, because the text in the path is not decoded yet.
+            // Extracted by actix, because the text in the path is not decoded yet.
             Some(_) => Some(Path::<InPath>::extract(request).into_inner()?.into_inner().id),
             None => None,
         };

@@ -1,11 +1,11 @@
-//! How long a request may take: its body to arrive, and all of it until the answer begins.
+//! Deadlines of requests: for the body to arrive, and for the response to begin.
 //!
-//! actix bounds only the head of a connection's first request. [`deadlines`] is a middleware for the
-//! rest. A body that is late is answered 408; an answer that is late 503, and what was asked goes on
-//! if it was a command, for nothing is committed on a task that a caller can cancel. How long a body
-//! of the answer takes, such as a live stream, is not bounded.
+//! actix only limits the time of the head of a connection's first request. The middleware
+//! [`deadlines`] limits the rest. A late body gets a 408, a late response a 503. A command
+//! continues after its deadline, because nothing is committed on a task that a caller can cancel.
+//! The duration of a response body, such as a live stream, is not limited.
 //!
-//! Whoever is answered before all of their body has come is hung up on.
+//! If the response is sent before the request body has been read, the connection is closed.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -27,12 +27,12 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use super::problem::Problem;
 
-/// The deadlines of every request; give others to the `App` with `app_data`.
+/// Deadlines of every request. Pass another value to the `App` with `app_data`.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
-    /// From the head of a request to the end of its body. Default 10 s.
+    /// Time from the head of a request to the end of its body. Default 10 s.
     pub body: Duration,
-    /// From the head of a request to the head of its answer. Default 30 s.
+    /// Time from the head of a request to the head of its response. Default 30 s.
     pub request: Duration,
 }
 
@@ -42,10 +42,10 @@ impl Default for Deadlines {
     }
 }
 
-/// Keeps every request to its [`Deadlines`]: `App::new().wrap(from_fn(deadlines))`.
+/// Applies [`Deadlines`] to every request: `App::new().wrap(from_fn(deadlines))`.
 ///
 /// # Errors
-/// [`Problem`]: 408 `body_too_slow`; 503 `outcome_unknown`, or `too_slow` if it only read.
+/// [`Problem`]: 408 `body_too_slow`; 503 `outcome_unknown`, or `too_slow` for a safe method.
 pub async fn deadlines<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
@@ -61,6 +61,7 @@ pub async fn deadlines<B: MessageBody + 'static>(
             return Ok(answer?.map_body(|_, b| holding(b, incoming)));
         }
         (Ok(answer), _) => return Ok(answer?.map_into_boxed_body()),
+        // Only a command has an outcome that the client must learn with the same key.
         (Err(_), _) if is_read => Problem::for_now("too_slow", "the answer took too long"),
         (Err(_), _) => Problem::outcome_unknown(),
     };
@@ -68,7 +69,7 @@ pub async fn deadlines<B: MessageBody + 'static>(
     Err(Missed { problem, incoming }.into())
 }
 
-/// The body of a request on its way, with the time it has.
+/// Body of a request that is being received, with its deadline.
 #[derive(Clone)]
 struct Incoming(Rc<RefCell<Body>>);
 
@@ -86,7 +87,7 @@ enum Progress {
 }
 
 impl Incoming {
-    /// Puts itself between the request and its body, if it has one.
+    /// Wraps the body of a request, if it has one.
     fn take(request: &mut ServiceRequest, within: Duration) -> Option<Self> {
         let payload = request.take_payload();
         if matches!(payload, Payload::None) {
@@ -108,7 +109,7 @@ impl Stream for Incoming {
         if body.progress == Progress::Ended {
             return Poll::Ready(None);
         }
-        // Before the payload: one that always has another byte is late as well.
+        // Checked before the payload, because a body that trickles in byte by byte is late too.
         if body.deadline.as_mut().poll(context).is_ready() {
             body.progress = Progress::Late;
             return Poll::Ready(Some(Err(PayloadError::Io(ErrorKind::TimedOut.into()))));
@@ -121,9 +122,9 @@ impl Stream for Incoming {
     }
 }
 
-/// The body of an answer that comes before its request was read to its end, and beside it what is left
-/// of that: when it is dropped before the answer is sent, actix reads a chunked one on for ever,
-/// instead of hanging up.
+/// Body of a response that is sent before the request body has been read, together with the unread
+/// rest. If that rest were dropped before the response is sent, actix would continue to read a
+/// chunked body indefinitely instead of closing the connection.
 struct Holding<B> {
     body: Pin<Box<B>>,
     _unread: Option<Incoming>,
@@ -148,7 +149,7 @@ impl<B: MessageBody> MessageBody for Holding<B> {
     }
 }
 
-/// The answer to who was too slow, or waited too long.
+/// Response to a request that missed a deadline.
 struct Missed {
     problem: Problem,
     incoming: Option<Incoming>,

@@ -1,6 +1,7 @@
 //! Deferred commands over HTTP: `GET /commands/{id}`, and each event as a server-sent event.
 //!
-//! The client that sent a command may see it, and operators; to all others it does not exist.
+//! Visible to the client that sent the command and to operators. For other clients the command does
+//! not exist.
 
 use actix_web::web::{Data, Json, Path};
 use actix_web::{Either, HttpRequest, HttpResponse, Responder};
@@ -23,7 +24,7 @@ use crate::event::StreamVersion;
 #[openapi(paths(status, events), components(schemas(super::prefer::Body, deferred::CommandStatus)))]
 struct Description;
 
-/// The status of deferred commands and the stream of their events, with the scope that they need.
+/// Routes of the status and the event stream of deferred commands, with the scope that they need.
 pub fn deferred_commands(read: &'static str) -> Routes {
     Routes::new()
         .get("/commands/{id}", status)
@@ -35,10 +36,10 @@ pub fn deferred_commands(read: &'static str) -> Routes {
 
 type App = Data<Application>;
 
-/// Maximum number of events of a command: its outcome, and its attempts to call back.
+/// Maximum number of events of a command: its outcome and its callback attempts.
 const MOST_EVENTS: usize = 1_000;
 
-/// What became of a command that was to be answered later.
+/// Returns the status of a deferred command.
 #[utoipa::path(
     get,
     path = "/commands/{id}",
@@ -56,8 +57,8 @@ async fn status(
     Ok(Json(visible(&app, &id, &who, &access).await?))
 }
 
-/// A message for each event of the command, with its status after it. The stream ends with the last
-/// one; whoever comes again after that is told that there is nothing more.
+/// Streams a message for each event of the command, with its status after it. The stream ends with
+/// the last event. A client that reconnects after that gets a 204.
 #[utoipa::path(get, path = "/commands/{id}/events", tag = "commands",
     operation_id = "command_events", params(CommandId, ResumeAfter), responses(
     (status = 200, description = "A stream that ends with the command", body = Message,
@@ -71,6 +72,7 @@ async fn events(
     access: Data<Access>,
     request: HttpRequest,
 ) -> Result<impl Responder, Problem> {
+    // Registered before the events are read, so that none is missed in between.
     let mut events = app.follow::<AcceptedCommand>(&id, StreamVersion(after)).map_err(unknown)?;
     visible(&app, &id, &who, &access).await?;
     let read = app.history::<AcceptedCommand>(&id, StreamVersion::ZERO, MOST_EVENTS).await?;
@@ -80,6 +82,7 @@ async fn events(
     }
     let mut seen: Vec<_> = read.into_iter().take_while(|event| event.version.0 <= after).collect();
     if CommandStatus::of(&seen).is_some_and(|status| status.is_final()) {
+        // A browser's `EventSource` reconnects until it gets a 204 (HTML standard, section 9.2).
         return Ok(Either::Left(HttpResponse::NoContent()));
     }
     let place = Streams::enter(&request)?;
@@ -107,6 +110,7 @@ async fn visible(
     let status = app.command(id).await.map_err(unknown)?;
     match status.actor.as_ref() == Some(&who.id) || access.is_operator(who) {
         true => Ok(status),
+        // The same as for a missing command, so that other clients cannot probe for ids.
         false => Err(unknown_command()),
     }
 }

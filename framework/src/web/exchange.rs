@@ -1,8 +1,9 @@
-//! Rules of HTTP that hold for every route of a table, around its handler.
+//! HTTP rules for every route of a table, applied around its handler.
 //!
-//! Before the handler: a body is not packed, and a request that is not safe has no query, because no
-//! handler would look at either. After it: an `If-Match` that does not hold turns the answer into
-//! 412 (a command compares it itself, in the log), and `HEAD` has no body.
+//! Before the handler: a compressed body is refused, and so is the query of a request that is not
+//! safe, because no handler would read them. After the handler: an `If-Match` that does not match
+//! turns the response into a 412, and a response to `HEAD` loses its body. Commands check their
+//! `If-Match` in the log instead.
 
 use actix_web::ResponseError;
 use actix_web::body::BoxBody;
@@ -14,7 +15,7 @@ use super::head::without_body;
 use super::precondition;
 use super::problem::Problem;
 
-/// Carries out one request by its handler, with the rules around it.
+/// Processes one request with its handler and the rules around it.
 pub(super) async fn exchange(
     request: ServiceRequest,
     next: Next<BoxBody>,
@@ -34,13 +35,13 @@ pub(super) async fn exchange(
     Ok(if method == Method::HEAD { without_body(answer) } else { answer })
 }
 
-/// Refuses what a handler that changes something would ignore.
+/// Refuses the parts of a request that a handler would ignore.
 fn refuse_unread(request: &ServiceRequest) -> Result<(), Problem> {
     if !request.query_string().is_empty() {
         let detail = "this takes no query parameters: everything is in the body and the headers";
         return Err(Problem::new(400, "invalid_query", detail));
     }
-    // Unpacked here, a body could be a thousand times as large as what was sent.
+    // After decompression, a body could be a thousand times larger than what was sent.
     let mut codings = request.headers().get_all(header::CONTENT_ENCODING);
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         let detail = "a body comes as it is, without a Content-Encoding";

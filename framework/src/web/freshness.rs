@@ -1,8 +1,8 @@
-//! How fresh an answer has to be, and how fresh it is.
+//! Freshness of reads: the position that a response must reflect, and the one that it reflects.
 //!
-//! `?after=<position>` answers only what reflects the log up to there, and waits for it, with
-//! `?within=<ms>` no longer than so many milliseconds. What is answered names its position, in its
-//! body and as the header `Actum-Position`; when the wait ends first the answer is a 504.
+//! With `?after=<position>` a read waits until the read model reflects the log up to there, at most
+//! `?within=<ms>` milliseconds. The response contains its position in the body and in the header
+//! `Actum-Position`. If the wait ends first, the response is a 504.
 
 use std::future::{Ready, ready};
 use std::time::Duration;
@@ -20,11 +20,11 @@ use crate::error::ReadError;
 use crate::event::{GlobalPosition, StreamVersion};
 use crate::read_model::{Document, ReadModel};
 
-/// The response header with the position an answer reflects.
+/// Response header with the position that the response reflects.
 pub const POSITION_HEADER: &str = "Actum-Position";
 
-/// The request's `?after=` and `?within=`, if it has them. As an extractor it refuses any other
-/// query.
+/// The query parameters `after` and `within` of a request. The extractor refuses any other
+/// parameter.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Freshness {
@@ -33,8 +33,7 @@ pub struct Freshness {
 }
 
 impl Freshness {
-    /// Reads the document of the read model `M` with this key, as fresh as the request wants it. Its
-    /// `ETag` is [`ReadModel::version`].
+    /// Reads the document of the read model `M` with this key, as fresh as requested.
     ///
     /// # Errors
     /// [`ReadError`]; `NotYet` if the wait ends first.
@@ -68,7 +67,7 @@ impl FromRequest for Freshness {
     }
 }
 
-/// What a read answers: the fields of a document between its `id` and its `position`.
+/// Response of a read: the document's fields between its `id` and its `position`.
 #[derive(Debug, Clone, Serialize)]
 pub struct DocumentAnswer<T> {
     id: String,
@@ -80,7 +79,7 @@ pub struct DocumentAnswer<T> {
 }
 
 impl<T> DocumentAnswer<T> {
-    /// Answers with what `view` makes of the document, at the same position and version.
+    /// Replaces the document by the result of `view`, at the same position and version.
     pub fn map<U>(self, view: impl FnOnce(T) -> U) -> DocumentAnswer<U> {
         let Self { id, body, position, version } = self;
         DocumentAnswer { id, body: view(body), position, version }

@@ -1,8 +1,8 @@
-//! The one guard around all routes of a table: it authenticates the client and enforces the policy.
+//! Guard of all routes of a table: authenticates the client and enforces the policy of the route.
 //!
-//! It stands around the whole service, so that no handler can be reached beside it; a path or method
-//! that the table does not have leads nowhere, whatever else was registered under it. The principal of
-//! an admitted request is in the request as its [`Principal`].
+//! The guard wraps the whole service, so no handler can be reached without it. A path or method
+//! that is not in the table is refused, whatever else was registered for it. The authenticated
+//! [`Principal`] is stored in the request.
 
 use std::rc::Rc;
 
@@ -43,7 +43,7 @@ impl Routes {
     }
 }
 
-/// A scope, entered by clients that may use a route of the table.
+/// Wraps a scope with the guard for the routes of the table.
 fn behind(access: Access, table: Rc<Routes>, scope: Scope) -> impl HttpServiceFactory {
     scope.wrap(from_fn(move |request: ServiceRequest, next: Next<BoxBody>| {
         let policy = table.find(request.method(), request.match_pattern().as_deref());
@@ -65,7 +65,8 @@ fn behind(access: Access, table: Rc<Routes>, scope: Scope) -> impl HttpServiceFa
     }))
 }
 
-/// Checks that the request may go on. Returns its principal, or `None` on a route that needs none.
+/// Authenticates and authorises a request. Returns its principal, or `None` on a route that needs
+/// none.
 fn admit(
     access: &Access,
     policy: Policy,

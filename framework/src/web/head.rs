@@ -1,7 +1,8 @@
-//! `HEAD`: the head that `GET` would have, and no body.
+//! Responses to `HEAD`: the headers of the `GET` response, without a body.
 //!
-//! actix polls the body of an answer to `HEAD` to its end and throws it away, so a live stream would
-//! keep its connection until the stream ends. Here the body is dropped before it is sent.
+//! actix reads the body of a response to `HEAD` to its end and discards it, so a live stream would
+//! occupy its connection until the stream ends. Here the body is dropped before the response is
+//! sent.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -11,12 +12,12 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::ServiceResponse;
 use actix_web::web::Bytes;
 
-/// The same answer without its body, which is dropped. Its length stays in the head.
+/// Drops the body of a response. The headers still have its length.
 pub(super) fn without_body(answer: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     answer.map_body(|_, body| BoxBody::new(Absent { size: body.size() }))
 }
 
-/// A body that says how long it would be and ends at once.
+/// An empty body that reports the length of the dropped one.
 struct Absent {
     size: BodySize,
 }

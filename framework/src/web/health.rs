@@ -30,14 +30,15 @@ enum State {
     Ready,
 }
 
-/// The process runs and answers.
+/// Checks that the process runs and responds.
 #[utoipa::path(get, path = "/health/live", tag = "about",
     responses((status = 200, description = "It runs", body = Health)))]
 async fn live() -> Json<Health> {
     Json(Health { status: State::Live })
 }
 
-/// Every read model has caught up with the log as it was at start, and nobody is stopping it.
+/// Checks that every read model has reached the log's head as of the start, and that the
+/// application is not stopping.
 #[utoipa::path(get, path = "/health/ready", tag = "about",
     responses((status = 200, description = "Send it work", body = Health)))]
 async fn ready(app: Data<Application>) -> Result<Json<Health>, Problem> {

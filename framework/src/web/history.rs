@@ -1,7 +1,8 @@
-//! The history of one aggregate over HTTP: page by page from the log, and live as server-sent events.
+//! History of one aggregate over HTTP: page by page from the log, and live as server-sent events.
 //!
-//! The same entry is shown in both. The id of a live message is the event's version; a client that was
-//! cut off sends the last one as `Last-Event-ID` (or `?after=`) and goes on after it, from the log.
+//! Both show the same entries. The id of a live message is the version of the event. A client that
+//! was disconnected sends the last id as `Last-Event-ID` (or `?after=`) and resumes after it, from
+//! the log.
 
 use std::future::{Ready, ready};
 
@@ -54,7 +55,7 @@ struct Entry {
     #[schema(value_type = u64)]
     position: GlobalPosition,
     r#type: String,
-    /// As it was stored, byte for byte; `null` if the event has nothing to tell.
+    /// Payload of the event, byte for byte as it was stored; `null` if the event has no fields.
     #[schema(value_type = Option<Object>, required)]
     data: Box<RawValue>,
     #[schema(format = DateTime)]
@@ -62,24 +63,25 @@ struct Entry {
 }
 
 impl HistoryRange {
-    /// Reads the page of this range. Authorise the reader before.
+    /// Reads the page of this range. Authorise the reader before the call.
     ///
     /// # Errors
-    /// 404 `unknown_<type>`: the aggregate has no event. 400: the range or the id is not valid. 503: the
-    /// store did not answer.
+    /// 404 `unknown_<type>`: the aggregate has no event. 400: the range or the id is not valid.
+    /// 503: the store is not available.
     pub async fn read<A: Aggregate>(
         &self,
         app: &Application,
         id: &str,
     ) -> Result<HistoryPage, Problem> {
-        // One more than requested: if it comes, the page is not the last one.
+        // One entry more than requested: if it exists, the page is not the last one.
         let found = read::<A>(app, id, self.after, self.limit()? + 1).await?;
         if found.is_empty() && !exists::<A>(app, id).await? {
             return Err(Problem::unknown::<A>());
         }
         let mut events = found.iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
         let mut has_more = cut_page(&mut events, self.limit()?)?;
-        // The store also ends a page that is large in bytes, so one that is not cut may not be the last.
+        // The store also ends a page by its bytes, so a page that was not cut here may still not be
+        // the last one.
         if let Some(last) = found.last().filter(|_| !has_more) {
             has_more = !read::<A>(app, id, last.version, 1).await?.is_empty();
         }
@@ -112,12 +114,12 @@ impl Responder for HistoryPage {
     }
 }
 
-/// Follows the aggregate `A` with this id, for the client of this request: a message for each event, as
-/// it happens. Authorise the reader before.
+/// Follows the aggregate `A` with this id for the client of this request: sends a message for each
+/// event as it happens. Authorise the reader before the call.
 ///
 /// # Errors
-/// 404 `unknown_<type>`: the aggregate has no event. 400: the id is not valid, or the client claims to
-/// have an event that there is not yet. 429 and 503: there is no place for one more live stream.
+/// 404 `unknown_<type>`: the aggregate has no event. 400: the id is not valid, or the client names
+/// an event that does not exist yet. 429 and 503: a limit of live streams is reached.
 pub async fn follow<A: Aggregate>(
     app: &Application,
     id: &str,
@@ -125,7 +127,8 @@ pub async fn follow<A: Aggregate>(
     request: &HttpRequest,
 ) -> Result<impl Responder + use<A>, Problem> {
     let mut events = app.follow::<A>(id, StreamVersion(after))?;
-    // What the client has must be there, or it would wait for events it believes to have.
+    // The event that the client names must exist. Otherwise it would wait for events that it
+    // believes to have received.
     let last = StreamVersion(after.saturating_sub(1));
     if read::<A>(app, id, last, 1).await?.is_empty() {
         return Err(match exists::<A>(app, id).await? {
@@ -136,7 +139,7 @@ pub async fn follow<A: Aggregate>(
             }
         });
     }
-    // Last, because whoever sends a wrong request is told so, however many streams they have.
+    // Last, so that an invalid request gets its own error, however many streams the client has.
     let place = Streams::enter(request)?;
     Ok(ServerSentEvents::new(async move || {
         let _held = &place;
@@ -167,7 +170,7 @@ impl Problem {
         Self::new(404, code, format!("there is no such {}", A::TYPE))
     }
 
-    /// The problem of a read about an aggregate: what is not found is [`Problem::unknown`].
+    /// Converts the error of a read about an aggregate. `NotFound` becomes [`Problem::unknown`].
     pub fn reading<A: Aggregate>(error: ReadError) -> Self {
         match error {
             ReadError::NotFound { .. } => Self::unknown::<A>(),

@@ -1,6 +1,7 @@
-//! Input that does not fit is refused with a problem document: bodies, queries, paths and methods.
+//! Problem documents for invalid input: bodies, queries, paths and methods.
 //!
-//! This is the configuration for actix's own extractors; [`JsonBody`](super::body::JsonBody) needs none.
+//! This configures actix's own extractors; [`JsonBody`](super::body::JsonBody) needs no
+//! configuration.
 
 use actix_web::HttpRequest;
 use actix_web::error::JsonPayloadError;
@@ -8,11 +9,12 @@ use actix_web::web::{self, JsonConfig, PathConfig, PayloadConfig, QueryConfig, S
 
 use super::problem::Problem;
 
-/// The longest JSON body in bytes; a longer one is not read to its end.
+/// Maximum size of a JSON body in bytes. A larger one is not read to its end.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Has every extractor's error, and every path that leads nowhere, answered by a [`Problem`].
+/// Configures all extractors, and paths without a route, to return a [`Problem`].
 pub fn strict_input(config: &mut ServiceConfig) {
+    // The errors of actix's extractors are not problem documents by default.
     config
         .app_data(JsonConfig::default().limit(MAX_BODY_BYTES).error_handler(refuse_body))
         .app_data(PayloadConfig::new(MAX_BODY_BYTES))

@@ -1,17 +1,18 @@
-//! The HTTP edge: extractors and answers, so that a handler is three lines, and the server around them.
+//! HTTP edge: extractors and responses, so that a handler has few lines, and the server around
+//! them.
 //!
-//! **Requests and answers.** [`Problem`] turns errors into RFC 9457 documents. [`JsonBody`] reads a body
-//! strictly, [`CommandTo`] is the aggregate that a command is for, and [`CommandAnswer`] its answer.
-//! [`Freshness`] reads a document as fresh as the client wants it, [`HistoryRange`] a page of an
-//! aggregate's history, and [`follow`] streams what happens to it.
+//! **Requests and responses.** [`Problem`] turns errors into RFC 9457 problem documents.
+//! [`JsonBody`] reads a body strictly. [`CommandTo`] is the aggregate of a command, and
+//! [`CommandAnswer`] the response. [`Freshness`] reads a document as fresh as the client requests,
+//! [`HistoryRange`] reads a page of an aggregate's history, and [`follow`] streams its events.
 //!
 //! **Routes.** [`Routes`] is a table of routes and their policies, with the OpenAPI document that
-//! describes it ([`openapi`]). [`health`], [`deferred_commands`], [`api_document`] and `callback_routes`
-//! are tables that are ready.
+//! describes it ([`openapi`]). [`health`], [`deferred_commands`], [`api_document`] and
+//! `callback_routes` are ready-made tables.
 //!
-//! **Server.** [`Server`] serves a table and the operations API, with [`Limits`], deadlines, security
-//! headers, a log of requests and an orderly stop. Its clients prove who they are by an
-//! [`Authenticator`], such as [`ApiKeys`] and `Jwt`.
+//! **Server.** [`Server`] serves a table and the operations API, with [`Limits`], deadlines,
+//! security headers, a request log and a graceful stop. An [`Authenticator`], such as [`ApiKeys`]
+//! or `Jwt`, authenticates its clients.
 
 mod access;
 mod answer;

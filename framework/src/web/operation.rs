@@ -1,4 +1,4 @@
-//! From the errors of operators' requests to problem documents.
+//! Converts the errors of operators' requests to problem documents.
 
 use super::problem::Problem;
 use crate::error::OperationError;

@@ -1,8 +1,8 @@
-//! Pages of entries, bounded by number and by bytes.
+//! Pages of entries, limited by number and by bytes.
 //!
-//! A page is in memory until its client has read it, so its size is what a client that does not read
-//! costs. `limit` bounds the entries; this bounds their bytes. A page that ends early says where to
-//! continue, as every page does.
+//! A page stays in memory until its client has read it, so a client that does not read costs one
+//! page. The request's `limit` bounds the entries; this file bounds their bytes. A page that ends
+//! early returns the place to continue from, like every page.
 
 use std::io::Write;
 
@@ -16,13 +16,13 @@ const DEFAULT_LIMIT: usize = 50;
 /// Maximum number of entries of a page.
 const MAX_LIMIT: usize = 500;
 
-/// Most bytes of a page's entries as JSON; a page has at least one entry, however large.
+/// Maximum bytes of a page's entries as JSON. A page has at least one entry, however large.
 const MAX_BYTES: usize = 32 * 1024;
 
-/// A limit of entries that a request gives, or the default one.
+/// Returns the limit of a request, or the default of 50.
 ///
 /// # Errors
-/// 400 `invalid_query`: it is 0 or more than 500. The default is 50.
+/// 400 `invalid_query`: the limit is 0 or more than 500.
 pub fn page_limit(given: Option<usize>) -> Result<usize, Problem> {
     let limit = given.unwrap_or(DEFAULT_LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
@@ -50,7 +50,7 @@ pub fn cut_page<T: Serialize>(entries: &mut Vec<T>, limit: usize) -> Result<bool
     Ok(count < whole)
 }
 
-/// Counts what is written.
+/// A writer that only counts bytes.
 struct Bytes(usize);
 
 impl Write for Bytes {

@@ -1,9 +1,9 @@
-//! Bodies of answers in small pieces, so that a client that does not read costs little memory.
+//! Sends response bodies in small pieces, so that a client that does not read costs little memory.
 //!
-//! actix copies each chunk of a body into the connection's write buffer whole, however large. A
-//! client that sends requests and reads no answer would then cost the largest body of the
-//! application per connection. [`in_pieces`] cuts chunks without copying: what is not sent yet stays
-//! where it is, for a static body in memory that all connections share.
+//! actix copies each chunk of a body into the connection's write buffer, however large it is. A
+//! client that sends requests and reads no response would cost one largest body per connection.
+//! [`in_pieces`] splits chunks without copying them. The unsent rest of a static body stays in
+//! memory that all connections share.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,11 +14,11 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
 
-/// Size of a piece. One fills the write buffer of a connection, which is as large when it is new.
+/// Size of a piece: one piece fills the initial write buffer of a connection.
 const PIECE_BYTES: usize = 8 * 1024;
 
 /// Sends every body in pieces of at most 8 KiB: `App::new().wrap(from_fn(in_pieces))`, after all
-/// middlewares that change a body. Set the server's `h1_write_buffer_size` to 8 KiB as well.
+/// middlewares that change a body. Also set the server's `h1_write_buffer_size` to 8 KiB.
 ///
 /// # Errors
 /// Those of the request.
@@ -36,7 +36,7 @@ pub async fn in_pieces<B: MessageBody + 'static>(
 
 struct Pieces<B> {
     body: Pin<Box<B>>,
-    /// End of the current chunk, which is not sent yet.
+    /// Rest of the current chunk, not sent yet.
     rest: Bytes,
 }
 

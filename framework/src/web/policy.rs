@@ -1,14 +1,14 @@
 //! The policy of a route: the condition on which a client may use it.
 
-/// The condition on which a client may use a route.
+/// Condition under which a client may use a route.
 ///
-/// Which aggregates belong to which client is not decided here but by
+/// The ownership of aggregates is not checked here but by
 /// [`Aggregate::authorise`](crate::Aggregate::authorise).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Policy {
-    /// No condition, and the request is not counted by the rate limit, because a probe of the process's
-    /// health must not fail on account of other clients behind the same address.
+    /// No condition, and the rate limit does not count the request, because a health check must not
+    /// fail on account of other clients behind the same address.
     Probe,
     /// No condition.
     Public,
@@ -26,7 +26,7 @@ impl Policy {
         !matches!(self, Self::Probe | Self::Public)
     }
 
-    /// The scope that the route itself names.
+    /// Returns the scope that the route itself names.
     pub fn scope(self) -> Option<&'static str> {
         match self {
             Self::Scope(scope) => Some(scope),

@@ -1,8 +1,8 @@
 //! Conditional requests (RFC 9110): the `ETag` of an aggregate is its version.
 //!
-//! A read answers 412 unless an `If-Match` names its version, and 304 if an `If-None-Match` does. A
-//! command may expect one version, that there is one, or that there is none. What could mean
-//! several versions, or none at all, is refused rather than guessed.
+//! A read returns 412 if an `If-Match` does not name its version, and 304 if an `If-None-Match`
+//! does. A command may expect one version, any existing aggregate, or none. A header that could
+//! mean several versions is refused instead of guessed.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
@@ -11,12 +11,12 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 use super::problem::Problem;
 use crate::event::{ExpectedVersion, StreamVersion};
 
-/// The tag of a version; what has no event yet has none.
+/// Returns the tag of a version. A version of zero has none, because there is no event yet.
 pub(super) fn etag(version: StreamVersion) -> Option<String> {
     (version > StreamVersion::ZERO).then(|| format!("\"{version}\""))
 }
 
-/// What a command expects.
+/// Returns the version that a command expects.
 pub(super) fn of(headers: &HeaderMap) -> Result<ExpectedVersion, Problem> {
     match (one(headers, header::IF_MATCH)?, one(headers, header::IF_NONE_MATCH)?) {
         (None, None) => Ok(ExpectedVersion::Any),
@@ -35,8 +35,8 @@ pub(super) fn of(headers: &HeaderMap) -> Result<ExpectedVersion, Problem> {
     }
 }
 
-/// The problem (412) of a read whose `If-Match` names no tag that the answer has. A weak tag matches
-/// nothing (RFC 9110, section 13.1.1), and an answer without an `ETag` matches `*` alone.
+/// Returns a 412 problem if the response does not match the `If-Match` of a read. A weak tag never
+/// matches (RFC 9110, section 13.1.1), and a response without an `ETag` matches only `*`.
 pub(super) fn unmet<B>(wanted: &HeaderMap, answer: &HttpResponse<B>) -> Option<Problem> {
     let has_document = answer.status().is_success() || answer.status() == StatusCode::NOT_MODIFIED;
     let mut tags = wanted.get_all(header::IF_MATCH).peekable();
@@ -54,7 +54,7 @@ pub(super) fn unmet<B>(wanted: &HeaderMap, answer: &HttpResponse<B>) -> Option<P
     })
 }
 
-/// Checks that the client has this version already: one of the tags it names, weak or not.
+/// Checks that the client already has this version: one of its tags matches, weak or not.
 pub(super) fn is_known(headers: &HeaderMap, version: StreamVersion) -> bool {
     let Some(etag) = etag(version) else { return false };
     let values = headers.get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
@@ -72,7 +72,7 @@ fn one(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Problem> {
         .ok_or_else(|| invalid(&format!("a command has one {name}, of ASCII")))
 }
 
-/// Only as [`etag`] writes it.
+/// Parses a tag, only in the form that [`etag`] writes.
 fn version(tag: &str) -> Option<StreamVersion> {
     let number = tag.strip_prefix('"')?.strip_suffix('"')?;
     let version = StreamVersion(number.parse().ok()?);

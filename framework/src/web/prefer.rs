@@ -1,7 +1,7 @@
-//! The `Prefer` header (RFC 7240): whether a client would rather be answered later.
+//! The `Prefer` header (RFC 7240): a client may ask for a deferred command.
 //!
-//! A preference that is not understood is ignored, as the RFC has it; what is honoured is told by
-//! `Preference-Applied`.
+//! Unknown preferences are ignored, as the RFC requires. `Preference-Applied` lists the ones that
+//! were applied.
 
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, Responder};
@@ -9,20 +9,22 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-/// Where the routes of deferred commands are.
+/// Path prefix of the routes of deferred commands.
 pub(super) const COMMANDS: &str = "/commands/";
 
-/// `Prefer: respond-async`, and with `callback` to be called when it is done.
+/// The preference `respond-async`, and `callback` if the client also wants to be called when the
+/// command is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RespondAsync {
-    /// To be called back as well.
+    /// True if the client wants a callback.
     pub callback: bool,
 }
 
 impl RespondAsync {
-    /// What a request prefers; `None` if it wants to wait for the answer.
+    /// Returns the preference of a request, or `None` if the client wants to wait for the result.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let values = headers.get_all("prefer").filter_map(|value| value.to_str().ok());
+        // A client may send several headers, and several preferences in each, so all are read.
         let given: Vec<&str> = values.flat_map(|value| value.split(',')).map(token).collect();
         let has = |name: &str| given.iter().any(|token| token.eq_ignore_ascii_case(name));
         has("respond-async").then(|| Self { callback: has("callback") })
@@ -33,12 +35,13 @@ impl RespondAsync {
     }
 }
 
-/// The preference's name, without its value and parameters.
+/// Returns the name of a preference, without its value and parameters.
 fn token(preference: &str) -> &str {
     preference.split([';', '=']).next().unwrap_or_default().trim()
 }
 
-/// 202: the command is stored and will be carried out. Its `Location` is where its status is.
+/// A 202 response: the command is stored and will be carried out. The `Location` header is the URL
+/// of its status.
 #[derive(Debug, Clone)]
 pub(super) struct Accepted {
     pub(super) id: Uuid,
@@ -49,7 +52,7 @@ pub(super) struct Accepted {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Accepted)]
 pub(super) struct Body {
-    /// The command's.
+    /// Id of the command.
     #[schema(value_type = String)]
     id: Uuid,
     /// Always `accepted`.

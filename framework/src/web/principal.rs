@@ -1,7 +1,7 @@
-//! On whose behalf a request comes.
+//! The authenticated client of a request.
 //!
-//! Whoever authenticates puts a [`Principal`] into the request's extensions; keys of commands are
-//! kept apart by it, and it is written beside the events as their actor.
+//! An authentication middleware inserts a [`Principal`] into the request's extensions. Idempotency
+//! keys are scoped to it, and its id is stored with the events as their actor.
 
 use std::collections::BTreeSet;
 use std::future::{Ready, ready};
@@ -14,15 +14,15 @@ use super::problem::Problem;
 /// The authenticated client of a request, and the scopes it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// Unique among all clients, never given to another one, and no secret. Such as `user:ada`.
+    /// Unique and permanent id of the client, such as `user:ada`. Not a secret.
     pub id: String,
-    /// Scopes, in the application's own words.
+    /// Scopes, named by the application.
     pub scopes: BTreeSet<String>,
     has_all_scopes: bool,
 }
 
 impl Principal {
-    /// A principal with this id and these scopes.
+    /// Creates a principal with this id and these scopes.
     pub fn new(id: impl Into<String>, scopes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let scopes = scopes.into_iter().map(Into::into).collect();
         Self { id: id.into(), scopes, has_all_scopes: false }
@@ -38,7 +38,7 @@ impl Principal {
         self.has_all_scopes || self.scopes.contains(scope)
     }
 
-    /// The principal of the request, if it was authenticated.
+    /// Returns the principal of a request, if it was authenticated.
     pub fn of(request: &HttpRequest) -> Option<Self> {
         request.extensions().get::<Self>().cloned()
     }

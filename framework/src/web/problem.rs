@@ -1,7 +1,7 @@
-//! Problem documents (RFC 9457): how an error looks on the wire.
+//! Problem documents (RFC 9457): errors as responses.
 //!
-//! `type` is `about:blank`, so `title` is the status' own phrase; programs look at `code`, people
-//! at `detail`. Internals never leave: what went wrong on our side goes to the log instead.
+//! The `type` is `about:blank`, so `title` is the phrase of the status. Programs use `code`, people
+//! read `detail`. Internal details are logged but never sent.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use super::precondition::etag;
 use crate::event::StreamVersion;
 
-/// An error on its way to the client, as `application/problem+json`.
+/// An error response of the media type `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     status: StatusCode,
@@ -37,45 +37,46 @@ struct Document<'a> {
     members: &'a Map<String, Value>,
 }
 
-/// The longest detail in characters: some messages quote what the client sent.
+/// Maximum length of the detail in characters, because some messages quote what the client sent.
 const MAX_DETAIL_CHARS: usize = 500;
 
 impl Problem {
-    /// A problem with this HTTP status (500 if it is none), a code for programs that never
-    /// changes, and a sentence for people.
+    /// Creates a problem with an HTTP status (500 if it is invalid), a code for programs that must
+    /// never change, and a sentence for people.
     pub fn new(status: u16, code: impl Into<Cow<'static, str>>, detail: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let detail = detail.into().chars().take(MAX_DETAIL_CHARS).collect();
         Self { status, code: code.into(), detail, headers: Vec::new(), members: Map::new() }
     }
 
-    /// Our mistake or the data's: logged in full, told without internals (500).
+    /// Creates a 500 problem for an error of the server or its data. The error is logged in full;
+    /// the response contains no internal details.
     pub fn internal(error: &dyn fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
         Self::new(500, "internal", "the server could not do this; its log says why")
     }
 
-    /// Nobody has proven who they are (401); told alike whatever was wrong, with the challenge to
-    /// send a bearer credential.
+    /// Creates a 401 problem with a challenge for a bearer credential. The response is the same
+    /// whatever was wrong with the credential.
     pub fn unauthenticated() -> Self {
         let detail = "this needs a credential: Authorization: Bearer …";
         Self::new(401, "unauthenticated", detail).header(header::WWW_AUTHENTICATE, "Bearer")
     }
 
-    /// Tells the client when to try again, in seconds.
+    /// Sets the `Retry-After` header, in seconds.
     #[must_use]
     pub fn retry_after(self, seconds: u32) -> Self {
         self.header(header::RETRY_AFTER, seconds.to_string())
     }
 
-    /// Goes out with this header, too. A value that cannot be one makes a 500 of it.
+    /// Adds a header to the response. An invalid value turns the response into a 500.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// Tells the version that an aggregate has, as a member and as `ETag`.
+    /// Adds the version of the aggregate as a member and as `ETag`.
     #[must_use]
     pub(super) fn version(self, version: StreamVersion) -> Self {
         let problem = self.member("version", version.0);
@@ -85,20 +86,20 @@ impl Problem {
         }
     }
 
-    /// Tells programs more: a member of the document besides the standard ones.
+    /// Adds a member to the document, for programs.
     #[must_use]
     pub fn member(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Tells the client which methods the resource has.
+    /// Sets the `Allow` header with the methods of the resource.
     #[must_use]
     pub(super) fn allow(self, methods: &str) -> Self {
         self.header(header::ALLOW, methods)
     }
 
-    /// The code for programs.
+    /// Code for programs.
     pub fn code(&self) -> &str {
         &self.code
     }

@@ -1,14 +1,15 @@
-//! From the errors of commands and reads to problem documents: one place for every status.
+//! Converts the errors of commands and reads to problem documents. The only place that chooses
+//! their status.
 
 use super::problem::Problem;
 use crate::command::RefusalCode;
 use crate::error::{CommandError, ReadError, StoreError};
 
-/// Long enough for a burst to pass or a database to come back, short enough for a person.
+/// Long enough for a short overload to pass, and short enough for a person to wait.
 const RETRY_AFTER_S: u32 = 1;
 
 impl Problem {
-    /// What an aggregate's refusal looks like on the wire.
+    /// Creates the problem of an aggregate's refusal.
     pub fn refused(refusal: &impl RefusalCode) -> Self {
         Self::new(refusal.status(), refusal.code(), refusal.to_string())
     }
@@ -32,6 +33,7 @@ impl Problem {
                 Self::for_now("unavailable", detail)
             }
             StoreError::Unknown(_) => Self::outcome_unknown(),
+            // Faults of the data or of this program, so a retry of the client does not help.
             StoreError::Hole { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Checkpoint { .. }
@@ -49,7 +51,7 @@ impl Problem {
         Self::for_now("overloaded", "too much is queued; this attempt did nothing")
     }
 
-    /// All places of live streams are taken (503), by whichever clients.
+    /// Creates a 503 problem: the limit of live streams is reached, over all clients.
     pub fn no_live_stream() -> Self {
         let detail = "all live streams of the server are taken; come again when one has ended";
         Self::for_now("no_live_stream", detail)
@@ -117,7 +119,7 @@ impl From<ReadError> for Problem {
                 tracing::error!(%error, "a read was turned away");
                 Self::for_now("halted", &format!("{model} is halted until somebody repairs it"))
             }
-            // No time to retry after is told: it takes somebody's repair, not time.
+            // No `Retry-After`, because a repair is needed and not time.
             ReadError::Parked { model, key, position, .. } => {
                 tracing::error!(%error, "a read was turned away");
                 let what = format!("{model} stands still for {key:?} at position {position}");

@@ -1,8 +1,8 @@
-//! One line of the log for each request: what it was for, how it ended, how long it took.
+//! Request log: one line per request with its route, result and duration.
 //!
-//! It holds nothing that a secret may stand in: the pattern of the route and not the path, no query,
-//! no header but the ids that tie requests together, no body. What a client has chosen is written as
-//! a value, which a subscriber quotes, so it begins no line of its own.
+//! A line contains nothing that could be a secret: the route's pattern instead of the path, no
+//! query, no body, and no headers except the ids that connect requests. Values that a client chose
+//! are logged as fields, which a subscriber quotes, so a client cannot forge a line.
 
 use std::time::Instant;
 
@@ -16,11 +16,11 @@ use tracing::Instrument;
 use super::principal::Principal;
 use super::trace_context;
 
-/// A longer one is not worth its place.
+/// A longer id is not logged.
 const MAX_CORRELATION_ID_BYTES: usize = 128;
 
-/// Writes a line for each request, target `actum::requests`: `App::new().wrap(from_fn(request_log))`,
-/// last of all middlewares.
+/// Logs one line per request with the target `actum::requests`:
+/// `App::new().wrap(from_fn(request_log))`, as the last middleware.
 ///
 /// # Errors
 /// Those of the request.
@@ -41,6 +41,7 @@ pub async fn request_log<B: MessageBody>(
         trace_id,
     );
     let answer = next.call(request).instrument(span).await;
+    // Known only now, because an inner middleware authenticates the request.
     let (status, principal) = match &answer {
         Ok(answer) => (answer.status(), Principal::of(answer.request())),
         Err(error) => (error.as_response_error().status_code(), None),

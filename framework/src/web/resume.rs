@@ -1,4 +1,4 @@
-//! Where a client that was cut off goes on: the header `Last-Event-ID`, or `?after=`.
+//! Position from which a reconnecting client resumes: the header `Last-Event-ID`, or `?after=`.
 
 use std::future::{Ready, ready};
 
@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::problem::Problem;
 
-/// The number of the last event that the client has, 0 if it has none. As an extractor it takes the
-/// header before the query, for a browser that connects again repeats the query as it was, and
-/// refuses what is no number.
+/// Number of the last event that the client has received, 0 if none. The extractor prefers the
+/// header to the query, because a browser that reconnects repeats the original query. A value that
+/// is not a number is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResumeAfter(pub u64);
 

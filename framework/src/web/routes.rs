@@ -1,7 +1,7 @@
-//! The routes of an application, each with its policy.
+//! Route table of an application. Every route has a policy.
 //!
-//! [`Routes`] is a table that can be read back, so that the guard that enforces policies, the document
-//! that describes the API and the tests all speak of the same routes.
+//! The table can be read, so the guard that enforces the policies, the API's documentation and the
+//! tests use the same routes.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::openapi::Api;
 use super::policy::Policy;
 use super::problem::Problem;
 
-/// Makes a route of a resource, in each worker anew.
+/// Adds a route to a resource. Called once in each worker, because actix builds the `App` there.
 type Register = Arc<dyn Fn(Resource) -> Resource + Send + Sync>;
 
 /// A table of routes. A route needs a credential unless it says otherwise: [`Routes::needs`],
@@ -37,12 +37,12 @@ struct Route {
 }
 
 impl Routes {
-    /// An empty table.
+    /// Creates an empty table.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Answers `GET` and, without the body, `HEAD`.
+    /// Adds a route for `GET` and, without the body, `HEAD`.
     #[must_use]
     pub fn get<F, Args>(self, path: &'static str, handler: F) -> Self
     where
@@ -56,7 +56,7 @@ impl Routes {
         routes
     }
 
-    /// Answers `POST`.
+    /// Adds a route for `POST`.
     #[must_use]
     pub fn post<F, Args>(self, path: &'static str, handler: F) -> Self
     where
@@ -67,7 +67,7 @@ impl Routes {
         self.route(Method::POST, path, handler)
     }
 
-    /// Answers `PUT`.
+    /// Adds a route for `PUT`.
     #[must_use]
     pub fn put<F, Args>(self, path: &'static str, handler: F) -> Self
     where
@@ -78,7 +78,7 @@ impl Routes {
         self.route(Method::PUT, path, handler)
     }
 
-    /// Answers `DELETE`.
+    /// Adds a route for `DELETE`.
     #[must_use]
     pub fn delete<F, Args>(self, path: &'static str, handler: F) -> Self
     where
@@ -89,7 +89,7 @@ impl Routes {
         self.route(Method::DELETE, path, handler)
     }
 
-    /// Answers this method.
+    /// Adds a route for this method.
     #[must_use]
     pub fn route<F, Args>(mut self, method: Method, path: &'static str, handler: F) -> Self
     where
@@ -106,19 +106,20 @@ impl Routes {
         self
     }
 
-    /// Lets the last route need a credential with this scope.
+    /// Requires a credential with this scope for the route that was added last.
     #[must_use]
     pub fn needs(self, scope: &'static str) -> Self {
         self.policy_of_last(Policy::Scope(scope))
     }
 
-    /// Lets the last route need no credential.
+    /// Requires no credential for the route that was added last.
     #[must_use]
     pub fn public(self) -> Self {
         self.policy_of_last(Policy::Public)
     }
 
-    /// Lets the last route need no credential, and excepts it from the rate limit.
+    /// Requires no credential for the route that was added last, and exempts it from the rate
+    /// limit.
     #[must_use]
     pub fn probe(self) -> Self {
         self.policy_of_last(Policy::Probe)
@@ -144,17 +145,17 @@ impl Routes {
         self
     }
 
-    /// The policy of the route, if there is one.
+    /// Returns the policy of a route, if the route exists.
     pub fn policy(&self, method: &Method, path: &str) -> Option<Policy> {
         let mut routes = self.routes.iter();
         routes.find(|route| route.method == *method && route.path == path).map(|route| route.policy)
     }
 
-    /// The policy of the route that a request takes, by the pattern its path matches; or what it is
-    /// answered: nothing is there (404), or another method is wanted (405).
+    /// Returns the policy of the route that a request matches, by its path pattern.
     ///
     /// # Errors
-    /// The request takes no route of the table.
+    /// A 404 problem if the path is not in the table, a 405 problem if it has no route for the
+    /// method.
     pub fn find(&self, method: &Method, pattern: Option<&str>) -> Result<Policy, Problem> {
         let path = pattern.unwrap_or_default();
         let allowed = self.methods(path);
@@ -164,19 +165,20 @@ impl Routes {
         self.policy(method, path).ok_or_else(|| method_not_allowed(&allowed))
     }
 
-    /// The methods of a path, as `Allow` lists them; nothing if it is not in the table.
+    /// Returns the methods of a path as a value of `Allow`; empty if the path is not in the table.
     fn methods(&self, path: &str) -> String {
         let routes = self.routes.iter().filter(|route| route.path == path);
         routes.map(|route| route.method.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// All of them, in the order in which they were added.
+    /// Returns all routes in the order in which they were added.
     pub fn list(&self) -> impl Iterator<Item = (&Method, &'static str, Policy)> {
         self.routes.iter().map(|route| (&route.method, route.path, route.policy))
     }
 
-    /// Serves the routes. Another method on one of the paths is answered with a [`Problem`], and so is
-    /// a packed body, a query of a method that is not safe, and an `If-Match` that does not hold.
+    /// Registers the routes with actix. Another method on one of the paths gets a [`Problem`]. So
+    /// does a compressed body, a query of a method that is not safe, and an `If-Match` that does
+    /// not match.
     pub fn configure(&self, config: &mut ServiceConfig) {
         let mut paths: Vec<&'static str> = Vec::new();
         for route in &self.routes {

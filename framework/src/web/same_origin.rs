@@ -1,10 +1,10 @@
-//! Requests that a foreign web page makes a browser send, which development mode refuses.
+//! Protection of development mode against requests that a foreign web page makes a browser send.
 //!
-//! Without credentials the server trusts whoever reaches it, and a page in a browser on this machine
-//! reaches it too: by a plain form or `fetch` from another origin, and by a name that its owner has
-//! resolve to 127.0.0.1 (DNS rebinding). A browser cannot hide either: it sends the name as `Host`,
-//! and the page's origin as `Origin` and `Sec-Fetch-Site`. With credentials there is no such check,
-//! because a browser does not add a bearer credential by itself.
+//! Without credentials the server trusts every client that reaches it. A page in a browser on this
+//! machine can reach it by a form or `fetch` from another origin, or by a name that resolves to
+//! 127.0.0.1 (DNS rebinding). A browser cannot hide either: it sends the name as `Host`, and the
+//! page's origin as `Origin` and `Sec-Fetch-Site`. With credentials this check is not needed,
+//! because a browser does not add a bearer credential automatically.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ use super::problem::Problem;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Checks that the request names this machine and that no page of another origin caused it.
+/// Checks that the request names this machine and was not caused by a page of another origin.
 ///
 /// # Errors
 /// 403 `forbidden`.
@@ -35,7 +35,7 @@ pub(super) fn check(request: &RequestHead) -> Result<(), Problem> {
     if !texts(headers, ORIGIN).all(|origin| is_own(origin) == Some(true)) {
         return Err(refused("an Origin is the one of this address"));
     }
-    // `none` is a person who typed the address.
+    // `none` means that a person typed the address.
     let is_here = |site: Option<&str>| matches!(site, Some("same-origin" | "none"));
     match texts(headers, SEC_FETCH_SITE).all(is_here) {
         true => Ok(()),

@@ -1,7 +1,6 @@
-//! What every answer says about how it may be used: not guessed at, not kept, not framed, not linked.
+//! Security headers of every response: no MIME sniffing, no caching, no framing, no referrer.
 //!
-//! An answer that says otherwise itself, such as a page of documentation with its own policy, is
-//! left as it is.
+//! A header that a response already has is kept, for example the policy of a documentation page.
 
 use actix_web::Error;
 use actix_web::body::{BoxBody, MessageBody};
@@ -12,19 +11,20 @@ use actix_web::middleware::Next;
 
 const ALWAYS: [(HeaderName, &str); 4] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    // What is answered is somebody's own, and of one moment.
+    // Responses are private and describe one moment.
     (header::CACHE_CONTROL, "no-store"),
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     (header::REFERRER_POLICY, "no-referrer"),
 ];
-/// Only under TLS, where alone it is heeded.
+/// Only sent over TLS, because browsers ignore it otherwise.
 const SECURE: (HeaderName, &str) = (header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
 
-/// Gives every answer its security headers, errors too: `App::new().wrap(from_fn(security_headers))`,
-/// after all other middlewares. No other origin is allowed anything, for nothing says so.
+/// Adds the security headers to every response, including errors:
+/// `App::new().wrap(from_fn(security_headers))`, as the last middleware. No CORS header is sent, so
+/// other origins have no access.
 ///
 /// # Errors
-/// Those of the request, with the headers.
+/// Those of the request, with the headers added.
 pub async fn security_headers<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,

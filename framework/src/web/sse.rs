@@ -1,9 +1,10 @@
-//! Server-sent events: a live stream as a response that does not end.
+//! Server-sent events: a live stream as a response without an end.
 //!
-//! The next message is fetched only when the connection has room for it, so a client that does not
-//! read costs its connection's write buffer and holds up nobody. It keeps its place among
-//! `Settings::live_streams` until its connection breaks. actix has no deadline for a write without
-//! progress: set `TCP_USER_TIMEOUT` on the listener, as the bank does, or have one in a proxy.
+//! The next message is fetched only when the connection has room for it. So a client that does not
+//! read costs the write buffer of its connection and delays no other client. It counts towards
+//! `Settings::live_streams` until its connection breaks. actix has no timeout for a write without
+//! progress. Set `TCP_USER_TIMEOUT` on the listener, as [`Server`](super::Server) does, or
+//! configure a timeout in a proxy.
 
 use std::fmt::Write;
 use std::pin::Pin;
@@ -19,17 +20,17 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::problem::Problem;
 
-/// How streams behave; give another one to the `App` with `app_data`.
+/// Settings of live streams. Pass another value to the `App` with `app_data`.
 #[derive(Debug, Clone)]
 pub struct SseConfig {
-    /// After so long without a message a comment is sent, so that either end learns when the other
-    /// is gone. Default 15 s.
+    /// Interval without a message after which a comment is sent, so that both ends notice a broken
+    /// connection. Default 15 s.
     pub heartbeat: Duration,
-    /// How long a client that was cut off waits before it comes again. Default 1 s.
+    /// Time that a disconnected client waits before it reconnects. Default 1 s.
     pub retry: Duration,
-    /// After so long a stream ends between two messages. Its client comes again by itself, goes on after
-    /// the last one, and shows anew who it is: a credential that was taken away is of no use any more
-    /// then. Default 15 min.
+    /// Maximum duration of a stream; it ends between two messages. The client reconnects
+    /// automatically, resumes after the last message, and authenticates again, so a revoked
+    /// credential stops working. Default 15 min.
     pub lasts: Duration,
 }
 
@@ -40,19 +41,19 @@ impl Default for SseConfig {
     }
 }
 
-/// One message.
+/// One message of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SseMessage(String);
 
 impl SseMessage {
-    /// A message with an id to resume after, the name of its type, and its data in one line of JSON.
+    /// Creates a message with an id to resume after, an event type, and data as one line of JSON.
     ///
     /// # Errors
     /// The data cannot be written as JSON.
     pub fn new(id: u64, event: &str, data: &impl Serialize) -> Result<Self, Problem> {
         let data = serde_json::to_string(data).map_err(|error| Problem::internal(&error))?;
         let mut text = format!("id: {id}\n");
-        // A line break would end the field: the rest would be read as fields of their own.
+        // A line break would end the field, and the rest would be parsed as other fields.
         let field = |text: &mut String, name: &str, value: &str| {
             for line in value.split(['\r', '\n']) {
                 let _ = writeln!(text, "{name}: {line}"); // a String takes all
@@ -65,9 +66,9 @@ impl SseMessage {
     }
 }
 
-/// A response that sends each message as it comes, and comments while none does. It ends with the
-/// messages or when its time is over, or is broken off at an error: the client then comes again and is
-/// told.
+/// A response that sends each message when it is available, and comments in between. It ends with
+/// the messages or after its maximum duration. At an error it is aborted: the client reconnects and
+/// gets the error as a response.
 pub struct ServerSentEvents<F> {
     next: F,
 }
@@ -75,7 +76,7 @@ pub struct ServerSentEvents<F> {
 type Next = Result<Option<SseMessage>, Problem>;
 
 impl<F: AsyncFnMut() -> Next + 'static> ServerSentEvents<F> {
-    /// Sends what `next` answers, until it answers `None`.
+    /// Creates a response that sends the messages of `next` until it returns `None`.
     pub fn new(next: F) -> Self {
         Self { next }
     }
@@ -89,7 +90,7 @@ impl<F: AsyncFnMut() -> Next + 'static> Responder for ServerSentEvents<F> {
         HttpResponse::Ok()
             .insert_header((header::CONTENT_TYPE, "text/event-stream"))
             .insert_header((header::CACHE_CONTROL, "no-store"))
-            // A proxy that gathers answers would hold the messages back.
+            // Prevents a buffering proxy from delaying the messages.
             .insert_header(("X-Accel-Buffering", "no"))
             .body(Stream {
                 opening: Some(format!("retry: {}\n\n", config.retry.as_millis())),
@@ -101,7 +102,7 @@ impl<F: AsyncFnMut() -> Next + 'static> Responder for ServerSentEvents<F> {
     }
 }
 
-/// The body of such a response.
+/// Body of the response.
 struct Stream<F> {
     opening: Option<String>,
     fetching: Option<Fetching<F>>,
@@ -110,8 +111,8 @@ struct Stream<F> {
     end: Pin<Box<Sleep>>,
 }
 
-/// The next message under way, and with it where those after it come from. It is not given up when
-/// a heartbeat is due.
+/// Future of the next message. It returns the source of messages too, and is kept when a heartbeat
+/// is due.
 type Fetching<F> = Pin<Box<dyn Future<Output = (F, Next)>>>;
 
 fn fetch<F: AsyncFnMut() -> Next + 'static>(mut next: F) -> Fetching<F> {

@@ -1,8 +1,8 @@
-//! A serde deserializer that refuses what serde's derived code would accept silently.
+//! A serde deserializer that refuses input that serde's derived code accepts silently.
 //!
-//! Derived code reads a struct from an array, field by field, and ignores fields that the struct does
-//! not have. [`Strict`] wraps any deserializer and refuses both wherever a struct or a struct variant
-//! is expected, at every depth. Everything else it passes on unchanged.
+//! Derived code reads a struct from an array, field by field, and ignores unknown fields.
+//! [`Strict`] wraps any deserializer and refuses both, at every depth, where a struct or a struct
+//! variant is expected. All other input is passed on unchanged.
 
 use std::fmt;
 
@@ -11,24 +11,25 @@ use serde::de::{
     VariantAccess, Visitor,
 };
 
-/// Names of a struct's fields; `None` where no struct is expected.
+/// Names of a struct's fields; `None` if no struct is expected.
 type Fields = Option<&'static [&'static str]>;
 
 /// A deserializer `D` with the stricter rules.
 pub(super) struct Strict<D> {
     inner: D,
-    /// The struct that this value is a field of. An unknown field is read as a value to ignore.
+    /// Fields of the struct that contains this value. serde reads the value of an unknown field
+    /// with `deserialize_ignored_any`.
     within: Fields,
 }
 
 impl<D> Strict<D> {
-    /// Reads `inner` with the stricter rules.
+    /// Wraps `inner`.
     pub(super) fn new(inner: D) -> Self {
         Self { inner, within: None }
     }
 }
 
-/// Methods that take a visitor, and perhaps arguments before it, and are passed on.
+/// Forwards methods that take a visitor, possibly after other arguments.
 macro_rules! pass_on {
     ($($method:ident($($name:ident: $of:ty),*);)+) => {$(
         fn $method<V: Visitor<'de>>(self, $($name: $of,)* visitor: V) -> Result<V::Value, D::Error> {
@@ -65,6 +66,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        // Derived code calls this for the value of an unknown field, so the field is refused here.
         match self.within {
             None => self.inner.deserialize_ignored_any(visitor),
             Some([]) => Err(D::Error::custom("unknown field, there are no fields")),
@@ -75,12 +77,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
         }
     }
 
+    // Forwarded, because types such as UUIDs choose their form by it.
     fn is_human_readable(&self) -> bool {
         self.inner.is_human_readable()
     }
 }
 
-/// A visitor that hands strict deserializers to the visitor it wraps.
+/// A visitor that passes strict deserializers to the visitor it wraps.
 struct Inside<V> {
     visitor: V,
     /// Fields of the struct that is expected here.
@@ -126,6 +129,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<V> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, elements: A) -> Result<V::Value, A::Error> {
+        // Derived code would read the fields of a struct from an array by position.
         match self.fields {
             Some(_) => Err(A::Error::invalid_type(Unexpected::Seq, &"an object")),
             None => self.visitor.visit_seq(Parts { inner: elements, within: None }),
@@ -141,7 +145,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Inside<V> {
     }
 }
 
-/// Access to the parts of a sequence, map or enum, each of which is read strictly.
+/// Access to the parts of a sequence, map or enum. Each part is read strictly.
 struct Parts<A> {
     inner: A,
     within: Fields,

@@ -1,20 +1,20 @@
-//! W3C Trace Context: `traceparent` and `tracestate`, as far as they are valid.
+//! W3C Trace Context: the valid values of `traceparent` and `tracestate`.
 //!
-//! As the specification has it, an invalid `traceparent` is ignored together with its `tracestate`,
-//! and an invalid `tracestate` alone; no request fails by them.
+//! As the specification requires, an invalid `traceparent` is ignored together with its
+//! `tracestate`, and an invalid `tracestate` is ignored alone. No request fails because of them.
 
 use actix_web::http::header::HeaderMap;
 
-/// What a request says of the trace it is part of.
+/// Trace context of a request.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct TraceContext {
-    /// As version 00 writes it, the only one that we know how to hand on.
+    /// Parent in the format of version 00, the only version that this program can propagate.
     pub(super) parent: Option<String>,
     pub(super) state: Option<String>,
 }
 
 const MAX_STATE_MEMBERS: usize = 32;
-/// Longer ones need not be handed on.
+/// Longer ones need not be propagated.
 const MAX_STATE_BYTES: usize = 512;
 
 pub(super) fn of(headers: &HeaderMap) -> TraceContext {
@@ -27,7 +27,7 @@ pub(super) fn of(headers: &HeaderMap) -> TraceContext {
     TraceContext { parent, state }
 }
 
-/// `00-<trace id>-<parent id>-<flags>`; later versions may have more after it.
+/// Parses `00-<trace id>-<parent id>-<flags>`. Later versions may add parts.
 fn parent(text: &str) -> Option<String> {
     let mut parts = text.split('-');
     let version = hex(parts.next()?, 2)?;
@@ -40,13 +40,13 @@ fn parent(text: &str) -> Option<String> {
     }
     let flags = match version {
         "00" => flags.to_owned(),
-        // Of another version's flags only this one is known: whether it is sampled.
+        // The flags of another version are unknown, except for the sampled flag.
         _ => format!("{:02x}", u8::from_str_radix(flags, 16).ok()? & 1),
     };
     Some(format!("00-{trace}-{span}-{flags}"))
 }
 
-/// The text, if it is this many lowercase hexadecimal digits.
+/// Returns the text if it consists of this many lowercase hexadecimal digits.
 fn hex(text: &str, digits: usize) -> Option<&str> {
     let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     (text.len() == digits && text.bytes().all(is_hex)).then_some(text)
@@ -64,7 +64,7 @@ fn state(headers: &HeaderMap) -> Option<String> {
     is_valid.then_some(state)
 }
 
-/// `key=value`.
+/// Checks a member `key=value`.
 fn is_member(member: &str) -> bool {
     let Some((key, value)) = member.split_once('=') else { return false };
     let in_key =

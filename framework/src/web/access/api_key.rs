@@ -1,8 +1,8 @@
-//! An API key as a server keeps it: everything but the key itself.
+//! API key as it is stored: everything except the key itself.
 //!
-//! A key is `<mark>_<prefix>_<256 random bits>`. The prefix is no secret, it finds the line; of the rest
-//! only the SHA-256 is kept. No salt and no slow hash, because there is nothing to guess in 256 random
-//! bits.
+//! A key is `<mark>_<prefix>_<256 random bits>`. The prefix is not secret; it identifies the line.
+//! Of the rest only the SHA-256 is stored. A salt or a slow hash is not needed, because 256 random
+//! bits cannot be guessed.
 
 use std::fmt;
 
@@ -17,10 +17,10 @@ use crate::box_error::BoxError;
 use crate::clock::{Clock, SystemClock};
 use crate::web::principal::Principal;
 
-/// The form of an application's API keys.
+/// Format of an application's API keys.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiKeyFormat {
-    /// Beginning of every key, before a `_`: a key is recognised by it wherever it turns up.
+    /// Prefix of every key, before a `_`, so that a leaked key can be recognised as one.
     pub mark: &'static str,
     /// Scopes that a key may have. Empty: any scope.
     pub scopes: &'static [&'static str],
@@ -87,7 +87,8 @@ pub struct NewKey {
 }
 
 impl ApiKey {
-    /// Checks the fields. The error does not quote them, because one may be a secret in the wrong place.
+    /// Checks the fields. The error never quotes a field, because it may be a secret in the wrong
+    /// place.
     pub(super) fn check(&self, format: &ApiKeyFormat) -> Result<(), String> {
         let Self { name, prefix, sha256, scopes, .. } = self;
         if !is_name(name) {
@@ -108,7 +109,7 @@ impl ApiKey {
 
     /// Returns the principal of the key, if this is its secret and it has not expired.
     pub(super) fn principal(&self, secret: &str) -> Option<Principal> {
-        // In constant time, so that the duration tells nothing about the digest.
+        // Compared in constant time, so the time reveals nothing about the digest.
         let is_it: bool = digest(secret).as_bytes().ct_eq(self.sha256.as_bytes()).into();
         let holds = self.expires.is_none_or(|end| SystemClock.now() < end);
         (is_it && holds).then(|| Principal::new(format!("key:{}", self.name), &self.scopes))

@@ -1,10 +1,10 @@
-//! The API keys of a file, one JSON object a line, as the file is now.
+//! API keys of a key file, one JSON object per line.
 //!
-//! The file is read twice a second, and a text counts once two readings in a row agree, so a file that
-//! is rewritten in place locks nobody out. Revocation wins: every line that can be read counts, a
-//! broken line lets nobody in, and neither does a file that is gone. If the file cannot be read for
-//! another reason, such as too many open files, the keys stay for a minute. The log and the status
-//! say so.
+//! The file is read twice a second, and a change takes effect when two readings in a row are equal,
+//! so a file that is rewritten in place locks no client out. Revocation takes precedence: every
+//! line that can be parsed counts, and neither a broken line nor a missing file lets a client in.
+//! If the file cannot be read for another reason, such as too many open files, the keys stay valid
+//! for a minute. The log and the status report this.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,17 +21,18 @@ use super::api_key::{ApiKey, ApiKeyFormat};
 use crate::box_error::BoxError;
 use crate::web::principal::Principal;
 
-/// Two of these are the time that a key is still good after its line was deleted.
+/// Interval between two readings. A key is valid for up to two intervals after its line was
+/// deleted.
 const READ_EVERY: Duration = Duration::from_millis(500);
 
-/// Time for which the keys stay good while the file is there and cannot be read: clients take a 401 for
-/// a revoked key, so a disk that fails for a moment must not cause one.
+/// Time for which the keys stay valid while the file exists but cannot be read. Clients take a 401
+/// for a revoked key, so a short disk failure must not cause one.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// The API keys of a file, which is read twice a second. Clones are the same keys.
+/// API keys of a file that is read twice a second. Shared by clones.
 ///
-/// A key that is added is valid within a second, and so is one that is deleted not valid any more. To
-/// replace a key, add the second key of a name before you delete the first.
+/// A key that is added becomes valid within a second, and one that is deleted becomes invalid
+/// within a second. To rotate a key, add the second key of a name before you delete the first.
 #[derive(Clone)]
 pub struct ApiKeys {
     format: ApiKeyFormat,
@@ -42,9 +43,9 @@ pub struct ApiKeys {
 /// State of the file of API keys, for the status.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 struct KeysStatus {
-    /// Keys that are good.
+    /// Number of valid keys.
     keys: usize,
-    /// Reasons why a line or the whole file lets nobody in; empty if all is well.
+    /// Reasons why a line or the whole file is not accepted; empty if there are none.
     trouble: Vec<String>,
 }
 
@@ -53,18 +54,18 @@ struct KeysStatus {
 enum Reading {
     Text(Vec<u8>),
     Gone,
-    /// Unreadable for a reason that may pass; last read within [`KEPT_FOR`].
+    /// The file cannot be read for a reason that may pass; it was last read within [`KEPT_FOR`].
     Kept,
-    /// Unreadable, and last read longer ago than that.
+    /// The file cannot be read, and was last read longer ago than that.
     Lost,
 }
 
 #[derive(Default)]
 struct State {
     keys: Arc<HashMap<String, ApiKey>>,
-    /// The reading that decided about the keys.
+    /// Reading that is in effect.
     taken: Option<Reading>,
-    /// The latest reading; it is taken when the next one is the same.
+    /// Latest reading. It takes effect when the next one is equal.
     seen: Option<Reading>,
     /// Time of the last reading that was a text.
     read_at: Option<Instant>,
@@ -80,12 +81,11 @@ impl ApiKeys {
         Self::in_format(ApiKeyFormat::default(), path)
     }
 
-    /// Opens a file of keys, and goes on reading it for as long as the process lives. Needs the
-    /// runtime of actix. Unlike later, a broken line is an error, because a person is there to
-    /// mend it.
+    /// Opens a file of keys and reads it periodically until the process ends. Needs the runtime of
+    /// actix. At the start a broken line is an error, because a person is there to fix it.
     ///
     /// # Errors
-    /// The file cannot be read or understood; a sentence that says where.
+    /// The file cannot be read or parsed; the message names the place.
     pub fn in_format(format: ApiKeyFormat, path: impl AsRef<Path>) -> Result<Self, BoxError> {
         let keys = Self::open(format, path.as_ref())?;
         keys.keep_reading();
@@ -108,13 +108,13 @@ impl ApiKeys {
             loop {
                 rt::time::sleep(READ_EVERY).await;
                 let keys = keys.clone();
-                // A file may be far away, and slow.
+                // On a blocking thread, because the file may be on a slow network disk.
                 let _ = rt::task::spawn_blocking(move || keys.read(Instant::now())).await;
             }
         });
     }
 
-    /// Reads the file, and takes the reading if it is new and was the same the last time.
+    /// Reads the file. The reading takes effect if it is new and equal to the one before.
     fn read(&self, now: Instant) {
         let (reading, why) = self.reading(now);
         let mut state = self.state();
@@ -127,7 +127,7 @@ impl ApiKeys {
         }
     }
 
-    /// Reads the file. The text is the error, if there is one.
+    /// Reads the file. Returns the error message too, if there is one.
     fn reading(&self, now: Instant) -> (Reading, String) {
         let read = std::fs::read(&self.path);
         let mut state = self.state();
@@ -146,7 +146,7 @@ impl ApiKeys {
         }
     }
 
-    /// Lets in the keys of this reading and no others. The log has each trouble once.
+    /// Applies a reading: its keys are valid, and no others. Each problem is logged once.
     fn take(&self, (reading, why): (Reading, String)) {
         let (keys, trouble) = match &reading {
             Reading::Text(text) => {
@@ -184,7 +184,7 @@ impl ApiKeys {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // What is under the lock is replaced whole, so a panic beside it leaves it right.
+        // Values under the lock are replaced as a whole, so a poisoned lock is still valid.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -197,17 +197,17 @@ impl Authenticator for ApiKeys {
     }
 
     fn status(&self) -> Option<(&'static str, Value)> {
-        // A number and texts are always JSON.
+        // Cannot fail, because a number and texts are always valid JSON.
         let status = serde_json::to_value(self.keys_status()).unwrap_or_default();
         Some(("api_keys", status))
     }
 }
 
-/// Most troubles that are kept of one text.
+/// Maximum number of problems that are reported for one reading.
 const MOST_TROUBLES: usize = 10;
 
-/// The keys of the lines that can be read, and the trouble with the others. A prefix that two lines
-/// have is in neither, because nobody can tell which of them was revoked.
+/// Parses the lines into keys and problems. If two lines have the same prefix, neither is valid,
+/// because it is unknown which of them was revoked.
 fn parse(format: &ApiKeyFormat, text: &[u8]) -> (HashMap<String, ApiKey>, Vec<String>) {
     let (mut keys, mut trouble) = (HashMap::new(), Vec::new());
     let mut twice = Vec::new();
@@ -234,7 +234,7 @@ fn parse(format: &ApiKeyFormat, text: &[u8]) -> (HashMap<String, ApiKey>, Vec<St
 }
 
 fn key(format: &ApiKeyFormat, line: &[u8]) -> Result<ApiKey, String> {
-    // The place of the error and nothing of the line itself, which may be the secret.
+    // Only the column, because the line may contain a secret.
     let key: ApiKey = serde_json::from_slice(line)
         .map_err(|error| format!("not the JSON of a key, column {}", error.column()))?;
     key.check(format)?;
@@ -247,7 +247,7 @@ mod tests {
 
     const FORMAT: ApiKeyFormat = ApiKeyFormat { mark: "shop", scopes: &[] };
 
-    /// A file of one key in a folder of its own, and what finds the key.
+    /// A key file with one key, in a directory of its own.
     struct File {
         path: PathBuf,
         line: String,
@@ -272,7 +272,7 @@ mod tests {
             std::fs::write(&self.path, text).unwrap();
         }
 
-        /// Puts a folder in the place of the file: it is there, and cannot be read.
+        /// Replaces the file by a directory, which exists but cannot be read.
         fn make_unreadable(&self) {
             std::fs::remove_file(&self.path).unwrap();
             std::fs::create_dir(&self.path).unwrap();
@@ -292,7 +292,7 @@ mod tests {
         }
     }
 
-    /// The file is read twice; how many keys there are then, and how many troubles.
+    /// Reads the file twice. Returns the number of keys and of problems.
     fn read(keys: &ApiKeys, now: Instant) -> (usize, usize) {
         keys.read(now);
         keys.read(now);

@@ -1,7 +1,7 @@
 //! Authentication: the credentials of requests, and the principals that they prove.
 //!
 //! Machines send an API key, people a JWT of their issuer, both as `Authorization: Bearer …`. A
-//! credential that is not valid, for whatever reason, proves nothing, and the reason is not told. The
+//! credential that is invalid for any reason proves nothing, and the reason is not returned. The
 //! policy of the route decides what a principal may do, and then the aggregate.
 
 mod api_key;
@@ -36,7 +36,7 @@ pub trait Authenticator: Send + Sync + 'static {
     }
 }
 
-/// The clients that a server admits. Clones are the same one.
+/// Authentication of a server's clients. Shared by clones.
 #[derive(Clone)]
 pub struct Access {
     /// Empty in development mode.
@@ -51,20 +51,20 @@ impl Default for Access {
 }
 
 impl Access {
-    /// Development mode: every client is the principal `dev` and may do everything. For tests, and for
-    /// a server that only this machine reaches.
+    /// Development mode: every client is the principal `dev` and may do everything. Only for tests,
+    /// and for a server that only this machine can reach.
     pub fn dev() -> Self {
         Self { known: Vec::new(), operator_scope: "operate" }
     }
 
-    /// Admits the clients of this authenticator too, and ends development mode.
+    /// Adds an authenticator, and ends development mode.
     #[must_use]
     pub fn and(mut self, authenticator: impl Authenticator) -> Self {
         self.known.push(Arc::new(authenticator));
         self
     }
 
-    /// Scope that the operations API needs. Default `operate`.
+    /// Sets the scope that the operations API requires. Default `operate`.
     #[must_use]
     pub fn operator_scope(self, scope: &'static str) -> Self {
         Self { operator_scope: scope, ..self }
@@ -75,7 +75,8 @@ impl Access {
         self.known.is_empty()
     }
 
-    /// Returns the principal of a request with these headers, or `None` if no credential proves one.
+    /// Returns the principal of a request with these headers, or `None` if no credential proves
+    /// one.
     pub fn principal(&self, headers: &HeaderMap) -> Option<Principal> {
         if self.is_dev() {
             return Some(Principal::unlimited("dev"));
@@ -101,7 +102,7 @@ impl Access {
     }
 }
 
-/// The one bearer credential of a request.
+/// Returns the bearer credential of a request, if it has exactly one.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut given = headers.get_all(AUTHORIZATION);
     let value = given.next()?.to_str().ok()?;
@@ -110,8 +111,8 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     only.then(|| credential.trim_start_matches(' '))
 }
 
-/// Checks that this can name a machine or a person. Names are written into events and logs, so they
-/// are plain.
+/// Checks the name of a machine or a person. Only plain characters are allowed, because names are
+/// written to events and logs.
 fn is_name(name: &str) -> bool {
     let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_' | b'@');
     (1..=64).contains(&name.len()) && name.bytes().all(plain)

@@ -7,7 +7,7 @@ use std::fmt;
 pub struct HiddenText(String);
 
 impl HiddenText {
-    /// The secret itself.
+    /// Returns the secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }

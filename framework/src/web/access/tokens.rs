@@ -1,7 +1,7 @@
-//! JWTs of people: signed by the one key that was configured, with its algorithm, for this server.
+//! JWTs of people, signed with the configured key and its algorithm, for this audience.
 //!
-//! What the token says of itself decides nothing: not its `alg`, which must be the key's own, and not
-//! `kid`, `jku` or `jwk`, which are not looked at.
+//! Header fields of a token decide nothing: `alg` must be the one of the key, and `kid`, `jku` and
+//! `jwk` are ignored.
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
@@ -13,17 +13,17 @@ use crate::web::principal::Principal;
 /// Number of seconds that the issuer's clock may be off.
 const LEEWAY_S: u64 = 30;
 
-/// Whoever knows a shorter secret may have guessed it.
+/// Minimum size of a secret; a shorter one could be guessed.
 const MIN_SECRET_BYTES: usize = 32;
 
-/// A shorter one holds an RSA key of less than 2048 bits.
+/// Minimum size of an encoded RSA key; a shorter one has less than 2048 bits.
 const MIN_RSA_BYTES: usize = 256;
 
-/// An uncompressed point of P-256.
+/// Size of an uncompressed point of P-256.
 const P256_BYTES: usize = 65;
 
-/// JWTs of one issuer, for one audience. The principal is `user:` and the token's `sub`; its scopes are
-/// those in `scope`, separated by spaces (RFC 8693).
+/// JWTs of one issuer, for one audience. The principal is `user:` and the token's `sub`. Its scopes
+/// are those in `scope`, separated by spaces (RFC 8693).
 pub struct Jwt {
     key: DecodingKey,
     validation: Validation,
@@ -32,7 +32,8 @@ pub struct Jwt {
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
-    /// One issuer: `jsonwebtoken` alone would accept a list that names ours among others.
+    /// A single issuer, because `jsonwebtoken` alone would accept a list that contains the
+    /// configured one.
     #[serde(rename = "iss")]
     _issuer: String,
     #[serde(default)]
@@ -40,11 +41,11 @@ struct Claims {
 }
 
 impl Jwt {
-    /// Accepts tokens that are signed by the owner of this public key (PEM): ES256, EdDSA or RS256,
-    /// whichever the key is for.
+    /// Accepts tokens signed with the private key of this public key (PEM): ES256, EdDSA or RS256,
+    /// depending on the key.
     ///
     /// # Errors
-    /// It is no such key in PEM.
+    /// The text is not such a key in PEM.
     pub fn by_public_key(pem: &[u8], issuer: &str, audience: &str) -> Result<Self, BoxError> {
         if !pem.trim_ascii().starts_with(b"-----BEGIN PUBLIC KEY-----") {
             return Err("this is no public key in PEM".into());
@@ -63,10 +64,10 @@ impl Jwt {
         }
     }
 
-    /// Accepts tokens that are signed with this secret (HS256).
+    /// Accepts tokens signed with this secret (HS256).
     ///
     /// # Errors
-    /// It is shorter than 32 bytes.
+    /// The secret is shorter than 32 bytes.
     pub fn by_secret(secret: &[u8], issuer: &str, audience: &str) -> Result<Self, BoxError> {
         let secret = secret.trim_ascii_end();
         if secret.len() < MIN_SECRET_BYTES {
@@ -89,11 +90,12 @@ impl Jwt {
 }
 
 impl Authenticator for Jwt {
-    // Why a token is not believed is not told, nor logged, because the error quotes the token.
+    // The reason why a token is invalid is neither returned nor logged, because the message may
+    // quote the token.
     fn principal(&self, token: &str) -> Option<Principal> {
         let read = decode::<Claims>(token, &self.key, &self.validation).ok()?;
         let Claims { sub, scope, .. } = read.claims;
-        // A header that must be understood is not.
+        // A critical header that this code does not understand makes the token invalid.
         let believed = read.header.crit.is_none() && is_name(&sub);
         believed.then(|| Principal::new(format!("user:{sub}"), scope.split_ascii_whitespace()))
     }

@@ -1,8 +1,8 @@
 //! Signatures of JWTs, verified by `ring`: HS256, ES256, EdDSA and RS256.
 //!
-//! `jsonwebtoken` leaves the cryptography to a provider. `ring` is here for TLS and webhooks anyway.
-//! The provider that comes with the crate would add some forty crates, among them an RSA with a known
-//! timing leak (<https://rustsec.org/advisories/RUSTSEC-2023-0071>).
+//! `jsonwebtoken` leaves the cryptography to a provider, and `ring` is a dependency of TLS and
+//! webhooks anyway. The provider that comes with the crate would add some forty crates, among them
+//! an RSA with a known timing leak (<https://rustsec.org/advisories/RUSTSEC-2023-0071>).
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind};
@@ -14,7 +14,8 @@ use ring::signature::{
     VerificationAlgorithm,
 };
 
-/// Lets `jsonwebtoken` verify by `ring`. An application that installed a provider keeps its own.
+/// Installs `ring` as the provider of `jsonwebtoken`. A provider that the application has installed
+/// is kept.
 pub(super) fn install() {
     static PROVIDER: CryptoProvider = CryptoProvider {
         signer_factory: |_, _| Err(ErrorKind::InvalidAlgorithm.into()),

@@ -1,6 +1,6 @@
-//! `GET /docs`: the OpenAPI document for people, as a page that can send each request.
+//! `GET /docs`: the OpenAPI document as a page that can send each request.
 //!
-//! The page is three small files of our own in the program's memory, because Swagger UI is 1.5 MB and
+//! The page consists of three small files in the program's memory, because Swagger UI is 1.5 MB and
 //! brings as many dependencies as a third of a whole application.
 
 use actix_web::http::header;
@@ -9,7 +9,7 @@ use actix_web::{HttpResponse, Responder};
 
 use crate::web::problem::Problem;
 
-/// Everything comes from this server, and nothing else is loaded or executed.
+/// Content security policy: only scripts, styles and data of this server are loaded.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 

@@ -1,4 +1,5 @@
-//! The client that a limit counts: the principal if one is known, else the address of the peer.
+//! Client that a limit counts: the principal if the request is authenticated, otherwise its IP
+//! address.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -11,7 +12,7 @@ use crate::web::principal::Principal;
 pub(crate) enum Client {
     Principal(String),
     Peer(IpAddr),
-    /// A connection that has no address.
+    /// A connection without an address.
     Unknown,
 }
 
@@ -23,13 +24,13 @@ impl Client {
         }
     }
 
-    /// The address at the other end of the connection. What a header says of it is not believed: a
-    /// proxy in front is one client, so give it room.
+    /// Returns the client of a connection's peer address. Headers such as `Forwarded` are not
+    /// trusted. So a proxy in front of the server counts as one client and needs a higher limit.
     pub(crate) fn peer(address: Option<SocketAddr>) -> Self {
         match address.map(|address| address.ip().to_canonical()) {
             None => Self::Unknown,
             Some(IpAddr::V4(address)) => Self::Peer(address.into()),
-            // Of the others each customer has 2^64, or more.
+            // Only the /64 prefix counts, because each customer has at least 2^64 IPv6 addresses.
             Some(IpAddr::V6(address)) => {
                 Self::Peer(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into())
             }

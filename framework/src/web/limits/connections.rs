@@ -1,8 +1,8 @@
-//! Connections of the public listener: how many one peer may have, and which of them stay open.
+//! Connection limits of the public listener, per client.
 //!
-//! actix bounds the head of a connection's first request in time and no later one, so a connection
-//! that is kept alive can be held for ever by half a head. A peer therefore keeps connections alive
-//! only while it has less than an eighth of what is free; beyond that each answer closes its
+//! actix only limits the time of the head of a connection's first request, so a connection that is
+//! kept alive could be held open forever by half a head. So a client may keep connections alive
+//! only while it has less than an eighth of the free ones. Beyond that, each response closes its
 //! connection. A full listener is reported in the log.
 
 use std::cell::OnceCell;
@@ -20,10 +20,10 @@ use super::client::Client;
 use super::streams::{Place, Places, share};
 use crate::web::problem::Problem;
 
-/// A peer may keep an eighth of the free connections alive.
+/// Divisor of the free connections: a client may keep an eighth of them alive.
 const PART_KEPT_ALIVE: usize = 8;
 
-/// A full listener is reported once in this time.
+/// Minimum interval between two reports of a full listener.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// The connections of the public listener, shared by all workers.
@@ -35,21 +35,21 @@ pub(crate) struct Connections {
     reported: Arc<Mutex<Option<Instant>>>,
 }
 
-/// Data beside a connection for as long as it lasts. Its place is taken at the first request, because
-/// the peer's address is not known before.
+/// Data of a connection, stored for its lifetime. The place is taken at the first request, because
+/// the peer's address is unknown before.
 pub(crate) struct Held {
     connections: Connections,
     place: OnceCell<Option<Place>>,
 }
 
 impl Connections {
-    /// `total` connections, of which one peer may have `each`.
+    /// Creates a limit of `total` connections, and `each` per client.
     pub(crate) fn new(total: usize, each: usize) -> Self {
         let places = Places::new(usize::MAX, each, 1);
         Self { total, places, open: Arc::default(), reported: Arc::default() }
     }
 
-    /// Counts a new connection: for `HttpServer::on_connect`.
+    /// Counts a new connection. Call it in `HttpServer::on_connect`.
     pub(crate) fn opened(&self, connection: &mut Extensions) {
         if self.open.fetch_add(1, Ordering::Relaxed) + 1 >= self.total {
             self.report_full();
@@ -80,8 +80,8 @@ impl Drop for Held {
     }
 }
 
-/// Hangs up on a peer that has too many connections, and closes connections after their answer while
-/// the peer has more than its share.
+/// Refuses requests of a client with too many connections, and closes connections after their
+/// response while the client has more than its share.
 pub(crate) async fn connections(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

@@ -1,4 +1,4 @@
-//! Limits of a server: of one request, of one client, of all together.
+//! Limits of a server: per request, per client, and in total.
 
 mod client;
 mod connections;
@@ -18,33 +18,34 @@ use super::sse::SseConfig;
 
 pub use self::rate::Rate;
 
-/// Limits of a [`Server`](super::Server). The defaults are right for most; those of the operations
-/// API are the deadlines alone, so that operators are answered also while the public listener is full.
+/// Limits of a [`Server`](super::Server). The defaults suit most servers. The operations API only
+/// has the deadlines, so that it responds even while the public listener is full.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Time that a request may take: its body to arrive, and its answer to begin.
+    /// Deadlines of a request: for its body to arrive, and for its response to begin.
     pub deadlines: Deadlines,
-    /// Time that a client may take nothing of what it is sent; then its connection is closed (on
-    /// Linux). Default 30 s.
+    /// Maximum time without progress in sending; then the connection is closed (on Linux). Default
+    /// 30 s.
     pub send_deadline: Duration,
-    /// Requests of one client; more are answered 429. Default: no limit.
+    /// Maximum rate of requests per client. More requests get a 429. Default: no limit.
     pub rate: Option<Rate>,
-    /// Requests that may come at once after a pause. Default: as many as the rate says.
+    /// Number of requests that a client may send at once after a pause. Default: the number in the
+    /// rate.
     pub burst: Option<NonZeroU32>,
-    /// Live streams in all; one more is answered 503. Give `Settings::live_streams` the same number.
-    /// Default 1024.
+    /// Maximum number of live streams. One more gets a 503. Set `Settings::live_streams` to the
+    /// same number. Default 1,024.
     pub streams: usize,
-    /// Live streams of one client, and never more than a quarter of those that are free; one more is
-    /// answered 429. Default 100.
+    /// Maximum number of live streams per client, and never more than a quarter of the free ones.
+    /// One more gets a 429. Default 100.
     pub streams_each: usize,
-    /// Time that a live stream lasts. Its client then comes again, with its credential. Default
+    /// Maximum duration of a live stream. The client then reconnects, with its credential. Default
     /// 15 min.
     pub stream_lasts: Duration,
-    /// Connections that may be open at a time; others wait to be accepted. Default 10,000.
+    /// Maximum number of open connections. Further ones wait to be accepted. Default 10,000.
     pub connections: usize,
-    /// Connections from one address (of IPv6 a /64). Behind a proxy that is all of them. An address
-    /// keeps connections alive only while it has less than an eighth of those that are free. Default
-    /// 2,000.
+    /// Maximum number of connections per IP address (for IPv6, per /64). Behind a proxy all
+    /// connections have one address. A client may keep connections alive only while it has less
+    /// than an eighth of the free ones. Default 2,000.
     pub connections_each: usize,
 }
 

@@ -1,8 +1,8 @@
 //! The rate limit: how often each client may send requests.
 //!
 //! Each client has a bucket of requests that is filled at a steady rate (the generic cell rate
-//! algorithm, ITU-T I.371). Only the time at which the bucket is full again is kept, so a client costs
-//! one entry of a map, and none once its bucket is full.
+//! algorithm, ITU-T I.371). Only the time at which the bucket is full again is kept, so a client
+//! costs one entry of a map, and none once its bucket is full.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;

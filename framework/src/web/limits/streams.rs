@@ -1,8 +1,8 @@
-//! Places that nobody may have too many of at a time: connections of a peer, streams of a client.
+//! Concurrency limits per client, for connections and live streams.
 //!
-//! Beside a fixed limit per client there is a fair share: a client may have a part of what is still
-//! free, so the fewer places are left, the fewer one client gets, and some are always left for the
-//! next one (the dynamic threshold of shared buffers, Choudhury and Hahne 1998).
+//! Beside a fixed limit, a client can use only a share of the free places. So the fewer places are
+//! left, the fewer one client gets, and some are always left for the next one. This is the dynamic
+//! threshold of shared buffers (Choudhury and Hahne 1998).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,20 +12,20 @@ use actix_web::HttpRequest;
 use super::client::Client;
 use crate::web::problem::Problem;
 
-/// Places of which every client has a share, however few are free.
+/// Number of places that a client can always use, however few are free.
 const LEAST_SHARE: usize = 4;
 
-/// The fair share of one client when so many places are free.
+/// Returns the share of one client when `free` places are free.
 pub(super) fn share(free: usize, part: usize) -> usize {
     (free / part).max(LEAST_SHARE)
 }
 
-/// Places in all, and most of one client.
+/// Places, limited in total and per client. Shared by clones.
 #[derive(Clone)]
 pub(crate) struct Places {
     total: usize,
     each: usize,
-    /// A client may have this part of what is free.
+    /// Divisor of the free places that gives a client's share.
     part: usize,
     taken: Arc<Mutex<Taken>>,
 }
@@ -36,23 +36,24 @@ struct Taken {
     by: HashMap<Client, usize>,
 }
 
-/// One of the places, returned when it is dropped.
+/// One place, free again when this is dropped.
 pub(crate) struct Place {
     places: Places,
     client: Client,
 }
 
-/// Reason why there is no place.
+/// Reason why no place is available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoPlace {
-    /// The client has as many as it may have now.
+    /// The limit of the client is reached.
     OfClient,
-    /// All are taken.
+    /// The total limit is reached.
     AtAll,
 }
 
 impl Places {
-    /// `total` places, at most `each` of one client, and at most one `part`th of what is free.
+    /// Creates `total` places, at most `each` per client, and at most one `part`th of the free
+    /// ones.
     pub(crate) fn new(total: usize, each: usize, part: usize) -> Self {
         Self { total, each, part, taken: Arc::default() }
     }
@@ -78,7 +79,7 @@ impl Places {
 }
 
 impl Place {
-    /// Number of places that its client has.
+    /// Number of places of the same client.
     pub(super) fn of_client(&self) -> usize {
         self.places.taken().by.get(&self.client).copied().unwrap_or_default()
     }
@@ -88,7 +89,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken();
         taken.sum = taken.sum.saturating_sub(1);
-        // A client without a place is forgotten: no more is kept than the places that are taken.
+        // A client without a place is removed, so the memory is bounded by the places in use.
         if let Some(of_client_now) = taken.by.get_mut(&self.client) {
             *of_client_now -= 1;
             if *of_client_now == 0 {
@@ -98,23 +99,24 @@ impl Drop for Place {
     }
 }
 
-/// A client may have a quarter of the live streams that are free.
+/// Divisor of the free live streams: a client can use a quarter of them.
 const PART_OF_STREAMS: usize = 4;
 
-/// The places of live streams, shared by all workers.
+/// Limit of live streams, shared by all workers.
 #[derive(Clone)]
 pub(crate) struct Streams(Places);
 
 impl Streams {
-    /// `total` places, at most `each` of one client.
+    /// Creates a limit of `total` streams, and `each` per client.
     pub(crate) fn new(total: usize, each: usize) -> Self {
         Self(Places::new(total, each, PART_OF_STREAMS))
     }
 
-    /// A place for one more stream of the client; `None` where streams are not limited.
+    /// Takes a place for one more stream of the client. Returns `None` if streams are not limited.
     ///
     /// # Errors
-    /// 429 `too_many_streams`: the client has its share. 503 `no_live_stream`: all are taken.
+    /// 429 `too_many_streams`: the client's limit is reached. 503 `no_live_stream`: the total limit
+    /// is reached.
     pub(in crate::web) fn enter(request: &HttpRequest) -> Result<Option<Place>, Problem> {
         let Some(Self(places)) = request.app_data::<Self>() else { return Ok(None) };
         places.take(Client::of(request)).map(Some).map_err(|none| match none {

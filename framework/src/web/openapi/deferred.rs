@@ -1,6 +1,6 @@
-//! The status of deferred commands and of their callbacks, as [`crate::CommandStatus`] serialises it.
+//! Status of deferred commands and of their callbacks, as [`crate::CommandStatus`] serialises it.
 //!
-//! That type is below `web` and knows nothing of OpenAPI. A test compares the two.
+//! That type is below `web` and does not know OpenAPI. A test compares the two.
 
 use std::collections::BTreeMap;
 
@@ -14,39 +14,39 @@ use super::values;
 #[into_params(parameter_in = Path)]
 #[expect(dead_code, reason = "it describes a part of the path")]
 pub struct CommandId {
-    /// The command's id.
+    /// Id of the command.
     #[param(schema_with = values::command_id)]
     id: String,
 }
 
-/// What became of a command so far.
+/// Status of a deferred command.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it describes what `crate::CommandStatus` writes")]
 pub struct CommandStatus {
-    /// The command's.
+    /// Id of the command.
     id: String,
-    /// What it is asked of: `account`.
+    /// Type of the target aggregate, such as `account`.
     aggregate_type: String,
-    /// Which account.
+    /// Id of the target aggregate.
     aggregate_id: String,
     #[schema(format = DateTime)]
     accepted_at: String,
-    /// How far it has come.
+    /// Progress of the command.
     status: CommandState,
-    /// Committed: the version of the account after it.
+    /// If committed: version of the aggregate after the command.
     version: Option<u64>,
-    /// Committed: where the log stands after it.
+    /// If committed: position of the command in the log.
     position: Option<u64>,
-    /// Refused: why, for programs.
+    /// If refused: reason for programs.
     code: Option<String>,
-    /// Refused: why, for people.
+    /// If refused: reason for people.
     detail: Option<String>,
-    /// Failed: what kind of fault it was.
+    /// If failed: kind of the failure.
     reason: Option<String>,
     callback: Option<CallbackStatus>,
 }
 
-/// How far a command has come.
+/// State of a command.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(dead_code, reason = "it describes what `crate::CommandState` writes")]
@@ -57,21 +57,21 @@ pub enum CommandState {
     Failed,
 }
 
-/// Whether its client was called back.
+/// State of the callback.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it describes what `crate::CallbackStatus` writes")]
 pub struct CallbackStatus {
     status: CallbackState,
-    /// How often it was tried.
+    /// Number of attempts so far.
     attempts: u32,
-    /// Why the last attempt failed.
+    /// Error of the last attempt.
     last_error: Option<String>,
-    /// When the next one is due.
+    /// Time of the next attempt.
     #[schema(format = DateTime)]
     next_at: Option<String>,
 }
 
-/// Whether a client knows.
+/// State of a callback.
 #[derive(ToSchema)]
 #[schema(rename_all = "snake_case")]
 #[expect(dead_code, reason = "it describes what `crate::CallbackState` writes")]

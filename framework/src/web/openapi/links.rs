@@ -1,4 +1,4 @@
-//! Links from the answer of a command to what can be done next with its aggregate.
+//! Links from the response of a command to the operations on its aggregate.
 
 use utoipa::openapi::link::{Link, LinkBuilder};
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
@@ -10,12 +10,12 @@ use super::values;
 struct Linked {
     tag: String,
     id: String,
-    /// It can wait until it reflects what the command did.
+    /// True for a read that can wait until it reflects the command.
     is_read: bool,
 }
 
-/// Adds to the answer of every command links to the operations of the same tag on its aggregate. Nothing
-/// is linked where no read can wait for the command.
+/// Adds links to the response of every command: to the operations of the same tag on its aggregate.
+/// No links are added if no read can wait for the command.
 pub(super) fn add(document: &mut OpenApi) {
     let linked: Vec<Linked> = document
         .paths
@@ -44,12 +44,14 @@ fn operations_mut(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten()
 }
 
-/// What can be linked: a command, or a read that ends.
+/// Returns the link to an operation, if it is a command or a read that ends.
 fn linked(operation: &Operation) -> Option<Linked> {
     let is_stream = serde_json::to_string(&operation.responses).ok()?.contains("event-stream");
     if is_stream {
         return None;
     }
+    // Only a read with a position in `after` can wait for a command. In a list of events the same
+    // parameter is a version.
     let position = RefOr::T(Schema::Object(values::position()));
     let waits = |parameter: &Parameter| {
         parameter.name == "after"
@@ -65,7 +67,7 @@ fn linked(operation: &Operation) -> Option<Linked> {
     Some(Linked { tag, id: operation.operation_id.clone()?, is_read })
 }
 
-/// Links the answers that name an aggregate, its version and the position.
+/// Adds a link to the responses that name an aggregate, its version and the position.
 fn link(operation: &mut Operation, to: &Linked) {
     let committed = RefOr::Ref(Ref::from_schema_name("Committed"));
     for response in operation.responses.responses.values_mut() {

@@ -1,8 +1,9 @@
-//! The OpenAPI document of a table of routes, and the pieces from which handlers describe themselves.
+//! OpenAPI document of a route table, and the parts with which handlers describe themselves.
 //!
-//! A handler's attribute `#[utoipa::path]` describes what is its own: its path, what it takes, what it
-//! answers when all is well. What can go wrong follows from the method, the policy and the parameters,
-//! so [`Routes::document`] adds it to every operation, and no handler can forget it.
+//! A handler's attribute `#[utoipa::path]` describes what is specific to it: its path, its
+//! parameters and its successful response. The possible errors follow from the method, the policy
+//! and the parameters. So [`Routes::document`] adds them to every operation, and no handler can
+//! forget them.
 
 pub(super) mod deferred;
 mod links;
@@ -67,8 +68,8 @@ impl Routes {
         self
     }
 
-    /// Describes the routes below `path` as those of the aggregate `A`: its refusals by their codes, and
-    /// 404 `unknown_<type>`.
+    /// Describes the routes below `path` as those of the aggregate `A`: its refusals by their
+    /// codes, and 404 `unknown_<type>`.
     #[must_use]
     pub fn of_aggregate<A: Aggregate<Error: DeserializeOwned>>(
         mut self,
@@ -87,7 +88,7 @@ impl Routes {
         self
     }
 
-    /// The OpenAPI 3.1 document of the described routes of this table.
+    /// Returns the OpenAPI 3.1 document of the described routes of this table.
     pub fn document(&self) -> OpenApi {
         let mut parts = self.api.parts.iter().map(|part| part());
         let mut document = parts.next().unwrap_or_default();
@@ -121,7 +122,7 @@ fn of<'d>(item: &'d mut PathItem, method: &Method) -> Option<&'d mut Operation> 
     }
 }
 
-/// Names the scope that a route needs, as its policy has it.
+/// Adds the scope that a route requires, from its policy.
 fn secure(operation: &mut Operation, policy: Policy) {
     let needed = policy.needs_credential().then(|| policy.scope());
     let scope = needed.map(|scope| SecurityRequirement::new("bearer", scope));
@@ -139,8 +140,8 @@ fn bearer() -> SecurityScheme {
 #[openapi(paths(openapi))]
 struct Description;
 
-/// `GET /openapi.json`, the document of the whole table, and `GET /docs`, the same as a page that can
-/// send each request. Both are public.
+/// Routes `GET /openapi.json`, the document of the whole table, and `GET /docs`, the same as a page
+/// that can send each request. Both are public.
 pub fn api_document() -> Routes {
     Routes::new()
         .get("/openapi.json", openapi)
@@ -152,7 +153,7 @@ pub fn api_document() -> Routes {
         .described_by(<Description as utoipa::OpenApi>::openapi)
 }
 
-/// This document.
+/// Returns this document.
 #[utoipa::path(get, path = "/openapi.json", tag = "about",
     responses((status = 200, description = "An OpenAPI 3.1 document", body = Object)))]
 async fn openapi(document: Data<Document>) -> Result<HttpResponse, Problem> {
@@ -164,8 +165,8 @@ async fn openapi(document: Data<Document>) -> Result<HttpResponse, Problem> {
     }
 }
 
-/// The document as JSON, written when it is first requested. All answers share one copy: a client that
-/// does not read it costs no memory for it.
+/// The document as JSON, created at the first request. All responses share one copy, so a client
+/// that does not read costs no memory for it.
 pub(super) struct Document(LazyLock<Result<Bytes, String>, Writing>);
 
 type Writing = Box<dyn FnOnce() -> Result<Bytes, String> + Send>;

@@ -1,7 +1,7 @@
-//! Parameters of requests besides the body: the aggregate's id, headers, how fresh an answer must be.
+//! Parameters of requests: the aggregate's id, headers, and the required freshness.
 //!
-//! The extractors themselves have other fields than the headers they read, so each is described by a
-//! struct of its own, beside which it stands here.
+//! The extractors have other fields than the headers they read, so a struct of its own describes
+//! each of them here.
 
 use utoipa::IntoParams;
 use utoipa::openapi::path::{Parameter, ParameterIn};
@@ -45,10 +45,11 @@ struct OfCommand {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it describes a query")]
 struct AsFreshAs {
-    /// Answer only what reflects the log up to this position, such as a command answered it.
+    /// Return only a state that reflects the log up to this position, such as the position of a
+    /// command.
     #[param(schema_with = values::position)]
     after: Option<u64>,
-    /// Wait for it no longer than so many milliseconds; the server itself waits for 5 seconds.
+    /// Maximum wait in milliseconds. The server waits for 5 seconds at most.
     #[param(schema_with = values::wait)]
     within: Option<u64>,
 }
@@ -83,7 +84,8 @@ impl IntoParams for CommandHeaders {
     }
 }
 
-/// Its answer is a `DocumentAnswer`, which a client may have already.
+/// Includes `If-None-Match`, because the response is a `DocumentAnswer`, which the client may have
+/// already.
 impl IntoParams for Freshness {
     fn into_params(place: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         [AsFreshAs::into_params(&place), UnlessKnown::into_params(&place)].concat()

@@ -1,6 +1,7 @@
-//! Problems of the operations: each with its status and the codes for programs.
+//! Problems of the operations, each with its status and its codes for programs.
 //!
-//! Which of them an operation can end with is derived from its method, its policy and its parameters.
+//! The possible problems of an operation are derived from its method, its policy and its
+//! parameters.
 
 use actix_web::http::Method;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn};
@@ -16,20 +17,20 @@ use super::{Api, Described, values};
 use crate::web::policy::Policy;
 use crate::web::prefer::COMMANDS;
 
-/// Why something was not done (RFC 9457).
+/// Reason why a request failed (RFC 9457).
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "a problem has its members in a map, because it may have more")]
 struct Problem {
     /// `about:blank`: the title is the status' own.
     r#type: String,
-    /// The status in words.
+    /// Phrase of the status.
     title: String,
     /// The HTTP status.
     status: u16,
-    /// For people.
+    /// Description for people.
     #[schema(min_length = 1, max_length = 500)]
     detail: String,
-    /// For programs; never changes.
+    /// Code for programs; never changes.
     code: String,
 }
 
@@ -38,7 +39,7 @@ struct Known {
     status: u16,
     description: &'static str,
     codes: &'static [&'static str],
-    /// Whether it tells when to come again.
+    /// True if the response has a `Retry-After` header.
     retry_after: bool,
 }
 
@@ -203,7 +204,7 @@ const TOO_MUCH: Known = for_now(
     &["rate_limited", "too_many_connections", "too_many_open", "too_many_streams"],
 );
 
-/// Every problem that an operation can be described with.
+/// All problems of all operations.
 const ALL: [&Known; 21] = [
     &MALFORMED,
     &CONFLICT,
@@ -228,8 +229,8 @@ const ALL: [&Known; 21] = [
     &TOO_MUCH,
 ];
 
-/// Adds the problems that an operation can end with, unless it describes a status itself. They follow
-/// from its method, its policy and what it takes, so that no handler can forget one.
+/// Adds the possible problems of an operation, unless it describes a status itself. They are
+/// derived from its method, its policy and its parameters, so no handler can forget one.
 pub(super) fn add(
     operation: &mut Operation,
     method: &Method,
@@ -295,7 +296,7 @@ impl Described {
     }
 }
 
-/// Problems of one path of the framework's own, which come before those of its kind.
+/// Problems of one path of the framework. They take precedence over those of its kind.
 fn special(method: &Method, path: &str) -> Vec<&'static Known> {
     match (method, path) {
         (&Method::PUT, "/callback") => vec![&CALLBACKS_OFF, &FORBIDDEN_ADDRESS],
@@ -350,7 +351,7 @@ fn of_read(operation: &Operation, policy: Policy) -> Vec<&'static Known> {
     problems
 }
 
-/// Describes all of them, once.
+/// Adds each problem to the components once.
 pub(super) fn describe(components: &mut Components, api: &Api) {
     components.schemas.insert("Problem".to_owned(), Problem::schema());
     for problem in ALL {

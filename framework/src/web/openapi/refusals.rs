@@ -1,7 +1,7 @@
-//! The codes of an aggregate's refusals, read from the code that serde derives.
+//! Codes of an aggregate's refusals, read from the code that serde derives.
 //!
-//! A derived `Deserialize` of an enum names all its variants before it reads any input, so the names
-//! can be listed without a value of each.
+//! A derived `Deserialize` of an enum names all its variants before it reads any input, so the
+//! names can be listed without a value of each.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 
 use crate::command::code_of;
 
-/// The codes of all refusals of this type; empty if it is no enum.
+/// Returns the codes of all refusals of this type; empty if it is not an enum.
 pub(super) fn codes<E: DeserializeOwned>() -> Vec<String> {
     match E::deserialize(Variants) {
         Err(Listed(variants)) => variants.iter().map(|name| code_of(name).into_owned()).collect(),
@@ -17,7 +17,7 @@ pub(super) fn codes<E: DeserializeOwned>() -> Vec<String> {
     }
 }
 
-/// Ends at once with the names of the variants.
+/// A deserializer that stops as soon as it has the names of the variants.
 struct Variants;
 
 struct Listed(&'static [&'static str]);

@@ -1,4 +1,4 @@
-//! Answers when all is well, where the types of a handler do not describe them themselves.
+//! Successful responses, where the types of a handler do not describe them.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -17,7 +17,8 @@ use crate::web::freshness::POSITION_HEADER;
 
 type Responses = BTreeMap<String, RefOr<Response>>;
 
-/// 200: the command was carried out. What [`CommandAnswer::done`](crate::web::CommandAnswer) writes.
+/// 200: the command was carried out. What [`CommandAnswer::done`](crate::web::CommandAnswer)
+/// writes.
 pub struct Done;
 
 impl IntoResponses for Done {
@@ -37,7 +38,7 @@ impl IntoResponses for Created {
     }
 }
 
-/// 202: the command is accepted, as `Prefer: respond-async` asks for.
+/// 202: the command was accepted, as requested by `Prefer: respond-async`.
 pub struct Accepted;
 
 impl IntoResponses for Accepted {
@@ -68,8 +69,8 @@ fn committed(told: &str) -> ResponseBuilder {
         .content("application/json", body)
 }
 
-/// 200: a document of a read model. 304: the client has it. What
-/// [`DocumentAnswer`](crate::web::DocumentAnswer) writes.
+/// 200: a document of a read model, as [`DocumentAnswer`](crate::web::DocumentAnswer) writes it.
+/// 304: the client has it already.
 pub struct Read<T>(PhantomData<T>);
 
 impl<T: ToSchema> IntoResponses for Read<T> {
@@ -101,22 +102,22 @@ pub(super) fn header<T: PartialSchema>(told: &str) -> Header {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "a message is text on the wire, so nothing else has these fields")]
 pub struct Message {
-    /// The version after the event: the `Last-Event-ID` to go on after.
+    /// Version after the event: the `Last-Event-ID` to resume after.
     id: String,
-    /// The type of the event.
+    /// Type of the event.
     event: String,
-    /// The entry of the history, as JSON.
+    /// Entry of the history, as JSON.
     #[schema(content_media_type = "application/json")]
     data: String,
 }
 
-/// The body of a command that says all in its path.
+/// Body of a command that needs only its path.
 #[derive(ToSchema)]
 #[schema(as = Nothing)]
 #[serde(deny_unknown_fields)]
 pub struct NoMembers {}
 
-/// Lets such a body be left out.
+/// Marks this body as optional.
 pub(super) fn allow_no_body(operation: &mut Operation) {
     let nothing = RefOr::Ref(Ref::from_schema_name("Nothing"));
     if let Some(RefOr::T(body)) = &mut operation.request_body
@@ -127,12 +128,12 @@ pub(super) fn allow_no_body(operation: &mut Operation) {
     }
 }
 
-/// Adds the schemas to which answers refer by name.
+/// Adds the schemas to which responses refer by name.
 pub(super) fn describe(components: &mut Components) {
     components.schemas.insert("Committed".to_owned(), Body::schema());
 }
 
-/// An answer has the members that are described, and no others; a problem may have more.
+/// Forbids undocumented members in responses. A problem may have further members.
 pub(super) fn close_all(components: &mut Components) {
     for (name, schema) in &mut components.schemas {
         if let RefOr::T(Schema::Object(object)) = schema

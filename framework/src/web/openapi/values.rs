@@ -16,7 +16,7 @@ pub(super) fn command_id() -> Object {
     text().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid))).build()
 }
 
-/// How a command is answered.
+/// Preference for the response of a command.
 pub(super) fn prefer() -> Object {
     let told = "`respond-async` to be answered later; with `callback` to be called back then. What \
                 is not understood is ignored.";
@@ -45,7 +45,7 @@ pub(super) fn key() -> Object {
     )
 }
 
-/// What the client calls all that belongs together.
+/// Client's name for a group of related requests.
 pub(super) fn correlation_id() -> Object {
     printable("The client's name for all that belongs together; it is kept beside the events.")
 }
@@ -64,7 +64,7 @@ pub(super) fn if_match() -> Schema {
     AnyOfBuilder::new().item(any).item(tag).description(Some(told)).into()
 }
 
-/// That a command expects no version.
+/// Precondition that nothing exists yet.
 pub(super) fn if_none_match() -> Object {
     let told = "Do it only if it does not exist yet. Not together with `If-Match`.";
     text().enum_values(Some(["*"])).description(Some(told)).build()
@@ -77,7 +77,7 @@ pub(super) fn known_version() -> Object {
     text().examples(["\"3\""]).description(Some(told)).build()
 }
 
-/// Where a request belongs in a trace.
+/// Place of a request in a trace.
 pub(super) fn trace_context() -> Object {
     let told = "W3C Trace Context, kept beside the events; ignored if it is not valid.";
     text().description(Some(told)).build()
@@ -94,7 +94,7 @@ pub fn position() -> Object {
     integer(0, u64::MAX, told)
 }
 
-/// How long to wait.
+/// Maximum time to wait.
 pub(super) fn wait() -> Object {
     let told =
         "Wait for `after` so many milliseconds, and no longer than the server does: 5 seconds.";

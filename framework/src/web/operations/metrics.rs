@@ -1,4 +1,4 @@
-//! `GET /metrics`: what Actum measures (`actum::metrics` lists it), as Prometheus reads it.
+//! `GET /metrics`: the metrics of Actum (see `actum::metrics`) in the Prometheus format.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use crate::metrics::{ALL, Kind};
 use crate::web::routes::Routes;
 use crate::web::server::Server;
 
-/// Times are kept one by one until they are sorted into buckets: so often, also when nobody asks.
+/// Interval of the recorder's upkeep. Values of histograms stay in memory one by one until the
+/// upkeep adds them to buckets.
 const SORT_EVERY: Duration = Duration::from_secs(5);
 
 /// The recorder of this process's metrics, for `GET /metrics` of the operations API. Clones are the
@@ -21,7 +22,8 @@ const SORT_EVERY: Duration = Duration::from_secs(5);
 pub struct Prometheus(Arc<PrometheusHandle>);
 
 impl Prometheus {
-    /// Records from here on, once in a process: call it before the store is opened.
+    /// Installs the recorder. Call it once in a process, and before the store is opened, because
+    /// metric handles are created from the current recorder.
     ///
     /// # Errors
     /// Another recorder is installed.
@@ -46,7 +48,7 @@ impl Prometheus {
 }
 
 impl Server {
-    /// Shows these metrics to operators.
+    /// Serves these metrics in the operations API.
     #[must_use]
     pub fn metrics(self, recorded: Prometheus) -> Self {
         self.data(recorded)

@@ -1,4 +1,4 @@
-//! In place of `metrics.rs` without the feature `prometheus`: there is no `/metrics`.
+//! Replacement of `metrics.rs` without the feature `prometheus`: there is no `/metrics`.
 
 use crate::web::routes::Routes;
 

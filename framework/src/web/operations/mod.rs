@@ -22,7 +22,8 @@ use crate::application::Application;
 
 type App = Data<Application>;
 
-/// The routes of the operations API. `{name}` is a read model or projection, as the status names it.
+/// The routes of the operations API. `{name}` is a read model or projection, as the status names
+/// it.
 pub fn operations() -> Routes {
     let routes = Routes::new()
         .get("/status", status::status)

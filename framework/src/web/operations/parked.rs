@@ -1,7 +1,7 @@
-//! Parked keys: which stand still and why, and what somebody wants done about them.
+//! Parked keys in the operations API: list, retry, skip.
 //!
-//! A wish is left in the store and answered 202; whoever owns the key carries it out. A key is told
-//! in the body, for it may hold any character.
+//! A request is stored and gets a 202; the owner of the key carries it out. The key is in the body,
+//! because it may contain any character.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Json, Path};
@@ -14,14 +14,14 @@ use crate::store::contract::{ParkedKey, SkippedEvent};
 use crate::web::body::JsonBody;
 use crate::web::problem::Problem;
 
-/// One key, or all of them.
+/// Body of a retry: one key, or all of them.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Retry {
     key: Option<String>,
 }
 
-/// The event that is left out, which must be the one at which the key stands still, and why.
+/// Body of a skip: the event, which must be the one at which the key is parked, and the reason.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Skip {

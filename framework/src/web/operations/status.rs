@@ -9,17 +9,17 @@ use super::App;
 use crate::status::Status;
 use crate::web::access::Access;
 
-/// The application's status, and the server's own.
+/// Status of the application and of the server.
 #[derive(Serialize)]
 pub(super) struct ServerStatus {
     #[serde(flatten)]
     application: Status,
-    /// Such as `api_keys`, with a file of them.
+    /// States of the authenticators, such as `api_keys`.
     #[serde(flatten)]
     authenticators: Map<String, Value>,
 }
 
-/// Answers also when the database is not there: then the log's trouble says so.
+/// Returns the status. Works without the database too; then `log.trouble` has the reason.
 pub(super) async fn status(app: App, access: Data<Access>) -> Json<ServerStatus> {
     let application = app.operations().status().await;
     Json(ServerStatus { application, authenticators: access.status() })

@@ -1,5 +1,4 @@
-//! The versions of a read model or projection: which serves, what another would change, and the end
-//! of one that is not needed any more.
+//! Versions of a read model or projection in the operations API: list, compare, activate, drop.
 
 use actix_web::HttpResponse;
 use actix_web::web::{Json, Path};

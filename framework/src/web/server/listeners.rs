@@ -1,4 +1,4 @@
-//! The addresses of a server, reserved before anything else happens.
+//! Addresses of a server, reserved before anything else happens.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -8,18 +8,18 @@ use tokio::net::TcpSocket;
 
 use crate::box_error::BoxError;
 
-/// The operations API listens so far above the public port by default. Not on the next port, because
-/// the next server listens there.
+/// Default distance of the operations port from the public port. Larger than one, because the next
+/// server may listen on the next port.
 const OPERATIONS_ABOVE: u16 = 1000;
 
-/// Connections that may wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// Addresses that are reserved: nobody can connect to them yet.
+/// Reserved addresses. Clients cannot connect yet.
 ///
 /// Reserve them before you open the store, because a port in use must not leave a new database
-/// behind. From then on a signal to stop (SIGINT, SIGTERM) is kept for the server, so one that comes
-/// while the application starts is not lost.
+/// behind. From then on a stop signal (SIGINT, SIGTERM) is recorded for the server, so a signal
+/// during the start of the application is not lost.
 pub struct Listeners {
     pub(super) public: TcpSocket,
     pub(super) operations: TcpSocket,
@@ -28,11 +28,12 @@ pub struct Listeners {
 
 impl Listeners {
     /// Reserves the public address and the one of the operations API, which must be a loopback
-    /// address. Port 0 takes a free one. The default for operations is 127.0.0.1 with a port a thousand
-    /// above the public one, or a free one if that is taken.
+    /// address. Port 0 uses a free port. The default for operations is 127.0.0.1 with the public
+    /// port plus 1000, or a free port if that one is in use.
     ///
     /// # Errors
-    /// An address is in use or not this machine's, or operations would be served to other machines.
+    /// An address is in use or does not belong to this machine, or the operations address is not a
+    /// loopback address.
     pub fn bind(public: SocketAddr, operations: Option<SocketAddr>) -> Result<Self, BoxError> {
         let socket = bind(public)?;
         let operations = match operations {
@@ -67,21 +68,22 @@ fn beside(public: u16) -> std::io::Result<TcpSocket> {
         port => port.checked_add(OPERATIONS_ABOVE).unwrap_or(0),
     };
     let local = |port| reserve((Ipv4Addr::LOCALHOST, port).into());
-    // This port was not asked for, so another one will do.
+    // The default port may be replaced by another one.
     match local(port) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => local(0),
         bound => bound,
     }
 }
 
-/// Lets clients connect.
+/// Starts to listen, so that clients can connect.
 pub(super) fn listen(socket: TcpSocket) -> Result<TcpListener, BoxError> {
     let address = socket.local_addr()?;
     let listening = socket.listen(BACKLOG).and_then(tokio::net::TcpListener::into_std);
     Ok(listening.map_err(|error| format!("cannot listen on {address}: {error}"))?)
 }
 
-/// Completes when the process is told to stop; counts from this call on, not from the first poll.
+/// Returns a future that completes when the process gets a stop signal. Signals count from this
+/// call on, not from the first poll.
 #[cfg(unix)]
 fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};

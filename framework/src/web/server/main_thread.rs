@@ -1,4 +1,4 @@
-//! The main function of a program that serves: its runtime, its last words, its exit code.
+//! Main function of a server program: runtime, error message and exit code.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -8,11 +8,12 @@ use actix_web::rt;
 use super::vital;
 use crate::box_error::BoxError;
 
-/// Open files that a server needs before it serves anybody; each connection needs one more.
+/// Number of open files that a server needs before it serves any client; each connection needs one
+/// more.
 const FILES: usize = 128;
 
-/// Runs a program: its future on the runtime of actix. An error is written to standard error after the
-/// name of the program, with the exit code 1.
+/// Runs a program: its future on the runtime of actix. An error is written to standard error after
+/// the name of the program, with the exit code 1.
 ///
 /// If the process loses a thread that it cannot serve without, it ends, because a supervisor can
 /// restart a process that has ended, but does not notice one that only fails.
@@ -25,13 +26,13 @@ pub fn main(
         rt::System::new().block_on(run)
     });
     ended.unwrap_or_else(|error| {
-        // Nobody is left to tell when standard error is closed as well.
+        // If standard error is closed too, the message is lost.
         let _ = writeln!(std::io::stderr(), "{program}: {error}");
         ExitCode::FAILURE
     })
 }
 
-/// Refuses a limit of open files that does not suffice to start, because the runtimes would panic.
+/// Checks that the limit of open files is high enough to start. Otherwise the runtimes would panic.
 fn enough_files() -> Result<(), BoxError> {
     let open = |_| std::fs::File::open("/dev/null");
     let opened: Result<Vec<_>, _> = (0..FILES).map(open).collect();

@@ -1,7 +1,7 @@
-//! A server: two listeners on one application, from its start to its end.
+//! A server: two listeners on one application, from start to stop.
 //!
-//! The public one serves the application's routes. The operations API has its own, on a loopback
-//! address, which answers also while the public one is full.
+//! The public listener serves the application's routes. The operations API has its own listener on
+//! a loopback address, which responds even while the public one is full.
 
 mod listeners;
 mod main_thread;
@@ -44,10 +44,10 @@ use super::security_headers::security_headers;
 use crate::application::{Application, Stopped};
 use crate::box_error::BoxError;
 
-/// Time that answers that are ready may take to reach their clients when the server stops.
+/// Time for finished responses to reach their clients when the server stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// An answer waits in a buffer of this size until its client reads.
+/// Size of the write buffer in which a response waits until its client reads.
 const WRITE_BUFFER_BYTES: usize = 8 * 1024;
 
 type Configure = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
@@ -77,14 +77,14 @@ pub struct Server {
     listen: Listen,
 }
 
-/// The addresses to listen on.
+/// Addresses to listen on.
 enum Listen {
     At(String, Option<String>),
     On(Box<Listeners>),
 }
 
 impl Server {
-    /// A server of this application on 127.0.0.1:8080, without routes, in development mode.
+    /// Creates a server of this application on 127.0.0.1:8080, without routes, in development mode.
     pub fn new(app: Application) -> Self {
         Self {
             app,
@@ -98,44 +98,44 @@ impl Server {
         }
     }
 
-    /// Serves these routes too.
+    /// Adds routes.
     #[must_use]
     pub fn routes(self, routes: Routes) -> Self {
         Self { routes: self.routes.merge(routes), ..self }
     }
 
-    /// Admits the clients of this authenticator too: [`ApiKeys`](super::ApiKeys), `Jwt`, or one of your
-    /// own. Without any the server is in development mode and listens on loopback addresses only.
+    /// Adds an authenticator: [`ApiKeys`](super::ApiKeys), `Jwt`, or one of your own. Without any,
+    /// the server is in development mode and listens on loopback addresses only.
     #[must_use]
     pub fn auth(self, authenticator: impl Authenticator) -> Self {
         Self { access: self.access.and(authenticator), ..self }
     }
 
-    /// Admits the clients that `access` admits, and no others.
+    /// Sets the authentication of clients.
     #[must_use]
     pub fn access(self, access: Access) -> Self {
         Self { access, ..self }
     }
 
-    /// Limits of the public listener.
+    /// Sets the limits of the public listener.
     #[must_use]
     pub fn limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
-    /// Number of threads that serve the public listener. Default: one for each core.
+    /// Sets the number of threads of the public listener. Default: one per core.
     #[must_use]
     pub fn workers(self, workers: usize) -> Self {
         Self { workers: Some(workers.max(1)), ..self }
     }
 
-    /// Speaks TLS on the public address.
+    /// Enables TLS on the public address.
     #[must_use]
     pub fn tls(self, config: TlsConfig) -> Self {
         Self { tls: Some(config), ..self }
     }
 
-    /// Gives handlers of both listeners this value, as `Data<T>`.
+    /// Provides this value to the handlers of both listeners, as `Data<T>`.
     #[must_use]
     pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         let value = Data::new(value);
@@ -145,7 +145,7 @@ impl Server {
         self
     }
 
-    /// Listens on this address, such as `127.0.0.1:8080`. Port 0 takes a free one.
+    /// Sets the public address, such as `127.0.0.1:8080`. Port 0 uses a free port.
     #[must_use]
     pub fn serve(mut self, address: impl Into<String>) -> Self {
         let operations = match self.listen {
@@ -156,7 +156,7 @@ impl Server {
         self
     }
 
-    /// Serves the operations API on this loopback address. Default: see [`Listeners::bind`].
+    /// Sets the loopback address of the operations API. Default: see [`Listeners::bind`].
     #[must_use]
     pub fn operations(mut self, address: impl Into<String>) -> Self {
         if let Listen::At(_, operations) = &mut self.listen {
@@ -171,19 +171,21 @@ impl Server {
         Self { listen: Listen::On(Box::new(listeners)), ..self }
     }
 
-    /// Starts to serve and serves until the process is told to stop (SIGINT, SIGTERM). Then it lets in no
-    /// more connections, finishes what it has begun, and shuts the application down.
+    /// Starts the server and runs it until the process gets a stop signal (SIGINT, SIGTERM). Then
+    /// the server accepts no more connections, finishes running requests, and shuts the application
+    /// down.
     ///
     /// # Errors
-    /// As [`Server::start`]; or a listener has failed.
+    /// Those of [`Server::start`]; or a listener has failed.
     pub async fn run(self) -> Result<Stopped, BoxError> {
         self.start().await?.until_stopped().await
     }
 
-    /// Starts to serve.
+    /// Starts the server.
     ///
     /// # Errors
-    /// An address is in use, or no clients are authenticated on an address that other machines reach.
+    /// An address is in use, or no authenticator is configured on an address that other machines
+    /// can reach.
     pub async fn start(self) -> Result<RunningServer, BoxError> {
         let listeners = match self.listen {
             Listen::On(listeners) => *listeners,
@@ -201,6 +203,7 @@ impl Server {
             )
             .into());
         }
+        // After this check, because a server that is open to everyone must not even listen.
         let (public, operated) = (listen(public)?, listen(operated)?);
         for listener in [&public, &operated] {
             socket::bound_sending(listener, self.limits.send_deadline)?;
@@ -210,7 +213,8 @@ impl Server {
         let routes = self.routes.serve(self.app.clone(), shared.access.clone());
         let public = shared.public(public, routes, self.workers, self.tls)?;
         let handles = [public.handle(), operated.handle()];
-        // Its threads first, because a crowd of clients could take the descriptors that they need.
+        // The threads of the operations API start first, because many clients could use up the file
+        // descriptors that they need.
         let operated = rt::spawn(operated);
         tokio::task::yield_now().await;
         let public = rt::spawn(public);
@@ -229,7 +233,7 @@ fn address(text: &str) -> Result<SocketAddr, BoxError> {
     text.parse().map_err(|error| format!("{text:?} is no address to listen on: {error}").into())
 }
 
-/// A server that serves.
+/// A running server.
 pub struct RunningServer {
     app: Application,
     address: SocketAddr,
@@ -240,17 +244,17 @@ pub struct RunningServer {
 }
 
 impl RunningServer {
-    /// The public address.
+    /// Returns the public address.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The address of the operations API.
+    /// Returns the address of the operations API.
     pub fn operations_address(&self) -> SocketAddr {
         self.operations_address
     }
 
-    /// Serves until the process is told to stop, as [`Server::run`] does.
+    /// Runs the server until the process gets a stop signal, like [`Server::run`].
     ///
     /// # Errors
     /// A listener has failed.
@@ -265,7 +269,8 @@ impl RunningServer {
         tracing::info!("stopping: no more connections, finishing what was asked");
         let [closed, also] = self.handles.map(|handle| handle.stop(true));
         let stopped = self.app.shutdown().await;
-        // A client that keeps its connection open must not keep the process from ending.
+        // With a timeout, because a client that keeps its connection open must not prevent the
+        // stop.
         let _ = tokio::time::timeout(LAST_ANSWERS, async { tokio::join!(closed, also) }).await;
         public.abort();
         operated.abort();
@@ -274,7 +279,7 @@ impl RunningServer {
     }
 }
 
-/// The error of a listener that has ended by itself.
+/// Converts the result of a listener that has ended unexpectedly.
 fn failed(ended: Result<std::io::Result<()>, rt::task::JoinError>) -> BoxError {
     match ended {
         Ok(Ok(())) => "a listener has ended".into(),
@@ -283,7 +288,7 @@ fn failed(ended: Result<std::io::Result<()>, rt::task::JoinError>) -> BoxError {
     }
 }
 
-/// Parts of both listeners.
+/// State that both listeners share.
 struct Shared {
     access: Access,
     limits: Limits,
@@ -291,7 +296,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// The public listener, for all whom the routes admit.
+    /// Creates the public listener.
     fn public(
         &self,
         listener: TcpListener,
@@ -302,7 +307,7 @@ impl Shared {
         let (shared, open) = (self.limits.shared(), self.limits.open_connections());
         let data = self.data.clone();
         let make = move || {
-            // The last one is the first that sees a request.
+            // The last middleware is the first one that sees a request.
             let app = App::new()
                 .wrap(from_fn(deadlines))
                 .wrap(from_fn(connections))
@@ -314,6 +319,7 @@ impl Shared {
         };
         let workers = workers.unwrap_or_else(cores);
         let server = HttpServer::new(make).disable_signals().workers(workers);
+        // actix counts connections per worker.
         let server = server.max_connections(self.limits.connections.div_ceil(workers).max(1));
         let server = server.h1_write_buffer_size(WRITE_BUFFER_BYTES);
         let server = server.on_connect(move |_, connection| open.opened(connection));
@@ -324,7 +330,8 @@ impl Shared {
         Ok(server?.run())
     }
 
-    /// The operations API, without the limits of the public listener, so that it answers also then.
+    /// Creates the listener of the operations API. The public limits do not apply, so that it
+    /// responds even when they are reached.
     fn operated(&self, listener: TcpListener, app: &Application) -> std::io::Result<HttpServing> {
         let routes = operations().serve(app.clone(), self.access.clone());
         let (within, data) = (self.limits.deadlines, self.data.clone());

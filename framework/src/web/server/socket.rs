@@ -1,8 +1,9 @@
-//! Options of the server's listening sockets on Linux, which every accepted connection inherits.
+//! Options of the listening sockets on Linux, inherited by every accepted connection.
 //!
-//! A client that reads nothing holds what it was sent, in this process and in the kernel. The kernel
-//! ends a connection whose data stays unacknowledged or unsent for too long, and keeps little that is
-//! not sent yet. actix has neither limit. Elsewhere `socket_off.rs` stands in: use a proxy there.
+//! A client that reads nothing occupies memory for its unread responses, in this process and in the
+//! kernel. With these options the kernel closes a connection whose data is not sent or acknowledged
+//! for too long, and buffers little unsent data. actix has neither limit. On other systems
+//! `socket_off.rs` is used: put a proxy in front there.
 
 use std::io;
 use std::net::TcpListener;
@@ -10,11 +11,12 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-/// Most bytes that wait in the kernel to be sent on one connection. It bounds what a client that does
-/// not read costs, and not the throughput, since data on its way does not count.
+/// Maximum unsent bytes per connection in the kernel. Limits the cost of a client that does not
+/// read. The throughput is not affected, because data in flight does not count.
 const UNSENT_BYTES: u32 = 16 * 1024;
 
-/// Lets the kernel end every connection of this listener that makes no progress in sending for so long.
+/// Sets the options: the kernel closes every connection of this listener that makes no progress in
+/// sending for `within`.
 pub(super) fn bound_sending(listener: &TcpListener, within: Duration) -> io::Result<()> {
     let socket = SockRef::from(listener);
     socket.set_tcp_user_timeout(Some(within))?;

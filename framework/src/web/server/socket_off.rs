@@ -1,6 +1,6 @@
-//! In place of `socket.rs` where the system is not Linux: connections have no deadline for sending.
+//! Replacement of `socket.rs` on other systems than Linux: connections have no timeout for sending.
 //!
-//! A proxy in front must end connections whose client does not read.
+//! A proxy in front must close connections whose client does not read.
 
 use std::io;
 use std::net::TcpListener;

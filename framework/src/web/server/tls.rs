@@ -1,4 +1,4 @@
-//! TLS on the public address, by rustls: 1.2 and 1.3, the key and its certificates from files.
+//! TLS 1.2 and 1.3 on the public address, with rustls. Key and certificates come from files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::box_error::BoxError;
 pub struct TlsConfig(pub(super) rustls::ServerConfig);
 
 impl TlsConfig {
-    /// Reads the certificate (PEM), with those that vouch for it after it, and its key (PEM).
+    /// Reads the certificate chain (PEM) and its private key (PEM).
     ///
     /// # Errors
-    /// A file cannot be read, or the two do not fit.
+    /// A file cannot be read, or key and certificate do not match.
     pub fn files(certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self, BoxError> {
         let (certificate, key) = (certificate.as_ref(), key.as_ref());
         let wrong = |file: &Path, reason: &dyn std::fmt::Display| -> BoxError {
@@ -35,7 +35,7 @@ impl TlsConfig {
     }
 }
 
-/// Lets a server listen there with TLS.
+/// Makes a server listen with TLS.
 macro_rules! listen {
     ($server:expr, $listener:expr, $config:expr) => {
         $server.listen_rustls_0_23($listener, $config.0)

@@ -1,4 +1,4 @@
-//! In place of `tls.rs` without the feature `web-tls`: there is no way to make a configuration.
+//! Replacement of `tls.rs` without the feature `web-tls`: no configuration can be created.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::box_error::BoxError;
 pub enum TlsConfig {}
 
 impl TlsConfig {
-    /// Always fails, so that a program that is asked for TLS says what it lacks.
+    /// Always fails, so that a program whose TLS is enabled reports the missing feature.
     ///
     /// # Errors
     /// This program was built without TLS.

@@ -1,21 +1,21 @@
-//! Ends the process when it has lost a thread that it cannot serve without.
+//! Ends the process when a thread has failed without which it cannot serve.
 //!
-//! A panic of a handler costs one request, so most panics are only logged. Two are final: the HTTP
-//! server's date task ends when the clock leaves the years 1970 to 9999, and from then on its worker
-//! answers every request with 408; and nothing is written any more without the committer. A supervisor
-//! can restart a process that has ended, but does not notice one that only fails.
+//! A panic of a handler costs one request, so most panics are only logged. Two are fatal. The date
+//! task of the HTTP server ends when the clock leaves the years 1970 to 9999; after that its worker
+//! responds to every request with 408. And without the committer nothing is written any more. A
+//! supervisor can restart a process that has ended, but does not notice one that only fails.
 
 use std::io::Write;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// Time that a stop may take: the drain of commands, the saves of read models and the last answers.
+/// Maximum duration of a stop: draining commands, saving read models, sending the last responses.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// Name of the program, as it is known once the hook is installed.
 static PROGRAM: OnceLock<&str> = OnceLock::new();
 
-/// Installs a panic hook that ends the process after a final panic.
+/// Installs a panic hook that ends the process after a fatal panic.
 pub(super) fn end_without_vital_threads(program: &'static str) {
     let _ = PROGRAM.set(program); // the first name stays
     let report = std::panic::take_hook();
@@ -29,8 +29,8 @@ pub(super) fn end_without_vital_threads(program: &'static str) {
     }));
 }
 
-/// Ends the process if a stop that begins now takes longer than it may. A thread of its own does so,
-/// because whatever keeps the stop from ending may keep the runtime from running too.
+/// Ends the process if a stop that begins now takes too long. This happens on a thread of its own,
+/// because a stop that hangs may block the runtime too.
 pub(super) fn end_after_stop() {
     let wait = || {
         std::thread::sleep(STOP_WITHIN);
@@ -40,8 +40,8 @@ pub(super) fn end_after_stop() {
     let _ = std::thread::Builder::new().name("actum-stop".into()).spawn(wait);
 }
 
-/// The loss that a panic in this thread, raised in this source file, means; `None` if the process can
-/// go on.
+/// Describes what a panic in this thread, raised in this source file, means. Returns `None` if the
+/// process can continue.
 fn lost(thread: &str, file: &str) -> Option<&'static str> {
     if file.contains("/httpdate-") {
         return Some(
@@ -56,7 +56,7 @@ fn lost(thread: &str, file: &str) -> Option<&'static str> {
 }
 
 fn end(reason: &str) -> ! {
-    // Nothing can be done about a standard error that is closed.
+    // If standard error is closed, the message is lost.
     let program = PROGRAM.get().copied().unwrap_or("actum");
     let _ = writeln!(std::io::stderr(), "{program}: {reason}");
     std::process::exit(1)
