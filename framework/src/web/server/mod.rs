@@ -124,16 +124,16 @@ impl Server {
         Self { limits, ..self }
     }
 
-    /// Sets the number of threads of the public listener. Default: one per core.
+    /// Sets the number of threads of the public listener. Default, and `None`: one per core.
     #[must_use]
-    pub fn workers(self, workers: usize) -> Self {
-        Self { workers: Some(workers.max(1)), ..self }
+    pub fn workers(self, workers: impl Into<Option<usize>>) -> Self {
+        Self { workers: workers.into().map(|workers| workers.max(1)), ..self }
     }
 
-    /// Enables TLS on the public address.
+    /// Enables TLS on the public address. Default, and `None`: plain HTTP.
     #[must_use]
-    pub fn tls(self, config: TlsConfig) -> Self {
-        Self { tls: Some(config), ..self }
+    pub fn tls(self, config: impl Into<Option<TlsConfig>>) -> Self {
+        Self { tls: config.into(), ..self }
     }
 
     /// Provides this value to the handlers of both listeners, as `Data<T>`.
