@@ -21,40 +21,29 @@ use crate::{OPERATE, READ, WRITE};
 
 /// All routes of the bank. The operations API is not among them.
 pub fn routes() -> Routes {
-    let routes = Routes::new()
-        .post("/accounts", commands::open)
-        .needs(WRITE)
+    let reads = Routes::new()
         // Target of the `Location` header of a new account.
         .get("/accounts/{id}", documents::account)
-        .needs(READ)
+        .get("/accounts/{id}/credit-limit", documents::credit_limit)
+        .get("/accounts/{id}/balance", documents::balance)
+        .get("/accounts/{id}/history", documents::history)
+        .get("/accounts/{id}/statement", statement::statement)
+        .get("/accounts/{id}/events", documents::events);
+    let commands = Routes::new()
+        .post("/accounts", commands::open)
         .post("/accounts/{id}/credit", commands::credit)
-        .needs(WRITE)
         .post("/accounts/{id}/withdraw", commands::withdraw)
-        .needs(WRITE)
         .post("/accounts/{id}/freeze", commands::freeze)
-        .needs(WRITE)
         .post("/accounts/{id}/unfreeze", commands::unfreeze)
-        .needs(WRITE)
         .post("/accounts/{id}/close", commands::close)
-        .needs(WRITE)
         // An operator's route, because owners must not grant themselves a credit.
         .put("/accounts/{id}/credit-limit", commands::grant_credit_limit)
         .needs(OPERATE)
-        .get("/accounts/{id}/credit-limit", documents::credit_limit)
-        .needs(READ)
-        .get("/accounts/{id}/balance", documents::balance)
-        .needs(READ)
-        .get("/accounts/{id}/history", documents::history)
-        .needs(READ)
-        .get("/accounts/{id}/statement", statement::statement)
-        .needs(READ)
-        .get("/accounts/{id}/events", documents::events)
-        .needs(READ)
         .post("/users", users::register)
-        .needs(WRITE)
-        .put("/users/{id}/name", users::rename)
-        .needs(WRITE);
-    routes
+        .put("/users/{id}/name", users::rename);
+    reads
+        .each_needs(READ)
+        .merge(commands.each_needs(WRITE))
         .described_by(Description::openapi)
         .of_aggregate::<Account>("/accounts")
         .of_aggregate::<User>("/users")

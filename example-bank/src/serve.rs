@@ -22,6 +22,7 @@ pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
     // Before the store, because a port in use must not leave a new database behind.
     let listeners = Listeners::bind(options.listen, options.operate)?;
     let tls = options.tls()?;
+    let is_secure = tls.is_some();
     // Before the store too, because it creates its metric handles when it is opened.
     let metrics = Prometheus::record()?;
     let callbacks = calling::callbacks(options.calling, access.is_dev())?;
@@ -38,16 +39,9 @@ pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
         .limits(limits)
         .callbacks(callbacks)
         .metrics(metrics)
+        .workers(options.workers.map(usize::from))
+        .tls(tls)
         .on(listeners);
-    let server = match options.workers {
-        Some(workers) => server.workers(workers.into()),
-        None => server,
-    };
-    let is_secure = tls.is_some();
-    let server = match tls {
-        Some(tls) => server.tls(tls),
-        None => server,
-    };
     let server = server.start().await?;
     // A closed standard output does not stop the bank.
     let _ = writeln!(std::io::stdout(), "{}", greeting(is_secure, &server, &access));

@@ -32,6 +32,7 @@ mod deferred;
 mod error;
 mod event;
 mod failpoints;
+pub mod guides;
 mod live;
 pub mod metrics;
 pub(crate) mod partition;

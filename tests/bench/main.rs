@@ -10,6 +10,7 @@ mod database;
 mod edge;
 mod freshness;
 mod http;
+mod idle;
 mod in_process;
 mod load;
 mod measure;
@@ -71,6 +72,7 @@ async fn run(options: &Options) -> Outcome {
                 Section::Load => load::run(options, store).await?,
                 Section::Million => million::run(options, store).await?,
                 Section::Unread => unread::run(options, store).await?,
+                Section::Idle => idle::run(options, store).await?,
                 Section::Memory => memory::run(options, store).await?,
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::Outcome;
 use crate::database::{STORES, Store};
 
-const USAGE: &str = "bench [--only raw,actum,processes,http,edge,catchup,freshness,load,million,unread,memory] [--store sqlite,postgres] \
+const USAGE: &str = "bench [--only raw,actum,processes,http,edge,catchup,freshness,load,million,unread,idle,memory] [--store sqlite,postgres] \
      [--in-flight 1,256] [--seconds 3] [--events 1000000] [--times 3] [--folder target/bench]";
 
 /// A part of the benchmark that can run alone.
@@ -32,11 +32,13 @@ pub enum Section {
     Million,
     /// The bank's memory while its clients read nothing.
     Unread,
+    /// An application to which nothing happens.
+    Idle,
     /// The peak memory of large events and documents.
     Memory,
 }
 
-pub const SECTIONS: [(&str, Section); 11] = [
+pub const SECTIONS: [(&str, Section); 12] = [
     ("raw", Section::Raw),
     ("actum", Section::Actum),
     ("processes", Section::Processes),
@@ -47,6 +49,7 @@ pub const SECTIONS: [(&str, Section); 11] = [
     ("load", Section::Load),
     ("million", Section::Million),
     ("unread", Section::Unread),
+    ("idle", Section::Idle),
     ("memory", Section::Memory),
 ];
 

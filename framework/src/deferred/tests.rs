@@ -16,8 +16,7 @@ use crate::aggregate::Aggregate;
 use crate::event::{
     ExpectedVersion, GlobalPosition, NewEvent, RecordedEvent, StreamId, StreamVersion,
 };
-use crate::partition::{FollowerControl, LeaseRenewer, Pacing};
-use crate::reaction::start::ReactionHandle;
+use crate::partition::{FollowerControl, Followers, LeaseRenewer, Pacing};
 use crate::reaction::work_queue::Limits;
 use crate::reaction::{Destination, Meaning, Reaction, Start, Step, Worked, start};
 use crate::store::contract::{
@@ -80,7 +79,7 @@ async fn append(store: &MemoryStore, id: &str, event_type: &'static str) {
     assert!(matches!(&*outcomes, [AppendOutcome::Committed(_)]), "{outcomes:?}");
 }
 
-async fn run(store: &MemoryStore) -> (ReactionHandle, UnboundedReceiver<String>) {
+async fn run(store: &MemoryStore) -> (Followers, UnboundedReceiver<String>) {
     let (worked, works) = unbounded_channel();
     let spawn = |task| drop(tokio::spawn(task));
     let store = Arc::new(store.clone());

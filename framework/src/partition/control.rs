@@ -59,15 +59,32 @@ pub(crate) struct Followers {
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) membership: Membership,
     pub(crate) stop_within: Duration,
+    pub(crate) sends_commands: bool,
 }
 
-impl Followers {
-    pub(crate) fn each(&self) -> Vec<Progress> {
+#[async_trait]
+impl FollowerControl for Followers {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+
+    fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    fn partitions(&self) -> Vec<Progress> {
         self.progress.iter().map(|partition| partition.now()).collect()
     }
 
-    /// See [`FollowerControl::flush_and_stop`].
-    pub(crate) async fn flush_and_stop(&self) {
+    fn sends_commands(&self) -> bool {
+        self.sends_commands
+    }
+
+    async fn flush_and_stop(&self) {
         self.stop.send_replace(true);
         let deadline = Instant::now() + self.stop_within;
         // If this takes too long the other members learn of it when the membership expires.

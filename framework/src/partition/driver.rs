@@ -122,24 +122,22 @@ impl Driver {
         info!(partition = %self.id, token = session.lease().token, "owns its partition from here on");
         self.progress.owns(true);
         let end = self.terms(follower, &session).await;
+        self.progress.owns(false);
         match end {
             End::Halted { .. } => {
                 session.release().await;
                 ControlFlow::Break(())
             }
             End::Lost => {
-                self.progress.owns(false);
                 warn!(partition = %self.id, "lost its lease; another process may own it now");
                 ControlFlow::Continue(())
             }
             End::StepsDown => {
-                self.progress.owns(false);
                 info!(partition = %self.id, "leaves its partition to another process");
                 session.release().await;
                 ControlFlow::Continue(())
             }
             End::Stopped | End::Again(_) => {
-                self.progress.owns(false);
                 session.release().await;
                 ControlFlow::Break(())
             }
@@ -170,6 +168,10 @@ impl Driver {
             };
             if let End::Halted { position, reason } = &end {
                 self.halt(*position, reason.clone());
+            }
+            if !matches!(end, End::Again(_)) {
+                // Before the follower answers as a standby, so that status never shows an owner then.
+                self.progress.owns(false);
             }
             follower.ended().await;
             let End::Again(error) = end else { return end };

@@ -52,6 +52,9 @@ pub(crate) trait Follower {
     /// Events that it follows.
     fn filter(&self) -> Filter;
 
+    // Futures of these methods are dropped when the lease is lost, so a method may end at any await.
+    // What it wrote then is either stored or refused by the store: both are what `resume` finds.
+
     /// Loads the stored checkpoint.
     async fn load_checkpoint(&self) -> Result<Option<Checkpoint>, StoreError>;
 

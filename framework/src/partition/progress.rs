@@ -133,6 +133,7 @@ impl PartitionProgress {
 
     /// Events are applied and saved up to here, as in a follower whose effects are its checkpoint's.
     pub(crate) fn committed(&self, position: GlobalPosition) {
+        // One change and not two, because a reader that is woken looks at both positions.
         self.wanted.store(0, Ordering::Release);
         self.now.send_modify(|now| {
             now.saved = position;
@@ -159,6 +160,7 @@ impl PartitionProgress {
 
     /// Sets the number of parked keys.
     pub(crate) fn parked(&self, keys: usize) {
+        // Called after each piece of work, so it wakes nobody unless the number has changed.
         self.now.send_if_modified(|now| std::mem::replace(&mut now.parked_keys, keys) != keys);
     }
 

@@ -37,9 +37,11 @@ impl RenewalTask {
         let mut next = Instant::now() + every;
         loop {
             tokio::select! {
+                // The others are told first, also by a process that stops.
+                biased;
+                () = self.registry.wake.notified() => self.leave_models().await,
                 // Nothing is ever sent: this ends when the last renewer is dropped.
                 _ = stopped.changed() => return,
-                () = self.registry.wake.notified() => self.leave_models().await,
                 () = sleep_until(next) => {
                     self.leave_models().await;
                     self.renew().await;
@@ -67,6 +69,7 @@ impl RenewalTask {
     }
 
     async fn renew(&self) {
+        // Decided before the models that were left, so that none is joined again by this call.
         let round = self.round();
         for model in self.stepped_aside() {
             if let Err(error) = self.store.leave(&model, self.process).await {
@@ -76,6 +79,8 @@ impl RenewalTask {
         if round.leases.is_empty() && round.models.is_empty() {
             return;
         }
+        // Taken before the call: the store counts from a later moment, and a lease must not seem to
+        // last longer here than it does there.
         let asked = Instant::now();
         match self.store.renew_all(&round.renewal).await {
             Ok(renewed) => self.apply(&round, renewed, asked),

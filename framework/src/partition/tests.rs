@@ -1,5 +1,7 @@
 //! Membership: which processes share the partitions of a model.
 
+mod driver;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -107,6 +107,7 @@ impl<P: Projection> ProjectionFollower<P> {
 
     /// Saves the checkpoint alone, if it is behind what was looked through.
     async fn save_reached(&mut self) -> Result<(), StoreError> {
+        // Not for every page without events of its own, because that would be a commit for nothing.
         if self.reached.position <= self.saved() {
             return Ok(());
         }

@@ -50,7 +50,7 @@ impl FollowerControl for ProjectorHandle {
     }
 
     fn partitions(&self) -> Vec<Progress> {
-        self.followers.each()
+        self.followers.partitions()
     }
 
     async fn flush_and_stop(&self) {

@@ -83,6 +83,7 @@ pub(crate) async fn start<P: Projection>(start: Start) -> Result<ProjectorHandle
         stop,
         membership,
         stop_within: pacing.stop_within,
+        sends_commands: false,
     };
     Ok(ProjectorHandle::new(followers, database, pacing.look_every, P::compared()))
 }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use tokio::sync::watch;
 
 use super::Reaction;
@@ -11,8 +10,7 @@ use super::follower::ReactionFollower;
 use crate::error::StartError;
 use crate::event::GlobalPosition;
 use crate::partition::{
-    Driver, FollowerControl, Followers, LeaseRenewer, Pacing, PartitionProgress, Progress,
-    register_version,
+    Driver, Followers, LeaseRenewer, Pacing, PartitionProgress, register_version,
 };
 use crate::store::contract::{Filter, PartitionId};
 use crate::subscription::{Tail, verify};
@@ -28,19 +26,11 @@ pub(crate) struct Start {
     pub(crate) spawn: Arc<dyn Fn(Task) + Send + Sync>,
 }
 
-/// A running reaction.
-pub(crate) struct ReactionHandle {
-    followers: Followers,
-}
-
 /// Starts a reaction: it runs in this process whenever that should own it.
 ///
 /// # Errors
 /// The store did not reply, or the checkpoint does not belong to this log.
-pub(crate) async fn start<R: Reaction>(
-    reaction: R,
-    start: Start,
-) -> Result<ReactionHandle, StartError> {
+pub(crate) async fn start<R: Reaction>(reaction: R, start: Start) -> Result<Followers, StartError> {
     let Start { renewer, tail, pacing, spawn } = start;
     let (store, model) = (Arc::clone(renewer.store()), format!("{}@1", R::NAME));
     register_version(&*store, R::NAME, 1, 1).await?;
@@ -64,36 +54,14 @@ pub(crate) async fn start<R: Reaction>(
             drop(running);
         }));
     }
-    let filter = Filter { aggregate_types: vec![R::FOLLOWS.to_owned()] };
-    let progress = vec![progress];
-    let (name, version) = (R::NAME, 1);
-    let followers = Followers { name, version, filter, progress, stop, membership, stop_within };
-    Ok(ReactionHandle { followers })
-}
-
-#[async_trait]
-impl FollowerControl for ReactionHandle {
-    fn name(&self) -> &'static str {
-        self.followers.name
-    }
-
-    fn version(&self) -> u32 {
-        self.followers.version
-    }
-
-    fn filter(&self) -> &Filter {
-        &self.followers.filter
-    }
-
-    fn sends_commands(&self) -> bool {
-        true
-    }
-
-    fn partitions(&self) -> Vec<Progress> {
-        self.followers.each()
-    }
-
-    async fn flush_and_stop(&self) {
-        self.followers.flush_and_stop().await;
-    }
+    Ok(Followers {
+        name: R::NAME,
+        version: 1,
+        filter: Filter { aggregate_types: vec![R::FOLLOWS.to_owned()] },
+        progress: vec![progress],
+        stop,
+        membership,
+        stop_within,
+        sends_commands: true,
+    })
 }

@@ -135,6 +135,8 @@ impl<M: ReadModel> ReadModelActor<M> {
         work: impl Future<Output = T> + 'static,
         then: impl FnOnce(T, &mut Self, &mut Context<Self>) + 'static,
     ) {
+        // The number, and not the role: an owner that saves the last time is of the same term, and a
+        // later owner is not.
         let term = self.terms;
         ctx.spawn(work.into_actor(self).map(move |done, act, ctx| {
             if act.terms == term {
@@ -148,6 +150,7 @@ impl<M: ReadModel> ReadModelActor<M> {
     /// An idle partition has no timer.
     pub(super) fn settle(&mut self, ctx: &mut Context<Self>) {
         self.progress.parked(self.folder.parking.len());
+        // A timer for each idle partition would wake a hundred of them forty times a second.
         let is_unsaved = self.role.saver().is_some_and(|owner| owner.unsaved_since.is_some());
         let is_due = is_unsaved || !self.folder.parking.is_empty() || !self.reads.is_empty();
         if is_due && !replace(&mut self.is_ticking, true) {
@@ -197,6 +200,7 @@ impl<M: ReadModel> ReadModelActor<M> {
             }
             Role::Standby { .. } => self.folder.reached,
         };
+        // Before memory goes, because a read may have been answered from it a moment ago.
         self.progress.answer_from(self.reached());
         self.folder = Folder::standby(self.partition.number, self.partitions, saved);
         self.role = Role::STANDBY;

@@ -78,6 +78,8 @@ impl<M: ReadModel> Decoded<M> {
         at: OffsetDateTime,
     ) -> (Reached, Option<Poison>) {
         let Self { page, changes, poison } = self;
+        // Changes of one event stand together, because the event is folded into all its documents or
+        // into none.
         let mut changes = changes.into_iter().peekable();
         while let Some((index, first)) = changes.next() {
             let event = &page.events[index];

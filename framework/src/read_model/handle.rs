@@ -180,7 +180,7 @@ impl<M: ReadModel> FollowerControl for ReadModelHandle<M> {
     }
 
     fn partitions(&self) -> Vec<Progress> {
-        self.inner.followers.each()
+        self.inner.followers.partitions()
     }
 
     fn requested(&self) {

@@ -59,9 +59,15 @@ impl<M: ReadModel> ReadModelActor<M> {
         let Some(owner) = self.role.owner() else { return };
         owner.awaits_page = false;
         let decoded = self.folder.decode(page);
-        match owner.loading {
-            Some(_) => owner.ahead = Some(decoded),
-            None => self.load_and_fold(decoded, ctx),
+        match (&owner.loading, &owner.ahead) {
+            (None, _) => self.load_and_fold(decoded, ctx),
+            (Some(_), None) => owner.ahead = Some(decoded),
+            // The driver sends a page only after a report of room. To drop one would lose its events.
+            (Some(_), Some(_)) => {
+                let (place, reason) =
+                    (self.partition.to_string(), "a page too many came".to_owned());
+                self.fail(self.reached().next(), StoreError::Corrupt { place, reason });
+            }
         }
     }
 

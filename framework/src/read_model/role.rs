@@ -75,7 +75,8 @@ impl<M> Owner<M> {
         self.unsaved_since.get_or_insert_with(Instant::now);
     }
 
-    /// Reports to the driver.
+    /// Reports to the driver. The channel has no bound, because there is one report for each page, and
+    /// the driver sends a page only after a report.
     pub(super) fn report(&self, report: Report) {
         let _ = self.reports.send(report); // the application is stopping
     }

@@ -111,6 +111,7 @@ pub(crate) async fn start<M: ReadModel>(
         stop,
         membership,
         stop_within: pacing.stop_within,
+        sends_commands: false,
     };
     Ok(ReadModelHandle::new(partitions, followers, &store, pacing.waiting_reads))
 }

@@ -31,6 +31,7 @@ mod guard;
 mod head;
 mod health;
 mod history;
+mod http1;
 mod input;
 mod limits;
 pub mod openapi;

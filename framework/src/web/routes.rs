@@ -112,6 +112,14 @@ impl Routes {
         self.policy_of_last(Policy::Scope(scope))
     }
 
+    /// Requires a credential with this scope for all routes of this table that name no policy.
+    #[must_use]
+    pub fn each_needs(mut self, scope: &'static str) -> Self {
+        let open = self.routes.iter_mut().filter(|route| route.policy == Policy::Authenticated);
+        open.for_each(|route| route.policy = Policy::Scope(scope));
+        self
+    }
+
     /// Requires no credential for the route that was added last.
     #[must_use]
     pub fn public(self) -> Self {

@@ -9,6 +9,8 @@ use actix_web::error::InternalError;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 
+use super::http1::OverTls;
+
 const ALWAYS: [(HeaderName, &str); 4] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     // Responses are private and describe one moment.
@@ -29,7 +31,7 @@ pub async fn security_headers<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let is_secure = request.app_config().secure();
+    let is_secure = request.app_config().secure() || request.conn_data::<OverTls>().is_some();
     match next.call(request).await {
         Ok(mut answer) => {
             protect(answer.headers_mut(), is_secure);

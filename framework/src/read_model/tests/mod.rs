@@ -259,6 +259,7 @@ fn whimsical(memory: MemoryStore, seed: usize) -> TestStore {
 }
 
 // Below the macros, so that they see them.
+mod folder;
 mod folding;
 mod fresh;
 mod halting;

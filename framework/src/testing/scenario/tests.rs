@@ -79,6 +79,21 @@ fn failure(test: impl FnOnce() + UnwindSafe) -> String {
 }
 
 #[test]
+fn stored_events_are_read_as_in_production() {
+    Scenario::<Door>::given_stored([("Opened", 1, "null"), ("Marked", 1, "7")])
+        .when(Ask::Open)
+        .then_refused(IsOpen);
+    for (event, reason) in [
+        (("Closed", 1, "null"), "unknown event type"),
+        (("Opened", 2, "null"), "schema version 2"),
+        (("Marked", 1, "\"seven\""), "invalid type"),
+    ] {
+        let message = failure(|| drop(Scenario::<Door>::given_stored([event])));
+        assert!(message.contains(event.0) && message.contains(reason), "{message}");
+    }
+}
+
+#[test]
 fn a_scenario_that_comes_out_as_told_passes() {
     let then = Scenario::<Door>::given_nothing().when(Ask::Open).then([Happened::Opened]);
     then.then_state(|door| assert!(door.open)).when(Ask::Open).then_refused(IsOpen);

@@ -27,7 +27,7 @@ use actix_web::dev::{Server as HttpServing, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::rt::task::JoinHandle;
 use actix_web::web::{Data, ServiceConfig};
-use actix_web::{App, HttpServer, rt};
+use actix_web::{App, rt};
 
 pub use self::listeners::Listeners;
 use self::listeners::listen;
@@ -35,6 +35,7 @@ pub use self::main_thread::main;
 pub use self::tls::TlsConfig;
 use super::access::{Access, Authenticator};
 use super::deadlines::deadlines;
+use super::http1::{self, Capacity, responds};
 use super::limits::{Limits, connections};
 use super::operations::operations;
 use super::pieces::in_pieces;
@@ -47,8 +48,8 @@ use crate::box_error::BoxError;
 /// Time for finished responses to reach their clients when the server stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// Size of the write buffer in which a response waits until its client reads.
-const WRITE_BUFFER_BYTES: usize = 8 * 1024;
+/// Maximum number of connections to the operations API.
+const OPERATIONS_CONNECTIONS: usize = 1024;
 
 type Configure = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
 
@@ -123,16 +124,16 @@ impl Server {
         Self { limits, ..self }
     }
 
-    /// Sets the number of threads of the public listener. Default: one per core.
+    /// Sets the number of threads of the public listener. Default, and `None`: one per core.
     #[must_use]
-    pub fn workers(self, workers: usize) -> Self {
-        Self { workers: Some(workers.max(1)), ..self }
+    pub fn workers(self, workers: impl Into<Option<usize>>) -> Self {
+        Self { workers: workers.into().map(|workers| workers.max(1)), ..self }
     }
 
-    /// Enables TLS on the public address.
+    /// Enables TLS on the public address. Default, and `None`: plain HTTP.
     #[must_use]
-    pub fn tls(self, config: TlsConfig) -> Self {
-        Self { tls: Some(config), ..self }
+    pub fn tls(self, config: impl Into<Option<TlsConfig>>) -> Self {
+        Self { tls: config.into(), ..self }
     }
 
     /// Provides this value to the handlers of both listeners, as `Data<T>`.
@@ -313,21 +314,14 @@ impl Shared {
                 .wrap(from_fn(connections))
                 .wrap(from_fn(in_pieces))
                 .wrap(from_fn(security_headers))
-                .wrap(from_fn(request_log));
+                .wrap(from_fn(request_log))
+                .wrap(from_fn(responds));
             let app = app.configure(&shared).configure(|config| configure(&data, config));
             app.configure(routes.clone())
         };
         let workers = workers.unwrap_or_else(cores);
-        let server = HttpServer::new(make).disable_signals().workers(workers);
-        // actix counts connections per worker.
-        let server = server.max_connections(self.limits.connections.div_ceil(workers).max(1));
-        let server = server.h1_write_buffer_size(WRITE_BUFFER_BYTES);
-        let server = server.on_connect(move |_, connection| open.opened(connection));
-        let server = match tls {
-            None => server.listen(listener),
-            Some(config) => tls::listen!(server, listener, config),
-        };
-        Ok(server?.run())
+        let capacity = Capacity { workers, connections: self.limits.connections };
+        http1::listen(listener, capacity, tls, move |connection| open.opened(connection), make)
     }
 
     /// Creates the listener of the operations API. The public limits do not apply, so that it
@@ -340,12 +334,13 @@ impl Shared {
                 .wrap(from_fn(deadlines))
                 .wrap(from_fn(in_pieces))
                 .wrap(from_fn(security_headers))
-                .wrap(from_fn(request_log));
+                .wrap(from_fn(request_log))
+                .wrap(from_fn(responds));
             let app = app.app_data(within).configure(|config| configure(&data, config));
             app.configure(routes.clone())
         };
-        let server = HttpServer::new(make).h1_write_buffer_size(WRITE_BUFFER_BYTES);
-        Ok(server.disable_signals().workers(1).listen(listener)?.run())
+        let capacity = Capacity { workers: 1, connections: OPERATIONS_CONNECTIONS };
+        http1::listen(listener, capacity, None, |_| {}, make)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::box_error::BoxError;
 
 /// The certificate and key of a server.
 #[derive(Clone)]
-pub struct TlsConfig(pub(super) rustls::ServerConfig);
+pub struct TlsConfig(pub(in crate::web) rustls::ServerConfig);
 
 impl TlsConfig {
     /// Reads the certificate chain (PEM) and its private key (PEM).
@@ -34,11 +34,3 @@ impl TlsConfig {
         builder.with_single_cert(chain, proof).map(Self).map_err(|e| wrong(key, &e))
     }
 }
-
-/// Makes a server listen with TLS.
-macro_rules! listen {
-    ($server:expr, $listener:expr, $config:expr) => {
-        $server.listen_rustls_0_23($listener, $config.0)
-    };
-}
-pub(super) use listen;

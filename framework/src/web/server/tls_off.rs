@@ -17,10 +17,3 @@ impl TlsConfig {
         Err("this program was built without TLS: add the feature `web-tls` of actum".into())
     }
 }
-
-macro_rules! listen {
-    ($server:expr, $listener:expr, $config:expr) => {
-        match $config {}
-    };
-}
-pub(super) use listen;

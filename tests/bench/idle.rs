@@ -1,0 +1,128 @@
+//! Cost of an application with a hundred read models to which nothing happens.
+//!
+//! Leases, memberships and the watch on the log need statements and timers even then. What is idle
+//! should cost next to nothing, because many deployments are idle most of the time.
+
+use std::time::Duration;
+
+use actum::{EventEnvelope, Fold, ReadModel, Sources};
+use example_bank::account::{Account, AccountEvent};
+use serde::{Deserialize, Serialize};
+use sqlx::Row;
+
+use crate::Outcome;
+use crate::accounts;
+use crate::database::{BenchDatabase, Store};
+use crate::measure::cpu_time;
+use crate::options::Options;
+
+/// Time over which the cost is measured, after the start has settled.
+const MEASURED: Duration = Duration::from_secs(20);
+const SETTLES: Duration = Duration::from_secs(5);
+
+/// One of a hundred read models, all alike.
+#[derive(Default, Clone, Serialize, Deserialize)]
+struct Count<const TENS: usize, const ONES: usize> {
+    events: u64,
+}
+
+/// `idle_a0` to `idle_j9`.
+const NAMES: [[&str; 10]; 10] = {
+    macro_rules! names {
+        ($($tens:literal),*) => { [$([
+            concat!("idle_", $tens, "0"), concat!("idle_", $tens, "1"), concat!("idle_", $tens, "2"),
+            concat!("idle_", $tens, "3"), concat!("idle_", $tens, "4"), concat!("idle_", $tens, "5"),
+            concat!("idle_", $tens, "6"), concat!("idle_", $tens, "7"), concat!("idle_", $tens, "8"),
+            concat!("idle_", $tens, "9"),
+        ]),*] };
+    }
+    names!("a", "b", "c", "d", "e", "f", "g", "h", "i", "j")
+};
+
+impl<const T: usize, const O: usize> ReadModel for Count<T, O> {
+    const NAME: &'static str = NAMES[T][O];
+
+    fn sources() -> Sources<Self> {
+        Sources::of::<Account>()
+    }
+}
+
+impl<const T: usize, const O: usize> Fold<Account> for Count<T, O> {
+    fn apply(&mut self, _: &EventEnvelope<AccountEvent>) {
+        self.events += 1;
+    }
+}
+
+/// Counters of the server and of this process.
+struct Counters {
+    transactions: i64,
+    syncs: i64,
+    cpu: Duration,
+    switches: u64,
+}
+
+pub async fn run(options: &Options, store: Store) -> Outcome {
+    println!("\n{}: 100 idle read models, for each second", store.name());
+    println!("{:>12} {:>12} {:>10} {:>16}", "transactions", "synced", "CPU %", "thread switches");
+    let database = store.fresh(options).await?;
+    let mut builder = database.application().await?.aggregate::<Account>();
+    macro_rules! register {
+        ($($tens:literal),*) => { $(
+            builder = builder
+                .read_model::<Count<$tens, 0>>().read_model::<Count<$tens, 1>>()
+                .read_model::<Count<$tens, 2>>().read_model::<Count<$tens, 3>>()
+                .read_model::<Count<$tens, 4>>().read_model::<Count<$tens, 5>>()
+                .read_model::<Count<$tens, 6>>().read_model::<Count<$tens, 7>>()
+                .read_model::<Count<$tens, 8>>().read_model::<Count<$tens, 9>>();
+        )* };
+    }
+    register!(0, 1, 2, 3, 4, 5, 6, 7, 8, 9);
+    let app = builder.start().await?;
+    accounts::open(&app, &accounts::id(0)).await?;
+    tokio::time::sleep(SETTLES).await;
+    let before = Counters::read(&database).await?;
+    tokio::time::sleep(MEASURED).await;
+    let after = Counters::read(&database).await?;
+    let per_second = |count: f64| count / MEASURED.as_secs_f64();
+    println!(
+        "{:>12.1} {:>12.1} {:>10.2} {:>16.1}",
+        per_second((after.transactions - before.transactions) as f64),
+        per_second((after.syncs - before.syncs) as f64),
+        100.0 * per_second((after.cpu - before.cpu).as_secs_f64()),
+        per_second((after.switches - before.switches) as f64),
+    );
+    app.shutdown().await;
+    Ok(())
+}
+
+impl Counters {
+    async fn read(database: &BenchDatabase) -> Outcome<Self> {
+        let (transactions, syncs) = match database.store {
+            Store::Sqlite => (0, 0),
+            Store::Postgres => statistics(database).await?,
+        };
+        Ok(Self { transactions, syncs, cpu: cpu_time("self")?, switches: switches()? })
+    }
+}
+
+/// Committed transactions of the database, and syncs of the server's write-ahead log.
+async fn statistics(database: &BenchDatabase) -> Outcome<(i64, i64)> {
+    let mut connection = database.postgres().await?;
+    let row = sqlx::query(
+        "SELECT xact_commit, (SELECT wal_sync FROM pg_stat_wal) FROM pg_stat_database
+         WHERE datname = current_database()",
+    );
+    let row = row.fetch_one(&mut connection).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
+}
+
+/// Times that a thread of this process gave up its core: about one for each timer or message.
+fn switches() -> Outcome<u64> {
+    let mut sum = 0;
+    for task in std::fs::read_dir("/proc/self/task")? {
+        let status = std::fs::read_to_string(task?.path().join("status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        sum += line.ok_or("no such line")?.trim().parse::<u64>()?;
+    }
+    Ok(sum)
+}
