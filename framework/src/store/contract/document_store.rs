@@ -1,7 +1,7 @@
 //! The store of read models: documents by key, and the checkpoint they reflect.
 //!
-//! A [`DocumentBatch`] carries both, so they are stored together or not at all. Its lease keeps out a
-//! process that has lost the partition and does not know it yet.
+//! A [`DocumentBatch`] carries both, so they are stored together or not at all. Its lease keeps out
+//! a process that has lost the partition and does not know it yet.
 
 use std::sync::Arc;
 
