@@ -27,6 +27,9 @@ use crate::subscription::sources::EventSources;
 /// One partition of a projection, and the memory of its current term.
 pub(crate) struct ProjectionFollower<P: Projection> {
     pub(super) store: Arc<dyn Store>,
+    /// True if other processes can write to the store. Remembered, because it never changes and is
+    /// needed for every page.
+    is_shared: bool,
     pub(super) database: Arc<dyn ProjectionDatabase>,
     pub(super) sources: EventSources<P::Event>,
     pub(super) progress: Arc<PartitionProgress>,
@@ -54,6 +57,7 @@ impl<P: Projection> ProjectionFollower<P> {
     ) -> Self {
         let grant = LeaseGrant::void();
         Self {
+            is_shared: !store.info().is_sole_writer,
             store,
             database,
             sources: P::sources(),
@@ -186,7 +190,7 @@ impl<P: Projection> Follower for ProjectionFollower<P> {
             let due = Some(Instant::now());
             return Plan { due, next_page: NextPage::NotYet, page_events: usize::MAX };
         }
-        let within = self.pacing.checkpoint_within(!self.store.info().is_sole_writer);
+        let within = self.pacing.checkpoint_within(self.is_shared);
         let checkpoint = self.ahead_since.map(|since| since + within);
         let parked = self.looked_at_parked + self.pacing.requests_every;
         let parked = (!self.parking.is_empty()).then_some(parked);

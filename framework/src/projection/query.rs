@@ -15,6 +15,9 @@ use crate::partition::{FollowerControl, Progress, State, overall};
 use crate::store::contract::SqlSnapshot;
 use crate::store::contract::sql::SqlConnection;
 
+/// A snapshot of the rows, and the position that it reflects.
+type Reached = (Box<dyn SqlSnapshot>, GlobalPosition);
+
 impl ProjectorHandle {
     /// Runs a read of the rows as soon as they reflect a position, and never before the head that
     /// the log had at start; waits at most `within` for that. Answers what they reflected too.
@@ -27,9 +30,32 @@ impl ProjectorHandle {
         within: Duration,
         read: impl AsyncFnOnce(&mut SqlConnection<'_>, GlobalPosition) -> Result<T, BoxError>,
     ) -> Result<(T, GlobalPosition), ReadError> {
+        let reached = self.reach(after, within).await?;
+        self.read(reached, read).await
+    }
+
+    /// Waits for a snapshot for [`ProjectorHandle::read`], as [`ProjectorHandle::query`] does.
+    ///
+    /// # Errors
+    /// Those of [`ProjectorHandle::query`].
+    pub(super) async fn reach(
+        &self,
+        after: GlobalPosition,
+        within: Duration,
+    ) -> Result<Reached, ReadError> {
         let heads = self.followers.progress.iter().map(|partition| partition.now().head_at_start);
-        let wanted = max(after, heads.max().unwrap_or_default());
-        let (mut snapshot, reflects) = self.reached(wanted, within).await?;
+        self.reached(max(after, heads.max().unwrap_or_default()), within).await
+    }
+
+    /// Runs a read on a snapshot.
+    ///
+    /// # Errors
+    /// [`ReadError::Failed`]: the read failed.
+    pub(super) async fn read<T>(
+        &self,
+        (mut snapshot, reflects): Reached,
+        read: impl AsyncFnOnce(&mut SqlConnection<'_>, GlobalPosition) -> Result<T, BoxError>,
+    ) -> Result<(T, GlobalPosition), ReadError> {
         let answer = read(&mut snapshot.connection(), reflects).await;
         snapshot.end().await;
         let answer = answer.map(|answer| (answer, reflects));
@@ -41,7 +67,7 @@ impl ProjectorHandle {
         &self,
         wanted: GlobalPosition,
         within: Duration,
-    ) -> Result<(Box<dyn SqlSnapshot>, GlobalPosition), ReadError> {
+    ) -> Result<Reached, ReadError> {
         let deadline = Instant::now() + within;
         let mut reached = GlobalPosition::ZERO;
         let partitions = &self.followers.progress;
@@ -76,7 +102,7 @@ impl ProjectorHandle {
         }
     }
 
-    async fn snapshot(&self) -> Result<(Box<dyn SqlSnapshot>, GlobalPosition), StoreError> {
+    async fn snapshot(&self) -> Result<Reached, StoreError> {
         let mut snapshot = self.database.read().await?;
         let checkpoints = snapshot.checkpoints(&self.ids).await?;
         let positions = checkpoints.iter().map(|saved| saved.map(|saved| saved.position));

@@ -48,9 +48,20 @@ impl ServedProjection {
             return self.own.query(after, within, read).await.map(|(answer, _)| answer);
         };
         let (serves_old, after) = answered.turn(after);
-        let serving = if serves_old { old } else { &self.own };
-        let (answer, reflects) = serving.query(after, within, read).await?;
-        answered.answered(serves_old, reflects);
+        if serves_old {
+            match old.reach(after, within).await {
+                // It was switched away from and dropped while this read waited for it. (If the
+                // application stops, so does the new version.)
+                Err(ReadError::Stopping) => {}
+                reached => {
+                    let (answer, reflects) = old.read(reached?, read).await?;
+                    answered.answered(true, reflects);
+                    return Ok(answer);
+                }
+            }
+        }
+        let (answer, reflects) = self.own.query(after, within, read).await?;
+        answered.answered(false, reflects);
         Ok(answer)
     }
 }

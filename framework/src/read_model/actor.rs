@@ -44,6 +44,9 @@ pub(crate) struct ReadModelActor<M: ReadModel> {
     pub(super) partition: Arc<PartitionId>,
     partitions: u32,
     pub(super) store: Arc<dyn Store>,
+    /// True if other processes can write to the store. Remembered, because it never changes and is
+    /// needed after every page.
+    pub(super) is_shared: bool,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) tail: Tail,
     pub(super) folder: Folder<M>,
@@ -96,6 +99,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         Self {
             partition: Arc::new(start.progress.id().clone()),
             partitions: start.partitions,
+            is_shared: !start.store.info().is_sole_writer,
             store: start.store,
             clock: start.clock,
             tail: start.tail,

@@ -71,7 +71,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         let (pacing, is_catching_up) = (&self.pacing, self.progress.is_catching_up());
         let factor = if is_catching_up { 4 } else { 1 };
         // Other processes answer from what is saved, so their readers wait for it.
-        let is_shared = !self.store.info().is_sole_writer && !is_catching_up;
+        let is_shared = self.is_shared && !is_catching_up;
         let save_after = match is_shared {
             true => pacing.save_after_shared,
             false => pacing.save_after * factor,

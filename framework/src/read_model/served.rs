@@ -111,11 +111,16 @@ impl<M: ReadModel> Served<M> {
     ) -> Result<Document<M>, ReadError> {
         let Some(beside) = &self.beside else { return self.own.read(key, after, within).await };
         let (serves_old, after) = beside.answered.turn(after);
-        let document = match serves_old {
-            true => beside.reads.read(key, after, within).await?,
-            false => self.own.read(key, after, within).await?,
-        };
-        beside.answered.answered(serves_old, document.position);
+        if serves_old {
+            let read = beside.reads.read(key, after, within).await;
+            if !has_left(&read) {
+                let document = read?;
+                beside.answered.answered(true, document.position);
+                return Ok(document);
+            }
+        }
+        let document = self.own.read(key, after, within).await?;
+        beside.answered.answered(false, document.position);
         Ok(document)
     }
 
@@ -131,11 +136,22 @@ impl<M: ReadModel> Served<M> {
             return self.own.list(store, range, after, within).await;
         };
         let (serves_old, after) = beside.answered.turn(after);
-        let page = match serves_old {
-            true => beside.reads.list(store, range, after, within).await?,
-            false => self.own.list(store, range, after, within).await?,
-        };
-        beside.answered.answered(serves_old, page.up_to);
+        if serves_old {
+            let listed = beside.reads.list(store, range, after, within).await;
+            if !has_left(&listed) {
+                let page = listed?;
+                beside.answered.answered(true, page.up_to);
+                return Ok(page);
+            }
+        }
+        let page = self.own.list(store, range, after, within).await?;
+        beside.answered.answered(false, page.up_to);
         Ok(page)
     }
+}
+
+/// Checks that the old version was switched away from and dropped while a read waited for it. The
+/// new version then responds. If the application stops, so does the new version.
+fn has_left<T>(read: &Result<T, ReadError>) -> bool {
+    matches!(read, Err(ReadError::Stopping))
 }

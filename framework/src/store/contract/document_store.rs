@@ -1,7 +1,7 @@
-//! Where read models keep what they know: documents by key, and the checkpoint they reflect.
+//! The store of read models: documents by key, and the checkpoint they reflect.
 //!
-//! A [`DocumentBatch`] carries both, so they are stored together or not at all, and its lease keeps
-//! out whoever believes to be the one that folds, and is not.
+//! A [`DocumentBatch`] carries both, so they are stored together or not at all. Its lease keeps out
+//! a process that has lost the partition and does not know it yet.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What an error of PostgreSQL means for a write: certainly nothing stored, or nobody knows.
+//! Errors of PostgreSQL, sorted by their meaning for a write: nothing stored, or outcome unknown.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! How a log in PostgreSQL is opened. The defaults are safe; what would not be is named `unsafe_…`.
+//! Options for opening a log in PostgreSQL. The defaults are safe, and unsafe options are named
+//! `unsafe_…`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What an error of SQLite means for a write: certainly nothing stored, or nobody knows.
+//! Errors of SQLite, sorted by their meaning for a write: nothing stored, or outcome unknown.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! How a log file is opened. The defaults are safe; what would not be is named `unsafe_…`.
+//! Options for opening a log file. The defaults are safe; unsafe options are named `unsafe_…`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
