@@ -13,3 +13,12 @@ pub mod deploying {}
 #[cfg(feature = "sqlite")]
 #[doc = include_str!("../docs/guides/backup.md")]
 pub mod backup {}
+
+/// Authenticators, scopes and operators.
+#[cfg(feature = "web")]
+#[doc = include_str!("../docs/guides/authentication.md")]
+pub mod authentication {}
+
+/// The operations API, alerts, parked keys and stops.
+#[doc = include_str!("../docs/guides/operating.md")]
+pub mod operating {}
