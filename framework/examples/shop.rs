@@ -375,13 +375,13 @@ mod tests {
 
     #[actix_web::test]
     async fn an_order_over_http_takes_the_price_of_its_product() {
-        let app = application(actum::open("memory:").await.unwrap()).start().await.unwrap();
+        let file = std::env::temp_dir().join(format!("shop-{}.db", std::process::id()));
+        let store = actum::open(&format!("sqlite:{}", file.display())).await.unwrap();
+        let app = application(store).start().await.unwrap();
         let shop = init_service(App::new().configure(routes().serve(app, Access::dev()))).await;
         let send = async |request: TestRequest| {
             let response = call_service(&shop, request.to_request()).await;
-            let status = response.status().as_u16();
-            let body: Value = read_body_json(response).await;
-            (status, body)
+            (response.status().as_u16(), read_body_json::<Value, _>(response).await)
         };
         let order = || {
             let body = json!({ "id": "1", "product": "tea", "pieces": 2 });
