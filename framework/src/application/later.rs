@@ -68,8 +68,9 @@ impl Application {
         self.defer::<A>(id, command, options, callback).await
     }
 
-    /// Returns true if commands of `A` can be deferred.
-    pub(crate) fn answers_later<A: Aggregate>(&self) -> bool {
+    /// Returns true if commands of `A` can be deferred, because the builder has
+    /// [`answers_later`](crate::ApplicationBuilder::answers_later) for it.
+    pub fn answers_later<A: Aggregate>(&self) -> bool {
         self.inner.answers_later.contains_key(A::TYPE)
     }
 

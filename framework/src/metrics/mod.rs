@@ -12,7 +12,6 @@
 //! own?"
 
 mod commands;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod commits;
 mod reads;
 mod subscriptions;
@@ -23,7 +22,6 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub(crate) use self::commands::CommandMetrics;
 pub use self::commands::OUTCOMES as COMMAND_OUTCOMES;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use self::commits::CommitMetrics;
 pub use self::reads::OUTCOMES as READ_OUTCOMES;
 pub(crate) use self::reads::ReadMetrics;

@@ -7,7 +7,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod compare;
-#[cfg(feature = "testing")]
+#[cfg(all(feature = "testing", feature = "sqlite"))]
 pub(crate) mod delivery;
 pub(crate) mod drain;
 pub(crate) mod follower;
@@ -19,9 +19,9 @@ pub(crate) mod start;
 #[cfg(all(test, feature = "sqlite"))]
 pub(crate) mod tests;
 
-#[cfg(feature = "testing")]
+#[cfg(all(feature = "testing", feature = "sqlite"))]
 pub(crate) use self::delivery::Delivery;
-#[cfg(feature = "testing")]
+#[cfg(all(feature = "testing", feature = "sqlite"))]
 pub(crate) use self::delivery::deliver;
 pub(crate) use self::handle::ProjectorHandle;
 pub(crate) use self::served::{RowVersions, ServedProjection};
