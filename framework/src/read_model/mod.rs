@@ -120,7 +120,7 @@ pub trait ReadModel: Default + Clone + Serialize + DeserializeOwned + Send + 'st
     }
 
     /// Returns the version of the aggregate that this document shows, if it shows one and has folded
-    /// [`EventEnvelope::version`]. Over HTTP it is the `ETag` of a read, which a client sends as
+    /// [`RecordedEvent::version`](crate::RecordedEvent::version). Over HTTP it is the `ETag` of a read, which a client sends as
     /// `If-Match` with a command, and as `If-None-Match` with the next read. The default is none.
     fn version(&self) -> Option<StreamVersion> {
         None
