@@ -53,12 +53,12 @@ fn greeting(is_secure: bool, server: &RunningServer, access: &Access) -> String 
     let scheme = if is_secure { "https" } else { "http" };
     let (public, operations) = (server.address(), server.operations_address());
     let (mode, credential) = match access.is_dev() {
-        true => ("dev mode: nobody is asked who they are; --help tells of credentials\n", ""),
+        true => ("dev mode: every client may do everything; --help describes credentials\n", ""),
         false => ("", "-H \"Authorization: Bearer $KEY\" "),
     };
     format!(
         "listening on {scheme}://{public}\n\
-         operators on http://{operations}\n{mode}\
+         operations API on http://{operations}\n{mode}\
          try: curl -i {scheme}://{public}/accounts {credential}-H 'Content-Type: application/json' \
          -d '{{\"id\": \"42\", \"owner\": \"Ada\", \"currency\": \"EUR\"}}'"
     )

@@ -72,7 +72,7 @@ fn no_secret_is_told_whatever_goes_wrong() {
     command.env("RUST_LOG", "trace").stdout(output("out")).stderr(output("err"));
     let bank = Running(command.spawn().unwrap());
     let public = line(&doorkeeper, "out", "listening on http://");
-    let operators = line(&doorkeeper, "out", "operators on http://");
+    let operators = line(&doorkeeper, "out", "operations API on http://");
 
     let token = signed(&claims("accounts:read accounts:write"));
     let secret = key.rsplit('_').next().unwrap();

@@ -52,7 +52,7 @@ impl BankProcess {
         let mut told = |beginning: &str| {
             lines.find_map(|line| line.ok()?.strip_prefix(beginning).map(str::to_owned))
         };
-        let addresses = told("listening on http://").zip(told("operators on http://"));
+        let addresses = told("listening on http://").zip(told("operations API on http://"));
         match addresses {
             Some((address, operators)) => {
                 let _watchdog = watchdog(child.id());
