@@ -1,6 +1,6 @@
 //! The aggregate of a deferred command: accepted once and concluded once.
 //!
-//! Its events record everything about the command: the request, the outcome and each callback
+//! The events record everything about the command: the request, the outcome and each callback
 //! attempt. The executor decides how a command is carried out.
 
 use serde::{Deserialize, Serialize};

@@ -50,7 +50,7 @@ pub(crate) struct Assignment {
     aside: Arc<Aside>,
 }
 
-/// Whether this process has stepped aside from a model, and for how long.
+/// Record of stepping aside from a model for a while.
 #[derive(Default)]
 pub(super) struct Aside {
     /// Until then this process is no member.

@@ -52,7 +52,7 @@ mod tests {
         (1..=count).map(Uuid::from_u128).collect()
     }
 
-    /// Who holds what, written as digits; `.` is free.
+    /// Holders of partitions, written as digits; `.` is free.
     fn held(holders: &str) -> Vec<Option<Uuid>> {
         holders.chars().map(|c| c.to_digit(10).map(|n| Uuid::from_u128(n.into()))).collect()
     }

@@ -1,4 +1,4 @@
-//! What follows the log in one partition, as its driver sees it.
+//! The interface between the driver of a partition and the follower that it runs.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(crate) enum NextPage {
     NotYet,
 }
 
-/// What a follower waits for.
+/// Times at which a follower has work, and the size of its next page.
 pub(crate) struct Plan {
     /// Time of [`Follower::do_due`].
     pub(crate) due: Option<Instant>,
@@ -44,7 +44,7 @@ pub(crate) struct Plan {
     pub(crate) page_events: usize,
 }
 
-/// What follows the log in one partition: how it resumes, applies a page and commits.
+/// A follower of the log in one partition: resumes, applies pages and commits.
 ///
 /// A method that returns an error ends the term, and the driver judges the error. After
 /// [`Follower::begin`] nothing of an earlier term counts.

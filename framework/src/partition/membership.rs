@@ -33,7 +33,7 @@ pub(crate) struct LeaseRenewer {
     _stop: Arc<watch::Sender<()>>,
 }
 
-/// What is renewed. Who holds only this does not keep the store open.
+/// Leases and memberships to renew. The registry does not keep the store open.
 #[derive(Default)]
 pub(super) struct Registry {
     state: Mutex<State>,

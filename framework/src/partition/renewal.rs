@@ -15,7 +15,7 @@ use crate::threads::Task;
 
 pub(super) type Spawn = Arc<dyn Fn(Task) + Send + Sync>;
 
-/// What one round asks the store.
+/// Leases and memberships that one round renews.
 struct Round {
     /// Keys of the leases and models, in the order of the renewal.
     leases: Vec<u64>,

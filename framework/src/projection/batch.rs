@@ -1,4 +1,4 @@
-//! What a page of the log holds for one partition.
+//! The events of a page of the log that belong to one partition.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use crate::subscription::sources::Routes;
 pub(super) struct Batch<E> {
     pub(super) events: Isolated<Vec<E>>,
     pub(super) of: Vec<Origin>,
-    /// What is not taken in, in any order.
+    /// Events that are not applied, in any order.
     pub(super) left: Vec<Left>,
     pub(super) reached: Reached,
     /// An event whose key nobody knows: everything has to stop before it.
     pub(super) halt: Option<(GlobalPosition, String)>,
 }
 
-/// Where an event came from.
+/// Key and position of an event.
 pub(super) struct Origin {
     pub(super) key: String,
     pub(super) recorded: Arc<RecordedEvent>,
@@ -76,7 +76,7 @@ impl<E: 'static> Batch<E> {
         batch
     }
 
-    /// Whether there is nothing to do but to move on.
+    /// Returns true if the page has no event for this partition.
     pub(super) fn is_empty(&self) -> bool {
         self.events.is_empty() && self.left.is_empty()
     }

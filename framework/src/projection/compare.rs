@@ -17,10 +17,10 @@ use crate::store::contract::sql::{SqlError, SqlRow, SqlValue};
 use crate::store::contract::{Comparison, Difference, SqlSnapshot};
 use crate::versions::{Both, Found, PAGE, Pair};
 
-/// How many rows one statement looks at again.
+/// Maximum number of rows that one statement reads again.
 const AT_ONCE: usize = 100;
 
-/// What the new version makes different from the old one.
+/// Compares the rows of the new version with those of the old one.
 ///
 /// # Errors
 /// The store did not answer.

@@ -18,13 +18,14 @@ use crate::store::contract::{
     Lease, Page, PartitionId, ProjectionDatabase, Store, check_projection_name,
 };
 
-/// How each page is delivered.
+/// Ways to deliver a page.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Delivery {
     Once,
     /// A second time by a process that still takes the old checkpoint for the last one.
     Twice,
-    /// Its rows are written, then the process dies, and the next one is given the page anew.
+    /// The process dies after the rows of the page are written and before they are committed. The next
+    /// process gets the page again.
     Crash,
 }
 

@@ -44,7 +44,8 @@ pub(crate) struct ProjectionFollower<P: Projection> {
     gathers_until: Option<Instant>,
     pub(super) parking: Parking,
     looked_at_parked: Instant,
-    /// So many keys are parked that they are tried before more is applied, which may park others.
+    /// True if so many keys are parked that they are retried before more events are applied, because
+    /// these may park more keys.
     tries_parked_first: bool,
 }
 

@@ -83,7 +83,7 @@ use crate::subscription::sources::EventSources;
 /// ```
 #[async_trait]
 pub trait Projection: Send + Sync + 'static {
-    /// Its name in the database, in logs and in errors: lower-case letters, digits and `_`, a letter
+    /// Name in the database, in logs and in errors: lower-case letters, digits and `_`, a letter
     /// first.
     const NAME: &'static str;
 
@@ -94,11 +94,11 @@ pub trait Projection: Send + Sync + 'static {
     /// On SQLite one writes at a time, so more than one wins nothing there.
     const PARTITIONS: u32 = 1;
 
-    /// What it takes in: the envelope `EventEnvelope<AccountEvent>`, or an enum with a `From` for
+    /// Event that it applies: the envelope `EventEnvelope<AccountEvent>`, or an enum with a `From` for
     /// the envelope of each aggregate it follows.
     type Event: Send + Sync + 'static;
 
-    /// What it follows: `EventSources::of::<Account>()`, and `.and::<Transfer>()` for more.
+    /// Sources that it follows: `EventSources::of::<Account>()`, and `.and::<Transfer>()` for more.
     fn sources() -> EventSources<Self::Event>;
 
     /// Makes its tables. Run once, in the transaction that makes its place.
@@ -137,6 +137,6 @@ pub struct ComparedRows {
     /// The columns that tell one row from all others, such as those of the primary key: with an index
     /// on them the comparison reads each row once. None of them is ever NULL.
     pub key: &'static [&'static str],
-    /// What is compared: columns, or expressions of them.
+    /// Columns that are compared, or expressions of columns.
     pub columns: &'static [&'static str],
 }

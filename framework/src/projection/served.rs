@@ -60,6 +60,7 @@ impl ServedProjection {
                 }
             }
         }
+        let after = answered.after_old(after);
         let (answer, reflects) = self.own.query(after, within, read).await?;
         answered.answered(false, reflects);
         Ok(answer)

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::Projection;
 use super::handle::ProjectorHandle;
+use super::served::ServedProjection;
 use super::start::{Start, start};
 use crate::error::BoxError;
 use crate::event::{EventEnvelope, GlobalPosition};
-use crate::partition::{LeaseRenewer, Pacing, overall};
+use crate::partition::{FollowerControl, LeaseRenewer, Pacing, overall};
 use crate::store::contract::Store;
 use crate::store::contract::sql::SqlConnection;
 use crate::store::sqlite::SqliteStore;
@@ -157,4 +159,23 @@ async fn a_bad_event_waits_for_no_query() {
     let (slow, asked) = tokio::join!(slow, beside);
     slow.unwrap();
     assert_eq!(asked.unwrap().1.0, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_waits_for_a_version_that_is_dropped_is_answered_by_the_new_one() {
+    let place = Place::new().await;
+    Till::ring(&*place.store, 1).await;
+    let old = Arc::new(place.start::<Rings>().await);
+    until_saved(&old, 1).await;
+    let own = Arc::new(place.start::<Rings>().await);
+    let (_serving, active) = watch::channel(Rings::VERSION);
+    let served = ServedProjection::beside(own, Arc::clone(&old), active);
+    let query =
+        |after| served.query(GlobalPosition(after), WITHIN, async |_, reflects| Ok(reflects));
+    assert_eq!(query(1).await.unwrap().0, 1);
+    let (waited, ()) = tokio::join!(query(2), async {
+        old.flush_and_stop().await;
+        Till::ring(&*place.store, 1).await;
+    });
+    assert_eq!(waited.unwrap().0, 2);
 }

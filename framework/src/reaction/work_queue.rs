@@ -28,13 +28,13 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_
 pub(crate) struct Limits {
     /// In total.
     pub(crate) at_once: usize,
-    /// Of one client.
+    /// Items of one client.
     pub(crate) per_client: usize,
-    /// Of one destination that works.
+    /// Items of one destination that works.
     pub(crate) per_destination: usize,
-    /// Of one destination that has not succeeded yet, or failed last.
+    /// Items of one destination that has not succeeded yet, or failed last.
     pub(crate) per_unproven: usize,
-    /// Of all unproven destinations together, so that they cannot use up the places of the others.
+    /// Items of all unproven destinations together, so that they leave room for the others.
     pub(crate) unproven_at_once: usize,
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use crate::error::StartError;
 use crate::threads::{self, Task};
 
-/// How long the end of the thread waits for blocking calls, such as name look-ups.
+/// Timeout of the thread's end for blocking calls, such as name look-ups.
 const END_WITHIN: Duration = Duration::from_millis(200);
 
 /// A thread that runs tasks until it is stopped or dropped.

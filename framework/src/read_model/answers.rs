@@ -1,8 +1,8 @@
-//! Answering reads, on an owner and on a standby alike.
+//! Responses to reads, on an owner and on a standby alike.
 //!
-//! What is not in memory is loaded from the store. A standby follows nothing: it loads document,
-//! checkpoint and parked keys from one snapshot, so an answer names exactly the position it reflects.
-//! While no read waits it asks the store nothing.
+//! Documents that are not in memory are loaded from the store. A standby does not follow the log. It
+//! loads document, checkpoint and parked keys from one snapshot, so a response names exactly the
+//! position that it reflects. While no read waits, a standby sends no statements.
 
 use std::cmp::max;
 use std::sync::Arc;

@@ -25,7 +25,8 @@ pub(super) struct Documents<M> {
     saving: Vec<String>,
     /// Nothing was ever stored that is not here.
     is_complete: bool,
-    /// What is loaded stays; if not, it may be old as soon as somebody else saves.
+    /// True if loaded documents stay in memory. A standby keeps none, because they are old as soon as the
+    /// owner saves.
     keeps: bool,
     evictions: u64,
     /// Stays, though it may be saved.
@@ -98,7 +99,7 @@ enum Stored {
     Changed,
 }
 
-/// What memory knows of a key.
+/// Document of a key in memory.
 pub(super) enum Lookup<'a, M> {
     Hot(&'a M),
     /// There is no such document.
@@ -140,7 +141,7 @@ impl<M: ReadModel> Documents<M> {
         }
     }
 
-    /// Whether the store must be asked before the document can change.
+    /// Returns true if the document must be loaded before it can change.
     pub(super) fn is_cold(&self, key: &str) -> bool {
         !self.is_complete && !self.hot.contains(key) && !self.unreadable.contains_key(key)
     }
@@ -271,12 +272,12 @@ impl<M: ReadModel> Documents<M> {
         self.pinned = key;
     }
 
-    /// How many documents are not saved yet.
+    /// Returns the number of documents that are not saved yet.
     pub(super) fn unsaved(&self) -> usize {
         self.changed.len() + self.saving.len()
     }
 
-    /// How many have changed since they were last handed out.
+    /// Returns the number of documents that changed since they were passed to a save.
     pub(super) fn changed(&self) -> usize {
         self.changed.len()
     }
@@ -314,7 +315,7 @@ impl<M: ReadModel> Documents<M> {
         self.evictions += 1;
     }
 
-    /// What was handed out last is stored.
+    /// Records that the documents of the last save are stored.
     pub(super) fn saved(&mut self) {
         for key in self.saving.drain(..) {
             if let Some(hot) = self.hot.peek_mut(&key)
@@ -325,12 +326,12 @@ impl<M: ReadModel> Documents<M> {
         }
     }
 
-    /// How many there should be at most.
+    /// Returns the maximum number of documents in memory.
     fn enough(&self) -> usize {
         max(self.capacity, self.unsaved() + usize::from(self.pinned.is_some()))
     }
 
-    /// Whether there are a quarter more than there should be.
+    /// Returns true if a quarter more than the maximum are in memory.
     pub(super) fn is_overfull(&self) -> bool {
         self.hot.len() > self.enough() + self.enough() / 4
     }

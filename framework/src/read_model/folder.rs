@@ -40,7 +40,7 @@ pub(crate) struct Folded {
     pub(crate) poison: Option<Poison>,
 }
 
-/// What a save writes, beside the checkpoint.
+/// Documents and parked keys that a save writes with the checkpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     /// Key and JSON text of each document that changed.
@@ -149,8 +149,8 @@ impl<M: ReadModel> Folder<M> {
         Ok(Changes { documents, deleted, unstorable, parked: self.parking.hand_out() })
     }
 
-    /// What was handed out last is stored. Sets the limits of the documents in memory anew, because
-    /// their sizes are known better now.
+    /// Records that the changes that were passed to the last save are stored. Updates the limits of the
+    /// documents in memory, because their sizes are known better now.
     pub(crate) fn saved(&mut self, hot_bytes: usize, hot_documents: usize) {
         self.documents.saved();
         self.parking.saved();

@@ -22,7 +22,7 @@ use crate::store::contract::{Checkpoint, Filter, Page, ParkedQuery, Store};
 pub(super) enum Report {
     /// There is room for a page of so many events, and so many pages are folded.
     Room { events: usize, folded: u64 },
-    /// So many pages are folded. Room for one was reported already.
+    /// Number of folded pages. Room for one of them was reported already.
     Folded(u64),
     /// Nothing can be folded after this event, or its limit.
     Halts { position: GlobalPosition, reason: String },

@@ -73,8 +73,8 @@ pub(super) struct Reads<M> {
 /// Reads whose documents are being loaded, and when that began.
 pub(super) struct Loading<M> {
     reads: Vec<Read<M>>,
-    /// Of an owner: how far it had folded. What it had in memory then was not among these documents,
-    /// so all that had changed them by then was stored.
+    /// Position up to which an owner had folded. These documents were not in its memory then, so
+    /// every change to them up to that position was stored.
     folded: GlobalPosition,
     evictions: u64,
 }
@@ -110,7 +110,7 @@ impl<M: ReadModel> Reads<M> {
         }
     }
 
-    /// What to load now, if anything: the keys, and the reads to hand back with the answer.
+    /// Returns the keys to load now, if there are any, and the reads that wait for them.
     pub(super) fn begin_load(
         &mut self,
         folder: &mut Folder<M>,
@@ -212,7 +212,7 @@ impl<M: ReadModel> Reads<M> {
         loading.reads
     }
 
-    /// Whether no read waits for its position.
+    /// Returns true if no read waits for its position.
     pub(super) fn nobody_waits(&self) -> bool {
         self.waiting.is_empty()
     }

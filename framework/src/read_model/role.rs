@@ -12,7 +12,7 @@ use crate::event::GlobalPosition;
 use crate::partition::{CheckpointWriter, LeaseGrant};
 use crate::store::contract::{Checkpoint, PartitionId};
 
-/// What the actor does with its partition.
+/// Role of the actor in its partition.
 pub(super) enum Role<M> {
     /// Another process owns the partition: follows nothing, and answers from what is saved.
     Standby { is_looking: bool },
@@ -24,7 +24,7 @@ pub(super) enum Role<M> {
     InDoubt(#[allow(dead_code, reason = "its reports keep the driver's channel open")] Owner<M>),
 }
 
-/// What an owner knows beside its folder.
+/// State of an owner beside its folder.
 pub(super) struct Owner<M> {
     pub(super) checkpoints: CheckpointWriter,
     pub(super) reports: UnboundedSender<Report>,

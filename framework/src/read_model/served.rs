@@ -119,6 +119,7 @@ impl<M: ReadModel> Served<M> {
                 return Ok(document);
             }
         }
+        let after = beside.answered.after_old(after);
         let document = self.own.read(key, after, within).await?;
         beside.answered.answered(false, document.position);
         Ok(document)
@@ -144,6 +145,7 @@ impl<M: ReadModel> Served<M> {
                 return Ok(page);
             }
         }
+        let after = beside.answered.after_old(after);
         let page = self.own.list(store, range, after, within).await?;
         beside.answered.answered(false, page.up_to);
         Ok(page)

@@ -18,7 +18,7 @@ pub(crate) struct DocumentVersions {
     name: &'static str,
     own: u32,
     shown: Shown,
-    /// What the own version shows of a document of the version before, and which one that is.
+    /// Number of the version before, and its documents as the own version shows them.
     before: Option<(u32, Shown)>,
 }
 

@@ -30,6 +30,12 @@ impl Answered {
         (serves_old, after.max(GlobalPosition(by_the_other.load(Ordering::Acquire))))
     }
 
+    /// Returns the position that a read of this program's version with this `after` must reach, if
+    /// the older version was dropped while the read waited for it.
+    pub(crate) fn after_old(&self, after: GlobalPosition) -> GlobalPosition {
+        after.max(GlobalPosition(self.old.load(Ordering::Acquire)))
+    }
+
     /// Records the position of a result.
     pub(crate) fn answered(&self, by_old: bool, position: GlobalPosition) {
         let by = if by_old { &self.old } else { &self.own };

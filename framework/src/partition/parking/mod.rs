@@ -33,9 +33,10 @@ use crate::store::contract::{ParkedChange, ParkedKey, ParkedRequest, SkippedEven
 pub(crate) struct ParkingSettings {
     /// The most keys parked in one partition.
     pub(crate) most_keys: usize,
-    /// How many events that wait for one key are listed; those after them are read from the log again.
+    /// Maximum number of waiting events that are listed for one key. Later ones are read from the log
+    /// again.
     pub(crate) most_listed: usize,
-    /// How often a key is tried by itself; then it waits until somebody asks.
+    /// Number of automatic retries of a key. After them it waits for a request.
     pub(crate) tries: u32,
     /// Backoff between these tries.
     pub(crate) backoff: Backoff,
@@ -74,10 +75,11 @@ pub(crate) struct Parking {
     unsaved: Vec<ParkedChange>,
     /// Keys of which more or fewer events are unlisted than the store knows.
     unlisted_changed: BTreeSet<String>,
-    /// How often a key came to stand, all keys together, and how much of that was handed out, and is
-    /// saved.
+    /// Number of times that any key was parked.
     stands: u64,
+    /// Value of `stands` at the last [`Parking::hand_out`].
     handed_out: u64,
+    /// Value of `stands` that is saved.
     saved: u64,
 }
 
@@ -121,7 +123,7 @@ impl Parking {
         }
     }
 
-    /// Of a partition that somebody else owns.
+    /// Creates the parking of a partition that another process owns.
     pub(crate) fn none() -> Self {
         Self::new(0, ParkingSettings::default())
     }
@@ -145,7 +147,7 @@ impl Parking {
         self.keys.is_empty()
     }
 
-    /// How many keys are parked.
+    /// Returns the number of parked keys.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()
     }
@@ -154,18 +156,18 @@ impl Parking {
         self.keys.contains_key(key)
     }
 
-    /// Where a parked key stands, and why.
+    /// Returns the position at which a key is parked, and the reason.
     pub(crate) fn standing(&self, key: &str) -> Option<(GlobalPosition, &str)> {
         self.keys.get(key).map(|parked| (parked.position, &*parked.reason))
     }
 
-    /// Whether more should be taken in only when keys from before have been tried: there is little
-    /// room, and they may make some.
+    /// Returns true if parked keys should be retried before more events are applied, because there is
+    /// little room for more parked keys.
     pub(crate) fn is_crowded(&self) -> bool {
         self.len() * 2 >= self.settings.most_keys && self.may_be_crowded()
     }
 
-    /// Whether more events may make it crowded: one page of them then has room, and no second.
+    /// Returns true if one more page has room, and no second page has.
     pub(crate) fn may_be_crowded(&self) -> bool {
         self.keys.values().any(|parked| parked.is_resumed)
     }
@@ -205,13 +207,13 @@ impl Parking {
         }
     }
 
-    /// What has been saved so far, to be handed back to [`Parking::request`].
+    /// Returns a mark of what has been saved so far, for [`Parking::request`].
     pub(crate) fn saved_so_far(&self) -> u64 {
         self.saved
     }
 
-    /// Somebody asks for a key, as was read from the store after `saved_so_far` was. If the key has
-    /// moved since, the request was carried out already or means an event that is past.
+    /// Applies a request for a key that was read from the store after `saved_so_far`. If the key has
+    /// moved since, the request was executed already, or is about an earlier event.
     pub(crate) fn request(
         &mut self,
         (key, position): (&str, GlobalPosition),
@@ -236,8 +238,8 @@ impl Parking {
         due.min().filter(|(at, _)| *at <= now).map(|(_, key)| &**key)
     }
 
-    /// What to apply now, if a key is due and no other is being drained. Load the events, ask
-    /// [`Parking::may_apply`] and [`end`](Parking::end) it.
+    /// Begins to drain a key that is due, unless another one is being drained. The caller loads the
+    /// events, calls [`Parking::may_apply`], and then [`Parking::end`].
     pub(crate) fn begin(&mut self, now: Instant) -> Option<Drain> {
         let (key, parked) = self.keys.get_key_value(self.due(now)?)?;
         if parked.queue.is_empty() && parked.unlisted.is_some() {
@@ -255,7 +257,8 @@ impl Parking {
         Some(drain)
     }
 
-    /// How many of the events of a drain may be applied. What arrived meanwhile waits behind them.
+    /// Returns the number of events of a drain that may be applied. Events that arrived meanwhile wait
+    /// behind them.
     pub(crate) fn may_apply(&self, drain: &Drain) -> usize {
         let parked = self.keys.get(&drain.key);
         let listed = parked.map_or(0, |parked| parked.queue.len());
@@ -321,7 +324,7 @@ impl Parking {
         self.unsaved.len()
     }
 
-    /// What has changed since the last time, to be saved.
+    /// Returns the changes since the last call, for a save.
     pub(crate) fn hand_out(&mut self) -> Vec<ParkedChange> {
         self.handed_out = self.stands;
         let unlisted = std::mem::take(&mut self.unlisted_changed).into_iter();
@@ -336,7 +339,7 @@ impl Parking {
         changes
     }
 
-    /// What was handed out last is saved.
+    /// Records that the changes of the last [`Parking::hand_out`] are saved.
     pub(crate) fn saved(&mut self) {
         self.saved = self.handed_out;
     }

@@ -103,7 +103,7 @@ impl Parked {
         (saved.key, parked)
     }
 
-    /// Somebody wants it tried, or its event left out.
+    /// Records a request to retry the key, or to skip its event.
     pub(super) fn ask(&mut self, request: ParkedRequest, now: Instant) {
         self.next_try = Some(now);
         self.tries_left = self.tries_left.max(1);
@@ -129,7 +129,7 @@ impl Parked {
         })
     }
 
-    /// It stands that many events later, at one that was not tried yet.
+    /// Moves the key past that many events, to one that was not tried yet.
     pub(super) fn move_by(&mut self, gone: usize, settings: &ParkingSettings) {
         let passed = (0..gone).filter_map(|_| self.queue.pop_front());
         self.position = passed.last().unwrap_or(self.position);

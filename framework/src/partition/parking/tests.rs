@@ -188,7 +188,7 @@ fn with_little_room_left_keys_from_before_are_tried_first() {
     assert!(!parking.is_crowded());
 }
 
-/// What a store makes of changes, and what was applied.
+/// Parked keys as a store keeps them, and the events that were applied.
 #[derive(Default, Clone)]
 struct Store {
     parked: Vec<ParkedKey>,
@@ -253,7 +253,7 @@ struct Partition {
     begun: Option<Drain>,
     listing: Option<Listing>,
     store: Store,
-    /// How much of the log is saved.
+    /// Number of events that are saved.
     saved: usize,
     now: Instant,
 }
@@ -330,7 +330,7 @@ impl Partition {
         self.parking.request(asked, request, self.parking.saved_so_far(), self.now);
     }
 
-    /// What it had folded since it saved comes again.
+    /// Loses all that was folded since the last save.
     fn die(&mut self) {
         let (settings, parked) = (self.settings.clone(), self.store.parked.clone());
         self.parking = Parking::resume(0, settings, parked, self.now);

@@ -38,7 +38,7 @@ pub(crate) async fn read_waiting(
     Ok(events)
 }
 
-/// How many events are looked at together for those of one key.
+/// Size of the pages in which the events of one key are searched for.
 const LOOKED_AT: PageLimit = PageLimit::events(4_096);
 
 /// Reads the page of the log in which the next events of a listing are to be found.

@@ -53,7 +53,7 @@ struct Endpoint {
     failures: u32,
     /// Number of rests that have not ended.
     rests: usize,
-    /// It stands in its client's turns or is held, so it must not be put there again.
+    /// True if the destination is in its client's queue or is held, so that it is not queued twice.
     is_queued: bool,
 }
 

@@ -1,7 +1,12 @@
 //! Every answer names exactly the position it reflects, and none denies what the log has.
 
+use tokio::sync::watch;
+
 use super::owning::{Watched, lasting};
 use super::*;
+use crate::partition::FollowerControl;
+use crate::read_model::served::Served;
+use crate::store::contract::DocumentRange;
 
 /// The document of "a" after the first `events` notes: note `n` has the position `n + 1`.
 fn after(events: u64) -> Sums {
@@ -141,4 +146,26 @@ async fn a_standby_answers_a_key_as_parked_or_whole_and_never_in_between() {
         }
     }
     assert!(parked >= 40 && whole == 40, "{parked} {whole}");
+}
+
+#[tokio::test]
+async fn a_read_that_waits_for_a_version_that_is_dropped_is_answered_by_the_new_one() {
+    let memory = MemoryStore::new();
+    note(&memory, "a", 0).await;
+    let process = || Watched::default().process(&memory, lasting());
+    let (one, two) = (process(), process());
+    let (old, own) = (one.sums().await, two.sums().await);
+    let (_serving, active) = watch::channel(Sums::VERSION);
+    let served = Served::beside(own, old.clone(), active);
+    let read = |after| served.read("a", GlobalPosition(after), WITHIN);
+    assert_eq!(read(1).await.unwrap().body, after(1));
+    let (waited, ()) = tokio::join!(read(2), async {
+        old.flush_and_stop().await;
+        note(&memory, "a", 1).await;
+    });
+    assert_eq!(waited.unwrap().body, after(2));
+    // The new version does not go back behind what the old one has returned.
+    let range = DocumentRange::default();
+    let page = served.list(&memory, &range, GlobalPosition(2), WITHIN).await.unwrap();
+    assert_eq!(page.documents, [("a".to_owned(), after(2))]);
 }

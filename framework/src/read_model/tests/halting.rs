@@ -1,4 +1,4 @@
-//! What halts a read model, what does not, and what is kept.
+//! Faults that halt a read model, faults that do not, and the documents that are kept.
 
 use super::*;
 use crate::store::contract::PageLimit;
@@ -134,7 +134,7 @@ async fn a_checkpoint_that_does_not_fit_the_log_refuses_to_start() {
     assert_eq!(refused(|good| good).await, "accepted");
 }
 
-/// Nobody writes without the lease, so this is a fault of somebody's program.
+/// A write without the lease is a fault of another program.
 #[tokio::test]
 async fn documents_that_somebody_moved_on_beside_its_lease_are_not_folded_on() {
     let store = obliging();

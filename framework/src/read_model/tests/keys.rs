@@ -82,7 +82,7 @@ async fn started(process: &Process) -> ReadModelHandle<Shares> {
     }
 }
 
-/// By a little generator, so that a failure comes again.
+/// A small generator with a seed, so that a failure can be repeated.
 struct Chance(u64);
 
 impl Chance {

@@ -203,7 +203,7 @@ impl Process {
 }
 
 impl<M: ReadModel> ReadModelHandle<M> {
-    /// Of the first partition.
+    /// Progress of the first partition.
     fn progress(&self) -> Progress {
         self.partitions().swap_remove(0)
     }

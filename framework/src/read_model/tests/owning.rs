@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::*;
 
-/// What a process does at the store, and which of it is held up as if the process were frozen.
+/// Calls of a process to the store, and those that are held up as if the process were frozen.
 #[derive(Clone, Default)]
 pub(super) struct Watched {
     held: Arc<Mutex<Vec<&'static str>>>,

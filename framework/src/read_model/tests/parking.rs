@@ -207,7 +207,7 @@ async fn killed_at_any_moment_a_drain_loses_and_doubles_nothing() {
     assert_eq!((document.sum, document.events), (sum, 100));
 }
 
-/// It is in memory when the retry begins, and nothing but its pin keeps it there.
+/// The document is in memory when the retry begins, and only its pin keeps it there.
 #[tokio::test]
 async fn the_document_of_a_key_that_is_being_tried_stays_in_memory() {
     let (memory, watched) = (MemoryStore::new(), super::owning::Watched::default());

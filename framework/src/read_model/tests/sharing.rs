@@ -34,7 +34,7 @@ fn folded(notes: &[u64]) -> Shares {
     Shares { sum, events }
 }
 
-/// What was noted of each of a hundred keys, and the head of the log.
+/// Notes of each of a hundred keys, and the head of the log.
 struct Notebook {
     notes: Vec<Vec<u64>>,
     head: u64,
@@ -120,7 +120,7 @@ async fn two_processes_share_evenly_and_who_leaves_or_dies_is_replaced() {
     }
 }
 
-/// What a reader has seen of each key: how many events, at which position.
+/// Number of events and position that a reader has seen of each key.
 type Seen = Vec<(u64, GlobalPosition)>;
 
 async fn read_all(model: &ReadModelHandle<Shares>, book: &Notebook, seen: &mut Seen) {

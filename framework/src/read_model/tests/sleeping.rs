@@ -17,15 +17,15 @@ impl Dice {
     }
 }
 
-/// What was noted, by key: position and number.
+/// Position and number of each note, by key.
 type Notes = [Vec<(u64, u64)>; 3];
 
 fn folded(notes: &[(u64, u64)]) -> Sums {
     expected(&notes.iter().map(|(_, n)| *n).collect::<Vec<_>>())
 }
 
-/// How many events a document has, once it is certain that these are the first ones, with all up to
-/// the position it names.
+/// Returns the number of events in a document, after checking that these are the first ones, with
+/// all up to the position that it names.
 fn checked(document: &Document<Sums>, notes: &[(u64, u64)]) -> u64 {
     let events = document.events as usize;
     assert_eq!(document.body, folded(&notes[..events]));

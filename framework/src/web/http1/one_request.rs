@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use actix_web::Error;
-use actix_web::body::{BodySize, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::web::Bytes;
@@ -178,13 +178,13 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for OneRequest<T> {
 
 /// Opens the gate of the connection when the response has been handed to it whole, or is given up.
 /// This is the outermost middleware.
-pub(crate) async fn responds<B: MessageBody + 'static>(
+pub(crate) async fn responds(
     request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<Responding<B>>, Error> {
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<Responding>, Error> {
     let opens = request.conn_data::<Gate>().cloned().map(Opens);
     let response = next.call(request).await?;
-    Ok(response.map_body(|_, body| Responding { body: Box::pin(body), _opens: opens }))
+    Ok(response.map_body(|_, body| Responding { body: body.boxed(), _opens: opens }))
 }
 
 struct Opens(Gate);
@@ -196,13 +196,13 @@ impl Drop for Opens {
 }
 
 /// The body of a response that is under way until it is dropped.
-pub(crate) struct Responding<B> {
-    body: Pin<Box<B>>,
+pub(crate) struct Responding {
+    body: BoxBody,
     _opens: Option<Opens>,
 }
 
-impl<B: MessageBody> MessageBody for Responding<B> {
-    type Error = B::Error;
+impl MessageBody for Responding {
+    type Error = <BoxBody as MessageBody>::Error;
 
     fn size(&self) -> BodySize {
         self.body.size()
@@ -211,7 +211,7 @@ impl<B: MessageBody> MessageBody for Responding<B> {
     fn poll_next(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Bytes, B::Error>>> {
-        self.body.as_mut().poll_next(context)
+    ) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
     }
 }
