@@ -92,7 +92,7 @@ impl Assignment {
     }
 
     /// Waits for the next look of the membership. An owner is woken only if its assignment changed.
-    /// Once this process has left the model, this waits for ever.
+    /// Once this process has left the model, this never returns.
     pub(crate) async fn next(&mut self) -> bool {
         if self.is_member && self.is_ours.changed().await.is_ok() {
             return *self.is_ours.borrow_and_update();

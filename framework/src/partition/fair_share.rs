@@ -1,7 +1,8 @@
-//! Which partitions of a model a process should own, of those that there are and who holds them.
+//! Fair share: the partitions of a model that a process should own.
 //!
-//! Pure, and the same in every process: what they see may differ for a moment, and then two want the
-//! same partition; its lease is granted to one of them, and at the next look they agree.
+//! A pure function of the members and the present holders, the same in every process. Processes may
+//! see different holders for a moment, and then two of them want the same partition. The lease is
+//! granted to one of them, and after the next look they agree.
 
 use uuid::Uuid;
 

@@ -151,7 +151,7 @@ impl RenewalTask {
 }
 
 impl Drop for RenewalTask {
-    /// However the task ends, nobody waits for it for ever.
+    /// However the task ends, every waiter is notified.
     fn drop(&mut self) {
         let mut state = self.registry.state();
         state.has_ended = true;

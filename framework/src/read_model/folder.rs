@@ -129,7 +129,7 @@ impl<M: ReadModel> Folder<M> {
         Folded { events, has_parked: self.parking.len() > parked, poison }
     }
 
-    /// Number of changes that are not handed out yet.
+    /// Number of changes that were not passed to a save yet.
     pub(crate) fn changed(&self) -> usize {
         self.documents.changed() + self.parking.unsaved()
     }

@@ -163,7 +163,7 @@ impl<M: ReadModel> Follower for ReadModelFollower<M> {
 
     async fn ended(&mut self) {
         if self.halts {
-            // Not for ever, because the lease is to be released.
+            // With a limit, because the lease is to be released.
             let _ = timeout(self.stop_within, self.finish()).await;
         }
         // Replies once the actor answers nothing from its memory any more.

@@ -318,7 +318,7 @@ impl Parking {
         }));
     }
 
-    /// Number of changes that are not handed out yet. One more unlisted event is none: it was not applied,
+    /// Number of changes that were not passed to a save yet. One more unlisted event is none: it was not applied,
     /// so its checkpoint is not urgent.
     pub(crate) fn unsaved(&self) -> usize {
         self.unsaved.len()

@@ -24,7 +24,7 @@ impl SnapshotStore for PostgresStore {
         let rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
         let Some(row) = rows.first() else { return Ok(None) };
         let (version, position): (i64, i64) = (row.get(0), row.get(1));
-        // A row that is no snapshot is as good as absent.
+        // A row that is no snapshot counts as absent.
         let Ok(checksum) = row.get::<Vec<u8>, _>(4).try_into() else { return Ok(None) };
         Ok(Some(Snapshot {
             stream: stream.clone(),

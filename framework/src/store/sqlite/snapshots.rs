@@ -27,7 +27,7 @@ impl SnapshotStore for SqliteStore {
         .fetch_optional(&mut *reader)
         .await
         .or_else(|error| match fault::primary_code(&error) {
-            // The row is there and is no snapshot: it is as good as absent.
+            // The row is there and is no snapshot: it counts as absent.
             None => Ok(None),
             Some(_) => Err(self.unavailable(&error)),
         })?;
