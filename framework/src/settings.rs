@@ -83,8 +83,8 @@ pub struct Settings {
     pub switch_up_to_different: f64,
     /// Retention of idempotency keys and their outcomes, by the clocks of the processes: at least 1
     /// minute, and at least twice `answer_within`. A command that is sent again after that is
-    /// carried out a second time. So choose a longer time than any client retries and than any
-    /// deferred command may be open. Default `None`: keys are kept indefinitely.
+    /// carried out a second time. So choose a longer time than any client retries. The keys of open
+    /// deferred commands are kept longer. Default `None`: keys are kept indefinitely.
     pub keep_commands: Option<Duration>,
     /// Time that a shutdown waits for queued commands, at most 1 day. Default 30 s.
     pub drain_within: Duration,

@@ -92,6 +92,24 @@ CREATE TABLE actum.skipped (
     PRIMARY KEY (model, key, position)
 );
 
+-- Open work of a partition: items that events opened and that are not done yet.
+CREATE TABLE actum.open_work (
+    model       text        COLLATE "C" NOT NULL,
+    partition   integer     NOT NULL,
+    id          text        COLLATE "C" NOT NULL,
+    key         text        COLLATE "C" NOT NULL,  -- items with the same key are done one after the other
+    position    bigint      NOT NULL,  -- of the event that opened it
+    due_at      timestamptz NOT NULL,
+    attempts    bigint      NOT NULL,
+    reason      text,
+    command_key text        COLLATE "C",  -- a row of commands that is not to be forgotten
+    body        text        NOT NULL,
+    PRIMARY KEY (model, partition, id)
+);
+CREATE INDEX open_work_by_due_time ON actum.open_work (model, partition, due_at, id);
+CREATE INDEX open_work_by_command_key ON actum.open_work (command_key)
+    WHERE command_key IS NOT NULL;
+
 -- The versions of read models; of a name, one serves.
 CREATE TABLE actum.versions (
     name        text    COLLATE "C" NOT NULL,
@@ -108,7 +126,7 @@ CREATE TABLE actum.versions (
 );
 CREATE UNIQUE INDEX one_version_serves ON actum.versions (name) WHERE is_serving;
 
--- Applies what changes of parked keys come to; see `Parking` in store/parked.rs.
+-- Applies what changes of parked keys come to; see `ParkedDelta` in store/kit/parked_keys.rs.
 CREATE FUNCTION actum.park(model text, changes json) RETURNS void LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
@@ -170,9 +188,39 @@ BEGIN
     ON CONFLICT DO NOTHING;
 END $$;
 
+-- Applies the net effect of changes to open work; see `WorkDelta` in store/kit/open_work.rs.
+CREATE FUNCTION actum.change_work(model text, partition integer, changes json)
+RETURNS void LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+    DELETE FROM actum.open_work AS w
+    USING json_array_elements_text(changes -> 'closed') AS closed (id)
+    WHERE w.model = change_work.model AND w.partition = change_work.partition AND w.id = closed.id;
+
+    INSERT INTO actum.open_work AS w
+           (model, partition, id, key, position, due_at, attempts, reason, command_key, body)
+    SELECT change_work.model, change_work.partition, new.id, new.key, new.position,
+           timestamptz 'epoch' + new.due_at * interval '1 microsecond', new.attempts, new.reason,
+           new.command_key, new.body
+    FROM json_to_recordset(changes -> 'opened') AS new
+         (id text, key text, position bigint, due_at bigint, attempts bigint, reason text,
+          command_key text, body text)
+    ON CONFLICT (model, partition, id) DO UPDATE SET key = excluded.key,
+    position = excluded.position, due_at = excluded.due_at, attempts = excluded.attempts,
+    reason = excluded.reason, command_key = excluded.command_key, body = excluded.body;
+
+    UPDATE actum.open_work AS w
+    SET due_at = timestamptz 'epoch' + again.due_at * interval '1 microsecond',
+        attempts = again.attempts, reason = again.reason
+    FROM json_to_recordset(changes -> 'again') AS again
+         (id text, due_at bigint, attempts bigint, reason text)
+    WHERE w.model = change_work.model AND w.partition = change_work.partition AND w.id = again.id;
+END $$;
+
 -- Takes a step of a partition if the lease is the writer's and the step continues from what is
--- stored; see `continues` in store/advance.rs. Answers what it found. The lease stays locked to the
--- end of the transaction. `changes` are those of parked keys, NULL for none.
+-- stored; see `continues` in store/kit/checkpoint_rule.rs. Answers what it found. The lease stays
+-- locked to the end of the transaction. `changes` holds those of parked keys and of open work, NULL
+-- for none.
 CREATE FUNCTION actum.advance(
     model text, partition integer, token bigint, step bigint, from_position bigint,
     log_id uuid, "position" bigint, event_id uuid, changes text,
@@ -199,8 +247,11 @@ BEGIN
     THEN
         RETURN;
     END IF;
-    IF changes IS NOT NULL THEN
-        PERFORM actum.park(advance.model, changes::json);
+    IF changes::json ->> 'parked' IS NOT NULL THEN
+        PERFORM actum.park(advance.model, changes::json -> 'parked');
+    END IF;
+    IF changes::json ->> 'work' IS NOT NULL THEN
+        PERFORM actum.change_work(advance.model, advance.partition, changes::json -> 'work');
     END IF;
     INSERT INTO actum.checkpoints AS c
            (model, partition, log_id, position, event_id, token, step)
@@ -295,6 +346,12 @@ BEGIN
     END IF;
     DELETE FROM actum.skipped AS s WHERE s.ctid = ANY (ARRAY(
         SELECT s.ctid FROM actum.skipped AS s WHERE s.model = dropped LIMIT at_most));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    IF gone = at_most THEN
+        RETURN true;
+    END IF;
+    DELETE FROM actum.open_work AS w WHERE w.ctid = ANY (ARRAY(
+        SELECT w.ctid FROM actum.open_work AS w WHERE w.model = dropped LIMIT at_most));
     GET DIAGNOSTICS gone = ROW_COUNT;
     IF gone = at_most THEN
         RETURN true;

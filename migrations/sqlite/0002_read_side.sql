@@ -60,6 +60,23 @@ CREATE TABLE skipped (
     PRIMARY KEY (model, key, position)
 ) STRICT, WITHOUT ROWID;
 
+-- Open work of a partition: items that events opened and that are not done yet.
+CREATE TABLE open_work (
+    model       TEXT    NOT NULL,
+    partition   INTEGER NOT NULL,
+    id          TEXT    NOT NULL,
+    key         TEXT    NOT NULL,  -- items with the same key are done one after the other
+    position    INTEGER NOT NULL,  -- of the event that opened it
+    due_at      INTEGER NOT NULL,  -- microseconds since 1970, UTC
+    attempts    INTEGER NOT NULL,
+    reason      TEXT,
+    command_key TEXT,  -- a row of commands that is not to be forgotten
+    body        TEXT    NOT NULL,
+    PRIMARY KEY (model, partition, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX open_work_by_due_time ON open_work (model, partition, due_at, id);
+CREATE INDEX open_work_by_command_key ON open_work (command_key) WHERE command_key IS NOT NULL;
+
 -- The versions of read models; of a name, one serves.
 CREATE TABLE versions (
     name        TEXT    NOT NULL,

@@ -83,7 +83,7 @@ fn verified(secret: &str, received: &Received) -> bool {
     webhook.verify(&received.body, &headers.into_iter().collect()).is_ok()
 }
 
-const POINTS: [&str; 9] = [
+const POINTS: [&str; 10] = [
     "command.accepted",
     "append.before_commit",
     "append.after_commit",
@@ -93,6 +93,7 @@ const POINTS: [&str; 9] = [
     "later.after_outcome",
     "later.called",
     "later.before_checkpoint",
+    "later.after_checkpoint",
 ];
 
 /// Runs a bank that is to crash at a failpoint, and one after it. Returns true if the first one

@@ -31,7 +31,7 @@ async fn calling(receivers: &[&Receiver]) -> Application {
 }
 
 /// Options that allow these receivers to be called.
-fn options(receivers: &[&Receiver]) -> WebhookOptions {
+pub fn options(receivers: &[&Receiver]) -> WebhookOptions {
     let loopback = "127.0.0.0/8".parse().unwrap();
     let options = WebhookOptions::default().allow_http().allow_private_network(loopback);
     receivers.iter().fold(options, |options, receiver| options.allow_port(receiver.port))
@@ -42,7 +42,7 @@ fn builder(store: &MemoryStore) -> ApplicationBuilder {
     Application::builder(store.clone()).aggregate::<Counter>().answers_later::<Counter>()
 }
 
-fn calls(
+pub fn calls(
     builder: ApplicationBuilder,
     options: WebhookOptions,
     schedule: RetrySchedule,
@@ -76,7 +76,7 @@ fn hangs() -> Receiver {
 }
 
 /// A command of this client, whose outcome is sent to this receiver.
-async fn send(app: &Application, client: &str, to: &Receiver) -> String {
+pub async fn send(app: &Application, client: &str, to: &Receiver) -> String {
     let metadata = Metadata { actor: Some(client.to_owned()), ..Metadata::default() };
     let options = CommandOptions { metadata, ..CommandOptions::default() };
     let id = app.execute_later::<Counter>(client, &Ask::Add(1), options, Some(to.url())).await;
@@ -84,7 +84,7 @@ async fn send(app: &Application, client: &str, to: &Receiver) -> String {
 }
 
 /// The status of a command, once this holds of it.
-async fn status(
+pub async fn status(
     app: &Application,
     id: &str,
     holds: impl Fn(&CommandStatus) -> bool,
@@ -95,7 +95,7 @@ async fn status(
     .await
 }
 
-fn is_delivered(status: &CommandStatus) -> bool {
+pub fn is_delivered(status: &CommandStatus) -> bool {
     status.callback.as_ref().is_some_and(|callback| callback.status == CallbackState::Delivered)
 }
 
@@ -174,7 +174,7 @@ async fn an_endpoint_that_works_is_sent_everything() {
 
 /// A clock that is ahead of the machine's by so many seconds.
 #[derive(Clone, Default)]
-struct Ahead(Arc<AtomicU64>);
+pub struct Ahead(pub Arc<AtomicU64>);
 
 impl Clock for Ahead {
     fn now(&self) -> OffsetDateTime {

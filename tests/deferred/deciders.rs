@@ -6,9 +6,9 @@ use std::time::Duration;
 use actix_web::ResponseError;
 use actum::web::Problem;
 use actum::{
-    Aggregate, Append, AppendOutcome, Application, CommandError, CommandKey, CommandOptions,
-    CommandState, EventCodec, ExpectedVersion, Metadata, NewEvent, Settings, StartError, StreamId,
-    StreamVersion, SubscriptionState,
+    Aggregate, Append, AppendOutcome, Application, ApplicationBuilder, CommandError, CommandKey,
+    CommandOptions, CommandState, EventCodec, ExpectedVersion, Metadata, NewEvent, Settings,
+    StartError, StreamId, StreamVersion, SubscriptionState,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -137,7 +137,12 @@ impl Aggregate for Later {
 }
 
 async fn next_release(place: &Place) -> Application {
-    start_with(place, |builder| builder.aggregate::<Later>().answers_later::<Later>()).await
+    start_with(place, later_release).await
+}
+
+/// The aggregates of the later release.
+pub fn later_release(builder: ApplicationBuilder) -> ApplicationBuilder {
+    builder.aggregate::<Later>().answers_later::<Later>()
 }
 
 /// Accepts a command as another release does: as the one of `like`, with some of it changed.
@@ -183,7 +188,7 @@ pub fn double(payload: &mut Value) {
 }
 
 /// Waits until the executor has left a command open and reported it.
-async fn is_left_open(app: &Application) {
+pub async fn is_left_open(app: &Application) {
     let look = async {
         loop {
             let status = app.operations().status().await;

@@ -4,6 +4,7 @@
 mod callbacks;
 mod deciders;
 mod execution;
+mod open_work;
 mod outcomes;
 mod slow_commands;
 mod webhook;

@@ -26,6 +26,7 @@ async fn begin(store: &impl Store) {
         sequence: 1,
         checkpoint: Checkpoint { log_id, position, event_id: Uuid::now_v7() },
         parked: vec![],
+        work: vec![],
         lease: lease.unwrap().unwrap(),
     };
     let documents = vec![("a".into(), "1".into())];

@@ -16,9 +16,10 @@ use actum::store::kit::read_side::ReadSide;
 use actum::store::kit::versions::Versions;
 use actum::store::{
     Append, AppendOutcome, Checkpoint, CheckpointStore, Confirmation, DocumentBatch, DocumentRange,
-    DocumentStore, DocumentsAt, EventStore, Filter, LogIdentity, Page, PageLimit, ParkedPage,
-    ParkedQuery, ParkedRequest, PartitionId, ProjectionStore, SkippedEvent, SnapshotStore,
-    StoreInfo, StoredPage, StoredVersion, Version, VersionNote, VersionStore,
+    DocumentStore, DocumentsAt, EventStore, Filter, LogIdentity, OpenWork, Page, PageLimit,
+    ParkedPage, ParkedQuery, ParkedRequest, PartitionId, ProjectionStore, SkippedEvent,
+    SnapshotStore, StoreInfo, StoredPage, StoredVersion, Version, VersionNote, VersionStore,
+    WorkDue,
 };
 use actum::{
     Clock, CommandKey, ExpectedVersion, GlobalPosition, NewEvent, RecordedEvent, StoreError,
@@ -192,7 +193,8 @@ impl EventStore for JsonLinesStore {
         at_most: usize,
     ) -> Result<bool, StoreError> {
         let mut state = self.state();
-        let commands = state.data.log.old_commands(recorded_before, at_most);
+        let kept = state.data.read_side.command_keys();
+        let commands = state.data.log.old_commands(recorded_before, at_most, &kept);
         let is_more = !commands.is_empty() && commands.len() == at_most;
         state.commit(Line::Pruned { commands }).map(|()| is_more)
     }
@@ -274,6 +276,15 @@ impl DocumentStore for JsonLinesStore {
         range: &DocumentRange,
     ) -> Result<StoredPage, StoreError> {
         Ok(self.state().data.read_side.list(model, range))
+    }
+
+    async fn load_work(
+        &self,
+        of: &PartitionId,
+        after: Option<WorkDue>,
+        limit: PageLimit,
+    ) -> Result<Vec<OpenWork>, StoreError> {
+        Ok(self.state().data.read_side.work(of, after, limit))
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {

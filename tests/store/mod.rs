@@ -3,7 +3,7 @@
 
 mod conformance;
 mod intercepted;
-mod json_lines;
+pub mod json_lines;
 mod oracle;
 mod postgres;
 mod program_name;

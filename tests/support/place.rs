@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actum::{Application, ApplicationBuilder, MemoryStore, PostgresStore, SqliteStore};
+use actum::{AnyStore, Application, ApplicationBuilder, MemoryStore, PostgresStore, SqliteStore};
 
 use crate::support::directory::Directory;
 use crate::support::postgres::{Database, database};
@@ -37,13 +37,18 @@ impl Place {
         }
     }
 
+    /// The store, newly opened.
+    pub async fn open(&self) -> AnyStore {
+        match self {
+            Self::Memory(store) => store.clone().into(),
+            Self::Sqlite(directory) => open_sqlite(directory).await.into(),
+            Self::Postgres(database) => open_postgres(database).await.into(),
+        }
+    }
+
     /// An application on a newly opened store.
     pub async fn builder(&self) -> ApplicationBuilder {
-        match self {
-            Self::Memory(store) => Application::builder(store.clone()),
-            Self::Sqlite(directory) => Application::builder(open_sqlite(directory).await),
-            Self::Postgres(database) => Application::builder(open_postgres(database).await),
-        }
+        Application::builder(self.open().await)
     }
 }
 

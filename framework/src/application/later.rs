@@ -20,7 +20,7 @@ use crate::deferred::{
 use crate::error::{CommandError, ReadError, StartError};
 use crate::event::{EventEnvelope, GlobalPosition, StreamId, StreamVersion};
 use crate::partition::Pacing;
-use crate::reaction::{Reaction, Worker};
+use crate::reaction::{Reaction, Worker, open_work};
 use crate::store::contract::{Filter, PageLimit, PartitionId};
 use crate::subscription::verify;
 use crate::{deferred, reaction};
@@ -222,12 +222,15 @@ impl Running {
         self.count_open_commands().await
     }
 
-    /// Starts to count open commands, from a position before the first event of every open command.
+    /// Starts to count open commands: those that the reactions have stored, and the log after their
+    /// checkpoints.
     async fn count_open_commands(&mut self) -> Result<(), StartError> {
+        let names = [Executor::NAME].into_iter().chain(self.callbacks);
+        let partitions: Vec<_> =
+            names.map(|name| PartitionId::new(format!("{name}@1"), 0)).collect();
         let mut from: Option<GlobalPosition> = None;
-        for name in [Executor::NAME].into_iter().chain(self.callbacks) {
-            let id = PartitionId::new(format!("{name}@1"), 0);
-            let checkpoint = self.store.load_checkpoint(&id).await?;
+        for id in &partitions {
+            let checkpoint = self.store.load_checkpoint(id).await?;
             let position = verify(&*self.store, &id.to_string(), checkpoint).await?;
             from = Some(from.map_or(position, |from| from.min(position)));
         }
@@ -238,6 +241,11 @@ impl Running {
             self.callbacks.is_some(),
             from,
         );
+        // After the checkpoints, because their owners save meanwhile: what is closed by then was
+        // closed by an event that is read, or never was open after `from`.
+        for id in &partitions {
+            open_work::load(&*self.store, id, |work| commands.add(&work)).await?;
+        }
         let filter = Filter { aggregate_types: vec![AcceptedCommand::TYPE.to_owned()] };
         let subscription = self.tail.subscribe("open_commands", filter, from);
         let following = Arc::clone(&commands).follow(subscription);
@@ -273,7 +281,8 @@ impl Running {
             }
         });
         let (renewer, tail, pacing) = (self.renewer.clone(), self.tail.clone(), Pacing::default());
-        let start = reaction::Start { renewer, tail, pacing, spawn };
+        let clock = Arc::clone(&self.clock);
+        let start = reaction::Start { renewer, tail, pacing, clock, spawn };
         self.read_side.push(Arc::new(reaction::start(reaction, start).await?));
         Ok(())
     }

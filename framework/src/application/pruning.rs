@@ -1,7 +1,8 @@
 //! Deletes idempotency keys that are older than the settings allow.
 //!
 //! Deletes a few at a time with a pause in between, so an append waits for one small delete at
-//! most.
+//! most. Keys that open work has are kept. The store knows those of stored work; this module knows how
+//! far the executor of deferred commands has stored its work.
 
 #[cfg(all(test, feature = "testing"))]
 mod tests;
@@ -9,12 +10,16 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::time::sleep;
 
 use super::running::Running;
-use crate::clock::Clock;
+use crate::aggregate::Aggregate;
+use crate::deferred::{AcceptedCommand, Executor};
 use crate::error::StoreError;
-use crate::store::contract::Store;
+use crate::event::GlobalPosition;
+use crate::reaction::Reaction;
+use crate::store::contract::{Filter, PageLimit, PartitionId, Store};
 
 /// Maximum number of keys per delete.
 const AT_MOST: usize = 500;
@@ -32,9 +37,10 @@ pub(super) fn prune(running: &Arc<Running>) {
     let every = (keep / 10).clamp(SOONEST, LATEST);
     let watched = Arc::downgrade(running);
     running.arbiters.spawn(0, async move {
+        let mut clear_to = GlobalPosition::ZERO;
         loop {
             let Some(running) = watched.upgrade() else { return };
-            let pruned = forget(&*running.store, &*running.clock, keep).await;
+            let pruned = forget(&running, keep, &mut clear_to).await;
             drop(running);
             let pause = match pruned {
                 Ok(true) => PAUSE,
@@ -50,9 +56,57 @@ pub(super) fn prune(running: &Arc<Running>) {
 }
 
 /// Deletes some keys that are older than `keep`. Returns true if there may be more.
-async fn forget(store: &dyn Store, clock: &dyn Clock, keep: Duration) -> Result<bool, StoreError> {
+async fn forget(
+    running: &Running,
+    keep: Duration,
+    clear_to: &mut GlobalPosition,
+) -> Result<bool, StoreError> {
+    let Running { store, clock, .. } = running;
+    let has_executor = !running.answers_later.is_empty();
+    match stored_until(&**store, has_executor, clock.now(), clear_to).await? {
+        Some(now) => forget_before(&**store, now, keep).await,
+        None => Ok(false),
+    }
+}
+
+/// Deletes some keys that were older than `keep` at that time.
+async fn forget_before(
+    store: &dyn Store,
+    now: OffsetDateTime,
+    keep: Duration,
+) -> Result<bool, StoreError> {
     // No key can be older than the longest representable time.
     let Ok(keep) = time::Duration::try_from(keep) else { return Ok(false) };
-    let Some(before) = clock.now().checked_sub(keep) else { return Ok(false) };
+    let Some(before) = now.checked_sub(keep) else { return Ok(false) };
     store.prune_commands(before, AT_MOST).await
+}
+
+/// Time until which all deferred commands are stored as open work, if they are open. A command that
+/// was accepted later may have been carried out by a process that died before it stored anything, so
+/// keys that are not older than it have to stay. `None` while an executor has stored nothing at all.
+///
+/// `clear_to` is the position up to which this found nothing that is not stored, so that no call
+/// reads again what one before it has read.
+async fn stored_until(
+    store: &dyn Store,
+    has_executor: bool,
+    now: OffsetDateTime,
+    clear_to: &mut GlobalPosition,
+) -> Result<Option<OffsetDateTime>, StoreError> {
+    let executor = PartitionId::new(format!("{}@1", Executor::NAME), 0);
+    let Some(checkpoint) = store.load_checkpoint(&executor).await? else {
+        return Ok((!has_executor).then_some(now));
+    };
+    let commands = Filter { aggregate_types: vec![AcceptedCommand::TYPE.to_owned()] };
+    *clear_to = checkpoint.position.max(*clear_to);
+    loop {
+        let page = store.read_all(*clear_to, &commands, PageLimit::events(1)).await?;
+        if let Some(unstored) = page.events.first() {
+            return Ok(Some(unstored.recorded_at.min(now)));
+        }
+        if page.scanned_to == *clear_to {
+            return Ok(Some(now));
+        }
+        *clear_to = page.scanned_to;
+    }
 }

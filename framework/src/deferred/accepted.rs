@@ -134,6 +134,11 @@ impl From<&CommandKey> for Key {
 }
 
 impl Key {
+    /// Id of the key, if a store can have it.
+    pub(crate) fn id(&self) -> Option<String> {
+        CommandKey::new(&*self.id, &[]).ok().map(|key| key.id)
+    }
+
     /// Decodes the key. Returns `None` if another program wrote it.
     pub(crate) fn read(&self) -> Option<CommandKey> {
         let fingerprint = u128::from_str_radix(&self.fingerprint, 16).ok()?.to_be_bytes();

@@ -29,7 +29,7 @@ use crate::event::codec::EventCodec;
 use crate::event::{EventEnvelope, RecordedEvent, StreamId, StreamVersion};
 use crate::live::decode;
 use crate::reaction::work_queue::Limits;
-use crate::reaction::{Destination, Health, Meaning, Reaction, Step, Worked};
+use crate::reaction::{Destination, Details, Health, Meaning, Opening, Reaction, Step, Worked};
 use crate::store::contract::{MAX_PAYLOAD_BYTES, PageLimit, Store};
 
 /// Backoff of an endpoint after a callback was abandoned because the endpoint is down.
@@ -72,10 +72,14 @@ impl Reaction for Callbacks {
         unproven_at_once: 192,
     };
 
+    fn longest_pause(&self) -> Duration {
+        // A pause can be as long as a schedule of the user's is.
+        self.by.gives_up_after()
+    }
+
     fn meaning(&self, event: &RecordedEvent) -> Meaning {
-        let lane = event.stream.id().to_owned();
         match event.event_type.as_str() {
-            "CallbackDue" => Meaning::Opens { lane, destination: self.destination(event) },
+            "CallbackDue" => Meaning::Opens(self.opening(event)),
             "CallbackDelivered" | "CallbackGivenUp" => Meaning::Closes,
             _ => Meaning::Nothing,
         }
@@ -132,15 +136,16 @@ fn health(answered: &Answered) -> Health {
 }
 
 impl Callbacks {
-    fn destination(&self, event: &RecordedEvent) -> Destination {
+    fn opening(&self, event: &RecordedEvent) -> Opening {
+        let id = event.stream.id();
         let codec = EventCodec::new(AcceptedCommand::upcasters());
         let Ok(CommandEvent::CallbackDue { url, client }) = codec.decode(event) else {
-            return Destination::default();
+            return Opening::unclear(id);
         };
-        let endpoint = self.by.endpoint(&url);
-        // Commands without a client are grouped by endpoint, so that one endpoint cannot use the
-        // places of all of them.
-        Destination { client: client.unwrap_or_else(|| endpoint.clone()), endpoint }
+        let destination = Destination { client, endpoint: self.by.endpoint(&url) };
+        let details = Details { destination, has_callback: true, is_unclear: false };
+        // Callbacks are not ordered, so each has a lane of its own.
+        Opening { lane: id.to_owned(), command_key: None, details }
     }
 
     /// Checks that the first attempt was made longer ago than a callback may take.

@@ -10,10 +10,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::accepted::{Acceptance, AcceptedCommand, Change, CommandEvent, NotAccepted};
+use super::accepted::{Acceptance, AcceptedCommand, Change, CommandEvent, Key, NotAccepted};
 use super::carry_out::{Carried, CarryOut};
 use crate::aggregate::{Aggregate, Router};
 use crate::command::{CommandKey, CommandOptions, Committed};
@@ -21,7 +23,7 @@ use crate::error::{CommandError, StoreError};
 use crate::event::codec::EventCodec;
 use crate::event::{GlobalPosition, Metadata, RecordedEvent, StreamId, StreamVersion};
 use crate::reaction::work_queue::Limits;
-use crate::reaction::{Destination, Meaning, Reaction, Step, Worked};
+use crate::reaction::{Destination, Details, Meaning, Opening, Reaction, Step, Worked};
 use crate::store::contract::{PageLimit, Store};
 
 /// The reaction that carries out deferred commands.
@@ -61,18 +63,7 @@ impl Reaction for Executor {
 
     fn meaning(&self, event: &RecordedEvent) -> Meaning {
         match event.event_type.as_str() {
-            "Accepted" => {
-                // If the acceptance or its metadata cannot be decoded, the command gets a partition
-                // key of its own, so that it delays no other command. `work` reports the error.
-                let readable = acceptance(event).ok().filter(|_| event.metadata().is_ok());
-                let (lane, client) = match readable {
-                    Some(it) => (format!("{}-{}", it.aggregate_type, it.aggregate_id), it.client),
-                    None => (event.stream.id().to_owned(), None),
-                };
-                let client = client.unwrap_or_default();
-                let destination = Destination { client, endpoint: String::new() };
-                Meaning::Opens { lane, destination }
-            }
+            "Accepted" => Meaning::Opens(opening(event)),
             "Committed" | "Refused" | "Failed" => Meaning::Closes,
             _ => Meaning::Nothing,
         }
@@ -211,6 +202,33 @@ fn stream(of: &str, id: &str) -> Result<StreamId, StoreError> {
 fn corrupt(event: &RecordedEvent, reason: &str) -> StoreError {
     let place = format!("{} version {}", event.stream, event.version);
     StoreError::Corrupt { place, reason: reason.to_owned() }
+}
+
+/// Fields of an acceptance that count even if this release cannot decode the rest of it.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Outline {
+    key: Option<Key>,
+    client: Option<String>,
+    callback: Option<IgnoredAny>,
+}
+
+/// The work that an acceptance opens. If the acceptance or its metadata cannot be decoded, the
+/// command gets a lane of its own, so that it delays no other command. `work` reports the error.
+fn opening(event: &RecordedEvent) -> Opening {
+    let outline = serde_json::from_str::<Outline>(&event.payload).unwrap_or_default();
+    let readable = acceptance(event).ok().filter(|_| event.metadata().is_ok());
+    let target = readable.and_then(|it| StreamId::new(&it.aggregate_type, &it.aggregate_id).ok());
+    let details = Details {
+        destination: Destination { client: outline.client, endpoint: String::new() },
+        has_callback: outline.callback.is_some(),
+        is_unclear: target.is_none(),
+    };
+    Opening {
+        lane: target.map_or_else(|| event.stream.id().to_owned(), |target| target.to_string()),
+        command_key: outline.key.and_then(|key| key.id()),
+        details,
+    }
 }
 
 /// Decodes the payload of an acceptance.

@@ -1,15 +1,18 @@
 //! Counts the open deferred commands, per client and in total, and limits them.
 //!
-//! Each process counts on its own by following the log. Commands that it accepts itself count at
-//! once. Commands that other processes accept count when the tail has read them. So several
-//! processes together may exceed a limit by the commands that they accept in that moment. Nothing
-//! is stored.
+//! Each process counts on its own: it begins with the open work that the reactions have stored, and
+//! follows the log from their checkpoints. Commands that it accepts itself count at once. Commands
+//! that other processes accept count when the tail has read them. So several processes together may
+//! exceed a limit by the commands that they accept in that moment.
 //!
 //! Beside its fixed limit, a client can use only a share of the free places (the dynamic threshold
 //! of shared buffers, Choudhury and Hahne 1998). A command whose callback fails stays open for
 //! days, so a few clients with dead endpoints would otherwise use all places.
 //!
 //! See `docs/decisions.md`, "How are callbacks shared out?"
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +21,8 @@ use serde::Deserialize;
 use tracing::error;
 
 use crate::event::{GlobalPosition, RecordedEvent};
-use crate::store::contract::Page;
+use crate::reaction::Details;
+use crate::store::contract::{OpenWork, Page};
 use crate::subscription::Subscription;
 
 /// Divisor of the free places: a client can use a ninth of them, which is a tenth of all places if
@@ -83,8 +87,8 @@ struct Counted {
 }
 
 impl OpenCommands {
-    /// Creates a count. Every open command must have an event after position `reached`, so that
-    /// following the log from there finds all of them.
+    /// Creates a count of commands that are accepted after position `reached`. Those that are open
+    /// there are to be [added](Self::add).
     pub(crate) fn new(
         most: usize,
         most_per_client: usize,
@@ -93,6 +97,19 @@ impl OpenCommands {
     ) -> Arc<Self> {
         let state = Mutex::new(State { reached, ..State::default() });
         Arc::new(Self { most, most_per_client, counts_callbacks, state })
+    }
+
+    /// Counts a command whose work is stored. The work may be newer than the position from which the
+    /// log is followed: an event that is read again changes nothing.
+    pub(crate) fn add(&self, work: &OpenWork) {
+        // A body that does not decode is a newer release's, and counts without a client.
+        let details = serde_json::from_str::<Details>(&work.body).unwrap_or_default();
+        let mut state = self.state();
+        if !state.open.contains_key(&work.id) {
+            let Details { destination, has_callback, .. } = details;
+            let client = destination.client;
+            state.insert(&work.id, Open { client, has_callback, is_entered: false });
+        }
     }
 
     /// Counts a command that is about to be accepted.

@@ -1,5 +1,5 @@
 //! Everything that moves with a checkpoint, built in one place: where it continues from, its sequence
-//! number, the id of its event, what was parked, and the lease.
+//! number, the id of its event, what was parked, changes to open work, and the lease.
 
 use uuid::Uuid;
 
@@ -7,7 +7,7 @@ use super::lease_session::LeaseGrant;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Checkpoint, CheckpointUpdate, Page, ParkedChange, PartitionId, Store,
+    Checkpoint, CheckpointUpdate, Page, ParkedChange, PartitionId, Store, WorkChange,
 };
 use crate::subscription::event_at;
 
@@ -59,6 +59,7 @@ pub(crate) struct UpdateDraft {
     sequence: u64,
     to: Reached,
     parked: Vec<ParkedChange>,
+    work: Vec<WorkChange>,
 }
 
 impl CheckpointWriter {
@@ -76,7 +77,7 @@ impl CheckpointWriter {
         self.saved
     }
 
-    /// Begins a save. A position equal to the saved one moves parked keys alone.
+    /// Begins a save. A position equal to the saved one moves parked keys and open work alone.
     pub(crate) fn update(&self, to: Reached, parked: Vec<ParkedChange>) -> UpdateDraft {
         let is_same = to.position == self.saved.position;
         UpdateDraft {
@@ -88,6 +89,7 @@ impl CheckpointWriter {
             sequence: self.grant.next_sequence(),
             to: if is_same { self.saved } else { to },
             parked,
+            work: Vec::new(),
         }
     }
 
@@ -98,6 +100,11 @@ impl CheckpointWriter {
 }
 
 impl UpdateDraft {
+    /// Adds changes to open work.
+    pub(crate) fn with_work(self, work: Vec<WorkChange>) -> Self {
+        Self { work, ..self }
+    }
+
     /// Builds the update. Asks the log for the id of the event if it was not seen, because a
     /// checkpoint without it could not be verified after a restore of the log.
     ///
@@ -122,6 +129,7 @@ impl UpdateDraft {
             sequence: self.sequence,
             checkpoint: Checkpoint { log_id: store.info().identity.log_id, position, event_id },
             parked: std::mem::take(&mut self.parked),
+            work: std::mem::take(&mut self.work),
             lease: self.grant.lease().clone(),
         })
     }

@@ -1,9 +1,13 @@
 //! The follower of a reaction: events open and close work items, and due items are performed.
 //!
-//! A term first reads the log up to its end, which closes everything that a former owner has done.
-//! Only then it starts work. The checkpoint stays before the oldest open item. Work that this release
-//! cannot perform stays open, and the owner steps aside for another process, if there is one.
+//! Open work is saved with the checkpoint, which moves on with the log. So a term loads what is open
+//! and reads the log from the checkpoint to its end, which closes everything that a former owner has
+//! done since. Only then it starts work. Work that this release cannot perform stays open, and the
+//! owner steps aside for another process, if there is one.
+//!
+//! See `docs/decisions.md`, "Where is work that is not done yet?"
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,9 +16,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
+use super::open_work::{self, WorkChanges};
 use super::work_queue::WorkQueue;
-use super::{Destination, Meaning, Reaction, Step, Worked};
+use super::{Details, Meaning, Opening, Reaction, Step, Worked};
 use crate::catch_panic::{guarded, guarded_async};
+use crate::clock::Clock;
 use crate::error::StoreError;
 use crate::event::{GlobalPosition, RecordedEvent};
 use crate::partition::{
@@ -22,26 +28,31 @@ use crate::partition::{
     Plan, Reached,
 };
 use crate::spans;
-use crate::store::contract::{Checkpoint, DocumentBatch, Filter, Page, Store};
+use crate::store::contract::{Checkpoint, DocumentBatch, Filter, OpenWork, Page, Store};
 
 /// Delay before the next look at the queue while the lease is not surely held: it is renewed or lost
 /// soon.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
+/// Number of unsaved changes that are saved without waiting. It bounds the size of a save.
+const SAVE_AT: usize = 1_000;
+
 /// A reaction, and the memory of its current term.
 pub(crate) struct ReactionFollower<R> {
     reaction: Arc<R>,
     store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
     progress: Arc<PartitionProgress>,
     pacing: Pacing,
     checkpoints: CheckpointWriter,
     /// The log is read up to here.
-    reached: GlobalPosition,
+    reached: Reached,
     /// No work starts before this position is reached.
     begins_at: GlobalPosition,
     queue: WorkQueue,
+    changes: WorkChanges,
     running: JoinSet<(String, Worked)>,
-    /// Time at which the checkpoint is to be moved, if it can be.
+    /// Time of the next save.
     save_at: Option<Instant>,
 }
 
@@ -49,6 +60,7 @@ impl<R: Reaction> ReactionFollower<R> {
     pub(super) fn new(
         reaction: R,
         store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
         progress: Arc<PartitionProgress>,
         pacing: Pacing,
     ) -> Self {
@@ -56,12 +68,14 @@ impl<R: Reaction> ReactionFollower<R> {
         Self {
             reaction: Arc::new(reaction),
             store,
+            clock,
             checkpoints: CheckpointWriter::new(id, LeaseGrant::void(), None),
             progress,
             pacing,
-            reached: GlobalPosition::ZERO,
+            reached: Reached::of(None),
             begins_at: GlobalPosition::ZERO,
             queue: WorkQueue::new(R::LIMITS),
+            changes: WorkChanges::default(),
             running: JoinSet::new(),
             save_at: None,
         }
@@ -71,7 +85,7 @@ impl<R: Reaction> ReactionFollower<R> {
     fn start_work(&mut self, until: Option<Instant>) {
         let now = Instant::now();
         let Some(until) = until.filter(|until| *until > now) else { return };
-        while self.reached >= self.begins_at {
+        while self.is_at_its_beginning() {
             let Some(id) = self.queue.next(now) else { return };
             let reaction = Arc::clone(&self.reaction);
             let span = spans::reaction(R::NAME, &id);
@@ -87,22 +101,35 @@ impl<R: Reaction> ReactionFollower<R> {
         }
     }
 
+    /// Checks that everything is read that a former owner may have done.
+    fn is_at_its_beginning(&self) -> bool {
+        self.reached.position >= self.begins_at
+    }
+
     fn settle(&mut self, done: Option<(String, Worked)>) {
         let now = Instant::now();
         // Only a runtime that ends drops a task; the next owner continues.
         let Some((id, Worked { step, health })) = done else { return };
         self.queue.finished(&id, health, now);
-        match step {
+        let (pause, reason) = match step {
             Step::Done => {
                 self.close(&id);
                 self.progress.count_events(1);
-                self.save_at.get_or_insert(now + self.pacing.checkpoint_after);
+                return self.save_soon();
             }
-            Step::Again(pause) => self.queue.again(&id, pause, now),
+            Step::Again(pause) => (pause, None),
             Step::Unable(reason) => {
                 self.leave_open(&id, &reason);
-                self.queue.again(&id, Some(self.pacing.unable_delay), now);
+                (Some(self.pacing.unable_delay), Some(reason))
             }
+        };
+        if let Some((attempts, pause)) = self.queue.again(&id, pause, now) {
+            // The next owner may be a release that can do it, so it tries at once.
+            let pause = if reason.is_none() { pause } else { Duration::ZERO };
+            let now = self.clock.now();
+            let due_at = pause.try_into().ok().and_then(|pause| now.checked_add(pause));
+            self.changes.again(&id, due_at.unwrap_or(now), attempts, reason);
+            self.save_soon();
         }
     }
 
@@ -119,47 +146,133 @@ impl<R: Reaction> ReactionFollower<R> {
         self.progress.parked(self.queue.unable());
     }
 
+    fn open(&mut self, event: &RecordedEvent, opening: Opening) {
+        let id = event.stream.id();
+        if self.queue.contains(id) {
+            return;
+        }
+        let destination = opening.details.destination.clone();
+        self.queue.open(id, &opening.lane, destination, event.position);
+        self.changes.open(opened(event, opening, 0));
+    }
+
     fn close(&mut self, id: &str) {
-        self.queue.close(id);
-        self.progress.parked(self.queue.unable());
+        // An item that was closed before, by the event or by its work, has nothing left to save.
+        if self.queue.contains(id) {
+            self.queue.close(id);
+            self.changes.close(id);
+            self.progress.parked(self.queue.unable());
+        }
     }
 
     fn take(&mut self, event: &RecordedEvent) {
         let id = event.stream.id();
         match guarded(|| self.reaction.meaning(event)) {
-            Ok(Meaning::Opens { lane, destination }) => {
-                self.queue.open(id, &lane, destination, event.position);
-            }
+            Ok(Meaning::Opens(opening)) => self.open(event, opening),
             Ok(Meaning::Closes) => self.close(id),
             Ok(Meaning::Nothing) => {}
             // Nobody knows what the event means, so the command counts as open, in a lane of its
-            // own: its work looks at the whole stream, and the checkpoint stays before it.
+            // own: its work looks at the whole stream.
             Err(panic) => {
                 let position = event.position;
                 tracing::error!(command = id, %position, %panic, "a reaction panicked at an event");
-                self.queue.open(id, id, Destination::default(), position);
+                self.open(event, Opening::unclear(id));
                 self.leave_open(id, &format!("its event at position {position} panicked: {panic}"));
             }
         }
     }
 
-    /// Moves the checkpoint to before the oldest open item.
+    /// Loads the work that is open at the checkpoint.
+    async fn load(&mut self) -> Result<(), StoreError> {
+        let (mut items, mut unclear) = (Vec::new(), BTreeMap::new());
+        open_work::load(&*self.store, self.progress.id(), |work| match open_work::details(&work) {
+            Some(details) => items.push((work, details)),
+            None => drop(unclear.insert(work.position, work)),
+        })
+        .await?;
+        items.extend(self.clarify(unclear).await?);
+        // By position, so that the first item of each lane decides when the lane starts.
+        items.sort_unstable_by_key(|(work, _)| work.position);
+        let (now, at) = (Instant::now(), self.clock.now());
+        for (work, Details { destination, .. }) in items {
+            let OpenWork { id, key, position, due_at, attempts, .. } = work;
+            let pause = Duration::try_from(due_at - at).unwrap_or_default();
+            // An item that was never tried is not postponed, whatever the clocks say.
+            let due = now + pause.min(self.reaction.longest_pause());
+            let due = (attempts > 0).then_some(due).filter(|due| *due > now);
+            self.queue.restore(&id, &key, destination, position, attempts, due);
+        }
+        Ok(())
+    }
+
+    /// Reads the events of items again that the release which opened them did not understand.
+    async fn clarify(
+        &mut self,
+        mut unclear: BTreeMap<GlobalPosition, OpenWork>,
+    ) -> Result<Vec<(OpenWork, Details)>, StoreError> {
+        let positions: Vec<_> = unclear.keys().copied().collect();
+        let mut items = Vec::new();
+        open_work::read_events(&*self.store, &positions, |event| {
+            let Some(work) = unclear.remove(&event.position) else { return };
+            let meaning = guarded(|| self.reaction.meaning(&event));
+            let Ok(Meaning::Opens(opening)) = meaning else {
+                // Its work looks at the whole stream, and finds out whether anything is left to do.
+                return items.push((work, Details::default()));
+            };
+            let details = opening.details.clone();
+            let known = opened(&event, opening, work.attempts);
+            if !details.is_unclear {
+                self.changes.replace(known.clone());
+            }
+            items.push((known, details));
+        })
+        .await?;
+        Ok(items)
+    }
+
+    /// Saves when `checkpoint_after` is over, or at once if there are many changes.
+    fn save_soon(&mut self) {
+        let now = Instant::now();
+        if self.changes.len() >= SAVE_AT {
+            self.save_at = Some(now);
+        }
+        self.save_at.get_or_insert(now + self.pacing.checkpoint_after);
+    }
+
+    /// Saves how far the log is read, and what was opened, postponed and closed meanwhile.
     async fn save(&mut self) -> Result<(), StoreError> {
         self.save_at = None;
-        let oldest = self.queue.oldest();
-        let to = oldest.map_or(Reached::at(self.reached), Reached::before);
-        if to.position <= self.checkpoints.saved().position {
+        let work = self.changes.take();
+        if self.reached.position <= self.checkpoints.saved().position && work.is_empty() {
             return Ok(());
         }
-        let mut draft = self.checkpoints.update(to, Vec::new());
+        let mut draft = self.checkpoints.update(self.reached, Vec::new()).with_work(work);
         let update = draft.build(&*self.store).await?;
         crate::failpoints::point("later.before_checkpoint");
         let batch = DocumentBatch { documents: Vec::new(), deleted: Vec::new(), update };
+        // If this fails, the term ends, and the next one continues from what is stored. So the
+        // changes are not needed again.
         self.store.save_documents(batch).await?;
+        crate::failpoints::point("later.after_checkpoint");
         self.checkpoints.is_saved(draft.to());
-        self.progress.committed(to.position);
+        self.progress.committed(draft.to().position);
         self.progress.count_save();
         Ok(())
+    }
+}
+
+/// The item that this event opens.
+fn opened(event: &RecordedEvent, opening: Opening, attempts: u32) -> OpenWork {
+    OpenWork {
+        id: event.stream.id().to_owned(),
+        key: opening.lane,
+        position: event.position,
+        due_at: event.recorded_at,
+        attempts,
+        reason: None,
+        command_key: opening.command_key,
+        // Texts and flags are always JSON.
+        body: serde_json::to_string(&opening.details).unwrap_or_default(),
     }
 }
 
@@ -179,17 +292,23 @@ impl<R: Reaction> Follower for ReactionFollower<R> {
     ) -> Result<(), StoreError> {
         let id = self.progress.id().clone();
         self.checkpoints = CheckpointWriter::new(id, session.grant().clone(), checkpoint);
-        self.reached = self.checkpoints.saved().position;
-        self.begins_at = self.store.head().await?;
+        self.reached = self.checkpoints.saved();
         self.queue = WorkQueue::new(R::LIMITS);
+        self.changes = WorkChanges::default();
         self.save_at = None;
+        // Before the head, so that whatever closed an item that is loaded is read before it starts.
+        self.load().await?;
+        if self.changes.len() > 0 {
+            self.save_soon();
+        }
+        self.begins_at = self.store.head().await?;
         Ok(())
     }
 
     fn plan(&mut self, until: Option<Instant>, _is_at_tail: bool) -> Plan {
         self.start_work(until);
         let now = Instant::now();
-        let next = self.queue.next_due(now).filter(|_| self.reached >= self.begins_at);
+        let next = self.queue.next_due(now).filter(|_| self.is_at_its_beginning());
         let next = next.map(|due| due.max(now + LOOK_AGAIN));
         Plan {
             due: [next, self.save_at].into_iter().flatten().min(),
@@ -207,15 +326,15 @@ impl<R: Reaction> Follower for ReactionFollower<R> {
     }
 
     async fn apply(&mut self, page: &Arc<Page>) -> Result<ControlFlow<End>, StoreError> {
-        let reached = self.reached;
+        let reached = self.reached.position;
         let followed = page.events.iter().filter(|event| {
             event.position > reached && event.stream.aggregate_type() == R::FOLLOWS
         });
         for event in followed {
             self.take(event);
         }
-        self.reached = page.scanned_to;
-        self.save_at.get_or_insert(Instant::now() + self.pacing.checkpoint_after);
+        self.reached = Reached::end_of(page);
+        self.save_soon();
         Ok(ControlFlow::Continue(()))
     }
 
@@ -247,7 +366,7 @@ impl<R: Reaction> Follower for ReactionFollower<R> {
     }
 
     fn reached(&self) -> GlobalPosition {
-        self.reached
+        self.reached.position
     }
 
     async fn ended(&mut self) {

@@ -4,6 +4,7 @@
 //! when: it keeps the order within a lane, and shares the places out between clients.
 
 mod follower;
+pub(crate) mod open_work;
 pub(crate) mod start;
 pub(crate) mod work_queue;
 pub(crate) mod worker;
@@ -14,6 +15,7 @@ pub(crate) use self::worker::Worker;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use self::work_queue::Limits;
@@ -31,6 +33,12 @@ pub(crate) trait Reaction: Send + Sync + 'static {
     /// Limits on the work that runs at a time.
     const LIMITS: Limits;
 
+    /// Longest pause between two attempts. A stored time that is further away was written before the
+    /// clock was set back, so it is not waited for.
+    fn longest_pause(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+
     /// Classifies an event of a deferred command.
     fn meaning(&self, event: &RecordedEvent) -> Meaning;
 
@@ -44,22 +52,57 @@ pub(crate) trait Reaction: Send + Sync + 'static {
 pub(crate) enum Meaning {
     Nothing,
     /// Work is open, behind the work that is open in the same lane.
-    Opens {
-        lane: String,
-        destination: Destination,
-    },
+    Opens(Opening),
     /// No work is open any more.
     Closes,
 }
 
+/// Work that an event opens.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Opening {
+    pub(crate) lane: String,
+    /// Id of the idempotency key that the work runs under. The store keeps it while the work is open.
+    pub(crate) command_key: Option<String>,
+    pub(crate) details: Details,
+}
+
+impl Opening {
+    /// Work in a lane of its own, of an event that this release does not understand.
+    pub(crate) fn unclear(id: &str) -> Self {
+        let details = Details { is_unclear: true, ..Details::default() };
+        Self { lane: id.to_owned(), command_key: None, details }
+    }
+}
+
+/// Details of an item that are stored in its body.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Details {
+    pub(crate) destination: Destination,
+    /// True if the client requested a callback.
+    pub(crate) has_callback: bool,
+    /// True if the release that opened the item did not understand its event. Each term reads this
+    /// event again, because another release may know which lane the item belongs to.
+    pub(crate) is_unclear: bool,
+}
+
 /// The place that work goes to: places are shared out fairly between clients, and for each client
 /// between the endpoints that its work calls.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Destination {
-    /// Client on whose behalf the command came; empty if unknown.
-    pub(crate) client: String,
+    /// Client on whose behalf the command was sent, if it is known.
+    pub(crate) client: Option<String>,
     /// Origin of the URL that is called; empty for work that stays in the log.
     pub(crate) endpoint: String,
+}
+
+impl Destination {
+    /// Name that places are shared out by. Work without a client is grouped by endpoint, so that one
+    /// endpoint cannot use the places of all of them.
+    pub(crate) fn client(&self) -> &str {
+        self.client.as_deref().unwrap_or(&self.endpoint)
+    }
 }
 
 /// The result of one attempt.

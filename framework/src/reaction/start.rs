@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::Reaction;
 use super::follower::ReactionFollower;
+use crate::clock::Clock;
 use crate::error::StartError;
 use crate::event::GlobalPosition;
 use crate::partition::{
@@ -22,6 +23,8 @@ pub(crate) struct Start {
     pub(crate) renewer: LeaseRenewer,
     pub(crate) tail: Tail,
     pub(crate) pacing: Pacing,
+    /// Time by which stored work is due.
+    pub(crate) clock: Arc<dyn Clock>,
     /// Runs the reaction itself.
     pub(crate) spawn: Arc<dyn Fn(Task) + Send + Sync>,
 }
@@ -31,7 +34,7 @@ pub(crate) struct Start {
 /// # Errors
 /// The store did not reply, or the checkpoint does not belong to this log.
 pub(crate) async fn start<R: Reaction>(reaction: R, start: Start) -> Result<Followers, StartError> {
-    let Start { renewer, tail, pacing, spawn } = start;
+    let Start { renewer, tail, pacing, clock, spawn } = start;
     let (store, model) = (Arc::clone(renewer.store()), format!("{}@1", R::NAME));
     register_version(&*store, R::NAME, 1, 1).await?;
     let id = PartitionId::new(&*model, 0);
@@ -42,8 +45,8 @@ pub(crate) async fn start<R: Reaction>(reaction: R, start: Start) -> Result<Foll
     let (membership, mut assignments) = renewer.join(&model, 1).await?;
     let (stop, stopping) = watch::channel(false);
     let stop_within = pacing.stop_within;
-    let follower =
-        ReactionFollower::new(reaction, Arc::clone(&store), Arc::clone(&progress), pacing.clone());
+    let shared = (Arc::clone(&store), Arc::clone(&progress));
+    let follower = ReactionFollower::new(reaction, shared.0, clock, shared.1, pacing.clone());
     if let Some(assignment) = assignments.pop() {
         let shared = Arc::clone(&progress);
         let driver =

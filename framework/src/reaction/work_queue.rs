@@ -9,7 +9,7 @@ mod destinations;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,7 +60,6 @@ pub(super) struct WorkQueue {
     /// Lanes and destinations that wait for a time; the number keeps equal times apart.
     timers: BTreeMap<Timer, Waits>,
     last_timer: u64,
-    positions: BTreeSet<GlobalPosition>,
     unable: usize,
 }
 
@@ -106,20 +105,32 @@ impl WorkQueue {
             destinations: Destinations::new(limits),
             timers: BTreeMap::new(),
             last_timer: 0,
-            positions: BTreeSet::new(),
             unable: 0,
         }
     }
 
     /// Opens work that the event at `position` causes. Opening it twice is opening it once.
     pub(super) fn open(&mut self, id: &str, lane: &str, to: Destination, position: GlobalPosition) {
-        if self.open.contains_key(id) {
+        self.restore(id, lane, to, position, 0, None);
+    }
+
+    /// Opens work of an earlier term, after so many attempts. It does not start before `due`, if it
+    /// is the first of its lane: so items of one lane are to be restored by position.
+    pub(super) fn restore(
+        &mut self,
+        id: &str,
+        lane: &str,
+        to: Destination,
+        position: GlobalPosition,
+        attempts: u32,
+        due: Option<Instant>,
+    ) {
+        if self.contains(id) {
             return;
         }
-        self.positions.insert(position);
         let known = self.lanes.get_key_value(lane).map(|(name, _)| Arc::clone(name));
         let name: Arc<str> = known.unwrap_or_else(|| lane.into());
-        let item = Item { lane: Arc::clone(&name), position, attempts: 0, is_unable: false };
+        let item = Item { lane: Arc::clone(&name), position, attempts, is_unable: false };
         self.open.insert(id.to_owned(), item);
         if let Some(lane) = self.lanes.get_mut(&name) {
             lane.items.insert(position, id.to_owned());
@@ -127,15 +138,22 @@ impl WorkQueue {
         }
         let destination = self.destinations.add_lane(to);
         let items = BTreeMap::from([(position, id.to_owned())]);
-        let lane = Lane { destination: Arc::clone(&destination), items, turn: Turn::Ready };
-        self.lanes.insert(Arc::clone(&name), lane);
-        self.destinations.ready(&destination, name);
+        let turn = due.map_or(Turn::Ready, |due| Turn::At(self.timer(due)));
+        match turn {
+            Turn::At(timer) => drop(self.timers.insert(timer, Waits::Lane(Arc::clone(&name)))),
+            _ => self.destinations.ready(&destination, Arc::clone(&name)),
+        }
+        self.lanes.insert(name, Lane { destination, items, turn });
+    }
+
+    /// Checks that an item is open.
+    pub(super) fn contains(&self, id: &str) -> bool {
+        self.open.contains_key(id)
     }
 
     /// Closes work that is done, in whichever process.
     pub(super) fn close(&mut self, id: &str) {
         let Some(item) = self.open.remove(id) else { return };
-        self.positions.remove(&item.position);
         self.unable -= usize::from(item.is_unable);
         let Some(lane) = self.lanes.get_mut(&item.lane) else { return };
         let was_first = lane.items.first_key_value().is_some_and(|(_, first)| first == id);
@@ -196,21 +214,27 @@ impl WorkQueue {
         }
     }
 
-    /// Repeats an item after `pause`, or after one that doubles each time.
-    pub(super) fn again(&mut self, id: &str, pause: Option<Duration>, now: Instant) {
-        let Some(item) = self.open.get_mut(id) else { return };
+    /// Repeats an item after `pause`, or after one that doubles each time. Returns the number of its
+    /// attempts and its pause, unless it was closed meanwhile.
+    pub(super) fn again(
+        &mut self,
+        id: &str,
+        pause: Option<Duration>,
+        now: Instant,
+    ) -> Option<(u32, Duration)> {
+        let item = self.open.get_mut(id)?;
         let delay = pause.unwrap_or(BACKOFF.after(item.attempts));
         item.attempts = item.attempts.saturating_add(1);
-        let name = Arc::clone(&item.lane);
-        let Some(lane) = self.lanes.get_mut(&name) else { return };
+        let (attempts, name) = (item.attempts, Arc::clone(&item.lane));
+        let lane = self.lanes.get_mut(&name)?;
         let is_first = lane.items.first_key_value().is_some_and(|(_, first)| first == id);
-        if lane.turn != Turn::Running || !is_first {
-            return;
+        if lane.turn == Turn::Running && is_first {
+            self.last_timer += 1;
+            let timer = (now + delay, self.last_timer);
+            lane.turn = Turn::At(timer);
+            self.timers.insert(timer, Waits::Lane(name));
         }
-        self.last_timer += 1;
-        let timer = (now + delay, self.last_timer);
-        lane.turn = Turn::At(timer);
-        self.timers.insert(timer, Waits::Lane(name));
+        Some((attempts, delay))
     }
 
     /// Marks an item that this release cannot perform; true if it was not marked before.
@@ -224,11 +248,6 @@ impl WorkQueue {
     /// Number of items that this release cannot perform.
     pub(super) fn unable(&self) -> usize {
         self.unable
-    }
-
-    /// Position of the event that opened the oldest item.
-    pub(super) fn oldest(&self) -> Option<GlobalPosition> {
-        self.positions.first().copied()
     }
 
     fn timer(&mut self, at: Instant) -> Timer {

@@ -20,10 +20,11 @@ pub use self::contract::{
     Confirmation, Difference, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, EventStore,
     Filter, Lease, LeaseStore, LogIdentity, MAX_APPEND_BYTES, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES,
     MAX_LIST, MAX_LIST_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PROJECTION_NAME_BYTES,
-    NotCommitted, Page, PageLimit, ParkedAt, ParkedChange, ParkedKey, ParkedPage, ParkedQuery,
-    ParkedRequest, PartitionId, ProjectionDatabase, ProjectionStore, Renewal, Renewed,
+    NotCommitted, OpenWork, Page, PageLimit, ParkedAt, ParkedChange, ParkedKey, ParkedPage,
+    ParkedQuery, ParkedRequest, PartitionId, ProjectionDatabase, ProjectionStore, Renewal, Renewed,
     SkippedEvent, Snapshot, SnapshotStore, Snapshots, SqlSnapshot, SqlTransaction, Store,
-    StoreInfo, StoredPage, StoredVersion, Version, VersionNote, VersionStore, partition_of,
+    StoreInfo, StoredPage, StoredVersion, Version, VersionNote, VersionStore, WorkChange, WorkDue,
+    partition_of,
 };
 pub use self::memory::MemoryStore;
 pub use self::open::open;

@@ -15,10 +15,10 @@ use crate::error::{StartError, StoreError};
 use crate::event::{GlobalPosition, RecordedEvent, StreamId, StreamVersion};
 use crate::store::contract::{
     Append, AppendOutcome, Checkpoint, CheckpointStore, Confirmation, DocumentBatch, DocumentRange,
-    DocumentStore, DocumentsAt, EventStore, Filter, Lease, LeaseStore, Page, PageLimit, ParkedPage,
-    ParkedQuery, ParkedRequest, PartitionId, ProjectionDatabase, ProjectionStore, SkippedEvent,
-    Snapshot, SnapshotStore, StoreInfo, StoredPage, StoredVersion, Version, VersionNote,
-    VersionStore,
+    DocumentStore, DocumentsAt, EventStore, Filter, Lease, LeaseStore, OpenWork, Page, PageLimit,
+    ParkedPage, ParkedQuery, ParkedRequest, PartitionId, ProjectionDatabase, ProjectionStore,
+    SkippedEvent, Snapshot, SnapshotStore, StoreInfo, StoredPage, StoredVersion, Version,
+    VersionNote, VersionStore, WorkDue,
 };
 
 /// Reply of a store.
@@ -83,6 +83,12 @@ mockall::mock! {
             keys: &[String],
         ) -> Answer<DocumentsAt>;
         async fn list_documents(&self, model: &str, range: &DocumentRange) -> Answer<StoredPage>;
+        async fn load_work(
+            &self,
+            partition: &PartitionId,
+            after: Option<WorkDue>,
+            limit: PageLimit,
+        ) -> Answer<Vec<OpenWork>>;
         async fn save_documents(&self, batch: DocumentBatch) -> Answer<()>;
     }
 

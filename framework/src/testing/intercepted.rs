@@ -19,9 +19,9 @@ use crate::event::{GlobalPosition, RecordedEvent, StreamId, StreamVersion};
 use crate::store::contract::{
     AnyStore, Append, AppendOutcome, Checkpoint, CheckpointStore, Confirmation, DocumentBatch,
     DocumentRange, DocumentStore, DocumentsAt, EventStore, Filter, Lease, LeaseStore, NotCommitted,
-    Page, PageLimit, ParkedPage, ParkedQuery, ParkedRequest, PartitionId, ProjectionDatabase,
-    ProjectionStore, SkippedEvent, Snapshot, SnapshotStore, Store, StoreInfo, StoredPage,
-    StoredVersion, Version, VersionNote, VersionStore,
+    OpenWork, Page, PageLimit, ParkedPage, ParkedQuery, ParkedRequest, PartitionId,
+    ProjectionDatabase, ProjectionStore, SkippedEvent, Snapshot, SnapshotStore, Store, StoreInfo,
+    StoredPage, StoredVersion, Version, VersionNote, VersionStore, WorkDue,
 };
 use crate::store::kit::handles::Handle;
 
@@ -247,6 +247,12 @@ intercept! {
             model: &str,
             range: &DocumentRange,
         ) -> Result<StoredPage, StoreError>;
+        async fn load_work(
+            &self,
+            partition: &PartitionId,
+            after: Option<WorkDue>,
+            limit: PageLimit,
+        ) -> Result<Vec<OpenWork>, StoreError>;
         async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError>;
     }
     // By default `renew_all` calls the methods below, so an interceptor sees each of them.

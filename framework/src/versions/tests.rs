@@ -95,6 +95,7 @@ async fn save(
         sequence: 1,
         checkpoint,
         parked: Vec::new(),
+        work: Vec::new(),
         lease: lease.unwrap().unwrap(),
     };
     let documents = documents.iter().map(|(k, b)| ((*k).to_owned(), (*b).to_owned())).collect();

@@ -55,6 +55,7 @@ async fn document(store: &PostgresStore, owner: Uuid) -> DocumentBatch {
         sequence: 1,
         checkpoint: Checkpoint { log_id, position: GlobalPosition(1), event_id },
         parked: vec![],
+        work: vec![],
         lease,
     };
     DocumentBatch { documents: vec![("a".into(), "1".into())], deleted: vec![], update }

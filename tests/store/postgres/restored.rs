@@ -150,9 +150,10 @@ async fn rows_from_before_or_after_a_retry_in_place_are_refused() {
     let (log_id, event_id) = (store.info().identity.log_id, Uuid::now_v7());
     let checkpoint = Checkpoint { log_id, position: GlobalPosition(10), event_id };
     let step = async |step, from| {
-        let (partition, lease, parked) = (partition.clone(), lease.clone(), Vec::new());
+        let (partition, lease) = (partition.clone(), lease.clone());
+        let (parked, work) = (Vec::new(), Vec::new());
         let update =
-            CheckpointUpdate { partition, from, sequence: step, checkpoint, parked, lease };
+            CheckpointUpdate { partition, from, sequence: step, checkpoint, parked, work, lease };
         let transaction = place.begin(&update.partition, &update.lease).await.unwrap();
         transaction.commit(Some(&update)).await.unwrap();
     };

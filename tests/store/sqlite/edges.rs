@@ -31,6 +31,7 @@ async fn batch(store: &SqliteStore, model: &str, documents: &[(String, String)])
             event_id: Uuid::nil(),
         },
         parked: vec![],
+        work: vec![],
         lease: lease.unwrap().unwrap(),
     };
     DocumentBatch { documents: documents.to_vec(), deleted: vec![], update }

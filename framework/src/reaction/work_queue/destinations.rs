@@ -129,8 +129,8 @@ impl Destinations {
         }
         let unused =
             |client: &Client| client.running == 0 && client.turns.is_empty() && !client.is_queued;
-        if self.clients.get(&destination.client).is_some_and(unused) {
-            self.clients.remove(&destination.client);
+        if self.clients.get(destination.client()).is_some_and(unused) {
+            self.clients.remove(destination.client());
         }
     }
 
@@ -200,7 +200,7 @@ impl Destinations {
         let id = std::iter::from_fn(|| endpoint.ready.pop_front()).find_map(|lane| take(&lane))?;
         endpoint.running += 1;
         self.unproven_running += usize::from(is_unproven);
-        if let Some(client) = self.clients.get_mut(&destination.client) {
+        if let Some(client) = self.clients.get_mut(destination.client()) {
             client.running += 1;
         }
         let place = Place { destination: Arc::clone(destination), is_unproven };
@@ -218,7 +218,7 @@ impl Destinations {
     ) -> Option<(Arc<Destination>, Option<Duration>)> {
         let Place { destination, is_unproven } = self.running.remove(id)?;
         self.unproven_running -= usize::from(is_unproven);
-        if let Some(client) = self.clients.get_mut(&destination.client) {
+        if let Some(client) = self.clients.get_mut(destination.client()) {
             client.running -= 1;
         }
         let mut rest = None;
@@ -239,7 +239,7 @@ impl Destinations {
             self.forget(&held);
         }
         self.offer(&destination);
-        self.offer_client(&destination.client);
+        self.offer_client(destination.client());
         self.forget(&destination);
         Some((destination, rest))
     }
@@ -251,9 +251,9 @@ impl Destinations {
             return;
         }
         endpoint.is_queued = true;
-        let client = self.clients.entry(destination.client.clone()).or_default();
+        let client = self.clients.entry(destination.client().to_owned()).or_default();
         client.turns.push_back(Arc::clone(destination));
-        self.offer_client(&destination.client);
+        self.offer_client(destination.client());
     }
 
     fn offer_client(&mut self, name: &str) {

@@ -18,7 +18,7 @@ fn at(now: Instant, ms: u64) -> Instant {
 }
 
 fn to(client: &str, endpoint: &str) -> Destination {
-    Destination { client: client.to_owned(), endpoint: endpoint.to_owned() }
+    Destination { client: Some(client.to_owned()), endpoint: endpoint.to_owned() }
 }
 
 /// Starts everything that may start.
@@ -67,7 +67,7 @@ fn only_the_first_of_a_lane_starts_and_lanes_do_not_wait_for_one_another() {
     done(&mut queue, "a2", now);
     assert_eq!(start(&mut queue, now), ["a3"]);
     done(&mut queue, "a3", now);
-    assert_eq!((queue.next_due(now), queue.oldest()), (None, None));
+    assert_eq!(queue.next_due(now), None);
     assert!(queue.lanes.is_empty() && queue.open.is_empty() && queue.timers.is_empty());
 }
 
@@ -110,13 +110,39 @@ fn work_that_others_have_done_does_not_start_again() {
 }
 
 #[test]
-fn the_oldest_open_item_holds_the_position() {
-    let mut queue = queue(&[("a1", "a"), ("b1", "b"), ("c1", "c")]);
-    queue.open("b1", "b", Destination::default(), GlobalPosition(9));
-    queue.close("b1");
-    assert_eq!(queue.oldest(), Some(GlobalPosition(1)));
+fn an_item_that_is_opened_twice_is_one_item_at_its_first_position() {
+    let now = Instant::now();
+    let mut queue = queue(&[("a1", "a"), ("a2", "a")]);
+    queue.open("a1", "b", Destination::default(), GlobalPosition(9));
+    assert_eq!(start(&mut queue, now), ["a1"]);
+    assert!(queue.contains("a1") && queue.lanes.len() == 1);
+    done(&mut queue, "a1", now);
+    assert!(!queue.contains("a1") && queue.contains("a2"));
+    assert_eq!(start(&mut queue, now), ["a2"]);
+}
+
+#[test]
+fn a_restored_item_waits_for_its_time_and_its_lane_waits_behind_it() {
+    let (now, mut queue) = (Instant::now(), WorkQueue::new(Limits::only(128)));
+    let nowhere = Destination::default;
+    queue.restore("a1", "a", nowhere(), GlobalPosition(1), 3, Some(at(now, 700)));
+    queue.restore("a2", "a", nowhere(), GlobalPosition(2), 0, None);
+    queue.restore("b1", "b", nowhere(), GlobalPosition(3), 5, None);
+    queue.restore("c1", "c", nowhere(), GlobalPosition(4), 1, Some(now));
+    assert_eq!(start(&mut queue, now), ["b1", "c1"]);
+    assert_eq!(queue.next_due(now), Some(at(now, 700)));
+    assert_eq!(start(&mut queue, at(now, 700)), ["a1"]);
+    queue.finished("a1", Health::Untested, now);
+    // Its backoff goes on where it was.
+    let doubled = Some((4, Duration::from_millis(400)));
+    assert_eq!(queue.again("a1", None, now), doubled);
     queue.close("a1");
-    assert_eq!(queue.oldest(), Some(GlobalPosition(3)));
+    assert_eq!(start(&mut queue, now), ["a2"]);
+    for id in ["a2", "b1", "c1"] {
+        done(&mut queue, id, now);
+    }
+    assert_eq!(queue.again("a1", None, now), None, "it is closed");
+    assert!(queue.lanes.is_empty() && queue.open.is_empty() && queue.timers.is_empty());
 }
 
 #[test]
@@ -297,7 +323,7 @@ fn two_hundred_thousand_lanes_drain_at_the_cost_of_each_one() {
             done(&mut queue, &id, now);
             drained += 1;
         }
-        assert_eq!((drained, queue.oldest()), (200_000, None));
+        assert_eq!((drained, queue.open.len()), (200_000, 0));
     });
 }
 

@@ -110,6 +110,7 @@ async fn refused(checkpoint: impl Fn(Checkpoint) -> Checkpoint) -> String {
         sequence: 1,
         checkpoint: checkpoint(good),
         parked: vec![],
+        work: vec![],
         lease: lease.unwrap().unwrap(),
     };
     memory
@@ -175,6 +176,7 @@ async fn documents_that_somebody_moved_on_beside_its_lease_are_not_folded_on() {
         sequence: 100,
         checkpoint,
         parked: vec![],
+        work: vec![],
         lease: Lease { name: "sums@1/0".into(), owner: two.id, token: 2 },
     };
     let batch = DocumentBatch { documents: vec![], deleted: vec![], update };

@@ -297,8 +297,10 @@ async fn a_standby_of_another_log_halts() {
     until(|| owning.progress().saved.0 == 1).await;
     let checkpoint = Checkpoint { log_id, position: GlobalPosition(2), event_id: Uuid::nil() };
     let lease = Lease { name: "sums@1/0".into(), owner: owner.id, token: 1 };
-    let (partition, parked) = (PartitionId::new("sums@1", 0), vec![]);
-    let update = CheckpointUpdate { partition, from, sequence: 100, checkpoint, parked, lease };
+    let partition = PartitionId::new("sums@1", 0);
+    let (parked, work) = (vec![], vec![]);
+    let update =
+        CheckpointUpdate { partition, from, sequence: 100, checkpoint, parked, work, lease };
     memory
         .save_documents(DocumentBatch { documents: vec![], deleted: vec![], update })
         .await

@@ -195,8 +195,8 @@ async fn damage(memory: &MemoryStore, key: &str, body: &str) {
     let lease = memory.acquire_lease("odd@1/0", Uuid::now_v7(), Duration::ZERO).await;
     let lease = lease.unwrap().expect("the process before has released it");
     let from = checkpoint.position;
-    let update =
-        CheckpointUpdate { partition, from, sequence: 1, checkpoint, parked: vec![], lease };
+    let (parked, work) = (vec![], vec![]);
+    let update = CheckpointUpdate { partition, from, sequence: 1, checkpoint, parked, work, lease };
     let documents = vec![(key.to_owned(), body.to_owned())];
     memory.save_documents(DocumentBatch { documents, deleted: vec![], update }).await.unwrap();
 }

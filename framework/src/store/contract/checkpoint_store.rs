@@ -1,7 +1,7 @@
 //! The contract of checkpoints: how far a partition of a read model or projection has come.
 //!
 //! A [`CheckpointUpdate`] is all that moves with one: the checkpoint, what was parked or released on
-//! the way, and the [`Lease`] it is written under. A store keeps it in the transaction of what the
+//! the way, the work that events opened or that was done, and the [`Lease`] it is written under. A store keeps it in the transaction of what the
 //! events changed, so the effect of each is exactly once however often the process dies.
 //!
 //! Parked keys change while the checkpoint stays where it is, so the position alone cannot tell a
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::lease_store::Lease;
+use super::open_work::WorkChange;
 use super::parked_key::{ParkedChange, ParkedPage, ParkedQuery, ParkedRequest, SkippedEvent};
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
@@ -75,10 +76,12 @@ pub struct CheckpointUpdate {
     /// is sent again after a lost reply has the same number, and changes nothing if it is stored
     /// already.
     pub sequence: u64,
-    /// The new checkpoint. It may be where the old one is if something was parked, or let go.
+    /// The new checkpoint. It may be where the old one is if parked keys or open work changed.
     pub checkpoint: Checkpoint,
     /// Changes to parked keys, in this order.
     pub parked: Vec<ParkedChange>,
+    /// Changes to open work, in this order. Read models and projections have none.
+    pub work: Vec<WorkChange>,
     /// The lease under which it is written; a store refuses another token than the last.
     pub lease: Lease,
 }

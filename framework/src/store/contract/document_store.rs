@@ -9,8 +9,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint_store::{Checkpoint, CheckpointStore, CheckpointUpdate, PartitionId};
-use super::event_store::EventStore;
+use super::event_store::{EventStore, PageLimit};
 use super::lease_store::LeaseStore;
+use super::open_work::{OpenWork, WorkDue};
 use super::projection_store::ProjectionStore;
 use super::snapshot_store::SnapshotStore;
 use super::version_store::VersionStore;
@@ -136,7 +137,22 @@ pub trait DocumentStore: CheckpointStore {
         range: &DocumentRange,
     ) -> Result<StoredPage, StoreError>;
 
-    /// Stores and deletes documents, and stores parked keys and checkpoint, in one transaction.
+    /// Loads a page of the open work of a partition, ordered by due time and then by the bytes of the
+    /// id. It begins after a place in that order, or with the first item. A page is bounded by number
+    /// and by [`OpenWork::bytes`]; an item that is larger than `limit.bytes` comes alone. An empty
+    /// page is the end.
+    ///
+    /// # Errors
+    /// The store did not reply.
+    async fn load_work(
+        &self,
+        partition: &PartitionId,
+        after: Option<WorkDue>,
+        limit: PageLimit,
+    ) -> Result<Vec<OpenWork>, StoreError>;
+
+    /// Stores and deletes documents, and stores parked keys, open work and checkpoint, in one
+    /// transaction.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`] if the lease is, else [`StoreError::Checkpoint`] if the stored

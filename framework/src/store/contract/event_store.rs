@@ -262,8 +262,9 @@ pub trait EventStore: Send + Sync + 'static {
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError>;
 
     /// Forgets at most `at_most` command keys that were recorded before this time, the oldest first,
-    /// with their outcomes; whether there may be more. Who sends one of them again is not recognised
-    /// any more.
+    /// with their outcomes. Returns true if there may be more. A command that is sent again under one
+    /// of them is a new command. Keys that open work of any partition has
+    /// ([`OpenWork::command_key`](super::OpenWork::command_key)) are kept.
     ///
     /// # Errors
     /// The store did not answer.

@@ -1,12 +1,13 @@
 //! The contract of a store: one trait for each thing it keeps, and [`Store`] for all of them together.
 //!
-//! A store keeps the log, the documents of read models, checkpoints, leases, parked keys, snapshots,
-//! the tables of projections and the versions of all that follows the log.
+//! A store keeps the log, the documents of read models, checkpoints, open work, leases, parked keys,
+//! snapshots, the tables of projections and the versions of all that follows the log.
 
 mod checkpoint_store;
 mod document_store;
 mod event_store;
 mod lease_store;
+mod open_work;
 mod parked_key;
 mod projection_store;
 mod snapshot_store;
@@ -28,6 +29,7 @@ pub use self::event_store::{
     MAX_PAYLOAD_BYTES, NotCommitted, Page, PageLimit,
 };
 pub use self::lease_store::{Lease, LeaseStore, Renewal, Renewed};
+pub use self::open_work::{OpenWork, WorkChange, WorkDue};
 pub use self::parked_key::{
     ParkedChange, ParkedKey, ParkedPage, ParkedQuery, ParkedRequest, SkippedEvent,
 };

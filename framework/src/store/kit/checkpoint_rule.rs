@@ -79,7 +79,8 @@ mod tests {
         let partition = PartitionId::new("m@1", 0);
         let lease = Lease { name: partition.to_string(), owner: Uuid::nil(), token };
         let (from, checkpoint) = (GlobalPosition(from), checkpoint(to));
-        CheckpointUpdate { partition, from, sequence: step, checkpoint, parked: Vec::new(), lease }
+        let (parked, work) = (Vec::new(), Vec::new());
+        CheckpointUpdate { partition, from, sequence: step, checkpoint, parked, work, lease }
     }
 
     fn told(step: (u64, u64), from: u64, to: u64, stored: Option<Stored>) -> Option<bool> {

@@ -3,7 +3,7 @@
 //! `MemoryStore` keeps its log in it. A store that keeps everything in memory, and writes a journal
 //! of [`Appended`], can do the same.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -139,9 +139,16 @@ impl EventLog {
         self.claims.get(&(kind.into(), value.into())).cloned()
     }
 
-    /// Ids of the oldest command keys that were recorded before this time, at most `at_most`.
-    pub fn old_commands(&self, recorded_before: OffsetDateTime, at_most: usize) -> Vec<String> {
-        let old = self.commands.iter().filter(|(_, (_, at))| *at < recorded_before);
+    /// Ids of the oldest command keys that were recorded before this time, at most `at_most`. Those
+    /// that open work has are `kept`; see `ReadSide::command_keys`.
+    pub fn old_commands(
+        &self,
+        recorded_before: OffsetDateTime,
+        at_most: usize,
+        kept: &HashSet<&str>,
+    ) -> Vec<String> {
+        let is_old = |id: &str, at: OffsetDateTime| at < recorded_before && !kept.contains(id);
+        let old = self.commands.iter().filter(|(id, (_, at))| is_old(id, *at));
         let mut old: Vec<_> = old.map(|(id, (_, at))| (*at, id.clone())).collect();
         old.sort();
         old.into_iter().take(at_most).map(|(_, id)| id).collect()

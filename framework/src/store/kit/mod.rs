@@ -10,6 +10,7 @@
 //! | [`pages`] | Which events fit in a page? |
 //! | [`checkpoint_rule`] | Does this checkpoint update continue from the stored one? |
 //! | [`parked_keys`] | What do these changes make of the parked keys of a model? |
+//! | [`open_work`] | What do these changes make of the open work of a partition? |
 //! | [`event_log`], [`read_side`] | How does a store look that keeps everything in memory? |
 //! | [`list`] | Which documents are in a page of a list? |
 //! | [`leases`] | Who holds a lease? For stores that one process writes to. |
@@ -24,6 +25,7 @@ pub mod group_commit;
 pub mod handles;
 pub mod leases;
 pub mod list;
+pub mod open_work;
 pub mod pages;
 pub mod parked_keys;
 pub mod read_side;

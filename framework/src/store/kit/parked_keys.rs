@@ -180,7 +180,8 @@ pub fn text(given: &str) -> String {
     given[..given.floor_char_boundary(MAX_TEXT_BYTES)].replace('\0', "\u{fffd}")
 }
 
-fn micros(at: OffsetDateTime) -> i64 {
+/// Microseconds since 1970.
+pub fn micros(at: OffsetDateTime) -> i64 {
     (at.unix_timestamp_nanos() / 1000) as i64 // no year that a time can have is beyond it
 }
 

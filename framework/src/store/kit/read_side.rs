@@ -1,20 +1,21 @@
-//! Documents, checkpoints and parked keys in memory, as plain data under the caller's lock.
+//! Documents, checkpoints, parked keys and open work in memory, as plain data under the caller's lock.
 //!
 //! `MemoryStore` keeps its read side in it. A store that keeps everything in memory, and writes a
 //! journal, can do the same.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
 use super::checkpoint_rule::{Stored, continues};
 use super::list::{Bounds, Found};
+use super::open_work::{WorkDelta, WorkItems};
 use super::parked_keys::{ParkedDelta, page, text, time};
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
     Checkpoint, CheckpointUpdate, DocumentBatch, DocumentRange, DocumentsAt, MAX_LIST_BYTES,
-    ParkedAt, ParkedKey, ParkedPage, ParkedQuery, ParkedRequest, PartitionId, SkippedEvent,
-    StoredPage,
+    OpenWork, PageLimit, ParkedAt, ParkedKey, ParkedPage, ParkedQuery, ParkedRequest, PartitionId,
+    SkippedEvent, StoredPage, WorkDue,
 };
 
 /// Read side of a store: rows by model, those of one model in the order in which they are returned.
@@ -24,6 +25,7 @@ pub struct ReadSide {
     checkpoints: HashMap<PartitionId, Stored>,
     parked: HashMap<String, BTreeMap<String, ParkedKey>>,
     skipped: HashMap<String, BTreeMap<(GlobalPosition, String), SkippedEvent>>,
+    work: HashMap<PartitionId, WorkItems>,
 }
 
 impl ReadSide {
@@ -114,12 +116,28 @@ impl ReadSide {
         self.find(model, &bounds).page(bounds.limit)
     }
 
+    /// See `DocumentStore::load_work`.
+    pub fn work(
+        &self,
+        partition: &PartitionId,
+        after: Option<WorkDue>,
+        limit: PageLimit,
+    ) -> Vec<OpenWork> {
+        self.work.get(partition).map_or_else(Vec::new, |work| work.page(after, limit))
+    }
+
+    /// Ids of the idempotency keys that open work has; see `EventStore::prune_commands`.
+    pub fn command_keys(&self) -> HashSet<&str> {
+        self.work.values().flat_map(WorkItems::command_keys).collect()
+    }
+
     /// Deletes a model with all that belongs to it.
     pub fn forget(&mut self, model: &str) {
         self.documents.remove(model);
         self.checkpoints.retain(|partition, _| partition.model != model);
         self.parked.remove(model);
         self.skipped.remove(model);
+        self.work.retain(|partition, _| partition.model != model);
     }
 
     fn find(&self, model: &str, bounds: &Bounds) -> Found {
@@ -155,6 +173,10 @@ impl ReadSide {
         }
         // Before the checkpoint, because this may refuse the update, and nothing of it may be stored then.
         self.park(&update.partition, ParkedDelta::of(&update.parked))?;
+        if !update.work.is_empty() {
+            let work = self.work.entry(update.partition.clone()).or_default();
+            work.apply(WorkDelta::of(&update.work));
+        }
         self.checkpoints.insert(update.partition.clone(), Stored::after(update));
         Ok(true)
     }
@@ -219,6 +241,7 @@ impl ReadSide {
         }
         Ok(())
     }
+
     /// Refuses changes of which one waits behind a key that is not parked.
     fn check_parked(
         &self,

@@ -1,12 +1,12 @@
-//! Documents in memory. There are no projections, because there is no SQL database to give.
+//! Documents and open work in memory. There are no projections, because there is no SQL database to give.
 
 use async_trait::async_trait;
 
 use super::MemoryStore;
 use crate::error::StoreError;
 use crate::store::contract::{
-    DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, PartitionId, ProjectionStore,
-    StoredPage,
+    DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, OpenWork, PageLimit, PartitionId,
+    ProjectionStore, StoredPage, WorkDue,
 };
 
 #[async_trait]
@@ -25,6 +25,15 @@ impl DocumentStore for MemoryStore {
         range: &DocumentRange,
     ) -> Result<StoredPage, StoreError> {
         Ok(self.read_side().list(model, range))
+    }
+
+    async fn load_work(
+        &self,
+        partition: &PartitionId,
+        after: Option<WorkDue>,
+        limit: PageLimit,
+    ) -> Result<Vec<OpenWork>, StoreError> {
+        Ok(self.read_side().work(partition, after, limit))
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {

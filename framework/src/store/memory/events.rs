@@ -62,8 +62,10 @@ impl EventStore for MemoryStore {
         recorded_before: OffsetDateTime,
         at_most: usize,
     ) -> Result<bool, StoreError> {
+        // Both locks, so that no work is opened between the look at the keys and their end.
+        let read_side = self.read_side();
         let mut log = self.log();
-        let old = log.old_commands(recorded_before, at_most);
+        let old = log.old_commands(recorded_before, at_most, &read_side.command_keys());
         log.forget_commands(&old);
         Ok(!old.is_empty() && old.len() == at_most)
     }

@@ -1,6 +1,7 @@
 //! Checkpoints and parked keys: a step taken by a function of the migration, and what is read.
 
 use async_trait::async_trait;
+use serde::Serialize;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, Row};
 use time::OffsetDateTime;
@@ -16,6 +17,7 @@ use crate::store::contract::{
     ParkedRequest, PartitionId, SkippedEvent,
 };
 use crate::store::kit::checkpoint_rule::{Stored, continues};
+use crate::store::kit::open_work::WorkDelta;
 use crate::store::kit::parked_keys::{ParkedDelta, text};
 use crate::store::sql::numbers::most;
 
@@ -46,16 +48,28 @@ pub(super) fn update_checkpoint(
     Ok(bound(sqlx::query(call), update, changes))
 }
 
-/// Changes to parked keys, as JSON; `None` if there are none.
+/// Changes that come with a checkpoint. A part without changes is absent, so that a role without
+/// rights on its tables can save what has none.
+#[derive(Serialize)]
+struct Changes {
+    parked: Option<ParkedDelta>,
+    work: Option<WorkDelta>,
+}
+
+/// Changes to parked keys and open work, as JSON; `None` if there are none.
 pub(super) fn changes(update: &CheckpointUpdate) -> Result<Option<String>, StoreError> {
     let name = update.partition.to_string();
     if update.lease.name != name {
         return Err(StoreError::LeaseLost { name });
     }
-    let parking = ParkedDelta::of(&update.parked);
-    let changes = (!parking.is_empty()).then(|| serde_json::to_string(&parking)).transpose();
-    changes.map_err(|error| StoreError::Corrupt {
-        place: format!("parked keys of {name}"),
+    let parked = Some(ParkedDelta::of(&update.parked)).filter(|parked| !parked.is_empty());
+    let work = Some(WorkDelta::of(&update.work)).filter(|work| !work.is_empty());
+    if parked.is_none() && work.is_none() {
+        return Ok(None);
+    }
+    let changes = serde_json::to_string(&Changes { parked, work });
+    changes.map(Some).map_err(|error| StoreError::Corrupt {
+        place: format!("changes of {name}"),
         reason: error.to_string(),
     })
 }

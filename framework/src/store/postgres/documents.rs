@@ -11,8 +11,8 @@ use super::connections::Purpose;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Checkpoint, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_LIST_BYTES, ParkedAt,
-    PartitionId, StoredPage,
+    Checkpoint, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_LIST_BYTES, OpenWork,
+    PageLimit, ParkedAt, PartitionId, StoredPage, WorkDue,
 };
 use crate::store::kit::list::{Bounds, Found};
 
@@ -96,13 +96,22 @@ impl DocumentStore for PostgresStore {
         Ok(found.page(limit))
     }
 
+    async fn load_work(
+        &self,
+        partition: &PartitionId,
+        after: Option<WorkDue>,
+        limit: PageLimit,
+    ) -> Result<Vec<OpenWork>, StoreError> {
+        self.open_work(partition, after, limit).await
+    }
+
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
         let DocumentBatch { documents, deleted, update } = batch;
-        let (asked, parking) = (update.clone(), changes(&update)?);
+        let (asked, changes) = (update.clone(), changes(&update)?);
         let row = self.connections.row(Purpose::Documents, move || {
             let call = "SELECT * FROM save_documents(
                             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
-            bound(sqlx::query(call), &asked, parking.clone())
+            bound(sqlx::query(call), &asked, changes.clone())
                 .bind(documents.iter().map(|(key, _)| &**key).collect::<Vec<_>>())
                 .bind(documents.iter().map(|(_, body)| &**body).collect::<Vec<_>>())
                 .bind(deleted.clone())

@@ -273,6 +273,8 @@ impl EventStore for PostgresStore {
                 "WITH gone AS (
                      DELETE FROM commands WHERE command_id IN (
                          SELECT command_id FROM commands WHERE recorded_at < $1
+                         AND NOT EXISTS (SELECT FROM open_work
+                                         WHERE command_key = commands.command_id)
                          ORDER BY recorded_at LIMIT $2)
                      RETURNING 1)
                  SELECT count(*) FROM gone",

@@ -19,6 +19,7 @@ mod history;
 mod lane;
 mod leases;
 mod open;
+mod open_work;
 mod options;
 mod projection;
 mod rows;

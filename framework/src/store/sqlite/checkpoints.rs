@@ -5,9 +5,9 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{Error, Row};
 use uuid::Uuid;
 
-use super::SqliteStore;
 use super::parked_keys::{self, Request};
 use super::side_write::SideWrite;
+use super::{SqliteStore, open_work};
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
@@ -16,6 +16,7 @@ use crate::store::contract::{
 };
 use crate::store::kit::checkpoint_rule::{Stored, continues};
 use crate::store::kit::leases::Leases;
+use crate::store::kit::open_work::WorkDelta;
 use crate::store::kit::parked_keys::ParkedDelta;
 
 /// Takes a step, if it is the lease's owner's and continues from what is stored; `false` if it was
@@ -36,6 +37,10 @@ pub(super) async fn update_checkpoint(
     // Nothing is parked in almost every update, and each part costs a statement.
     if !parking.is_empty() {
         parked_keys::park(&mut *connection, &update.partition.model, &parking).await?;
+    }
+    if !update.work.is_empty() {
+        let work = WorkDelta::of(&update.work);
+        open_work::change(&mut *connection, &update.partition, &work).await?;
     }
     let Stored { checkpoint, token, sequence } = Stored::after(update);
     sqlx::query(
@@ -132,7 +137,7 @@ impl CheckpointStore for SqliteStore {
 }
 
 impl SqliteStore {
-    fn unreadable(&self, what: String, error: Error) -> StoreError {
+    pub(super) fn unreadable(&self, what: String, error: Error) -> StoreError {
         match error {
             Error::Database(_) => self.unavailable(&error),
             unreadable => self.corrupt(what, unreadable),

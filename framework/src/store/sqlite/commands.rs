@@ -48,7 +48,8 @@ pub(super) struct Prune {
 /// Keys are looked at in the order in which they came, because an index by time would cost each
 /// command a page. A clock that was ahead leaves keys that are young for longer than those behind
 /// them. Keys from the future are passed over one by one, because nothing else is known of them.
-/// Younger ones are passed over only if an old key is found behind them.
+/// Younger ones are passed over only if an old key is found behind them. Keys that open work has are
+/// passed over always; they are few, because most work closes when its key is stored.
 pub(super) async fn prune(
     connection: &mut SqliteConnection,
     prune: &Prune,
@@ -73,6 +74,8 @@ async fn delete(
     let gone = sqlx::query(
         "DELETE FROM commands
          WHERE number IN (SELECT number FROM commands WHERE number >= ? AND recorded_at <= ?
+                          AND NOT EXISTS (SELECT 1 FROM open_work
+                                          WHERE command_key = commands.command_id)
                           ORDER BY number LIMIT ?)
            AND recorded_at < ?",
     )
@@ -121,6 +124,8 @@ async fn at_or_after(
     connection: &mut SqliteConnection,
     number: i64,
 ) -> Result<Option<(i64, i64)>, sqlx::Error> {
-    let key = "SELECT number, recorded_at FROM commands WHERE number >= ? ORDER BY number LIMIT 1";
+    let key = "SELECT number, recorded_at FROM commands WHERE number >= ?
+               AND NOT EXISTS (SELECT 1 FROM open_work WHERE command_key = commands.command_id)
+               ORDER BY number LIMIT 1";
     sqlx::query_as(key).bind(number).fetch_optional(connection).await
 }

@@ -6,13 +6,13 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use super::SqliteStore;
 use super::side_write::SideWrite;
+use super::{SqliteStore, open_work};
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    Checkpoint, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_LIST_BYTES, ParkedAt,
-    PartitionId, StoredPage,
+    Checkpoint, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_LIST_BYTES, OpenWork,
+    PageLimit, ParkedAt, PartitionId, StoredPage, WorkDue,
 };
 use crate::store::kit::list::{Bounds, Found};
 
@@ -89,6 +89,17 @@ impl DocumentStore for SqliteStore {
             taken.map_err(|e| self.corrupt(format!("the documents of {model}"), e))?;
         }
         Ok(found.page(bounds.limit))
+    }
+
+    async fn load_work(
+        &self,
+        partition: &PartitionId,
+        after: Option<WorkDue>,
+        limit: PageLimit,
+    ) -> Result<Vec<OpenWork>, StoreError> {
+        let mut reader = self.reader().await?;
+        let page = open_work::load(&mut reader, partition, after, limit).await;
+        page.map_err(|error| self.unreadable(format!("the open work of {partition}"), error))
     }
 
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {

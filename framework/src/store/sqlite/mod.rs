@@ -18,6 +18,7 @@ mod inode;
 mod leases;
 mod lock;
 mod open;
+mod open_work;
 mod options;
 mod origin;
 mod page;

@@ -81,11 +81,14 @@ async fn apply(
     model: &str,
     part: &[impl Serialize],
 ) -> Result<(), Error> {
-    if part.is_empty() {
-        return Ok(());
-    }
-    let part = serde_json::to_string(part).map_err(|e| Error::Encode(Box::new(e)))?;
+    let Some(part) = self::part(part)? else { return Ok(()) };
     sqlx::query(statement).bind(model.to_owned()).bind(part).execute(connection).await.map(drop)
+}
+
+/// A part of a delta as JSON; `None` if it is empty, so that it costs no statement.
+pub(super) fn part(part: &[impl Serialize]) -> Result<Option<String>, Error> {
+    let json = (!part.is_empty()).then(|| serde_json::to_string(part)).transpose();
+    json.map_err(|e| Error::Encode(Box::new(e)))
 }
 
 /// Leaves a request; `false` if no key is parked there.

@@ -36,7 +36,7 @@ pub(super) async fn refuse_others(
         let taken: Option<String> = sqlx::query_scalar(
             "SELECT name FROM sqlite_schema WHERE name COLLATE NOCASE IN
              ('log', 'wal_origin', 'events', 'commands', 'claims', 'snapshots', 'documents', 'checkpoints', 'parked',
-              'parked_events', 'skipped', 'versions') LIMIT 1",
+              'parked_events', 'skipped', 'versions', 'open_work') LIMIT 1",
         )
         .fetch_optional(connection)
         .await

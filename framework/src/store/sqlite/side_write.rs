@@ -10,7 +10,7 @@ use super::parked_keys::Request;
 use super::versions::VersionChange;
 use super::{SqliteStore, checkpoints, commands, parked_keys, program, rows, snapshots, versions};
 use crate::error::StoreError;
-use crate::store::contract::{DocumentBatch, Snapshot};
+use crate::store::contract::{DocumentBatch, Snapshot, WorkChange};
 use crate::store::kit::leases::Leases;
 
 /// A write that rides along in the transaction of the appends, and so costs no sync of its own.
@@ -29,7 +29,12 @@ impl SideWrite {
     fn bytes(&self) -> usize {
         let large = match self {
             Self::Documents(batch) => {
-                batch.documents.iter().map(|(key, body)| key.len() + body.len()).sum()
+                let documents = batch.documents.iter().map(|(key, body)| key.len() + body.len());
+                let work = batch.update.work.iter().map(|change| match change {
+                    WorkChange::Open(work) => work.bytes(),
+                    WorkChange::Again { .. } | WorkChange::Close { .. } => 0,
+                });
+                documents.chain(work).sum()
             }
             Self::Snapshot(snapshot) => snapshot.state.len(),
             Self::Request(_) | Self::Version(_) | Self::Prune(_) | Self::Program(_) => 0,

@@ -144,6 +144,8 @@ async fn drop_some(
          (SELECT key FROM parked WHERE model = ?1 LIMIT ?2)",
         "DELETE FROM skipped WHERE model = ?1 AND (key, position) IN
          (SELECT key, position FROM skipped WHERE model = ?1 LIMIT ?2)",
+        "DELETE FROM open_work WHERE model = ?1 AND (partition, id) IN
+         (SELECT partition, id FROM open_work WHERE model = ?1 LIMIT ?2)",
     ] {
         let deleting = sqlx::query(delete).bind(model.clone()).bind(DROPPED_AT_ONCE);
         if deleting.execute(&mut *connection).await?.rows_affected() == DROPPED_AT_ONCE as u64 {

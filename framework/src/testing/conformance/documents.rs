@@ -37,6 +37,7 @@ pub(super) fn batch(
                 event_id: Uuid::from_u128(to.into()),
             },
             parked: Vec::new(),
+            work: Vec::new(),
             lease: lease.clone(),
         },
     }

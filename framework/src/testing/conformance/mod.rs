@@ -25,6 +25,7 @@ pub mod documents;
 pub mod isolation;
 pub mod leases;
 pub mod lists;
+pub mod open_work;
 pub mod order;
 pub mod pages;
 pub mod parked;
@@ -96,6 +97,13 @@ macro_rules! conformance {
             leases: whoever_takes_over_finds_all_that_was_stored_before,
             leases: holders_are_those_who_hold_a_lease_now,
             leases: members_are_known_until_they_leave_or_expire,
+            open_work: open_work_is_stored_with_the_checkpoint,
+            open_work: open_work_is_postponed_and_closed_with_the_checkpoint,
+            open_work: changes_of_open_work_are_applied_once,
+            open_work: open_work_belongs_to_its_partition,
+            open_work: a_page_of_open_work_is_bounded_by_number_and_bytes,
+            open_work: open_work_of_any_number_and_text_is_kept,
+            open_work: the_command_keys_of_open_work_are_not_forgotten,
             order: positions_are_dense_under_concurrent_writers_and_refusals,
             order: an_acknowledged_append_comes_before_a_later_one,
             parked: parked_keys_are_stored_with_the_checkpoint,

@@ -5,8 +5,8 @@ use super::documents::{batch, body, lease};
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{
-    DocumentBatch, DocumentRange, Lease, ParkedChange, ParkedKey, ParkedQuery, PartitionId,
-    SkippedEvent, Store, StoredPage, StoredVersion, Version, VersionNote,
+    DocumentBatch, DocumentRange, Lease, OpenWork, PageLimit, ParkedChange, ParkedKey, ParkedQuery,
+    PartitionId, SkippedEvent, Store, StoredPage, StoredVersion, Version, VersionNote, WorkChange,
 };
 
 /// Returns a version that no switch has touched yet.
@@ -92,7 +92,7 @@ pub async fn of_concurrent_switches_and_drops_one_wins(store: impl Store + Clone
     }
 }
 
-/// Stores more than a thousand documents, a parked key and a skipped event for one version.
+/// Stores documents, open work, a parked key and a skipped event for one version.
 async fn fill(store: &impl Store, model: &str, many: usize) -> Lease {
     let partition = PartitionId::new(model, 0);
     let lease = lease(store, &partition).await;
@@ -117,6 +117,19 @@ async fn fill(store: &impl Store, model: &str, many: usize) -> Lease {
     update.parked = vec![ParkedChange::Park(parked), ParkedChange::Skip(skipped)];
     let queued = (4..).map(GlobalPosition).take(many);
     update.parked.extend(queued.map(|position| ParkedChange::Queue { key: key.clone(), position }));
+    let work = |n: usize| {
+        WorkChange::Open(OpenWork {
+            id: n.to_string(),
+            key: "key".into(),
+            position: GlobalPosition(3),
+            due_at: since,
+            attempts: 0,
+            reason: None,
+            command_key: None,
+            body: "{}".into(),
+        })
+    };
+    update.work = (0..many).map(work).collect();
     let documents = (0..many).map(|n| (format!("key-{n}"), n.to_string())).collect();
     store.save_documents(DocumentBatch { documents, deleted: Vec::new(), update }).await.unwrap();
     lease
@@ -142,6 +155,11 @@ pub async fn a_dropped_version_leaves_nothing_of_itself(store: impl Store) {
         async |model| store.load_parked(model, &ParkedQuery::default()).await.unwrap().keys;
     assert_eq!(parked("balance@22").await, []);
     assert_eq!(store.load_skipped("balance@22").await.unwrap(), []);
+    let work = async |model: &str| {
+        let partition = PartitionId::new(model, 0);
+        store.load_work(&partition, None, PageLimit::events(9)).await.unwrap().len()
+    };
+    assert_eq!(work("balance@22").await, 0);
     // The former owner cannot write any more, and the name starts from the beginning.
     let mut late = batch(&owner, 0, 10, &[("late", "1")]);
     late.update.partition = dropped;
@@ -156,6 +174,7 @@ pub async fn a_dropped_version_leaves_nothing_of_itself(store: impl Store) {
         assert_eq!(body(&store, model, "key-2").await.as_deref(), Some("2"), "{model}");
         assert_eq!(parked(model).await[0].queue.len(), 3, "{model}");
         assert_eq!(store.load_skipped(model).await.unwrap().len(), 1, "{model}");
+        assert_eq!(work(model).await, 3, "{model}");
     }
 }
 
