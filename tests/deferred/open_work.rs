@@ -72,8 +72,15 @@ fn this_release(builder: ApplicationBuilder) -> ApplicationBuilder {
     builder.aggregate::<Counter>().answers_later::<Counter>()
 }
 
-async fn start(store: impl Into<AnyStore>) -> Application {
-    this_release(Application::builder(store)).start().await.unwrap()
+/// A store whose reads are counted. Clones are the same store.
+type ReadStore = InterceptedStore<Reads>;
+
+async fn opened(open: &impl AsyncFn() -> AnyStore) -> ReadStore {
+    InterceptedStore::around(open().await, Reads::default())
+}
+
+async fn start(store: &ReadStore) -> Application {
+    this_release(Application::builder(store.clone())).start().await.unwrap()
 }
 
 fn partition(reaction: &str) -> PartitionId {
@@ -82,20 +89,20 @@ fn partition(reaction: &str) -> PartitionId {
 
 const EXECUTOR: &str = "command_executor";
 
-async fn open_work(app: &Application, reaction: &str) -> Vec<OpenWork> {
-    app.store().load_work(&partition(reaction), None, PageLimit::events(99)).await.unwrap()
+async fn open_work(store: &ReadStore, reaction: &str) -> Vec<OpenWork> {
+    store.load_work(&partition(reaction), None, PageLimit::events(99)).await.unwrap()
 }
 
-async fn checkpoint(app: &Application, reaction: &str) -> GlobalPosition {
-    let checkpoint = app.store().load_checkpoint(&partition(reaction)).await.unwrap();
+async fn checkpoint(store: &ReadStore, reaction: &str) -> GlobalPosition {
+    let checkpoint = store.load_checkpoint(&partition(reaction)).await.unwrap();
     checkpoint.map_or(GlobalPosition::ZERO, |checkpoint| checkpoint.position)
 }
 
 /// Waits until a reaction has saved all of the log. Returns the position of its checkpoint.
-async fn saved(app: &Application, reaction: &str) -> GlobalPosition {
-    let head = app.store().head().await.unwrap();
-    until(async || checkpoint(app, reaction).await >= head).await;
-    checkpoint(app, reaction).await
+async fn saved(store: &ReadStore, reaction: &str) -> GlobalPosition {
+    let head = store.head().await.unwrap();
+    until(async || checkpoint(store, reaction).await >= head).await;
+    checkpoint(store, reaction).await
 }
 
 /// Stores 5,000 events of commands that are accepted and concluded already.
@@ -132,29 +139,30 @@ async fn five_thousand_events(app: &Application, like: Uuid) {
 
 /// A command of a later release stays open while the log goes on.
 async fn a_command_that_stays_open_is_not_read_for_again(open: impl AsyncFn() -> AnyStore) {
-    let app = start(open().await).await;
+    let store = opened(&open).await;
+    let app = start(&store).await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
     app.execute::<Counter>("b", Ask::Add(3)).await.unwrap();
     let unknown = accept(&app, first, 1, "{}", double).await;
     is_left_open(&app).await;
     five_thousand_events(&app, first).await;
-    let checkpoint = saved(&app, EXECUTOR).await;
-    let [item] = &open_work(&app, EXECUTOR).await[..] else { panic!("one is open") };
+    let checkpoint = saved(&store, EXECUTOR).await;
+    let [item] = &open_work(&store, EXECUTOR).await[..] else { panic!("one is open") };
     assert_eq!((&item.id, &*item.key), (&unknown.to_string(), "counter-b"));
     assert!(item.reason.as_ref().unwrap().contains("cannot read"), "{item:?}");
     assert_eq!(item.command_key.as_deref(), Some("accepted 1"));
     app.shutdown().await;
-    drop(app);
+    drop((app, store));
 
-    let store = InterceptedStore::around(open().await, Reads::default());
+    let store = opened(&open).await;
     let app = later_release(Application::builder(store.clone())).start().await.unwrap();
     let told = concluded(&app, unknown).await;
     assert!(matches!(told, CommandState::Committed { .. }), "{told:?}");
     assert_eq!(counted(&app, "b").await, [Counted::Added(3), Counted::Added(3)]);
     assert_eq!(store.before(checkpoint), 0, "the log is read again");
-    saved(&app, EXECUTOR).await;
-    assert_eq!(open_work(&app, EXECUTOR).await, []);
+    saved(&store, EXECUTOR).await;
+    assert_eq!(open_work(&store, EXECUTOR).await, []);
     app.shutdown().await;
     drop((app, store));
 
@@ -180,14 +188,15 @@ fn recovers() -> Receiver {
 async fn a_callback_that_waits_is_made_once_when_it_is_due(open: impl AsyncFn() -> AnyStore) {
     const CALLBACKS: &str = "command_callbacks";
     let (receiver, clock) = (recovers(), Ahead::default());
-    let start = async |store: AnyStore| {
+    let start = async |store: &ReadStore| {
         let pauses = vec![Duration::from_secs(3600); 3];
         let schedule = RetrySchedule { pauses, jitter: 0.0, ..RetrySchedule::standard() };
-        let builder = this_release(Application::builder(store)).clock(clock.clone());
+        let builder = this_release(Application::builder(store.clone())).clock(clock.clone());
         let options = callbacks::options(&[&receiver]);
         callbacks::calls(builder, options, schedule).start().await.unwrap()
     };
-    let app = start(open().await).await;
+    let store = opened(&open).await;
+    let app = start(&store).await;
     let id = send(&app, "ada", &receiver).await;
     let attempts = async |app: &Application| {
         let callback = app.command(&id).await.unwrap().callback.unwrap();
@@ -195,30 +204,31 @@ async fn a_callback_that_waits_is_made_once_when_it_is_due(open: impl AsyncFn() 
     };
     until(async || attempts(&app).await.1 == 1).await;
     five_thousand_events(&app, id.parse().unwrap()).await;
-    let checkpoint = saved(&app, CALLBACKS).await.min(saved(&app, EXECUTOR).await);
-    let [item] = &open_work(&app, CALLBACKS).await[..] else { panic!("one is open") };
+    let checkpoint = saved(&store, CALLBACKS).await.min(saved(&store, EXECUTOR).await);
+    let [item] = &open_work(&store, CALLBACKS).await[..] else { panic!("one is open") };
     assert_eq!((&item.id, item.attempts), (&id, 1));
     let due = item.due_at;
     app.shutdown().await;
-    drop(app);
+    drop((app, store));
 
-    let store = InterceptedStore::around(open().await, Reads::default());
-    let app = start(store.clone().into()).await;
+    let store = opened(&open).await;
+    let app = start(&store).await;
     // The owner has it, and leaves it alone.
     concluded(&app, later(&app, "a", Ask::Add(1), "beside").await).await;
-    saved(&app, CALLBACKS).await;
+    saved(&store, CALLBACKS).await;
     assert_eq!(attempts(&app).await, (CallbackState::Due, 1));
-    assert_eq!(open_work(&app, CALLBACKS).await[0].due_at, due);
+    assert_eq!(open_work(&store, CALLBACKS).await[0].due_at, due);
     assert_eq!((receiver.requests().len(), store.before(checkpoint)), (1, 0));
     app.shutdown().await;
     drop((app, store));
 
     clock.0.store(3601, Ordering::SeqCst);
-    let app = start(open().await).await;
+    let store = opened(&open).await;
+    let app = start(&store).await;
     status(&app, &id, is_delivered).await;
     assert_eq!(attempts(&app).await, (CallbackState::Delivered, 2));
-    saved(&app, CALLBACKS).await;
-    assert_eq!(open_work(&app, CALLBACKS).await, []);
+    saved(&store, CALLBACKS).await;
+    assert_eq!(open_work(&store, CALLBACKS).await, []);
     assert_eq!(receiver.requests().len(), 2);
     app.shutdown().await;
 }
@@ -226,8 +236,8 @@ async fn a_callback_that_waits_is_made_once_when_it_is_due(open: impl AsyncFn() 
 /// A process knows what is open as soon as it has started, whether it owns the executor or not.
 async fn open_commands_count_from_the_start_of_each_process(open: impl AsyncFn() -> AnyStore) {
     let limited = Settings { deferred_per_client: 3, ..Settings::default() };
-    let start = async |store: AnyStore| {
-        let builder = this_release(Application::builder(store));
+    let start = async |store: &ReadStore| {
+        let builder = this_release(Application::builder(store.clone()));
         builder.settings(limited.clone()).start().await.unwrap()
     };
     let of_ada = async |app: &Application, key: &str| {
@@ -235,7 +245,8 @@ async fn open_commands_count_from_the_start_of_each_process(open: impl AsyncFn()
         let options = CommandOptions { metadata, ..keyed(key, &Ask::Add(1)) };
         app.execute_later::<Counter>("b", &Ask::Add(1), options, None).await
     };
-    let app = start(open().await).await;
+    let store = opened(&open).await;
+    let app = start(&store).await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
     accept(&app, first, 1, "{}", double).await;
@@ -243,10 +254,11 @@ async fn open_commands_count_from_the_start_of_each_process(open: impl AsyncFn()
         of_ada(&app, key).await.unwrap();
     }
     five_thousand_events(&app, first).await;
-    saved(&app, EXECUTOR).await;
+    saved(&store, EXECUTOR).await;
     app.shutdown().await;
-    drop(app);
-    let app = start(open().await).await;
+    drop((app, store));
+    let store = opened(&open).await;
+    let app = start(&store).await;
     for _ in 0..2 {
         let refused = of_ada(&app, "a4").await.unwrap_err();
         assert!(matches!(refused, CommandError::ClientLimit(_)), "{refused:?}");
@@ -257,7 +269,8 @@ async fn open_commands_count_from_the_start_of_each_process(open: impl AsyncFn()
 
 /// A key that is forgotten while its command is open lets the command run twice.
 async fn the_key_of_an_open_command_is_kept_however_old_it_is(open: impl AsyncFn() -> AnyStore) {
-    let app = start(open().await).await;
+    let store = opened(&open).await;
+    let app = start(&store).await;
     let first = later(&app, "a", Ask::Add(1), "first").await;
     concluded(&app, first).await;
     let unknown = accept(&app, first, 1, "{}", double).await;
@@ -268,9 +281,9 @@ async fn the_key_of_an_open_command_is_kept_however_old_it_is(open: impl AsyncFn
         panic!("{done:?}")
     };
     is_left_open(&app).await;
-    saved(&app, EXECUTOR).await;
+    saved(&store, EXECUTOR).await;
     app.shutdown().await;
-    drop(app);
+    drop((app, store));
 
     let a_day_later = Ahead::default();
     a_day_later.0.store(86_400, Ordering::SeqCst);
@@ -278,7 +291,9 @@ async fn the_key_of_an_open_command_is_kept_however_old_it_is(open: impl AsyncFn
     let settings = Settings { keep_commands, ..Settings::default() };
     let forgetful =
         |builder: ApplicationBuilder| builder.settings(settings.clone()).clock(a_day_later.clone());
-    let app = forgetful(this_release(Application::builder(open().await))).start().await.unwrap();
+    let store = opened(&open).await;
+    let builder = this_release(Application::builder(store.clone()));
+    let app = forgetful(builder).start().await.unwrap();
     let is_known = async |key: CommandKey| {
         let stream = StreamId::new("counter", "nobody").unwrap();
         let told = app.store().confirm(&stream, StreamVersion::ZERO, Some(key)).await.unwrap();
@@ -288,7 +303,7 @@ async fn the_key_of_an_open_command_is_kept_however_old_it_is(open: impl AsyncFn
     until(async || !is_known(old()).await).await;
     assert!(is_known(key).await, "the key of the open command is forgotten");
     app.shutdown().await;
-    drop(app);
+    drop((app, store));
 
     let app = forgetful(later_release(Application::builder(open().await))).start().await.unwrap();
     assert_eq!(concluded(&app, unknown).await, CommandState::Committed { version, position });
@@ -362,11 +377,13 @@ on_every_store_that_is_opened_again!(
 async fn a_process_that_does_not_own_the_executor_counts_open_commands_too() {
     let place = Place::postgres().await;
     let limited = Settings { deferred_per_client: 1, ..Settings::default() };
-    let start = async || {
-        let builder = this_release(Application::builder(place.open().await));
+    let start = async |store: &ReadStore| {
+        let builder = this_release(Application::builder(store.clone()));
         builder.settings(limited.clone()).start().await.unwrap()
     };
-    let owner = start().await;
+    let open = async || place.open().await;
+    let (store, other) = (opened(&open).await, opened(&open).await);
+    let owner = start(&store).await;
     let first = later(&owner, "a", Ask::Add(1), "first").await;
     concluded(&owner, first).await;
     accept(&owner, first, 1, "{}", double).await;
@@ -374,8 +391,8 @@ async fn a_process_that_does_not_own_the_executor_counts_open_commands_too() {
     let options =
         |key: &str| CommandOptions { metadata: metadata.clone(), ..keyed(key, &Ask::Add(1)) };
     owner.execute_later::<Counter>("b", &Ask::Add(1), options("a1"), None).await.unwrap();
-    saved(&owner, EXECUTOR).await;
-    let other = start().await;
+    saved(&store, EXECUTOR).await;
+    let other = start(&other).await;
     let refused = other.execute_later::<Counter>("b", &Ask::Add(1), options("a2"), None).await;
     assert!(matches!(refused, Err(CommandError::ClientLimit(_))), "{refused:?}");
     other.shutdown().await;
