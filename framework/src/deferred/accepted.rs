@@ -158,10 +158,10 @@ pub enum Change {
 #[doc(hidden)]
 pub enum NotAccepted {
     /// The key was already used for another request.
-    #[error("the key was used before for another request")]
+    #[error("the key was already used for another request")]
     KeyReused,
     /// No command was accepted under this id.
-    #[error("there is no such command")]
+    #[error("no command has this id")]
     Unknown,
 }
 

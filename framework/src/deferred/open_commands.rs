@@ -144,7 +144,11 @@ impl OpenCommands {
                 Ok(Some(page)) => self.take_in(&page),
                 Ok(None) => return,
                 Err(error) => {
-                    return error!(%error, "open deferred commands are not counted any more");
+                    return error!(
+                        %error,
+                        "the count of open deferred commands has stopped, because the log cannot \
+                         be read"
+                    );
                 }
             }
         }

@@ -28,7 +28,7 @@ pub const MAX_EVENT_TYPE_BYTES: usize = 255;
 pub(crate) fn invalid_event_type(name: &str) -> Option<String> {
     if name.is_empty() || name.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
         return Some(format!(
-            "{name:?} cannot be an event type: it is empty or holds a quote, a backslash or a \
+            "{name:?} is not a valid event type: it is empty or contains a quote, a backslash or a \
              control character"
         ));
     }

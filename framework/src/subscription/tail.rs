@@ -206,7 +206,11 @@ impl Hub {
             let waiting = waiting.map(|_bytes| Waiting { stretch, _bytes });
             let taken = waiting.is_some_and(|it| follower.stretches.try_send(it).is_ok());
             if !taken {
-                debug!(name = %follower.name, position = %after, "a follower is slow and reads for itself");
+                debug!(
+                    name = %follower.name,
+                    position = %after,
+                    "a slow follower leaves the tail and reads by its own cursor"
+                );
             }
             taken
         });
@@ -234,11 +238,11 @@ async fn run(hub: Arc<Hub>, mut stopped: watch::Receiver<bool>) {
     tokio::select! {
         _ = stopped.wait_for(|stop| *stop) => {}
         reason = lost_history(&*hub.0.store) => {
-            error!(%reason, "the log is another one than was read so far: every follower halts");
+            error!(%reason, "the log's history has changed: all followers halt");
             hub.0.end(End::Fault(StoreError::OtherHistory(reason)));
         }
         fault = follow(&hub.0) => {
-            error!(error = %fault, "the log cannot be read on: every follower halts");
+            error!(error = %fault, "the log has a hole or a corrupt row: all followers halt");
             hub.0.end(End::Fault(fault));
         }
     }
@@ -280,7 +284,7 @@ async fn follow(hub: &Hub) -> StoreError {
                 }
             }
             Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
-                warn!(%error, position = %after, "the log's tail cannot be read; trying again");
+                warn!(%error, position = %after, "cannot read the log's tail; retrying");
                 hub.state().trouble = Some(error.to_string());
                 backoff.wait().await;
             }

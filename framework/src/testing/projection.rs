@@ -226,7 +226,8 @@ impl<P: Projection> Rows<P> {
         let Self { parked, given, .. } = self;
         assert!(
             parked.is_empty(),
-            "given {given:#?}\n  not all of it is taken in; say .then_parked(…) if that is right: {parked:#?}"
+            "given {given:#?}\n  some keys are parked; assert them with .then_parked(…) if that \
+             is expected: {parked:#?}"
         );
     }
 }

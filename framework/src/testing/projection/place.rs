@@ -65,7 +65,9 @@ impl Place {
             return match head {
                 GlobalPosition::ZERO => Ok(Arc::clone(store)),
                 head => {
-                    Err(format!("the log of this store has {head} events: it is not for tests"))
+                    Err(format!(
+                        "the log of this store has {head} events; use an empty database for tests"
+                    ))
                 }
             };
         }
