@@ -98,6 +98,15 @@ impl RecordedEvent {
 
 /// A recorded event with its decoded payload. Dereferences to [`RecordedEvent`], so its fields can
 /// be read directly: `envelope.position`, `envelope.stream`, …
+///
+/// ```
+/// # use actum::EventEnvelope;
+/// # enum Event { Credited { cents: i64 } }
+/// fn describe(envelope: &EventEnvelope<Event>) -> String {
+///     let Event::Credited { cents } = envelope.event;
+///     format!("{}: {cents} cents to account {}", envelope.recorded_at, envelope.stream.id())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventEnvelope<E> {
     /// The decoded event.

@@ -16,6 +16,23 @@ use crate::read_model::{Document, ReadModel, Served};
 /// follower may miss intermediate states but never the last one, and never gets an older state
 /// after a newer one. On a standby the same state may be returned twice, the second time with its
 /// exact position.
+///
+/// ```
+/// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+/// # use tour::*;
+/// # use actum::{Application, MemoryStore};
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), actum::BoxError> {
+/// # let app = Application::builder(MemoryStore::new())
+/// #     .aggregate::<Account>().read_model::<Balance>().start().await?;
+/// let mut live = app.watch::<Balance>("42")?;
+/// app.execute::<Account>("42", Command::Credit { cents: 1250 }).await?;
+/// if let Some(balance) = live.next().await? {
+///     assert_eq!(balance.cents, 1250);
+/// }
+/// # app.shutdown().await;
+/// # Ok(()) }
+/// ```
 pub struct LiveDocument<M: ReadModel> {
     model: Served<M>,
     key: String,
