@@ -156,6 +156,7 @@ impl Hub {
             // No follower needs the events in between, so the tail need not read them.
             state.position = state.position.max(cursor.at());
         }
+        // A tail that went back for one follower would read the same events again for all of them.
         if state.position.0.saturating_sub(cursor.at().0) > self.settings.join_within {
             return Join::TooFar;
         }
@@ -196,6 +197,7 @@ impl Hub {
     }
 
     fn hand_on(&self, after: GlobalPosition, page: Page) {
+        // Counted before the lock is taken, because it looks at every event.
         let bytes = page.bytes();
         let stretch = Stretch { after, page: Arc::new(page) };
         let mut state = self.state();
@@ -265,6 +267,8 @@ async fn follow(hub: &Hub) -> StoreError {
     let mut head = hub.store.watch_head();
     let mut backoff = hub.backoff();
     loop {
+        // Taken before the read: a commit during the read then counts as a change, and the wait
+        // ends at once.
         let hint = *head.borrow_and_update();
         let Some(after) = hub.next_read(hint) else {
             wait(hub, &mut head).await;
@@ -279,6 +283,8 @@ async fn follow(hub: &Hub) -> StoreError {
                 if !nothing {
                     hub.hand_on(after, page);
                 }
+                // At the last known head there is nothing to read, so an idle log costs one poll
+                // per interval.
                 if nothing || read_to == hint {
                     wait(hub, &mut head).await;
                 }
@@ -296,6 +302,7 @@ async fn follow(hub: &Hub) -> StoreError {
 async fn read(hub: &Hub, after: GlobalPosition) -> Result<Page, StoreError> {
     let limit = PageLimit::events(hub.settings.page).bytes(hub.settings.page_bytes);
     let page = hub.store.read_all(after, &Filter::all(), limit).await?;
+    // Checked for every store, because a follower that passed a hole could never return to it.
     dense(after, &Filter::all(), &page)?;
     Ok(page)
 }
