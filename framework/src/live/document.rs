@@ -79,16 +79,21 @@ impl<M: ReadModel> LiveDocument<M> {
                     None => return Ok(None),
                 },
             };
+            // Kept until the read has succeeded, so a caller that drops this future loses no
+            // change.
             self.due = Some(wanted);
             match self.model.read(&self.key, wanted, self.read_within).await {
                 Ok(document) => {
                     self.backoff.reset();
+                    // The document may be newer than the change that was reported, and must not be
+                    // returned twice.
                     self.saw(max(wanted, document.position));
                     self.is_shown = true;
                     return Ok(Some(document));
                 }
                 Err(ReadError::NotFound { model, key, reflects }) => {
                     self.saw(wanted);
+                    // Only once: a document that never existed is no deletion.
                     if std::mem::take(&mut self.is_shown) {
                         return Err(ReadError::NotFound { model, key, reflects });
                     }
