@@ -40,13 +40,15 @@ fn uncommented(repository: &Repository) -> Vec<String> {
     let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for file in repository.library() {
         let Some(path) = file.path.strip_prefix(SOURCES) else { continue };
-        let below = |folder: &&&str| path.strip_prefix(**folder).is_some_and(|p| p.starts_with('/'));
+        let below =
+            |folder: &&&str| path.strip_prefix(**folder).is_some_and(|p| p.starts_with('/'));
         let Some(folder) = FOLDERS.iter().find(below) else { continue };
         let (code, comments) = counts.entry(*folder).or_default();
         *code += lines_of_code(file);
         *comments += comments_of(file);
     }
-    let sparse = counts.into_iter().filter(|(_, (code, found))| *code > (*found).max(1) * CODE_LINES);
+    let sparse =
+        counts.into_iter().filter(|(_, (code, found))| *code > (*found).max(1) * CODE_LINES);
     let told = |(folder, (code, comments))| {
         format!("{SOURCES}{folder}: {comments} comments beside {code} lines of code")
     };

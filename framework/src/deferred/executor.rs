@@ -107,9 +107,8 @@ impl Executor {
         let command = open(stream, accepted)?;
         let Acceptance { aggregate_type, aggregate_id, expected, .. } = &command.acceptance;
         let Some(by) = self.by_type.get(&**aggregate_type) else {
-            let reason = format!(
-                "this release has no aggregate {aggregate_type} with deferred commands"
-            );
+            let reason =
+                format!("this release has no aggregate {aggregate_type} with deferred commands");
             return Ok(Step::Unable(reason));
         };
         let options = CommandOptions {

@@ -23,17 +23,13 @@ pub(super) fn of(headers: &HeaderMap) -> Result<ExpectedVersion, Problem> {
         (Some("*"), None) => Ok(ExpectedVersion::StreamExists),
         (Some(tag), None) => match version(tag) {
             Some(version) => Ok(ExpectedVersion::Exact(version)),
-            None => Err(invalid(
-                "If-Match of a command must be one ETag such as \"3\", or *",
-            )),
+            None => Err(invalid("If-Match of a command must be one ETag such as \"3\", or *")),
         },
         (None, Some("*")) => Ok(ExpectedVersion::NoStream),
-        (None, Some(_)) => {
-            Err(invalid("If-None-Match of a command must be *"))
+        (None, Some(_)) => Err(invalid("If-None-Match of a command must be *")),
+        (Some(_), Some(_)) => {
+            Err(invalid("a command must not have both If-Match and If-None-Match"))
         }
-        (Some(_), Some(_)) => Err(invalid(
-            "a command must not have both If-Match and If-None-Match"
-        )),
     }
 }
 
