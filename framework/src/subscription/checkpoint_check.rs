@@ -61,7 +61,7 @@ pub(crate) async fn verify(
 
 fn refuse<T>(name: &str, what: &str) -> Result<T, StoreError> {
     let reason = format!(
-        "{what}: the log was replaced, restored or rewound. To rebuild, raise its VERSION, or \
+        "{what}. The log was replaced, restored or rewound. To rebuild, raise its VERSION, or \
          delete what was built from the log together with the checkpoint"
     );
     Err(StoreError::Checkpoint { name: name.to_owned(), reason })

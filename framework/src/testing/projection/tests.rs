@@ -218,7 +218,8 @@ fn an_event_that_fails_parks_its_key_which_must_be_named() {
 #[test]
 fn rows_that_depend_on_how_events_arrive_fail() {
     let events = || [("a", Added(1)), ("a", Added(1)), ("b", Added(1))];
-    let of_batches = ["the table sums depends on", "(\"a\", 2,", "in batches of 2, (\"a\", 4,"];
+    let of_batches =
+        ["the table sums depends on", "(\"a\", 2,", "in batches of 2 it is (\"a\", 4,"];
     fails(&of_batches, || drop(given::<OfBatches>(events()).then_no_rows(ALL)));
     fails(&["depends on the way of delivery", "delivered in batches of 1"], || {
         drop(given::<Remembering>(events()).then_no_rows(ALL));

@@ -170,7 +170,7 @@ fn an_event_that_cannot_be_stored_or_is_not_followed_fails() {
     let stranger = || ReadModelScenario::<Sum>::given::<Stranger>([("a", Doubled)]);
     fails(&["model does not follow stranger"], || drop(stranger()));
     let bad_id = || ReadModelScenario::<Sum>::given::<Left>([("a b", Doubled)]);
-    fails(&["holds ' '"], || drop(bad_id()));
+    fails(&["contains ' '"], || drop(bad_id()));
 }
 
 read_model!(Unwritable { pairs: HashMap<(u8, u8), u8> } by Sources::of::<Left>(), |model, _| {

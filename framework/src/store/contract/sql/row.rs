@@ -114,8 +114,8 @@ mod tests {
         assert_eq!(row.get::<Option<String>>(1).unwrap(), Some("a".into()));
         assert!(row.get::<bool>(3).unwrap() && row.get::<bool>(0).is_err());
         let refused = |result: Result<String, SqlError>| result.unwrap_err().to_string();
-        assert_eq!(refused(row.get(0)), "column 0 is an integer, no text");
-        assert_eq!(refused(row.get(2)), "column 2 is NULL, no text");
-        assert_eq!(refused(row.get(9)), "column 9 is absent, no text");
+        assert_eq!(refused(row.get(0)), "column 0 is an integer, not text");
+        assert_eq!(refused(row.get(2)), "column 2 is NULL, not text");
+        assert_eq!(refused(row.get(9)), "column 9 is absent, not text");
     }
 }
