@@ -19,8 +19,9 @@ mod serve;
 pub mod statement;
 pub mod user;
 
+use actum::store::AnyStore;
 use actum::web::{ApiKeyFormat, Callback};
-use actum::{AnyStore, Application, ApplicationBuilder};
+use actum::{Application, ApplicationBuilder};
 
 pub use cli::run;
 pub use credentials::Credentials;

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 
 use actix_web::web::{Data, Json};
+use actum::store::AnyStore;
 use actum::web::{
     ApiKeys, CommandAnswer, CommandTo, DocumentAnswer, Freshness, JsonBody, NoBody, Principal,
     Problem, Routes, Server,
 };
 use actum::{
-    Aggregate, AnyStore, Application, ApplicationBuilder, BoxError, EventEnvelope, EventSources,
-    Fold, Projection, ReadModel, RefusalCode, Sources, SqlConnection,
+    Aggregate, Application, ApplicationBuilder, BoxError, EventEnvelope, EventSources, Fold,
+    Projection, ReadModel, RefusalCode, Sources, SqlConnection,
 };
 use serde::{Deserialize, Serialize};
 

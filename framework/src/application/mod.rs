@@ -57,7 +57,8 @@ use crate::store::contract::{AnyStore, Confirmation, EventStore, PageLimit};
 /// #     }
 /// #     fn apply(&mut self, _: &Event) {}
 /// # }
-/// use actum::{Application, MemoryStore};
+/// use actum::store::MemoryStore;
+/// use actum::Application;
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let app = Application::builder(MemoryStore::new()).aggregate::<Account>().start().await?;

@@ -25,6 +25,7 @@ pub const MAX_COMMAND_ID_BYTES: usize = 512;
 
 /// Result of a command that was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Committed {
     /// Version of the aggregate after the command.
     pub version: StreamVersion,
@@ -34,6 +35,13 @@ pub struct Committed {
     /// True if the command had already been carried out under the same key. The result is that
     /// earlier outcome.
     pub replayed: bool,
+}
+
+impl Committed {
+    /// Creates the result, for a store that answers an append.
+    pub fn new(version: StreamVersion, position: GlobalPosition, replayed: bool) -> Self {
+        Self { version, position, replayed }
+    }
 }
 
 /// Idempotency key of a command: an id, bound to the request that it was first used for.
@@ -50,6 +58,7 @@ pub struct CommandKey {
 #[error(
     "a command id has 1 to {MAX_COMMAND_ID_BYTES} bytes and no control character; this one has {bytes} bytes"
 )]
+#[non_exhaustive]
 pub struct InvalidCommandId {
     /// Length of the id in bytes.
     pub bytes: usize,
@@ -97,7 +106,7 @@ impl CommandKey {
 ///     metadata: Metadata { actor: Some("user:ada".into()), ..Metadata::default() },
 ///     ..CommandOptions::default()
 /// };
-/// # Ok::<_, actum::InvalidCommandId>(())
+/// # Ok::<_, actum::store::InvalidCommandId>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct CommandOptions {

@@ -12,6 +12,7 @@ use crate::read_model::ReadModel;
 
 /// A change to a document. A read with `read(key).after(position)` includes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Changed {
     /// Key of the document.
     pub key: String,

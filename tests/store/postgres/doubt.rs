@@ -4,10 +4,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use actum::{
-    Append, AppendOutcome, EventStore, ExpectedVersion, Filter, GlobalPosition, PageLimit,
-    PostgresStore, StreamVersion,
-};
+use actum::store::{Append, AppendOutcome, EventStore, Filter, PageLimit, PostgresStore};
+use actum::{ExpectedVersion, GlobalPosition, StreamVersion};
 use sqlx::Executor;
 use tokio::net::TcpStream;
 

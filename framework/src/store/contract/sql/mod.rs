@@ -16,6 +16,7 @@ pub use self::value::SqlValue;
 
 /// Why a statement has no result.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum SqlError {
     /// The database refused the statement: a constraint, its syntax, a type. A projection that
     /// answers this has an event it cannot take in.
