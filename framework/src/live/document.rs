@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::passes;
-use super::wake::Wake;
+use super::wakes::Wake;
 use crate::backoff::Backoff;
 use crate::error::ReadError;
 use crate::event::GlobalPosition;

@@ -5,6 +5,7 @@
 //! a [`Follower`] while this process owns its partition. [`PartitionProgress`] reports how far it is
 //! and which of its keys are parked.
 
+mod aside;
 mod assignment;
 mod checkpoint_writer;
 mod control;
@@ -17,6 +18,7 @@ mod on_a_thread;
 mod pacing;
 pub(crate) mod parking;
 mod progress;
+mod registry;
 mod renewal;
 mod retry;
 #[cfg(test)]

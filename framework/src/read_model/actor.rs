@@ -16,9 +16,8 @@ use tracing::info;
 
 use super::ReadModel;
 use super::folder::Folder;
-use super::follower::Report;
 use super::read::{Read, Reads};
-use super::role::{Owner, Role};
+use super::role::{Owner, Report, Role};
 use crate::clock::Clock;
 use crate::error::{ReadError, StoreError};
 use crate::event::GlobalPosition;

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::actor::ReadModelActor;
 use super::answers::ahead_of;
 use super::fold::{Decoded, Poison};
-use super::follower::Report;
+use super::role::Report;
 use super::{ReadModel, save};
 use crate::catch_panic::guarded_async;
 use crate::error::StoreError;
