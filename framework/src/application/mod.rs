@@ -271,7 +271,7 @@ impl Application {
         let inner = &self.inner;
         crate::failpoints::point("shutdown");
         let (first, then): (Vec<_>, Vec<_>) =
-            inner.read_side.iter().partition(|control| control.sends_commands());
+            inner.read_side.iter().partition(|control| control.followers().sends_commands);
         for control in first {
             control.flush_and_stop().await;
         }

@@ -12,6 +12,7 @@ mod control;
 mod driver;
 mod fair_share;
 mod follower;
+mod launch;
 mod lease_session;
 mod membership;
 mod on_a_thread;
@@ -29,6 +30,7 @@ pub(crate) use self::checkpoint_writer::{CheckpointWriter, Reached, UpdateDraft}
 pub(crate) use self::control::{FollowerControl, Followers};
 pub(crate) use self::driver::Driver;
 pub(crate) use self::follower::{End, Follower, NextPage, Plan};
+pub(crate) use self::launch::{Followed, Launch, Launched};
 pub(crate) use self::lease_session::{LeaseGrant, LeaseSession};
 pub(crate) use self::membership::LeaseRenewer;
 pub(crate) use self::pacing::Pacing;
