@@ -19,9 +19,8 @@ mod serve;
 pub mod statement;
 pub mod user;
 
-use actum::store::AnyStore;
 use actum::web::{ApiKeyFormat, Callback};
-use actum::{Application, ApplicationBuilder};
+use actum::{AnyStore, Application, ApplicationBuilder};
 
 pub use cli::run;
 pub use credentials::Credentials;

@@ -70,7 +70,7 @@ pub use self::projection::{ComparedRows, Projection};
 pub use self::read_model::{Document, DocumentPage, Fold, ReadModel, Sources};
 pub use self::settings::Settings;
 pub use self::store::contract::sql::{SqlConnection, SqlError, SqlRow, SqlValue};
-pub use self::store::contract::{DocumentRange, Snapshots};
+pub use self::store::contract::{AnyStore, DocumentRange, Snapshots};
 pub use self::store::open::open;
 pub use self::subscription::sources::{EventKeys, EventSources};
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use actix::Actor;
 
-use super::actor::{self, Order, ReadModelActor};
+use super::actor::{Order, ReadModelActor};
 use super::follower::ReadModelFollower;
 use super::handle::{Partition, ReadModelHandle};
 use super::{ReadModel, shape};
@@ -51,20 +51,15 @@ pub(crate) async fn start<M: ReadModel>(
     for Launched { driver, checkpoint } in launched {
         let progress = Arc::clone(&driver.progress);
         let number = first + u64::from(progress.id().number);
-        let start = actor::Start {
-            partitions: M::PARTITIONS,
-            store: Arc::clone(&store),
-            clock: Arc::clone(&clock),
-            tail: tail.clone(),
-            checkpoint,
-            progress: Arc::clone(&progress),
-            pacing: each.clone(),
-        };
-        let arbiter = arbiters.of(number);
-        let addr = ReadModelActor::start_in_arbiter(arbiter, move |_| ReadModelActor::new(start));
-        let (shared, stop_within) = (Arc::clone(&progress), pacing.stop_within);
-        let follower =
-            ReadModelFollower::new(addr.clone(), Arc::clone(&store), shared, stop_within);
+        let (store, clock, tail) = (Arc::clone(&store), Arc::clone(&clock), tail.clone());
+        let (shared, pacing) = (Arc::clone(&progress), each.clone());
+        let (arbiter, stop_within) = (arbiters.of(number), pacing.stop_within);
+        let stored = Arc::clone(&store);
+        let addr = ReadModelActor::start_in_arbiter(arbiter, move |_| {
+            ReadModelActor::new(store, clock, tail, shared, pacing, checkpoint)
+        });
+        let shared = Arc::clone(&progress);
+        let follower = ReadModelFollower::new(addr.clone(), stored, shared, stop_within);
         let (running, driven) = (progress.running(), addr.clone());
         // On the actor's thread, so that a page reaches the actor without a change of threads.
         arbiters.spawn(number, async move {

@@ -17,9 +17,9 @@ pub(crate) mod sqlite;
 
 pub use self::contract::sql::{FromSql, SqlExecutor};
 pub use self::contract::{
-    AnyStore, Append, AppendOutcome, Checkpoint, CheckpointStore, CheckpointUpdate, Comparison,
-    Confirmation, Difference, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, EventStore,
-    Filter, Lease, LeaseStore, LogIdentity, MAX_APPEND_BYTES, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES,
+    Append, AppendOutcome, Checkpoint, CheckpointStore, CheckpointUpdate, Comparison, Confirmation,
+    Difference, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, EventStore, Filter,
+    Lease, LeaseStore, LogIdentity, MAX_APPEND_BYTES, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES,
     MAX_KEYS_PER_EVENT, MAX_LIST, MAX_LIST_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES,
     MAX_PROJECTION_NAME_BYTES, NotCommitted, Page, PageLimit, ParkedAt, ParkedChange, ParkedKey,
     ParkedPage, ParkedQuery, ParkedRequest, PartitionId, ProjectionDatabase, ProjectionStore,
