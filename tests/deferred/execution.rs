@@ -124,7 +124,7 @@ async fn the_history_of_a_deferred_command_is_in_the_log_to_its_end(place: Place
     let CommandState::Committed { version, position } = concluded(&app, id).await else {
         panic!("not committed")
     };
-    let stream = StreamId::new("command", id.to_string()).unwrap();
+    let stream = StreamId::new("command", &id.to_string()).unwrap();
     let limit = PageLimit::events(9);
     let events = app.store().read_stream(&stream, StreamVersion::ZERO, limit).await.unwrap();
     let types: Vec<_> = events.iter().map(|event| &*event.event_type).collect();

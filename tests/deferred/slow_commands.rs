@@ -71,7 +71,7 @@ async fn a_reaction_that_blocks_holds_up_nobody_who_follows_the_log() {
     GATE.1.notify_all();
     followed.expect("the followers wait for the reaction");
     assert!(matches!(concluded(&app, slow).await, CommandState::Committed { .. }));
-    let stream = StreamId::new("command", slow.to_string()).unwrap();
+    let stream = StreamId::new("command", &slow.to_string()).unwrap();
     let history = app.store().read_stream(&stream, StreamVersion::ZERO, PageLimit::events(9)).await;
     assert_eq!(history.unwrap().len(), 2);
     app.shutdown().await;

@@ -29,7 +29,6 @@ pub(crate) use self::wal::WalMetrics;
 
 /// Kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
 pub enum Kind {
     /// A counter that only grows. Starts at 0 with the process.
     Counter,
