@@ -22,6 +22,7 @@ use crate::event::{GlobalPosition, InvalidStreamId, StreamId, StreamVersion};
 
 /// Error of a store: a read or write failed.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The store cannot be reached, is busy or is full. Nothing was stored. Retry later.
     #[error("the store is unavailable: {0}")]
@@ -79,6 +80,7 @@ pub enum StoreError {
 
 /// Error of a command: it was not carried out, or its outcome is unknown.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CommandError<E> {
     /// The aggregate refused the command. Nothing was stored. Show the refusal to the user (its own
     /// status, 422 by default).
@@ -230,6 +232,7 @@ impl<E> CommandError<E> {
 
 /// Error of a read: the read model or projection did not return a result.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// No document has this key (404).
     #[error("{model} has no document {key:?}")]

@@ -230,9 +230,9 @@
 //! # Cargo features
 //!
 //! Features only add items:
-//! * `sqlite` (default): `SqliteStore`, the embedded database.
-//! * `postgres`: `PostgresStore`, for several processes on one log.
-//! * `postgres-tls`: `PostgresStore` over TLS, with `?sslmode=require` or stricter in its URL.
+//! * `sqlite` (default): `store::SqliteStore`, the embedded database.
+//! * `postgres`: `store::PostgresStore`, for several processes on one log.
+//! * `postgres-tls`: the same over TLS, with `?sslmode=require` or stricter in its URL.
 //! * `web`: the module `web`: requests and responses, routes and their OpenAPI document, API keys,
 //!   and the server around them with its operations API.
 //! * `web-tls`: TLS on the server's public address.
@@ -279,53 +279,41 @@ pub mod web;
 #[cfg(feature = "webhooks")]
 pub mod webhook;
 
+// Names for applications.
 pub use self::aggregate::{Aggregate, Loaded};
-pub use self::application::{
-    Application, ApplicationBuilder, List, Operations, Query, Read, Readiness, Stopped,
-};
-pub use self::clock::{Clock, SystemClock};
-pub use self::command::{
-    Claim, CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_CLAIM_BYTES,
-    MAX_COMMAND_ID_BYTES, NoRefusal, RefusalCode,
-};
-pub use self::deferred::{
-    AcceptedCommand, CallbackState, CallbackStatus, Called, CommandEvent, CommandState,
-    CommandStatus,
-};
-pub use self::error::{BoxError, CommandError, OperationError, ReadError, StartError, StoreError};
-pub use self::event::codec::{CodecError, Encoded, EventCodec, Upcaster};
+pub use self::application::{Application, ApplicationBuilder, List, Query, Read};
+pub use self::command::{Claim, CommandKey, CommandOptions, Committed, NoRefusal, RefusalCode};
+pub use self::deferred::{CallbackState, CallbackStatus, CommandState, CommandStatus};
+pub use self::error::{BoxError, CommandError, ReadError, StartError, StoreError};
+pub use self::event::codec::Upcaster;
 pub use self::event::{
-    EventEnvelope, ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_EVENT_TYPE_BYTES,
-    MAX_ID_BYTES, Metadata, NewEvent, RecordedEvent, StreamId, StreamVersion,
+    EventEnvelope, ExpectedVersion, GlobalPosition, Metadata, StreamId, StreamVersion,
 };
 pub use self::live::{Changed, LiveChanges, LiveDocument, LiveEvents};
 pub use self::projection::{ComparedRows, Projection};
 pub use self::read_model::{Document, DocumentPage, Fold, ReadModel, Sources};
 pub use self::settings::Settings;
-pub use self::status::{
-    LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
-    SubscriptionState, SubscriptionStatus,
-};
-pub use self::store::contract::sql::{
-    FromSql, SqlConnection, SqlError, SqlExecutor, SqlRow, SqlValue,
-};
-pub use self::store::contract::{
-    AnyStore, Append, AppendOutcome, Checkpoint, CheckpointStore, CheckpointUpdate, Comparison,
-    Confirmation, Difference, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, EventStore,
-    Filter, Lease, LeaseStore, LogIdentity, MAX_APPEND_BYTES, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES,
-    MAX_LIST, MAX_LIST_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PROJECTION_NAME_BYTES,
-    NotCommitted, Page, PageLimit, ParkedAt, ParkedChange, ParkedKey, ParkedPage, ParkedQuery,
-    ParkedRequest, PartitionId, ProjectionDatabase, ProjectionStore, SkippedEvent, Snapshot,
-    SnapshotStore, Snapshots, SqlSnapshot, SqlTransaction, Store, StoreInfo, StoredPage,
-    StoredVersion, Version, VersionNote, VersionStore, partition_of,
-};
-pub use self::store::memory::MemoryStore;
-pub use self::store::open;
-#[cfg(feature = "postgres")]
-pub use self::store::postgres::{PostgresOptions, PostgresStore};
-#[cfg(feature = "sqlite")]
-pub use self::store::sqlite::{Backup, SqliteOptions, SqliteStore};
-pub use self::subscription::sources::{EventKeys, EventSources, MAX_KEYS_PER_EVENT};
+pub use self::store::contract::sql::{SqlConnection, SqlError, SqlRow, SqlValue};
+pub use self::store::contract::{AnyStore, DocumentRange, Snapshots};
+pub use self::store::open::open;
+pub use self::subscription::sources::{EventKeys, EventSources};
+
+/// Names for operators: status and readiness, parked keys, and versions of read models and
+/// projections.
+///
+/// [`Application::operations`] returns an [`Operations`](operations::Operations), whose methods
+/// return them.
+pub mod operations {
+    pub use crate::application::{Operations, Readiness, Stopped};
+    pub use crate::error::OperationError;
+    pub use crate::status::{
+        LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
+        SubscriptionState, SubscriptionStatus,
+    };
+    pub use crate::store::contract::{
+        Comparison, Difference, ParkedKey, ParkedRequest, SkippedEvent, Version,
+    };
+}
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

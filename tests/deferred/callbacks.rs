@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use actum::store::{Clock, MemoryStore, SystemClock};
 use actum::web::{Callback, CallbackCommand, address_of};
 use actum::webhook::{Resolver, RetrySchedule, Secret, WebhookClient, WebhookOptions};
 use actum::{
-    Application, ApplicationBuilder, CallbackState, Clock, CommandOptions, CommandStatus,
-    MemoryStore, Metadata, SystemClock,
+    Application, ApplicationBuilder, CallbackState, CommandOptions, CommandStatus, Metadata,
 };
 use async_trait::async_trait;
 use time::OffsetDateTime;

@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use actum::{
-    Application, EventEnvelope, Fold, MAX_KEY_BYTES, ParkedKey, ReadError, ReadModel, Sources,
-    Store,
-};
+use actum::operations::ParkedKey;
+use actum::store::{MAX_KEY_BYTES, Store};
+use actum::{Application, EventEnvelope, Fold, ReadError, ReadModel, Sources};
 use serde::{Deserialize, Serialize};
 
 use crate::support::counter::{Ask, Counted, Counter};

@@ -4,6 +4,7 @@
 //! catches a planted one. A rule that is wrong is sharpened here; it is never worked around.
 
 mod cfg;
+mod circles;
 mod dependencies;
 mod docs;
 mod layers;

@@ -57,7 +57,8 @@ use crate::store::contract::{AnyStore, Confirmation, EventStore, PageLimit};
 /// #     }
 /// #     fn apply(&mut self, _: &Event) {}
 /// # }
-/// use actum::{Application, MemoryStore};
+/// use actum::store::MemoryStore;
+/// use actum::Application;
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let app = Application::builder(MemoryStore::new()).aggregate::<Account>().start().await?;
@@ -270,7 +271,7 @@ impl Application {
         let inner = &self.inner;
         crate::failpoints::point("shutdown");
         let (first, then): (Vec<_>, Vec<_>) =
-            inner.read_side.iter().partition(|control| control.sends_commands());
+            inner.read_side.iter().partition(|control| control.followers().sends_commands);
         for control in first {
             control.flush_and_stop().await;
         }

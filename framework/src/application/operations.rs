@@ -16,7 +16,7 @@ use crate::store::contract::PageLimit;
 /// ```
 /// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
 /// # use tour::*;
-/// # use actum::{Application, MemoryStore};
+/// # use actum::{Application, store::MemoryStore};
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), actum::BoxError> {
 /// # let app = Application::builder(MemoryStore::new())

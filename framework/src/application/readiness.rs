@@ -7,6 +7,7 @@ use crate::partition::{FollowerControl, Progress, State};
 
 /// Readiness of an application.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Readiness {
     /// True if reads return the current state.
     pub ready: bool,

@@ -28,7 +28,7 @@ pub const MAX_COMMAND_ID_BYTES: usize = 512;
 /// ```
 /// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
 /// # use tour::*;
-/// # use actum::{Application, MemoryStore};
+/// # use actum::{Application, store::MemoryStore};
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), actum::BoxError> {
 /// # let app = Application::builder(MemoryStore::new())
@@ -41,6 +41,7 @@ pub const MAX_COMMAND_ID_BYTES: usize = 512;
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Committed {
     /// Version of the aggregate after the command.
     pub version: StreamVersion,
@@ -52,6 +53,13 @@ pub struct Committed {
     pub replayed: bool,
 }
 
+impl Committed {
+    /// Creates the result, for a store that answers an append.
+    pub fn new(version: StreamVersion, position: GlobalPosition, replayed: bool) -> Self {
+        Self { version, position, replayed }
+    }
+}
+
 /// Idempotency key of a command: an id, bound to the request that it was first used for.
 ///
 /// ```
@@ -61,7 +69,7 @@ pub struct Committed {
 /// // The same id for another request: refused as `KeyReused`, because one of them would be lost.
 /// let other = CommandKey::new("payment-7", b"credit 42 9999")?;
 /// assert_ne!(key.fingerprint, other.fingerprint);
-/// # Ok::<_, actum::InvalidCommandId>(())
+/// # Ok::<_, actum::store::InvalidCommandId>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandKey {
@@ -76,6 +84,7 @@ pub struct CommandKey {
 #[error(
     "a command id has 1 to {MAX_COMMAND_ID_BYTES} bytes and no control character; this one has {bytes} bytes"
 )]
+#[non_exhaustive]
 pub struct InvalidCommandId {
     /// Length of the id in bytes.
     pub bytes: usize,
@@ -123,7 +132,7 @@ impl CommandKey {
 ///     metadata: Metadata { actor: Some("user:ada".into()), ..Metadata::default() },
 ///     ..CommandOptions::default()
 /// };
-/// # Ok::<_, actum::InvalidCommandId>(())
+/// # Ok::<_, actum::store::InvalidCommandId>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct CommandOptions {

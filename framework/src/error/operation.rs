@@ -8,6 +8,7 @@ use crate::event::GlobalPosition;
 
 /// Error of an operator's request: it was not carried out.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum OperationError {
     /// No read model or projection has this name and version. Look up the names in the status
     /// (404).

@@ -8,6 +8,7 @@ use crate::event::GlobalPosition;
 
 /// Error of starting the application or opening its store. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The database cannot be opened, is in use, belongs to another program or is newer than this
     /// program.

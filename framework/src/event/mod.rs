@@ -57,6 +57,7 @@ pub struct NewEvent {
 
 /// An event as the log stores it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RecordedEvent {
     /// Sequence number of the event in the whole log.
     pub position: GlobalPosition,
@@ -80,6 +81,27 @@ pub struct RecordedEvent {
 }
 
 impl RecordedEvent {
+    /// Creates the stored form of an event, for a store that appends it or reads it from a row.
+    pub fn new(
+        event: NewEvent,
+        stream: StreamId,
+        version: StreamVersion,
+        position: GlobalPosition,
+        recorded_at: OffsetDateTime,
+    ) -> Self {
+        Self {
+            position,
+            stream,
+            version,
+            event_id: event.event_id,
+            event_type: event.event_type.into_owned(),
+            schema_version: event.schema_version,
+            payload: event.payload.as_ref().to_owned(),
+            metadata: event.metadata.as_ref().to_owned(),
+            recorded_at,
+        }
+    }
+
     /// Decodes the metadata.
     ///
     /// # Errors

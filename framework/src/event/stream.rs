@@ -29,6 +29,7 @@ pub struct StreamId {
 
 /// Error of [`StreamId::new`]: the type or the id is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidStreamId {
     /// The type or the id is empty.
     #[error("the {part} of a stream is empty")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::passes;
-use super::wake::Wake;
+use super::wakes::Wake;
 use crate::backoff::Backoff;
 use crate::error::ReadError;
 use crate::event::GlobalPosition;
@@ -20,7 +20,7 @@ use crate::read_model::{Document, ReadModel, Served};
 /// ```
 /// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
 /// # use tour::*;
-/// # use actum::{Application, MemoryStore};
+/// # use actum::{Application, store::MemoryStore};
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), actum::BoxError> {
 /// # let app = Application::builder(MemoryStore::new())

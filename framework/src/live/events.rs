@@ -6,7 +6,7 @@ use std::vec;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::passes;
-use super::wake::Wake;
+use super::wakes::Wake;
 use crate::aggregate::Aggregate;
 use crate::backoff::Backoff;
 use crate::catch_panic::guarded;

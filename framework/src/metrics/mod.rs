@@ -21,11 +21,8 @@ mod wal;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub(crate) use self::commands::CommandMetrics;
-pub use self::commands::OUTCOMES as COMMAND_OUTCOMES;
 pub(crate) use self::commits::CommitMetrics;
-pub use self::reads::OUTCOMES as READ_OUTCOMES;
 pub(crate) use self::reads::ReadMetrics;
-pub use self::subscriptions::STATES as SUBSCRIPTION_STATES;
 pub(crate) use self::subscriptions::{SubscriptionMetrics, WorkMetrics};
 #[cfg(feature = "sqlite")]
 pub(crate) use self::wal::WalMetrics;
@@ -46,6 +43,7 @@ pub enum Kind {
 
 /// Description of one metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Metric {
     /// Name, such as `actum_commands_total`.
     pub name: &'static str,
@@ -59,6 +57,18 @@ pub struct Metric {
     pub meaning: &'static str,
 }
 
+impl Metric {
+    /// Values of the last label, if they are a fixed set; otherwise empty.
+    pub fn values(&self) -> &'static [&'static str] {
+        match self.name {
+            name if name == COMMANDS.name => &commands::OUTCOMES,
+            name if name == READS.name => &reads::OUTCOMES,
+            name if name == SUBSCRIPTION_STATE.name => &subscriptions::STATES,
+            _ => &[],
+        }
+    }
+}
+
 const SECONDS: Kind = Kind::Histogram {
     buckets: &[
         0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
@@ -68,8 +78,8 @@ const SECONDS: Kind = Kind::Histogram {
 const SIZES: Kind =
     Kind::Histogram { buckets: &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0] };
 
-/// Commands by outcome; see [`COMMAND_OUTCOMES`].
-pub const COMMANDS: Metric = Metric {
+/// Commands by outcome; see [`commands::OUTCOMES`].
+pub(crate) const COMMANDS: Metric = Metric {
     name: "actum_commands_total",
     kind: Kind::Counter,
     labels: &["aggregate", "outcome"],
@@ -78,7 +88,7 @@ pub const COMMANDS: Metric = Metric {
 };
 
 /// Time that a caller waited. Recorded for commands that were admitted and have a result.
-pub const COMMAND_SECONDS: Metric = Metric {
+pub(crate) const COMMAND_SECONDS: Metric = Metric {
     name: "actum_command_seconds",
     kind: SECONDS,
     labels: &["aggregate"],
@@ -87,7 +97,7 @@ pub const COMMAND_SECONDS: Metric = Metric {
 };
 
 /// Admitted commands without a result yet. Never more than `Settings::commands_in_flight`.
-pub const COMMANDS_IN_FLIGHT: Metric = Metric {
+pub(crate) const COMMANDS_IN_FLIGHT: Metric = Metric {
     name: "actum_commands_in_flight",
     kind: Kind::Gauge,
     labels: &[],
@@ -96,7 +106,7 @@ pub const COMMANDS_IN_FLIGHT: Metric = Metric {
 };
 
 /// Live instances of an aggregate type. About `Settings::live_aggregates` at most.
-pub const LIVE_AGGREGATES: Metric = Metric {
+pub(crate) const LIVE_AGGREGATES: Metric = Metric {
     name: "actum_live_aggregates",
     kind: Kind::Gauge,
     labels: &["aggregate"],
@@ -105,7 +115,7 @@ pub const LIVE_AGGREGATES: Metric = Metric {
 };
 
 /// Time from the start of writing a batch until its outcome is certain.
-pub const COMMIT_SECONDS: Metric = Metric {
+pub(crate) const COMMIT_SECONDS: Metric = Metric {
     name: "actum_commit_seconds",
     kind: SECONDS,
     labels: &[],
@@ -115,7 +125,7 @@ pub const COMMIT_SECONDS: Metric = Metric {
 
 /// Appends per batch: shows how well group commit shares its fsyncs. Batches that only save
 /// documents are not recorded.
-pub const COMMIT_APPENDS: Metric = Metric {
+pub(crate) const COMMIT_APPENDS: Metric = Metric {
     name: "actum_commit_appends",
     kind: SIZES,
     labels: &[],
@@ -124,7 +134,7 @@ pub const COMMIT_APPENDS: Metric = Metric {
 };
 
 /// Commits with an unknown outcome. Each batch is sent again until the store responds.
-pub const COMMITS_IN_DOUBT: Metric = Metric {
+pub(crate) const COMMITS_IN_DOUBT: Metric = Metric {
     name: "actum_commits_in_doubt_total",
     kind: Kind::Counter,
     labels: &[],
@@ -133,7 +143,7 @@ pub const COMMITS_IN_DOUBT: Metric = Metric {
 };
 
 /// Events that this process appended.
-pub const EVENTS_APPENDED: Metric = Metric {
+pub(crate) const EVENTS_APPENDED: Metric = Metric {
     name: "actum_events_appended_total",
     kind: Kind::Counter,
     labels: &[],
@@ -143,7 +153,7 @@ pub const EVENTS_APPENDED: Metric = Metric {
 
 /// Size of SQLite's write-ahead log; only with SQLite. It grows while another program keeps a read
 /// transaction open.
-pub const WAL_BYTES: Metric = Metric {
+pub(crate) const WAL_BYTES: Metric = Metric {
     name: "actum_wal_bytes",
     kind: Kind::Gauge,
     labels: &[],
@@ -152,7 +162,7 @@ pub const WAL_BYTES: Metric = Metric {
 };
 
 /// Head of the log, as far as this process knows it.
-pub const LOG_HEAD: Metric = Metric {
+pub(crate) const LOG_HEAD: Metric = Metric {
     name: "actum_log_head",
     kind: Kind::Gauge,
     labels: &[],
@@ -160,8 +170,8 @@ pub const LOG_HEAD: Metric = Metric {
     meaning: "The last position of the log that this process knows of.",
 };
 
-/// Reads by outcome; see [`READ_OUTCOMES`].
-pub const READS: Metric = Metric {
+/// Reads by outcome; see [`reads::OUTCOMES`].
+pub(crate) const READS: Metric = Metric {
     name: "actum_reads_total",
     kind: Kind::Counter,
     labels: &["read_model", "outcome"],
@@ -170,7 +180,7 @@ pub const READS: Metric = Metric {
 };
 
 /// Time of a read: waiting for the requested position, and loading the document.
-pub const READ_SECONDS: Metric = Metric {
+pub(crate) const READ_SECONDS: Metric = Metric {
     name: "actum_read_seconds",
     kind: SECONDS,
     labels: &["read_model"],
@@ -179,7 +189,7 @@ pub const READ_SECONDS: Metric = Metric {
 };
 
 /// Position of a partition. 0 in a process that does not own the partition.
-pub const SUBSCRIPTION_POSITION: Metric = Metric {
+pub(crate) const SUBSCRIPTION_POSITION: Metric = Metric {
     name: "actum_subscription_position",
     kind: Kind::Gauge,
     labels: &["subscription", "partition"],
@@ -189,7 +199,7 @@ pub const SUBSCRIPTION_POSITION: Metric = Metric {
 
 /// Lag of a partition in events. 0 in a process that does not own the partition, so sum over
 /// processes.
-pub const SUBSCRIPTION_LAG_EVENTS: Metric = Metric {
+pub(crate) const SUBSCRIPTION_LAG_EVENTS: Metric = Metric {
     name: "actum_subscription_lag_events",
     kind: Kind::Gauge,
     labels: &["subscription", "partition"],
@@ -198,7 +208,7 @@ pub const SUBSCRIPTION_LAG_EVENTS: Metric = Metric {
 };
 
 /// Lag of a partition in time. 0 in a process that does not own the partition.
-pub const SUBSCRIPTION_LAG_SECONDS: Metric = Metric {
+pub(crate) const SUBSCRIPTION_LAG_SECONDS: Metric = Metric {
     name: "actum_subscription_lag_seconds",
     kind: Kind::Gauge,
     labels: &["subscription", "partition"],
@@ -208,7 +218,7 @@ pub const SUBSCRIPTION_LAG_SECONDS: Metric = Metric {
 
 /// Parked keys of a partition. 0 in a process that does not own the partition, so sum over
 /// processes.
-pub const SUBSCRIPTION_PARKED_KEYS: Metric = Metric {
+pub(crate) const SUBSCRIPTION_PARKED_KEYS: Metric = Metric {
     name: "actum_subscription_parked_keys",
     kind: Kind::Gauge,
     labels: &["subscription", "partition"],
@@ -217,7 +227,7 @@ pub const SUBSCRIPTION_PARKED_KEYS: Metric = Metric {
 };
 
 /// Events that this process applied or queued behind a parked key.
-pub const SUBSCRIPTION_EVENTS: Metric = Metric {
+pub(crate) const SUBSCRIPTION_EVENTS: Metric = Metric {
     name: "actum_subscription_events_total",
     kind: Kind::Counter,
     labels: &["subscription", "partition"],
@@ -226,7 +236,7 @@ pub const SUBSCRIPTION_EVENTS: Metric = Metric {
 };
 
 /// Saves of this process: transactions with changes and checkpoint.
-pub const SUBSCRIPTION_SAVES: Metric = Metric {
+pub(crate) const SUBSCRIPTION_SAVES: Metric = Metric {
     name: "actum_subscription_saves_total",
     kind: Kind::Counter,
     labels: &["subscription", "partition"],
@@ -235,8 +245,8 @@ pub const SUBSCRIPTION_SAVES: Metric = Metric {
 };
 
 /// Size of the largest document in the last save, for read models only; see
-/// [`MAX_DOCUMENT_BYTES`](crate::MAX_DOCUMENT_BYTES).
-pub const SUBSCRIPTION_LARGEST_DOCUMENT: Metric = Metric {
+/// [`MAX_DOCUMENT_BYTES`](crate::store::MAX_DOCUMENT_BYTES).
+pub(crate) const SUBSCRIPTION_LARGEST_DOCUMENT: Metric = Metric {
     name: "actum_subscription_largest_document_bytes",
     kind: Kind::Gauge,
     labels: &["subscription", "partition"],
@@ -244,8 +254,8 @@ pub const SUBSCRIPTION_LARGEST_DOCUMENT: Metric = Metric {
     meaning: "Size of the largest document in the last save of this process.",
 };
 
-/// State of a partition; see [`SUBSCRIPTION_STATES`].
-pub const SUBSCRIPTION_STATE: Metric = Metric {
+/// State of a partition; see [`subscriptions::STATES`].
+pub(crate) const SUBSCRIPTION_STATE: Metric = Metric {
     name: "actum_subscription_state",
     kind: Kind::Gauge,
     labels: &["subscription", "partition", "state"],

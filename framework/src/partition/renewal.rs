@@ -9,7 +9,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::fair_share::fair_share;
-use super::membership::{Model, Registry};
+use super::registry::{Model, Registry};
 use crate::store::contract::{Lease, Renewal, Renewed, Store};
 use crate::threads::Task;
 

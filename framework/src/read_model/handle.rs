@@ -17,8 +17,8 @@ use super::{Document, ReadModel};
 use crate::error::{ReadError, StoreError};
 use crate::event::GlobalPosition;
 use crate::metrics::ReadMetrics;
-use crate::partition::{FollowerControl, Followers, PartitionProgress, Progress, State};
-use crate::store::contract::{Filter, Store, is_valid_key, partition_of};
+use crate::partition::{FollowerControl, Followers, PartitionProgress, State};
+use crate::store::contract::{Store, is_valid_key, partition_of};
 
 /// A running read model: all its partitions.
 pub(crate) struct ReadModelHandle<M: ReadModel> {
@@ -170,20 +170,8 @@ impl<M: ReadModel> Partition<M> {
 
 #[async_trait]
 impl<M: ReadModel> FollowerControl for ReadModelHandle<M> {
-    fn name(&self) -> &'static str {
-        M::NAME
-    }
-
-    fn version(&self) -> u32 {
-        M::VERSION
-    }
-
-    fn filter(&self) -> &Filter {
-        &self.inner.followers.filter
-    }
-
-    fn partitions(&self) -> Vec<Progress> {
-        self.inner.followers.partitions()
+    fn followers(&self) -> &Followers {
+        &self.inner.followers
     }
 
     fn requested(&self) {
@@ -197,7 +185,7 @@ impl<M: ReadModel> FollowerControl for ReadModelHandle<M> {
         let Inner { partitions, followers, .. } = &*self.inner;
         // First, so that no reader waits for events that are not folded any more.
         partitions.iter().for_each(|partition| partition.addr.do_send(Order::Refuse));
-        followers.flush_and_stop().await;
+        followers.stop().await;
         for partition in partitions.iter().filter(|partition| partition.progress.is_running()) {
             partition.addr.do_send(Order::End);
         }

@@ -120,8 +120,9 @@ pub trait ReadModel: Default + Clone + Serialize + DeserializeOwned + Send + 'st
     }
 
     /// Returns the version of the aggregate that this document shows, if it shows one and has folded
-    /// [`RecordedEvent::version`](crate::RecordedEvent::version). Over HTTP it is the `ETag` of a read, which a client sends as
-    /// `If-Match` with a command, and as `If-None-Match` with the next read. The default is none.
+    /// [`RecordedEvent::version`](crate::store::RecordedEvent::version). Over HTTP it is the `ETag`
+    /// of a read, which a client sends as `If-Match` with a command, and as `If-None-Match` with the
+    /// next read. The default is none.
     fn version(&self) -> Option<StreamVersion> {
         None
     }
@@ -162,7 +163,7 @@ pub trait Fold<A: Aggregate>: ReadModel {
 /// ```
 /// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
 /// # use tour::*;
-/// # use actum::{Application, Document, MemoryStore};
+/// # use actum::{Application, Document, store::MemoryStore};
 /// # #[tokio::main]
 /// # async fn main() -> Result<(), actum::BoxError> {
 /// # let app = Application::builder(MemoryStore::new())
@@ -175,6 +176,7 @@ pub trait Fold<A: Aggregate>: ReadModel {
 /// # Ok(()) }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Document<M> {
     /// The document.
     pub body: M,
@@ -192,6 +194,7 @@ impl<M> Deref for Document<M> {
 
 /// A page of a list of documents, in the order of their keys' bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DocumentPage<M> {
     /// Keys and documents.
     pub documents: Vec<(String, M)>,
@@ -300,10 +303,10 @@ impl<M: ReadModel> Sources<M> {
     /// Follows the aggregate `A`, with the documents that `keys` names.
     ///
     /// `keys` returns an `Option` of a key, a `Vec` or any other iterator of at most
-    /// [`MAX_KEYS_PER_EVENT`](crate::subscription::sources::MAX_KEYS_PER_EVENT) keys; a key that is named twice counts once.
-    /// A key has at most [`MAX_KEY_BYTES`](crate::MAX_KEY_BYTES) bytes and no NUL. The event is folded once into each of
-    /// these documents, and [`EventEnvelope::key`] says into which. If one of the folds fails, only
-    /// its key is parked.
+    /// [`MAX_KEYS_PER_EVENT`](crate::store::MAX_KEYS_PER_EVENT) keys; a key that is named twice
+    /// counts once. A key has at most [`MAX_KEY_BYTES`](crate::store::MAX_KEY_BYTES) bytes and no
+    /// NUL. The event is folded once into each of these documents, and [`EventEnvelope::key`] says
+    /// into which. If one of the folds fails, only its key is parked.
     ///
     /// Prefer [`Sources::of`] where it fits: the key is then known before an event is decoded, while
     /// here every partition decodes every event. An event that cannot be decoded halts the read model

@@ -28,7 +28,7 @@ use self::sqlite::sqlite;
 /// | `postgres://user:password@host:port/database`, `postgresql://…` | PostgreSQL, which any number of processes can share (feature `postgres`) |
 /// | `memory:` | memory of this process, for tests and first steps; it has no SQL, so no projections |
 ///
-/// `SqliteOptions` and `PostgresOptions` open the same stores with options, such as a PostgreSQL
+/// `store::SqliteOptions` and `store::PostgresOptions` open the same stores with options, such as a PostgreSQL
 /// schema for each application or each test.
 ///
 /// ```no_run

@@ -15,13 +15,9 @@ use crate::aggregate::Aggregate;
 use crate::catch_panic::{Isolated, guarded};
 use crate::event::codec::{CodecError, EventCodec};
 use crate::event::{EventEnvelope, RecordedEvent};
-use crate::store::contract::{Filter, MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, is_valid_key};
-
-/// Maximum number of distinct keys of one event. With at most
-/// [`MAX_KEY_BYTES`](crate::store::contract::MAX_KEY_BYTES) bytes each, this also limits their
-/// bytes. An event that names more keys is applied to none of them and parks the key that is the id
-/// of its aggregate.
-pub const MAX_KEYS_PER_EVENT: usize = 1_000;
+use crate::store::contract::{
+    Filter, MAX_KEY_BYTES, MAX_KEYS_PER_EVENT, MAX_PAYLOAD_BYTES, is_valid_key,
+};
 
 /// Maximum number of keys that are read for one event, including repeated ones, so that an endless
 /// iterator ends. No key function that reads keys from an event needs more, because each key has at

@@ -13,7 +13,6 @@ use tracing::{debug, error, warn};
 use super::TailSettings;
 use super::cursor::{Cursor, Stretch, dense};
 use super::page_cache::Pages;
-use super::reader::Subscription;
 use crate::backoff::Backoff;
 use crate::byte_budget::{ByteBudget, Reservation};
 use crate::error::StoreError;
@@ -24,7 +23,7 @@ use crate::threads::Task;
 /// Tail reader of this process. It ends when the last clone is dropped, or at [`Tail::stop`].
 #[derive(Clone)]
 pub(crate) struct Tail {
-    hub: Arc<Hub>,
+    pub(super) hub: Arc<Hub>,
     stop: Arc<watch::Sender<bool>>,
 }
 
@@ -55,17 +54,6 @@ impl Tail {
         let task = Box::pin(run(Arc::clone(&hub), stopped));
         (hub.spawn)(task);
         Self { hub, stop: Arc::new(stop) }
-    }
-
-    /// Subscribes to the log after a position. `filter` only saves reads: the subscription may also
-    /// return events that it does not match.
-    pub(crate) fn subscribe(
-        &self,
-        name: &str,
-        filter: Filter,
-        after: GlobalPosition,
-    ) -> Subscription {
-        Subscription::new(Arc::clone(&self.hub), name.into(), filter, Cursor::after(after))
     }
 
     /// Spawns a task where the tail runs. It ends with the application.

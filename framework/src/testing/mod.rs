@@ -12,7 +12,8 @@
 //!
 //! ```no_run
 //! # #[cfg(feature = "postgres")] mod test {
-//! use actum::{AnyStore, PostgresOptions, StartError};
+//! use actum::store::PostgresOptions;
+//! use actum::{AnyStore, StartError};
 //!
 //! /// Opens an empty store; `test` differs for each test of the process.
 //! async fn store(test: &str) -> Result<AnyStore, StartError> {

@@ -9,8 +9,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::freshness::POSITION_HEADER;
-use super::precondition::etag;
 use super::prefer::Accepted;
+use super::problem::etag;
 use crate::command::Committed;
 use crate::event::{GlobalPosition, StreamVersion};
 

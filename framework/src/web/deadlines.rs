@@ -46,7 +46,7 @@ impl Default for Deadlines {
 ///
 /// # Errors
 /// [`Problem`]: 408 `body_too_slow`; 503 `outcome_unknown`, or `too_slow` for a safe method.
-pub async fn deadlines<B: MessageBody + 'static>(
+pub(super) async fn deadlines<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {

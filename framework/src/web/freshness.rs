@@ -13,8 +13,8 @@ use actix_web::web::Query;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder};
 use serde::{Deserialize, Serialize};
 
-use super::precondition::{etag, is_known};
-use super::problem::Problem;
+use super::precondition::is_known;
+use super::problem::{Problem, etag};
 use crate::application::Application;
 use crate::error::{BoxError, ReadError};
 use crate::event::{GlobalPosition, StreamVersion};

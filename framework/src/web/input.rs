@@ -13,7 +13,7 @@ use super::problem::Problem;
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Configures all extractors, and paths without a route, to return a [`Problem`].
-pub fn strict_input(config: &mut ServiceConfig) {
+pub(super) fn strict_input(config: &mut ServiceConfig) {
     // The errors of actix's extractors are not problem documents by default.
     config
         .app_data(JsonConfig::default().limit(MAX_BODY_BYTES).error_handler(refuse_body))

@@ -102,6 +102,7 @@ mod history;
 mod http1;
 mod input;
 mod limits;
+mod moment;
 pub mod openapi;
 mod operation;
 mod operations;
@@ -121,6 +122,11 @@ mod security_headers;
 mod server;
 mod sse;
 mod strict;
+#[cfg(feature = "web-tls")]
+mod tls_config;
+#[cfg(not(feature = "web-tls"))]
+#[path = "tls_config_off.rs"]
+mod tls_config;
 mod trace_context;
 
 #[cfg(feature = "jwt")]
@@ -133,27 +139,26 @@ pub use self::callback_address::{Callback, CallbackCommand, CallbackEvent, addre
 pub use self::callbacks::{Callbacks, callback_routes};
 pub use self::command_headers::{CommandHeaders, MAX_IDEMPOTENCY_KEY_BYTES};
 pub use self::command_to::CommandTo;
-pub use self::deadlines::{Deadlines, deadlines};
+pub use self::deadlines::Deadlines;
 pub use self::deferred::deferred_commands;
+pub use self::docs::api_document;
 pub use self::freshness::{DocumentAnswer, Freshness, POSITION_HEADER};
 pub use self::health::health;
 pub use self::history::{HistoryPage, HistoryRange, follow};
-pub use self::input::{MAX_BODY_BYTES, strict_input};
+pub use self::input::MAX_BODY_BYTES;
 pub use self::limits::{Limits, Rate};
-pub use self::openapi::api_document;
+pub use self::moment::moment;
 #[cfg(feature = "prometheus")]
 pub use self::operations::Prometheus;
 pub use self::operations::operations;
 pub use self::page::{cut_page, page_limit};
-pub use self::pieces::in_pieces;
 pub use self::policy::Policy;
 pub use self::prefer::RespondAsync;
 pub use self::principal::Principal;
 pub use self::problem::Problem;
-pub use self::request_log::request_log;
 pub use self::resume::ResumeAfter;
 pub use self::routes::Routes;
-pub use self::security_headers::security_headers;
-pub use self::server::{Listeners, RunningServer, Server, TlsConfig, main};
+pub use self::server::{Listeners, RunningServer, Server, main};
 pub use self::sse::{ServerSentEvents, SseConfig, SseMessage};
+pub use self::tls_config::TlsConfig;
 pub use crate::command::RefusalCode;

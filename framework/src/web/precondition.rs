@@ -8,13 +8,8 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
-use super::problem::Problem;
+use super::problem::{Problem, etag};
 use crate::event::{ExpectedVersion, StreamVersion};
-
-/// Returns the tag of a version. A version of zero has none, because there is no event yet.
-pub(super) fn etag(version: StreamVersion) -> Option<String> {
-    (version > StreamVersion::ZERO).then(|| format!("\"{version}\""))
-}
 
 /// Returns the version that a command expects.
 pub(super) fn of(headers: &HeaderMap) -> Result<ExpectedVersion, Problem> {

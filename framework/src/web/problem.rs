@@ -13,7 +13,6 @@ use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::precondition::etag;
 use crate::event::StreamVersion;
 
 /// An error response of the media type `application/problem+json`.
@@ -35,6 +34,11 @@ struct Document<'a> {
     code: &'a str,
     #[serde(flatten)]
     members: &'a Map<String, Value>,
+}
+
+/// Returns the tag of a version. A version of zero has none, because there is no event yet.
+pub(super) fn etag(version: StreamVersion) -> Option<String> {
+    (version > StreamVersion::ZERO).then(|| format!("\"{version}\""))
 }
 
 /// Maximum length of the detail in characters, because some messages quote what the client sent.

@@ -24,7 +24,7 @@ const MAX_CORRELATION_ID_BYTES: usize = 128;
 ///
 /// # Errors
 /// Those of the request.
-pub async fn request_log<B: MessageBody>(
+pub(super) async fn request_log<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {

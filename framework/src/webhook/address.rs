@@ -90,6 +90,12 @@ impl Network {
     }
 }
 
+impl From<IpAddr> for Network {
+    fn from(ip: IpAddr) -> Self {
+        Self(ip.into())
+    }
+}
+
 impl FromStr for Network {
     type Err = String;
 

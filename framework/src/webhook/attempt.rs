@@ -7,6 +7,7 @@ use super::endpoint::ForbiddenAddress;
 /// A call that was made or refused. The body of the response is never read, because the status is
 /// all that the framework needs from a stranger's server.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Attempt {
     /// The 2xx status of the response, or the reason why there was none.
     pub result: Result<u16, Failure>,
@@ -18,6 +19,7 @@ pub struct Attempt {
 
 /// Reason why a message was not delivered, or may not have been.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Failure {
     /// The address is not allowed, so no call was made.
     #[error("the address is not allowed: {0}")]

@@ -44,6 +44,7 @@ impl fmt::Debug for Endpoint {
 /// Reason why an address must not be called. Safe to show to the client that chose the address,
 /// because it names the rule and nothing that was found behind the address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ForbiddenAddress {
     /// The text is not a URL, or a URL without a host.
     #[error("not a URL with a host")]

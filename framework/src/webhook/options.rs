@@ -1,6 +1,7 @@
 //! Options of a webhook client: allowed addresses and timeouts.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,6 +54,13 @@ impl WebhookOptions {
     pub fn allow_private_network(mut self, network: Network) -> Self {
         self.rules.networks.push(network);
         self
+    }
+
+    /// Allows this address and port although it may not be public, also over http: for tests, and for
+    /// receivers in the same network.
+    #[must_use]
+    pub fn allow_address(self, address: SocketAddr) -> Self {
+        self.allow_http().allow_port(address.port()).allow_private_network(address.ip().into())
     }
 
     /// Timeout of a DNS lookup and, after that, of opening a connection. Default 5 s.

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use actum::store::{MemoryStore, PostgresStore};
 use actum::testing::ProjectionScenario;
-use actum::{
-    Application, BoxError, GlobalPosition, MemoryStore, PostgresStore, ReadError, Settings,
-    StartError,
-};
+use actum::{Application, BoxError, GlobalPosition, ReadError, Settings, StartError};
 use time::OffsetDateTime;
 
 use super::{Mixes, add, builder, drop_mixes, mixed, read_mixes};

@@ -20,6 +20,11 @@ use crate::event::GlobalPosition;
 /// Largest size of a document's key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 
+/// Maximum number of distinct keys of one event. With at most
+/// [`MAX_KEY_BYTES`] bytes each, this also limits their bytes. An event that names more keys is applied to none of them and parks the key that is the id
+/// of its aggregate.
+pub const MAX_KEYS_PER_EVENT: usize = 1_000;
+
 /// Supported size of a document, as JSON: 16 MiB.
 ///
 /// A larger document is not refused, but a save may then exceed the time or the memory it has. Keep

@@ -64,6 +64,7 @@ pub(crate) fn event_bytes(stream: &StreamId, event: &NewEvent) -> usize {
 
 /// Outcome of one [`Append`]: exactly one of these.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum AppendOutcome {
     /// Stored and durable, now or by an earlier attempt.
     Committed(Committed),
@@ -75,6 +76,7 @@ pub enum AppendOutcome {
 
 /// Why an append was not stored.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum NotCommitted {
     /// The stream is not at the expected version.
     Conflict {
@@ -98,6 +100,7 @@ pub enum NotCommitted {
 
 /// Reply of [`EventStore::confirm`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Confirmation {
     /// The stream is still at that version and the command id is unknown.
     Current,

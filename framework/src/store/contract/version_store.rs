@@ -46,6 +46,7 @@ pub enum VersionNote {
 /// Comparison of a new version with the one that serves. For read models it compares documents, and
 /// for projections the rows they name; otherwise it counts the rows of their tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct Comparison {
     /// Number of the old version.
     pub old_version: u32,
@@ -72,6 +73,7 @@ pub struct Comparison {
 
 /// One key, row or table in both versions.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct Difference {
     /// The key, the table and key of the row, or the table.
     pub key: String,

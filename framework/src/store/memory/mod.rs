@@ -26,7 +26,7 @@ use crate::event::{GlobalPosition, StreamId};
 /// A store that forgets everything when its last clone is dropped.
 ///
 /// ```
-/// let builder = actum::Application::builder(actum::MemoryStore::new());
+/// let builder = actum::Application::builder(actum::store::MemoryStore::new());
 /// ```
 #[derive(Clone)]
 pub struct MemoryStore {

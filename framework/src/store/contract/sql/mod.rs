@@ -16,6 +16,7 @@ pub use self::value::SqlValue;
 
 /// Error of a statement, or of reading a column.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum SqlError {
     /// The database refused the statement: a constraint, its syntax, a type. Return it from
     /// `Projection::project`; the event that causes it parks its key.
