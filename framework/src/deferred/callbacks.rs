@@ -181,6 +181,7 @@ impl Callbacks {
         let told = Told {
             r#type: format!("command.{}", status.state.name()),
             timestamp: concluded_at,
+            // Without its attempts, so that the body is the same however often the message is sent.
             data: &CommandStatus { callback: None, ..status.clone() },
         };
         let body = match serde_json::to_vec(&told) {

@@ -149,6 +149,7 @@ impl Executor {
     /// Stores that the command was carried out, unless the outcome of its key is its own
     /// conclusion.
     async fn committed(&self, command: &Open, at: Committed) -> Result<Step, StoreError> {
+        // The key may stand for a refusal, whose event is in the command's own stream.
         if at.replayed && self.is_conclusion(&command.stream, at.position).await? {
             return Ok(Step::Done);
         }
@@ -170,6 +171,7 @@ impl Executor {
     async fn store_outcome(&self, of: &Open, outcome: CommandEvent, is_keyed: bool) -> Stored {
         let options = CommandOptions {
             key: is_keyed.then(|| of.key.clone()),
+            // The program stores the outcome and not the client, so nobody is authorised again.
             metadata: Metadata { actor: None, ..of.metadata.clone() },
             ..CommandOptions::default()
         };

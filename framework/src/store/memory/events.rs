@@ -80,6 +80,7 @@ impl EventStore for MemoryStore {
 
     fn info(&self) -> StoreInfo {
         let mut info = StoreInfo::new(self.identity);
+        // The log is in the memory of this process, so no other process can write to it.
         info.is_sole_writer = true;
         info.is_only_handle = self.handle.is_only_one();
         info.keeps_snapshots = true;
