@@ -197,7 +197,8 @@
 //! ## 7. In production
 //!
 //! [`Application::operations`] has what operators use, and the operations API offers the same over
-//! HTTP. An event that cannot be applied stops one key only, until a release can apply it.
+//! HTTP. An event that cannot be applied stops one key only, until a release can apply it. Log lines
+//! and spans are events of `tracing`, so install a subscriber, such as `tracing_subscriber::fmt()`.
 //!
 //! ```
 //! # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }

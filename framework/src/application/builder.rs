@@ -100,7 +100,9 @@ impl ApplicationBuilder {
         self
     }
 
-    /// Sets the source of time and ids, for example a manual clock in tests.
+    /// Sets the source of time and ids, for example a manual clock in tests. The time of events is
+    /// recorded by the store, which has a clock of its own: `MemoryStore::with_clock`,
+    /// `SqliteOptions::clock`, `PostgresOptions::clock`.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);

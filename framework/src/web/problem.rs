@@ -16,6 +16,13 @@ use serde_json::{Map, Value};
 use crate::event::StreamVersion;
 
 /// An error response of the media type `application/problem+json`.
+///
+/// ```
+/// use actum::web::Problem;
+///
+/// let problem = Problem::new(404, "unknown_order", "there is no such order").member("order", "42");
+/// assert_eq!(problem.code(), "unknown_order");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     status: StatusCode,

@@ -14,6 +14,34 @@ use crate::event::codec::is_same_json;
 use crate::event::{GlobalPosition, StreamId, StreamVersion};
 
 /// When an aggregate is snapshotted, and how its state becomes text and back.
+///
+/// ```
+/// use actum::{Aggregate, Snapshots};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Default, Clone, Serialize, Deserialize)]
+/// struct Account {
+///     cents: i64,
+/// }
+///
+/// impl Aggregate for Account {
+/// #     const TYPE: &'static str = "account";
+/// #     type Command = i64; type Event = Event; type Error = std::fmt::Error;
+/// #     fn handle(&self, cents: i64) -> Result<Vec<Event>, std::fmt::Error> {
+/// #         Ok(vec![Event::Credited { cents }])
+/// #     }
+/// #     fn apply(&mut self, event: &Event) {
+/// #         let Event::Credited { cents } = event;
+/// #         self.cents += cents;
+/// #     }
+///     // …
+///     fn snapshots() -> Option<Snapshots<Self>> {
+///         Some(Snapshots::every(1_000, 1)) // raise 1 when the state or its meaning changes
+///     }
+/// }
+/// # #[derive(PartialEq, Serialize, Deserialize)]
+/// # enum Event { Credited { cents: i64 } }
+/// ```
 pub struct Snapshots<A> {
     pub(crate) every: u64,
     pub(crate) state_version: u32,

@@ -112,7 +112,7 @@ impl ApiKeys {
         keys.take(keys.reading(Instant::now()));
         match keys.state().trouble.first() {
             None => Ok(()),
-            Some(trouble) => Err(trouble.clone()),
+            Some(trouble) => Err(format!("API keys cannot be read from {trouble}")),
         }?;
         Ok(keys)
     }
@@ -170,7 +170,7 @@ impl ApiKeys {
             }
             Reading::Kept => {
                 let seconds = KEPT_FOR.as_secs();
-                (None, vec![format!("{why}; its keys stay good for {seconds} seconds")])
+                (None, vec![format!("{why}; its keys stay valid for {seconds} seconds")])
             }
             Reading::Gone | Reading::Lost => (Some(HashMap::new()), vec![why]),
         };
@@ -182,7 +182,9 @@ impl ApiKeys {
         for error in &trouble {
             match reading {
                 Reading::Kept => tracing::error!(%error, "the file of API keys cannot be read"),
-                _ => tracing::error!(%error, "API keys are not let in until the file is mended"),
+                _ => {
+                    tracing::error!(%error, "these API keys are invalid until the file is corrected")
+                }
             }
         }
         let mut state = self.state();

@@ -55,6 +55,8 @@ type Configure = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
 /// Run it in the runtime of actix: `#[actix_web::main]` on `main`. Values for handlers besides the
 /// application, which is there as `Data<Application>`, come from [`Server::data`]. To test routes
 /// without a server, use [`Routes::serve`](super::Routes::serve); the [module](super) has an example.
+/// The server prints nothing: its log lines are events of `tracing`, for a subscriber that the
+/// program installs.
 ///
 /// ```no_run
 /// # use actum::web::{ApiKeys, Routes, Server};
