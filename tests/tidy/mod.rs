@@ -9,6 +9,7 @@ mod dependencies;
 mod docs;
 mod layers;
 mod panics;
+mod reasons;
 mod repository;
 mod routes;
 mod shape;

@@ -143,7 +143,7 @@ impl Application {
         match (before.map_err(CommandError::Unavailable)?.is_empty(), full) {
             (false, _) => Ok(commands.known(id)),
             (true, Full::Client) => {
-                let what = "too many deferred commands of this client are open";
+                let what = "this client has too many open deferred commands";
                 Err(CommandError::ClientLimit(what))
             }
             (true, Full::Total) => {

@@ -276,7 +276,7 @@ impl Application {
             control.flush_and_stop().await;
         }
         if !inner.admission.close_and_drain(inner.settings.drain_within).await {
-            tracing::warn!("commands were still under way when the time to drain was over");
+            tracing::warn!("some commands were still in flight after drain_within");
         }
         for control in then {
             control.flush_and_stop().await;
@@ -295,7 +295,11 @@ impl Application {
         let closed = inner.store.release().await;
         let left_open = closed.err().map(|error| error.to_string());
         if let Some(reason) = &left_open {
-            tracing::warn!(%reason, "the database could not be closed in order; nothing is lost, and the next start recovers it");
+            tracing::warn!(
+                %reason,
+                "the database was not closed cleanly; nothing is lost, and the next start \
+                 recovers it"
+            );
         }
         Stopped { left_open }
     }

@@ -24,6 +24,22 @@ use crate::event::{ExpectedVersion, GlobalPosition, Metadata, StreamVersion};
 pub const MAX_COMMAND_ID_BYTES: usize = 512;
 
 /// Result of a command that was carried out.
+///
+/// ```
+/// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+/// # use tour::*;
+/// # use actum::{Application, store::MemoryStore};
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), actum::BoxError> {
+/// # let app = Application::builder(MemoryStore::new())
+/// #     .aggregate::<Account>().read_model::<Balance>().start().await?;
+/// let committed = app.execute::<Account>("42", Command::Credit { cents: 1250 }).await?;
+/// assert_eq!(committed.version.0, 1);
+/// let balance = app.read::<Balance>("42").after(committed.position).await?;
+/// assert_eq!(balance.cents, 1250);
+/// # app.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Committed {
@@ -45,6 +61,16 @@ impl Committed {
 }
 
 /// Idempotency key of a command: an id, bound to the request that it was first used for.
+///
+/// ```
+/// use actum::CommandKey;
+///
+/// let key = CommandKey::new("payment-7", b"credit 42 1250")?;
+/// // The same id for another request: refused as `KeyReused`, because one of them would be lost.
+/// let other = CommandKey::new("payment-7", b"credit 42 9999")?;
+/// assert_ne!(key.fingerprint, other.fingerprint);
+/// # Ok::<_, actum::store::InvalidCommandId>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandKey {
     /// Id that the client chose.

@@ -156,10 +156,10 @@ pub(crate) enum Change {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotAccepted {
     /// The key was already used for another request.
-    #[error("the key was used before for another request")]
+    #[error("the key was already used for another request")]
     KeyReused,
     /// No command was accepted under this id.
-    #[error("there is no such command")]
+    #[error("no command has this id")]
     Unknown,
 }
 
@@ -172,9 +172,12 @@ impl Aggregate for AcceptedCommand {
     fn handle(&self, change: Change) -> Result<Vec<CommandEvent>, NotAccepted> {
         match (&self.accepted, change) {
             (None, Change::Accept(acceptance)) => Ok(vec![CommandEvent::Accepted(*acceptance)]),
+            // The same key is the same request, so a client may send it any number of times.
             (Some(before), Change::Accept(again)) if before.key == again.key => Ok(vec![]),
             (Some(_), Change::Accept(_)) => Err(NotAccepted::KeyReused),
             (None, _) => Err(NotAccepted::Unknown),
+            // Two owners may both have carried it out under the same key, with the same outcome. It
+            // is stored once.
             (Some(_), Change::Conclude(_)) if self.is_concluded => Ok(vec![]),
             (Some(accepted), Change::Conclude(outcome)) => {
                 let client = accepted.client.clone();

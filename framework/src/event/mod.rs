@@ -28,7 +28,7 @@ pub const MAX_EVENT_TYPE_BYTES: usize = 255;
 pub(crate) fn invalid_event_type(name: &str) -> Option<String> {
     if name.is_empty() || name.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
         return Some(format!(
-            "{name:?} cannot be an event type: it is empty or holds a quote, a backslash or a \
+            "{name:?} is not a valid event type: it is empty or contains a quote, a backslash or a \
              control character"
         ));
     }
@@ -120,6 +120,15 @@ impl RecordedEvent {
 
 /// A recorded event with its decoded payload. Dereferences to [`RecordedEvent`], so its fields can
 /// be read directly: `envelope.position`, `envelope.stream`, …
+///
+/// ```
+/// # use actum::EventEnvelope;
+/// # enum Event { Credited { cents: i64 } }
+/// fn describe(envelope: &EventEnvelope<Event>) -> String {
+///     let Event::Credited { cents } = envelope.event;
+///     format!("{}: {cents} cents to account {}", envelope.recorded_at, envelope.stream.id())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventEnvelope<E> {
     /// The decoded event.

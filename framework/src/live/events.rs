@@ -74,6 +74,7 @@ impl<A: Aggregate> LiveEvents<A> {
                 }
                 return envelope.map(Some);
             }
+            // Before the next read, because the store may be closed already.
             if self.wake.has_ended()? {
                 return Ok(None);
             }

@@ -72,6 +72,8 @@ impl Wakes {
     /// Creates the notifications for followers of documents: a key is a document's key, a mark is a
     /// position.
     pub(crate) fn of_documents<M: ReadModel>(tail: Tail) -> Self {
+        // Routes of its own, because a process may follow documents of partitions that it does not
+        // own.
         let routes = M::sources().routes;
         let aggregate_types = routes.aggregate_types().map(str::to_owned).collect();
         Self::new(M::NAME, tail, Filter { aggregate_types }, touched::documents(routes))

@@ -84,7 +84,7 @@ pub(crate) const COMMANDS: Metric = Metric {
     kind: Kind::Counter,
     labels: &["aggregate", "outcome"],
     unit: "commands",
-    meaning: "Commands by what became of them.",
+    meaning: "Commands by outcome.",
 };
 
 /// Time that a caller waited. Recorded for commands that were admitted and have a result.
@@ -93,7 +93,7 @@ pub(crate) const COMMAND_SECONDS: Metric = Metric {
     kind: SECONDS,
     labels: &["aggregate"],
     unit: "seconds",
-    meaning: "Time from a command's arrival to its answer.",
+    meaning: "Time from the arrival of a command to its result.",
 };
 
 /// Admitted commands without a result yet. Never more than `Settings::commands_in_flight`.
@@ -102,7 +102,7 @@ pub(crate) const COMMANDS_IN_FLIGHT: Metric = Metric {
     kind: Kind::Gauge,
     labels: &[],
     unit: "commands",
-    meaning: "Commands that were let in and are not answered yet.",
+    meaning: "Admitted commands that have no result yet.",
 };
 
 /// Live instances of an aggregate type. About `Settings::live_aggregates` at most.
@@ -120,7 +120,7 @@ pub(crate) const COMMIT_SECONDS: Metric = Metric {
     kind: SECONDS,
     labels: &[],
     unit: "seconds",
-    meaning: "Time that writing one batch took, resent ones included.",
+    meaning: "Time of writing one batch until its outcome is known, including retries.",
 };
 
 /// Appends per batch: shows how well group commit shares its fsyncs. Batches that only save
@@ -158,7 +158,7 @@ pub(crate) const WAL_BYTES: Metric = Metric {
     kind: Kind::Gauge,
     labels: &[],
     unit: "bytes",
-    meaning: "Length of the log's write-ahead log after the last commit.",
+    meaning: "Size of SQLite's write-ahead log after the last commit.",
 };
 
 /// Head of the log, as far as this process knows it.
@@ -176,7 +176,7 @@ pub(crate) const READS: Metric = Metric {
     kind: Kind::Counter,
     labels: &["read_model", "outcome"],
     unit: "reads",
-    meaning: "Reads of documents by what became of them.",
+    meaning: "Reads of documents by outcome.",
 };
 
 /// Time of a read: waiting for the requested position, and loading the document.
@@ -185,7 +185,7 @@ pub(crate) const READ_SECONDS: Metric = Metric {
     kind: SECONDS,
     labels: &["read_model"],
     unit: "seconds",
-    meaning: "Time from a read's arrival to its answer.",
+    meaning: "Time from the arrival of a read to its result.",
 };
 
 /// Position of a partition. 0 in a process that does not own the partition.
@@ -194,7 +194,7 @@ pub(crate) const SUBSCRIPTION_POSITION: Metric = Metric {
     kind: Kind::Gauge,
     labels: &["subscription", "partition"],
     unit: "events",
-    meaning: "The position up to which a partition that this process owns has applied the log.",
+    meaning: "Position up to which a partition owned by this process has applied the log.",
 };
 
 /// Lag of a partition in events. 0 in a process that does not own the partition, so sum over
@@ -204,7 +204,7 @@ pub(crate) const SUBSCRIPTION_LAG_EVENTS: Metric = Metric {
     kind: Kind::Gauge,
     labels: &["subscription", "partition"],
     unit: "events",
-    meaning: "Positions from there to the head of the log.",
+    meaning: "Positions between the position of the partition and the head of the log.",
 };
 
 /// Lag of a partition in time. 0 in a process that does not own the partition.
@@ -213,7 +213,7 @@ pub(crate) const SUBSCRIPTION_LAG_SECONDS: Metric = Metric {
     kind: Kind::Gauge,
     labels: &["subscription", "partition"],
     unit: "seconds",
-    meaning: "Age of the oldest event that a partition follows and has not taken in.",
+    meaning: "Age of the oldest event that a partition has yet to process.",
 };
 
 /// Parked keys of a partition. 0 in a process that does not own the partition, so sum over
@@ -223,7 +223,7 @@ pub(crate) const SUBSCRIPTION_PARKED_KEYS: Metric = Metric {
     kind: Kind::Gauge,
     labels: &["subscription", "partition"],
     unit: "keys",
-    meaning: "Keys that stand still at an event that cannot be applied.",
+    meaning: "Parked keys: keys with an event that cannot be applied.",
 };
 
 /// Events that this process applied or queued behind a parked key.
@@ -232,7 +232,7 @@ pub(crate) const SUBSCRIPTION_EVENTS: Metric = Metric {
     kind: Kind::Counter,
     labels: &["subscription", "partition"],
     unit: "events",
-    meaning: "Events that this process took in: applied, or queued behind a parked key.",
+    meaning: "Events that this process applied or queued behind a parked key.",
 };
 
 /// Saves of this process: transactions with changes and checkpoint.

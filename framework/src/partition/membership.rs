@@ -93,6 +93,8 @@ impl LeaseRenewer {
         let (sender, receiver) = watch::channel(Some(until));
         let mut state = self.registry.state();
         let key = state.key();
+        // Without the task nobody would renew the lease. The sender is dropped, which tells the
+        // session so.
         if !state.has_ended {
             state.leases.insert(key, Held { lease, until: sender, is_asking: false });
         }
@@ -111,6 +113,8 @@ impl LeaseRenewer {
         let names = (0..partitions).map(|number| PartitionId::new(model, number).to_string());
         let names: Vec<_> = names.collect();
         let aside = Arc::new(Aside::default());
+        // Each assignment begins with the fair share. Otherwise a new process would try to acquire
+        // every lease that is free for a moment.
         let assigned = self.look(model, &names, &aside).await?;
         let (gone, going) = watch::channel(());
         let (senders, receivers): (Vec<_>, Vec<_>) =
@@ -143,6 +147,7 @@ impl LeaseRenewer {
         partitions: &[String],
         aside: &Aside,
     ) -> Result<Vec<bool>, StoreError> {
+        // No other process can write, so there is nothing to share and nothing to ask.
         if self.store.info().is_sole_writer {
             return Ok(vec![true; partitions.len()]);
         }
@@ -164,6 +169,7 @@ impl Membership {
     /// Leaves the model, so that the other members take its partitions. Returns when they know.
     pub(crate) async fn leave(&self) {
         self.registry.leave(self.key);
+        // The task drops the receiver with the model, after the store has removed this process.
         self.gone.closed().await;
     }
 }

@@ -61,6 +61,8 @@ impl Registry {
         if let Some(model) = self.state().models.get_mut(&key) {
             model.is_leaving = true;
         }
+        // At once and not at the next renewal, because the others wait for the partitions until
+        // then.
         self.wake.notify_one();
     }
 }

@@ -36,6 +36,8 @@ pub(crate) async fn start<P: Projection>(start: Start) -> Result<ProjectorHandle
     register_version(&*store, P::NAME, P::VERSION, P::PARTITIONS).await?;
     let database = store.open_projection(P::NAME, P::VERSION).await?;
     make::<P>(&*database, &model).await?;
+    // After the tables exist and before the checkpoints are read: queries wait for this head, so
+    // none returns rows from before the start.
     let head = store.head().await?;
     let filter = P::sources().routes.filter();
     let (name, version, partitions) = (P::NAME, P::VERSION, P::PARTITIONS);
@@ -71,6 +73,8 @@ pub(super) async fn make<P: Projection>(
         reason,
     };
     created.map_err(refuse)?;
+    // A statement of the user may have failed without an error from `create`. On PostgreSQL the
+    // commit would then roll back silently.
     transaction.check().await.map_err(refuse)?;
     match transaction.commit(None).await {
         Ok(()) => Ok(()),

@@ -129,6 +129,27 @@ pub trait ReadModel: Default + Clone + Serialize + DeserializeOwned + Send + 'st
 }
 
 /// Folding of the events of one aggregate into documents.
+///
+/// ```
+/// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+/// # use tour::{Account, Event};
+/// # use actum::{EventEnvelope, Fold, ReadModel, Sources};
+/// # use serde::{Deserialize, Serialize};
+/// /// Date and time of the last booking of an account.
+/// #[derive(Default, Clone, Serialize, Deserialize)]
+/// struct LastBooking { at: Option<String> }
+///
+/// # impl ReadModel for LastBooking {
+/// #     const NAME: &'static str = "last_booking";
+/// #     fn sources() -> Sources<Self> { Sources::of::<Account>() }
+/// # }
+/// impl Fold<Account> for LastBooking {
+///     fn apply(&mut self, event: &EventEnvelope<Event>) {
+///         // The envelope has the position, the time and the metadata of the event too.
+///         self.at = Some(event.recorded_at.to_string());
+///     }
+/// }
+/// ```
 pub trait Fold<A: Aggregate>: ReadModel {
     /// Folds the event into its document. Called once for each event and key, in the order of the
     /// log; the result may depend on nothing but the document and the event.
@@ -138,6 +159,22 @@ pub trait Fold<A: Aggregate>: ReadModel {
 }
 
 /// A document as a read returns it. Its body can be read from it directly.
+///
+/// ```
+/// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+/// # use tour::*;
+/// # use actum::{Application, Document, store::MemoryStore};
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), actum::BoxError> {
+/// # let app = Application::builder(MemoryStore::new())
+/// #     .aggregate::<Account>().read_model::<Balance>().start().await?;
+/// # let committed = app.execute::<Account>("42", Command::Credit { cents: 1250 }).await?;
+/// let document: Document<Balance> = app.read("42").after(committed.position).await?;
+/// assert_eq!(document.cents, 1250); // a field of `Balance`
+/// assert!(document.position >= committed.position);
+/// # app.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Document<M> {

@@ -306,7 +306,7 @@ async fn read_from_store(
                 return Ok(Arc::new(page));
             }
             Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
-                warn!(%error, %name, position = %after, "the log cannot be read; trying again");
+                warn!(%error, %name, position = %after, "cannot read the log; retrying");
                 backoff.wait().await;
             }
             Err(fault) => return Err(fault),

@@ -239,9 +239,9 @@ impl<T: 'static> Routes<T> {
         }
         let mut other = None;
         self.route(recorded, |_| true).each(|now, _| other = Some(now))?;
-        let advice = "raise the VERSION, to build all of it with the new keys, or skip the event";
+        let advice = "raise the VERSION to rebuild with the new keys, or skip the event";
         Err(match other {
-            None => format!("it belongs to no key now: {advice}"),
+            None => format!("it has no key any more: {advice}"),
             Some(other) => format!("its key is {other:?} now: {advice}"),
         })
     }
@@ -261,7 +261,7 @@ fn named(
         let (key, reason) = match is_valid_key(&key) {
             true => (key, None),
             false => {
-                let reason = format!("no document can have the key {key:?}");
+                let reason = format!("{key:?} is not a valid key of a document");
                 (nearest_valid(&key), Some(reason))
             }
         };
@@ -270,8 +270,8 @@ fn named(
         }
         if seen.len() >= MAX_KEYS_PER_EVENT || count >= MAX_NAMED {
             return Err(format!(
-                "it names more than {MAX_KEYS_PER_EVENT} keys, and none of them takes it in: name \
-                 fewer and raise the VERSION, or skip the event"
+                "it has more than {MAX_KEYS_PER_EVENT} keys and is applied to none of them: \
+                 return fewer keys and raise the VERSION, or skip the event"
             ));
         }
         if is_ours(&key) {

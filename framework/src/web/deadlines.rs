@@ -62,10 +62,10 @@ pub(super) async fn deadlines<B: MessageBody + 'static>(
         }
         (Ok(answer), _) => return Ok(answer?.map_into_boxed_body()),
         // Only a command has an outcome that the client must learn with the same key.
-        (Err(_), _) if is_read => Problem::for_now("too_slow", "the answer took too long"),
+        (Err(_), _) if is_read => Problem::for_now("too_slow", "the response took too long"),
         (Err(_), _) => Problem::outcome_unknown(),
     };
-    tracing::warn!(%problem, "a request has missed its deadline");
+    tracing::warn!(%problem, "a request exceeded its deadline");
     Err(Missed { problem, incoming }.into())
 }
 

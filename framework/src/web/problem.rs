@@ -57,13 +57,13 @@ impl Problem {
     /// the response contains no internal details.
     pub fn internal(error: &dyn fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
-        Self::new(500, "internal", "the server could not do this; its log says why")
+        Self::new(500, "internal", "internal error; see the server's log")
     }
 
     /// Creates a 401 problem with a challenge for a bearer credential. The response is the same
     /// whatever was wrong with the credential.
     pub fn unauthenticated() -> Self {
-        let detail = "this needs a credential: Authorization: Bearer …";
+        let detail = "credentials are required: Authorization: Bearer …";
         Self::new(401, "unauthenticated", detail).header(header::WWW_AUTHENTICATE, "Bearer")
     }
 

@@ -55,7 +55,7 @@ pub(super) async fn request_log<B: MessageBody>(
         principal = principal.as_ref().map(|principal| principal.id.as_str()),
         correlation_id,
         trace_id,
-        "answered"
+        "request"
     );
     answer
 }

@@ -23,6 +23,29 @@ type Register = Arc<dyn Fn(Resource) -> Resource + Send + Sync>;
 
 /// A table of routes. A route needs a credential unless it says otherwise: [`Routes::needs`],
 /// [`Routes::public`] and [`Routes::probe`] are about the route that was added last.
+///
+/// ```
+/// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+/// # use tour::*;
+/// # use actix_web::web::{Data, Path};
+/// # use actum::Application;
+/// use actum::web::{DocumentAnswer, Freshness, Problem, Routes};
+///
+/// async fn balance(
+///     app: Data<Application>,
+///     id: Path<String>,
+///     freshness: Freshness,
+/// ) -> Result<DocumentAnswer<Balance>, Problem> {
+///     Ok(freshness.read(&app, &id).await?)
+/// }
+///
+/// let routes = Routes::new()
+///     .get("/accounts/{id}", balance)
+///     .needs("accounts:read")
+///     .get("/about", async || "a bank")
+///     .public()
+///     .merge(actum::web::health());
+/// ```
 #[derive(Clone, Default)]
 pub struct Routes {
     routes: Vec<Route>,

@@ -101,7 +101,7 @@ impl FromStr for Network {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map(Self).map_err(|_| format!("`{text}` is no network such as 10.0.0.0/8"))
+        network.map(Self).map_err(|_| format!("`{text}` is not a network such as 10.0.0.0/8"))
     }
 }
 

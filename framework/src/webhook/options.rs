@@ -103,5 +103,5 @@ impl fmt::Debug for WebhookOptions {
 /// Error of [`WebhookClient::new`](super::client::WebhookClient::new): the certificates cannot be
 /// read, or the system has none.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("webhooks cannot be sent: {0}")]
+#[error("cannot create the webhook client: {0}")]
 pub struct InvalidOptions(pub(super) String);

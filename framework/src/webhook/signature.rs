@@ -53,7 +53,7 @@ pub enum NotVerified {
     #[error("the timestamp is too far from now")]
     TooFarFromNow,
     /// No signature matches one of the secrets.
-    #[error("no signature fits")]
+    #[error("no signature matches")]
     Signature,
 }
 

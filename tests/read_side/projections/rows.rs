@@ -177,5 +177,5 @@ async fn a_scenario_runs_on_postgres_and_leaves_nothing_behind() {
     let scenario = ProjectionScenario::<Mixes>::given::<Counter>([added("1", 1)]);
     let refused = std::thread::spawn(|| drop(scenario.on(store).then_no_rows("SELECT 1"))).join();
     let message = *refused.unwrap_err().downcast::<String>().unwrap();
-    assert!(message.contains("1 events: it is not for tests"), "{message}");
+    assert!(message.contains("1 events; use an empty database for tests"), "{message}");
 }

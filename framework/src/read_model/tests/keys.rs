@@ -217,7 +217,7 @@ async fn an_event_with_too_many_keys_is_applied_nowhere_and_parks_the_key_of_its
     let parked = store.memory.load_parked("shares@1", &ParkedQuery::default()).await.unwrap().keys;
     let [parked] = &parked[..] else { panic!("{parked:?}") };
     assert_eq!((&*parked.key, parked.position.0, parked.queue.len()), ("1", 2, 0));
-    assert!(parked.reason.contains("names more than 1000 keys"), "{}", parked.reason);
+    assert!(parked.reason.contains("has more than 1000 keys"), "{}", parked.reason);
 }
 
 #[tokio::test]

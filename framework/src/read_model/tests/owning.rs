@@ -308,5 +308,5 @@ async fn a_standby_of_another_log_halts() {
         .unwrap();
     let read = standing_by.read("a", GlobalPosition(2), WITHIN).await;
     let Err(ReadError::Halted { reason, .. }) = read else { panic!("{read:?}") };
-    assert!(reason.contains("taken in the log"), "{reason}");
+    assert!(reason.contains("belongs to the log"), "{reason}");
 }

@@ -33,6 +33,21 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 ///
 /// A key that is added becomes valid within a second, and one that is deleted becomes invalid
 /// within a second. To rotate a key, add the second key of a name before you delete the first.
+///
+/// ```
+/// use actum::web::{ApiKeyFormat, ApiKeys};
+///
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), actum::BoxError> {
+/// # let path = std::env::temp_dir().join(format!("actum-keys-{}.jsonl", std::process::id()));
+/// let scopes = vec!["accounts:read".to_owned()];
+/// let new = ApiKeyFormat::default().generate("shop".to_owned(), scopes, None)?;
+/// println!("{}", new.key.expose()); // the credential; it is stored nowhere
+/// std::fs::write(&path, format!("{}\n", new.line))?; // the line of the file
+/// let keys = ApiKeys::file(&path)?; // for `Server::auth`
+/// # std::fs::remove_file(path)?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct ApiKeys {
     format: ApiKeyFormat,

@@ -72,7 +72,7 @@ async fn file(name: Path<String>) -> Result<HttpResponse, Problem> {
     match name.as_str() {
         "page.js" => Ok(page("text/javascript; charset=utf-8", SCRIPT)),
         "page.css" => Ok(page("text/css; charset=utf-8", STYLE)),
-        _ => Err(Problem::new(404, "no_such_path", "nothing is here")),
+        _ => Err(Problem::new(404, "no_such_path", "no resource has this path")),
     }
 }
 

@@ -52,6 +52,10 @@ type Configure = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
 
 /// An application over HTTP, with its operations API.
 ///
+/// Run it in the runtime of actix: `#[actix_web::main]` on `main`. Values for handlers besides the
+/// application, which is there as `Data<Application>`, come from [`Server::data`]. To test routes
+/// without a server, use [`Routes::serve`](super::Routes::serve); the [module](super) has an example.
+///
 /// ```no_run
 /// # use actum::web::{ApiKeys, Routes, Server};
 /// # async fn f(app: actum::Application, routes: Routes) -> Result<(), actum::BoxError> {
