@@ -149,7 +149,7 @@ pub(crate) enum Change {
     /// Stores the outcome: `Committed`, `Refused` or `Failed`.
     Conclude(CommandEvent),
     /// Stores a callback attempt: `CallbackAttempted`, `CallbackDelivered` or `CallbackGivenUp`.
-    #[allow(dead_code, reason = "webhooks, a feature, make these attempts")]
+    #[allow(dead_code, reason = "only the callbacks, a feature, make attempts")]
     Called(CommandEvent),
 }
 
