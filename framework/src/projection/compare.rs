@@ -23,7 +23,7 @@ const AT_ONCE: usize = 100;
 /// Compares the rows of the new version with those of the old one.
 ///
 /// # Errors
-/// The store did not answer.
+/// The store is not available.
 pub(super) async fn compare(
     old: &ProjectorHandle,
     new: &ProjectorHandle,

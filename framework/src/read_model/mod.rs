@@ -158,7 +158,7 @@ pub trait Fold<A: Aggregate>: ReadModel {
     fn apply(&mut self, event: &EventEnvelope<A::Event>);
 }
 
-/// A document as a read returns it. Its body can be read from it directly.
+/// A document as a read returns it. Dereferences to its body, so fields can be read directly.
 ///
 /// ```
 /// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
