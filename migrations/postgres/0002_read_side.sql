@@ -217,10 +217,10 @@ BEGIN
     WHERE w.model = change_work.model AND w.partition = change_work.partition AND w.id = again.id;
 END $$;
 
--- Takes a step of a partition if the lease is the writer's and the step continues from what is
--- stored; see `continues` in store/kit/checkpoint_rule.rs. Answers what it found. The lease stays
--- locked to the end of the transaction. `changes` holds those of parked keys and of open work, NULL
--- for none.
+-- Stores an update of a partition's checkpoint if the lease is the writer's and the update continues
+-- from what is stored; see `continues` in store/kit/checkpoint_rule.rs. Returns what it found. The
+-- lease stays locked to the end of the transaction. `changes` holds those of parked keys and of open
+-- work, NULL for none.
 CREATE FUNCTION actum.advance(
     model text, partition integer, token bigint, step bigint, from_position bigint,
     log_id uuid, "position" bigint, event_id uuid, changes text,

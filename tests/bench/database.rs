@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use actum::{Application, ApplicationBuilder, PostgresStore, SqliteStore};
+use actum::store::{PostgresStore, SqliteStore};
+use actum::{Application, ApplicationBuilder};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -186,7 +187,10 @@ impl BenchDatabase {
         let delete = "DELETE FROM snapshots";
         match self.store {
             Store::Sqlite => {
-                sqlx::query(delete).execute(&mut self.sqlite().await?).await?;
+                let mut connection = self.sqlite().await?;
+                sqlx::query(delete).execute(&mut connection).await?;
+                // Closed, because the store refuses a write-ahead log that only others have written.
+                connection.close().await?;
             }
             Store::Postgres => {
                 sqlx::query(delete).execute(&mut self.postgres().await?).await?;

@@ -20,7 +20,8 @@ use crate::options::Options;
 
 /// Time over which the cost is measured, after the start has settled.
 const MEASURED: Duration = Duration::from_secs(20);
-const SETTLES: Duration = Duration::from_secs(5);
+/// PostgreSQL counts the transactions of a session up to ten seconds after them.
+const SETTLES: Duration = Duration::from_secs(15);
 
 /// One of ten read models, all alike. Each of their partitions has a lease and an actor of its own.
 #[derive(Default, Clone, Serialize, Deserialize)]

@@ -7,14 +7,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actum::store::{CheckpointStore, DocumentStore, EventStore, OpenWork, PageLimit, PartitionId};
+use actum::store::{
+    Append, AppendOutcome, CheckpointStore, Confirmation, DocumentStore, EventStore, Filter,
+    NewEvent, OpenWork, Page, PageLimit, PartitionId, RecordedEvent, Store,
+};
 use actum::testing::{InterceptedStore, Interceptor};
 use actum::webhook::RetrySchedule;
 use actum::{
-    AnyStore, Append, AppendOutcome, Application, ApplicationBuilder, CallbackState, CommandError,
-    CommandKey, CommandOptions, CommandState, Committed, Confirmation, ExpectedVersion, Filter,
-    GlobalPosition, Metadata, NewEvent, Page, RecordedEvent, Settings, Store, StoreError, StreamId,
-    StreamVersion,
+    AnyStore, Application, ApplicationBuilder, CallbackState, CommandError, CommandKey,
+    CommandOptions, CommandState, Committed, ExpectedVersion, GlobalPosition, Metadata, Settings,
+    StoreError, StreamId, StreamVersion,
 };
 use async_trait::async_trait;
 use serde_json::Value;

@@ -309,6 +309,8 @@ impl<R: Reaction> Follower for ReactionFollower<R> {
         self.start_work(until);
         let now = Instant::now();
         let next = self.queue.next_due(now).filter(|_| self.is_at_its_beginning());
+        // Work may be due while the lease is not surely held. Without this delay the driver would
+        // spin until it is.
         let next = next.map(|due| due.max(now + LOOK_AGAIN));
         Plan {
             due: [next, self.save_at].into_iter().flatten().min(),
@@ -327,6 +329,7 @@ impl<R: Reaction> Follower for ReactionFollower<R> {
 
     async fn apply(&mut self, page: &Arc<Page>) -> Result<ControlFlow<End>, StoreError> {
         let reached = self.reached.position;
+        // A page of the tail may begin before the place from which this subscription continues.
         let followed = page.events.iter().filter(|event| {
             event.position > reached && event.stream.aggregate_type() == R::FOLLOWS
         });

@@ -33,6 +33,7 @@ impl Recent {
         self.filter == *filter
             && match self.page.get() {
                 Some(page) => self.after <= after && after < page.scanned_to,
+                // The page is still being read, so it is unknown how far it will reach.
                 None => self.after == after,
             }
     }
@@ -56,6 +57,8 @@ impl Pages {
 
     fn recent(&self, filter: &Filter, after: GlobalPosition, most: PageLimit) -> Arc<Recent> {
         let mut recent = self.lock();
+        // Followers at one place share one read, because each of them would otherwise read and
+        // parse the same page.
         if let Some(found) = recent.iter().find(|recent| recent.continues(filter, after)) {
             return Arc::clone(found);
         }
@@ -71,6 +74,7 @@ impl Pages {
         while recent.len() >= most.events.max(1) || bytes(&recent) > most.bytes {
             recent.pop_front();
         }
+        // Entered before it is read, so that the next follower waits for this read and starts none.
         let new = Recent { filter: filter.clone(), after, page: OnceCell::new() };
         let new = Arc::new(new);
         recent.push_back(Arc::clone(&new));
