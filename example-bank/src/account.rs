@@ -94,24 +94,25 @@ pub enum Refusal {
     #[serde(rename = "forbidden")]
     NotForOthers,
     /// An account with this id exists already.
-    #[error("the account is open already")]
+    #[error("the account exists already")]
     AlreadyOpen,
     /// The owner's name is empty, too long, or contains characters that cannot be displayed.
     #[error(
-        "an owner is 1 to {MAX_OWNER_CHARS} visible characters, without control or direction marks"
+        "an owner must have 1 to {MAX_OWNER_CHARS} visible characters, without control or \
+         direction marks"
     )]
     InvalidOwner,
     /// The currency is not three capital letters such as `EUR`.
-    #[error("a currency is three capital letters, such as EUR")]
+    #[error("a currency must be three capital letters, such as EUR")]
     InvalidCurrency,
     /// The account number has wrong check digits or a wrong form.
-    #[error("an account number is like an IBAN, with the right check digits")]
+    #[error("an account number must have the form of an IBAN with correct check digits")]
     InvalidNumber,
     /// The amount is zero or negative.
-    #[error("an amount is above zero")]
+    #[error("an amount must be above zero")]
     InvalidAmount,
     /// The limit is negative.
-    #[error("a credit limit is zero or above")]
+    #[error("a credit limit must not be negative")]
     InvalidLimit,
     /// The amount is more than the balance and the unused credit limit.
     #[error("only {available} can be withdrawn")]

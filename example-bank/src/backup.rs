@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use actum::{Backup, BoxError, PostgresOptions, PostgresStore, SqliteStore};
+use actum::BoxError;
+use actum::store::{Backup, PostgresOptions, PostgresStore, SqliteStore};
 
 /// Writes a backup of an SQLite log.
 pub(crate) async fn backup(store: &str, file: &Path) -> Result<(), BoxError> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actum::BoxError;
 use actum::web::Callbacks;
-use actum::webhook::{InvalidOptions, RetrySchedule, Secret, WebhookClient, WebhookOptions};
+use actum::webhook::{RetrySchedule, Secret, WebhookClient, WebhookOptions};
 use clap::Args;
 
 /// Command line options for callbacks.
@@ -42,17 +42,7 @@ pub(crate) fn callbacks(
         let pauses = pauses.into_iter().map(Duration::try_from_secs_f64);
         schedule.pauses = pauses.collect::<Result<_, _>>()?;
     }
-    Ok(Some(Callbacks::new(client(&options.callback_allow)?, schedule, key)))
-}
-
-fn client(allowed: &[SocketAddr]) -> Result<WebhookClient, InvalidOptions> {
-    let mut options = WebhookOptions::default();
-    for address in allowed {
-        options = options.allow_http().allow_port(address.port());
-        // Parsing cannot fail, because an address is a valid network.
-        if let Ok(network) = address.ip().to_string().parse() {
-            options = options.allow_private_network(network);
-        }
-    }
-    WebhookClient::new(options)
+    let allowed = options.callback_allow.into_iter();
+    let client = allowed.fold(WebhookOptions::default(), WebhookOptions::allow_address);
+    Ok(Some(Callbacks::new(WebhookClient::new(client)?, schedule, key)))
 }

@@ -10,12 +10,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use actum::BoxError;
-use actum::web::{HiddenText, TlsConfig, main};
+use actum::web::{HiddenText, main};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use crate::KEYS;
@@ -112,10 +111,10 @@ pub(crate) struct Serve {
     pub(crate) workers: Option<u16>,
     /// Enables TLS on the public address, with the certificate chain in this file (PEM).
     #[arg(long, env = "BANK_TLS_CERT", value_name = "FILE", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
+    pub(crate) tls_cert: Option<PathBuf>,
     /// Private key of the certificate (PEM).
     #[arg(long, env = "BANK_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
     /// Format of the log on standard error; RUST_LOG selects what is logged.
     #[arg(long, env = "BANK_LOG", default_value = "text")]
     log: Log,
@@ -133,14 +132,6 @@ enum Log {
     Text,
     /// One JSON object per line.
     Json,
-}
-
-impl Serve {
-    /// The certificate and its key, if the bank shall speak TLS.
-    pub(crate) fn tls(&self) -> Result<Option<TlsConfig>, BoxError> {
-        let files = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
-        files.map(|(certificate, key)| TlsConfig::files(certificate, key)).transpose()
-    }
 }
 
 /// Name of the program before its errors.
@@ -166,33 +157,21 @@ pub fn run() -> ExitCode {
 /// each broken connection, so any client could fill the log. These lines are disabled unless
 /// RUST_LOG names them.
 fn filter() -> EnvFilter {
-    let set = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_default();
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
-    let filter = filter.parse_lossy(&set);
-    match "actix_http=off".parse() {
-        Ok(quiet) if !set.contains("actix_http") => filter.add_directive(quiet),
-        _ => filter,
-    }
+    let set = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|set| !set.is_empty());
+    EnvFilter::new(format!("actix_http=off,{}", set.as_deref().unwrap_or("info")))
 }
 
 impl Command {
     async fn run(self) -> Result<(), BoxError> {
         match self {
-            Self::Key(KeyCommand::New { name, scopes, expires }) => new_key(name, scopes, expires),
+            Self::Key(KeyCommand::New { name, scopes, expires }) => {
+                let new = KEYS.generate(name, scopes, expires)?;
+                Ok(writeln!(std::io::stdout(), "{}\n{}", new.key.expose(), new.line)?)
+            }
             Self::Backup { file, of } => backup(&of.url(), &file).await,
             Self::Restore { file, into } => restore(file.as_deref(), &into.url()).await,
         }
     }
-}
-
-/// Prints a new key and its line, each on a line of its own.
-fn new_key(
-    name: String,
-    scopes: Vec<String>,
-    expires: Option<OffsetDateTime>,
-) -> Result<(), BoxError> {
-    let new = KEYS.generate(name, scopes, expires)?;
-    Ok(writeln!(std::io::stdout(), "{}\n{}", new.key.expose(), new.line)?)
 }
 
 fn moment(text: &str) -> Result<OffsetDateTime, time::error::Parse> {

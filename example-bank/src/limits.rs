@@ -3,7 +3,6 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use actum::Settings;
 use actum::web::{Deadlines, Limits, Rate};
 use clap::{Args, value_parser};
 
@@ -65,10 +64,5 @@ impl LimitOptions {
             connections: self.connections,
             connections_each: self.connections_each,
         }
-    }
-
-    /// Returns the settings of the application that the command line sets.
-    pub(crate) fn settings(&self) -> Settings {
-        Settings { live_streams: self.streams, ..Settings::default() }
     }
 }

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use actum::BoxError;
-use actum::web::{Access, Listeners, Prometheus, RunningServer, Server};
+use actum::web::{Access, Listeners, Prometheus, RunningServer, Server, TlsConfig};
+use actum::{BoxError, Settings};
 
 use crate::cli::Serve;
 use crate::{application, calling, routes};
@@ -21,18 +21,19 @@ pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
     let access = options.credentials.open(options.listen)?;
     // Before the store, because a port in use must not leave a new database behind.
     let listeners = Listeners::bind(options.listen, options.operate)?;
-    let tls = options.tls()?;
+    let files = options.tls_cert.zip(options.tls_key);
+    let tls = files.map(|(certificate, key)| TlsConfig::files(certificate, key)).transpose()?;
     let is_secure = tls.is_some();
     // Before the store too, because it creates its metric handles when it is opened.
     let metrics = Prometheus::record()?;
     let callbacks = calling::callbacks(options.calling, access.is_dev())?;
     let limits = options.limits.limits();
     let builder = application(actum::open(&options.store.url()).await?).name(NAME);
-    let builder = builder.settings(options.limits.settings());
-    let builder = match &callbacks {
-        Some(callbacks) => callbacks.by(builder),
-        None => builder,
-    };
+    let mut builder =
+        builder.settings(Settings { live_streams: limits.streams, ..Settings::default() });
+    if let Some(callbacks) = &callbacks {
+        builder = callbacks.by(builder);
+    }
     let server = Server::new(builder.start().await?)
         .routes(routes())
         .access(access.clone())

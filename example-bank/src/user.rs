@@ -67,7 +67,7 @@ pub enum UserRefusal {
     AlreadyRegistered,
     /// The owner is not a valid name of a person.
     #[error(
-        "an owner is 1 to {} visible characters, without control or direction marks",
+        "an owner must have 1 to {} visible characters, without control or direction marks",
         crate::account::MAX_OWNER_CHARS
     )]
     InvalidOwner,

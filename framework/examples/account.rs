@@ -5,8 +5,9 @@
 //! and `curl localhost:8080/accounts/42`. Test it: the same with `cargo test`.
 
 use actix_web::web::{Data, Path};
-use actum::web::{CommandAnswer, CommandTo, DocumentAnswer, Freshness, JsonBody, Problem};
-use actum::web::{Routes, Server};
+use actum::web::{
+    CommandAnswer, CommandTo, DocumentAnswer, Freshness, JsonBody, Problem, Routes, Server,
+};
 use actum::{Aggregate, Application, EventEnvelope, Fold, ReadModel, RefusalCode, Sources};
 use serde::{Deserialize, Serialize};
 

@@ -316,11 +316,10 @@ fn application(store: impl Into<AnyStore>) -> ApplicationBuilder {
 #[actix_web::main]
 async fn main() -> Result<(), BoxError> {
     let app = application(actum::open("sqlite:shop.db").await?).start().await?;
-    let server = Server::new(app).routes(routes()).serve("127.0.0.1:8080");
-    let server = match std::fs::exists("keys.jsonl")? {
-        true => server.auth(ApiKeys::file("keys.jsonl")?),
-        false => server,
-    };
+    let mut server = Server::new(app).routes(routes()).serve("127.0.0.1:8080");
+    if std::fs::exists("keys.jsonl")? {
+        server = server.auth(ApiKeys::file("keys.jsonl")?);
+    }
     server.run().await?;
     Ok(())
 }
@@ -375,18 +374,18 @@ mod tests {
 
     #[actix_web::test]
     async fn an_order_over_http_takes_the_price_of_its_product() {
-        let file = std::env::temp_dir().join(format!("shop-{}.db", std::process::id()));
-        let store = actum::open(&format!("sqlite:{}", file.display())).await.unwrap();
+        let folder = std::env::temp_dir().join(format!("shop-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let store = actum::open(&format!("sqlite:{}/shop.db", folder.display())).await.unwrap();
         let app = application(store).start().await.unwrap();
-        let shop = init_service(App::new().configure(routes().serve(app, Access::dev()))).await;
+        let served = routes().serve(app.clone(), Access::dev());
+        let shop = init_service(App::new().configure(served)).await;
         let send = async |request: TestRequest| {
             let response = call_service(&shop, request.to_request()).await;
             (response.status().as_u16(), read_body_json::<Value, _>(response).await)
         };
-        let order = || {
-            let body = json!({ "id": "1", "product": "tea", "pieces": 2 });
-            TestRequest::post().uri("/orders").set_json(body)
-        };
+        let body = json!({ "id": "1", "product": "tea", "pieces": 2 });
+        let order = || TestRequest::post().uri("/orders").set_json(&body);
         assert_eq!(send(order()).await.1["code"], "unknown_product");
         let price = TestRequest::put().uri("/products/tea").set_json(json!({ "cents": 300 }));
         assert_eq!(send(price).await.0, 200);
@@ -395,5 +394,7 @@ mod tests {
         let mine = format!("/orders?after={}", placed["position"]);
         let (_, mine) = send(TestRequest::get().uri(&mine)).await;
         assert_eq!(mine["owed"], json!({ "1": 600 }));
+        app.shutdown().await;
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -93,7 +93,7 @@ impl<T> Drop for Isolated<T> {
             tracing::error!(
                 of,
                 panic,
-                "a Drop of user code panicked; its value is gone all the same"
+                "a Drop of user code panicked; the value is dropped nevertheless"
             );
         }
     }

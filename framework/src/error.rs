@@ -22,13 +22,18 @@ use crate::event::{GlobalPosition, InvalidStreamId, StreamId, StreamVersion};
 
 /// Error of a store: a read or write failed.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The store cannot be reached, is busy or is full. Nothing was stored. Retry later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
     /// Positions or versions have a gap or a duplicate. Stop the application and examine the
     /// database: another program changed the log, or the storage lost rows.
-    #[error("{what} {found} follows {after} where {} was due: events are missing or doubled", .after + 1)]
+    #[error(
+        "{what} {found} follows {after}, but {} was expected: events are missing or duplicated. \
+         Stop the application and examine the database",
+        .after + 1
+    )]
     Hole {
         /// `position`, or the stream whose versions are not dense.
         what: String,
@@ -65,16 +70,17 @@ pub enum StoreError {
     /// The database does not have the history that this process knows: it was rewound, restored or
     /// replaced, or a failover lost the end of the log. Nothing was stored. Find out which
     /// acknowledged events are lost, then restart the process.
-    #[error("the log is not the one this process knows: {0}")]
+    #[error("the database has another history than this process knows: {0}")]
     OtherHistory(String),
     /// The reply to a write was lost, and the store has not been reached again yet. The writer
     /// keeps trying. Retry with the same ids to learn the outcome.
-    #[error("it is not known whether the write was stored: {0}")]
+    #[error("the outcome of the write is unknown: {0}")]
     Unknown(String),
 }
 
 /// Error of a command: it was not carried out, or its outcome is unknown.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CommandError<E> {
     /// The aggregate refused the command. Nothing was stored. Show the refusal to the user (its own
     /// status, 422 by default).
@@ -82,7 +88,7 @@ pub enum CommandError<E> {
     Refused(E),
     /// The aggregate does not have the version that the caller expected. Nothing was stored. Read
     /// it again and decide whether the command still makes sense (412).
-    #[error("{stream} is at version {actual}, not as expected")]
+    #[error("{stream} is at version {actual}, which is not the expected version")]
     NotExpected {
         /// The aggregate.
         stream: StreamId,
@@ -92,7 +98,10 @@ pub enum CommandError<E> {
     /// Other writers appended first each time the command was decided
     /// (`Settings::conflict_retries`). The aggregate still meets the version that the caller
     /// expected, if any. Nothing was stored. Retry (409).
-    #[error("others were faster: {stream} is at version {actual} now")]
+    #[error(
+        "conflict: other writers appended to {stream}, which is at version {actual} now; retry \
+         the command"
+    )]
     Conflict {
         /// The aggregate.
         stream: StreamId,
@@ -100,11 +109,11 @@ pub enum CommandError<E> {
         actual: StreamVersion,
     },
     /// Another command with this key is still running in this process. Retry after a pause (409).
-    #[error("a command with this id is still under way")]
+    #[error("a command with this key is still running; retry later")]
     StillRunning,
     /// The key was already used for another request. Nothing was stored. A mistake of the client:
     /// use a new key for a new request (422).
-    #[error("the command id {id:?} was used before for another request")]
+    #[error("the command id {id:?} was already used for another request; use a new id")]
     KeyReused {
         /// Id of the key.
         id: String,
@@ -136,7 +145,7 @@ pub enum CommandError<E> {
     },
     /// The client has too many open deferred commands. Nothing was stored. Retry when some of them
     /// are done (429).
-    #[error("over the client's limit: {0}")]
+    #[error("limit of the client reached: {0}")]
     ClientLimit(&'static str),
     /// The store is not available, or the command was not decided in time. This attempt stored
     /// nothing, but an earlier one with the same key may have. Retry after a pause with the same
@@ -145,7 +154,7 @@ pub enum CommandError<E> {
     Unavailable(StoreError),
     /// The timeout ended after the command was decided. The command may or may not be carried out.
     /// Retry with the same key to learn the outcome (503).
-    #[error("the outcome is not known yet: retry with the same command id to learn it")]
+    #[error("the outcome is not known yet: retry with the same command id")]
     Unknown,
     /// The stored events cannot be folded into the aggregate's state, so no command can be decided.
     /// Fix the code or the data; a retry alone does not help (500).
@@ -223,6 +232,7 @@ impl<E> CommandError<E> {
 
 /// Error of a read: the read model or projection did not return a result.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// No document has this key (404).
     #[error("{model} has no document {key:?}")]
@@ -236,7 +246,10 @@ pub enum ReadError {
     },
     /// The read model did not reach the requested position within the timeout, so the document
     /// would be older than requested. Retry (504).
-    #[error("{model} has reached position {reached}, not yet {wanted}, after {waited:?}")]
+    #[error(
+        "{model} has reached position {reached} after {waited:?}, but {wanted} was requested; \
+         retry later"
+    )]
     NotYet {
         /// Name of the read model.
         model: &'static str,
@@ -284,11 +297,13 @@ pub enum ReadError {
     #[error(transparent)]
     Unavailable(#[from] StoreError),
     /// Too many reads of this model are waiting. Retry after a pause (503).
-    #[error("overloaded: too many reads of {0} wait")]
+    #[error("overloaded: too many reads of {0} are waiting")]
     Overloaded(&'static str),
     /// The limit of live streams is reached (`Settings::live_streams`). Retry when others have
     /// ended (503).
-    #[error("all live streams are taken; raise Settings::live_streams, or end one")]
+    #[error(
+        "the limit of live streams is reached; raise Settings::live_streams, or close a stream"
+    )]
     NoLiveStream,
     /// The read model or projection was not registered with the application. Register it with the
     /// builder (500).
@@ -299,7 +314,10 @@ pub enum ReadError {
     InvalidId(#[from] InvalidStreamId),
     /// The follower was too slow, and changes were dropped. Read the current documents again, then
     /// follow again (503).
-    #[error("changes of {model} after position {after} were lost: they were not taken in time")]
+    #[error(
+        "changes of {model} after position {after} were dropped, because the follower was too \
+         slow. Read the documents again"
+    )]
     Lost {
         /// Name of the read model.
         model: &'static str,

@@ -1,4 +1,7 @@
 //! Guides for tasks that span several parts of an application. Their programs are run as tests.
+//!
+//! The tour is on the [front page of the crate](crate), and the guide for a store of your own is the
+//! page of [`store`](crate::store).
 
 /// Changing event types while old events stay readable.
 #[cfg(feature = "testing")]
@@ -22,3 +25,11 @@ pub mod authentication {}
 /// The operations API, alerts, parked keys and stops.
 #[doc = include_str!("../docs/guides/operating.md")]
 pub mod operating {}
+
+/// The design: the life of a command and of an event, the invariants, and the tests of each promise.
+#[doc = include_str!("../docs/architecture.md")]
+pub mod architecture {}
+
+/// The reasons behind the design, with figures and rejected options.
+#[doc = include_str!("../docs/decisions.md")]
+pub mod decisions {}

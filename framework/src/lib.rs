@@ -1,20 +1,245 @@
 //! Actum: applications whose state is a log of events.
 //!
-//! Write an [`Aggregate`] that decides commands and folds events, a [`ReadModel`] with documents or
-//! a [`Projection`] with SQL tables of your own, and start an [`Application`] on a store. Commands
-//! become durable events in one global order. Read models and projections follow them and resume
-//! after any crash. `framework/docs/architecture.md` explains the design.
+//! An [`Aggregate`] decides commands and appends events to one durable log without gaps. A
+//! [`ReadModel`] folds the log into documents, a [`Projection`] into SQL tables of your own, and a
+//! read can include your own writes. The log is in SQLite, which is embedded, or in PostgreSQL,
+//! which several processes can share.
 //!
-//! All public items are listed here. Cargo features only add items:
-//! * `sqlite` (default): `SqliteStore`, the embedded database.
-//! * `postgres`: `PostgresStore`, for several processes on one log.
-//! * `postgres-tls`: `PostgresStore` over TLS, with `?sslmode=require` or stricter in its URL.
-//! * `web`: the module `web`: requests and answers, routes and their OpenAPI document, API keys, and the
-//!   server around them with its operations API.
+//! # A tour in ten minutes
+//!
+//! `Cargo.toml` needs the following. A C compiler is needed too, because SQLite is compiled in.
+//!
+//! ```toml
+//! [dependencies]
+//! actum = { version = "0.1", features = ["web"] }
+//! actix-web = { version = "4", default-features = false, features = ["macros"] }
+//! async-trait = "0.1" # for projections
+//! serde = { version = "1", features = ["derive"] }
+//! thiserror = "2"
+//!
+//! [dev-dependencies]
+//! actum = { version = "0.1", features = ["testing"] }
+//! ```
+//!
+//! ## 1. An aggregate decides
+//!
+//! [`Aggregate::handle`] returns the events of a command, or refuses it. [`Aggregate::apply`] folds
+//! events into the state, both now and when the aggregate is loaded again.
+//!
+//! ```
+//! use actum::Aggregate;
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Default, Clone)]
+//! struct Account { cents: i64 }
+//!
+//! #[derive(Clone)]
+//! enum Command { Credit { cents: i64 }, Withdraw { cents: i64 } }
+//!
+//! #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+//! enum Event { Credited { cents: i64 }, Withdrawn { cents: i64 } }
+//!
+//! #[derive(Debug, PartialEq, Serialize, thiserror::Error)]
+//! #[error("the account has only {0} cents")]
+//! struct InsufficientFunds(i64);
+//!
+//! impl Aggregate for Account {
+//!     const TYPE: &'static str = "account";
+//!     type Command = Command;
+//!     type Event = Event;
+//!     type Error = InsufficientFunds;
+//!
+//!     fn handle(&self, command: Command) -> Result<Vec<Event>, InsufficientFunds> {
+//!         match command {
+//!             Command::Credit { cents } => Ok(vec![Event::Credited { cents }]),
+//!             Command::Withdraw { cents } if cents > self.cents => Err(InsufficientFunds(self.cents)),
+//!             Command::Withdraw { cents } => Ok(vec![Event::Withdrawn { cents }]),
+//!         }
+//!     }
+//!
+//!     fn apply(&mut self, event: &Event) {
+//!         match event {
+//!             Event::Credited { cents } => self.cents += cents,
+//!             Event::Withdrawn { cents } => self.cents -= cents,
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! ## 2. A test needs values only
+//!
+//! A decision is a function of state and command, so its test needs no runtime and no database. The
+//! [`testing`] module has the same for read models and projections.
+//!
+//! ```
+//! # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+//! # use tour::*;
+//! # #[cfg(feature = "testing")] {
+//! use actum::testing::Scenario;
+//!
+//! Scenario::<Account>::given([Event::Credited { cents: 100 }])
+//!     .when(Command::Withdraw { cents: 200 })
+//!     .then_refused(InsufficientFunds(100));
+//! # }
+//! ```
+//!
+//! ## 3. A read model answers questions
+//!
+//! [`Sources`] names the aggregates that a read model follows and the key of each event's document,
+//! by default the id of its aggregate. A [`Fold`] applies one event to one document.
+//!
+//! ```
+//! # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+//! # use tour::{Account, Event};
+//! use actum::{EventEnvelope, Fold, ReadModel, Sources};
+//! # use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+//! struct Balance { cents: i64 }
+//!
+//! impl ReadModel for Balance {
+//!     const NAME: &'static str = "balance";
+//!     fn sources() -> Sources<Self> { Sources::of::<Account>() }
+//! }
+//!
+//! impl Fold<Account> for Balance {
+//!     fn apply(&mut self, event: &EventEnvelope<Event>) {
+//!         match event.event {
+//!             Event::Credited { cents } => self.cents += cents,
+//!             Event::Withdrawn { cents } => self.cents -= cents,
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! ## 4. An application runs both
+//!
+//! [`open`] takes `memory:`, `sqlite:bank.db` or `postgres://user:password@host/database`; the rest
+//! of the program is the same. [`Read::after`] makes the read wait until it includes the write.
+//!
+//! ```
+//! # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+//! # use tour::*;
+//! use actum::Application;
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), actum::BoxError> {
+//! let app = Application::builder(actum::open("memory:").await?)
+//!     .aggregate::<Account>()
+//!     .read_model::<Balance>()
+//!     .start()
+//!     .await?;
+//! let committed = app.execute::<Account>("42", Command::Credit { cents: 1250 }).await?;
+//! let balance = app.read::<Balance>("42").after(committed.position).await?;
+//! assert_eq!(balance.cents, 1250);
+//! app.shutdown().await;
+//! # Ok(()) }
+//! ```
+//!
+//! ## 5. A retry is safe
+//!
+//! A [`CommandKey`] names one intended change, so the command is carried out once however often it
+//! is sent. [`CommandOptions`] also has an expected version and metadata.
+//!
+//! ```
+//! # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+//! # use tour::*;
+//! # use actum::Application;
+//! use actum::{CommandKey, CommandOptions};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), actum::BoxError> {
+//! # let app = Application::builder(actum::open("memory:").await?).aggregate::<Account>().start().await?;
+//! let credit = Command::Credit { cents: 1250 };
+//! let options = CommandOptions::keyed(CommandKey::new("payment-7", b"credit 42 1250")?);
+//! let first = app.execute_with::<Account>("42", credit.clone(), options.clone()).await?;
+//! let again = app.execute_with::<Account>("42", credit, options).await?;
+//! assert!(again.replayed && again.version == first.version);
+//! # Ok(()) }
+//! ```
+//!
+//! ## 6. Over HTTP
+//!
+//! [`web`] has extractors for commands and reads, and a server with authentication, limits and an
+//! operations API. Its front page shows a complete program and how to test its routes.
+//!
+//! ```no_run
+//! # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+//! # use tour::*;
+//! # use actum::{Application, RefusalCode};
+//! # #[cfg(feature = "web")]
+//! # mod http {
+//! # use super::*;
+//! use actix_web::web::{Data, Path};
+//! use actum::web::{CommandAnswer, CommandTo, DocumentAnswer, Freshness, NoBody, Problem};
+//! use actum::web::{Routes, Server};
+//!
+//! impl RefusalCode for InsufficientFunds {} // over HTTP: 422 `insufficient_funds`
+//!
+//! async fn empty(account: CommandTo<Account>, _: NoBody) -> Result<CommandAnswer, Problem> {
+//!     account.execute(Command::Withdraw { cents: 100 }, &()).await
+//! }
+//!
+//! async fn balance(
+//!     app: Data<Application>, id: Path<String>, freshness: Freshness,
+//! ) -> Result<DocumentAnswer<Balance>, Problem> {
+//!     Ok(freshness.read(&app, &id).await?)
+//! }
+//!
+//! # pub async fn serve(app: Application) -> Result<(), actum::BoxError> {
+//! let routes = Routes::new().post("/accounts/{id}/empty", empty).get("/accounts/{id}", balance);
+//! Server::new(app).routes(routes).serve("127.0.0.1:8080").run().await?;
+//! # Ok(()) }
+//! # }
+//! # fn main() {}
+//! ```
+//!
+//! ## 7. In production
+//!
+//! [`Application::operations`] has what operators use, and the operations API offers the same over
+//! HTTP. An event that cannot be applied stops one key only, until a release can apply it. Log lines
+//! and spans are events of `tracing`, so install a subscriber, such as `tracing_subscriber::fmt()`.
+//!
+//! ```
+//! # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+//! # use tour::*;
+//! # use actum::Application;
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), actum::BoxError> {
+//! # let app = Application::builder(actum::open("memory:").await?)
+//! #     .aggregate::<Account>().read_model::<Balance>().start().await?;
+//! let status = app.operations().status().await;
+//! assert_eq!(status.subscriptions[0].name, "balance");
+//! assert!(app.operations().parked("balance").await?.is_empty());
+//! # Ok(()) }
+//! ```
+//!
+//! # Where to go from here
+//!
+//! | question | page |
+//! |---|---|
+//! | How do I keep rows in SQL tables of my own? | [`Projection`], [`Application::query`] |
+//! | How is a value unique, such as a user name? | [`Claim`] |
+//! | How do I change events that are already stored? | [`guides::evolving_events`] |
+//! | How do I roll out a release, or a new version of a read model? | [`guides::deploying`] |
+//! | How do I authenticate clients? | [`guides::authentication`] |
+//! | How do I run it, and what do I alert on? | [`guides::operating`] |
+//! | How do I back up and restore? | [`guides::backup`] |
+//! | How does it work inside? | [`guides::architecture`], [`guides::decisions`] |
+//! | How do I write a store? | [`store`] |
+//!
+//! # Cargo features
+//!
+//! Features only add items:
+//! * `sqlite` (default): `store::SqliteStore`, the embedded database.
+//! * `postgres`: `store::PostgresStore`, for several processes on one log.
+//! * `postgres-tls`: the same over TLS, with `?sslmode=require` or stricter in its URL.
+//! * `web`: the module `web`: requests and responses, routes and their OpenAPI document, API keys,
+//!   and the server around them with its operations API.
 //! * `web-tls`: TLS on the server's public address.
 //! * `jwt`: `web::Jwt`, which authenticates people by the tokens of their issuer.
 //! * `prometheus`: `web::Prometheus`, the metrics at `/metrics` of the operations API.
-//! * `webhooks`: the module `webhook`: signed calls to addresses that strangers chose.
+//! * `webhooks`: the module `webhook`: signed calls to addresses that clients chose.
 //! * `testing`: the module `testing`: `Scenario`, the conformance suite for stores, mocks and
 //!   faults.
 //! * `failpoints`: for the tests of Actum itself. The variable `ACTUM_CRASH_AT` then aborts the
@@ -55,53 +280,41 @@ pub mod web;
 #[cfg(feature = "webhooks")]
 pub mod webhook;
 
+// Names for applications.
 pub use self::aggregate::{Aggregate, Loaded};
-pub use self::application::{
-    Application, ApplicationBuilder, List, Operations, Query, Read, Readiness, Stopped,
-};
-pub use self::clock::{Clock, SystemClock};
-pub use self::command::{
-    Claim, CommandKey, CommandOptions, Committed, InvalidCommandId, MAX_CLAIM_BYTES,
-    MAX_COMMAND_ID_BYTES, NoRefusal, RefusalCode,
-};
-pub use self::deferred::{
-    AcceptedCommand, CallbackState, CallbackStatus, Called, CommandEvent, CommandState,
-    CommandStatus,
-};
-pub use self::error::{BoxError, CommandError, OperationError, ReadError, StartError, StoreError};
-pub use self::event::codec::{CodecError, Encoded, EventCodec, Upcaster};
+pub use self::application::{Application, ApplicationBuilder, List, Query, Read};
+pub use self::command::{Claim, CommandKey, CommandOptions, Committed, NoRefusal, RefusalCode};
+pub use self::deferred::{CallbackState, CallbackStatus, CommandState, CommandStatus};
+pub use self::error::{BoxError, CommandError, ReadError, StartError, StoreError};
+pub use self::event::codec::Upcaster;
 pub use self::event::{
-    EventEnvelope, ExpectedVersion, GlobalPosition, InvalidStreamId, MAX_EVENT_TYPE_BYTES,
-    MAX_ID_BYTES, Metadata, NewEvent, RecordedEvent, StreamId, StreamVersion,
+    EventEnvelope, ExpectedVersion, GlobalPosition, Metadata, StreamId, StreamVersion,
 };
 pub use self::live::{Changed, LiveChanges, LiveDocument, LiveEvents};
 pub use self::projection::{ComparedRows, Projection};
 pub use self::read_model::{Document, DocumentPage, Fold, ReadModel, Sources};
 pub use self::settings::Settings;
-pub use self::status::{
-    LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
-    SubscriptionState, SubscriptionStatus,
-};
-pub use self::store::contract::sql::{
-    FromSql, SqlConnection, SqlError, SqlExecutor, SqlRow, SqlValue,
-};
-pub use self::store::contract::{
-    AnyStore, Append, AppendOutcome, Checkpoint, CheckpointStore, CheckpointUpdate, Comparison,
-    Confirmation, Difference, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, EventStore,
-    Filter, Lease, LeaseStore, LogIdentity, MAX_APPEND_BYTES, MAX_DOCUMENT_BYTES, MAX_KEY_BYTES,
-    MAX_LIST, MAX_LIST_BYTES, MAX_METADATA_BYTES, MAX_PAYLOAD_BYTES, MAX_PROJECTION_NAME_BYTES,
-    NotCommitted, Page, PageLimit, ParkedAt, ParkedChange, ParkedKey, ParkedPage, ParkedQuery,
-    ParkedRequest, PartitionId, ProjectionDatabase, ProjectionStore, SkippedEvent, Snapshot,
-    SnapshotStore, Snapshots, SqlSnapshot, SqlTransaction, Store, StoreInfo, StoredPage,
-    StoredVersion, Version, VersionNote, VersionStore, partition_of,
-};
-pub use self::store::memory::MemoryStore;
-pub use self::store::open;
-#[cfg(feature = "postgres")]
-pub use self::store::postgres::{PostgresOptions, PostgresStore};
-#[cfg(feature = "sqlite")]
-pub use self::store::sqlite::{Backup, SqliteOptions, SqliteStore};
-pub use self::subscription::sources::{EventKeys, EventSources, MAX_KEYS_PER_EVENT};
+pub use self::store::contract::sql::{SqlConnection, SqlError, SqlRow, SqlValue};
+pub use self::store::contract::{AnyStore, DocumentRange, Snapshots};
+pub use self::store::open::open;
+pub use self::subscription::sources::{EventKeys, EventSources};
+
+/// Names for operators: status and readiness, parked keys, and versions of read models and
+/// projections.
+///
+/// [`Application::operations`] returns an [`Operations`](operations::Operations), whose methods
+/// return them.
+pub mod operations {
+    pub use crate::application::{Operations, Readiness, Stopped};
+    pub use crate::error::OperationError;
+    pub use crate::status::{
+        LastError, LogStatus, MAX_LISTED_PARKED, ParkedStatus, PartitionStatus, Status,
+        SubscriptionState, SubscriptionStatus,
+    };
+    pub use crate::store::contract::{
+        Comparison, Difference, ParkedKey, ParkedRequest, SkippedEvent, Version,
+    };
+}
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

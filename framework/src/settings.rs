@@ -16,7 +16,8 @@ use crate::store::contract::PageLimit;
 ///
 /// ```
 /// # use std::time::Duration;
-/// use actum::{Application, MemoryStore, Settings};
+/// use actum::store::MemoryStore;
+/// use actum::{Application, Settings};
 ///
 /// let settings = Settings { read_within: Duration::from_secs(2), ..Settings::default() };
 /// let builder = Application::builder(MemoryStore::new()).settings(settings);

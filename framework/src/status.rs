@@ -19,6 +19,7 @@ pub const MAX_LISTED_PARKED: usize = 100;
 
 /// Status of an application.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Status {
     /// Id of this process, as leases name their holder.
     pub process: Uuid,
@@ -35,6 +36,7 @@ pub struct Status {
 
 /// Status of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct LogStatus {
     /// Id of the log, assigned when it was created.
     pub log_id: Uuid,
@@ -52,6 +54,7 @@ pub struct LogStatus {
 
 /// Status of one version of a read model or projection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct SubscriptionStatus {
     /// Name, without the version.
     pub name: String,
@@ -73,6 +76,7 @@ pub struct SubscriptionStatus {
 
 /// Status of one partition.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct PartitionStatus {
     /// Number of the partition, starting at 0.
     pub partition: u32,
@@ -120,6 +124,7 @@ impl PartitionStatus {
 /// State of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum SubscriptionState {
     /// The partition has not yet processed all events that the log had when this process started.
     CatchingUp,
@@ -154,6 +159,7 @@ impl SubscriptionState {
 
 /// An error and the time when it occurred.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct LastError {
     /// Time of the error.
     #[serde(with = "rfc3339")]
@@ -165,6 +171,7 @@ pub struct LastError {
 /// Status of one parked key: an event could not be applied, and later events of the key wait behind
 /// it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ParkedStatus {
     /// The key.
     pub key: String,

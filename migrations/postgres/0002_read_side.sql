@@ -170,9 +170,9 @@ BEGIN
     ON CONFLICT DO NOTHING;
 END $$;
 
--- Takes a step of a partition if the lease is the writer's and the step continues from what is
--- stored; see `continues` in store/advance.rs. Answers what it found. The lease stays locked to the
--- end of the transaction. `changes` are those of parked keys, NULL for none.
+-- Stores an update of a partition's checkpoint if the lease is the writer's and the update continues
+-- from what is stored; see `continues` in store/kit/checkpoint_rule.rs. Returns what it found. The
+-- lease stays locked to the end of the transaction. `changes` are those of parked keys, NULL for none.
 CREATE FUNCTION actum.advance(
     model text, partition integer, token bigint, step bigint, from_position bigint,
     log_id uuid, "position" bigint, event_id uuid, changes text,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use actum::store::{EventStore, MemoryStore};
 use actum::{
-    Application, CommandError, CommandKey, CommandOptions, EventStore, ExpectedVersion,
-    MemoryStore, Settings, StreamVersion,
+    Application, CommandError, CommandKey, CommandOptions, ExpectedVersion, Settings, StreamVersion,
 };
 
 use crate::support::counter::{Ask, BelowZero, Counter};

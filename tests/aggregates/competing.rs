@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use actum::store::{Append, AppendOutcome, EventStore, MemoryStore, NotCommitted, Store};
 use actum::testing::{Fault, FaultyStore};
 use actum::{
-    Aggregate, Append, AppendOutcome, Application, CommandError, CommandKey, CommandOptions,
-    Committed, EventStore, GlobalPosition, MemoryStore, NotCommitted, Settings, Store,
-    StreamVersion,
+    Aggregate, Application, CommandError, CommandKey, CommandOptions, Committed, GlobalPosition,
+    Settings, StreamVersion,
 };
 
 use crate::support::counter::{Ask, BelowZero, Counted, Counter};
@@ -180,8 +180,7 @@ async fn a_catch_up_that_fails_is_unavailable_and_goes_on_with_the_next_command(
 async fn a_state_is_thrown_away_only_when_it_is_in_doubt() {
     use AppendOutcome::{Committed as Done, NotCommitted as Not, Unknown};
     let at = |version, position, replayed| {
-        let (version, position) = (StreamVersion(version), GlobalPosition(position));
-        Done(Committed { version, position, replayed })
+        Done(Committed::new(StreamVersion(version), GlobalPosition(position), replayed))
     };
     let conflict = |actual| Not(NotCommitted::Conflict { actual: StreamVersion(actual) });
     // Returns the answer to an append to a stream of ten events, and if its outcome is unknown.

@@ -1,10 +1,11 @@
 //! Aggregates over a store that fails: an unknown outcome is not guessed, and a failed append
 //! changes nothing.
 
+use actum::store::{Append, EventStore, MemoryStore, NewEvent, Snapshot, SnapshotStore};
 use actum::testing::{Fault, FaultyStore, ManualClock};
 use actum::{
-    Aggregate, Append, Application, CommandError, EventStore, ExpectedVersion, GlobalPosition,
-    MemoryStore, NewEvent, Snapshot, SnapshotStore, Snapshots, StreamId, StreamVersion,
+    Aggregate, Application, CommandError, ExpectedVersion, GlobalPosition, Snapshots, StreamId,
+    StreamVersion,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

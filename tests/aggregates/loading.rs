@@ -1,9 +1,7 @@
 //! An aggregate's state and history for reading, and decisions while a store has more than one handle.
 
-use actum::{
-    AppendOutcome, Application, CommandError, EventStore, GlobalPosition, MemoryStore, ReadError,
-    Settings, SqliteStore, Store, StreamVersion,
-};
+use actum::store::{AppendOutcome, EventStore, MemoryStore, SqliteStore, Store};
+use actum::{Application, CommandError, GlobalPosition, ReadError, Settings, StreamVersion};
 
 use crate::support::counter::{Ask, BelowZero, Counter};
 use crate::support::directory::Directory;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use actum::testing::ManualClock;
-use actum::{
-    Append, Application, Clock, CommandKey, Confirmation, EventStore, ExpectedVersion, Settings,
-    SqliteOptions, SqliteStore, Store, StreamId, StreamVersion, SystemClock,
+use actum::store::{
+    Append, Clock, Confirmation, EventStore, SqliteOptions, SqliteStore, Store, SystemClock,
 };
+use actum::testing::ManualClock;
+use actum::{Application, CommandKey, ExpectedVersion, Settings, StreamId, StreamVersion};
 use time::OffsetDateTime;
 
 use crate::support::counter::{Ask, Counter};

@@ -7,12 +7,14 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use actum::store::{
+    Append, AppendOutcome, EventStore, MAX_APPEND_BYTES, MemoryStore, SqliteStore, Store,
+};
 use actum::testing::{Fault, FaultyStore};
 use actum::web::Problem;
 use actum::{
-    Aggregate, Append, AppendOutcome, Application, CommandError, CommandOptions, Committed,
-    EventStore, ExpectedVersion, GlobalPosition, MAX_APPEND_BYTES, MemoryStore, Settings,
-    SqliteStore, Store, StoreError, StreamVersion,
+    Aggregate, Application, CommandError, CommandOptions, Committed, ExpectedVersion,
+    GlobalPosition, Settings, StoreError, StreamVersion,
 };
 use serde::{Deserialize, Serialize};
 

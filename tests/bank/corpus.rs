@@ -3,7 +3,8 @@
 
 use actix_web::http::header::HeaderName;
 use actix_web::test::TestRequest;
-use actum::{Application, PostgresStore, Store};
+use actum::Application;
+use actum::store::{PostgresStore, Store};
 use serde_json::{Value, json};
 
 use crate::support::bank::{Bank, fresh_store, get, post, send};

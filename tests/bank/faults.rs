@@ -1,7 +1,8 @@
 //! Answers of the bank when the store fails, the bank is full, or other writers are faster.
 
+use actum::store::EventStore;
 use actum::testing::{Fault, FaultyStore};
-use actum::{Application, EventStore, Settings};
+use actum::{Application, Settings};
 use serde_json::json;
 
 use crate::support::bank::{Answer, Bank, fresh_store, get, post, post_keyed};
@@ -70,7 +71,7 @@ async fn an_account_that_cannot_be_read_is_a_503_and_the_others_are_not() {
     assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
     let of_the_future = append("account", "42", [event("Gilded", "null")]);
     let stored = store.append(vec![of_the_future]);
-    assert!(matches!(stored.await[0], actum::AppendOutcome::Committed(_)));
+    assert!(matches!(stored.await[0], actum::store::AppendOutcome::Committed(_)));
     let parked = get(&bank, "/accounts/42/balance?after=3").await;
     assert_eq!((parked.status.as_u16(), &parked.json()["code"]), (503, &json!("parked")));
     // A repair is needed and no amount of time helps, so the answer has no Retry-After.

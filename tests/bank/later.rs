@@ -351,7 +351,7 @@ fn a_receiver_that_never_answers_well_is_given_up_and_that_is_seen() {
     assert_eq!(status["status"], "committed");
     let callback = &status["callback"];
     assert_eq!((&callback["status"], &callback["attempts"]), (&json!("given_up"), &json!(6)));
-    assert_eq!(callback["last_error"], "answered with status 500");
+    assert_eq!(callback["last_error"], "response status 500");
     assert_eq!(receiver.requests().len(), 6);
     assert!(bank.terminate().success());
 }

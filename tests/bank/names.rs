@@ -5,7 +5,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actum::{Application, CommandError, SqliteStore};
+use actum::store::SqliteStore;
+use actum::{Application, CommandError};
 use example_bank::user::{USER_NAME, User, UserCommand};
 use serde_json::json;
 

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actum::{Append, AppendOutcome, Application, EventStore, ExpectedVersion, GlobalPosition};
-use actum::{NewEvent, ReadError, StreamId};
+use actum::store::{Append, AppendOutcome, EventStore, NewEvent};
+use actum::{Application, ExpectedVersion, GlobalPosition, ReadError, StreamId};
 use example_bank::account::{Account, AccountCommand};
 use example_bank::balance::Balance;
 use example_bank::credit_limit::CreditLimit;

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use actum::{Application, ApplicationBuilder, PostgresStore, SqliteStore};
+use actum::store::{PostgresStore, SqliteStore};
+use actum::{Application, ApplicationBuilder};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};

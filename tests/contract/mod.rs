@@ -11,7 +11,8 @@ mod waiting;
 
 use actix_web::App;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
-use actum::{Application, PostgresStore, SqliteStore};
+use actum::Application;
+use actum::store::{PostgresStore, SqliteStore};
 use example_bank::{Credentials, KEYS};
 use serde_json::{Value, json};
 

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use actum::store::{Clock, MemoryStore, SystemClock};
 use actum::web::{Callback, CallbackCommand, address_of};
 use actum::webhook::{Resolver, RetrySchedule, Secret, WebhookClient, WebhookOptions};
 use actum::{
-    Application, ApplicationBuilder, CallbackState, Clock, CommandOptions, CommandStatus,
-    MemoryStore, Metadata, SystemClock,
+    Application, ApplicationBuilder, CallbackState, CommandOptions, CommandStatus, Metadata,
 };
 use async_trait::async_trait;
 use time::OffsetDateTime;
@@ -148,7 +148,7 @@ async fn an_endpoint_that_fails_is_tried_with_one_message_and_not_with_all() {
         status.callback.as_ref().is_some_and(|callback| callback.attempts > 0)
     };
     let first = status(&app, &ids[0], tried).await;
-    assert_eq!(first.callback.unwrap().last_error.unwrap(), "answered with status 503");
+    assert_eq!(first.callback.unwrap().last_error.unwrap(), "response status 503");
     // The first backoff is five seconds. By then the last command has been accepted and concluded.
     status(&app, &ids[99], |status| status.state.name() == "committed").await;
     assert!(dead.requests().len() <= 10, "{} calls", dead.requests().len());
@@ -221,7 +221,7 @@ async fn a_callback_that_is_tried_for_too_long_ends_with_an_attempt_that_was_mad
     let told = status(&app, &id, |status| !status.waits_for_callback()).await;
     let callback = told.callback.unwrap();
     assert_eq!(callback.status, CallbackState::GivenUp);
-    assert_eq!(callback.last_error.as_deref(), Some("answered with status 503"));
+    assert_eq!(callback.last_error.as_deref(), Some("response status 503"));
     assert_eq!(callback.attempts as usize, dead.requests().len(), "an attempt that was not made");
     app.shutdown().await;
 }

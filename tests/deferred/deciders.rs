@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use actix_web::ResponseError;
+use actum::operations::SubscriptionState;
+use actum::store::{Append, AppendOutcome, NewEvent};
 use actum::web::Problem;
 use actum::{
-    Aggregate, Append, AppendOutcome, Application, CommandError, CommandKey, CommandOptions,
-    CommandState, EventCodec, ExpectedVersion, Metadata, NewEvent, Settings, StartError, StreamId,
-    StreamVersion, SubscriptionState,
+    Aggregate, Application, CommandError, CommandKey, CommandOptions, CommandState,
+    ExpectedVersion, Metadata, Settings, StartError, StreamId, StreamVersion,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -16,26 +17,13 @@ use uuid::Uuid;
 
 use super::{concluded, counted, keyed, later, start, start_with};
 use crate::support::counter::{Ask, BelowZero, Counted, Counter};
+use crate::support::events::foreign;
 use crate::support::place::{Place, on_every_place};
 
 /// The append that an owner had decided on before it was stopped.
 pub fn decided_before(counter: &str, event: &Counted, key: &CommandKey) -> Append {
-    let encoded = EventCodec::<Counted>::new(Counter::upcasters()).encode(event).unwrap();
-    let event = NewEvent {
-        event_id: Uuid::now_v7(),
-        event_type: encoded.event_type.into(),
-        schema_version: encoded.schema_version,
-        payload: encoded.payload.into(),
-        metadata: "{}".into(),
-    };
-    Append {
-        stream: StreamId::new("counter", counter).unwrap(),
-        expected: ExpectedVersion::Any,
-        events: vec![event],
-        command: Some(key.clone()),
-        claims: Vec::new(),
-        chained: false,
-    }
+    let Counted::Added(number) = event else { panic!("{event:?} is never decided here") };
+    Append { command: Some(key.clone()), ..foreign(counter, "Added", [number]) }
 }
 
 pub async fn append(app: &Application, append: Append) -> AppendOutcome {
@@ -151,7 +139,7 @@ pub async fn accept(
     let stream = StreamId::new("command", &like.to_string()).unwrap();
     let accepted = app
         .store()
-        .read_stream(&stream, StreamVersion::ZERO, actum::PageLimit::events(1))
+        .read_stream(&stream, StreamVersion::ZERO, actum::store::PageLimit::events(1))
         .await
         .unwrap();
     let mut payload: Value = serde_json::from_str(&accepted[0].payload).unwrap();
@@ -333,7 +321,7 @@ on_every_place!(
 
 #[tokio::test]
 async fn an_aggregate_that_answers_later_must_be_registered() {
-    let builder = Application::builder(actum::MemoryStore::new()).answers_later::<Counter>();
+    let builder = Application::builder(actum::store::MemoryStore::new()).answers_later::<Counter>();
     match builder.start().await {
         Err(StartError::NoAggregate(name)) => assert_eq!(name, "counter"),
         Err(other) => panic!("{other}"),

@@ -1,16 +1,16 @@
 //! One key, one outcome: a command that is deferred with a key and sent again with it, deferred or
 //! not.
 
-use actum::NoRefusal;
+use actum::store::{AppendOutcome, MemoryStore};
+use actum::web::Problem;
+use actum::{
+    Aggregate, Application, CommandError, CommandKey, CommandOptions, CommandState, Committed,
+    NoRefusal,
+};
 use std::time::Duration;
 
 use actix_web::ResponseError;
 use actix_web::test::TestRequest;
-use actum::web::Problem;
-use actum::{
-    Aggregate, AppendOutcome, Application, CommandError, CommandKey, CommandOptions, CommandState,
-    Committed, MemoryStore,
-};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ async fn a_pending_deferred_command_is_not_refused_when_it_is_sent_again(place: 
         panic!("not committed")
     };
     let told = again(Ask::Add(-1)).await.unwrap();
-    assert_eq!(told, Committed { version, position, replayed: true });
+    assert_eq!(told, Committed::new(version, position, true));
     assert_eq!(counted(&app, "b").await, [Counted::Added(5), Counted::Added(-1)]);
     app.shutdown().await;
 }

@@ -1,13 +1,12 @@
 //! A deferred command that blocks the thread of the reactions blocks nothing else.
 
-use actum::NoRefusal;
+use actum::store::{MemoryStore, PageLimit};
+use actum::{
+    Aggregate, Application, CommandOptions, CommandState, NoRefusal, StreamId, StreamVersion,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actum::{
-    AcceptedCommand, Aggregate, Application, CommandOptions, CommandState, MemoryStore,
-    StreamVersion,
-};
 use serde::{Deserialize, Serialize};
 
 use super::concluded;
@@ -72,7 +71,8 @@ async fn a_reaction_that_blocks_holds_up_nobody_who_follows_the_log() {
     GATE.1.notify_all();
     followed.expect("the followers wait for the reaction");
     assert!(matches!(concluded(&app, slow).await, CommandState::Committed { .. }));
-    let history = app.history::<AcceptedCommand>(&slow.to_string(), StreamVersion::ZERO, 9).await;
+    let stream = StreamId::new("command", &slow.to_string()).unwrap();
+    let history = app.store().read_stream(&stream, StreamVersion::ZERO, PageLimit::events(9)).await;
     assert_eq!(history.unwrap().len(), 2);
     app.shutdown().await;
 }

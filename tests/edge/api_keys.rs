@@ -6,8 +6,7 @@ use actix_web::App;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 use actix_web::rt::time::sleep;
 use actix_web::test::{TestRequest, call_and_read_body_json, init_service};
-use actum::web::Access;
-use actum::web::Principal;
+use actum::web::{Access, Principal};
 use serde_json::{Value, json};
 
 use super::{Doorkeeper, enter, headers, lines, new_key, open};

@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use actix_web::App;
 use actix_web::http::Method;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
-use actum::web::Access;
-use actum::web::Routes;
-use actum::{Application, PostgresStore};
+use actum::Application;
+use actum::store::PostgresStore;
+use actum::web::{Access, Routes};
 use serde_json::{Value, json};
 
 use super::{Doorkeeper, claims, lines, new_key, signed};

@@ -102,7 +102,7 @@ fn no_secret_is_told_whatever_goes_wrong() {
     }
     // The secret was pasted into the place of its line.
     doorkeeper.write_keys(&format!("{key}\n{line_of_key}"));
-    line(&doorkeeper, "err", "API keys are not let in until the file is mended");
+    line(&doorkeeper, "err", "these API keys are invalid until the file is corrected");
     drop(bank);
 
     assert!(heard.contains("unauthenticated") && heard.contains("insufficient_funds"));

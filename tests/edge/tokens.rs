@@ -4,8 +4,7 @@
 use std::path::PathBuf;
 
 use actix_web::test::TestRequest;
-use actum::web::Access;
-use actum::web::Principal;
+use actum::web::{Access, Principal};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use example_bank::Credentials;

@@ -6,11 +6,10 @@ use std::time::Duration;
 use actix_web::App;
 use actix_web::http::StatusCode;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actum::operations::OperationError;
+use actum::store::{MemoryStore, PostgresStore, SqliteStore, Store};
 use actum::web::Access;
-use actum::{
-    Application, EventEnvelope, Fold, GlobalPosition, MemoryStore, OperationError, PostgresStore,
-    ReadModel, Settings, Sources, SqliteStore, Store,
-};
+use actum::{Application, EventEnvelope, Fold, GlobalPosition, ReadModel, Settings, Sources};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

@@ -5,10 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use actum::{
-    Application, EventEnvelope, Fold, PartitionStatus, PostgresStore, ReadModel, Settings, Sources,
-    Status, Store, SubscriptionState, SubscriptionStatus,
-};
+use actum::operations::{PartitionStatus, Status, SubscriptionState, SubscriptionStatus};
+use actum::store::{PostgresStore, Store};
+use actum::{Application, EventEnvelope, Fold, ReadModel, Settings, Sources};
 use serde::{Deserialize, Serialize};
 
 use crate::support::child::BankProcess;

@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 use std::task::Poll;
 use std::time::Duration;
 
-use actum::{Aggregate, Application, Settings, SqliteStore};
+use actum::store::SqliteStore;
+use actum::{Aggregate, Application, Settings};
 use example_bank::account::{Account, AccountCommand};
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use actix_web::test::TestRequest;
-use actum::SqliteStore;
+use actum::store::SqliteStore;
 use serde_json::json;
 
 use crate::support::bank::{Answer, get, post, send};

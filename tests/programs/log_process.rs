@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actum::{
-    Append, AppendOutcome, CommandKey, EventStore, ExpectedVersion, Filter, GlobalPosition,
-    NewEvent, NotCommitted, PageLimit, PostgresStore, StreamId, StreamVersion,
+use actum::store::{
+    Append, AppendOutcome, EventStore, Filter, NewEvent, NotCommitted, PageLimit, PostgresStore,
 };
+use actum::{CommandKey, ExpectedVersion, GlobalPosition, StreamId, StreamVersion};
 use uuid::Uuid;
 
 use random::Random;

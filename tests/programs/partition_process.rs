@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actum::{Application, PostgresStore, ReadError, ReadModel, Sources};
+use actum::store::PostgresStore;
+use actum::{Application, ReadError, ReadModel, Sources};
 use tokio::time::sleep;
 
 use book::{Book, Digest};

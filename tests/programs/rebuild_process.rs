@@ -17,10 +17,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use actum::operations::OperationError;
+use actum::store::{Append, AppendOutcome, NewEvent, PostgresStore, SqliteStore};
 use actum::{
-    Aggregate, Append, AppendOutcome, Application, ApplicationBuilder, Document, EventEnvelope,
-    ExpectedVersion, Fold, GlobalPosition, NewEvent, OperationError, PostgresStore, ReadModel,
-    Settings, Sources, SqliteStore, StreamId,
+    Aggregate, Application, ApplicationBuilder, Document, EventEnvelope, ExpectedVersion, Fold,
+    GlobalPosition, ReadModel, Settings, Sources, StreamId,
 };
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;

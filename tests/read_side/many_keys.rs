@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use actum::store::{MemoryStore, PostgresStore, Store};
 use actum::{
-    Aggregate, Application, DocumentRange, EventEnvelope, Fold, GlobalPosition, MemoryStore,
-    PostgresStore, ReadError, ReadModel, Settings, Sources, Store,
+    Aggregate, Application, DocumentRange, EventEnvelope, Fold, GlobalPosition, ReadError,
+    ReadModel, Settings, Sources,
 };
 use serde::{Deserialize, Serialize};
 

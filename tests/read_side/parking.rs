@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use actum::operations::{MAX_LISTED_PARKED, OperationError, ParkedKey};
+use actum::store::{AppendOutcome, EventStore, NewEvent, Store};
 use actum::testing::FaultyStore;
 use actum::{
-    Aggregate, AppendOutcome, Application, EventEnvelope, EventStore, Fold, GlobalPosition,
-    MAX_LISTED_PARKED, NewEvent, OperationError, ParkedKey, ReadError, ReadModel, Settings,
-    Sources, Store, Upcaster,
+    Aggregate, Application, EventEnvelope, Fold, GlobalPosition, ReadError, ReadModel, Settings,
+    Sources, Upcaster,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use actum::store::{CheckpointStore, MemoryStore, PartitionId, Store};
 use actum::testing::FaultyStore;
 use actum::{
-    Application, CheckpointStore, EventEnvelope, Fold, GlobalPosition, MemoryStore, PartitionId,
-    ReadError, ReadModel, Settings, Sources, StartError, Store,
+    Application, EventEnvelope, Fold, GlobalPosition, ReadError, ReadModel, Settings, Sources,
+    StartError,
 };
 use serde::{Deserialize, Serialize};
 

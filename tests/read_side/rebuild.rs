@@ -244,7 +244,7 @@ async fn rebuild(kind: &str, store: &str) {
     let (_, compared) = compared.split_once("compared: ").unwrap();
     let equal = format!("old: {BOOKS}, new: {BOOKS}, {BOOKS} equal, 0 different");
     assert_eq!(compared, equal);
-    process.says("version 2 serves in place of 1").await;
+    process.says("version 2 is active now instead of 1").await;
     assert_eq!(versions(store).await, [(1, false), (2, true)]);
     let (switched, rebuilt) = (process.at, began.elapsed() - filled);
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use actum::{
-    Checkpoint, CheckpointUpdate, DocumentBatch, DocumentRange, GlobalPosition, PartitionId,
-    PostgresStore, SqliteStore, Store,
+use actum::store::{
+    Checkpoint, CheckpointUpdate, DocumentBatch, PartitionId, PostgresStore, SqliteStore, Store,
 };
+use actum::{DocumentRange, GlobalPosition};
 use sqlx::Executor;
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 //! Every store through the same suite: one line each.
 
-use actum::{MemoryStore, PostgresStore, SqliteStore};
+use actum::store::{MemoryStore, PostgresStore, SqliteStore};
 
 use crate::support::directory::Directory;
 

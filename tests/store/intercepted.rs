@@ -2,9 +2,11 @@
 
 use std::sync::Mutex;
 
-use actum::store::{CheckpointStore, PartitionId};
+use actum::store::{
+    AppendOutcome, CheckpointStore, EventStore, MemoryStore, NotCommitted, PartitionId,
+};
 use actum::testing::{InterceptedStore, Interceptor};
-use actum::{AppendOutcome, EventStore, GlobalPosition, MemoryStore, NotCommitted, StoreError};
+use actum::{GlobalPosition, StoreError};
 use async_trait::async_trait;
 
 use crate::support::events::foreign;

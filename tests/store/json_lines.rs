@@ -15,15 +15,13 @@ use actum::store::kit::leases::{InMemoryLeases, Leases};
 use actum::store::kit::read_side::ReadSide;
 use actum::store::kit::versions::Versions;
 use actum::store::{
-    Append, AppendOutcome, Checkpoint, CheckpointStore, Confirmation, DocumentBatch, DocumentRange,
-    DocumentStore, DocumentsAt, EventStore, Filter, LogIdentity, Page, PageLimit, ParkedPage,
-    ParkedQuery, ParkedRequest, PartitionId, ProjectionStore, SkippedEvent, SnapshotStore,
-    StoreInfo, StoredPage, StoredVersion, Version, VersionNote, VersionStore,
+    Append, AppendOutcome, Checkpoint, CheckpointStore, Clock, Confirmation, DocumentBatch,
+    DocumentRange, DocumentStore, DocumentsAt, EventStore, Filter, LogIdentity, NewEvent, Page,
+    PageLimit, ParkedPage, ParkedQuery, ParkedRequest, PartitionId, ProjectionStore, RecordedEvent,
+    SkippedEvent, SnapshotStore, StoreInfo, StoredPage, StoredVersion, SystemClock, Version,
+    VersionNote, VersionStore,
 };
-use actum::{
-    Clock, CommandKey, ExpectedVersion, GlobalPosition, NewEvent, RecordedEvent, StoreError,
-    StreamId, StreamVersion, SystemClock,
-};
+use actum::{CommandKey, ExpectedVersion, GlobalPosition, StoreError, StreamId, StreamVersion};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;

@@ -4,10 +4,12 @@
 
 use std::collections::HashMap;
 
+use actum::store::{
+    Append, AppendOutcome, EventStore, Filter, MemoryStore, NewEvent, NotCommitted, PageLimit,
+    PostgresStore, RecordedEvent, SqliteStore,
+};
 use actum::{
-    Append, AppendOutcome, Claim, CommandKey, Committed, EventStore, ExpectedVersion, Filter,
-    GlobalPosition, MemoryStore, NewEvent, NotCommitted, PageLimit, PostgresStore, RecordedEvent,
-    SqliteStore, StreamId, StreamVersion,
+    Claim, CommandKey, Committed, ExpectedVersion, GlobalPosition, StreamId, StreamVersion,
 };
 use uuid::Uuid;
 

@@ -1,7 +1,8 @@
 //! The name of the program whose log it is, on stores that need no server; `postgres/schemas.rs` has
 //! the others.
 
-use actum::{Application, MemoryStore, SqliteStore, StartError, Store};
+use actum::store::{MemoryStore, SqliteStore, Store};
+use actum::{Application, StartError};
 
 use crate::support::counter::Counter;
 use crate::support::directory::Directory;

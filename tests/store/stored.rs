@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::time::Duration;
 
+use actum::store::{Append, AppendOutcome, EventStore, MemoryStore, NewEvent, SqliteStore, Store};
 use actum::testing::{ReadModelScenario, Scenario};
 use actum::{
-    AcceptedCommand, Aggregate, Append, AppendOutcome, Application, CommandError, CommandOptions,
-    CommandState, EventEnvelope, EventStore, ExpectedVersion, Fold, GlobalPosition, MemoryStore,
-    Metadata, NewEvent, ReadModel, Sources, SqliteStore, StartError, Store, StreamVersion,
+    Aggregate, Application, CommandError, CommandOptions, CommandState, EventEnvelope,
+    ExpectedVersion, Fold, GlobalPosition, Metadata, ReadModel, Sources, StartError, StreamVersion,
 };
 use serde::{Deserialize, Serialize};
 
@@ -281,7 +281,7 @@ fn accepted(id: &str, metadata: &str) -> Append {
         "key": { "id": id, "fingerprint": "00" },
     });
     let event = NewEvent { metadata: metadata.into(), ..event("Accepted", &payload.to_string()) };
-    Append { expected: ExpectedVersion::NoStream, ..append(AcceptedCommand::TYPE, id, [event]) }
+    Append { expected: ExpectedVersion::NoStream, ..append("command", id, [event]) }
 }
 
 #[tokio::test]

@@ -6,8 +6,9 @@ use actix_web::App;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderName};
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actum::store::SqliteStore;
 use actum::web::Access;
-use actum::{Application, ApplicationBuilder, SqliteStore};
+use actum::{Application, ApplicationBuilder};
 use serde_json::{Value, json};
 
 use crate::support::directory::Directory;

@@ -1,6 +1,7 @@
 //! Events and appends of tests that write to a store past the application.
 
-use actum::{Append, CommandKey, CommandOptions, ExpectedVersion, NewEvent, StreamId};
+use actum::store::{Append, NewEvent};
+use actum::{CommandKey, CommandOptions, ExpectedVersion, StreamId};
 use uuid::Uuid;
 
 /// A new event of schema version 1, with empty metadata.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use actum::{Application, ApplicationBuilder, MemoryStore, PostgresStore, SqliteStore};
+use actum::store::{MemoryStore, PostgresStore, SqliteStore};
+use actum::{Application, ApplicationBuilder};
 
 use crate::support::directory::Directory;
 use crate::support::postgres::{Database, database};
@@ -75,7 +76,7 @@ macro_rules! on_every_store {
             $(
                 #[tokio::test(flavor = "multi_thread")]
                 async fn $name() {
-                    crate::support::place::run(super::$name(actum::MemoryStore::new())).await;
+                    crate::support::place::run(super::$name(actum::store::MemoryStore::new())).await;
                 }
             )+
         }

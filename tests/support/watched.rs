@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use actum::testing::{InterceptedStore, Interceptor};
-use actum::{
-    Append, AppendOutcome, CommandKey, Confirmation, MemoryStore, PageLimit, RecordedEvent, Store,
-    StoreError, StoreInfo, StreamId, StreamVersion,
+use actum::store::{
+    Append, AppendOutcome, Confirmation, MemoryStore, PageLimit, RecordedEvent, Store, StoreInfo,
 };
+use actum::testing::{InterceptedStore, Interceptor};
+use actum::{CommandKey, StoreError, StreamId, StreamVersion};
 use async_trait::async_trait;
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 

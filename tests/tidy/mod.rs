@@ -4,10 +4,12 @@
 //! catches a planted one. A rule that is wrong is sharpened here; it is never worked around.
 
 mod cfg;
+mod circles;
 mod dependencies;
 mod docs;
 mod layers;
 mod panics;
+mod reasons;
 mod repository;
 mod routes;
 mod shape;

@@ -2,11 +2,9 @@
 
 use actix_web::web::{Json, Query};
 use actum::web::openapi::{AggregateId, position, version};
-use actum::web::{Problem, cut_page, page_limit};
+use actum::web::{Problem, cut_page, moment, page_limit};
 use actum::{GlobalPosition, StreamVersion};
 use serde::{Deserialize, Serialize};
-use time::format_description::well_known::{Iso8601, Rfc3339};
-use time::{Date, OffsetDateTime, UtcOffset};
 use utoipa::{IntoParams, ToSchema};
 
 use super::reading::Reading;
@@ -61,7 +59,7 @@ pub(super) async fn statement(
     asked: Query<Asked>,
 ) -> Result<Json<StatementPage>, Problem> {
     let limit = page_limit(asked.limit)?;
-    let (from, to) = (moment("from", &asked.from)?, moment("to", &asked.to)?);
+    let (from, to) = (moment("from", asked.from.as_deref())?, moment("to", asked.to.as_deref())?);
     let id = reading.allowed(&app).await?;
     // One booking more than requested: if it exists, the page is not the last one.
     let period = Period { from, to, after: asked.after_booking, limit: limit + 1 };
@@ -73,50 +71,4 @@ pub(super) async fn statement(
     let has_more = cut_page(&mut bookings, limit)?;
     let next = bookings.last().filter(|_| has_more).map(|last| last.booking);
     Ok(Json(StatementPage { id, bookings, next, position }))
-}
-
-/// Returns the time of a parameter in UTC; a date means its first moment.
-///
-/// A time must have a zone and be convertible to UTC, because a guessed time could select the wrong
-/// day.
-fn moment(name: &str, text: &Option<String>) -> Result<Option<OffsetDateTime>, Problem> {
-    let Some(text) = text else { return Ok(None) };
-    let moment = if text.len() == DATE.len() { date(text) } else { date_time(text) };
-    let moment = moment.and_then(|time| time.checked_to_offset(UtcOffset::UTC));
-    moment.map(Some).ok_or_else(|| {
-        invalid(format!(
-            "{name} is a date such as 2026-01-31 or an RFC 3339 time such as 2026-01-31T12:00:00Z; \
-             write the + of a zone as %2B"
-        ))
-    })
-}
-
-/// Patterns: a digit matches any digit.
-const DATE: &str = "0000-00-00";
-const DATE_TIME: &str = "0000-00-00T00:00:00";
-
-fn date(text: &str) -> Option<OffsetDateTime> {
-    let date = is_like(text, DATE).then(|| Date::parse(text, &Iso8601::DATE).ok())??;
-    Some(date.midnight().assume_utc())
-}
-
-/// Parses RFC 3339. `time` alone would also take any character for the `T`, and a leap second,
-/// which it turns into another second.
-fn date_time(text: &str) -> Option<OffsetDateTime> {
-    let is_shaped = is_like(text.get(..DATE_TIME.len())?, DATE_TIME);
-    let second = text.get(DATE_TIME.len() - 2..DATE_TIME.len())?;
-    (is_shaped && second < "60").then(|| OffsetDateTime::parse(text, &Rfc3339).ok())?
-}
-
-fn is_like(text: &str, shape: &str) -> bool {
-    let fits = |(is, wanted): (u8, u8)| match wanted {
-        b'0' => is.is_ascii_digit(),
-        b'T' => is.eq_ignore_ascii_case(&b'T'),
-        other => is == other,
-    };
-    text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(fits)
-}
-
-fn invalid(detail: String) -> Problem {
-    Problem::new(400, "invalid_query", detail)
 }

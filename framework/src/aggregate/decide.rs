@@ -200,7 +200,7 @@ fn store<A: Aggregate>(
         // events are encoded.
         if bytes > MAX_APPEND_BYTES {
             return Err(Decision::Unstorable(format!(
-                "the command decided {} events of more than {MAX_APPEND_BYTES} bytes together",
+                "the command's {} events have more than {MAX_APPEND_BYTES} bytes in total",
                 events.len()
             )));
         }

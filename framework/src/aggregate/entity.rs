@@ -110,7 +110,12 @@ impl<A: Aggregate> EntityActor<A> {
                 (Ok(()), Some(loaded)) => State::Live(loaded),
                 (Ok(()), None) => State::COLD,
                 (Err(LoadError::Quarantined(reason)), _) => {
-                    tracing::error!(stream = %actor.stream, reason, "an aggregate cannot be loaded");
+                    tracing::error!(
+                        stream = %actor.stream,
+                        reason,
+                        "an aggregate is quarantined, because its stored events cannot be folded: \
+                         correct its code and deploy"
+                    );
                     State::Quarantined(reason)
                 }
                 (Err(LoadError::Panicked(message)), _) => {
@@ -181,14 +186,18 @@ impl<A: Aggregate> EntityActor<A> {
         let state = match guarded(|| policy.round_trip(&loaded.aggregate)) {
             Ok(Ok(state)) => state,
             Ok(Err(reason)) | Err(reason) => {
-                return tracing::warn!(stream = %self.stream, reason, "no snapshot is saved");
+                return tracing::warn!(
+                    stream = %self.stream,
+                    reason,
+                    "no snapshot is stored, because the state does not survive encoding"
+                );
             }
         };
         let (tip, store) = (loaded.tip, Arc::clone(&self.deciding.store));
         let (stream, state_version) = (self.stream.clone(), policy.state_version);
         actix::spawn(async move {
             if let Err(error) = keep_snapshot(&*store, &stream, tip, state_version, state).await {
-                tracing::warn!(%stream, %error, "a snapshot was not kept");
+                tracing::warn!(%stream, %error, "a snapshot could not be stored");
             }
         });
     }

@@ -133,10 +133,10 @@ async fn from_snapshot<A: Aggregate>(
         Ok(None)
     };
     if !snapshot.is_intact() {
-        return ignored("its checksum does not hold");
+        return ignored("its checksum does not match");
     }
     if !stands_in_log(deciding, stream, &snapshot).await? {
-        return ignored("the log does not have the event it was taken at");
+        return ignored("the log no longer has the event at which it was taken");
     }
     match guarded(|| (policy.decode)(&snapshot.state)) {
         Ok(Ok(aggregate)) => {

@@ -36,6 +36,7 @@ use crate::store::contract::Snapshots;
 /// State of an aggregate, with the version and position in the log at which it was read.
 /// Dereferences to `A`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Loaded<A> {
     /// Fold of the aggregate's events.
     pub state: A,

@@ -142,7 +142,10 @@ impl<A: Aggregate> Router<A> {
                 mailbox.forget_withdrawn();
                 let busy = mailbox.busy_with();
                 // Only this attempt: an earlier one under the same key may have been carried out.
-                let reason = format!("{stream} is {busy}; this attempt stored nothing");
+                let reason = format!(
+                    "{stream} did not decide the command in time, because it is {busy}; this \
+                     attempt stored nothing"
+                );
                 Err(CommandError::Unavailable(StoreError::Unavailable(reason)))
             }
             Ok(Err(_)) | Err(_) => Err(CommandError::Unknown),
@@ -195,7 +198,7 @@ impl<A: Aggregate> Router<A> {
             request = match mailbox.offer(request) {
                 Offered::Awake => return Ok(mailbox),
                 Offered::Full => {
-                    return Err(CommandError::Overloaded("too many wait for this aggregate"));
+                    return Err(CommandError::Overloaded("the queue of this aggregate is full"));
                 }
                 Offered::Wake if instance.address.try_send(Wake).is_ok() => return Ok(mailbox),
                 // At most one wake-up is in the actor's own mailbox, so `try_send` only fails if

@@ -107,7 +107,9 @@ impl<A: Aggregate> Settling<'_, A> {
             Decision::Panicked(message) => Err(CommandError::Panicked { stream, message }),
             Decision::Unstorable(reason) => Err(CommandError::Unstorable { stream, reason }),
             Decision::Refused(refusal) => Err(CommandError::Refused(refusal)),
-            Decision::TooLate => Err(CommandError::Overloaded("it waited for too long")),
+            Decision::TooLate => {
+                Err(CommandError::Overloaded("the command's deadline (decide_by) has passed"))
+            }
             Decision::NotExpected => Err(CommandError::NotExpected { stream, actual: at }),
             Decision::Nothing => {
                 let Tip { version, position } = self.settled.tip;

@@ -14,6 +14,25 @@ use crate::settings::Settings;
 use crate::store::contract::Store;
 
 /// Configuration of an application that has not been started yet.
+///
+/// ```
+/// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+/// # use tour::*;
+/// use std::time::Duration;
+/// use actum::{Application, Settings};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), actum::BoxError> {
+/// let app = Application::builder(actum::open("memory:").await?)
+///     .name("bank") // the log refuses another program
+///     .aggregate::<Account>()
+///     .read_model::<Balance>()
+///     .settings(Settings { read_within: Duration::from_secs(2), ..Settings::default() })
+///     .start()
+///     .await?;
+/// # app.shutdown().await;
+/// # Ok(()) }
+/// ```
 pub struct ApplicationBuilder {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
@@ -81,7 +100,9 @@ impl ApplicationBuilder {
         self
     }
 
-    /// Sets the source of time and ids, for example a manual clock in tests.
+    /// Sets the source of time and ids, for example a manual clock in tests. The time of events is
+    /// recorded by the store, which has a clock of its own: `MemoryStore::with_clock`,
+    /// `SqliteOptions::clock`, `PostgresOptions::clock`.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);

@@ -42,7 +42,7 @@ impl ApplicationBuilder {
 impl Application {
     /// Stores a command and returns its id at once. The command is carried out later, exactly once,
     /// in the order in which commands of one aggregate were accepted. [`Application::command`]
-    /// returns its status; `follow::<AcceptedCommand>` returns each event as it is stored.
+    /// returns its status.
     ///
     /// The same key gives the same id. The command and its refusal are stored under that key. So
     /// [`Application::execute_with`] with the same key returns the same outcome, or `StillRunning`
@@ -143,7 +143,7 @@ impl Application {
         match (before.map_err(CommandError::Unavailable)?.is_empty(), full) {
             (false, _) => Ok(commands.known(id)),
             (true, Full::Client) => {
-                let what = "too many deferred commands of this client are open";
+                let what = "this client has too many open deferred commands";
                 Err(CommandError::ClientLimit(what))
             }
             (true, Full::Total) => {

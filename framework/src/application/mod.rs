@@ -57,7 +57,8 @@ use crate::store::contract::{AnyStore, Confirmation, EventStore, PageLimit};
 /// #     }
 /// #     fn apply(&mut self, _: &Event) {}
 /// # }
-/// use actum::{Application, MemoryStore};
+/// use actum::store::MemoryStore;
+/// use actum::Application;
 ///
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let app = Application::builder(MemoryStore::new()).aggregate::<Account>().start().await?;
@@ -280,12 +281,12 @@ impl Application {
         let inner = &self.inner;
         crate::failpoints::point("shutdown");
         let (first, then): (Vec<_>, Vec<_>) =
-            inner.read_side.iter().partition(|control| control.sends_commands());
+            inner.read_side.iter().partition(|control| control.followers().sends_commands);
         for control in first {
             control.flush_and_stop().await;
         }
         if !inner.admission.close_and_drain(inner.settings.drain_within).await {
-            tracing::warn!("commands were still under way when the time to drain was over");
+            tracing::warn!("some commands were still in flight after drain_within");
         }
         for control in then {
             control.flush_and_stop().await;
@@ -304,7 +305,11 @@ impl Application {
         let closed = inner.store.release().await;
         let left_open = closed.err().map(|error| error.to_string());
         if let Some(reason) = &left_open {
-            tracing::warn!(%reason, "the database could not be closed in order; nothing is lost, and the next start recovers it");
+            tracing::warn!(
+                %reason,
+                "the database was not closed cleanly; nothing is lost, and the next start \
+                 recovers it"
+            );
         }
         Stopped { left_open }
     }

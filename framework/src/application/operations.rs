@@ -12,6 +12,25 @@ use crate::event::{StreamId, StreamVersion};
 use crate::store::contract::PageLimit;
 
 /// Operations on a running application. Available in each of its processes.
+///
+/// ```
+/// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+/// # use tour::*;
+/// # use actum::{Application, store::MemoryStore};
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), actum::BoxError> {
+/// # let app = Application::builder(MemoryStore::new())
+/// #     .aggregate::<Account>().read_model::<Balance>().start().await?;
+/// let operations = app.operations();
+/// let status = operations.status().await;
+/// println!("head {}, {:?}", status.log.head, status.subscriptions);
+/// for parked in operations.parked("balance").await? {
+///     println!("{}: {}", parked.key, parked.reason); // then retry_parked, or skip_parked
+/// }
+/// # assert_eq!(status.subscriptions[0].name, "balance");
+/// # app.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy)]
 pub struct Operations<'a> {
     pub(super) app: &'a Application,

@@ -60,6 +60,25 @@ impl Application {
 }
 
 /// A query on the rows of the projection `P`. Run it with [`Query::run`] or [`Query::find`].
+///
+/// ```no_run
+/// # use actum::{Application, GlobalPosition, Projection, ReadError};
+/// # async fn f<Bookings: Projection>(
+/// #     app: &Application, account: &str, written: GlobalPosition,
+/// # ) -> Result<(), ReadError> {
+/// // `written` is the position of a command: the rows then include it.
+/// let (amount, position) = app
+///     .query::<Bookings>()
+///     .after(written)
+///     .find(account, async |db, _position| {
+///         let last = "SELECT amount FROM bookings WHERE account = $1 ORDER BY number DESC LIMIT 1";
+///         let rows = db.rows(last, &[account.into()]).await?;
+///         Ok(rows.first().map(|row| row.get::<i64>(0)).transpose()?)
+///     })
+///     .await?;
+/// println!("{amount}, as of {position}");
+/// # Ok(()) }
+/// ```
 #[must_use = "a query does nothing until it is run"]
 pub struct Query<'a, P> {
     app: &'a Application,

@@ -40,7 +40,7 @@ pub(super) fn prune(running: &Arc<Running>) {
                 Ok(true) => PAUSE,
                 Ok(false) => every,
                 Err(error) => {
-                    tracing::warn!(%error, "old command keys could not be forgotten yet");
+                    tracing::warn!(%error, "cannot delete old idempotency keys; retrying");
                     every
                 }
             };

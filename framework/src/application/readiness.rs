@@ -7,6 +7,7 @@ use crate::partition::{FollowerControl, Progress, State};
 
 /// Readiness of an application.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Readiness {
     /// True if reads return the current state.
     pub ready: bool,
@@ -19,7 +20,7 @@ impl Application {
     pub fn readiness(&self) -> Readiness {
         let mut waiting_for = Vec::new();
         if self.inner.admission.is_closed() {
-            waiting_for.push("nothing: the application is stopping".to_owned());
+            waiting_for.push("the application is stopping".to_owned());
         }
         for control in &self.inner.read_side {
             if !self.is_waited_for(&**control) {
@@ -44,7 +45,7 @@ impl Application {
             }
         }
         if let Some(trouble) = self.inner.store.info().trouble {
-            waiting_for.push(format!("the store, which cannot be reached: {trouble}"));
+            waiting_for.push(format!("the store, which is not available: {trouble}"));
         }
         if let Some(trouble) = self.inner.tail.status().trouble {
             waiting_for.push(format!("the log, which cannot be read: {trouble}"));

@@ -88,9 +88,9 @@ impl Running {
         let arbiters = Arc::new(Arbiters::start(settings.arbiters)?);
         let (head, identity) = (store.head().await?, store.info().identity);
         for (setting, value) in store.info().settings {
-            tracing::info!(setting, value, "the store's setting");
+            tracing::info!(setting, value, "store setting");
         }
-        tracing::info!(log_id = %identity.log_id, epoch = identity.epoch, %head, "the log");
+        tracing::info!(log_id = %identity.log_id, epoch = identity.epoch, %head, "opened the log");
         let tailing = Arc::clone(&arbiters);
         let spawn = move |task| tailing.spawn(0, task);
         let tailing_settings = TailSettings::with_page_bytes(settings.page_bytes);

@@ -33,7 +33,7 @@ impl Operations<'_> {
         let asking = inner.ask(&mut subscriptions, &mut head, now);
         let unanswered = match timeout(ASK_WITHIN, asking).await {
             Ok(asked) => asked.err().map(|error| error.to_string()),
-            Err(_) => Some(format!("the store did not answer within {ASK_WITHIN:?}")),
+            Err(_) => Some(format!("the store did not respond within {ASK_WITHIN:?}")),
         };
         let StoreInfo { identity, trouble, wal_bytes, settings, .. } = inner.store.info();
         let trouble = trouble.or(inner.tail.status().trouble).or(unanswered);

@@ -77,7 +77,8 @@ impl Claim {
         let fits = |text: &str| !text.is_empty() && text.len() <= MAX_CLAIM_BYTES;
         if !fits(kind) || !kind.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Some(format!(
-                "{kind:?} cannot be the kind of a claim: that is 1 to {MAX_CLAIM_BYTES} ASCII letters, digits and _"
+                "{kind:?} is not a valid kind of a claim: use 1 to {MAX_CLAIM_BYTES} ASCII \
+                 letters, digits and _"
             ));
         }
         (!fits(value) || value.chars().any(char::is_control)).then(|| {

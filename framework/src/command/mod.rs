@@ -24,7 +24,24 @@ use crate::event::{ExpectedVersion, GlobalPosition, Metadata, StreamVersion};
 pub const MAX_COMMAND_ID_BYTES: usize = 512;
 
 /// Result of a command that was carried out.
+///
+/// ```
+/// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+/// # use tour::*;
+/// # use actum::{Application, store::MemoryStore};
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), actum::BoxError> {
+/// # let app = Application::builder(MemoryStore::new())
+/// #     .aggregate::<Account>().read_model::<Balance>().start().await?;
+/// let committed = app.execute::<Account>("42", Command::Credit { cents: 1250 }).await?;
+/// assert_eq!(committed.version.0, 1);
+/// let balance = app.read::<Balance>("42").after(committed.position).await?;
+/// assert_eq!(balance.cents, 1250);
+/// # app.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Committed {
     /// Version of the aggregate after the command.
     pub version: StreamVersion,
@@ -36,7 +53,24 @@ pub struct Committed {
     pub replayed: bool,
 }
 
+impl Committed {
+    /// Creates the result, for a store that answers an append.
+    pub fn new(version: StreamVersion, position: GlobalPosition, replayed: bool) -> Self {
+        Self { version, position, replayed }
+    }
+}
+
 /// Idempotency key of a command: an id, bound to the request that it was first used for.
+///
+/// ```
+/// use actum::CommandKey;
+///
+/// let key = CommandKey::new("payment-7", b"credit 42 1250")?;
+/// // The same id for another request: refused as `KeyReused`, because one of them would be lost.
+/// let other = CommandKey::new("payment-7", b"credit 42 9999")?;
+/// assert_ne!(key.fingerprint, other.fingerprint);
+/// # Ok::<_, actum::store::InvalidCommandId>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandKey {
     /// Id that the client chose.
@@ -50,6 +84,7 @@ pub struct CommandKey {
 #[error(
     "a command id has 1 to {MAX_COMMAND_ID_BYTES} bytes and no control character; this one has {bytes} bytes"
 )]
+#[non_exhaustive]
 pub struct InvalidCommandId {
     /// Length of the id in bytes.
     pub bytes: usize,
@@ -97,7 +132,7 @@ impl CommandKey {
 ///     metadata: Metadata { actor: Some("user:ada".into()), ..Metadata::default() },
 ///     ..CommandOptions::default()
 /// };
-/// # Ok::<_, actum::InvalidCommandId>(())
+/// # Ok::<_, actum::store::InvalidCommandId>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct CommandOptions {

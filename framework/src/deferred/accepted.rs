@@ -15,7 +15,7 @@ use crate::event::{ExpectedVersion, GlobalPosition, StreamVersion};
 /// State of a deferred command. The aggregate's id is the id of the command, so its stream is
 /// `command-<id>`.
 #[derive(Debug, Default, Clone)]
-pub struct AcceptedCommand {
+pub(crate) struct AcceptedCommand {
     accepted: Option<Acceptance>,
     is_concluded: bool,
     /// Number of callback attempts so far.
@@ -26,7 +26,7 @@ pub struct AcceptedCommand {
 
 /// Events of a deferred command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum CommandEvent {
+pub(crate) enum CommandEvent {
     /// The command was accepted. It will be carried out, even after a crash.
     Accepted(Acceptance),
     /// The command was carried out.
@@ -82,7 +82,7 @@ pub enum CommandEvent {
 
 /// A failed callback attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Called {
+pub(crate) struct Called {
     /// Attempt number, starting at 1.
     pub attempt: u32,
     /// Reason of the failure.
@@ -94,7 +94,7 @@ pub struct Called {
 
 /// The request of a deferred command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Acceptance {
+pub(crate) struct Acceptance {
     /// Type of the aggregate that is to carry out the command.
     pub(crate) aggregate_type: String,
     /// Id of that aggregate.
@@ -143,25 +143,24 @@ impl Key {
 
 /// Commands of the aggregate [`AcceptedCommand`].
 #[derive(Debug, Clone)]
-#[doc(hidden)]
-pub enum Change {
+pub(crate) enum Change {
     /// Accepts a deferred command.
     Accept(Box<Acceptance>),
     /// Stores the outcome: `Committed`, `Refused` or `Failed`.
     Conclude(CommandEvent),
     /// Stores a callback attempt: `CallbackAttempted`, `CallbackDelivered` or `CallbackGivenUp`.
+    #[allow(dead_code, reason = "only the callbacks, a feature, make attempts")]
     Called(CommandEvent),
 }
 
 /// Refusals of the aggregate [`AcceptedCommand`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[doc(hidden)]
-pub enum NotAccepted {
+pub(crate) enum NotAccepted {
     /// The key was already used for another request.
-    #[error("the key was used before for another request")]
+    #[error("the key was already used for another request")]
     KeyReused,
     /// No command was accepted under this id.
-    #[error("there is no such command")]
+    #[error("no command has this id")]
     Unknown,
 }
 
@@ -174,9 +173,12 @@ impl Aggregate for AcceptedCommand {
     fn handle(&self, change: Change) -> Result<Vec<CommandEvent>, NotAccepted> {
         match (&self.accepted, change) {
             (None, Change::Accept(acceptance)) => Ok(vec![CommandEvent::Accepted(*acceptance)]),
+            // The same key is the same request, so a client may send it any number of times.
             (Some(before), Change::Accept(again)) if before.key == again.key => Ok(vec![]),
             (Some(_), Change::Accept(_)) => Err(NotAccepted::KeyReused),
             (None, _) => Err(NotAccepted::Unknown),
+            // Two owners may both have carried it out under the same key, with the same outcome. It
+            // is stored once.
             (Some(_), Change::Conclude(_)) if self.is_concluded => Ok(vec![]),
             (Some(accepted), Change::Conclude(outcome)) => {
                 let client = accepted.client.clone();

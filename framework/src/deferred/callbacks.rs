@@ -87,7 +87,11 @@ impl Reaction for Callbacks {
             Err(ReadError::Unavailable(
                 error @ (StoreError::Unavailable(_) | StoreError::Unknown(_)),
             )) => {
-                warn!(command = id, %error, "a callback waits for the store");
+                warn!(
+                    command = id,
+                    %error,
+                    "a callback is delayed, because the store is not available"
+                );
                 return Step::Again(None).into();
             }
             // A newer release may have written the event, and can read it.
@@ -177,6 +181,7 @@ impl Callbacks {
         let told = Told {
             r#type: format!("command.{}", status.state.name()),
             timestamp: concluded_at,
+            // Without its attempts, so that the body is the same however often the message is sent.
             data: &CommandStatus { callback: None, ..status.clone() },
         };
         let body = match serde_json::to_vec(&told) {
@@ -201,7 +206,7 @@ impl Callbacks {
                 (CommandEvent::CallbackAttempted(called), Step::Again(Some(after)))
             }
             Answered::GivenUp { reason, .. } => {
-                warn!(command = id, %reason, "a callback is given up");
+                warn!(command = id, %reason, "a callback was abandoned after its last attempt");
                 (CommandEvent::CallbackGivenUp { attempt: number, reason }, Step::Done)
             }
             // No call was made, so there is nothing to record.
@@ -213,7 +218,11 @@ impl Callbacks {
             Ok(_) => step,
             Err(CommandError::Refused(NotAccepted::Unknown | NotAccepted::KeyReused)) => Step::Done,
             Err(error) => {
-                warn!(command = id, %error, "an attempt to call back is not stored yet");
+                warn!(
+                    command = id,
+                    %error,
+                    "the result of a callback attempt could not be stored; retrying"
+                );
                 Step::Again(None)
             }
         }

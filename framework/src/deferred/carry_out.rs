@@ -31,13 +31,13 @@ use crate::event::codec::is_same;
 pub(crate) fn encode<C: Serialize + DeserializeOwned>(command: &C) -> Result<Value, String> {
     let encode = || {
         let stored = serde_json::to_value(command)
-            .map_err(|error| format!("the command is no JSON: {error}"))?;
+            .map_err(|error| format!("the command cannot be written as JSON: {error}"))?;
         let read = C::deserialize(&stored)
             .map_err(|error| format!("the command cannot be read back from its JSON: {error}"))?;
         match is_same(command, &read) {
             Ok(true) => Ok(stored),
-            Ok(false) => Err("the command is not the same after it was written as JSON and read \
-                              back: a field is NaN, or an Option inside an Option"
+            Ok(false) => Err("the command is not equal after encoding and decoding: a field is \
+                              NaN, or an Option inside an Option"
                 .to_owned()),
             Err(error) => Err(format!("the command cannot be compared: {error}")),
         }
@@ -102,7 +102,7 @@ where
                 let answer = self.router.execute(stream, command, options).await;
                 guarded(|| concluded(answer)).unwrap_or_else(|panic| {
                     error!(%panic, "the description of a refusal panicked");
-                    failed("the server could not carry it out; its log says why")
+                    failed("the server could not carry out the command; see its log")
                 })
             }
             Ok(Err(error)) => unreadable(error.to_string()),
@@ -124,7 +124,7 @@ fn concluded<E: RefusalCode>(answer: Result<Committed, CommandError<E>>) -> Carr
         CommandError::RefusedBefore { code, detail, status } => refused(*status, code, detail),
         CommandError::NotExpected { .. } => refused(412, "precondition_failed", error.to_string()),
         CommandError::KeyReused { .. } => {
-            refused(422, "idempotency_key_reused", "the key was used before for another request")
+            refused(422, "idempotency_key_reused", "the key was already used for another request")
         }
         CommandError::Claimed { claim, .. } => refused(409, &claim.taken_code(), error.to_string()),
         // These may pass: another writer appended first, the client is sending the same command
@@ -147,7 +147,7 @@ fn concluded<E: RefusalCode>(answer: Result<Committed, CommandError<E>>) -> Carr
         | CommandError::InvalidId(_)
         | CommandError::InvalidKey(_) => {
             error!(%error, "a deferred command cannot be carried out");
-            failed("the server could not carry it out; its log says why")
+            failed("the server could not carry out the command; see its log")
         }
     }
 }

@@ -82,7 +82,11 @@ impl Reaction for Executor {
         let step = match self.carry_out(id, until).await {
             Ok(step) => step,
             Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
-                warn!(command = id, %error, "a deferred command waits for the store");
+                warn!(
+                    command = id,
+                    %error,
+                    "a deferred command is delayed, because the store is not available"
+                );
                 Step::Again(None)
             }
             // A newer release may have written the event, and can read it.
@@ -103,7 +107,8 @@ impl Executor {
         let command = open(stream, accepted)?;
         let Acceptance { aggregate_type, aggregate_id, expected, .. } = &command.acceptance;
         let Some(by) = self.by_type.get(&**aggregate_type) else {
-            let reason = format!("this release carries out no commands of {aggregate_type}");
+            let reason =
+                format!("this release has no aggregate {aggregate_type} with deferred commands");
             return Ok(Step::Unable(reason));
         };
         let options = CommandOptions {
@@ -144,6 +149,7 @@ impl Executor {
     /// Stores that the command was carried out, unless the outcome of its key is its own
     /// conclusion.
     async fn committed(&self, command: &Open, at: Committed) -> Result<Step, StoreError> {
+        // The key may stand for a refusal, whose event is in the command's own stream.
         if at.replayed && self.is_conclusion(&command.stream, at.position).await? {
             return Ok(Step::Done);
         }
@@ -165,6 +171,7 @@ impl Executor {
     async fn store_outcome(&self, of: &Open, outcome: CommandEvent, is_keyed: bool) -> Stored {
         let options = CommandOptions {
             key: is_keyed.then(|| of.key.clone()),
+            // The program stores the outcome and not the client, so nobody is authorised again.
             metadata: Metadata { actor: None, ..of.metadata.clone() },
             ..CommandOptions::default()
         };
@@ -177,7 +184,7 @@ impl Executor {
             }
             Err(CommandError::KeyReused { .. }) => Stored::KeyReused,
             Err(error) => {
-                warn!(stream = %of.stream, %error, "an outcome is not stored yet");
+                warn!(stream = %of.stream, %error, "an outcome could not be stored; retrying");
                 Stored::NotYet
             }
         }
@@ -217,7 +224,7 @@ fn corrupt(event: &RecordedEvent, reason: &str) -> StoreError {
 fn acceptance(event: &RecordedEvent) -> Result<Acceptance, StoreError> {
     match EventCodec::new(AcceptedCommand::upcasters()).decode(event) {
         Ok(CommandEvent::Accepted(acceptance)) => Ok(acceptance),
-        Ok(_) => Err(corrupt(event, "a command begins with its acceptance")),
+        Ok(_) => Err(corrupt(event, "the first event of a deferred command must be Accepted")),
         Err(error) => Err(corrupt(event, &error.to_string())),
     }
 }

@@ -21,8 +21,9 @@ mod status;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::accepted::{Acceptance, Change, Key, NotAccepted};
-pub use self::accepted::{AcceptedCommand, Called, CommandEvent};
+pub(crate) use self::accepted::{
+    Acceptance, AcceptedCommand, Change, CommandEvent, Key, NotAccepted,
+};
 #[cfg(feature = "webhooks")]
 pub(crate) use self::callbacks::Callbacks;
 pub(crate) use self::carry_out::{CarriesOut, CarryOut, encode};

@@ -106,6 +106,7 @@ impl OpenCommands {
         has_callback: bool,
     ) -> Result<Entered, Full> {
         let mut state = self.state();
+        // A repeated request must not need a second place, or be refused for want of one.
         let is_new = !state.open.contains_key(id);
         if is_new {
             let free = self.most.saturating_sub(state.open.len());
@@ -144,7 +145,11 @@ impl OpenCommands {
                 Ok(Some(page)) => self.take_in(&page),
                 Ok(None) => return,
                 Err(error) => {
-                    return error!(%error, "open deferred commands are not counted any more");
+                    return error!(
+                        %error,
+                        "the count of open deferred commands has stopped, because the log cannot \
+                         be read"
+                    );
                 }
             }
         }

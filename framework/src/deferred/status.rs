@@ -9,6 +9,7 @@ use crate::event::{EventEnvelope, GlobalPosition, StreamVersion};
 
 /// Status of a deferred command.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct CommandStatus {
     /// Id of the command.
     pub id: String,
@@ -33,6 +34,7 @@ pub struct CommandStatus {
 
 /// Progress of a callback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct CallbackStatus {
     /// State of the callback.
     pub status: CallbackState,
@@ -49,6 +51,7 @@ pub struct CallbackStatus {
 /// State of a callback.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CallbackState {
     /// The callback has not been delivered yet. It is due from the acceptance of the command.
     Due,
@@ -61,6 +64,7 @@ pub enum CallbackState {
 /// State of a deferred command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CommandState {
     /// The command will be carried out.
     Accepted,
@@ -88,7 +92,7 @@ pub enum CommandState {
 
 impl CommandStatus {
     /// Computes the status from all events of a command. Returns `None` if it was never accepted.
-    pub fn of(events: &[EventEnvelope<CommandEvent>]) -> Option<Self> {
+    pub(crate) fn of(events: &[EventEnvelope<CommandEvent>]) -> Option<Self> {
         let (first, rest) = events.split_first()?;
         let CommandEvent::Accepted(accepted) = &first.event else { return None };
         let mut status = Self {

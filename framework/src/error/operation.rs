@@ -8,10 +8,11 @@ use crate::event::GlobalPosition;
 
 /// Error of an operator's request: it was not carried out.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum OperationError {
     /// No read model or projection has this name and version. Look up the names in the status
     /// (404).
-    #[error("no read model or projection is known as {name}")]
+    #[error("no read model or projection is named {name}")]
     Unknown {
         /// Name that was requested.
         name: String,
@@ -23,7 +24,10 @@ pub enum OperationError {
         id: String,
     },
     /// The version has not caught up yet, so reads would go back in time. Retry later (409).
-    #[error("{name} has saved up to position {position}, the log ends at {head}")]
+    #[error(
+        "{name} has not caught up: it is saved up to position {position}, and the head of the log \
+         is {head}"
+    )]
     Behind {
         /// Name and version.
         name: String,
@@ -34,13 +38,13 @@ pub enum OperationError {
     },
     /// This is the active version of its name. Activate another version before you drop this one
     /// (409).
-    #[error("{name} serves; let another version serve first")]
+    #[error("{name} is the active version; activate another version first")]
     Serves {
         /// Name and version.
         name: String,
     },
     /// The key is not parked, or is parked at another event. Look up the parked keys again (404).
-    #[error("{model} has not parked {key:?}, or not at this event")]
+    #[error("{model}: the key {key:?} is not parked, or is parked at another event")]
     NotParked {
         /// Versioned name of the read model or projection, such as `balance@2`.
         model: String,
@@ -55,13 +59,13 @@ pub enum OperationError {
         name: String,
     },
     /// A key or reason must not contain a NUL character (400).
-    #[error("a {what} has no NUL character")]
+    #[error("a {what} must not contain a NUL character")]
     Nul {
         /// `key` or `reason`.
         what: &'static str,
     },
     /// A reason is required to skip an event. The store keeps it with the skipped event (422).
-    #[error("to skip an event takes a reason, which is kept")]
+    #[error("skipping an event requires a reason, which is stored")]
     NoReason,
     /// The store is not available. Retry after a pause (503).
     #[error(transparent)]

@@ -8,6 +8,7 @@ use crate::event::GlobalPosition;
 
 /// Error of starting the application or opening its store. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
     /// The database cannot be opened, is in use, belongs to another program or is newer than this
     /// program.
@@ -70,13 +71,14 @@ pub enum StartError {
     /// The name of a read model is empty, too long or contains a reserved character. Correct its
     /// `NAME`.
     #[error(
-        "{0:?} cannot be the name of a read model: it needs 1 to 100 bytes, and neither @ nor / nor control characters. Correct its NAME"
+        "{0:?} is not a valid name of a read model: use 1 to 100 bytes without @, / and control \
+         characters. Correct its NAME"
     )]
     ReadModelName(&'static str),
     /// The number of partitions of a read model or projection is not between 1 and 1024. Correct
     /// its `PARTITIONS`.
     #[error(
-        "{model} cannot have {partitions} partitions; at least 1 and at most 1024 are possible"
+        "{model} has {partitions} partitions, but 1 to 1024 are allowed: correct its PARTITIONS"
     )]
     Partitions {
         /// Versioned name of the read model or projection, such as `balance@2`.
@@ -87,7 +89,7 @@ pub enum StartError {
     /// The number of partitions has changed, but a version keeps the number it was created with.
     /// Raise its `VERSION`: it is then built again with the new number.
     #[error(
-        "{model} was begun with {stored} partitions and now has {partitions}: raise its VERSION"
+        "{model} was created with {stored} partitions and now has {partitions}: raise its VERSION"
     )]
     OtherPartitions {
         /// Versioned name of the read model or projection.
@@ -100,7 +102,8 @@ pub enum StartError {
     /// The sources have changed, but a version keeps the sources it was created with. Raise its
     /// `VERSION`: it is then built again with the new sources.
     #[error(
-        "{model} was begun with the sources \"{stored}\" and now has \"{sources}\": raise its VERSION"
+        "{model} was created with the sources \"{stored}\" and now has \"{sources}\": raise its \
+         VERSION"
     )]
     OtherSources {
         /// Versioned name of the read model or projection.
@@ -114,7 +117,8 @@ pub enum StartError {
     /// with. Raise its `VERSION`: it is then built again with the new keys. Or restore the
     /// function.
     #[error(
-        "{model} was begun with another key function: it now returns other keys for the event {event_type} at position {position}. Raise its VERSION, or restore the function"
+        "{model} was created with another key function: it now returns other keys for the event \
+         {event_type} at position {position}. Raise its VERSION, or restore the function"
     )]
     OtherKeys {
         /// Versioned name of the read model or projection.
@@ -127,7 +131,8 @@ pub enum StartError {
     /// An aggregate has an upcaster for an event type that is not a variant of its events. Correct
     /// the name, or remove the upcaster.
     #[error(
-        "the aggregate {aggregate} has an upcaster for {event_type}, which is no variant of its events: correct its name, or remove it"
+        "the aggregate {aggregate} has an upcaster for {event_type}, which is not a variant of \
+         its events: correct its name, or remove it"
     )]
     Upcaster {
         /// `TYPE` of the aggregate.
@@ -169,7 +174,9 @@ pub enum StartError {
     },
     /// Commands of this aggregate may be deferred, but the aggregate is not registered. Register it
     /// with the builder.
-    #[error("{0} answers later but is not registered: add .aggregate::<…>() to the builder")]
+    #[error(
+        "{0} has deferred commands but is not registered: add .aggregate::<…>() to the builder"
+    )]
     NoAggregate(&'static str),
     /// The operating system refused to start a thread. Check the process's limits.
     #[error("a thread could not be started: {0}")]

@@ -28,7 +28,7 @@ pub const MAX_EVENT_TYPE_BYTES: usize = 255;
 pub(crate) fn invalid_event_type(name: &str) -> Option<String> {
     if name.is_empty() || name.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
         return Some(format!(
-            "{name:?} cannot be an event type: it is empty or holds a quote, a backslash or a \
+            "{name:?} is not a valid event type: it is empty or contains a quote, a backslash or a \
              control character"
         ));
     }
@@ -57,6 +57,7 @@ pub struct NewEvent {
 
 /// An event as the log stores it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct RecordedEvent {
     /// Sequence number of the event in the whole log.
     pub position: GlobalPosition,
@@ -80,6 +81,27 @@ pub struct RecordedEvent {
 }
 
 impl RecordedEvent {
+    /// Creates the stored form of an event, for a store that appends it or reads it from a row.
+    pub fn new(
+        event: NewEvent,
+        stream: StreamId,
+        version: StreamVersion,
+        position: GlobalPosition,
+        recorded_at: OffsetDateTime,
+    ) -> Self {
+        Self {
+            position,
+            stream,
+            version,
+            event_id: event.event_id,
+            event_type: event.event_type.into_owned(),
+            schema_version: event.schema_version,
+            payload: event.payload.as_ref().to_owned(),
+            metadata: event.metadata.as_ref().to_owned(),
+            recorded_at,
+        }
+    }
+
     /// Decodes the metadata.
     ///
     /// # Errors
@@ -98,6 +120,15 @@ impl RecordedEvent {
 
 /// A recorded event with its decoded payload. Dereferences to [`RecordedEvent`], so its fields can
 /// be read directly: `envelope.position`, `envelope.stream`, …
+///
+/// ```
+/// # use actum::EventEnvelope;
+/// # enum Event { Credited { cents: i64 } }
+/// fn describe(envelope: &EventEnvelope<Event>) -> String {
+///     let Event::Credited { cents } = envelope.event;
+///     format!("{}: {cents} cents to account {}", envelope.recorded_at, envelope.stream.id())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventEnvelope<E> {
     /// The decoded event.

@@ -29,6 +29,7 @@ pub struct StreamId {
 
 /// Error of [`StreamId::new`]: the type or the id is not allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidStreamId {
     /// The type or the id is empty.
     #[error("the {part} of a stream is empty")]
@@ -45,13 +46,13 @@ pub enum InvalidStreamId {
         bytes: usize,
     },
     /// The id is `.` or `..`, which mean a directory in a path.
-    #[error("{id:?} cannot be an id: in a path it means a folder")]
+    #[error("{id:?} is not a valid id: in a path it means a directory")]
     Dots {
         /// The id that was refused.
         id: String,
     },
     /// The type or the id contains a character that would need escaping in a path, a URL or SQL.
-    #[error("the {part} of a stream holds {character:?}; allowed are {allowed}")]
+    #[error("the {part} of a stream contains {character:?}; allowed: {allowed}")]
     Character {
         /// `aggregate type` or `id`.
         part: &'static str,

@@ -5,19 +5,10 @@ use std::marker::PhantomData;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::wake::{TooSlow, WakeForAll};
+use super::wakes::{Changed, TooSlow, WakeForAll};
 use crate::error::ReadError;
 use crate::event::GlobalPosition;
 use crate::read_model::ReadModel;
-
-/// A change to a document. A read with `read(key).after(position)` includes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changed {
-    /// Key of the document.
-    pub key: String,
-    /// Position of the event that changes the document.
-    pub position: GlobalPosition,
-}
 
 /// Changes of a read model in the order of the log, from `Application::watch_all`. At most 4,096
 /// changes are queued for a slow follower. Then the oldest ones are dropped, and

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::passes;
-use super::wake::Wake;
+use super::wakes::Wake;
 use crate::backoff::Backoff;
 use crate::error::ReadError;
 use crate::event::GlobalPosition;
@@ -16,6 +16,23 @@ use crate::read_model::{Document, ReadModel, Served};
 /// follower may miss intermediate states but never the last one, and never gets an older state
 /// after a newer one. On a standby the same state may be returned twice, the second time with its
 /// exact position.
+///
+/// ```
+/// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+/// # use tour::*;
+/// # use actum::{Application, store::MemoryStore};
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), actum::BoxError> {
+/// # let app = Application::builder(MemoryStore::new())
+/// #     .aggregate::<Account>().read_model::<Balance>().start().await?;
+/// let mut live = app.watch::<Balance>("42")?;
+/// app.execute::<Account>("42", Command::Credit { cents: 1250 }).await?;
+/// if let Some(balance) = live.next().await? {
+///     assert_eq!(balance.cents, 1250);
+/// }
+/// # app.shutdown().await;
+/// # Ok(()) }
+/// ```
 pub struct LiveDocument<M: ReadModel> {
     model: Served<M>,
     key: String,
@@ -62,16 +79,21 @@ impl<M: ReadModel> LiveDocument<M> {
                     None => return Ok(None),
                 },
             };
+            // Kept until the read has succeeded, so a caller that drops this future loses no
+            // change.
             self.due = Some(wanted);
             match self.model.read(&self.key, wanted, self.read_within).await {
                 Ok(document) => {
                     self.backoff.reset();
+                    // The document may be newer than the change that was reported, and must not be
+                    // returned twice.
                     self.saw(max(wanted, document.position));
                     self.is_shown = true;
                     return Ok(Some(document));
                 }
                 Err(ReadError::NotFound { model, key, reflects }) => {
                     self.saw(wanted);
+                    // Only once: a document that never existed is no deletion.
                     if std::mem::take(&mut self.is_shown) {
                         return Err(ReadError::NotFound { model, key, reflects });
                     }

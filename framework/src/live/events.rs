@@ -6,7 +6,7 @@ use std::vec;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::passes;
-use super::wake::Wake;
+use super::wakes::Wake;
 use crate::aggregate::Aggregate;
 use crate::backoff::Backoff;
 use crate::catch_panic::guarded;
@@ -74,6 +74,7 @@ impl<A: Aggregate> LiveEvents<A> {
                 }
                 return envelope.map(Some);
             }
+            // Before the next read, because the store may be closed already.
             if self.wake.has_ended()? {
                 return Ok(None);
             }

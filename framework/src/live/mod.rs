@@ -13,12 +13,12 @@ mod events;
 #[cfg(test)]
 mod tests;
 mod touched;
-mod wake;
 mod wakes;
 
-pub use self::changes::{Changed, LiveChanges};
+pub use self::changes::LiveChanges;
 pub use self::document::LiveDocument;
 pub use self::events::LiveEvents;
+pub use self::wakes::Changed;
 
 use crate::backoff::Backoff;
 use crate::error::StoreError;

@@ -10,16 +10,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, broadcast, watch};
 
-use super::changes::Changed;
-use super::touched::{Touch, Touched};
-use super::wake::{Wake, WakeForAll};
+use super::touched::{self, Touch, Touched};
 use crate::error::{ReadError, StoreError};
 use crate::event::GlobalPosition;
+use crate::read_model::ReadModel;
 use crate::store::contract::{Filter, Page};
 use crate::subscription::{Subscription, Tail};
 
 /// Maximum number of queued changes for a follower of all changes.
 const WAITING_CHANGES: usize = 4096;
+
+/// A change to a document. A read with `read(key).after(position)` includes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Changed {
+    /// Key of the document.
+    pub key: String,
+    /// Position of the event that changes the document.
+    pub position: GlobalPosition,
+}
 
 /// Followers of one kind: of streams, or of the documents of one read model.
 #[derive(Clone)]
@@ -55,7 +64,22 @@ enum End {
 }
 
 impl Wakes {
-    pub(super) fn new(name: &'static str, tail: Tail, filter: Filter, touched: Box<Touch>) -> Self {
+    /// Creates the notifications for followers of streams: a key is a stream, a mark is a version.
+    pub(crate) fn of_streams(tail: Tail) -> Self {
+        Self::new("followers", tail, Filter::all(), Box::new(touched::stream))
+    }
+
+    /// Creates the notifications for followers of documents: a key is a document's key, a mark is a
+    /// position.
+    pub(crate) fn of_documents<M: ReadModel>(tail: Tail) -> Self {
+        // Routes of its own, because a process may follow documents of partitions that it does not
+        // own.
+        let routes = M::sources().routes;
+        let aggregate_types = routes.aggregate_types().map(str::to_owned).collect();
+        Self::new(M::NAME, tail, Filter { aggregate_types }, touched::documents(routes))
+    }
+
+    fn new(name: &'static str, tail: Tail, filter: Filter, touched: Box<Touch>) -> Self {
         let (waiting, left) = (Mutex::default(), Notify::new());
         Self { shared: Arc::new(Shared { name, tail, filter, touched, waiting, left }) }
     }
@@ -234,5 +258,82 @@ async fn run(mut running: Running, mut subscription: Subscription) {
                 return;
             },
         }
+    }
+}
+
+/// A follower that waits for one key.
+pub(crate) struct Wake {
+    wakes: Wakes,
+    key: Arc<str>,
+    from: GlobalPosition,
+    mark: Option<watch::Receiver<u64>>,
+}
+
+impl Wake {
+    fn new(wakes: Wakes, key: Arc<str>, from: GlobalPosition, mark: watch::Receiver<u64>) -> Self {
+        Self { wakes, key, from, mark: Some(mark) }
+    }
+
+    /// Position after which events are notified. Earlier events must be read from the log.
+    pub(super) fn from(&self) -> GlobalPosition {
+        self.from
+    }
+
+    /// Waits for a mark greater than `seen` and returns it, or `None` when the application has
+    /// stopped.
+    pub(super) async fn beyond(&mut self, seen: u64) -> Result<Option<u64>, ReadError> {
+        if let Some(mark) = &mut self.mark
+            && let Ok(mark) = mark.wait_for(|mark| *mark > seen).await
+        {
+            return Ok(Some(*mark));
+        }
+        self.has_ended().map(|_| None)
+    }
+
+    /// Returns true if the application has stopped.
+    pub(super) fn has_ended(&self) -> Result<bool, ReadError> {
+        self.wakes.has_ended()
+    }
+}
+
+impl Drop for Wake {
+    fn drop(&mut self) {
+        let mark = self.mark.take();
+        self.wakes.leave(&self.key, || drop(mark));
+    }
+}
+
+/// A follower that waits for every change.
+pub(crate) struct WakeForAll {
+    wakes: Wakes,
+    changes: Option<Changes>,
+}
+
+type Changes = broadcast::Receiver<Result<Changed, StoreError>>;
+
+/// Changes were dropped because the follower was too slow.
+pub(super) struct TooSlow;
+
+impl WakeForAll {
+    fn new(wakes: Wakes, changes: Changes) -> Self {
+        Self { wakes, changes: Some(changes) }
+    }
+
+    /// Waits for the next change and returns it, or `None` when the application has stopped.
+    pub(super) async fn next(&mut self) -> Result<Option<Result<Changed, TooSlow>>, ReadError> {
+        use broadcast::error::RecvError;
+        let Some(changes) = &mut self.changes else { return Ok(None) };
+        match changes.recv().await {
+            Ok(change) => Ok(Some(Ok(change?))),
+            Err(RecvError::Lagged(_)) => Ok(Some(Err(TooSlow))),
+            Err(RecvError::Closed) => self.wakes.has_ended().map(|_| None),
+        }
+    }
+}
+
+impl Drop for WakeForAll {
+    fn drop(&mut self) {
+        self.changes = None;
+        self.wakes.leave_all();
     }
 }

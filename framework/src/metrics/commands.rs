@@ -10,7 +10,7 @@ use crate::error::CommandError;
 
 /// Possible outcomes of a command: the values of the label `outcome`. `replayed`: carried out
 /// earlier under the same key. `abandoned`: the caller went away before the result.
-pub const OUTCOMES: [&str; 16] = [
+pub(super) const OUTCOMES: [&str; 16] = [
     "committed",
     "replayed",
     "refused",

@@ -21,11 +21,8 @@ mod wal;
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 pub(crate) use self::commands::CommandMetrics;
-pub use self::commands::OUTCOMES as COMMAND_OUTCOMES;
 pub(crate) use self::commits::CommitMetrics;
-pub use self::reads::OUTCOMES as READ_OUTCOMES;
 pub(crate) use self::reads::ReadMetrics;
-pub use self::subscriptions::STATES as SUBSCRIPTION_STATES;
 pub(crate) use self::subscriptions::{SubscriptionMetrics, WorkMetrics};
 #[cfg(feature = "sqlite")]
 pub(crate) use self::wal::WalMetrics;
@@ -46,6 +43,7 @@ pub enum Kind {
 
 /// Description of one metric.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Metric {
     /// Name, such as `actum_commands_total`.
     pub name: &'static str,
@@ -59,6 +57,18 @@ pub struct Metric {
     pub meaning: &'static str,
 }
 
+impl Metric {
+    /// Values of the last label, if they are a fixed set; otherwise empty.
+    pub fn values(&self) -> &'static [&'static str] {
+        match self.name {
+            name if name == COMMANDS.name => &commands::OUTCOMES,
+            name if name == READS.name => &reads::OUTCOMES,
+            name if name == SUBSCRIPTION_STATE.name => &subscriptions::STATES,
+            _ => &[],
+        }
+    }
+}
+
 const SECONDS: Kind = Kind::Histogram {
     buckets: &[
         0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
@@ -68,192 +78,160 @@ const SECONDS: Kind = Kind::Histogram {
 const SIZES: Kind =
     Kind::Histogram { buckets: &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0] };
 
-/// Commands by outcome; see [`COMMAND_OUTCOMES`].
-pub const COMMANDS: Metric = Metric {
-    name: "actum_commands_total",
-    kind: Kind::Counter,
-    labels: &["aggregate", "outcome"],
-    unit: "commands",
-    meaning: "Commands by what became of them.",
-};
+const fn counter(
+    name: &'static str,
+    labels: &'static [&'static str],
+    unit: &'static str,
+    meaning: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Counter, labels, unit, meaning }
+}
 
-/// Time that a caller waited. Recorded for commands that were admitted and have a result.
-pub const COMMAND_SECONDS: Metric = Metric {
-    name: "actum_command_seconds",
-    kind: SECONDS,
-    labels: &["aggregate"],
-    unit: "seconds",
-    meaning: "Time from a command's arrival to its answer.",
-};
+const fn gauge(
+    name: &'static str,
+    labels: &'static [&'static str],
+    unit: &'static str,
+    meaning: &'static str,
+) -> Metric {
+    Metric { name, kind: Kind::Gauge, labels, unit, meaning }
+}
 
-/// Admitted commands without a result yet. Never more than `Settings::commands_in_flight`.
-pub const COMMANDS_IN_FLIGHT: Metric = Metric {
-    name: "actum_commands_in_flight",
-    kind: Kind::Gauge,
-    labels: &[],
-    unit: "commands",
-    meaning: "Commands that were let in and are not answered yet.",
-};
+const fn seconds(
+    name: &'static str,
+    labels: &'static [&'static str],
+    meaning: &'static str,
+) -> Metric {
+    Metric { name, kind: SECONDS, labels, unit: "seconds", meaning }
+}
 
-/// Live instances of an aggregate type. About `Settings::live_aggregates` at most.
-pub const LIVE_AGGREGATES: Metric = Metric {
-    name: "actum_live_aggregates",
-    kind: Kind::Gauge,
-    labels: &["aggregate"],
-    unit: "aggregates",
-    meaning: "Aggregate instances in memory.",
-};
-
-/// Time from the start of writing a batch until its outcome is certain.
-pub const COMMIT_SECONDS: Metric = Metric {
-    name: "actum_commit_seconds",
-    kind: SECONDS,
-    labels: &[],
-    unit: "seconds",
-    meaning: "Time that writing one batch took, resent ones included.",
-};
-
-/// Appends per batch: shows how well group commit shares its fsyncs. Batches that only save
-/// documents are not recorded.
-pub const COMMIT_APPENDS: Metric = Metric {
-    name: "actum_commit_appends",
+pub(crate) const COMMANDS: Metric =
+    counter("actum_commands_total", &["aggregate", "outcome"], "commands", "Commands by outcome.");
+pub(crate) const COMMAND_SECONDS: Metric = seconds(
+    "actum_command_seconds",
+    &["aggregate"],
+    "Time from the arrival of a command to its result.",
+);
+pub(crate) const COMMANDS_IN_FLIGHT: Metric = gauge(
+    "actum_commands_in_flight",
+    &[],
+    "commands",
+    "Admitted commands that have no result yet.",
+);
+pub(crate) const LIVE_AGGREGATES: Metric =
+    gauge("actum_live_aggregates", &["aggregate"], "aggregates", "Aggregate instances in memory.");
+pub(crate) const COMMIT_SECONDS: Metric = seconds(
+    "actum_commit_seconds",
+    &[],
+    "Time of writing one batch until its outcome is known, including retries.",
+);
+pub(crate) const COMMIT_APPENDS: Metric = Metric {
     kind: SIZES,
-    labels: &[],
-    unit: "appends",
-    meaning: "Appends in one batch.",
+    ..counter("actum_commit_appends", &[], "appends", "Appends in one batch.")
 };
+pub(crate) const COMMITS_IN_DOUBT: Metric = counter(
+    "actum_commits_in_doubt_total",
+    &[],
+    "commits",
+    "Times the outcome of a commit was unknown and its batch had to be sent again.",
+);
+pub(crate) const EVENTS_APPENDED: Metric =
+    counter("actum_events_appended_total", &[], "events", "Events that this process stored.");
+pub(crate) const WAL_BYTES: Metric = gauge(
+    "actum_wal_bytes",
+    &[],
+    "bytes",
+    "Size of SQLite's write-ahead log after the last commit.",
+);
+pub(crate) const LOG_HEAD: Metric = gauge(
+    "actum_log_head",
+    &[],
+    "events",
+    "The last position of the log that this process knows of.",
+);
+pub(crate) const READS: Metric = counter(
+    "actum_reads_total",
+    &["read_model", "outcome"],
+    "reads",
+    "Reads of documents by outcome.",
+);
+pub(crate) const READ_SECONDS: Metric = seconds(
+    "actum_read_seconds",
+    &["read_model"],
+    "Time from the arrival of a read to its result.",
+);
+pub(crate) const SUBSCRIPTION_POSITION: Metric = gauge(
+    "actum_subscription_position",
+    &["subscription", "partition"],
+    "events",
+    "Position up to which a partition owned by this process has applied the log.",
+);
+pub(crate) const SUBSCRIPTION_LAG_EVENTS: Metric = gauge(
+    "actum_subscription_lag_events",
+    &["subscription", "partition"],
+    "events",
+    "Positions between the position of the partition and the head of the log.",
+);
+pub(crate) const SUBSCRIPTION_LAG_SECONDS: Metric = gauge(
+    "actum_subscription_lag_seconds",
+    &["subscription", "partition"],
+    "seconds",
+    "Age of the oldest event that a partition has yet to process.",
+);
+pub(crate) const SUBSCRIPTION_PARKED_KEYS: Metric = gauge(
+    "actum_subscription_parked_keys",
+    &["subscription", "partition"],
+    "keys",
+    "Parked keys: keys with an event that cannot be applied.",
+);
+pub(crate) const SUBSCRIPTION_EVENTS: Metric = counter(
+    "actum_subscription_events_total",
+    &["subscription", "partition"],
+    "events",
+    "Events that this process applied or queued behind a parked key.",
+);
+pub(crate) const SUBSCRIPTION_SAVES: Metric = counter(
+    "actum_subscription_saves_total",
+    &["subscription", "partition"],
+    "saves",
+    "Transactions in which this process stored changes and checkpoint.",
+);
+pub(crate) const SUBSCRIPTION_LARGEST_DOCUMENT: Metric = gauge(
+    "actum_subscription_largest_document_bytes",
+    &["subscription", "partition"],
+    "bytes",
+    "Size of the largest document in the last save of this process.",
+);
+pub(crate) const SUBSCRIPTION_STATE: Metric = gauge(
+    "actum_subscription_state",
+    &["subscription", "partition", "state"],
+    "bool",
+    "1 for the state that a partition is in, in this process, and 0 for the others.",
+);
 
-/// Commits with an unknown outcome. Each batch is sent again until the store responds.
-pub const COMMITS_IN_DOUBT: Metric = Metric {
-    name: "actum_commits_in_doubt_total",
-    kind: Kind::Counter,
-    labels: &[],
-    unit: "commits",
-    meaning: "Times the outcome of a commit was unknown and its batch had to be sent again.",
-};
-
-/// Events that this process appended.
-pub const EVENTS_APPENDED: Metric = Metric {
-    name: "actum_events_appended_total",
-    kind: Kind::Counter,
-    labels: &[],
-    unit: "events",
-    meaning: "Events that this process stored.",
-};
-
-/// Size of SQLite's write-ahead log; only with SQLite. It grows while another program keeps a read
-/// transaction open.
-pub const WAL_BYTES: Metric = Metric {
-    name: "actum_wal_bytes",
-    kind: Kind::Gauge,
-    labels: &[],
-    unit: "bytes",
-    meaning: "Length of the log's write-ahead log after the last commit.",
-};
-
-/// Head of the log, as far as this process knows it.
-pub const LOG_HEAD: Metric = Metric {
-    name: "actum_log_head",
-    kind: Kind::Gauge,
-    labels: &[],
-    unit: "events",
-    meaning: "The last position of the log that this process knows of.",
-};
-
-/// Reads by outcome; see [`READ_OUTCOMES`].
-pub const READS: Metric = Metric {
-    name: "actum_reads_total",
-    kind: Kind::Counter,
-    labels: &["read_model", "outcome"],
-    unit: "reads",
-    meaning: "Reads of documents by what became of them.",
-};
-
-/// Time of a read: waiting for the requested position, and loading the document.
-pub const READ_SECONDS: Metric = Metric {
-    name: "actum_read_seconds",
-    kind: SECONDS,
-    labels: &["read_model"],
-    unit: "seconds",
-    meaning: "Time from a read's arrival to its answer.",
-};
-
-/// Position of a partition. 0 in a process that does not own the partition.
-pub const SUBSCRIPTION_POSITION: Metric = Metric {
-    name: "actum_subscription_position",
-    kind: Kind::Gauge,
-    labels: &["subscription", "partition"],
-    unit: "events",
-    meaning: "The position up to which a partition that this process owns has applied the log.",
-};
-
-/// Lag of a partition in events. 0 in a process that does not own the partition, so sum over
-/// processes.
-pub const SUBSCRIPTION_LAG_EVENTS: Metric = Metric {
-    name: "actum_subscription_lag_events",
-    kind: Kind::Gauge,
-    labels: &["subscription", "partition"],
-    unit: "events",
-    meaning: "Positions from there to the head of the log.",
-};
-
-/// Lag of a partition in time. 0 in a process that does not own the partition.
-pub const SUBSCRIPTION_LAG_SECONDS: Metric = Metric {
-    name: "actum_subscription_lag_seconds",
-    kind: Kind::Gauge,
-    labels: &["subscription", "partition"],
-    unit: "seconds",
-    meaning: "Age of the oldest event that a partition follows and has not taken in.",
-};
-
-/// Parked keys of a partition. 0 in a process that does not own the partition, so sum over
-/// processes.
-pub const SUBSCRIPTION_PARKED_KEYS: Metric = Metric {
-    name: "actum_subscription_parked_keys",
-    kind: Kind::Gauge,
-    labels: &["subscription", "partition"],
-    unit: "keys",
-    meaning: "Keys that stand still at an event that cannot be applied.",
-};
-
-/// Events that this process applied or queued behind a parked key.
-pub const SUBSCRIPTION_EVENTS: Metric = Metric {
-    name: "actum_subscription_events_total",
-    kind: Kind::Counter,
-    labels: &["subscription", "partition"],
-    unit: "events",
-    meaning: "Events that this process took in: applied, or queued behind a parked key.",
-};
-
-/// Saves of this process: transactions with changes and checkpoint.
-pub const SUBSCRIPTION_SAVES: Metric = Metric {
-    name: "actum_subscription_saves_total",
-    kind: Kind::Counter,
-    labels: &["subscription", "partition"],
-    unit: "saves",
-    meaning: "Transactions in which this process stored changes and checkpoint.",
-};
-
-/// Size of the largest document in the last save, for read models only; see
-/// [`MAX_DOCUMENT_BYTES`](crate::MAX_DOCUMENT_BYTES).
-pub const SUBSCRIPTION_LARGEST_DOCUMENT: Metric = Metric {
-    name: "actum_subscription_largest_document_bytes",
-    kind: Kind::Gauge,
-    labels: &["subscription", "partition"],
-    unit: "bytes",
-    meaning: "Size of the largest document in the last save of this process.",
-};
-
-/// State of a partition; see [`SUBSCRIPTION_STATES`].
-pub const SUBSCRIPTION_STATE: Metric = Metric {
-    name: "actum_subscription_state",
-    kind: Kind::Gauge,
-    labels: &["subscription", "partition", "state"],
-    unit: "bool",
-    meaning: "1 for the state that a partition is in, in this process, and 0 for the others.",
-};
-
-/// All metrics.
+/// All metrics. [`Metric::values`] lists the values of the labels `outcome` and `state`.
+///
+/// | name | labels | meaning |
+/// |---|---|---|
+/// | `actum_commands_total` | `aggregate`, `outcome` | Commands by outcome. |
+/// | `actum_command_seconds` | `aggregate` | Time that a caller waited. Recorded for commands that were admitted and have a result. |
+/// | `actum_commands_in_flight` |  | Admitted commands without a result yet. Never more than `Settings::commands_in_flight`. |
+/// | `actum_live_aggregates` | `aggregate` | Live instances of an aggregate type. About `Settings::live_aggregates` at most. |
+/// | `actum_commit_seconds` |  | Time from the start of writing a batch until its outcome is certain. |
+/// | `actum_commit_appends` |  | Appends per batch: shows how well group commit shares its fsyncs. Batches that only save documents are not recorded. |
+/// | `actum_commits_in_doubt_total` |  | Commits with an unknown outcome. Each batch is sent again until the store responds. |
+/// | `actum_events_appended_total` |  | Events that this process appended. |
+/// | `actum_wal_bytes` |  | Size of SQLite's write-ahead log; only with SQLite. It grows while another program keeps a read transaction open. |
+/// | `actum_log_head` |  | Head of the log, as far as this process knows it. |
+/// | `actum_reads_total` | `read_model`, `outcome` | Reads by outcome. |
+/// | `actum_read_seconds` | `read_model` | Time of a read: waiting for the requested position, and loading the document. |
+/// | `actum_subscription_position` | `subscription`, `partition` | Position of a partition. 0 in a process that does not own the partition. |
+/// | `actum_subscription_lag_events` | `subscription`, `partition` | Lag of a partition in events. 0 in a process that does not own the partition, so sum over processes. |
+/// | `actum_subscription_lag_seconds` | `subscription`, `partition` | Lag of a partition in time. 0 in a process that does not own the partition. |
+/// | `actum_subscription_parked_keys` | `subscription`, `partition` | Parked keys of a partition. 0 in a process that does not own the partition, so sum over processes. |
+/// | `actum_subscription_events_total` | `subscription`, `partition` | Events that this process applied or queued behind a parked key. |
+/// | `actum_subscription_saves_total` | `subscription`, `partition` | Saves of this process: transactions with changes and checkpoint. |
+/// | `actum_subscription_largest_document_bytes` | `subscription`, `partition` | Size of the largest document in the last save, for read models only; see `MAX_DOCUMENT_BYTES`. |
+/// | `actum_subscription_state` | `subscription`, `partition`, `state` | State of a partition. |
 pub const ALL: [Metric; 20] = [
     COMMANDS,
     COMMAND_SECONDS,
@@ -285,6 +263,20 @@ pub(crate) fn describe() {
             Kind::Counter => describe_counter!(name, unit, meaning),
             Kind::Gauge => describe_gauge!(name, unit, meaning),
             Kind::Histogram { .. } => describe_histogram!(name, unit, meaning),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_metric_is_documented_with_its_labels() {
+        for Metric { name, labels, .. } in ALL {
+            let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+            let row = format!("/// | `{name}` | {} |", labels.join(", "));
+            assert!(include_str!("mod.rs").contains(&row), "{row}");
         }
     }
 }

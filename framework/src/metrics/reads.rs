@@ -8,7 +8,7 @@ use super::{READ_SECONDS, READS};
 use crate::error::ReadError;
 
 /// Possible outcomes of a read: the values of the label `outcome`.
-pub const OUTCOMES: [&str; 9] = [
+pub(super) const OUTCOMES: [&str; 9] = [
     "found",
     "not_found",
     "not_yet",

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Possible states of a partition: the values of the label `state`.
-pub const STATES: [&str; 7] =
+pub(super) const STATES: [&str; 7] =
     ["catching_up", "live", "rebuilding", "parked", "halted", "standby", "stopped"];
 
 type Label = (&'static str, String);

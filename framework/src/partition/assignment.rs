@@ -3,15 +3,13 @@
 //! Only the lease decides who may write. An assignment is a wish, and may be late. Where no other
 //! process can write, every partition is assigned to this one.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::watch;
-use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::Pacing;
-use super::membership::Registry;
+use super::aside::Aside;
+use super::registry::Registry;
 use crate::error::StartError;
 use crate::store::contract::Store;
 
@@ -50,33 +48,6 @@ pub(crate) struct Assignment {
     aside: Arc<Aside>,
 }
 
-/// Record of stepping aside from a model for a while.
-#[derive(Default)]
-pub(super) struct Aside {
-    /// Until then this process is no member.
-    until: Mutex<Option<Instant>>,
-    not_before: Mutex<Option<Instant>>,
-    times: AtomicU32,
-    /// At the last look there were other members.
-    has_others: AtomicBool,
-}
-
-impl Aside {
-    pub(super) fn is_on(&self) -> bool {
-        locked(&self.until).is_some_and(|until| Instant::now() < until)
-    }
-
-    /// Remembers whether there are other members.
-    pub(super) fn saw(&self, members: &[Uuid], me: Uuid) {
-        self.has_others.store(members.iter().any(|member| *member != me), Ordering::Relaxed);
-    }
-}
-
-/// Nothing under these locks can panic.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Assignment {
     pub(super) fn new(
         is_ours: watch::Receiver<bool>,
@@ -111,15 +82,6 @@ impl Assignment {
     /// Leaves all partitions of the model to the other members for a while, if there are any and if
     /// this process has not done so lately. The caller releases the lease.
     pub(crate) fn step_aside(&self, pacing: &Pacing) -> bool {
-        let (aside, now) = (&self.aside, Instant::now());
-        let mut not_before = locked(&aside.not_before);
-        let has_others = aside.has_others.load(Ordering::Relaxed);
-        if !has_others || not_before.is_some_and(|at| now < at) {
-            return false;
-        }
-        let times = aside.times.fetch_add(1, Ordering::Relaxed);
-        *not_before = Some(now + pacing.aside_every.after(times));
-        *locked(&aside.until) = Some(now + pacing.aside_for);
-        true
+        self.aside.begin(pacing)
     }
 }

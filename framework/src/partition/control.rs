@@ -16,10 +16,17 @@ use crate::store::contract::{CheckpointStore, Filter};
 /// A running read model, projection or reaction, of any type.
 #[async_trait]
 pub(crate) trait FollowerControl: Any + Send + Sync {
-    /// Name, without the version.
-    fn name(&self) -> &'static str;
+    /// Partitions of this follower.
+    fn followers(&self) -> &Followers;
 
-    fn version(&self) -> u32;
+    /// Name, without the version.
+    fn name(&self) -> &'static str {
+        self.followers().name
+    }
+
+    fn version(&self) -> u32 {
+        self.followers().version
+    }
 
     /// Name under which its partitions are stored, such as `balance@1`.
     fn versioned_name(&self) -> String {
@@ -27,14 +34,13 @@ pub(crate) trait FollowerControl: Any + Send + Sync {
     }
 
     /// Events that it follows.
-    fn filter(&self) -> &Filter;
+    fn filter(&self) -> &Filter {
+        &self.followers().filter
+    }
 
     /// Progress of each partition, by number.
-    fn partitions(&self) -> Vec<Progress>;
-
-    /// Returns `true` if it sends commands: then it stops before no more are admitted.
-    fn sends_commands(&self) -> bool {
-        false
+    fn partitions(&self) -> Vec<Progress> {
+        self.followers().progress.iter().map(|partition| partition.now()).collect()
     }
 
     /// The store of its checkpoints and parked keys, if that is not the application's.
@@ -47,7 +53,9 @@ pub(crate) trait FollowerControl: Any + Send + Sync {
 
     /// Stops following, saves what is not saved, and ends. What could not be saved in time is
     /// applied again after the next start.
-    async fn flush_and_stop(&self);
+    async fn flush_and_stop(&self) {
+        self.followers().stop().await;
+    }
 }
 
 /// The partitions of one follower in this process. They stop when this is dropped.
@@ -59,32 +67,13 @@ pub(crate) struct Followers {
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) membership: Membership,
     pub(crate) stop_within: Duration,
+    /// True if it sends commands: then it stops before no more are admitted.
     pub(crate) sends_commands: bool,
 }
 
-#[async_trait]
-impl FollowerControl for Followers {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn version(&self) -> u32 {
-        self.version
-    }
-
-    fn filter(&self) -> &Filter {
-        &self.filter
-    }
-
-    fn partitions(&self) -> Vec<Progress> {
-        self.progress.iter().map(|partition| partition.now()).collect()
-    }
-
-    fn sends_commands(&self) -> bool {
-        self.sends_commands
-    }
-
-    async fn flush_and_stop(&self) {
+impl Followers {
+    /// Stops every partition, and waits a limited time for their ends.
+    pub(crate) async fn stop(&self) {
         self.stop.send_replace(true);
         let deadline = Instant::now() + self.stop_within;
         // If this takes too long the other members learn of it when the membership expires.
@@ -95,5 +84,11 @@ impl FollowerControl for Followers {
                 warn!(partition = %partition.id(), %applied, %saved, "did not stop in time; what is not saved is applied again by the next owner");
             }
         }
+    }
+}
+
+impl FollowerControl for Followers {
+    fn followers(&self) -> &Followers {
+        self
     }
 }

@@ -88,6 +88,8 @@ impl Driver {
         let Ok(checkpoint) = follower.load_checkpoint().await else {
             return ControlFlow::Continue(()); // the next attempt to acquire the lease reports it
         };
+        // Only the log id, because this process may be behind and not have the event at that
+        // position yet.
         match same_log(&*self.store, &self.id.to_string(), checkpoint) {
             Ok(position) => {
                 if position > self.progress.reached() {
@@ -159,6 +161,8 @@ impl Driver {
     async fn terms(&mut self, follower: &mut impl Follower, session: &LeaseSession) -> End {
         let mut backoff: Backoff = self.pacing.backoff();
         loop {
+            // A term that saved something was good: the next failure begins again with a short
+            // wait.
             let before = self.progress.now().saved;
             let end = tokio::select! {
                 biased;
@@ -224,6 +228,8 @@ impl Driver {
         follower: &mut impl Follower,
         session: &LeaseSession,
     ) -> Result<End, StoreError> {
+        // The stored checkpoint and not the one in memory, because the last commit may have an
+        // unknown outcome.
         let checkpoint = follower.resume(session).await?;
         let name = self.id.to_string();
         let from = verify(&*self.store, &name, checkpoint).await?;
@@ -236,6 +242,7 @@ impl Driver {
                 follower.finish().await?;
                 return Ok(End::StepsDown);
             }
+            // Asked in each round, because a page, a save or a reader changes what is due.
             let plan = follower.plan(session.until(), subscription.is_at_tail());
             let next_page = async {
                 match plan.next_page {
@@ -245,6 +252,8 @@ impl Driver {
                 }
                 subscription.next_at_most(plan.page_events).await
             };
+            // In this order: an owner that has to go must not start more, and finished work frees
+            // memory before the next page is taken.
             let flow = tokio::select! {
                 biased;
                 () = stopped(&mut self.stopping) => {

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::membership::{LeaseRenewer, Registration};
+use super::membership::LeaseRenewer;
+use super::registry::Registration;
 use crate::error::StoreError;
 use crate::store::contract::{Lease, PartitionId, Store};
 

@@ -6,17 +6,18 @@
 //! per partition, because on a server each call is a synced commit: a hundred idle read models would
 //! otherwise cost hundreds of them a second.
 
-use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Pacing;
-use super::assignment::{Aside, Assignment};
+use super::aside::Aside;
+use super::assignment::Assignment;
 use super::fair_share::fair_share;
+use super::registry::{Held, Model, Registration, Registry};
 use super::renewal::{RenewalTask, Spawn};
 use crate::error::StoreError;
 use crate::store::contract::{Lease, PartitionId, Renewal, Renewed, Store};
@@ -33,82 +34,11 @@ pub(crate) struct LeaseRenewer {
     _stop: Arc<watch::Sender<()>>,
 }
 
-/// Leases and memberships to renew. The registry does not keep the store open.
-#[derive(Default)]
-pub(super) struct Registry {
-    state: Mutex<State>,
-    pub(super) wake: Notify,
-}
-
-#[derive(Default)]
-pub(super) struct State {
-    next_key: u64,
-    pub(super) leases: BTreeMap<u64, Held>,
-    pub(super) models: BTreeMap<u64, Model>,
-    /// The task is gone, so nothing is renewed any more.
-    pub(super) has_ended: bool,
-}
-
-/// A lease that is held here.
-pub(super) struct Held {
-    pub(super) lease: Lease,
-    pub(super) until: watch::Sender<Option<Instant>>,
-    /// A call of its own renews it, because the call for all could not.
-    pub(super) is_asking: bool,
-}
-
-/// A model whose partitions this process shares with others.
-pub(super) struct Model {
-    pub(super) name: String,
-    pub(super) partitions: Vec<String>,
-    assigned: Vec<watch::Sender<bool>>,
-    pub(super) aside: Arc<Aside>,
-    is_leaving: bool,
-    /// Closed once the other members know that this process has left.
-    _gone: watch::Receiver<()>,
-}
-
-/// An entry of the registry, removed when this is dropped.
-pub(super) struct Registration {
-    registry: Weak<Registry>,
-    key: u64,
-}
-
 /// This process as a member of one model.
 pub(crate) struct Membership {
     registry: Arc<Registry>,
     key: u64,
     gone: watch::Sender<()>,
-}
-
-impl Registry {
-    /// Nothing under the lock can panic half way, so a poisoned one is whole.
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The process owns nothing more of this model; the task tells the others.
-    pub(super) fn leave(&self, key: u64) {
-        if let Some(model) = self.state().models.get_mut(&key) {
-            model.is_leaving = true;
-        }
-        self.wake.notify_one();
-    }
-}
-
-impl Registration {
-    /// Renews the lease no more.
-    pub(super) fn end(&self) {
-        if let Some(registry) = self.registry.upgrade() {
-            registry.state().leases.remove(&self.key);
-        }
-    }
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.end();
-    }
 }
 
 impl LeaseRenewer {
@@ -163,10 +93,12 @@ impl LeaseRenewer {
         let (sender, receiver) = watch::channel(Some(until));
         let mut state = self.registry.state();
         let key = state.key();
+        // Without the task nobody would renew the lease. The sender is dropped, which tells the
+        // session so.
         if !state.has_ended {
             state.leases.insert(key, Held { lease, until: sender, is_asking: false });
         }
-        (Registration { registry: Arc::downgrade(&self.registry), key }, receiver)
+        (Registration::new(&self.registry, key), receiver)
     }
 
     /// Makes this process a member of a model. Returns the assignment of each partition.
@@ -181,6 +113,8 @@ impl LeaseRenewer {
         let names = (0..partitions).map(|number| PartitionId::new(model, number).to_string());
         let names: Vec<_> = names.collect();
         let aside = Arc::new(Aside::default());
+        // Each assignment begins with the fair share. Otherwise a new process would try to acquire
+        // every lease that is free for a moment.
         let assigned = self.look(model, &names, &aside).await?;
         let (gone, going) = watch::channel(());
         let (senders, receivers): (Vec<_>, Vec<_>) =
@@ -213,6 +147,7 @@ impl LeaseRenewer {
         partitions: &[String],
         aside: &Aside,
     ) -> Result<Vec<bool>, StoreError> {
+        // No other process can write, so there is nothing to share and nothing to ask.
         if self.store.info().is_sole_writer {
             return Ok(vec![true; partitions.len()]);
         }
@@ -230,41 +165,11 @@ impl LeaseRenewer {
     }
 }
 
-impl State {
-    fn key(&mut self) -> u64 {
-        self.next_key += 1;
-        self.next_key
-    }
-
-    /// Names of the leases that are held here.
-    pub(super) fn held(&self) -> HashSet<&str> {
-        self.leases.values().map(|held| &*held.lease.name).collect()
-    }
-}
-
 impl Membership {
     /// Leaves the model, so that the other members take its partitions. Returns when they know.
     pub(crate) async fn leave(&self) {
         self.registry.leave(self.key);
+        // The task drops the receiver with the model, after the store has removed this process.
         self.gone.closed().await;
-    }
-}
-
-impl Model {
-    /// This process owns nothing more of it: it leaves, or all its partitions have ended.
-    pub(super) fn is_over(&self) -> bool {
-        self.is_leaving || self.assigned.iter().all(watch::Sender::is_closed)
-    }
-
-    /// Hands out the assignments. An owner is woken only if its assignment changed, because an idle
-    /// partition should cost nothing; all others look again, and may now be granted the lease.
-    pub(super) fn assign(&self, assigned: Vec<bool>, held: &HashSet<&str>) {
-        for ((name, sender), is_ours) in self.partitions.iter().zip(&self.assigned).zip(assigned) {
-            let is_held = held.contains(&**name);
-            sender.send_if_modified(|now| {
-                let has_changed = std::mem::replace(now, is_ours) != is_ours;
-                has_changed || !is_held
-            });
-        }
     }
 }

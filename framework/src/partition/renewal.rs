@@ -9,7 +9,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::fair_share::fair_share;
-use super::membership::{Model, Registry};
+use super::registry::{Model, Registry};
 use crate::store::contract::{Lease, Renewal, Renewed, Store};
 use crate::threads::Task;
 
@@ -76,6 +76,7 @@ impl RenewalTask {
                 warn!(%model, %error, "the other members count on this process until its membership expires");
             }
         }
+        // A process without followers then costs the store nothing.
         if round.leases.is_empty() && round.models.is_empty() {
             return;
         }
@@ -90,6 +91,8 @@ impl RenewalTask {
 
     fn round(&self) -> Round {
         let state = self.registry.state();
+        // One that a call of its own renews may be waiting for its row. In this call it would be
+        // skipped each time.
         let leases = state.leases.iter().filter(|(_, held)| !held.is_asking);
         let (leases, renewed) = leases.map(|(key, held)| (*key, held.lease.clone())).unzip();
         let is_sole_writer = self.store.info().is_sole_writer;
@@ -156,6 +159,7 @@ impl Drop for RenewalTask {
         let mut state = self.registry.state();
         state.has_ended = true;
         let ended = (std::mem::take(&mut state.leases), std::mem::take(&mut state.models));
+        // The waiters run when the senders are dropped, and they may ask for the lock.
         drop(state);
         drop(ended);
     }

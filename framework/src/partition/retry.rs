@@ -20,6 +20,22 @@ impl Retry {
         Self { progress, backoff }
     }
 
+    /// Repeats a call until the store replies.
+    ///
+    /// # Errors
+    /// Another attempt cannot help.
+    pub(crate) async fn call<T, F>(mut self, mut call: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        loop {
+            match call().await {
+                Ok(done) => return Ok(done),
+                Err(error) => self.after(error).await?,
+            }
+        }
+    }
+
     /// Waits before the next attempt if the store may reply later.
     ///
     /// # Errors

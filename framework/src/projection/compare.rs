@@ -23,11 +23,12 @@ const AT_ONCE: usize = 100;
 /// Compares the rows of the new version with those of the old one.
 ///
 /// # Errors
-/// The store did not answer.
+/// The store is not available.
 pub(super) async fn compare(
     old: &ProjectorHandle,
     new: &ProjectorHandle,
 ) -> Result<Comparison, StoreError> {
+    // Nobody has said which rows mean the same, so only their numbers can be compared.
     if old.compared.is_empty() && new.compared.is_empty() {
         return compare_counts(old, new).await;
     }
@@ -105,6 +106,8 @@ impl Both for Sides<'_> {
                 let mut olds = read_keys(self.old, keys).await?;
                 let mut news = read_keys(self.new, keys).await?;
                 pairs.extend(keys.iter().map(|key| {
+                    // Keys are compared as text, because a value may have another SQL type in each
+                    // version.
                     let word = json(&key.key).to_string();
                     let [old, new] = [&mut olds, &mut news]
                         .map(|side| side.remove(&word).map(|(_, row)| Ok(row)));
@@ -194,6 +197,8 @@ async fn ask(
     sql: &str,
     values: &[SqlValue],
 ) -> Result<Vec<SqlRow>, StoreError> {
+    // A snapshot for each statement: one for the whole comparison would keep old rows and the
+    // write-ahead log for minutes.
     let mut snapshot = side.database.read().await?;
     let found = snapshot.connection().rows(sql, values).await;
     snapshot.end().await;

@@ -127,6 +127,7 @@ impl<P: Projection> ProjectionFollower<P> {
         reached: Reached,
     ) -> Result<(), StoreError> {
         let mut draft = self.checkpoints.update(reached, self.parking.hand_out());
+        // After the user's code, because the parked keys of this batch belong to the same commit.
         let update = draft.build(&*self.store).await?;
         transaction.commit(Some(&update)).await?;
         self.checkpoints.is_saved(draft.to());
@@ -154,12 +155,16 @@ impl<P: Projection> ProjectionFollower<P> {
             self.progress.count_events(batch.events.len());
         } else if reached.position > self.reached.position {
             self.reached = reached;
+            // The checkpoint may stay behind for a while, because a page without events of the
+            // partition costs nothing to read again.
             self.ahead_since.get_or_insert_with(Instant::now);
             if self.is_wanted() {
                 self.save_reached().await?;
             }
         }
         let Some((position, reason)) = halt else { return Ok(ControlFlow::Continue(())) };
+        // What was before the event is saved, so that the release which can decode it does not
+        // begin further back.
         self.save_reached().await?;
         Ok(ControlFlow::Break(End::Halted { position, reason }))
     }
@@ -187,6 +192,8 @@ impl<P: Projection> Follower for ProjectionFollower<P> {
     }
 
     fn plan(&mut self, _until: Option<Instant>, is_at_tail: bool) -> Plan {
+        // No page before that: it could park the few keys that are left, and halt a partition that
+        // new code would have cleared.
         if self.tries_parked_first {
             let due = Some(Instant::now());
             return Plan { due, next_page: NextPage::NotYet, page_events: usize::MAX };
@@ -207,6 +214,8 @@ impl<P: Projection> Follower for ProjectionFollower<P> {
     async fn apply(&mut self, page: &Arc<Page>) -> Result<ControlFlow<End>, StoreError> {
         let saved = self.saved();
         let flow = self.apply_page(page).await?;
+        // After a commit events gather for a moment, because a transaction costs the same for one
+        // event as for many.
         let has_committed = self.saved() > saved;
         self.gathers_until = has_committed.then(|| Instant::now() + self.pacing.gather_for);
         Ok(flow)

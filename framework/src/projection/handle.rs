@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-
 use super::ComparedRows;
-use crate::partition::{FollowerControl, Followers, Progress};
-use crate::store::contract::{CheckpointStore, Filter, PartitionId, ProjectionDatabase};
+use crate::partition::{FollowerControl, Followers};
+use crate::store::contract::{CheckpointStore, PartitionId, ProjectionDatabase};
 
 /// A running projection.
 pub(crate) struct ProjectorHandle {
@@ -31,29 +29,12 @@ impl ProjectorHandle {
     }
 }
 
-#[async_trait]
 impl FollowerControl for ProjectorHandle {
-    fn name(&self) -> &'static str {
-        self.followers.name
-    }
-
-    fn version(&self) -> u32 {
-        self.followers.version
-    }
-
-    fn filter(&self) -> &Filter {
-        &self.followers.filter
+    fn followers(&self) -> &Followers {
+        &self.followers
     }
 
     fn checkpoints(&self) -> Option<&dyn CheckpointStore> {
         Some(&*self.database)
-    }
-
-    fn partitions(&self) -> Vec<Progress> {
-        self.followers.partitions()
-    }
-
-    async fn flush_and_stop(&self) {
-        self.followers.flush_and_stop().await;
     }
 }

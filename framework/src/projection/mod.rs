@@ -1,9 +1,10 @@
 //! The contract of a projection: tables of your own, filled by your own SQL.
 //!
-//! Rows and checkpoint commit in one transaction, so each event is taken in exactly once, however
-//! often the process dies. Each version has a place of its own, a file beside the log on SQLite, a
-//! schema on PostgreSQL, and connections of its own: table names need no version, and a slow
-//! projection holds up nobody. For one document per key a read model is less work.
+//! Rows and checkpoint commit in one transaction, so each event is applied exactly once, however
+//! often the process dies. Each version has a database place of its own: a file beside the log on
+//! SQLite, a schema on PostgreSQL. So table names need no version. Each version also has its own
+//! connections, so a slow projection delays no other one. For one document per key, a read model is
+//! less work.
 
 pub(crate) mod batch;
 pub(crate) mod compare;
@@ -32,10 +33,16 @@ use crate::error::BoxError;
 use crate::store::contract::sql::SqlConnection;
 use crate::subscription::sources::EventSources;
 
-/// Rows made from events, such as the statement of an account.
+/// SQL tables of your own that are filled from events, such as the statement of an account.
 ///
-/// Raise `VERSION` when the tables or what they mean change: they are then built again from the
-/// first event, in a place of their own beside the old ones.
+/// The rows commit in the transaction of the checkpoint, so each event is applied exactly once.
+/// Register a projection with [`ApplicationBuilder::projection`](crate::ApplicationBuilder) and read
+/// its rows with [`Application::query`](crate::Application::query). It needs SQLite or PostgreSQL,
+/// because the memory store has no SQL: an application on it does not start with a projection.
+/// `testing::ProjectionScenario` tests it. The trait needs the crate `async-trait`.
+///
+/// Raise `VERSION` when the tables or their meaning change. They are then built again from the first
+/// event, beside the old ones.
 ///
 /// ```
 /// # use actum::Aggregate;
@@ -87,55 +94,58 @@ pub trait Projection: Send + Sync + 'static {
     /// first.
     const NAME: &'static str;
 
-    /// The version of its tables and of what they mean.
+    /// Version of the tables and their meaning.
     const VERSION: u32 = 1;
 
-    /// In how many partitions the keys are taken in, each by one process at a time. Fixed for ever.
-    /// On SQLite one writes at a time, so more than one wins nothing there.
+    /// Number of partitions that the keys are divided into, 1 to 1024. One process at a time owns a
+    /// partition. The number belongs to the version: to change it, raise `VERSION`. On SQLite more
+    /// than one partition is not faster, because there is one writer at a time.
     const PARTITIONS: u32 = 1;
 
-    /// Event that it applies: the envelope `EventEnvelope<AccountEvent>`, or an enum with a `From` for
-    /// the envelope of each aggregate it follows.
+    /// Event that [`Projection::project`] gets: the envelope `EventEnvelope<AccountEvent>`, or an
+    /// enum of your own with a `From` for the envelope of each aggregate that is followed.
     type Event: Send + Sync + 'static;
 
-    /// Sources that it follows: `EventSources::of::<Account>()`, and `.and::<Transfer>()` for more.
+    /// Returns the aggregates to follow: `EventSources::of::<Account>()`, and `.and::<Transfer>()`
+    /// for more.
     fn sources() -> EventSources<Self::Event>;
 
-    /// Makes its tables. Run once, in the transaction that makes its place.
+    /// Creates the tables. Runs once, in the transaction that creates the version's file or schema,
+    /// so table names need no prefix.
     ///
     /// # Errors
-    /// The application does not start.
+    /// Any error. The application then does not start.
     async fn create(db: &mut SqlConnection<'_>) -> Result<(), BoxError>;
 
-    /// Which rows are compared, one by one, when a new version stands beside the one that serves. If
-    /// none are named, the rows of each table are counted.
+    /// Returns the rows to compare, one by one, when a new version is built beside the active one.
+    /// Without any, only the rows of each table are counted.
     fn compared() -> &'static [ComparedRows] {
         &[]
     }
 
-    /// Takes in events, in the order of the log: of one partition, and never the same twice. How
-    /// many come at once is not its concern, so the rows may not depend on it. The result may depend
+    /// Applies events of one partition to the tables, in the order of the log, each exactly once.
+    /// The runtime chooses the size of a batch, so the rows must not depend on it. They must depend
     /// on nothing but the events and the tables.
     ///
-    /// If it fails or panics, what it did is undone and the events are tried apart: the one that
-    /// fails alone parks its key, and the others flow. If the database is what failed, all of it is
-    /// done again.
+    /// If it fails or panics, the batch is rolled back and the runtime tries smaller parts. An event
+    /// that fails alone parks its key, and all other events are applied. If the database failed, the
+    /// whole batch is repeated.
     ///
     /// # Errors
-    /// An event cannot be taken in; the message is shown with the parked key.
+    /// Any error: an event cannot be applied. The message is shown with the parked key.
     async fn project(events: &[Self::Event], db: &mut SqlConnection<'_>) -> Result<(), BoxError>;
 }
 
-/// Rows that two versions of a projection have in common, if their events mean the same in both.
+/// Rows that must be equal in two versions of a projection; see [`Projection::compared`].
 ///
-/// Both versions name them by the same table, each with columns of its own: those of the old one may be
-/// expressions that make of its row what the new one should have.
+/// Both versions use the same table name, each with columns of its own. Columns of the old version
+/// may be expressions that compute the value which the new version should have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ComparedRows {
-    /// The table.
+    /// Name of the table.
     pub table: &'static str,
-    /// The columns that tell one row from all others, such as those of the primary key: with an index
-    /// on them the comparison reads each row once. None of them is ever NULL.
+    /// Columns that identify a row, such as those of the primary key. None of them may be NULL. With
+    /// an index on them the comparison reads each row once.
     pub key: &'static [&'static str],
     /// Columns that are compared, or expressions of columns.
     pub columns: &'static [&'static str],

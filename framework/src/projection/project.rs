@@ -34,9 +34,11 @@ impl<P: Projection> ProjectionFollower<P> {
         &self,
         batch: &mut Batch<P::Event>,
     ) -> Result<Box<dyn SqlTransaction>, StoreError> {
+        // All of them first and without a savepoint, because nearly every batch has no bad event.
         if let Some(transaction) = self.at_once(&batch.events).await? {
             return Ok(transaction);
         }
+        // A new transaction: the refused one may hold rows of the events before the bad one.
         let mut transaction = self.begin_transaction().await?;
         let mut done = 0;
         while done < batch.events.len() {
@@ -102,6 +104,7 @@ async fn up_to_failure<P: Projection>(
             Err(Failure::Database(error)) => return Err(error),
             Err(Failure::Events(reason)) => {
                 transaction.release(false).await?;
+                // A part of one event that fails cannot be divided: this event is the bad one.
                 if end - done == 1 {
                     return Ok((done, Some(reason)));
                 }
@@ -124,6 +127,8 @@ async fn attempt<P: Projection>(
         let mut connection = transaction.connection();
         guarded_async(P::project(events, &mut connection)).await
     };
+    // Before the result of the user's code, which may have ignored or wrapped the error. A database
+    // that is away must not park a key.
     if let Some(error) = transaction.trouble() {
         return Err(Failure::Database(error));
     }

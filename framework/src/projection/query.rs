@@ -74,6 +74,8 @@ impl ProjectorHandle {
         let mut watched: Vec<_> = partitions.iter().map(|partition| partition.watch()).collect();
         loop {
             let Progress { saved, is_owner, state, .. } = overall(partitions);
+            // An owner knows in memory what it has saved, so it opens no snapshot for rows that
+            // cannot be there yet.
             if !is_owner || saved >= wanted {
                 let looked = timeout_at(deadline, self.snapshot()).await;
                 let late = || StoreError::Unavailable(format!("no answer within {within:?}"));
@@ -96,6 +98,7 @@ impl ProjectorHandle {
                 let waited = within;
                 return Err(ReadError::NotYet { model: self.name(), wanted, reached, waited });
             }
+            // In every round, because another process may have become the owner meanwhile.
             partitions.iter().for_each(|partition| partition.want(wanted));
             // Whatever has come, or nothing: the next round looks again.
             let _ = timeout_at(deadline, self.moved(&mut watched)).await;
@@ -105,6 +108,7 @@ impl ProjectorHandle {
     async fn snapshot(&self) -> Result<Reached, StoreError> {
         let mut snapshot = self.database.read().await?;
         let checkpoints = snapshot.checkpoints(&self.ids).await?;
+        // The lowest of all partitions: rows of every partition reflect at least that.
         let positions = checkpoints.iter().map(|saved| saved.map(|saved| saved.position));
         let reflects = positions.map(Option::unwrap_or_default).min().unwrap_or_default();
         Ok((snapshot, reflects))

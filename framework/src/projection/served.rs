@@ -47,6 +47,8 @@ impl ServedProjection {
         let Some((old, answered)) = &self.beside else {
             return self.own.query(after, within, read).await.map(|(answer, _)| answer);
         };
+        // Decided with the position in one step. Otherwise a switch in between could let a read go
+        // back in time.
         let (serves_old, after) = answered.turn(after);
         if serves_old {
             match old.reach(after, within).await {

@@ -5,19 +5,14 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-use tracing::info;
-
 use super::Projection;
 use super::follower::ProjectionFollower;
 use super::handle::ProjectorHandle;
 use crate::catch_panic::guarded_async;
 use crate::error::{StartError, StoreError};
-use crate::partition::{
-    Driver, Followers, LeaseRenewer, Pacing, PartitionProgress, register_version,
-};
-use crate::store::contract::{PartitionId, ProjectionDatabase, check_projection_name};
-use crate::subscription::{Tail, verify};
+use crate::partition::{Followed, Launch, Launched, LeaseRenewer, Pacing, register_version};
+use crate::store::contract::{ProjectionDatabase, check_projection_name};
+use crate::subscription::Tail;
 use crate::threads::Task;
 
 /// The parts of the application that a projection runs on.
@@ -41,50 +36,23 @@ pub(crate) async fn start<P: Projection>(start: Start) -> Result<ProjectorHandle
     register_version(&*store, P::NAME, P::VERSION, P::PARTITIONS).await?;
     let database = store.open_projection(P::NAME, P::VERSION).await?;
     make::<P>(&*database, &model).await?;
+    // After the tables exist and before the checkpoints are read: queries wait for this head, so
+    // none returns rows from before the start.
     let head = store.head().await?;
-    let (stop, stopping) = watch::channel(false);
-    let (membership, assignments) = renewer.join(&model, P::PARTITIONS).await?;
-    let mut progress = Vec::new();
-    for (number, assignment) in (0..).zip(assignments) {
-        let id = PartitionId::new(&*model, number);
-        let checkpoint = database.load_checkpoint(&id).await?;
-        let position = verify(&*store, &id.to_string(), checkpoint).await?;
-        info!(%head, "projection {id} resumes from position {position}");
-        let partition = PartitionProgress::new(id.clone(), position, head);
-        let driver = Driver {
-            id,
-            store: Arc::clone(&store),
-            tail: tail.clone(),
-            renewer: renewer.clone(),
-            pacing: pacing.clone(),
-            progress: Arc::clone(&partition),
-            assignment,
-            stopping: stopping.clone(),
-        };
-        let (database, shared) = (Arc::clone(&database), Arc::clone(&partition));
-        let follower =
-            ProjectionFollower::<P>::new(Arc::clone(&store), database, shared, pacing.clone());
-        progress.push((partition, driver, follower));
-    }
-    // Not before every checkpoint is verified: a start that is refused must leave nothing running.
-    let progress = progress.into_iter().map(|(partition, driver, follower)| {
-        let running = partition.running();
+    let filter = P::sources().routes.filter();
+    let (name, version, partitions) = (P::NAME, P::VERSION, P::PARTITIONS);
+    let followed = Followed { name, version, partitions, filter, head };
+    let launch = Launch { renewer: &renewer, tail: &tail, pacing: &pacing };
+    let (followers, launched) = launch.prepare(followed, &*database).await?;
+    for Launched { driver, .. } in launched {
+        let (store, database) = (Arc::clone(&store), Arc::clone(&database));
+        let (progress, running) = (Arc::clone(&driver.progress), driver.progress.running());
+        let follower = ProjectionFollower::<P>::new(store, database, progress, pacing.clone());
         spawn(Box::pin(async move {
             driver.run_on_a_thread(follower).await;
             drop(running);
         }));
-        partition
-    });
-    let followers = Followers {
-        name: P::NAME,
-        version: P::VERSION,
-        filter: P::sources().routes.filter(),
-        progress: progress.collect(),
-        stop,
-        membership,
-        stop_within: pacing.stop_within,
-        sends_commands: false,
-    };
+    }
     Ok(ProjectorHandle::new(followers, database, pacing.look_every, P::compared()))
 }
 
@@ -105,6 +73,8 @@ pub(super) async fn make<P: Projection>(
         reason,
     };
     created.map_err(refuse)?;
+    // A statement of the user may have failed without an error from `create`. On PostgreSQL the
+    // commit would then roll back silently.
     transaction.check().await.map_err(refuse)?;
     match transaction.commit(None).await {
         Ok(()) => Ok(()),

@@ -180,6 +180,8 @@ impl<R: Reaction> Follower for ReactionFollower<R> {
         let id = self.progress.id().clone();
         self.checkpoints = CheckpointWriter::new(id, session.grant().clone(), checkpoint);
         self.reached = self.checkpoints.saved().position;
+        // Everything that a former owner has finished is before this head, so none of it is done
+        // twice.
         self.begins_at = self.store.head().await?;
         self.queue = WorkQueue::new(R::LIMITS);
         self.save_at = None;
@@ -190,6 +192,8 @@ impl<R: Reaction> Follower for ReactionFollower<R> {
         self.start_work(until);
         let now = Instant::now();
         let next = self.queue.next_due(now).filter(|_| self.reached >= self.begins_at);
+        // Work may be due while the lease is not surely held. Without this delay the driver would
+        // spin until it is.
         let next = next.map(|due| due.max(now + LOOK_AGAIN));
         Plan {
             due: [next, self.save_at].into_iter().flatten().min(),
@@ -208,6 +212,7 @@ impl<R: Reaction> Follower for ReactionFollower<R> {
 
     async fn apply(&mut self, page: &Arc<Page>) -> Result<ControlFlow<End>, StoreError> {
         let reached = self.reached;
+        // A page of the tail may begin before the place from which this subscription continues.
         let followed = page.events.iter().filter(|event| {
             event.position > reached && event.stream.aggregate_type() == R::FOLLOWS
         });

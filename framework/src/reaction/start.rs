@@ -3,17 +3,15 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
-
 use super::Reaction;
 use super::follower::ReactionFollower;
 use crate::error::StartError;
 use crate::event::GlobalPosition;
 use crate::partition::{
-    Driver, Followers, LeaseRenewer, Pacing, PartitionProgress, register_version,
+    Followed, Followers, Launch, Launched, LeaseRenewer, Pacing, register_version,
 };
-use crate::store::contract::{Filter, PartitionId};
-use crate::subscription::{Tail, verify};
+use crate::store::contract::Filter;
+use crate::subscription::Tail;
 use crate::threads::Task;
 
 /// The parts of the application that a reaction runs on.
@@ -32,36 +30,22 @@ pub(crate) struct Start {
 /// The store did not reply, or the checkpoint does not belong to this log.
 pub(crate) async fn start<R: Reaction>(reaction: R, start: Start) -> Result<Followers, StartError> {
     let Start { renewer, tail, pacing, spawn } = start;
-    let (store, model) = (Arc::clone(renewer.store()), format!("{}@1", R::NAME));
+    let store = Arc::clone(renewer.store());
     register_version(&*store, R::NAME, 1, 1).await?;
-    let id = PartitionId::new(&*model, 0);
-    let checkpoint = store.load_checkpoint(&id).await?;
-    let position = verify(&*store, &id.to_string(), checkpoint).await?;
+    let filter = Filter { aggregate_types: vec![R::FOLLOWS.to_owned()] };
     // No reader waits for a reaction, so nothing has to catch up with the head.
-    let progress = PartitionProgress::new(id.clone(), position, GlobalPosition::ZERO);
-    let (membership, mut assignments) = renewer.join(&model, 1).await?;
-    let (stop, stopping) = watch::channel(false);
-    let stop_within = pacing.stop_within;
-    let follower =
-        ReactionFollower::new(reaction, Arc::clone(&store), Arc::clone(&progress), pacing.clone());
-    if let Some(assignment) = assignments.pop() {
-        let shared = Arc::clone(&progress);
-        let driver =
-            Driver { id, store, tail, renewer, pacing, progress: shared, assignment, stopping };
-        let running = progress.running();
+    let head = GlobalPosition::ZERO;
+    let followed = Followed { name: R::NAME, version: 1, partitions: 1, filter, head };
+    let launch = Launch { renewer: &renewer, tail: &tail, pacing: &pacing };
+    let (mut followers, mut launched) = launch.prepare(followed, &*store).await?;
+    followers.sends_commands = true;
+    if let Some(Launched { driver, .. }) = launched.pop() {
+        let (progress, running) = (Arc::clone(&driver.progress), driver.progress.running());
+        let follower = ReactionFollower::new(reaction, store, progress, pacing);
         spawn(Box::pin(async move {
             driver.run(follower).await;
             drop(running);
         }));
     }
-    Ok(Followers {
-        name: R::NAME,
-        version: 1,
-        filter: Filter { aggregate_types: vec![R::FOLLOWS.to_owned()] },
-        progress: vec![progress],
-        stop,
-        membership,
-        stop_within,
-        sends_commands: true,
-    })
+    Ok(followers)
 }

@@ -16,9 +16,8 @@ use tracing::info;
 
 use super::ReadModel;
 use super::folder::Folder;
-use super::follower::Report;
 use super::read::{Read, Reads};
-use super::role::{Owner, Role};
+use super::role::{Owner, Report, Role};
 use crate::clock::Clock;
 use crate::error::{ReadError, StoreError};
 use crate::event::GlobalPosition;
@@ -27,22 +26,9 @@ use crate::partition::{LeaseGrant, Pacing, PartitionProgress, Reached, Retry, St
 use crate::store::contract::{Checkpoint, Page, ParkedKey, PartitionId, Store};
 use crate::subscription::Tail;
 
-/// The parts that an actor starts from.
-pub(super) struct Start {
-    /// Total number of partitions.
-    pub(super) partitions: u32,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) tail: Tail,
-    pub(super) checkpoint: Option<Checkpoint>,
-    pub(super) progress: Arc<PartitionProgress>,
-    pub(super) pacing: Pacing,
-}
-
 /// The actor of one partition of a read model.
 pub(crate) struct ReadModelActor<M: ReadModel> {
     pub(super) partition: Arc<PartitionId>,
-    partitions: u32,
     pub(super) store: Arc<dyn Store>,
     /// True if other processes can write to the store. Remembered, because it never changes and is
     /// needed after every page.
@@ -94,23 +80,29 @@ impl<M: ReadModel> Actor for ReadModelActor<M> {
 }
 
 impl<M: ReadModel> ReadModelActor<M> {
-    pub(super) fn new(start: Start) -> Self {
-        let (number, reached) = (start.progress.id().number, Reached::of(start.checkpoint));
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        tail: Tail,
+        progress: Arc<PartitionProgress>,
+        pacing: Pacing,
+        checkpoint: Option<Checkpoint>,
+    ) -> Self {
+        let partition = Arc::new(progress.id().clone());
         Self {
-            partition: Arc::new(start.progress.id().clone()),
-            partitions: start.partitions,
-            is_shared: !start.store.info().is_sole_writer,
-            store: start.store,
-            clock: start.clock,
-            tail: start.tail,
-            folder: Folder::standby(number, start.partitions, reached),
+            is_shared: !store.info().is_sole_writer,
+            folder: Folder::standby(partition.number, M::PARTITIONS, Reached::of(checkpoint)),
+            partition,
+            store,
+            clock,
+            tail,
             role: Role::STANDBY,
             terms: 0,
             reads: Reads::new(),
             is_stopping: false,
             is_ticking: false,
-            progress: start.progress,
-            pacing: start.pacing,
+            progress,
+            pacing,
         }
     }
 
@@ -206,7 +198,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         };
         // Before memory goes, because a read may have been answered from it a moment ago.
         self.progress.answer_from(self.reached());
-        self.folder = Folder::standby(self.partition.number, self.partitions, saved);
+        self.folder = Folder::standby(self.partition.number, M::PARTITIONS, saved);
         self.role = Role::STANDBY;
         self.terms += 1;
         self.progress.committed(saved.position);
@@ -218,34 +210,30 @@ impl<M: ReadModel> ReadModelActor<M> {
     /// Reports a fault, after which nothing is folded or saved: memory may not be the fold of the log,
     /// or another process may own the partition.
     pub(super) fn fail(&mut self, position: GlobalPosition, fault: StoreError) {
-        self.role = match replace(&mut self.role, Role::STANDBY) {
-            Role::Owner(owner) => {
-                owner.report(Report::Fault { position, fault });
-                Role::InDoubt(owner)
-            }
-            Role::Leaving(owner, reply) => {
-                match reply {
-                    Some(reply) => drop(reply.send(Err(fault))),
-                    None => owner.report(Report::Fault { position, fault }),
-                }
-                Role::InDoubt(owner)
-            }
-            other @ (Role::Standby { .. } | Role::InDoubt(_)) => other,
-        };
+        self.stop_folding(Report::Fault { position, fault }, false);
     }
 
     /// Reports that nothing more can be folded. What was folded before is saved, if it is whole.
     pub(super) fn halt(&mut self, position: GlobalPosition, reason: String, is_whole: bool) {
+        self.stop_folding(Report::Halts { position, reason }, is_whole);
+    }
+
+    fn stop_folding(&mut self, report: Report, is_whole: bool) {
         self.role = match replace(&mut self.role, Role::STANDBY) {
             Role::Owner(owner) => {
-                owner.report(Report::Halts { position, reason });
+                owner.report(report);
                 if is_whole { Role::Leaving(owner, None) } else { Role::InDoubt(owner) }
             }
             Role::Leaving(owner, reply) => {
-                if let Some(reply) = reply {
-                    let _ = reply.send(Ok(())); // there is nothing that may be saved
+                match (reply, report) {
+                    (Some(reply), Report::Fault { fault, .. }) => drop(reply.send(Err(fault))),
+                    (reply, report) => {
+                        if let Some(reply) = reply {
+                            let _ = reply.send(Ok(())); // there is nothing that may be saved
+                        }
+                        owner.report(report);
+                    }
                 }
-                owner.report(Report::Halts { position, reason });
                 Role::InDoubt(owner)
             }
             other @ (Role::Standby { .. } | Role::InDoubt(_)) => other,

@@ -136,6 +136,7 @@ impl<M: ReadModel> Documents<M> {
         match self.hot.get(key).map(|hot| &hot.body) {
             Some(Some(body)) => Lookup::Hot(body),
             Some(None) => Lookup::Absent,
+            // Everything that was ever stored is here, so a new read model never asks the store.
             None if is_complete => Lookup::Absent,
             None => Lookup::Cold,
         }
@@ -150,6 +151,7 @@ impl<M: ReadModel> Documents<M> {
     /// if the stored text does not decode: until [`Documents::forget_unreadable`] every change of
     /// the document fails with it.
     pub(super) fn warm(&mut self, key: String, body: impl FnOnce() -> Result<M, String>) {
+        // What memory has is newer: it was folded while the stored text was being loaded.
         if !self.keeps || self.hot.contains(&key) {
             return;
         }
@@ -183,6 +185,7 @@ impl<M: ReadModel> Documents<M> {
         if let Some(reason) = self.unreadable.get(key) {
             return Err(reason.clone());
         }
+        // `peek` and not `get`, because a change that fails must not make the document look used.
         let before = self.hot.peek(key).and_then(|hot| hot.body.as_ref());
         let changed = guarded(|| {
             let mut body = Isolated::new(before.cloned().unwrap_or_default());
@@ -201,6 +204,8 @@ impl<M: ReadModel> Documents<M> {
             Some(hot) => {
                 drop(Isolated::new(std::mem::replace(&mut hot.body, body)));
                 hot.pending.push(at);
+                // Its key is in `changed` already. Twice there, the document would be written
+                // twice.
                 if hot.stored == Stored::Changed {
                     return;
                 }
@@ -262,6 +267,7 @@ impl<M: ReadModel> Documents<M> {
             Some(hot) => drop(self.hot.put(key.to_owned(), hot)),
             None => drop(self.hot.pop(key)),
         }
+        // Otherwise the next save would write a document that has not changed.
         if !was_changed {
             self.changed.retain(|changed| changed != key);
         }
@@ -292,6 +298,8 @@ impl<M: ReadModel> Documents<M> {
             let positions = std::mem::take(&mut hot.pending);
             match hot.body.as_ref().map(encode).transpose() {
                 Ok(json) => {
+                    // Not `AsItIs` before the save succeeds, because a document that could be
+                    // evicted now would be read back in its older form.
                     hot.stored = Stored::Soon;
                     self.saving.push(key.clone());
                     match json {
@@ -311,6 +319,7 @@ impl<M: ReadModel> Documents<M> {
     /// The store may have an older document with this key, which is the one that counts.
     fn forget(&mut self, key: &str) {
         drop(self.hot.pop(key));
+        // From here on a key that is missing may be in the store.
         self.is_complete = false;
         self.evictions += 1;
     }
@@ -319,6 +328,7 @@ impl<M: ReadModel> Documents<M> {
     pub(super) fn saved(&mut self) {
         for key in self.saving.drain(..) {
             if let Some(hot) = self.hot.peek_mut(&key)
+                // One that has changed again since the save began is still newer than the store.
                 && hot.stored == Stored::Soon
             {
                 hot.stored = Stored::AsItIs;

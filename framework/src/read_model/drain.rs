@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use actix::Context;
 
+use super::ReadModel;
 use super::actor::ReadModelActor;
-use super::{ReadModel, save};
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::partition::parking::{Drain, Listing, read_unlisted, read_waiting};
@@ -37,15 +37,11 @@ impl<M: ReadModel> ReadModelActor<M> {
 
     /// Lists the next events of a key, which are read from the log again, and then continues.
     fn list_waiting(&mut self, listing: Listing, ctx: &mut Context<Self>) {
-        let (store, mut retry) = (Arc::clone(&self.store), self.retry());
+        let (store, retry) = (Arc::clone(&self.store), self.retry());
         let filter = self.folder.sources.routes.filter();
         let read = async move {
-            loop {
-                match read_unlisted(&*store, &filter, &listing).await {
-                    Ok(page) => return Ok((listing, page)),
-                    Err(error) => retry.after(error).await?,
-                }
-            }
+            let page = retry.call(|| read_unlisted(&*store, &filter, &listing)).await?;
+            Ok((listing, page))
         };
         self.beside(ctx, read, move |read: Result<_, StoreError>, act, ctx| {
             let Some(owner) = act.role.owner() else { return };
@@ -75,7 +71,8 @@ impl<M: ReadModel> ReadModelActor<M> {
             let mut document = None;
             if is_cold {
                 let keys = [drain.key.clone()];
-                document = Some(save::load(&*store, &partition, &keys, retry.clone()).await?);
+                let load = || store.load_documents(&partition, &keys);
+                document = Some(retry.clone().call(load).await?);
             }
             loop {
                 match read_waiting(&*store, &mut drain).await {

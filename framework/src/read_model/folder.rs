@@ -120,6 +120,7 @@ impl<M: ReadModel> Folder<M> {
         now: Instant,
         at: OffsetDateTime,
     ) -> Folded {
+        // Counted before the fold, because the page is consumed by it.
         let (events, parked) = (page.events(), self.parking.len());
         let (reached, poison) = page.fold(&mut self.documents, &mut self.parking, now, at);
         self.reached = reached;
@@ -142,6 +143,8 @@ impl<M: ReadModel> Folder<M> {
     /// move then, because it would pass events that are neither in a document nor queued.
     pub(crate) fn hand_out(&mut self, now: Instant, at: OffsetDateTime) -> Result<Changes, Full> {
         let HandedOut { documents, deleted, unstorable } = self.documents.hand_out();
+        // Before the parked keys are handed out, so that the same save has the key as parked and no
+        // document of it.
         for Unstorable { key, positions, reason } in &unstorable {
             self.parking.set_back(key, positions, reason.clone(), now, at)?;
         }
@@ -173,6 +176,7 @@ impl<M: ReadModel> Folder<M> {
         now: Instant,
         at: OffsetDateTime,
     ) -> usize {
+        // Events may have arrived behind the drain while it was loading.
         let may_apply = self.parking.may_apply(&drain).min(events.len());
         let (applied, reason) = self.apply_all(&drain.key, &events[..may_apply]);
         let next = events.get(applied);
@@ -192,6 +196,7 @@ impl<M: ReadModel> Folder<M> {
             Err(reason) => return (0, Some(reason)),
         };
         let (applied, reason) = count(events, |event| self.apply_waiting(key, event));
+        // The usual case: all of it can be stored, and was serialised once.
         if self.documents.check(key).is_ok() {
             return (applied, reason);
         }

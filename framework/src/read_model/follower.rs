@@ -12,23 +12,11 @@ use tokio::time::{Instant, timeout};
 
 use super::ReadModel;
 use super::actor::{Order, ReadModelActor};
+use super::role::Report;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::partition::{End, Follower, LeaseSession, NextPage, PartitionProgress, Plan};
 use crate::store::contract::{Checkpoint, Filter, Page, ParkedQuery, Store};
-
-/// A report of the actor to the driver.
-#[derive(Debug)]
-pub(super) enum Report {
-    /// There is room for a page of so many events, and so many pages are folded.
-    Room { events: usize, folded: u64 },
-    /// Number of folded pages. Room for one of them was reported already.
-    Folded(u64),
-    /// Nothing can be folded after this event, or its limit.
-    Halts { position: GlobalPosition, reason: String },
-    /// A fault, and the position of the event that was not applied because of it.
-    Fault { position: GlobalPosition, fault: StoreError },
-}
 
 /// One partition of a read model, as its driver sees it.
 pub(super) struct ReadModelFollower<M: ReadModel> {

@@ -17,8 +17,8 @@ use super::{Document, ReadModel};
 use crate::error::{ReadError, StoreError};
 use crate::event::GlobalPosition;
 use crate::metrics::ReadMetrics;
-use crate::partition::{FollowerControl, Followers, PartitionProgress, Progress, State};
-use crate::store::contract::{Filter, Store, is_valid_key, partition_of};
+use crate::partition::{FollowerControl, Followers, PartitionProgress, State};
+use crate::store::contract::{Store, is_valid_key, partition_of};
 
 /// A running read model: all its partitions.
 pub(crate) struct ReadModelHandle<M: ReadModel> {
@@ -118,6 +118,7 @@ impl<M: ReadModel> ReadModelHandle<M> {
             let reflects = self.inner.partitions[0].progress.reached();
             return Err(ReadError::NotFound { model: M::NAME, key: key.to_owned(), reflects });
         }
+        // A mailbox of actix is not bounded for `do_send`, so the reads in flight are.
         let permit = Arc::clone(&self.inner.reads).try_acquire_owned();
         let permit = permit.map_err(|_| ReadError::Overloaded(M::NAME))?;
         let partitions = &self.inner.partitions;
@@ -135,6 +136,8 @@ impl<M: ReadModel> Partition<M> {
         within: Duration,
         permit: OwnedSemaphorePermit,
     ) -> Result<Document<M>, ReadError> {
+        // Never before what was answered already, or before the head at the start, so no read goes
+        // back in time.
         let wanted = max(after, self.progress.answers_from());
         let (reply, answer) = oneshot::channel();
         // A dead actor drops the message, and with it `reply`.
@@ -167,20 +170,8 @@ impl<M: ReadModel> Partition<M> {
 
 #[async_trait]
 impl<M: ReadModel> FollowerControl for ReadModelHandle<M> {
-    fn name(&self) -> &'static str {
-        M::NAME
-    }
-
-    fn version(&self) -> u32 {
-        M::VERSION
-    }
-
-    fn filter(&self) -> &Filter {
-        &self.inner.followers.filter
-    }
-
-    fn partitions(&self) -> Vec<Progress> {
-        self.inner.followers.partitions()
+    fn followers(&self) -> &Followers {
+        &self.inner.followers
     }
 
     fn requested(&self) {
@@ -192,8 +183,9 @@ impl<M: ReadModel> FollowerControl for ReadModelHandle<M> {
 
     async fn flush_and_stop(&self) {
         let Inner { partitions, followers, .. } = &*self.inner;
+        // First, so that no reader waits for events that are not folded any more.
         partitions.iter().for_each(|partition| partition.addr.do_send(Order::Refuse));
-        followers.flush_and_stop().await;
+        followers.stop().await;
         for partition in partitions.iter().filter(|partition| partition.progress.is_running()) {
             partition.addr.do_send(Order::End);
         }

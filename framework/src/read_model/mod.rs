@@ -120,14 +120,36 @@ pub trait ReadModel: Default + Clone + Serialize + DeserializeOwned + Send + 'st
     }
 
     /// Returns the version of the aggregate that this document shows, if it shows one and has folded
-    /// [`RecordedEvent::version`](crate::RecordedEvent::version). Over HTTP it is the `ETag` of a read, which a client sends as
-    /// `If-Match` with a command, and as `If-None-Match` with the next read. The default is none.
+    /// [`RecordedEvent::version`](crate::store::RecordedEvent::version). Over HTTP it is the `ETag`
+    /// of a read, which a client sends as `If-Match` with a command, and as `If-None-Match` with the
+    /// next read. The default is none.
     fn version(&self) -> Option<StreamVersion> {
         None
     }
 }
 
 /// Folding of the events of one aggregate into documents.
+///
+/// ```
+/// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+/// # use tour::{Account, Event};
+/// # use actum::{EventEnvelope, Fold, ReadModel, Sources};
+/// # use serde::{Deserialize, Serialize};
+/// /// Date and time of the last booking of an account.
+/// #[derive(Default, Clone, Serialize, Deserialize)]
+/// struct LastBooking { at: Option<String> }
+///
+/// # impl ReadModel for LastBooking {
+/// #     const NAME: &'static str = "last_booking";
+/// #     fn sources() -> Sources<Self> { Sources::of::<Account>() }
+/// # }
+/// impl Fold<Account> for LastBooking {
+///     fn apply(&mut self, event: &EventEnvelope<Event>) {
+///         // The envelope has the position, the time and the metadata of the event too.
+///         self.at = Some(event.recorded_at.to_string());
+///     }
+/// }
+/// ```
 pub trait Fold<A: Aggregate>: ReadModel {
     /// Folds the event into its document. Called once for each event and key, in the order of the
     /// log; the result may depend on nothing but the document and the event.
@@ -136,8 +158,25 @@ pub trait Fold<A: Aggregate>: ReadModel {
     fn apply(&mut self, event: &EventEnvelope<A::Event>);
 }
 
-/// A document as a read returns it. Its body can be read from it directly.
+/// A document as a read returns it. Dereferences to its body, so fields can be read directly.
+///
+/// ```
+/// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+/// # use tour::*;
+/// # use actum::{Application, Document, store::MemoryStore};
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), actum::BoxError> {
+/// # let app = Application::builder(MemoryStore::new())
+/// #     .aggregate::<Account>().read_model::<Balance>().start().await?;
+/// # let committed = app.execute::<Account>("42", Command::Credit { cents: 1250 }).await?;
+/// let document: Document<Balance> = app.read("42").after(committed.position).await?;
+/// assert_eq!(document.cents, 1250); // a field of `Balance`
+/// assert!(document.position >= committed.position);
+/// # app.shutdown().await;
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Document<M> {
     /// The document.
     pub body: M,
@@ -155,6 +194,7 @@ impl<M> Deref for Document<M> {
 
 /// A page of a list of documents, in the order of their keys' bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DocumentPage<M> {
     /// Keys and documents.
     pub documents: Vec<(String, M)>,
@@ -263,10 +303,10 @@ impl<M: ReadModel> Sources<M> {
     /// Follows the aggregate `A`, with the documents that `keys` names.
     ///
     /// `keys` returns an `Option` of a key, a `Vec` or any other iterator of at most
-    /// [`MAX_KEYS_PER_EVENT`](crate::subscription::sources::MAX_KEYS_PER_EVENT) keys; a key that is named twice counts once.
-    /// A key has at most [`MAX_KEY_BYTES`](crate::MAX_KEY_BYTES) bytes and no NUL. The event is folded once into each of
-    /// these documents, and [`EventEnvelope::key`] says into which. If one of the folds fails, only
-    /// its key is parked.
+    /// [`MAX_KEYS_PER_EVENT`](crate::store::MAX_KEYS_PER_EVENT) keys; a key that is named twice
+    /// counts once. A key has at most [`MAX_KEY_BYTES`](crate::store::MAX_KEY_BYTES) bytes and no
+    /// NUL. The event is folded once into each of these documents, and [`EventEnvelope::key`] says
+    /// into which. If one of the folds fails, only its key is parked.
     ///
     /// Prefer [`Sources::of`] where it fits: the key is then known before an event is decoded, while
     /// here every partition decodes every event. An event that cannot be decoded halts the read model

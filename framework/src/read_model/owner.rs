@@ -11,11 +11,11 @@ use std::time::Instant;
 use actix::Context;
 use tokio::sync::oneshot;
 
+use super::ReadModel;
 use super::actor::ReadModelActor;
 use super::answers::ahead_of;
 use super::fold::{Decoded, Poison};
-use super::follower::Report;
-use super::{ReadModel, save};
+use super::role::Report;
 use crate::catch_panic::guarded_async;
 use crate::error::StoreError;
 use crate::partition::Pacing;
@@ -94,7 +94,7 @@ impl<M: ReadModel> ReadModelActor<M> {
         // Runs where the tail runs, because this thread would send the query only after it has
         // folded. With a single arbiter the two are one, and nothing is won.
         self.tail.spawn(Box::pin(async move {
-            let load = guarded_async(save::load(&*store, &partition, &cold, retry));
+            let load = guarded_async(retry.call(|| store.load_documents(&partition, &cold)));
             tokio::select! {
                 () = asker.closed() => {}
                 loaded = load => {

@@ -122,9 +122,11 @@ impl<M: ReadModel> Reads<M> {
         for read in std::mem::take(&mut self.cold) {
             self.look_up(read, folder); // it may have become hot meanwhile
         }
+        // A bounded call, because all its documents are in memory at once.
         let rest = self.cold.split_off(self.cold.len().min(MOST_COLD));
         let reads = std::mem::replace(&mut self.cold, rest);
         let mut keys: Vec<_> = reads.iter().map(|read| read.key.clone()).collect();
+        // Many readers may wait for one document, which is loaded once.
         keys.sort_unstable();
         keys.dedup();
         if keys.is_empty() {

@@ -6,11 +6,23 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::fold::Decoded;
-use super::follower::Report;
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::partition::{CheckpointWriter, LeaseGrant};
 use crate::store::contract::{Checkpoint, PartitionId};
+
+/// A report of the actor to the driver.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// There is room for a page of so many events, and so many pages are folded.
+    Room { events: usize, folded: u64 },
+    /// Number of folded pages. Room for one of them was reported already.
+    Folded(u64),
+    /// Nothing can be folded after this event, or its limit.
+    Halts { position: GlobalPosition, reason: String },
+    /// A fault, and the position of the event that was not applied because of it.
+    Fault { position: GlobalPosition, fault: StoreError },
+}
 
 /// Role of the actor in its partition.
 pub(super) enum Role<M> {

@@ -15,7 +15,7 @@ use super::role::Role;
 use crate::error::StoreError;
 use crate::failpoints;
 use crate::partition::{Pacing, Reached, Retry, UpdateDraft};
-use crate::store::contract::{DocumentBatch, DocumentsAt, PartitionId, Store};
+use crate::store::contract::{DocumentBatch, Store};
 
 /// Stores changes and the checkpoint that moves with them. The same batch is sent again until its
 /// outcome is known, because a batch that was stored and whose reply was lost is recognised by its
@@ -43,25 +43,6 @@ async fn store_all(
     }
     failpoints::point("read_model.after_save");
     Ok(draft.to())
-}
-
-/// Loads the documents with these keys and the checkpoint of the same moment, however often the store
-/// must be asked.
-///
-/// # Errors
-/// They cannot be read.
-pub(super) async fn load(
-    store: &dyn Store,
-    partition: &PartitionId,
-    keys: &[String],
-    mut retry: Retry,
-) -> Result<DocumentsAt, StoreError> {
-    loop {
-        match store.load_documents(partition, keys).await {
-            Ok(loaded) => return Ok(loaded),
-            Err(error) => retry.after(error).await?,
-        }
-    }
 }
 
 impl<M: ReadModel> ReadModelActor<M> {

@@ -7,38 +7,20 @@
 use std::sync::Arc;
 
 use actix::Actor;
-use tokio::sync::watch;
-use tracing::info;
 
-use super::actor::{self, Order, ReadModelActor};
+use super::actor::{Order, ReadModelActor};
 use super::follower::ReadModelFollower;
 use super::handle::{Partition, ReadModelHandle};
 use super::{ReadModel, shape};
 use crate::aggregate::Arbiters;
 use crate::clock::Clock;
-use crate::error::{StartError, StoreError};
-use crate::event::GlobalPosition;
-use crate::partition::{
-    Driver, Followers, LeaseRenewer, Pacing, PartitionProgress, register_version,
-};
-use crate::store::contract::{Checkpoint, PartitionId, Store};
-use crate::subscription::{Tail, verify};
+use crate::error::StartError;
+use crate::partition::{Followed, Launch, Launched, LeaseRenewer, Pacing, register_version};
+use crate::subscription::Tail;
 
 /// Name under which documents and checkpoints are stored, such as `balance@1`.
 pub(super) fn versioned_name<M: ReadModel>() -> String {
     format!("{}@{}", M::NAME, M::VERSION)
-}
-
-/// Progress of a partition at its checkpoint, which fits the log.
-async fn verified(
-    store: &dyn Store,
-    id: PartitionId,
-    head: GlobalPosition,
-) -> Result<(Arc<PartitionProgress>, Option<Checkpoint>), StoreError> {
-    let checkpoint = store.load_checkpoint(&id).await?;
-    let position = verify(store, &id.to_string(), checkpoint).await?;
-    info!(%head, "read model {id} resumes from position {position}");
-    Ok((PartitionProgress::new(id, position, head), checkpoint))
 }
 
 /// Starts the read model `M`: each partition from its checkpoint, on one arbiter after the other from
@@ -57,43 +39,27 @@ pub(crate) async fn start<M: ReadModel>(
 ) -> Result<ReadModelHandle<M>, StartError> {
     let store = Arc::clone(renewer.store());
     register_version(&*store, M::NAME, M::VERSION, M::PARTITIONS).await?;
-    let name = versioned_name::<M>();
-    shape::check::<M>(&*store, &name).await?;
+    shape::check::<M>(&*store, &versioned_name::<M>()).await?;
     let head = store.head().await?;
-    let mut checkpoints = Vec::new();
-    for number in 0..M::PARTITIONS {
-        checkpoints.push(verified(&*store, PartitionId::new(&*name, number), head).await?);
-    }
-    let (membership, assignments) = renewer.join(&name, M::PARTITIONS).await?;
-    let each = pacing.divided(assignments.len());
-    let (stop, stopping) = watch::channel(false);
+    let each = pacing.divided(M::PARTITIONS as usize);
+    let filter = M::sources().routes.filter();
+    let (name, version, partitions) = (M::NAME, M::VERSION, M::PARTITIONS);
+    let followed = Followed { name, version, partitions, filter, head };
+    let launch = Launch { renewer, tail, pacing: &each };
+    let (followers, launched) = launch.prepare(followed, &*store).await?;
     let mut partitions = Vec::new();
-    for ((progress, checkpoint), assignment) in checkpoints.into_iter().zip(assignments) {
+    for Launched { driver, checkpoint } in launched {
+        let progress = Arc::clone(&driver.progress);
         let number = first + u64::from(progress.id().number);
-        let start = actor::Start {
-            partitions: M::PARTITIONS,
-            store: Arc::clone(&store),
-            clock: Arc::clone(&clock),
-            tail: tail.clone(),
-            checkpoint,
-            progress: Arc::clone(&progress),
-            pacing: each.clone(),
-        };
-        let arbiter = arbiters.of(number);
-        let addr = ReadModelActor::start_in_arbiter(arbiter, move |_| ReadModelActor::new(start));
-        let (shared, stop_within) = (Arc::clone(&progress), pacing.stop_within);
-        let follower =
-            ReadModelFollower::new(addr.clone(), Arc::clone(&store), shared, stop_within);
-        let driver = Driver {
-            id: progress.id().clone(),
-            store: Arc::clone(&store),
-            tail: tail.clone(),
-            renewer: renewer.clone(),
-            pacing: each.clone(),
-            progress: Arc::clone(&progress),
-            assignment,
-            stopping: stopping.clone(),
-        };
+        let (store, clock, tail) = (Arc::clone(&store), Arc::clone(&clock), tail.clone());
+        let (shared, pacing) = (Arc::clone(&progress), each.clone());
+        let (arbiter, stop_within) = (arbiters.of(number), pacing.stop_within);
+        let stored = Arc::clone(&store);
+        let addr = ReadModelActor::start_in_arbiter(arbiter, move |_| {
+            ReadModelActor::new(store, clock, tail, shared, pacing, checkpoint)
+        });
+        let shared = Arc::clone(&progress);
+        let follower = ReadModelFollower::new(addr.clone(), stored, shared, stop_within);
         let (running, driven) = (progress.running(), addr.clone());
         // On the actor's thread, so that a page reaches the actor without a change of threads.
         arbiters.spawn(number, async move {
@@ -103,15 +69,5 @@ pub(crate) async fn start<M: ReadModel>(
         });
         partitions.push(Partition { addr, progress });
     }
-    let followers = Followers {
-        name: M::NAME,
-        version: M::VERSION,
-        filter: M::sources().routes.filter(),
-        progress: partitions.iter().map(|partition| Arc::clone(&partition.progress)).collect(),
-        stop,
-        membership,
-        stop_within: pacing.stop_within,
-        sends_commands: false,
-    };
     Ok(ReadModelHandle::new(partitions, followers, &store, pacing.waiting_reads))
 }

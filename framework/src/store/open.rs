@@ -24,9 +24,12 @@ use self::sqlite::sqlite;
 ///
 /// | URL | store |
 /// |---|---|
-/// | `sqlite:bank.db` | an SQLite file, made if it is not there (feature `sqlite`) |
-/// | `postgres://user:password@host:port/database`, `postgresql://…` | PostgreSQL, which any number of processes may share (feature `postgres`) |
-/// | `memory:` | memory, gone with the process: for tests and first steps |
+/// | `sqlite:bank.db` | an SQLite file, which is created if it does not exist (feature `sqlite`) |
+/// | `postgres://user:password@host:port/database`, `postgresql://…` | PostgreSQL, which any number of processes can share (feature `postgres`) |
+/// | `memory:` | memory of this process, for tests and first steps; it has no SQL, so no projections |
+///
+/// `store::SqliteOptions` and `store::PostgresOptions` open the same stores with options, such as a PostgreSQL
+/// schema for each application or each test.
 ///
 /// ```no_run
 /// # async fn f() -> Result<(), actum::StartError> {
@@ -35,8 +38,8 @@ use self::sqlite::sqlite;
 /// ```
 ///
 /// # Errors
-/// [`StartError::Open`] if the URL names no store, or one that this program was built without. Else
-/// as `SqliteStore::open` and `PostgresStore::open`.
+/// [`StartError::Open`] if the URL names no store, or one that this program was built without.
+/// Otherwise those of `SqliteStore::open` and `PostgresStore::open`.
 pub async fn open(url: &str) -> Result<AnyStore, StartError> {
     match url.split_once(':') {
         Some(("sqlite", _)) => sqlite(url).await,

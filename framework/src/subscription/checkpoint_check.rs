@@ -23,7 +23,7 @@ pub(crate) fn same_log(
     let (saved, log) = (checkpoint.log_id, store.info().identity.log_id);
     match saved == log {
         true => Ok(checkpoint.position),
-        false => refuse(name, &format!("it was taken in the log {saved}, this one is {log}")),
+        false => refuse(name, &format!("it belongs to the log {saved}, but this is the log {log}")),
     }
 }
 
@@ -52,16 +52,17 @@ pub(crate) async fn verify(
     match event_at(store, position).await? {
         Some(found) if found == event_id => Ok(position),
         found => {
-            let found = found.map_or_else(|| "none".to_owned(), |id| id.to_string());
-            let saw = format!("at position {position} it saw the event {event_id}");
-            refuse(name, &format!("{saw}, now there is {found}"))
+            let found = found.map_or_else(|| "no event".to_owned(), |id| format!("the event {id}"));
+            let saw = format!("it was saved at the event {event_id} at position {position}");
+            refuse(name, &format!("{saw}, where the log now has {found}"))
         }
     }
 }
 
 fn refuse<T>(name: &str, what: &str) -> Result<T, StoreError> {
     let reason = format!(
-        "{what}: the log was exchanged, restored or rewound since; delete what was built from it, checkpoint included, or raise its VERSION, to rebuild it"
+        "{what}. The log was replaced, restored or rewound. To rebuild, raise its VERSION, or \
+         delete what was built from the log together with the checkpoint"
     );
     Err(StoreError::Checkpoint { name: name.to_owned(), reason })
 }

@@ -34,6 +34,7 @@ impl Recent {
         self.filter == *filter
             && match self.page.get() {
                 Some((page, _)) => self.after <= after && after < page.scanned_to,
+                // The page is still being read, so it is unknown how far it will reach.
                 None => self.after == after,
             }
     }
@@ -62,6 +63,8 @@ impl Pages {
 
     fn recent(&self, filter: &Filter, after: GlobalPosition, most: PageLimit) -> Arc<Recent> {
         let mut recent = self.lock();
+        // Followers at one place share one read, because each of them would otherwise read and
+        // parse the same page.
         if let Some(found) = recent.iter().find(|recent| recent.continues(filter, after)) {
             return Arc::clone(found);
         }
@@ -79,6 +82,7 @@ impl Pages {
         while recent.len() >= most.events.max(1) || bytes(&recent) > most.bytes {
             recent.pop_front();
         }
+        // Entered before it is read, so that the next follower waits for this read and starts none.
         let new = Recent { filter: filter.clone(), after, page: OnceCell::new() };
         let new = Arc::new(new);
         recent.push_back(Arc::clone(&new));

@@ -15,7 +15,7 @@ use tracing::warn;
 use super::TailSettings;
 use super::cursor::{Admission, Cursor, Stretch, dense};
 use super::page_cache::Pages;
-use super::tail::{End, Hub, Join, Waiting};
+use super::tail::{End, Hub, Join, Tail, Waiting};
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{Filter, Page, PageLimit};
@@ -54,14 +54,25 @@ struct Pending {
 
 type Read = Result<Stretch, StoreError>;
 
-impl Subscription {
-    pub(super) fn new(hub: Arc<Hub>, name: Arc<str>, filter: Filter, cursor: Cursor) -> Self {
+impl Tail {
+    /// Subscribes to the log after a position. `filter` only saves reads: the subscription may also
+    /// return events that it does not match.
+    pub(crate) fn subscribe(
+        &self,
+        name: &str,
+        filter: Filter,
+        after: GlobalPosition,
+    ) -> Subscription {
+        let hub = Arc::clone(&self.hub);
         let source = Source::Own { pages: hub.pages() };
         let page_events = hub.settings.catch_up_page;
+        let (name, cursor) = (name.into(), Cursor::after(after));
         let (rest, pending, changes) = (None, None, 0);
-        Self { hub, name, filter, cursor, source, rest, page_events, pending, changes }
+        Subscription { hub, name, filter, cursor, source, rest, page_events, pending, changes }
     }
+}
 
+impl Subscription {
     /// Waits for the next page and returns it, or `None` once the tail was stopped. A failed read
     /// of the store is retried until it succeeds.
     ///
@@ -295,7 +306,7 @@ async fn read_from_store(
                 return Ok(Arc::new(page));
             }
             Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
-                warn!(%error, %name, position = %after, "the log cannot be read; trying again");
+                warn!(%error, %name, position = %after, "cannot read the log; retrying");
                 backoff.wait().await;
             }
             Err(fault) => return Err(fault),

@@ -15,13 +15,9 @@ use crate::aggregate::Aggregate;
 use crate::catch_panic::{Isolated, guarded};
 use crate::event::codec::{CodecError, EventCodec};
 use crate::event::{EventEnvelope, RecordedEvent};
-use crate::store::contract::{Filter, MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, is_valid_key};
-
-/// Maximum number of distinct keys of one event. With at most
-/// [`MAX_KEY_BYTES`](crate::store::contract::MAX_KEY_BYTES) bytes each, this also limits their
-/// bytes. An event that names more keys is applied to none of them and parks the key that is the id
-/// of its aggregate.
-pub const MAX_KEYS_PER_EVENT: usize = 1_000;
+use crate::store::contract::{
+    Filter, MAX_KEY_BYTES, MAX_KEYS_PER_EVENT, MAX_PAYLOAD_BYTES, is_valid_key,
+};
 
 /// Maximum number of keys that are read for one event, including repeated ones, so that an endless
 /// iterator ends. No key function that reads keys from an event needs more, because each key has at
@@ -243,9 +239,9 @@ impl<T: 'static> Routes<T> {
         }
         let mut other = None;
         self.route(recorded, |_| true).each(|now, _| other = Some(now))?;
-        let advice = "raise the VERSION, to build all of it with the new keys, or skip the event";
+        let advice = "raise the VERSION to rebuild with the new keys, or skip the event";
         Err(match other {
-            None => format!("it belongs to no key now: {advice}"),
+            None => format!("it has no key any more: {advice}"),
             Some(other) => format!("its key is {other:?} now: {advice}"),
         })
     }
@@ -265,7 +261,7 @@ fn named(
         let (key, reason) = match is_valid_key(&key) {
             true => (key, None),
             false => {
-                let reason = format!("no document can have the key {key:?}");
+                let reason = format!("{key:?} is not a valid key of a document");
                 (nearest_valid(&key), Some(reason))
             }
         };
@@ -274,8 +270,8 @@ fn named(
         }
         if seen.len() >= MAX_KEYS_PER_EVENT || count >= MAX_NAMED {
             return Err(format!(
-                "it names more than {MAX_KEYS_PER_EVENT} keys, and none of them takes it in: name \
-                 fewer and raise the VERSION, or skip the event"
+                "it has more than {MAX_KEYS_PER_EVENT} keys and is applied to none of them: \
+                 return fewer keys and raise the VERSION, or skip the event"
             ));
         }
         if is_ours(&key) {

@@ -13,7 +13,6 @@ use tracing::{debug, error, warn};
 use super::TailSettings;
 use super::cursor::{Cursor, Stretch, dense};
 use super::page_cache::Pages;
-use super::reader::Subscription;
 use crate::backoff::Backoff;
 use crate::byte_budget::{ByteBudget, Reservation};
 use crate::error::StoreError;
@@ -24,7 +23,7 @@ use crate::threads::Task;
 /// Tail reader of this process. It ends when the last clone is dropped, or at [`Tail::stop`].
 #[derive(Clone)]
 pub(crate) struct Tail {
-    hub: Arc<Hub>,
+    pub(super) hub: Arc<Hub>,
     stop: Arc<watch::Sender<bool>>,
 }
 
@@ -55,17 +54,6 @@ impl Tail {
         let task = Box::pin(run(Arc::clone(&hub), stopped));
         (hub.spawn)(task);
         Self { hub, stop: Arc::new(stop) }
-    }
-
-    /// Subscribes to the log after a position. `filter` only saves reads: the subscription may also
-    /// return events that it does not match.
-    pub(crate) fn subscribe(
-        &self,
-        name: &str,
-        filter: Filter,
-        after: GlobalPosition,
-    ) -> Subscription {
-        Subscription::new(Arc::clone(&self.hub), name.into(), filter, Cursor::after(after))
     }
 
     /// Spawns a task where the tail runs. It ends with the application.
@@ -156,6 +144,7 @@ impl Hub {
             // No follower needs the events in between, so the tail need not read them.
             state.position = state.position.max(cursor.at());
         }
+        // A tail that went back for one follower would read the same events again for all of them.
         if state.position.0.saturating_sub(cursor.at().0) > self.settings.join_within {
             return Join::TooFar;
         }
@@ -196,6 +185,7 @@ impl Hub {
     }
 
     fn hand_on(&self, after: GlobalPosition, page: Page) {
+        // Counted before the lock is taken, because it looks at every event.
         let bytes = page.bytes();
         let stretch = Stretch { after, page: Arc::new(page) };
         let mut state = self.state();
@@ -206,7 +196,11 @@ impl Hub {
             let waiting = waiting.map(|_bytes| Waiting { stretch, _bytes });
             let taken = waiting.is_some_and(|it| follower.stretches.try_send(it).is_ok());
             if !taken {
-                debug!(name = %follower.name, position = %after, "a follower is slow and reads for itself");
+                debug!(
+                    name = %follower.name,
+                    position = %after,
+                    "a slow follower leaves the tail and reads by its own cursor"
+                );
             }
             taken
         });
@@ -234,11 +228,11 @@ async fn run(hub: Arc<Hub>, mut stopped: watch::Receiver<bool>) {
     tokio::select! {
         _ = stopped.wait_for(|stop| *stop) => {}
         reason = lost_history(&*hub.0.store) => {
-            error!(%reason, "the log is another one than was read so far: every follower halts");
+            error!(%reason, "the log's history has changed: all followers halt");
             hub.0.end(End::Fault(StoreError::OtherHistory(reason)));
         }
         fault = follow(&hub.0) => {
-            error!(error = %fault, "the log cannot be read on: every follower halts");
+            error!(error = %fault, "the log has a hole or a corrupt row: all followers halt");
             hub.0.end(End::Fault(fault));
         }
     }
@@ -261,6 +255,8 @@ async fn follow(hub: &Hub) -> StoreError {
     let mut head = hub.store.watch_head();
     let mut backoff = hub.backoff();
     loop {
+        // Taken before the read: a commit during the read then counts as a change, and the wait
+        // ends at once.
         let hint = *head.borrow_and_update();
         let Some(after) = hub.next_read(hint) else {
             wait(hub, &mut head).await;
@@ -275,12 +271,14 @@ async fn follow(hub: &Hub) -> StoreError {
                 if !nothing {
                     hub.hand_on(after, page);
                 }
+                // At the last known head there is nothing to read, so an idle log costs one poll
+                // per interval.
                 if nothing || read_to == hint {
                     wait(hub, &mut head).await;
                 }
             }
             Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {
-                warn!(%error, position = %after, "the log's tail cannot be read; trying again");
+                warn!(%error, position = %after, "cannot read the log's tail; retrying");
                 hub.state().trouble = Some(error.to_string());
                 backoff.wait().await;
             }
@@ -292,6 +290,7 @@ async fn follow(hub: &Hub) -> StoreError {
 async fn read(hub: &Hub, after: GlobalPosition) -> Result<Page, StoreError> {
     let limit = PageLimit::events(hub.settings.page).bytes(hub.settings.page_bytes);
     let page = hub.store.read_all(after, &Filter::all(), limit).await?;
+    // Checked for every store, because a follower that passed a hole could never return to it.
     dense(after, &Filter::all(), &page)?;
     Ok(page)
 }

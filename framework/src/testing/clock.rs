@@ -13,6 +13,19 @@ use crate::clock::Clock;
 ///
 /// Ids are UUIDv7 of the current time, with a counter instead of random bits. So each run of a test
 /// creates the same ids, and they ascend as long as the time is not set back.
+///
+/// ```
+/// use std::time::Duration;
+/// use actum::Application;
+/// use actum::store::MemoryStore;
+/// use actum::testing::ManualClock;
+///
+/// let clock = ManualClock::new();
+/// // The store records the time of events. The application uses the clock for ids and due times.
+/// let store = MemoryStore::with_clock(clock.clone());
+/// let builder = Application::builder(store).clock(clock.clone());
+/// clock.advance(Duration::from_secs(86_400)); // the next event is recorded a day later
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct ManualClock {
     micros: Arc<AtomicU64>,

@@ -82,11 +82,12 @@ impl Interceptor for Faults {
 
     async fn append(&self, store: &dyn Store, appends: Vec<Append>) -> Vec<AppendOutcome> {
         let count = appends.len();
-        let unknown = || vec![AppendOutcome::Unknown("told to lose the answer".into()); count];
+        let lost = "injected fault: the result is lost";
+        let unknown = || vec![AppendOutcome::Unknown(lost.into()); count];
         match self.take(|fault| !concerns_reads(fault)) {
             None | Some(Fault::ReadError | Fault::ShortRead) => store.append(appends).await,
             Some(Fault::Unavailable) => {
-                let reason = NotCommitted::Unavailable("told to fail".into());
+                let reason = NotCommitted::Unavailable("injected fault".into());
                 vec![AppendOutcome::NotCommitted(reason); count]
             }
             Some(Fault::UnknownNotStored) => unknown(),
@@ -105,7 +106,7 @@ impl Interceptor for Faults {
         limit: PageLimit,
     ) -> Result<Vec<RecordedEvent>, StoreError> {
         match self.take(concerns_reads) {
-            Some(Fault::ReadError) => Err(StoreError::Unavailable("told to fail".into())),
+            Some(Fault::ReadError) => Err(StoreError::Unavailable("injected fault".into())),
             Some(_) => {
                 store.read_stream(stream, after, PageLimit::events(limit.events.min(1))).await
             }

@@ -33,7 +33,7 @@ impl Given {
         A::Event: Debug + PartialEq,
     {
         let follows = follows.any(|followed| followed == A::TYPE);
-        assert!(follows, "{follower} does not follow {}: its sources leave it out", A::TYPE);
+        assert!(follows, "{follower} does not follow {}: add it to its sources", A::TYPE);
         let codec = EventCodec::new(A::upcasters());
         for (id, event) in events {
             let id = id.as_ref();

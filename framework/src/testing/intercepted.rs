@@ -29,7 +29,8 @@ use crate::store::kit::handles::Handle;
 ///
 /// ```
 /// use actum::testing::{InterceptedStore, Interceptor};
-/// use actum::{MemoryStore, StoreError};
+/// use actum::store::MemoryStore;
+/// use actum::StoreError;
 ///
 /// struct FullDisk;
 ///

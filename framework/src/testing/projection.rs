@@ -23,8 +23,8 @@ use crate::aggregate::Aggregate;
 use crate::error::BoxError;
 use crate::event::EventEnvelope;
 use crate::projection::Projection;
-use crate::store::contract::Store;
 use crate::store::contract::sql::{SqlConnection, SqlRow};
+use crate::store::contract::{AnyStore, Store};
 
 /// Past events that a projection follows, each with the id of its aggregate, in the order of the
 /// log.
@@ -121,11 +121,11 @@ impl<P: Projection> ProjectionScenario<P> {
         self
     }
 
-    /// Creates the tables in this store, such as a `PostgresStore` on a test database, instead of a
-    /// temporary SQLite file. Its log must be empty. The tables are dropped at the end. Only one
+    /// Creates the tables in this store instead of a temporary SQLite file: in a `PostgresStore` on a
+    /// test database, or in the result of [`open`](crate::open). Its log must be empty. The tables are dropped at the end. Only one
     /// test at a time can use the store.
-    pub fn on(mut self, store: impl Store) -> Self {
-        self.store = Some(Arc::new(store));
+    pub fn on(mut self, store: impl Into<AnyStore>) -> Self {
+        self.store = Some(store.into().into_inner());
         self
     }
 
@@ -226,7 +226,8 @@ impl<P: Projection> Rows<P> {
         let Self { parked, given, .. } = self;
         assert!(
             parked.is_empty(),
-            "given {given:#?}\n  not all of it is taken in; say .then_parked(…) if that is right: {parked:#?}"
+            "given {given:#?}\n  some keys are parked; assert them with .then_parked(…) if that \
+             is expected: {parked:#?}"
         );
     }
 }

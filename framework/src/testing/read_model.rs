@@ -21,7 +21,8 @@ use crate::read_model::{Fold, ReadModel};
 /// log.
 ///
 /// ```
-/// # use actum::{Aggregate, EventEnvelope, Fold, ReadModel, Sources, testing::ReadModelScenario};
+/// # use actum::testing::ReadModelScenario;
+/// # use actum::{Aggregate, EventEnvelope, Fold, ReadModel, Sources};
 /// # use serde::{Deserialize, Serialize};
 /// # #[derive(Default, Clone)] struct Account;
 /// # #[derive(Debug, PartialEq, Serialize, Deserialize)]

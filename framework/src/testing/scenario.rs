@@ -13,7 +13,8 @@ use crate::event::codec::EventCodec;
 /// An aggregate with its past events.
 ///
 /// ```
-/// # use actum::{Aggregate, testing::Scenario};
+/// # use actum::testing::Scenario;
+/// # use actum::Aggregate;
 /// # #[derive(Default, Clone)] struct Door { open: bool }
 /// # #[derive(Clone)] enum Ask { Open }
 /// # #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)] enum Happened { Opened }

@@ -39,6 +39,8 @@ impl Answered {
     /// Records the position of a result.
     pub(crate) fn answered(&self, by_old: bool, position: GlobalPosition) {
         let by = if by_old { &self.old } else { &self.own };
+        // The maximum and not the last value, because reads do not end in the order in which they
+        // began.
         by.fetch_max(position.0, Ordering::AcqRel);
     }
 }

@@ -136,7 +136,7 @@ impl<T: 'static> Beginning<T> {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => {
-                    warn!(name = self.name, %error, "the keys of events cannot be kept; trying again");
+                    warn!(name = self.name, %error, "cannot store samples of event keys; retrying");
                     tokio::time::sleep(REST).await;
                     continue;
                 }

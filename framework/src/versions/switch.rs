@@ -92,7 +92,7 @@ impl Switch {
                 Ok(true) => return,
                 Ok(false) => {}
                 Err(error) => {
-                    warn!(name = self.name, %error, "cannot tell which version serves; trying again");
+                    warn!(name = self.name, %error, "cannot read the active version; retrying");
                 }
             }
             tokio::time::sleep(self.settings.look_every).await;
@@ -139,7 +139,7 @@ impl Switch {
         let switched = self.judge_and_serve(from, to).await;
         self.store.release_lease(&lease).await?;
         if switched? {
-            info!("{}: version {} serves in place of {}", self.name, to.number, from.number);
+            info!("{}: version {} is active now instead of {}", self.name, to.number, from.number);
             self.serves(to.number);
         }
         Ok(())
@@ -159,8 +159,8 @@ impl Switch {
         if self.differs_too_much(&comparison) {
             self.is_held_back.store(true, Ordering::Relaxed);
             warn!(
-                "{}: version {} does not serve by itself, because more than {} of it may differ; \
-                 compare_versions shows some differences, and serve_version lets it serve",
+                "{}: version {} is not activated automatically, because more than {} of it may \
+                 differ; compare_versions shows some differences, and serve_version activates it",
                 self.name, to.number, self.settings.up_to_different
             );
             return Ok(false);
@@ -236,8 +236,8 @@ impl Switch {
         }
         match tokio::time::timeout(self.settings.compare_within, compare).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(name = self.name, %error, "the versions are not compared"),
-            Err(_) => warn!(name = self.name, "the versions take too long to compare"),
+            Ok(Err(error)) => warn!(name = self.name, %error, "the versions could not be compared"),
+            Err(_) => warn!(name = self.name, "comparing the versions took too long"),
         }
     }
 
@@ -261,7 +261,7 @@ impl Switch {
             }
             tokio::time::sleep(LOOK).await;
         }
-        info!("{}: version {number} serves, as somebody said", self.name);
+        info!("{}: an operator has activated version {number}", self.name);
         self.serves(number);
         Ok(())
     }

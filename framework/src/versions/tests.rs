@@ -323,7 +323,7 @@ async fn other_sources_under_the_same_version_are_refused() {
     begun(&store, by_stream()).await.unwrap();
     let refused = begun(&store, by_content(|_| vec![])).await.unwrap_err().to_string();
     assert!(
-        refused.contains("takings@1 was begun with the sources \"till by stream\""),
+        refused.contains("takings@1 was created with the sources \"till by stream\""),
         "{refused}"
     );
     assert!(refused.contains("raise its VERSION"), "{refused}");

@@ -9,8 +9,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::freshness::POSITION_HEADER;
-use super::precondition::etag;
 use super::prefer::Accepted;
+use super::problem::etag;
 use crate::command::Committed;
 use crate::event::{GlobalPosition, StreamVersion};
 
@@ -50,11 +50,12 @@ impl CommandAnswer {
         Self(Outcome::Done { body, location: None, replayed })
     }
 
-    /// Creates a 201 response: the aggregate `id` now exists, at `location`.
+    /// Turns the response into a 201: the aggregate now exists, and its `Location` is `path`, a
+    /// slash and its id.
     #[must_use]
     pub fn created_at(mut self, path: &str) -> Self {
         if let Outcome::Done { body, location, .. } = &mut self.0 {
-            *location = Some(format!("{path}{}", body.id));
+            *location = Some(format!("{}/{}", path.trim_end_matches('/'), body.id));
         }
         self
     }

@@ -100,7 +100,7 @@ fn check_media_type(request: &HttpRequest) -> Result<(), Problem> {
     if is_json {
         return Ok(());
     }
-    let detail = "the body must be JSON in UTF-8 and say so: Content-Type: application/json";
+    let detail = "the body must be JSON in UTF-8 with Content-Type: application/json";
     Err(Problem::new(415, "unsupported_media_type", detail))
 }
 

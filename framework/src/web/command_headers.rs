@@ -150,7 +150,7 @@ fn target(request: &HttpRequest) -> String {
 fn unquoted(key: &str) -> Result<String, String> {
     let Some(quoted) = key.strip_prefix('"') else { return Ok(key.to_owned()) };
     let wrong =
-        || "an Idempotency-Key that begins with a quote is a string such as \"k1\"".to_owned();
+        || "an Idempotency-Key that begins with a quote must be a string such as \"k1\"".to_owned();
     let mut characters = quoted.strip_suffix('"').ok_or_else(wrong)?.chars();
     let mut text = String::new();
     while let Some(character) = characters.next() {
@@ -175,10 +175,10 @@ fn one<'a>(headers: &'a HeaderMap, name: &str, most: usize) -> Result<Option<&'a
     let mut given = headers.get_all(name);
     let Some(value) = given.next() else { return Ok(None) };
     if given.next().is_some() {
-        return Err(format!("a request has one {name}"));
+        return Err(format!("a request must have only one {name}"));
     }
     let text = std::str::from_utf8(value.as_bytes());
-    let text = text.map_err(|_| format!("the header {name} is UTF-8"))?;
+    let text = text.map_err(|_| format!("the header {name} must be UTF-8"))?;
     match (1..=most).contains(&text.len()) && !text.chars().any(char::is_control) {
         true => Ok(Some(text)),
         false => Err(format!(

@@ -24,17 +24,36 @@ use crate::command::RefusalCode;
 use crate::error::CommandError;
 
 /// The aggregate of the type `A` that a request is for: an extractor. The id is the path's `{id}`,
-/// or the one given to [`CommandTo::with_id`].
+/// or the one given to [`CommandTo::with_id`]. The extractor reads the headers of a command:
+/// `Idempotency-Key`, `If-Match`, `Prefer` and those for tracing. The error of the aggregate needs
+/// [`RefusalCode`].
 ///
 /// ```
-/// # use actum::Aggregate;
-/// # use actum::web::{CommandAnswer, CommandTo, JsonBody, Problem, RefusalCode};
+/// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+/// # use tour::*;
+/// # use actum::web::{CommandAnswer, CommandTo, JsonBody, NoBody, Problem, RefusalCode};
 /// # use serde::{Deserialize, Serialize};
-/// # async fn credit<Account: Aggregate<Command = i64, Error: RefusalCode>>(
-/// #     account: CommandTo<Account>, amount: JsonBody<i64>,
-/// # ) -> Result<CommandAnswer, Problem> {
-/// account.execute(amount.0, &amount).await
-/// # }
+/// # impl RefusalCode for InsufficientFunds {}
+/// #[derive(Serialize, Deserialize)]
+/// struct Opening {
+///     id: Option<String>,
+///     cents: i64,
+/// }
+///
+/// /// `POST /accounts`: the client may choose the id.
+/// async fn open(
+///     account: CommandTo<Account>,
+///     body: JsonBody<Opening>,
+/// ) -> Result<CommandAnswer, Problem> {
+///     let command = Command::Credit { cents: body.cents };
+///     let answer = account.with_id(body.id.clone()).execute(command, &body).await?;
+///     Ok(answer.created_at("/accounts"))
+/// }
+///
+/// /// `POST /accounts/{id}/empty`
+/// async fn empty(account: CommandTo<Account>, _: NoBody) -> Result<CommandAnswer, Problem> {
+///     account.execute(Command::Withdraw { cents: 100 }, &()).await
+/// }
 /// ```
 pub struct CommandTo<A> {
     app: Data<Application>,
@@ -53,7 +72,8 @@ impl<A: Aggregate<Error: RefusalCode>> CommandTo<A> {
         Self { id: Some(id), ..self }
     }
 
-    /// Carries out the command of a request with this body, or `&()` if it has none. If the client
+    /// Carries out the command. `body` is the body of the request, or `&()` if it has none: an
+    /// `Idempotency-Key` is bound to it, so the same key with another body is refused. If the client
     /// sends `Prefer: respond-async` and the commands of `A` [can be
     /// deferred](crate::ApplicationBuilder::answers_later), the command is stored and the response
     /// is a 202.

@@ -46,7 +46,7 @@ impl Default for Deadlines {
 ///
 /// # Errors
 /// [`Problem`]: 408 `body_too_slow`; 503 `outcome_unknown`, or `too_slow` for a safe method.
-pub async fn deadlines<B: MessageBody + 'static>(
+pub(super) async fn deadlines<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
@@ -62,10 +62,10 @@ pub async fn deadlines<B: MessageBody + 'static>(
         }
         (Ok(answer), _) => return Ok(answer?.map_into_boxed_body()),
         // Only a command has an outcome that the client must learn with the same key.
-        (Err(_), _) if is_read => Problem::for_now("too_slow", "the answer took too long"),
+        (Err(_), _) if is_read => Problem::for_now("too_slow", "the response took too long"),
         (Err(_), _) => Problem::outcome_unknown(),
     };
-    tracing::warn!(%problem, "a request has missed its deadline");
+    tracing::warn!(%problem, "a request exceeded its deadline");
     Err(Missed { problem, incoming }.into())
 }
 

@@ -123,5 +123,5 @@ fn unknown(error: ReadError) -> Problem {
 }
 
 fn unknown_command() -> Problem {
-    Problem::new(404, "unknown_command", "there is no such command")
+    Problem::new(404, "unknown_command", "no command has this id")
 }

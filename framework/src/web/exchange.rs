@@ -38,13 +38,13 @@ pub(super) async fn exchange(
 /// Refuses the parts of a request that a handler would ignore.
 fn refuse_unread(request: &ServiceRequest) -> Result<(), Problem> {
     if !request.query_string().is_empty() {
-        let detail = "this takes no query parameters: everything is in the body and the headers";
+        let detail = "query parameters are not allowed here: use the body and the headers";
         return Err(Problem::new(400, "invalid_query", detail));
     }
     // After decompression, a body could be a thousand times larger than what was sent.
     let mut codings = request.headers().get_all(header::CONTENT_ENCODING);
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        let detail = "a body comes as it is, without a Content-Encoding";
+        let detail = "compressed bodies are not supported: send no Content-Encoding";
         let problem = Problem::new(415, "unsupported_media_type", detail);
         return Err(problem.header(header::ACCEPT_ENCODING, "identity"));
     }

@@ -1,7 +1,7 @@
 //! Freshness of reads: the position that a response must reflect, and the one that it reflects.
 //!
-//! With `?after=<position>` a read waits until the read model reflects the log up to there, at most
-//! `?within=<ms>` milliseconds. The response contains its position in the body and in the header
+//! With `?after=<position>` a read waits until the document or the rows reflect the log up to there,
+//! at most `?within=<ms>` milliseconds. The response contains its position in the body and in the header
 //! `Actum-Position`. If the wait ends first, the response is a 504.
 
 use std::future::{Ready, ready};
@@ -13,18 +13,21 @@ use actix_web::web::Query;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Responder};
 use serde::{Deserialize, Serialize};
 
-use super::precondition::{etag, is_known};
-use super::problem::Problem;
+use super::precondition::is_known;
+use super::problem::{Problem, etag};
 use crate::application::Application;
-use crate::error::ReadError;
+use crate::error::{BoxError, ReadError};
 use crate::event::{GlobalPosition, StreamVersion};
+use crate::projection::Projection;
 use crate::read_model::{Document, ReadModel};
+use crate::store::contract::sql::SqlConnection;
 
 /// Response header with the position that the response reflects.
 pub const POSITION_HEADER: &str = "Actum-Position";
 
-/// The query parameters `after` and `within` of a request. The extractor refuses any other
-/// parameter.
+/// The query parameters `after` and `within` of a request: an extractor. Any other parameter is
+/// refused, so a route with parameters of its own reads them with actix's `Query` and passes its
+/// `after` to [`Application::read`] or [`Application::query`].
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Freshness {
@@ -50,6 +53,26 @@ impl Freshness {
         let Document { body, position } = document;
         let version = body.version();
         Ok(DocumentAnswer { id: key.to_owned(), body, position, version })
+    }
+
+    /// Runs a query for something with this key on the rows of the projection `P`, as fresh as
+    /// requested. `None` from the query means that the rows do not have it; see [`Query::find`](crate::Query::find).
+    ///
+    /// # Errors
+    /// [`ReadError`]; `NotFound` if the rows do not have it, `NotYet` if the wait ends first.
+    pub async fn find<P: Projection, T>(
+        &self,
+        app: &Application,
+        key: &str,
+        query: impl AsyncFn(&mut SqlConnection<'_>, GlobalPosition) -> Result<Option<T>, BoxError>,
+    ) -> Result<DocumentAnswer<T>, ReadError> {
+        let asked = app.query::<P>().after(self.after);
+        let asked = match self.within {
+            None => asked,
+            Some(ms) => asked.within(Duration::from_millis(ms)),
+        };
+        let (body, position) = asked.find(key, query).await?;
+        Ok(DocumentAnswer { id: key.to_owned(), body, position, version: None })
     }
 }
 

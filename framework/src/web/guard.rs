@@ -13,9 +13,9 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpMessage, ResponseError, Scope};
 
 use super::access::Access;
+use super::docs::Document;
 use super::input::strict_input;
 use super::limits::Buckets;
-use super::openapi::Document;
 use super::policy::Policy;
 use super::principal::Principal;
 use super::problem::Problem;

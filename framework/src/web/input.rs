@@ -13,7 +13,7 @@ use super::problem::Problem;
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Configures all extractors, and paths without a route, to return a [`Problem`].
-pub fn strict_input(config: &mut ServiceConfig) {
+pub(super) fn strict_input(config: &mut ServiceConfig) {
     // The errors of actix's extractors are not problem documents by default.
     config
         .app_data(JsonConfig::default().limit(MAX_BODY_BYTES).error_handler(refuse_body))
@@ -36,7 +36,7 @@ fn refuse_body(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
         JsonPayloadError::ContentType => Problem::new(
             415,
             "unsupported_media_type",
-            "the body must be JSON in UTF-8 and say so: Content-Type: application/json",
+            "the body must be JSON in UTF-8 with Content-Type: application/json",
         ),
         JsonPayloadError::OverflowKnownLength { .. } | JsonPayloadError::Overflow { .. } => {
             Problem::body_too_large()
@@ -51,7 +51,7 @@ fn refuse_body(error: JsonPayloadError, _: &HttpRequest) -> actix_web::Error {
 
 impl Problem {
     pub(super) fn no_such_path() -> Self {
-        Self::new(404, "no_such_path", "nothing is here")
+        Self::new(404, "no_such_path", "no resource has this path")
     }
 
     pub(super) fn body_too_large() -> Self {

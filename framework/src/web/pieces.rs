@@ -22,7 +22,7 @@ const PIECE_BYTES: usize = 8 * 1024;
 ///
 /// # Errors
 /// Those of the request.
-pub async fn in_pieces<B: MessageBody + 'static>(
+pub(super) async fn in_pieces<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {

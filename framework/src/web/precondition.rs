@@ -8,13 +8,8 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName};
 
-use super::problem::Problem;
+use super::problem::{Problem, etag};
 use crate::event::{ExpectedVersion, StreamVersion};
-
-/// Returns the tag of a version. A version of zero has none, because there is no event yet.
-pub(super) fn etag(version: StreamVersion) -> Option<String> {
-    (version > StreamVersion::ZERO).then(|| format!("\"{version}\""))
-}
 
 /// Returns the version that a command expects.
 pub(super) fn of(headers: &HeaderMap) -> Result<ExpectedVersion, Problem> {
@@ -23,15 +18,13 @@ pub(super) fn of(headers: &HeaderMap) -> Result<ExpectedVersion, Problem> {
         (Some("*"), None) => Ok(ExpectedVersion::StreamExists),
         (Some(tag), None) => match version(tag) {
             Some(version) => Ok(ExpectedVersion::Exact(version)),
-            None => Err(invalid(
-                "an If-Match of a command is one ETag as it was given, such as \"3\", or *",
-            )),
+            None => Err(invalid("If-Match of a command must be one ETag such as \"3\", or *")),
         },
         (None, Some("*")) => Ok(ExpectedVersion::NoStream),
-        (None, Some(_)) => {
-            Err(invalid("an If-None-Match of a command is *: there must be nothing yet"))
+        (None, Some(_)) => Err(invalid("If-None-Match of a command must be *")),
+        (Some(_), Some(_)) => {
+            Err(invalid("a command must not have both If-Match and If-None-Match"))
         }
-        (Some(_), Some(_)) => Err(invalid("a command has either If-Match or If-None-Match")),
     }
 }
 
@@ -45,7 +38,7 @@ pub(super) fn unmet<B>(wanted: &HeaderMap, answer: &HttpResponse<B>) -> Option<P
     let tags = tags.filter_map(|tags| tags.to_str().ok()).flat_map(|tags| tags.split(','));
     let holds = tags.map(str::trim).any(|tag| tag == "*" || Some(tag) == etag);
     (!holds).then(|| {
-        let detail = "no If-Match of the request names the version that there is";
+        let detail = "If-Match does not match the current version";
         let problem = Problem::new(412, "precondition_failed", detail);
         match etag {
             Some(etag) => problem.header(header::ETAG, etag),

@@ -13,10 +13,16 @@ use actix_web::{HttpRequest, HttpResponse, Responder, ResponseError};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::precondition::etag;
 use crate::event::StreamVersion;
 
 /// An error response of the media type `application/problem+json`.
+///
+/// ```
+/// use actum::web::Problem;
+///
+/// let problem = Problem::new(404, "unknown_order", "there is no such order").member("order", "42");
+/// assert_eq!(problem.code(), "unknown_order");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     status: StatusCode,
@@ -37,6 +43,11 @@ struct Document<'a> {
     members: &'a Map<String, Value>,
 }
 
+/// Returns the tag of a version. A version of zero has none, because there is no event yet.
+pub(super) fn etag(version: StreamVersion) -> Option<String> {
+    (version > StreamVersion::ZERO).then(|| format!("\"{version}\""))
+}
+
 /// Maximum length of the detail in characters, because some messages quote what the client sent.
 const MAX_DETAIL_CHARS: usize = 500;
 
@@ -53,13 +64,13 @@ impl Problem {
     /// the response contains no internal details.
     pub fn internal(error: &dyn fmt::Display) -> Self {
         tracing::error!(%error, "a request failed");
-        Self::new(500, "internal", "the server could not do this; its log says why")
+        Self::new(500, "internal", "internal error; see the server's log")
     }
 
     /// Creates a 401 problem with a challenge for a bearer credential. The response is the same
     /// whatever was wrong with the credential.
     pub fn unauthenticated() -> Self {
-        let detail = "this needs a credential: Authorization: Bearer …";
+        let detail = "credentials are required: Authorization: Bearer …";
         Self::new(401, "unauthenticated", detail).header(header::WWW_AUTHENTICATE, "Bearer")
     }
 

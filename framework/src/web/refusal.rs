@@ -21,14 +21,14 @@ impl Problem {
     pub(super) fn of_store(error: &StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) => {
-                tracing::warn!(%error, "a request was turned away");
+                tracing::warn!(%error, "a request was refused");
                 Self::for_now(
                     "unavailable",
                     "the store is unavailable; this attempt stored nothing",
                 )
             }
             StoreError::OtherHistory(_) => {
-                tracing::error!(%error, "a request was turned away");
+                tracing::error!(%error, "a request was refused");
                 let detail = "the store holds another history; this attempt stored nothing";
                 Self::for_now("unavailable", detail)
             }
@@ -42,18 +42,18 @@ impl Problem {
     }
 
     pub(super) fn outcome_unknown() -> Self {
-        let detail = "it is not known yet whether this was done: send it again with the same \
-                      Idempotency-Key to learn it";
+        let detail = "the outcome is not known yet: send the request again with the same \
+                      Idempotency-Key";
         Self::for_now("outcome_unknown", detail)
     }
 
     fn overloaded() -> Self {
-        Self::for_now("overloaded", "too much is queued; this attempt did nothing")
+        Self::for_now("overloaded", "the server is overloaded; this attempt did nothing")
     }
 
     /// Creates a 503 problem: the limit of live streams is reached, over all clients.
     pub fn no_live_stream() -> Self {
-        let detail = "all live streams of the server are taken; come again when one has ended";
+        let detail = "the limit of live streams is reached; retry later";
         Self::for_now("no_live_stream", detail)
     }
 
@@ -70,12 +70,12 @@ impl<E: RefusalCode> From<CommandError<E>> for Problem {
                 Self::new(412, "precondition_failed", error.to_string()).version(*actual)
             }
             CommandError::StillRunning => {
-                let detail = "a request with this Idempotency-Key is still under way";
+                let detail = "a request with this Idempotency-Key is still running";
                 Self::new(409, "still_running", detail).retry_after(RETRY_AFTER_S)
             }
             CommandError::Conflict { .. } => Self::new(409, "conflict", error.to_string()),
             CommandError::KeyReused { .. } => {
-                let detail = "this Idempotency-Key was used before for another request";
+                let detail = "this Idempotency-Key was already used for another request";
                 Self::new(422, "idempotency_key_reused", detail)
             }
             CommandError::Claimed { claim, .. } => {
@@ -116,14 +116,14 @@ impl From<ReadError> for Problem {
                     .retry_after(RETRY_AFTER_S)
             }
             ReadError::Halted { model, .. } => {
-                tracing::error!(%error, "a read was turned away");
-                Self::for_now("halted", &format!("{model} is halted until somebody repairs it"))
+                tracing::error!(%error, "a read was refused");
+                Self::for_now("halted", &format!("{model} has halted and must be repaired"))
             }
             // No `Retry-After`, because a repair is needed and not time.
             ReadError::Parked { model, key, position, .. } => {
-                tracing::error!(%error, "a read was turned away");
-                let what = format!("{model} stands still for {key:?} at position {position}");
-                Self::new(503, "parked", format!("{what} until somebody repairs it"))
+                tracing::error!(%error, "a read was refused");
+                let what = format!("{model} has parked {key:?} at position {position}");
+                Self::new(503, "parked", format!("{what}, which must be repaired"))
             }
             ReadError::Unavailable(store) => Self::of_store(store),
             ReadError::Overloaded(_) => Self::overloaded(),

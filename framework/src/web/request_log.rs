@@ -24,7 +24,7 @@ const MAX_CORRELATION_ID_BYTES: usize = 128;
 ///
 /// # Errors
 /// Those of the request.
-pub async fn request_log<B: MessageBody>(
+pub(super) async fn request_log<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<B>, Error> {
@@ -55,7 +55,7 @@ pub async fn request_log<B: MessageBody>(
         principal = principal.as_ref().map(|principal| principal.id.as_str()),
         correlation_id,
         trace_id,
-        "answered"
+        "request"
     );
     answer
 }

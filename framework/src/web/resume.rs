@@ -32,7 +32,7 @@ impl ResumeAfter {
         match number.filter(|_| given.next().is_none()) {
             Some(number) => Ok(Self(number)),
             None => {
-                let detail = "a Last-Event-ID is the id of an event of this stream, a number";
+                let detail = "Last-Event-ID must be the id of an event of this stream, a number";
                 Err(Problem::new(400, "invalid_last_event_id", detail))
             }
         }

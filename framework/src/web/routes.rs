@@ -9,23 +9,49 @@ use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, Resource, Responder};
+use serde::de::DeserializeOwned;
+use utoipa::openapi::OpenApi;
 
 use super::exchange::exchange;
 use super::openapi::Api;
 use super::policy::Policy;
 use super::problem::Problem;
+use crate::aggregate::Aggregate;
 
 /// Adds a route to a resource. Called once in each worker, because actix builds the `App` there.
 type Register = Arc<dyn Fn(Resource) -> Resource + Send + Sync>;
 
 /// A table of routes. A route needs a credential unless it says otherwise: [`Routes::needs`],
 /// [`Routes::public`] and [`Routes::probe`] are about the route that was added last.
+///
+/// ```
+/// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
+/// # use tour::*;
+/// # use actix_web::web::{Data, Path};
+/// # use actum::Application;
+/// use actum::web::{DocumentAnswer, Freshness, Problem, Routes};
+///
+/// async fn balance(
+///     app: Data<Application>,
+///     id: Path<String>,
+///     freshness: Freshness,
+/// ) -> Result<DocumentAnswer<Balance>, Problem> {
+///     Ok(freshness.read(&app, &id).await?)
+/// }
+///
+/// let routes = Routes::new()
+///     .get("/accounts/{id}", balance)
+///     .needs("accounts:read")
+///     .get("/about", async || "a bank")
+///     .public()
+///     .merge(actum::web::health());
+/// ```
 #[derive(Clone, Default)]
 pub struct Routes {
     routes: Vec<Route>,
     /// Number of entries that the last call has added: a `GET` brings its `HEAD`.
     last: usize,
-    pub(super) api: Api,
+    api: Api,
 }
 
 #[derive(Clone)]
@@ -177,6 +203,37 @@ impl Routes {
     fn methods(&self, path: &str) -> String {
         let routes = self.routes.iter().filter(|route| route.path == path);
         routes.map(|route| route.method.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Adds the descriptions of handlers: the function `openapi` of a type that derives
+    /// `utoipa::OpenApi`. The first one with a title names the whole.
+    #[must_use]
+    pub fn described_by(mut self, part: fn() -> OpenApi) -> Self {
+        self.api.describe(part);
+        self
+    }
+
+    /// Describes the routes below `path` as those of the aggregate `A`: its refusals by their
+    /// codes, and 404 `unknown_<type>`.
+    #[must_use]
+    pub fn of_aggregate<A: Aggregate<Error: DeserializeOwned>>(
+        mut self,
+        path: &'static str,
+    ) -> Self {
+        self.api.of_aggregate::<A>(path);
+        self
+    }
+
+    /// Describes the problem 409 of values of these kinds that another aggregate has claimed.
+    #[must_use]
+    pub fn claims(mut self, kinds: &[&str]) -> Self {
+        self.api.claims(kinds);
+        self
+    }
+
+    /// Returns the OpenAPI 3.1 document of the described routes of this table.
+    pub fn document(&self) -> OpenApi {
+        self.api.document(self.list())
     }
 
     /// Returns all routes in the order in which they were added.

@@ -27,7 +27,7 @@ const SECURE: (HeaderName, &str) = (header::STRICT_TRANSPORT_SECURITY, "max-age=
 ///
 /// # Errors
 /// Those of the request, with the headers added.
-pub async fn security_headers<B: MessageBody + 'static>(
+pub(super) async fn security_headers<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {

@@ -90,12 +90,18 @@ impl Network {
     }
 }
 
+impl From<IpAddr> for Network {
+    fn from(ip: IpAddr) -> Self {
+        Self(ip.into())
+    }
+}
+
 impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map(Self).map_err(|_| format!("`{text}` is no network such as 10.0.0.0/8"))
+        network.map(Self).map_err(|_| format!("`{text}` is not a network such as 10.0.0.0/8"))
     }
 }
 

@@ -44,9 +44,10 @@ impl fmt::Debug for Endpoint {
 /// Reason why an address must not be called. Safe to show to the client that chose the address,
 /// because it names the rule and nothing that was found behind the address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ForbiddenAddress {
     /// The text is not a URL, or a URL without a host.
-    #[error("it is no URL with a host")]
+    #[error("not a URL with a host")]
     NotAUrl,
     /// The URL is longer than [`MAX_URL_BYTES`].
     #[error("it is longer than {MAX_URL_BYTES} bytes")]
@@ -64,14 +65,14 @@ pub enum ForbiddenAddress {
     #[error("the port {0} is not allowed")]
     Port(u16),
     /// The host is not, or does not resolve to, a public address.
-    #[error("it leads to no public address: {0}")]
+    #[error("the host does not resolve to a public address: {0}")]
     NotPublic(&'static str),
     /// The name cannot be resolved, or not in time. A later attempt may succeed.
-    #[error("its name leads to no address")]
+    #[error("the host name cannot be resolved")]
     Unresolved,
     /// Too many DNS lookups are in progress, in total or for this client. The address was not
     /// checked: retry after a pause.
-    #[error("too many names are being looked up; try again")]
+    #[error("too many DNS lookups are in progress; retry later")]
     Busy,
 }
 

@@ -1,6 +1,7 @@
 //! Options of a webhook client: allowed addresses and timeouts.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +56,13 @@ impl WebhookOptions {
         self
     }
 
+    /// Allows this address and port although it may not be public, also over http: for tests, and for
+    /// receivers in the same network.
+    #[must_use]
+    pub fn allow_address(self, address: SocketAddr) -> Self {
+        self.allow_http().allow_port(address.port()).allow_private_network(address.ip().into())
+    }
+
     /// Timeout of a DNS lookup and, after that, of opening a connection. Default 5 s.
     #[must_use]
     pub fn connect_within(mut self, within: Duration) -> Self {
@@ -95,5 +103,5 @@ impl fmt::Debug for WebhookOptions {
 /// Error of [`WebhookClient::new`](super::client::WebhookClient::new): the certificates cannot be
 /// read, or the system has none.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("webhooks cannot be sent: {0}")]
+#[error("cannot create the webhook client: {0}")]
 pub struct InvalidOptions(pub(super) String);

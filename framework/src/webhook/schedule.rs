@@ -11,6 +11,7 @@ use super::endpoint::ForbiddenAddress;
 
 /// Meaning of an attempt for its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Outcome {
     /// The message was delivered.
     Delivered {

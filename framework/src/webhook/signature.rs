@@ -43,6 +43,7 @@ pub struct Signed<'a> {
 
 /// Reason why a message is not authentic. Respond with 401 and without details.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotVerified {
     /// The timestamp is not a number of seconds.
     #[error("the timestamp cannot be read")]
@@ -52,7 +53,7 @@ pub enum NotVerified {
     #[error("the timestamp is too far from now")]
     TooFarFromNow,
     /// No signature matches one of the secrets.
-    #[error("no signature fits")]
+    #[error("no signature matches")]
     Signature,
 }
 

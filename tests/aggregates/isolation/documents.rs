@@ -1,6 +1,7 @@
 //! Documents whose code panics: other documents of the read model are read all the same.
 
-use actum::{Application, EventEnvelope, Fold, MemoryStore, ReadModel, Sources};
+use actum::store::MemoryStore;
+use actum::{Application, EventEnvelope, Fold, ReadModel, Sources};
 use serde::{Deserialize, Serialize};
 
 use super::soon;

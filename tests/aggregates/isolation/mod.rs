@@ -7,9 +7,10 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use actum::store::MemoryStore;
 use actum::{
     Aggregate, Application, BoxError, Claim, CommandError, CommandKey, CommandOptions, Committed,
-    MemoryStore, Metadata, Settings, Snapshots, Upcaster,
+    Metadata, Settings, Snapshots, Upcaster,
 };
 use serde::{Deserialize, Serialize, Serializer};
 

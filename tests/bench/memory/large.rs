@@ -4,9 +4,10 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use actum::store::{Append, NewEvent};
 use actum::{
-    Aggregate, Append, ApplicationBuilder, EventEnvelope, ExpectedVersion, Fold, NewEvent,
-    ReadError, ReadModel, Settings, Sources, StreamId,
+    Aggregate, ApplicationBuilder, EventEnvelope, ExpectedVersion, Fold, ReadError, ReadModel,
+    Settings, Sources, StreamId,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

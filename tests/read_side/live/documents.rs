@@ -1,10 +1,8 @@
 //! Watching documents: one, and all of a read model.
 
+use actum::store::{EventStore, MemoryStore, PostgresStore, SqliteStore};
 use actum::testing::FaultyStore;
-use actum::{
-    Application, EventStore, GlobalPosition, MemoryStore, PostgresStore, ReadError, SqliteStore,
-    StoreError,
-};
+use actum::{Application, GlobalPosition, ReadError, StoreError};
 
 use super::{Sum, application, in_time};
 use crate::support::counter::{Ask, Counter};

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
+use actum::store::{EventStore, MemoryStore, PostgresStore, SqliteStore, Store};
 use actum::testing::{Fault, FaultyStore};
-use actum::{
-    Application, EventStore, MemoryStore, PostgresStore, ReadError, Settings, SqliteStore, Store,
-    StoreError, StreamVersion,
-};
+use actum::{Application, ReadError, Settings, StoreError, StreamVersion};
 
 use super::{application, in_time, next, start};
 use crate::support::counter::{Ask, Counted, Counter};

@@ -6,7 +6,8 @@ mod events;
 
 use std::time::Duration;
 
-use actum::{Application, EventEnvelope, Fold, LiveEvents, ReadModel, Settings, Sources, Store};
+use actum::store::Store;
+use actum::{Application, EventEnvelope, Fold, LiveEvents, ReadModel, Settings, Sources};
 use serde::{Deserialize, Serialize};
 
 use crate::support::counter::{Counted, Counter};

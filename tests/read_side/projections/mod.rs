@@ -14,9 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use actum::store::ProjectionStore;
 use actum::{
     Application, ApplicationBuilder, BoxError, EventEnvelope, EventSources, GlobalPosition,
-    Projection, ProjectionStore, Settings, SqlConnection, SqlValue,
+    Projection, Settings, SqlConnection, SqlValue,
 };
 
 use crate::support::counter::{Ask, Counted, Counter};

@@ -119,7 +119,7 @@ async fn a_parked_event_whose_key_has_moved_or_gone_stays_parked(place: Place) {
     assert_eq!(rows(&app, head).await, [1, 2]);
     app.shutdown().await;
     drop(app);
-    for (release, told) in [("moved", "elsewhere\" now"), ("gone", "belongs to no key now")] {
+    for (release, told) in [("moved", "elsewhere\" now"), ("gone", "has no key any more")] {
         let app = start(&place, id, release).await;
         until(async || {
             let parked = parked(&app).await;

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use actum::store::{MemoryStore, PostgresStore};
 use actum::testing::ProjectionScenario;
-use actum::{
-    Application, BoxError, GlobalPosition, MemoryStore, PostgresStore, ReadError, Settings,
-    StartError,
-};
+use actum::{Application, BoxError, GlobalPosition, ReadError, Settings, StartError};
 use time::OffsetDateTime;
 
 use super::{Mixes, add, builder, drop_mixes, mixed, read_mixes};
@@ -179,5 +177,5 @@ async fn a_scenario_runs_on_postgres_and_leaves_nothing_behind() {
     let scenario = ProjectionScenario::<Mixes>::given::<Counter>([added("1", 1)]);
     let refused = std::thread::spawn(|| drop(scenario.on(store).then_no_rows("SELECT 1"))).join();
     let message = *refused.unwrap_err().downcast::<String>().unwrap();
-    assert!(message.contains("1 events: it is not for tests"), "{message}");
+    assert!(message.contains("1 events; use an empty database for tests"), "{message}");
 }

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use actum::store::Store;
 use actum::testing::FaultyStore;
-use actum::{Application, ApplicationBuilder, GlobalPosition, ReadError, Settings, Store};
+use actum::{Application, ApplicationBuilder, GlobalPosition, ReadError, Settings};
 use tokio::sync::Semaphore;
 
 use super::{Mixes, add, builder, mixed, read_mixes};

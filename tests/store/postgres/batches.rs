@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use actum::{AppendOutcome, ExpectedVersion, NotCommitted, StreamVersion};
+use actum::store::{AppendOutcome, NotCommitted};
+use actum::{ExpectedVersion, StreamVersion};
 
 use super::ledger::{all, append, committed, event, one, open, read_log, refused, until, within};
 use crate::support::postgres::database;

@@ -4,10 +4,8 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use actum::{
-    Append, AppendOutcome, EventStore, ExpectedVersion, Filter, GlobalPosition, PageLimit,
-    PostgresStore, StreamVersion,
-};
+use actum::store::{Append, AppendOutcome, EventStore, Filter, PageLimit, PostgresStore};
+use actum::{ExpectedVersion, GlobalPosition, StreamVersion};
 use sqlx::Executor;
 use tokio::net::TcpStream;
 
@@ -94,7 +92,7 @@ async fn of_fifty_concurrent_appends_with_lost_answers_each_is_stored_once() {
         match within(asked).await.unwrap() {
             AppendOutcome::Committed(found) => drop(told.insert((found.position.0, *id))),
             AppendOutcome::NotCommitted(_) => {}
-            AppendOutcome::Unknown(reason) => panic!("{reason}"),
+            unknown => panic!("{unknown:?}"),
         }
     }
     assert_eq!(proxy.swallowed(), 4);

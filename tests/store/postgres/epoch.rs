@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use actum::{EventStore, ExpectedVersion, GlobalPosition, LogIdentity, PostgresStore, StartError};
+use actum::store::{EventStore, LogIdentity, PostgresStore};
+use actum::{ExpectedVersion, GlobalPosition, StartError};
 use sqlx::postgres::PgConnection;
 
 use super::ledger::{

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
+use actum::store::{AppendOutcome, Confirmation, EventStore, Filter, NotCommitted, PostgresStore};
 use actum::{
-    AppendOutcome, Application, CommandError, Confirmation, EventStore, ExpectedVersion, Filter,
-    GlobalPosition, NotCommitted, PostgresStore, StoreError, StreamId, StreamVersion,
+    Application, CommandError, ExpectedVersion, GlobalPosition, StoreError, StreamId, StreamVersion,
 };
 use sqlx::Executor;
 
@@ -65,7 +65,7 @@ async fn a_store_that_saw_another_history_neither_reads_nor_writes_however_long_
                     within(old.read_all(
                         GlobalPosition::ZERO,
                         &Filter::all(),
-                        actum::PageLimit::events(10),
+                        actum::store::PageLimit::events(10),
                     ))
                     .await,
                 ),

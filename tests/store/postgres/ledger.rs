@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use actum::{
-    Append, AppendOutcome, CommandKey, Committed, EventStore, ExpectedVersion, NewEvent,
-    NotCommitted, PostgresOptions, PostgresStore, StoreError,
+use actum::store::{
+    Append, AppendOutcome, EventStore, NewEvent, NotCommitted, PostgresOptions, PostgresStore,
 };
+use actum::{CommandKey, Committed, ExpectedVersion, StoreError};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 use tokio::task::JoinHandle;

@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use actum::{
-    Checkpoint, CheckpointUpdate, DocumentBatch, DocumentStore, EventStore, ExpectedVersion,
-    Filter, GlobalPosition, LeaseStore, PageLimit, PartitionId, PostgresStore, StoreError,
+use actum::store::{
+    Checkpoint, CheckpointUpdate, DocumentBatch, DocumentStore, EventStore, Filter, LeaseStore,
+    PageLimit, PartitionId, PostgresStore,
 };
+use actum::{ExpectedVersion, GlobalPosition, StoreError};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 use uuid::Uuid;
@@ -211,14 +212,7 @@ async fn an_idle_transaction_beside_it_changes_nothing() {
     within(head.wait_for(|head| head.0 > before.0 + 20)).await.unwrap();
     let mut done = load.end().await;
     let log = read_log(&mut root).await;
-    done.push((
-        log[0],
-        actum::Committed {
-            version: actum::StreamVersion(1),
-            position: GlobalPosition(1),
-            replayed: false,
-        },
-    ));
+    done.push((log[0], actum::Committed::new(actum::StreamVersion(1), GlobalPosition(1), false)));
     assert_holds(&log, &done);
     assert_eq!(read_all(&other).await, done.len().min(99));
     snapshot.execute("COMMIT").await.unwrap();

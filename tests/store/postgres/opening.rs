@@ -1,6 +1,7 @@
 //! Opening a log that cannot be opened, and opening one many times at once.
 
-use actum::{EventStore, ExpectedVersion, PostgresOptions};
+use actum::ExpectedVersion;
+use actum::store::{EventStore, PostgresOptions};
 use sqlx::{AssertSqlSafe, Executor};
 
 use super::ledger::{

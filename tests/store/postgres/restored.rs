@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use actum::{
-    Checkpoint, CheckpointUpdate, EventStore, GlobalPosition, LeaseStore, PartitionId,
-    PostgresStore, ProjectionStore,
+use actum::GlobalPosition;
+use actum::store::{
+    Checkpoint, CheckpointUpdate, EventStore, LeaseStore, PartitionId, PostgresStore,
+    ProjectionStore,
 };
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
@@ -177,7 +178,7 @@ async fn rows_from_before_or_after_a_retry_in_place_are_refused() {
 
 const LASTS: Duration = Duration::from_millis(200);
 
-async fn owner(store: &PostgresStore, partition: &PartitionId) -> actum::Lease {
+async fn owner(store: &PostgresStore, partition: &PartitionId) -> actum::store::Lease {
     let name = partition.to_string();
     let mut lease = None;
     until(async || {

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use actum::{
-    EventStore, ExpectedVersion, GlobalPosition, PostgresStore, ProjectionStore, StartError,
-};
+use actum::store::{EventStore, PostgresStore, ProjectionStore};
+use actum::{ExpectedVersion, GlobalPosition, StartError};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Executor};
 
@@ -166,7 +165,7 @@ async fn a_migration_that_another_session_holds_up_is_reported_with_that_session
 #[tokio::test]
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_lease_or_membership_that_expires_too_late_has_expired() {
-    use actum::LeaseStore;
+    use actum::store::LeaseStore;
     let database = database().await;
     let store = open(&database.url()).await;
     let mut root = database.connect().await;

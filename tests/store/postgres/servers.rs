@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use actum::{Application, EventStore, ExpectedVersion, GlobalPosition};
+use actum::store::EventStore;
+use actum::{Application, ExpectedVersion, GlobalPosition};
 use sqlx::{AssertSqlSafe, Executor};
 use uuid::Uuid;
 
@@ -178,7 +179,7 @@ async fn a_full_disk_of_the_server_refuses_and_recovers() {
         next.events[0].event_id = Uuid::now_v7();
         match tokio::time::timeout(Duration::from_secs(3), store.append(vec![next.clone()])).await {
             Ok(mut outcomes) => match outcomes.remove(0) {
-                actum::AppendOutcome::Committed(done) => {
+                actum::store::AppendOutcome::Committed(done) => {
                     acknowledged.push((next.events[0].event_id, done));
                 }
                 outcome => break unavailable(outcome),
@@ -193,8 +194,10 @@ async fn a_full_disk_of_the_server_refuses_and_recovers() {
     server.start().await;
     until(async || store.info().trouble.is_none()).await;
     let small = append("1", ANY);
-    until(async || matches!(one(&store, small.clone()).await, actum::AppendOutcome::Committed(_)))
-        .await;
+    until(async || {
+        matches!(one(&store, small.clone()).await, actum::store::AppendOutcome::Committed(_))
+    })
+    .await;
     let log = read_log(&mut server.connect().await).await;
     assert!(!acknowledged.is_empty());
     for (id, done) in acknowledged {

@@ -1,7 +1,8 @@
 //! Settings of the server, of the database and of the role: unsafe ones are refused by name, odd
 //! ones make no difference.
 
-use actum::{EventStore, ExpectedVersion, Filter, GlobalPosition, PageLimit, PostgresOptions};
+use actum::store::{EventStore, Filter, PageLimit, PostgresOptions};
+use actum::{ExpectedVersion, GlobalPosition};
 
 use super::ledger::{append, committed, execute, keyed, one, open, quick, read_log, refusal};
 use crate::support::postgres::{Database, Server, database};
@@ -113,7 +114,7 @@ async fn odd_defaults_make_no_difference() {
         let (a, b) = tokio::join!(one(&store, a), one(&plain, b));
         assert_ne!(committed(a).position, committed(b).position);
     }
-    let read = async |store: &actum::PostgresStore| {
+    let read = async |store: &actum::store::PostgresStore| {
         store
             .read_all(GlobalPosition::ZERO, &Filter::all(), PageLimit::events(99))
             .await

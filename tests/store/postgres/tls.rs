@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use actum::EventStore;
+use actum::ExpectedVersion::Any;
+use actum::store::EventStore;
 use sqlx::AssertSqlSafe;
 
 use super::ledger::{append, committed, no_answer, one, open, quick, refusal, until};
 use crate::support::certificate::certify;
 use crate::support::postgres::Server;
-use actum::ExpectedVersion::Any;
 
 /// Has the server show this certificate from now on.
 async fn show(server: &Server, (certificate, key): &(PathBuf, PathBuf)) {

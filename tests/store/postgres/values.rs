@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use actum::testing::ManualClock;
-use actum::{
-    Append, AppendOutcome, CommandKey, EventStore, ExpectedVersion, Filter, GlobalPosition,
-    LeaseStore, MAX_COMMAND_ID_BYTES, NotCommitted, PageLimit, PostgresOptions, PostgresStore,
-    SqliteStore, StreamId, StreamVersion,
+use actum::store::{
+    Append, AppendOutcome, EventStore, Filter, LeaseStore, MAX_COMMAND_ID_BYTES, NotCommitted,
+    PageLimit, PostgresOptions, PostgresStore, SqliteStore,
 };
+use actum::testing::ManualClock;
+use actum::{CommandKey, ExpectedVersion, GlobalPosition, StreamId, StreamVersion};
 use serde_json::json;
 use uuid::Uuid;
 

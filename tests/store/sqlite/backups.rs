@@ -4,7 +4,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use actum::{AppendOutcome, EventStore, Filter, GlobalPosition, PageLimit, SqliteStore};
+use actum::GlobalPosition;
+use actum::store::{AppendOutcome, EventStore, Filter, PageLimit, SqliteStore};
 
 use sqlx::{AssertSqlSafe, Connection};
 
@@ -267,7 +268,7 @@ async fn a_backup_that_is_damaged_inside_is_refused_and_nothing_is_changed() {
     assert!(refusals > whole.len() / page, "{refusals} of {} pages", whole.len() / page);
 }
 
-async fn whole_log(store: &SqliteStore) -> Vec<Arc<actum::RecordedEvent>> {
+async fn whole_log(store: &SqliteStore) -> Vec<Arc<actum::store::RecordedEvent>> {
     let limit = PageLimit::events(10_000);
     store.read_all(GlobalPosition::ZERO, &Filter::all(), limit).await.unwrap().events
 }

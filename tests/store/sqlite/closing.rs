@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actum::{AppendOutcome, EventStore, NotCommitted, SqliteOptions, SqliteStore};
+use actum::store::{AppendOutcome, EventStore, NotCommitted, SqliteOptions, SqliteStore};
 use sqlx::Connection;
 
 use super::{append, raw};

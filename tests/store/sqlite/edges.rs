@@ -6,11 +6,12 @@ use std::os::unix::fs::MetadataExt;
 use std::task::Poll;
 use std::time::Duration;
 
-use actum::{
-    Append, AppendOutcome, Checkpoint, CheckpointStore, CheckpointUpdate, CommandKey,
-    DocumentBatch, DocumentStore, EventStore, Filter, GlobalPosition, LeaseStore, NotCommitted,
-    PageLimit, PartitionId, ProjectionStore, SqliteOptions, SqliteStore, StartError, StreamVersion,
+use actum::store::{
+    Append, AppendOutcome, Checkpoint, CheckpointStore, CheckpointUpdate, DocumentBatch,
+    DocumentStore, EventStore, Filter, LeaseStore, NotCommitted, PageLimit, PartitionId,
+    ProjectionStore, SqliteOptions, SqliteStore,
 };
+use actum::{CommandKey, GlobalPosition, StartError, StreamVersion};
 use uuid::Uuid;
 
 use super::{append, quick, raw, refusal};

@@ -7,8 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
-use actum::{
-    Append, AppendOutcome, EventStore, Filter, GlobalPosition, NotCommitted, PageLimit, SqliteStore,
+use actum::GlobalPosition;
+use actum::store::{
+    Append, AppendOutcome, EventStore, Filter, NotCommitted, PageLimit, SqliteStore,
 };
 
 use sqlx::Connection;

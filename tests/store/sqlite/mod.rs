@@ -10,10 +10,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actum::{
-    Append, AppendOutcome, Application, EventStore, Filter, GlobalPosition, NotCommitted,
-    PageLimit, SqliteOptions, SqliteStore, StartError, StoreError, StreamVersion,
+use actum::store::{
+    Append, AppendOutcome, EventStore, Filter, NotCommitted, PageLimit, SqliteOptions, SqliteStore,
 };
+use actum::{Application, GlobalPosition, StartError, StoreError, StreamVersion};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 

@@ -1,7 +1,7 @@
 //! A write-ahead log or a journal beside a database is believed only if it belongs to it. Each
 //! refusal leaves all files as they were; each state that a crash leaves is opened.
 
-use actum::{EventStore, SqliteStore};
+use actum::store::{EventStore, SqliteStore};
 use sqlx::Connection;
 
 use super::identity::sh;

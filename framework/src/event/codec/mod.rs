@@ -34,7 +34,7 @@ use crate::catch_panic::guarded;
 
 /// Error of an event that cannot be encoded or decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CodecError {
+pub(crate) enum CodecError {
     /// The event type is not an enum with serde's default (external) tagging. Remove the other
     /// tagging.
     #[error("an event must be an externally tagged enum (serde's default), not {0}")]
@@ -145,7 +145,7 @@ impl Upcaster {
 
 /// An event split into name and body, ready to be stored.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Encoded {
+pub(crate) struct Encoded {
     /// Name of the event: the serde name of its variant.
     pub event_type: &'static str,
     /// Schema version in which this program writes the event.
@@ -155,7 +155,7 @@ pub struct Encoded {
 }
 
 /// Encodes and decodes the events of one aggregate type.
-pub struct EventCodec<E> {
+pub(crate) struct EventCodec<E> {
     upcasters: HashMap<&'static str, Vec<Step>>,
     event: PhantomData<fn() -> E>,
 }

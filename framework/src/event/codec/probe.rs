@@ -41,7 +41,7 @@ impl<'de> de::Deserializer<'de> for Probe<'_> {
         _: V,
     ) -> Result<V::Value, CodecError> {
         self.found.set(Some(variants));
-        Err(CodecError::Malformed("only the names of the variants were wanted".to_owned()))
+        Err(CodecError::Malformed("the probe ends after the names of the variants".to_owned()))
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, CodecError> {

@@ -164,10 +164,12 @@ impl Parking {
     /// Returns true if parked keys should be retried before more events are applied, because there is
     /// little room for more parked keys.
     pub(crate) fn is_crowded(&self) -> bool {
+        // A retry may release keys that new code can apply. Otherwise a release with fixed code
+        // could halt at the limit before it has retried one key.
         self.len() * 2 >= self.settings.most_keys && self.may_be_crowded()
     }
 
-    /// Returns true if one more page has room, and no second page has.
+    /// Returns true if a key has not been retried yet since the partition was resumed.
     pub(crate) fn may_be_crowded(&self) -> bool {
         self.keys.values().any(|parked| parked.is_resumed)
     }
@@ -184,6 +186,8 @@ impl Parking {
         now: Instant,
         since: OffsetDateTime,
     ) -> Result<(), Full> {
+        // So many keys mean that the code is wrong and not the events, so the partition halts
+        // instead of parking all of them.
         if self.keys.len() >= self.settings.most_keys {
             return Err(Full { what: format!("{} keys are parked", self.settings.most_keys) });
         }
@@ -231,6 +235,7 @@ impl Parking {
 
     /// The key whose turn it is, unless one is being drained.
     fn due(&self, now: Instant) -> Option<&str> {
+        // One key at a time, because a drain holds a chunk of events in memory.
         if self.draining.is_some() {
             return None;
         }
@@ -246,6 +251,8 @@ impl Parking {
             return None; // its events are to be listed first
         }
         let stands_at = Some(parked.position).filter(|_| parked.skip.is_none());
+        // At least two, because the last event of a chunk waits if more events wait behind it. With
+        // a chunk of one, such a key would never move.
         let positions = stands_at.into_iter().chain(parked.queue.iter().copied());
         let drain = Drain {
             key: key.clone(),

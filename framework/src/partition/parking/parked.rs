@@ -90,6 +90,7 @@ impl Parked {
             queue: saved.queue.into(),
             unlisted,
             check: unlisted.map(Unlisted::check),
+            // At once, because this process may have the release that can apply the event.
             next_try: Some(now),
             tries_left: settings.tries,
             backoff: settings.backoff,
@@ -106,6 +107,7 @@ impl Parked {
     /// Records a request to retry the key, or to skip its event.
     pub(super) fn ask(&mut self, request: ParkedRequest, now: Instant) {
         self.next_try = Some(now);
+        // A request counts also when the automatic retries are used up.
         self.tries_left = self.tries_left.max(1);
         if let ParkedRequest::Skip { reason } = request {
             self.skip = Some(reason);
@@ -136,6 +138,7 @@ impl Parked {
         self.attempts = 0;
         self.reason = "the events before it were applied a moment ago, and it is next".to_owned();
         self.skip = None;
+        // One more than of a new key, because the event was not tried yet.
         self.tries_left = settings.tries.saturating_add(1);
         self.backoff = settings.backoff;
     }
@@ -143,6 +146,8 @@ impl Parked {
     /// Stands still at its event; whether it was tried.
     pub(super) fn stop(&mut self, stopped: Stopped, now: Instant) -> bool {
         self.event = stopped.event;
+        // It was not tried: the chunk ended before it. So this is no failed attempt, and its turn
+        // comes at once.
         let Some(reason) = stopped.reason else {
             self.next_try = Some(now);
             return false;

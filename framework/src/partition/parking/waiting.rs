@@ -15,7 +15,7 @@ use crate::store::contract::{Filter, Page, PageLimit, Store};
 /// because the last one is kept back while others wait behind it: with one there is no progress.
 ///
 /// # Errors
-/// The store did not answer, or the log does not have one of the events any more.
+/// The store is not available, or the log does not have one of the events any more.
 pub(crate) async fn read_waiting(
     store: &dyn Store,
     drain: &mut Drain,
@@ -44,7 +44,7 @@ const LOOKED_AT: PageLimit = PageLimit::events(4_096);
 /// Reads the page of the log in which the next events of a listing are to be found.
 ///
 /// # Errors
-/// The store did not answer, or the log cannot be read.
+/// The store is not available, or the log cannot be read.
 pub(crate) async fn read_unlisted(
     store: &dyn Store,
     filter: &Filter,

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use crate::error::StoreError;
 use crate::event::GlobalPosition;
+use crate::partition::driver::Driver;
 use crate::partition::{
-    Driver, End, Follower, LeaseRenewer, LeaseSession, NextPage, Pacing, PartitionProgress, Plan,
-    State,
+    End, Follower, LeaseRenewer, LeaseSession, NextPage, Pacing, PartitionProgress, Plan, State,
 };
 use crate::store::contract::{Checkpoint, Filter, Lease, LeaseStore, Page, PartitionId, Store};
 use crate::store::memory::MemoryStore;

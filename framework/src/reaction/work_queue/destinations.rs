@@ -94,6 +94,7 @@ impl Destinations {
     /// Marks destinations as unproven whose last success is too long ago.
     pub(super) fn forget_proven(&mut self, now: Instant) {
         let is_old = |(_, at): (&Arc<Destination>, &Instant)| now.duration_since(*at) > PROVEN_FOR;
+        // The map is ordered by last success, so the first that is recent ends the search.
         while self.proven.peek_lru().is_some_and(is_old) {
             let Some((destination, _)) = self.proven.pop_lru() else { return };
             if let Some(endpoint) = self.known.get_mut(&destination) {
@@ -106,6 +107,8 @@ impl Destinations {
     pub(super) fn add_lane(&mut self, to: Destination) -> Arc<Destination> {
         let known = self.known.get_key_value(&to).map(|(known, _)| Arc::clone(known));
         let destination = known.unwrap_or_else(|| Arc::new(to));
+        // The destination may have had no work for a while. Its success counts still, within the
+        // hour.
         let is_proven = self.proven.contains(&destination);
         let new = || Endpoint { is_proven, ..Endpoint::default() };
         self.known.entry(Arc::clone(&destination)).or_insert_with(new).lanes += 1;
@@ -192,6 +195,8 @@ impl Destinations {
             return None;
         }
         let is_unproven = !endpoint.is_proven;
+        // Held outside the turns, so that any number of dead destinations cannot keep proven ones
+        // waiting.
         if is_unproven && self.unproven_running >= self.limits.unproven_at_once {
             endpoint.is_queued = true;
             self.held.push_back(Arc::clone(destination));
@@ -227,10 +232,12 @@ impl Destinations {
             rest = endpoint.learn(health);
             if health == Health::Up {
                 self.proven.put(Arc::clone(&destination), now);
+            // It has just become unproven, so the earlier success counts no more.
             } else if !endpoint.is_proven {
                 self.proven.pop(&destination);
             }
         }
+        // One place for unproven destinations is free, which only one that is held can use.
         if is_unproven && let Some(held) = self.held.pop_front() {
             if let Some(endpoint) = self.known.get_mut(&held) {
                 endpoint.is_queued = false;
@@ -285,6 +292,8 @@ impl Endpoint {
             }
             Health::Down(pause) => {
                 self.failures = self.failures.saturating_add(1);
+                // A few failures in a row happen to every healthy destination, and a rest would
+                // delay all its items.
                 if self.is_proven && self.failures < FAILURES {
                     return None;
                 }

@@ -126,7 +126,7 @@ async fn refused(checkpoint: impl Fn(Checkpoint) -> Checkpoint) -> String {
 async fn a_checkpoint_that_does_not_fit_the_log_refuses_to_start() {
     let other = Uuid::now_v7();
     let reason = refused(|good| Checkpoint { log_id: other, ..good }).await;
-    assert!(reason.contains(&format!("taken in the log {other}")), "{reason}");
+    assert!(reason.contains(&format!("belongs to the log {other}")), "{reason}");
     let reason = refused(|good| Checkpoint { position: GlobalPosition(9), ..good }).await;
     assert!(reason.contains("at position 9, the log ends at 1"), "{reason}");
     let reason = refused(|good| Checkpoint { event_id: other, ..good }).await;

@@ -205,7 +205,7 @@ async fn an_event_with_too_many_keys_is_applied_nowhere_and_parks_the_key_of_its
     let process = Process::new(store.clone(), small());
     let model = process.start::<Shares>(1).await.unwrap();
     let most: Vec<_> =
-        (0..crate::subscription::sources::MAX_KEYS_PER_EVENT).map(|n| n.to_string()).collect();
+        (0..crate::store::contract::MAX_KEYS_PER_EVENT).map(|n| n.to_string()).collect();
     happen(&store.memory, &Dealt::Shared { to: most.clone(), n: 1 }).await;
     assert_eq!(read(&model, "999", 1).await.events, 1);
     let too_many = [&most[..], &names(&["one more"])].concat();
@@ -217,7 +217,7 @@ async fn an_event_with_too_many_keys_is_applied_nowhere_and_parks_the_key_of_its
     let parked = store.memory.load_parked("shares@1", &ParkedQuery::default()).await.unwrap().keys;
     let [parked] = &parked[..] else { panic!("{parked:?}") };
     assert_eq!((&*parked.key, parked.position.0, parked.queue.len()), ("1", 2, 0));
-    assert!(parked.reason.contains("names more than 1000 keys"), "{}", parked.reason);
+    assert!(parked.reason.contains("has more than 1000 keys"), "{}", parked.reason);
 }
 
 #[tokio::test]
@@ -225,9 +225,8 @@ async fn a_key_that_an_event_names_many_times_counts_once() {
     let store = obliging();
     let process = Process::new(store.clone(), small());
     let model = process.start::<Shares>(2).await.unwrap();
-    let often = vec!["a".to_owned(); 10 * crate::subscription::sources::MAX_KEYS_PER_EVENT];
-    let many =
-        (1..crate::subscription::sources::MAX_KEYS_PER_EVENT).map(|n| n.to_string()).collect();
+    let often = vec!["a".to_owned(); 10 * crate::store::contract::MAX_KEYS_PER_EVENT];
+    let many = (1..crate::store::contract::MAX_KEYS_PER_EVENT).map(|n| n.to_string()).collect();
     happen(&store.memory, &Dealt::Shared { to: [often, many].concat(), n: 1 }).await;
     assert_eq!(read(&model, "a", 1).await.events, 1);
     assert_eq!(read(&model, "999", 1).await.events, 1);

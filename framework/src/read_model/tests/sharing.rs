@@ -239,9 +239,12 @@ async fn a_version_keeps_its_number_of_partitions() {
     let memory = MemoryStore::new();
     assert_eq!(refused::<InThree>(&memory).await, "accepted");
     let other = refused::<InFour>(&memory).await;
-    assert!(other.contains("begun with 3 partitions and now has 4: raise its VERSION"), "{other}");
+    assert!(
+        other.contains("created with 3 partitions and now has 4: raise its VERSION"),
+        "{other}"
+    );
     assert_eq!(refused::<InFourAnew>(&memory).await, "accepted");
     for refused in [refused::<InNone>(&memory).await, refused::<InTooMany>(&memory).await] {
-        assert!(refused.contains("at least 1 and at most 1024"), "{refused}");
+        assert!(refused.contains("1 to 1024 are allowed"), "{refused}");
     }
 }

@@ -89,7 +89,7 @@ pub trait CheckpointStore: Send + Sync + 'static {
     /// The checkpoint of the partition; `None` if it never saved.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn load_checkpoint(
         &self,
         partition: &PartitionId,
@@ -98,21 +98,21 @@ pub trait CheckpointStore: Send + Sync + 'static {
     /// The parked keys of a model that match the query, by key.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn load_parked(&self, model: &str, query: &ParkedQuery)
     -> Result<ParkedPage, StoreError>;
 
     /// The skipped events of a model, by position.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn load_skipped(&self, model: &str) -> Result<Vec<SkippedEvent>, StoreError>;
 
     /// Leaves a request for the owner of a parked key; `false` if no key is parked at that position.
     /// A later request takes the place of one that was not carried out yet.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn request_parked(
         &self,
         model: &str,

@@ -20,6 +20,11 @@ use crate::event::GlobalPosition;
 /// Largest size of a document's key, in bytes.
 pub const MAX_KEY_BYTES: usize = 1024;
 
+/// Maximum number of distinct keys of one event. With at most [`MAX_KEY_BYTES`] bytes each, this also
+/// limits their bytes. An event with more keys is applied to none of them and parks the key that is
+/// the id of its aggregate.
+pub const MAX_KEYS_PER_EVENT: usize = 1_000;
+
 /// Supported size of a document, as JSON: 16 MiB.
 ///
 /// A larger document is not refused, but a save may then exceed the time or the memory it has. Keep
@@ -118,7 +123,7 @@ pub trait DocumentStore: CheckpointStore {
     /// parked: all from one snapshot, so that an answer can name exactly the position it reflects.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn load_documents(
         &self,
         partition: &PartitionId,
@@ -129,7 +134,7 @@ pub trait DocumentStore: CheckpointStore {
     /// all from one snapshot. Reads at most the bodies of [`MAX_LIST_BYTES`] and one more.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn list_documents(
         &self,
         model: &str,

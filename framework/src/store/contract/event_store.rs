@@ -1,7 +1,7 @@
 //! The contract of a log: append, confirm, read, watch.
 //!
-//! A stranger can write a store from this page; `testing::conformance` then tells whether it holds.
-//! There is one append path: whatever must be atomic with the events is a field of [`Append`].
+//! This page and the guide are enough to write a store; `testing::conformance` then checks it. There
+//! is one append path: everything that must be atomic with the events is a field of [`Append`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,36 +17,36 @@ use crate::event::{
     ExpectedVersion, GlobalPosition, NewEvent, RecordedEvent, StreamId, StreamVersion,
 };
 
-/// The most bytes one event's payload may have: 4 MiB.
+/// Maximum size of the payload of one event: 4 MiB.
 pub const MAX_PAYLOAD_BYTES: usize = 4 << 20;
 
-/// The most bytes one event's metadata may have: 64 KiB.
+/// Maximum size of the metadata of one event: 64 KiB.
 pub const MAX_METADATA_BYTES: usize = 64 << 10;
 
-/// The most bytes the events of one append may have: 32 MiB. Counted are payloads, metadata and, for
-/// each event, the name of its stream and 64 bytes for the short columns.
+/// Maximum size of the events of one append: 32 MiB. The size counts payloads, metadata and, for each
+/// event, the name of its stream and 64 bytes for the short columns.
 pub const MAX_APPEND_BYTES: usize = 32 << 20;
 
-/// One command's events for one stream: stored whole or not at all.
+/// The events of one command for one stream, which are stored together or not at all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Append {
     /// Stream that the events are for.
     pub stream: StreamId,
     /// Condition on the stream's version. If it does not hold, nothing is stored.
     pub expected: ExpectedVersion,
-    /// In order; may be empty when only the command's key is to be kept.
+    /// Events in order. May be empty if only the command's key is to be stored.
     pub events: Vec<NewEvent>,
-    /// The command's key: kept with the outcome, in the same transaction. A second append with
-    /// the same id stores nothing and answers that outcome, whatever it expected.
+    /// Key of the command, stored with the outcome in the same transaction. A second append with the
+    /// same id stores nothing and returns that outcome, whatever version it expects.
     pub command: Option<CommandKey>,
-    /// Taken and released with the events, in this order, in the same transaction: if another
-    /// stream holds one that is taken, nothing is stored. They belong to events; without any there
-    /// may be none.
+    /// Claims that are taken and released in the transaction of the events, in this order. If another
+    /// stream holds one that is to be taken, nothing is stored. An append without events must not
+    /// have claims.
     pub claims: Vec<Claim>,
-    /// Decided on what the append before it to the same stream in the same call does: refused with
-    /// a conflict unless the append directly before it in the call is to the same stream and was
-    /// stored just now; so the first of a call always is. (A version alone cannot tell: others may
-    /// have reached it.)
+    /// True if the append was decided on the result of the append directly before it in the same
+    /// call, to the same stream. It is refused with a conflict unless that one was stored just now,
+    /// so it must not be the first of a call. A version alone does not show this, because another
+    /// writer may have reached the same version.
     pub chained: bool,
 }
 
@@ -64,17 +64,19 @@ pub(crate) fn event_bytes(stream: &StreamId, event: &NewEvent) -> usize {
 
 /// Outcome of one [`Append`]: exactly one of these.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum AppendOutcome {
     /// Stored and durable, now or by an earlier attempt.
     Committed(Committed),
-    /// Nothing of it was stored, and nothing will be.
+    /// Nothing was stored, and nothing will be.
     NotCommitted(NotCommitted),
-    /// The store cannot tell. Append again with the same ids to learn it.
+    /// The outcome is unknown. Append again with the same ids to learn it.
     Unknown(String),
 }
 
-/// Why an append was not stored.
+/// Reason why an append was not stored.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum NotCommitted {
     /// The stream is not at the expected version.
     Conflict {
@@ -92,12 +94,13 @@ pub enum NotCommitted {
     },
     /// The append can never be stored: the reason names the event and the limit.
     Invalid(String),
-    /// The store could not take it now: busy, full or out of reach.
+    /// The store is not available: busy, full or unreachable. Retry later.
     Unavailable(String),
 }
 
 /// Reply of [`EventStore::confirm`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Confirmation {
     /// The stream is still at that version and the command id is unknown.
     Current,
@@ -112,7 +115,7 @@ pub enum Confirmation {
     KeyReused,
 }
 
-/// Which events a read of the whole log is interested in.
+/// Selection of events for a read of the whole log.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Only streams of these aggregate types; empty means all.
@@ -164,8 +167,8 @@ impl PageLimit {
 pub struct Page {
     /// The events that passed the filter, by position.
     pub events: Vec<Arc<RecordedEvent>>,
-    /// Everything up to here was looked at: continue after it and store it as the checkpoint. A
-    /// short or empty page is not the end of the log; `scanned_to` equal to the question's `after` is.
+    /// Position up to which the log was read: continue after it, and store it as the checkpoint. A
+    /// short or empty page is not the end of the log. The end is reached if this equals `after`.
     pub scanned_to: GlobalPosition,
 }
 
@@ -178,24 +181,25 @@ impl Page {
 
 /// A log of events with one global order.
 ///
-/// Promises an implementation must keep: an append answered `Committed` is on disk; versions of a
-/// stream and positions of the log are dense and start at 1; a position becomes visible only after
-/// all smaller ones; refused appends leave no hole; events never change.
+/// An implementation must keep these promises. An append with the outcome `Committed` is on disk.
+/// Versions of a stream and positions of the log are dense and start at 1. A position becomes visible
+/// only after all smaller ones. Refused appends leave no hole. Events never change.
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
-    /// Stores each append or not, independently of its neighbours; one outcome each, in the order
-    /// given. Several appends to one stream see one another and keep their order; so do those that
-    /// name one claim. Others to different streams may come in any. An append whose very events (by id) stand already is answered as it
-    /// was, marked as replayed: sending again is safe.
+    /// Stores each append or refuses it, independently of the others, and returns one outcome for
+    /// each, in the same order. Appends to one stream see each other and keep their order, and so do
+    /// appends with the same claim. Other appends may be stored in any order. If the events of an
+    /// append (by id) are stored already, the first outcome is returned, marked as replayed. So it is
+    /// safe to send an append again.
     ///
-    /// The write goes on when the caller stops waiting.
+    /// The write continues if the caller stops waiting.
     async fn append(&self, appends: Vec<Append>) -> Vec<AppendOutcome>;
 
-    /// Confirms a decision that was taken at `version` and stored nothing: nobody moved the stream
-    /// since, and the command was not carried out before.
+    /// Confirms a decision that was made at `version` and stored nothing: the stream is still at this
+    /// version, and the command was not carried out before.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn confirm(
         &self,
         stream: &StreamId,
@@ -206,7 +210,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// The events of one stream after a version, within `limit`. Only an empty page is the end.
     ///
     /// # Errors
-    /// The store did not answer, a row cannot be read, or versions are not dense.
+    /// The store is not available, a row cannot be read, or versions are not dense.
     async fn read_stream(
         &self,
         stream: &StreamId,
@@ -217,7 +221,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// The events of the whole log after a position that pass the filter, within `limit`.
     ///
     /// # Errors
-    /// The store did not answer, a row cannot be read, or positions are not dense.
+    /// The store is not available, a row cannot be read, or positions are not dense.
     async fn read_all(
         &self,
         after: GlobalPosition,
@@ -232,7 +236,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// overrides it.
     ///
     /// # Errors
-    /// The store did not answer, or a row cannot be read.
+    /// The store is not available, or a row cannot be read.
     async fn read_positions(
         &self,
         positions: &[GlobalPosition],
@@ -258,7 +262,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// The stream that holds the claim of this kind and value, if one does.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn claim_holder(&self, kind: &str, value: &str) -> Result<Option<StreamId>, StoreError>;
 
     /// Forgets at most `at_most` command keys that were recorded before this time, the oldest first,
@@ -266,7 +270,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// any more.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn prune_commands(
         &self,
         recorded_before: OffsetDateTime,
@@ -277,7 +281,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// that is: an application whose name is another one does not start. By default no name is kept.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn claim_program(&self, name: &str) -> Result<String, StoreError> {
         Ok(name.to_owned())
     }
@@ -285,7 +289,7 @@ pub trait EventStore: Send + Sync + 'static {
     /// The last position of the log, read from the store itself.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn head(&self) -> Result<GlobalPosition, StoreError>;
 
     /// Facts about the store and its present condition. Performs no I/O that can block for long,

@@ -1,8 +1,9 @@
-//! The contract of leases: who, of several processes on one log, may do what only one may do.
+//! The contract of leases: exclusive rights of one process among several on one log.
 //!
-//! A [`Lease`] is held for a time and renewed; whoever stops renewing loses it. That alone stops
-//! nobody who only sleeps: so each change of owner makes a greater [`Lease::token`], everything
-//! written under a lease carries its token, and the store refuses any but the last.
+//! A [`Lease`] lasts for some time and is renewed. A process that stops renewing it loses it. That
+//! alone does not stop a process that was only asleep, so each grant has a greater [`Lease::token`]
+//! (a fencing token). Every write under a lease carries its token, and the store refuses any token
+//! but the last.
 
 use std::time::Duration;
 
@@ -17,9 +18,9 @@ use crate::error::StoreError;
 pub struct Lease {
     /// Name of the lease, such as the partition `balance@1/0`.
     pub name: String,
-    /// Whom it was granted to.
+    /// Process that the lease was granted to.
     pub owner: Uuid,
-    /// The fencing token: of one name, each grant has a greater one than those before.
+    /// Fencing token. Each grant of a name has a greater token than all grants before.
     pub token: u64,
 }
 
@@ -34,15 +35,15 @@ pub struct Renewal {
     pub leases: Vec<Lease>,
     /// Models that it is a member of.
     pub models: Vec<String>,
-    /// Names of leases whose holders it asks for.
+    /// Names of leases whose holders are to be returned.
     pub partitions: Vec<String>,
 }
 
 /// Reply to a [`Renewal`], each list in the order of the renewal's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Renewed {
-    /// For each lease, `true` if it was renewed. One that was not is lost, or its row was busy:
-    /// [`LeaseStore::renew_lease`] tells which.
+    /// For each lease, `true` if it was renewed. Otherwise it is lost, or its row was locked:
+    /// [`LeaseStore::renew_lease`] shows which.
     pub leases: Vec<bool>,
     /// For each model, the ids of its members, in order.
     pub members: Vec<Vec<Uuid>>,
@@ -50,17 +51,18 @@ pub struct Renewed {
     pub holders: Vec<Option<Uuid>>,
 }
 
-/// A store of leases. When one has expired is told by the store's own clock, never by a caller's.
+/// A store of leases. Leases expire by the store's own clock, never by the clock of a caller.
 #[async_trait]
 pub trait LeaseStore: Send + Sync + 'static {
-    /// Grants the lease for `duration` from now, under a new token; `None` while somebody else
-    /// holds it. An owner that holds it already is granted it anew, and its old token is void.
+    /// Grants the lease for `duration` from now, with a new token. Returns `None` while another
+    /// process holds it. If the owner holds it already, the lease is granted anew and the old token
+    /// becomes void.
     ///
-    /// Whoever is granted a lease finds all that was stored under it before: a write under way with
-    /// an older token has either been stored by then or will be refused.
+    /// The new owner sees everything that was stored under the lease before. A write with an older
+    /// token that is still running has either been stored by then or will be refused.
     ///
     /// # Errors
-    /// The store did not answer. It may have granted the lease all the same: ask again.
+    /// The store is not available. The lease may have been granted nevertheless: call again.
     async fn acquire_lease(
         &self,
         name: &str,
@@ -68,31 +70,32 @@ pub trait LeaseStore: Send + Sync + 'static {
         duration: Duration,
     ) -> Result<Option<Lease>, StoreError>;
 
-    /// Holds the lease for `duration` from now; `false` if it is lost: granted again, or released.
-    /// One that has expired but that nobody took is not lost.
+    /// Extends the lease to `duration` from now. Returns `false` if it is lost: granted again, or
+    /// released. A lease that has expired and was not granted again is not lost.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn renew_lease(&self, lease: &Lease, duration: Duration) -> Result<bool, StoreError>;
 
-    /// Gives the lease up, so that another can be granted it at once; its token is void. Nothing
-    /// happens if it is lost already.
+    /// Releases the lease, so that another process can acquire it at once. The token becomes void.
+    /// Does nothing if the lease is lost.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError>;
 
-    /// The present holder of each of these leases, in their order.
+    /// Returns the current holder of each of these leases, in the same order.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn holders(&self, names: &[String]) -> Result<Vec<Option<Uuid>>, StoreError>;
 
-    /// Makes a process known for `duration` as one that could own partitions of a model; answers all
-    /// that are, this one included, by id. So each can tell what its fair share is.
+    /// Makes the process a member of the model for `duration`: a process that can own partitions.
+    /// Returns all members ordered by id, including this one, from which each computes its fair
+    /// share.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn join(
         &self,
         model: &str,
@@ -102,12 +105,12 @@ pub trait LeaseStore: Send + Sync + 'static {
 
     /// Renews everything that a process holds and reads what it shares with others.
     ///
-    /// Each process calls this once a second, so a store on a server should answer it with one
-    /// statement. The statement must not wait for a row that another transaction has locked, because
+    /// Each process calls this once a second, so a store on a server should execute one statement for
+    /// it. The statement must not wait for a row that another transaction has locked, because
     /// all other leases of the process would expire meanwhile.
     ///
     /// # Errors
-    /// The store did not reply; some of it may be renewed.
+    /// The store is not available. A part may be renewed.
     async fn renew_all(&self, renewal: &Renewal) -> Result<Renewed, StoreError> {
         let Renewal { process, duration, leases, models, partitions } = renewal;
         let mut renewed = Renewed::default();
@@ -123,9 +126,9 @@ pub trait LeaseStore: Send + Sync + 'static {
         Ok(renewed)
     }
 
-    /// The process will own nothing more of it.
+    /// Ends the membership of a process, because it will own no partition of the model any more.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError>;
 }

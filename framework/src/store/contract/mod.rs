@@ -20,7 +20,7 @@ pub use self::checkpoint_store::{
 pub(crate) use self::document_store::is_valid_key;
 pub use self::document_store::{
     AnyStore, DocumentBatch, DocumentRange, DocumentStore, DocumentsAt, MAX_DOCUMENT_BYTES,
-    MAX_KEY_BYTES, MAX_LIST, MAX_LIST_BYTES, ParkedAt, Store, StoredPage,
+    MAX_KEY_BYTES, MAX_KEYS_PER_EVENT, MAX_LIST, MAX_LIST_BYTES, ParkedAt, Store, StoredPage,
 };
 pub(crate) use self::event_store::event_bytes;
 pub use self::event_store::{

@@ -1,8 +1,8 @@
 //! Parked keys: one bad event stops one key, and nothing is skipped in silence.
 //!
-//! An event that cannot be applied parks its key: it and all later events of that key wait, in
-//! order, while every other key flows. The key is tried again by itself, and when somebody asks for
-//! it. What the store keeps of it stands here; the owner of the partition decides.
+//! An event that cannot be applied parks its key: this event and all later ones of the key wait, in
+//! order, while all other keys continue. The key is retried automatically, and when an operator
+//! requests it. These types are the stored part; the owner of the partition decides.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -10,22 +10,22 @@ use time::serde::rfc3339;
 
 use crate::event::GlobalPosition;
 
-/// A key that stands still, and why.
+/// A parked key, the event that cannot be applied, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParkedKey {
     /// The key.
     pub key: String,
-    /// The partition it belongs to.
+    /// Number of the partition that the key belongs to.
     pub partition: u32,
-    /// The event that cannot be applied. The document reflects nothing from here on.
+    /// Position of the event that cannot be applied. The document reflects nothing from here on.
     pub position: GlobalPosition,
     /// The event in words: type, version and stream.
     pub event: String,
-    /// Why it cannot be applied.
+    /// Reason why the event cannot be applied.
     pub reason: String,
     /// Number of attempts to apply the event.
     pub attempts: u32,
-    /// When it was parked, in UTC.
+    /// Time at which the key was parked, in UTC.
     #[serde(with = "rfc3339")]
     pub since: OffsetDateTime,
     /// The positions of the listed events that wait behind it, in order; empty if the query was
@@ -99,16 +99,16 @@ pub struct ParkedPage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ParkedRequest {
-    /// Try it again, after a fix.
+    /// Retry the event, after a fix.
     Retry,
-    /// Leave the event out, for this reason, which is kept; then go on with those behind it.
+    /// Skip the event, then continue with those behind it. The reason is stored.
     Skip {
-        /// Why it may be left out, and who says so.
+        /// Reason for skipping the event, and the person who decided it.
         reason: String,
     },
 }
 
-/// A step in the life of a parked key, stored with the checkpoint.
+/// A change to a parked key, stored with the checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ParkedChange {
     /// Parks the key at this event, for the first time or again. The stored row is replaced but for
@@ -116,16 +116,16 @@ pub enum ParkedChange {
     /// `queue`, `waiting`, `unlisted_from`, `unlisted_sum` and `request` are not read. The stored
     /// request is deleted unless it is to skip this very event.
     Park(ParkedKey),
-    /// This event of the key waits behind the others. A store refuses it, and all that comes with
-    /// it, if the key is not parked.
+    /// Queues this event behind the others of the key. If the key is not parked, a store refuses the
+    /// whole update.
     Queue {
         /// The parked key.
         key: String,
         /// The event's position.
         position: GlobalPosition,
     },
-    /// From this position on, the events of the key are not listed; those that were are forgotten.
-    /// With `None` all are listed. A store refuses it if the key is not parked.
+    /// From this position on, the events of the key are not listed, and listed ones are removed.
+    /// `None` means that all are listed. A store refuses the update if the key is not parked.
     Unlisted {
         /// The parked key.
         key: String,
@@ -134,27 +134,27 @@ pub enum ParkedChange {
         /// See [`ParkedKey::unlisted_sum`].
         sum: i64,
     },
-    /// This event of the key is left out for good. (What becomes of the key follows.)
+    /// Skips this event of the key permanently. Another change says what happens to the key.
     Skip(SkippedEvent),
-    /// All its events are applied or left out: it is parked no more.
+    /// Ends the parking of the key, because all its events are applied or skipped.
     Release {
         /// The key.
         key: String,
     },
 }
 
-/// An event that was left out of a document or of rows, because somebody said so.
+/// An event that was skipped in a document or in rows, at the request of an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedEvent {
-    /// The key it would have changed.
+    /// Key of the document or rows that the event would have changed.
     pub key: String,
     /// Position of the event.
     pub position: GlobalPosition,
     /// The event in words: type, version and stream.
     pub event: String,
-    /// Why it was left out.
+    /// Reason for which it was skipped.
     pub reason: String,
-    /// When, in UTC.
+    /// Time at which it was skipped, in UTC.
     #[serde(with = "rfc3339")]
     pub skipped_at: OffsetDateTime,
 }

@@ -1,7 +1,7 @@
 //! The contract of a store that keeps the rows of projections.
 //!
-//! Each version of a projection has a [`ProjectionDatabase`]: its tables, its checkpoints and what is
-//! parked, on connections of its own. A [`SqlTransaction`] commits rows and checkpoint together.
+//! Each version of a projection has a [`ProjectionDatabase`]: its tables, checkpoints and parked
+//! keys, with connections of its own. A [`SqlTransaction`] commits rows and checkpoint together.
 
 use std::sync::Arc;
 
@@ -12,17 +12,17 @@ use super::lease_store::Lease;
 use super::sql::SqlConnection;
 use crate::error::{StartError, StoreError};
 
-/// The longest name of a projection in bytes: with the version it becomes the name of a schema.
+/// Maximum size of a projection's name in bytes. With the version it becomes the name of a schema.
 pub const MAX_PROJECTION_NAME_BYTES: usize = 40;
 
-/// A store that can give projections places of their own. By default it cannot.
+/// A store that can keep the tables of projections. By default it cannot.
 #[async_trait]
 pub trait ProjectionStore: Send + Sync + 'static {
-    /// The place of a version of a projection. It may be empty: see
+    /// Opens the database place of one version of a projection. The place may be empty: see
     /// [`ProjectionDatabase::begin_making`].
     ///
     /// # Errors
-    /// [`StartError`]: it cannot be opened, or this store has no places.
+    /// [`StartError`]: the place cannot be opened, or this store keeps no projections.
     async fn open_projection(
         &self,
         name: &str,
@@ -36,115 +36,115 @@ pub trait ProjectionStore: Send + Sync + 'static {
         })
     }
 
-    /// Deletes the place of a version with all that is in it, open connections notwithstanding.
-    /// Nothing happens if it is not there. `VersionStore::drop_version` does this too.
+    /// Deletes the place of a version and all its contents, even if connections to it are open. Does
+    /// nothing if there is no such place. `VersionStore::drop_version` does this too.
     ///
     /// # Errors
-    /// The store did not answer; some of it may be deleted. Call it again.
+    /// The store is not available. A part may be deleted already: call it again.
     async fn drop_projection(&self, _name: &str, _version: u32) -> Result<(), StoreError> {
         Ok(())
     }
 }
 
-/// The place of one version of a projection.
+/// The database place of one version of a projection.
 #[async_trait]
 pub trait ProjectionDatabase: CheckpointStore {
-    /// A transaction in which the place and its tables are made; `None` if they are made already.
-    /// Of several processes one makes them, the others wait.
+    /// Begins the transaction that creates the place and its tables. Returns `None` if they exist.
+    /// If several processes call this at once, one of them gets the transaction and the others wait.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn begin_making(&self) -> Result<Option<Box<dyn SqlTransaction>>, StoreError>;
 
-    /// The checkpoint of the partition, for the process that was granted its lease or does not know
-    /// the outcome of a commit. Every write that was under way is either stored by then or never
-    /// will be.
+    /// Loads the checkpoint of the partition, for a process that was granted its lease or does not
+    /// know the outcome of a commit. Every earlier write is stored when this returns, or never will
+    /// be.
     ///
     /// # Errors
-    /// [`StoreError::LeaseLost`], or the store did not answer.
+    /// [`StoreError::LeaseLost`], or the store is not available.
     async fn resume(
         &self,
         partition: &PartitionId,
         lease: &Lease,
     ) -> Result<Option<Checkpoint>, StoreError>;
 
-    /// A transaction that takes events in.
+    /// Begins a transaction that applies events.
     ///
     /// # Errors
-    /// [`StoreError::LeaseLost`], or the store did not answer.
+    /// [`StoreError::LeaseLost`], or the store is not available.
     async fn begin(
         &self,
         partition: &PartitionId,
         lease: &Lease,
     ) -> Result<Box<dyn SqlTransaction>, StoreError>;
 
-    /// One moment of all its tables, to read only.
+    /// Begins a read-only snapshot of all tables.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn read(&self) -> Result<Box<dyn SqlSnapshot>, StoreError>;
 }
 
-/// A transaction that writes; rolled back when it is dropped, see [`SqlTransaction::roll_back`].
+/// A transaction that writes. Dropping it rolls it back; see [`SqlTransaction::roll_back`].
 #[async_trait]
 pub trait SqlTransaction: Send {
     /// Connection of the transaction or snapshot.
     fn connection(&mut self) -> SqlConnection<'_>;
 
-    /// Sets a savepoint. Everything after it can be undone without the rest.
+    /// Sets a savepoint. Statements after it can be rolled back alone.
     ///
     /// # Errors
-    /// The store did not answer; the transaction is over.
+    /// The store is not available. The transaction has ended.
     async fn savepoint(&mut self) -> Result<(), StoreError>;
 
-    /// Keeps what was done since the savepoint, or undoes it.
+    /// Releases the savepoint: keeps the statements since then, or rolls them back.
     ///
     /// # Errors
-    /// The store did not answer; the transaction is over.
+    /// The store is not available. The transaction has ended.
     async fn release(&mut self, keep: bool) -> Result<(), StoreError>;
 
-    /// Checks that the transaction can still be committed. On PostgreSQL a refused statement spoils
-    /// it up to the savepoint, even if the sender ignores the refusal.
+    /// Checks that the transaction can still be committed. On PostgreSQL a refused statement aborts
+    /// it up to the savepoint, even if the caller ignores the error.
     ///
     /// # Errors
-    /// What the database refused.
+    /// The error of the refused statement.
     async fn check(&mut self) -> Result<(), String>;
 
-    /// Why the database itself, and not what it was asked, let a statement fail, if one did: the
-    /// transaction is over, and doing it again may succeed.
+    /// Infrastructure error (connection, disk, lock) that has ended this transaction, if any. The
+    /// same statements may succeed in another transaction.
     fn trouble(&self) -> Option<StoreError>;
 
-    /// Commits what was done, with the step of the checkpoint if there is one.
+    /// Commits the transaction, together with the update of the checkpoint if there is one.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`], [`StoreError::Checkpoint`] or [`StoreError::Unavailable`]: nothing
-    /// of it is stored. [`StoreError::Unknown`]: nobody knows; load the checkpoint to learn it.
+    /// is stored. [`StoreError::Unknown`]: the outcome is unknown; load the checkpoint to learn it.
     async fn commit(self: Box<Self>, update: Option<&CheckpointUpdate>) -> Result<(), StoreError>;
 
-    /// Rolls it back, so that its connection can serve again. Dropped instead, the transaction takes
-    /// its connection along, and the next one has to open another.
+    /// Rolls the transaction back and returns its connection to the pool. If the transaction is
+    /// dropped instead, its connection is closed, and the next transaction opens another.
     async fn roll_back(self: Box<Self>);
 }
 
-/// A transaction that reads, all of one moment.
+/// A read-only transaction whose reads all see the same moment.
 #[async_trait]
 pub trait SqlSnapshot: Send {
     /// Connection of the transaction or snapshot.
     fn connection(&mut self) -> SqlConnection<'_>;
 
-    /// The query that lists the tables of the projection, by name.
+    /// SQL of the query that lists the tables of the projection, ordered by name.
     fn tables(&self) -> &'static str;
 
-    /// The checkpoints of these partitions at that moment, in their order.
+    /// Returns the checkpoints of these partitions at that moment, in the same order.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn checkpoints(
         &mut self,
         partitions: &[PartitionId],
     ) -> Result<Vec<Option<Checkpoint>>, StoreError>;
 
-    /// Ends it, so that its connection can serve again.
+    /// Ends the snapshot and returns its connection to the pool.
     async fn end(self: Box<Self>);
 }
 

@@ -13,7 +13,36 @@ use crate::error::StoreError;
 use crate::event::codec::is_same_json;
 use crate::event::{GlobalPosition, StreamId, StreamVersion};
 
-/// When an aggregate is snapshotted, and how its state becomes text and back.
+/// Snapshot policy of an aggregate: the number of events between snapshots, and the encoding of the
+/// state as JSON. [`Aggregate::snapshots`](crate::Aggregate::snapshots) returns it.
+///
+/// ```
+/// use actum::{Aggregate, Snapshots};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Default, Clone, Serialize, Deserialize)]
+/// struct Account {
+///     cents: i64,
+/// }
+///
+/// impl Aggregate for Account {
+/// #     const TYPE: &'static str = "account";
+/// #     type Command = i64; type Event = Event; type Error = std::fmt::Error;
+/// #     fn handle(&self, cents: i64) -> Result<Vec<Event>, std::fmt::Error> {
+/// #         Ok(vec![Event::Credited { cents }])
+/// #     }
+/// #     fn apply(&mut self, event: &Event) {
+/// #         let Event::Credited { cents } = event;
+/// #         self.cents += cents;
+/// #     }
+///     // …
+///     fn snapshots() -> Option<Snapshots<Self>> {
+///         Some(Snapshots::every(1_000, 1)) // raise 1 when the state or its meaning changes
+///     }
+/// }
+/// # #[derive(PartialEq, Serialize, Deserialize)]
+/// # enum Event { Credited { cents: i64 } }
+/// ```
 pub struct Snapshots<A> {
     pub(crate) every: u64,
     pub(crate) state_version: u32,
@@ -22,7 +51,7 @@ pub struct Snapshots<A> {
 }
 
 impl<A: Serialize + DeserializeOwned> Snapshots<A> {
-    /// A snapshot after every `events` events (at least 1). Raise `state_version` whenever the
+    /// Saves a snapshot after every `events` events (at least 1). Raise `state_version` whenever the
     /// state's fields or the meaning of `apply` change: older snapshots are then ignored.
     pub fn every(events: u64, state_version: u32) -> Self {
         Self {
@@ -102,7 +131,7 @@ pub trait SnapshotStore: Send + Sync + 'static {
     /// The stream's snapshot, if there is one, intact or not.
     ///
     /// # Errors
-    /// The store did not answer. (A row that cannot be read at all is no snapshot.)
+    /// The store is not available. (A row that cannot be read at all is no snapshot.)
     async fn load_snapshot(&self, _stream: &StreamId) -> Result<Option<Snapshot>, StoreError> {
         Ok(None)
     }

@@ -1,7 +1,7 @@
-//! The versions of read models and projections: which one serves, which ones stand beside it.
+//! The versions of read models and projections, and which of them is active.
 //!
-//! A new version is built beside the one that serves. Which one serves is one row, so a switch is
-//! atomic; an old version is kept, and goes on, until it is dropped.
+//! A new version is built beside the active one. One row names the active version, so a switch is
+//! atomic. An old version is kept up to date until it is dropped.
 
 use std::fmt;
 
@@ -46,6 +46,7 @@ pub enum VersionNote {
 /// Comparison of a new version with the one that serves. For read models it compares documents, and
 /// for projections the rows they name; otherwise it counts the rows of their tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct Comparison {
     /// Number of the old version.
     pub old_version: u32,
@@ -72,6 +73,7 @@ pub struct Comparison {
 
 /// One key, row or table in both versions.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[non_exhaustive]
 pub struct Difference {
     /// The key, the table and key of the row, or the table.
     pub key: String,
@@ -114,11 +116,11 @@ impl fmt::Display for Comparison {
 /// A store of versions.
 #[async_trait]
 pub trait VersionStore: Send + Sync + 'static {
-    /// Makes a version known; the first of a name serves. Answers all of the name, by number; one
-    /// that is known stays as it is.
+    /// Registers a version; the first version of a name becomes active. Returns all versions of the
+    /// name, ordered by number. A version that is registered already does not change.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn register_version(
         &self,
         name: &str,
@@ -129,14 +131,14 @@ pub trait VersionStore: Send + Sync + 'static {
     /// All known versions of all names, by name and number.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn all_versions(&self) -> Result<Vec<StoredVersion>, StoreError>;
 
     /// All known versions of a name, by number. By default they are picked from
     /// [`VersionStore::all_versions`], of which there are few.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn versions(&self, name: &str) -> Result<Vec<Version>, StoreError> {
         // A switch looks once a second while two versions exist, and there are a few rows in all.
         let all = self.all_versions().await?.into_iter();
@@ -147,7 +149,7 @@ pub trait VersionStore: Send + Sync + 'static {
     /// version is not known.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn note_version(
         &self,
         name: &str,
@@ -159,7 +161,7 @@ pub trait VersionStore: Send + Sync + 'static {
     /// The text of this kind that is stored beside a version, if there is one.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn version_note(
         &self,
         name: &str,
@@ -174,7 +176,7 @@ pub trait VersionStore: Send + Sync + 'static {
     /// more, so that its last version can be dropped.
     ///
     /// # Errors
-    /// The store did not answer.
+    /// The store is not available.
     async fn serve_version(
         &self,
         name: &str,
@@ -188,6 +190,6 @@ pub trait VersionStore: Send + Sync + 'static {
     /// on; a version that is registered meanwhile begins anew.
     ///
     /// # Errors
-    /// The store did not answer; some of it may be deleted, and the version is still known.
+    /// The store is not available; some of it may be deleted, and the version is still known.
     async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError>;
 }

@@ -41,16 +41,9 @@ impl Appended {
     /// Rows of this plan.
     pub fn of(planned: &Plan<'_>, now: impl Fn() -> OffsetDateTime) -> Self {
         // Owned and not borrowed, because a journal writes the rows before they are in the log.
-        let event = |row: &Row<'_>| RecordedEvent {
-            position: row.position,
-            stream: row.stream.clone(),
-            version: row.version,
-            event_id: row.event.event_id,
-            event_type: row.event.event_type.to_string(),
-            schema_version: row.event.schema_version,
-            payload: row.event.payload.to_string(),
-            metadata: row.event.metadata.to_string(),
-            recorded_at: now(),
+        let event = |row: &Row<'_>| {
+            let Row { position, stream, version, event } = *row;
+            RecordedEvent::new(event.clone(), stream.clone(), version, position, now())
         };
         let commands = planned.commands.iter().map(|kept| {
             let past = PastCommand { fingerprint: kept.key.fingerprint, tip: kept.tip };

@@ -117,6 +117,7 @@ impl Leases {
     pub fn join(&self, model: &str, process: Uuid, duration: Duration) -> Vec<Uuid> {
         let (now, mut members) = (Instant::now(), self.members());
         let members = members.entry(model.to_owned()).or_default();
+        // A process that died never leaves, so its entry is removed by the next one that joins.
         members.retain(|_, until| now < *until);
         members.insert(process, now + duration);
         members.keys().copied().collect()

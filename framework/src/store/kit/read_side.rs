@@ -161,6 +161,7 @@ impl ReadSide {
 
     /// Applies what the changes come to, all of it or nothing.
     fn park(&mut self, partition: &PartitionId, changes: ParkedDelta) -> Result<(), StoreError> {
+        // Before the first change, because a refused update must leave everything as it was.
         self.check_parked(partition, &changes)?;
         let parked = self.parked.entry(partition.model.clone()).or_default();
         for key in changes.released {
@@ -181,6 +182,7 @@ impl ReadSide {
                 event: new.event,
                 reason: new.reason,
                 attempts: new.attempts,
+                // The key has been parked since then; only its place has changed.
                 since: old.as_ref().map_or_else(|| time(new.since), |old| old.since),
                 waiting: queue.len() as u64,
                 queue,

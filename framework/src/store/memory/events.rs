@@ -22,6 +22,7 @@ impl EventStore for MemoryStore {
         // Checked and stored under one lock, so that no other append comes in between.
         let planned = log.plan(&appends);
         log.apply(Appended::of(&planned, || self.clock.now()));
+        // Still under the lock, so that heads are published in the order of the commits.
         self.head.send_if_modified(|head| std::mem::replace(head, log.head()) != log.head());
         planned.outcomes
     }
@@ -79,6 +80,7 @@ impl EventStore for MemoryStore {
 
     fn info(&self) -> StoreInfo {
         let mut info = StoreInfo::new(self.identity);
+        // The log is in the memory of this process, so no other process can write to it.
         info.is_sole_writer = true;
         info.is_only_handle = self.handle.is_only_one();
         info.keeps_snapshots = true;

@@ -26,7 +26,7 @@ use crate::event::{GlobalPosition, StreamId};
 /// A store that forgets everything when its last clone is dropped.
 ///
 /// ```
-/// let builder = actum::Application::builder(actum::MemoryStore::new());
+/// let builder = actum::Application::builder(actum::store::MemoryStore::new());
 /// ```
 #[derive(Clone)]
 pub struct MemoryStore {
@@ -49,12 +49,12 @@ impl Default for MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty log.
+    /// Creates an empty log.
     pub fn new() -> Self {
         Self::with_clock(SystemClock)
     }
 
-    /// An empty log that records its events at the times `clock` tells.
+    /// Creates an empty log that records events with the time of this clock.
     pub fn with_clock(clock: impl Clock) -> Self {
         let identity = LogIdentity { log_id: clock.new_id(), epoch: 1 };
         let head = Arc::new(watch::Sender::new(GlobalPosition::ZERO));

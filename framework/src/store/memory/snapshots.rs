@@ -16,6 +16,7 @@ impl SnapshotStore for MemoryStore {
     async fn save_snapshot(&self, snapshot: Snapshot) -> Result<(), StoreError> {
         let mut snapshots = self.snapshots();
         let kept = snapshots.get(&snapshot.stream);
+        // Snapshots are saved in the background, so an older one may arrive after a newer one.
         if kept.is_none_or(|kept| kept.version < snapshot.version) {
             snapshots.insert(snapshot.stream.clone(), snapshot);
         }

@@ -59,6 +59,8 @@ impl VersionStore for MemoryStore {
             return Ok(false);
         }
         let model = format!("{name}@{version}");
+        // Before its rows go, because its owner could otherwise save once more into a version that
+        // is gone.
         self.leases.void(&model);
         read_side.forget(&model);
         Ok(true)

@@ -52,6 +52,7 @@ pub(super) fn changes(update: &CheckpointUpdate) -> Result<Option<String>, Store
     if update.lease.name != name {
         return Err(StoreError::LeaseLost { name });
     }
+    // Summed up here and not on the server, so that the rule is the same code for every store.
     let parking = ParkedDelta::of(&update.parked);
     let changes = (!parking.is_empty()).then(|| serde_json::to_string(&parking)).transpose();
     changes.map_err(|error| StoreError::Corrupt {
@@ -80,6 +81,7 @@ pub(super) fn bound(
 
 /// Returns true if the update was stored now, and false if it was stored before.
 pub(super) fn is_taken(row: &PgRow, update: &CheckpointUpdate) -> Result<bool, StoreError> {
+    // Before anything else: what is stored belongs to the next owner by now.
     if !row.get::<bool, _>("is_owner") {
         return Err(StoreError::LeaseLost { name: update.lease.name.clone() });
     }

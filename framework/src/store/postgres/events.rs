@@ -130,14 +130,18 @@ impl PostgresStore {
         let mut rows = rows.await.map_err(|fault| self.unavailable(&fault))?;
         let head = rows.first().map_or(0, |row| row.get::<i64, _>("head") as u64);
         let is_beyond = |row: &PgRow| row.get::<Option<bool>, _>("is_beyond");
+        // A page that ends early has scanned only up to its last event. Otherwise events that did
+        // not fit would be skipped.
         let is_cut =
             rows.len() >= limit.events || rows.iter().any(|row| is_beyond(row) == Some(true));
         rows.retain(|row| is_beyond(row) == Some(false));
         let events = recorded(&rows)?;
         let scanned_to = match events.last() {
             Some(last) if is_cut => last.position.0,
+            // No event of these types up to here, so the reader need not look at this range again.
             _ => head.min(up_to).max(after.0),
         };
+        // The rows that were read have gaps by design, so density needs a count of its own.
         self.check_dense(after.0, scanned_to).await?;
         let events = events.into_iter().map(Arc::new).collect();
         Ok(Page { events, scanned_to: GlobalPosition(scanned_to) })
@@ -155,6 +159,7 @@ impl PostgresStore {
         if counted.first().is_some_and(|row| row.get::<i64, _>(0) as u64 == up_to - after) {
             return Ok(());
         }
+        // Only now the rows themselves: the count is cheap and nearly always right.
         let positions = in_range(
             "SELECT position FROM events WHERE position > $1 AND position <= $2
              ORDER BY position",

@@ -60,6 +60,8 @@ impl<'a> Assumed<'a> {
                 assumed.takes_any.push(true);
                 assumed.streams.len() - 1
             });
+            // Where every append takes any version, a wrong assumption costs nothing: the server
+            // stores the rows behind whatever it finds.
             assumed.takes_any[place] &= *expected == ExpectedVersion::Any;
             assumed.of_append.push(place);
         }
@@ -94,6 +96,8 @@ impl<'a> Assumed<'a> {
             AppendOutcome::NotCommitted(NotCommitted::Invalid(_)) => true,
             _ => false,
         });
+        // Claims tie streams together, because the second taker of a value depends on what became
+        // of the first.
         within || claims::are_shared(appends)
     }
 
@@ -145,6 +149,8 @@ impl Answer {
             count
         });
         let stored: Vec<u64> = stored.collect();
+        // The last row that was stored is the end of the log, because positions are assigned in
+        // this order under the writer lock.
         let ours = planned.rows.iter().rev().find(|row| held[assumed.place(row.stream)]);
         let last = match ours {
             Some(row) => {
@@ -159,6 +165,8 @@ impl Answer {
         found.stored.extend(stored_events(row)?);
         found.claims.extend(claims::holders(row)?);
         let streams = assumed.streams.iter().map(|stream| (*stream).clone());
+        // Only of the streams that were not as assumed: they are planned again, this time on what
+        // was found.
         let tips_of_all = streams.zip(tips.iter().copied()).zip(&held);
         found.tips.extend(tips_of_all.filter(|(_, held)| !**held).map(|(tip, _)| tip));
         Ok(Self { head: head as u64, last, tips, held, stored })
@@ -183,6 +191,7 @@ impl Answer {
     ) -> Option<AppendOutcome> {
         let place = assumed.of_append[index];
         let outcome = planned.outcomes[index].clone();
+        // The stream was elsewhere, so nothing of it was stored and its plan means nothing.
         if !self.held[place] {
             return None;
         }

@@ -63,6 +63,8 @@ impl LeaseStore for PostgresStore {
         let asked = name.to_owned();
         let rows = self.connections.rows(Purpose::Signals, move || {
             sqlx::query(
+                // The token grows with each grant, also to the same owner, so that every write of
+                // an earlier term is refused.
                 "INSERT INTO leases AS held (name, owner, token, lasts, expires_at)
                  VALUES ($1, $2, 1, make_interval(secs => $3),
                          clock_timestamp() + make_interval(secs => $3))
@@ -85,6 +87,8 @@ impl LeaseStore for PostgresStore {
         let Lease { name, token, .. } = lease.clone();
         let rows = self.connections.rows(Purpose::Signals, move || {
             sqlx::query(
+                // By token and not by expiry: a lease that has expired is still held if nobody else
+                // has acquired it.
                 "UPDATE leases
                  SET lasts = make_interval(secs => $3),
                      expires_at = clock_timestamp() + make_interval(secs => $3)
@@ -192,6 +196,8 @@ impl LeaseStore for PostgresStore {
         let held: HashSet<_> = held.map(|(lease, _)| &*lease.name).collect();
         let members = renewal.models.iter().map(|model| {
             let mut members = of("member", model).unwrap_or_default();
+            // The statement reads the rows as they were before it, so it does not see this process
+            // join.
             members.push(renewal.process);
             members.sort_unstable();
             members

@@ -46,7 +46,7 @@ use crate::event::GlobalPosition;
 ///
 /// ```no_run
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
-/// let store = actum::PostgresStore::open("postgres://localhost/bank").await?;
+/// let store = actum::store::PostgresStore::open("postgres://localhost/bank").await?;
 /// let app = actum::Application::builder(store).start().await?;
 /// # Ok(()) }
 /// ```

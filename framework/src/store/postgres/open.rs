@@ -145,6 +145,7 @@ impl Opening {
         .await
         .map_err(|error| self.cannot_open(&error))?;
         let durable = self.options.check_durability;
+        // PostgreSQL reports it in milliseconds, without a unit.
         let timeout = self.options.answer_within.as_millis().to_string();
         let rules: [(&'static str, &[&str], &'static str); 9] = [
             ("fsync", if durable { &["on"] } else { &["on", "off"] }, "on"),
@@ -218,12 +219,15 @@ fn with_session_settings(
 pub(super) async fn open(options: PostgresOptions) -> Result<PostgresStore, StartError> {
     let opening = Arc::new(Opening::new(options)?);
     let mut connection = opening.connect().await?;
+    // First of all, because everything after it relies on sessions that are our own: settings,
+    // prepared statements, locks.
     refuse_shared_sessions(&opening, &mut connection).await?;
     schema::refuse_others(&opening, &mut connection).await?;
     schema::migrate(&opening, &mut connection).await?;
     let found = history::find(&mut connection, &opening.history.known()).await;
     let found = found.map_err(|error| opening.cannot_open(&error))?;
     let _ = connection.close().await; // it has served
+    // Before the parts start, so that none of them takes the log for an empty one.
     opening.head.send_replace(found.head());
     let identity = opening.history.adopt(&found);
     let writer = PostgresWriter::new(Arc::clone(&opening));
@@ -247,6 +251,8 @@ async fn refuse_shared_sessions(
     let ours: i32 =
         sqlx::query_scalar(session).fetch_one(&mut *connection).await.map_err(failed)?;
     let mut other = opening.connect().await?;
+    // A pooler in transaction mode must now give the other client a server session of its own. If
+    // ours then moves, or is the same one, sessions are shared.
     sqlx::query("BEGIN").execute(&mut other).await.map_err(failed)?;
     let others: i32 = sqlx::query_scalar(session).fetch_one(&mut other).await.map_err(failed)?;
     let still: i32 = sqlx::query_scalar(session).fetch_one(connection).await.map_err(failed)?;

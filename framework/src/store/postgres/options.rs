@@ -23,7 +23,7 @@ pub struct PostgresOptions {
 }
 
 impl PostgresOptions {
-    /// The log in the database at `postgres://user:password@host:port/database`.
+    /// Options for the log in the database at `postgres://user:password@host:port/database`.
     pub fn new(url: &str) -> Self {
         Self {
             url: url.to_owned(),
@@ -46,7 +46,7 @@ impl PostgresOptions {
         self
     }
 
-    /// Records events at the times another clock tells.
+    /// Records events with the time of this clock. Default: the system clock.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(Clamped(Arc::new(clock)));
@@ -77,15 +77,15 @@ impl PostgresOptions {
         self
     }
 
-    /// Maximum bytes of events, documents and snapshots that wait for the writer or are being written.
-    /// Beyond it, whoever appends or saves waits; a larger call is written alone. Default 64 MiB.
+    /// Maximum bytes of events, documents and snapshots that wait for the writer or are being
+    /// written. Beyond it, appends and saves wait. A larger call is written alone. Default 64 MiB.
     #[must_use]
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes;
         self
     }
 
-    /// Commits without waiting for the disk: what was acknowledged can be lost when the server
+    /// Commits without waiting for the disk: acknowledged events can be lost when the server
     /// stops. For measurements and throw-away data.
     #[must_use]
     pub fn unsafe_without_sync(mut self) -> Self {

@@ -97,6 +97,7 @@ impl Schema {
     /// Number that tells the locks of this schema from those of others. Two schemas that share one
     /// by chance wait for each other, and are right all the same.
     fn number(&self) -> i32 {
+        // The number in the text of the migrations, so that the default schema needs no rewriting.
         if self.0 == DEFAULT {
             return 1;
         }
@@ -130,6 +131,7 @@ pub(super) async fn refuse_others(
     connection: &mut PgConnection,
 ) -> Result<(), StartError> {
     match version(opening, &mut *connection).await? {
+        // A newer schema may have columns whose meaning this program would break by ignoring them.
         Some(found) if found > newest() => Err(opening.refuse(format!(
             "its schema is version {found}, this program knows up to {}: start the newer release",
             newest()
@@ -175,6 +177,8 @@ pub(super) async fn migrate(
     opening: &Opening,
     connection: &mut PgConnection,
 ) -> Result<(), StartError> {
+    // Without a lock and without DDL, so a role that may not create tables gets no further than
+    // this.
     if version(opening, &mut *connection).await? == Some(newest()) {
         return Ok(());
     }
@@ -193,6 +197,7 @@ pub(super) async fn migrate(
     migrator.create_schema(schema.name().to_owned());
     // The migrator's own lock is one for all programs in the database that use the same library.
     migrator.set_locking(false);
+    // The migrator looks again under the lock, so a process that has waited finds nothing to do.
     lock(opening, connection).await?;
     let migrated = migrator.run_direct(None, &mut *connection, false).await;
     // The connection is closed after this, and the lock is released with it at the latest.
@@ -201,6 +206,7 @@ pub(super) async fn migrate(
         .bind(schema.number())
         .execute(connection)
         .await;
+    // Unlocked first, so that a failed migration does not keep the next process waiting.
     migrated.map_err(|error| opening.refuse(migrations::explain(&error)))?;
     unlocked.map_err(|error| opening.cannot_open(&error))?;
     crate::failpoints::point("migrate");
@@ -227,6 +233,8 @@ async fn lock(opening: &Opening, connection: &mut PgConnection) -> Result<(), St
         }
         sleep(LOOK_EVERY).await;
     }
+    // Two-part keys have objsubid 2; the halves are unsigned in pg_locks and signed in the
+    // functions.
     let holder: Option<(i32, String)> = sqlx::query_as(
         "SELECT pid, coalesce(application_name, '') FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
          WHERE locktype = 'advisory' AND granted AND objsubid = 2

@@ -68,6 +68,8 @@ impl PostgresWriter {
     }
 
     async fn connect(&mut self) -> Result<(), String> {
+        // A batch that comes while the server is down is refused at once. Otherwise each one would
+        // wait for a connection, and the queue behind it.
         if let Some((at, reason)) = &self.refused
             && at.elapsed() < PAUSE
         {
@@ -90,6 +92,8 @@ impl PostgresWriter {
         let row = self.one_row(
             &mut connection,
             sqlx::query(
+                // Known before the first call, because a session that no longer replies cannot be
+                // asked who it is.
                 "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()",
             ),
         );
@@ -163,6 +167,7 @@ impl PostgresWriter {
         while !open.is_empty() {
             let appends: Cow<'_, [Append]> = match open.len() == all.len() {
                 true => Cow::Borrowed(all),
+                // What is settled is not sent again: it is committed already.
                 false => open.iter().map(|index| all[*index].clone()).collect(),
             };
             if head.is_some() {
@@ -179,6 +184,8 @@ impl PostgresWriter {
             let assumed = Assumed::of(&appends, &found);
             let planned = plan(&appends, assumed.current(&appends, &found));
             let care = Care {
+                // Costs a lookup for each event, so only when the batch may be stored already or a
+                // refusal has to be told from a replay.
                 find_events: again || planned.has_refusals(),
                 all_or_none: Assumed::is_one(&planned, &found, &appends),
             };
@@ -203,6 +210,8 @@ impl PostgresWriter {
                     break;
                 }
             };
+            // From now on every connection checks that the log still ends with this event, or goes
+            // beyond it.
             self.opening.history.learn(&known, answer.last());
             head = head.max(Some(answer.head()));
             for (place, index) in open.iter().enumerate() {

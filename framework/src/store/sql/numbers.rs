@@ -34,6 +34,7 @@ pub(crate) fn most(limit: usize) -> i64 {
 
 /// The positions that an event can have, in order and each once.
 pub(crate) fn possible(positions: &[GlobalPosition]) -> Vec<i64> {
+    // No event can have a larger one, and the database would refuse the whole call because of it.
     let positions = positions.iter().filter_map(|position| i64::try_from(position.0).ok());
     positions.collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -102,6 +102,8 @@ impl EventStore for SqliteStore {
                     .map_err(|e| self.corrupt("a filter", e))?,
             ),
         };
+        // Bounded only with a filter: without one every position is an event, so the page limit
+        // bounds the work.
         let up_to = match types {
             Some(_) => after.0.saturating_add(FILTERED_SCAN).min(i64::MAX as u64) as i64,
             None => i64::MAX,
@@ -109,6 +111,8 @@ impl EventStore for SqliteStore {
         let bind = |sql| sqlx::query(sql).bind(after.0 as i64).bind(up_to).bind(types.clone());
         let (row, events) = self.page(&mut reader, LOG_PAGE, LOG_ROWS, bind, limit).await?;
         let (is_full, last, head): (bool, i64, i64) = (row.get(1), row.get(2), row.get(3));
+        // A full page has scanned only up to its last event. Otherwise events that did not fit
+        // would be skipped.
         let scanned_to = match is_full {
             true => last,
             false => head.min(up_to).max(after.0 as i64),
@@ -203,6 +207,8 @@ async fn assert_dense_range(
         .bind(up_to as i64)
         .fetch_one(&mut *reader)
         .await?;
+    // The count is read from an index alone, so density costs little when it holds, which is nearly
+    // always.
     if count as u64 == up_to - after {
         return Ok(Ok(()));
     }

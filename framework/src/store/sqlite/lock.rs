@@ -244,6 +244,7 @@ impl HeldFile {
     /// # Errors
     /// The reason why a commit would not be found there after a restart, and what to do.
     pub(super) fn check(&self) -> Result<(), String> {
+        // The first reason, because what is found later may be a consequence of it.
         if let Some(reason) = self.broken.get() {
             return Err(reason.clone());
         }
@@ -260,9 +261,13 @@ impl HeldFile {
                  you replace its database"
             ));
         }
+        // SQLite finds the write-ahead log by the name of the file. Under a second name another
+        // program would use another one.
         if found.nlink() != 1 {
             return Err(format!("{path} was given a second name (hard link): remove that name"));
         }
+        // Without its write-ahead log the file lacks the last commits, and a new one would begin in
+        // its place.
         let known = *self.side_files.lock().unwrap_or_else(PoisonError::into_inner);
         for (index, (suffix, known)) in [WAL, WAL_INDEX].into_iter().zip(known).enumerate() {
             if known.is_some() && Inode::at(&self.side_paths[index]) != known {

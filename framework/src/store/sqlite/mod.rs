@@ -60,7 +60,7 @@ use crate::event::GlobalPosition;
 ///
 /// ```no_run
 /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
-/// let store = actum::SqliteStore::open("bank.db").await?;
+/// let store = actum::store::SqliteStore::open("bank.db").await?;
 /// let app = actum::Application::builder(store).start().await?;
 /// # Ok(()) }
 /// ```

@@ -161,6 +161,7 @@ pub(super) fn refuse(path: &Path, reason: impl Into<String>) -> StartError {
 
 /// Opens the store, or refuses and changes nothing.
 pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartError> {
+    // Before the file is touched, so that a refusal leaves nothing behind.
     refuse_other_journals(&options)?;
     let held = Arc::new(lock::hold(&options.path, options.wait_for_lock).await?);
     let (settings, trouble) = (FoundSettings::default(), Trouble::default());
@@ -172,8 +173,11 @@ pub(super) async fn open(options: SqliteOptions) -> Result<SqliteStore, StartErr
     }
     let mut connection = opening.connect().await?;
     let (head, identity) = identify(&mut connection).await.map_err(|e| opening.cannot_open(&e))?;
+    // Leases are in memory only. Tokens go on from the last one that was stored, so that a write of
+    // an earlier process is refused.
     let token = checkpoints::last_token(&mut connection).await;
     let leases = Leases::after(token.map_err(|e| opening.cannot_open(&e))?);
+    // Only now do the side files exist, because this connection has read.
     opening.held.note_side_files();
     let writer = SqliteWriter::new(Arc::clone(&opening), connection, leases.clone());
     let (raised, head) = watch::channel(head);
@@ -210,6 +214,8 @@ async fn open_readers(opening: &Arc<Opening>) -> Result<sqlx::SqlitePool, StartE
     let checking = Arc::clone(opening);
     SqlitePoolOptions::new()
         .max_connections(opening.options.readers)
+        // A connection that is closed and opened again would have to be checked again, and there
+        // are few.
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
@@ -235,6 +241,8 @@ async fn prepare(opening: &Opening) -> Result<(), StartError> {
     schema::refuse_others(opening, &mut connection).await?;
     let failed = |error| opening.cannot_open(&error);
     let is_wal = opening.setting(&mut connection, "journal_mode", "journal_mode").await? == "wal";
+    // The mark comes before a migration, so that what the migration writes can be told from another
+    // file's log after a crash.
     if is_wal && schema::is_marked(&mut connection).await.map_err(failed)? {
         bind(opening, &mut connection).await?;
         schema::migrate(opening, &mut connection).await?;

@@ -23,7 +23,7 @@ pub struct SqliteOptions {
 }
 
 impl SqliteOptions {
-    /// The log at `bank.db`, `sqlite:bank.db` or `sqlite://bank.db`.
+    /// Options for the log at `bank.db`, `sqlite:bank.db` or `sqlite://bank.db`.
     pub fn new(place: &str) -> Self {
         let path = place.strip_prefix("sqlite:").unwrap_or(place);
         Self {
@@ -38,7 +38,7 @@ impl SqliteOptions {
         }
     }
 
-    /// Records events at the times another clock tells.
+    /// Records events with the time of this clock. Default: the system clock.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(Clamped(Arc::new(clock)));
@@ -74,15 +74,15 @@ impl SqliteOptions {
         self
     }
 
-    /// Maximum bytes of events, documents and snapshots that wait for the writer or are being written.
-    /// Beyond it, whoever appends or saves waits; a larger call is written alone. Default 64 MiB.
+    /// Maximum bytes of events, documents and snapshots that wait for the writer or are being
+    /// written. Beyond it, appends and saves wait. A larger call is written alone. Default 64 MiB.
     #[must_use]
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes;
         self
     }
 
-    /// Commits without waiting for the disk: what was acknowledged can be lost, or the file
+    /// Commits without waiting for the disk: acknowledged events can be lost, or the file
     /// destroyed, when the machine stops. For measurements and throw-away data.
     #[must_use]
     pub fn unsafe_without_sync(mut self) -> Self {

@@ -97,6 +97,8 @@ impl Row {
     /// Finds it in a page of a database: the only cell of a leaf of a table.
     pub(super) fn in_page(page: &[u8]) -> Option<Self> {
         let (kind, cells) = (*page.first()?, page.get(3..5)?);
+        // The table has one row, so its page is a leaf (0x0d) with one cell. No other page can hold
+        // the mark.
         if kind != 0x0d || cells != [0, 1] {
             return None;
         }
@@ -165,6 +167,8 @@ impl Origin {
         let Some(row) = page.filter(|_| is_a_database).and_then(|page| Row::in_page(&page)) else {
             return false;
         };
+        // The mark of another opening is right only until ours was seen once, because a checkpoint
+        // never brings an older version of a page back.
         if row.own.opening != self.opening {
             return self.seen == 0 && row.own == self.found;
         }
@@ -192,6 +196,7 @@ pub(super) async fn next(
         Some(mark) => mark,
         None => read(connection).await?,
     };
+    // If the row still holds the mark of the opening before, this is the first transaction of ours.
     let own = match before.opening == file.first_mark.opening {
         true => before.next(),
         false => file.first_mark,
@@ -239,6 +244,8 @@ pub(super) async fn bind(
     let checkpoint = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)");
     let (busy, _, _): (i64, i64, i64) = checkpoint.fetch_one(&mut *connection).await?;
     mark(connection, file).await?;
+    // The mark stays in the root page, because the table has one row of a fixed size. So a check
+    // reads one page and needs no SQLite.
     let (page, page_bytes): (u32, u32) = sqlx::query_as(
         "SELECT rootpage, (SELECT page_size FROM pragma_page_size)
          FROM sqlite_schema WHERE name = 'wal_origin'",

@@ -62,6 +62,8 @@ pub(super) async fn park(
     model: &str,
     changes: &ParkedDelta,
 ) -> Result<(), Error> {
+    // The order matters: a key may be released and parked again in one batch, and events can only
+    // be queued behind a key that is parked.
     let ParkedDelta { released, parked, unlisted, queued, skipped } = changes;
     apply(connection, RELEASE, model, released).await?;
     apply(connection, PARK, model, parked).await?;
@@ -81,6 +83,7 @@ async fn apply(
     model: &str,
     part: &[impl Serialize],
 ) -> Result<(), Error> {
+    // Nearly every save parks nothing, and then costs no statement here.
     if part.is_empty() {
         return Ok(());
     }
@@ -98,6 +101,8 @@ pub(super) async fn request(
         ParkedRequest::Skip { reason } => ("skip", Some(text(reason))),
     };
     let updated = sqlx::query(
+        // At this position only: the owner may have moved on, and the request was about the event
+        // that the operator saw.
         "UPDATE parked SET request = ?, request_reason = ?
          WHERE model = ? AND key = ? AND position = ?",
     )

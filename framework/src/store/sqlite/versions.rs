@@ -92,6 +92,8 @@ async fn serve(
     };
     let serves =
         "SELECT EXISTS (SELECT 1 FROM versions WHERE name = ? AND version = ? AND is_serving)";
+    // Compare-and-set: two operators who switch at once must not leave two active versions, or
+    // none. A version that is being dropped never becomes active.
     let has_ended = sqlx::query(
         "UPDATE versions SET is_serving = 0 WHERE name = ?1 AND version = ?2 AND is_serving
          AND EXISTS (SELECT 1 FROM versions WHERE name = ?1 AND version = ?3 AND NOT is_dropping)",
@@ -110,6 +112,7 @@ async fn serve(
         .execute(&mut *connection)
         .await?;
     }
+    // Also true if it was active before, because a repeated request must have the same result.
     sqlx::query_scalar(serves).bind(name.to_owned()).bind(to).fetch_one(connection).await
 }
 
@@ -125,6 +128,7 @@ async fn drop_some(
     );
     let marked =
         marked.bind(name.to_owned()).bind(version).execute(&mut *connection).await?.rows_affected();
+    // It is active, or gone. A version may become active while an operator asks to drop it.
     if marked == 0 {
         return Ok(false);
     }
@@ -146,6 +150,7 @@ async fn drop_some(
          (SELECT key, position FROM skipped WHERE model = ?1 LIMIT ?2)",
     ] {
         let deleting = sqlx::query(delete).bind(model.clone()).bind(DROPPED_AT_ONCE);
+        // As many as asked for, so there may be more. Commands get their turn before the next step.
         if deleting.execute(&mut *connection).await?.rows_affected() == DROPPED_AT_ONCE as u64 {
             return Ok(true);
         }
@@ -269,6 +274,7 @@ impl VersionStore for SqliteStore {
     }
 
     async fn drop_version(&self, name: &str, version: u32) -> Result<bool, StoreError> {
+        // Each step is a transaction of its own, between which commands are written.
         while self.change_version(name, What::Drop { version }).await? {}
         let versions = self.versions(name).await?;
         match versions.iter().find(|known| known.number == version) {

@@ -28,6 +28,7 @@ pub(super) fn refuse_orphans(given: &Path, path: &Path) -> Result<(), StartError
     refuse_unfinished_restore(given, path)?;
     for suffix in [WAL, JOURNAL] {
         let left = beside(path, suffix);
+        // An empty file holds no transaction, so nothing would be lost with it.
         if std::fs::metadata(&left).is_ok_and(|found| found.len() > 0) {
             let reason = format!(
                 "the database is gone, and {} of it is left, which may hold its last events: move \
@@ -123,12 +124,15 @@ fn wal_belongs(main: &MainFile<'_>, wal: File) -> io::Result<Belongs> {
     if !wal.metadata()?.is_file() {
         return Ok(Belongs::No);
     }
+    // SQLite would replay nothing of it, so it cannot mix two states.
     let Some(log) = replayed(wal)? else { return Ok(Belongs::Yes) };
+    // The switch to WAL mode writes the header, so a file without one never had such a log.
     let Ok(header) = main.header() else { return Ok(Belongs::No) };
     let Some(first) = log.rows.first() else {
         return Ok(if is_marked(main)? { Belongs::Unknown } else { Belongs::Yes });
     };
     let header = Header::of(&header).unwrap_or_default();
+    // Two copies of one database can have equal headers, so the mark has to match as well.
     Ok((log.headers.contains(&header) && carries_mark_of(main, &log, first.1.before)).into())
 }
 
@@ -211,6 +215,8 @@ fn replayed(wal: File) -> io::Result<Option<Replayed>> {
         let (frame_head, page) = frame.split_at(FRAME_HEADER);
         sum = checksum(sum, &frame_head[..8], is_big_endian);
         sum = checksum(sum, page, is_big_endian);
+        // What follows is left of an earlier log in the same file, or was not written completely.
+        // SQLite stops at this frame too.
         if frame_head[8..16] != head[16..24] || sum != (word(16, frame_head), word(20, frame_head))
         {
             break;
@@ -221,6 +227,8 @@ fn replayed(wal: File) -> io::Result<Option<Replayed>> {
         if header.is_some() || row.is_some() {
             open.push((number, row, header));
         }
+        // A commit frame: only now do the frames since the last one count. SQLite discards a
+        // transaction without one, because a crash has cut it off.
         if word(4, frame_head) != 0 {
             let log = done.get_or_insert_with(|| Replayed {
                 page_bytes,
@@ -283,6 +291,7 @@ fn journal_belongs(main: &MainFile<'_>, mut journal: File) -> io::Result<bool> {
     }
     let word = |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let (pages_before, sector, page_bytes) = (word(16), word(20), word(24));
+    // The journal of the very first transaction records that the file had no page.
     if main.len()? == 0 {
         return Ok(pages_before == 0);
     }
@@ -290,6 +299,7 @@ fn journal_belongs(main: &MainFile<'_>, mut journal: File) -> io::Result<bool> {
         return Ok(true); // a new file whose first page was just written
     }
     let header = main.header()?;
+    // The file is not in WAL mode yet, so SQLite itself needs this journal to recover it.
     if header[18] != 2 && header[19] != 2 {
         return Ok(true);
     }

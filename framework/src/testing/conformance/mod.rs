@@ -1,7 +1,7 @@
 //! Conformance suite for stores: the contract as tests. One line runs it for your store.
 //!
 //! ```
-//! use actum::MemoryStore;
+//! use actum::store::MemoryStore;
 //!
 //! // An expression that creates an empty store and a value that must live as long as the store.
 //! actum::conformance!(memory, || async { (MemoryStore::new(), ()) });
@@ -10,7 +10,7 @@
 //! Attributes before the name are added to each test, for example for a store that needs a server:
 //!
 //! ```
-//! # use actum::MemoryStore;
+//! # use actum::store::MemoryStore;
 //! actum::conformance!(#[ignore = "needs a server"] remote, || async { (MemoryStore::new(), ()) });
 //! ```
 //!

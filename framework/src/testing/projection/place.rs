@@ -64,9 +64,9 @@ impl Place {
             let head = store.head().await.map_err(|error| error.to_string())?;
             return match head {
                 GlobalPosition::ZERO => Ok(Arc::clone(store)),
-                head => {
-                    Err(format!("the log of this store has {head} events: it is not for tests"))
-                }
+                head => Err(format!(
+                    "the log of this store has {head} events; use an empty database for tests"
+                )),
             };
         }
         std::fs::create_dir_all(&self.directory).map_err(|error| error.to_string())?;

@@ -211,16 +211,17 @@ fn an_event_that_fails_parks_its_key_which_must_be_named() {
     poisoned().then_parked("a", "(1 wait behind it)").then_no_rows("SELECT 1 WHERE FALSE");
     let parked = "parked at Poisoned 2 of left-a";
     fails(&[parked, "position 3"], || drop(poisoned().then(ALL, [("a", 5), ("b", 3)])));
-    fails(&["not all of it is taken in"], || drop(poisoned().then_asked(async |_| Ok(()))));
+    fails(&["some keys are parked"], || drop(poisoned().then_asked(async |_| Ok(()))));
     fails(&[parked, "expected parked (another)"], || drop(poisoned().then_parked("a", "another")));
 }
 
 #[test]
 fn rows_that_depend_on_how_events_arrive_fail() {
     let events = || [("a", Added(1)), ("a", Added(1)), ("b", Added(1))];
-    let of_batches = ["the table sums depends on", "(\"a\", 2,", "in batches of 2, (\"a\", 4,"];
+    let of_batches =
+        ["the table sums depends on", "(\"a\", 2,", "in batches of 2 it is (\"a\", 4,"];
     fails(&of_batches, || drop(given::<OfBatches>(events()).then_no_rows(ALL)));
-    fails(&["depends on how the events arrive", "delivered in batches of 1"], || {
+    fails(&["depends on the way of delivery", "delivered in batches of 1"], || {
         drop(given::<Remembering>(events()).then_no_rows(ALL));
     });
     // The events are tried one by one, so nothing is stored.

@@ -63,8 +63,8 @@ pub(super) async fn take_in<P: Projection>(
         let otherwise = otherwise?;
         if let Some((what, once, then)) = difference(&outcome, &otherwise) {
             return Err(format!(
-                "{what} depends on how the events arrive: once it is {once}, then, {way}, {then}. \
-                 A batch may hold any number of events of any keys, and what is kept outside the \
+                "{what} depends on the way of delivery: once it is {once}, but {way} it is \
+                 {then}. A batch may have any number of events of any keys, and state outside the \
                  tables is lost in a crash"
             ));
         }

@@ -33,6 +33,21 @@ const KEPT_FOR: Duration = Duration::from_secs(60);
 ///
 /// A key that is added becomes valid within a second, and one that is deleted becomes invalid
 /// within a second. To rotate a key, add the second key of a name before you delete the first.
+///
+/// ```
+/// use actum::web::{ApiKeyFormat, ApiKeys};
+///
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), actum::BoxError> {
+/// # let path = std::env::temp_dir().join(format!("actum-keys-{}.jsonl", std::process::id()));
+/// let scopes = vec!["accounts:read".to_owned()];
+/// let new = ApiKeyFormat::default().generate("shop".to_owned(), scopes, None)?;
+/// println!("{}", new.key.expose()); // the credential; it is stored nowhere
+/// std::fs::write(&path, format!("{}\n", new.line))?; // the line of the file
+/// let keys = ApiKeys::file(&path)?; // for `Server::auth`
+/// # std::fs::remove_file(path)?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct ApiKeys {
     format: ApiKeyFormat,
@@ -97,7 +112,7 @@ impl ApiKeys {
         keys.take(keys.reading(Instant::now()));
         match keys.state().trouble.first() {
             None => Ok(()),
-            Some(trouble) => Err(trouble.clone()),
+            Some(trouble) => Err(format!("API keys cannot be read from {trouble}")),
         }?;
         Ok(keys)
     }
@@ -155,7 +170,7 @@ impl ApiKeys {
             }
             Reading::Kept => {
                 let seconds = KEPT_FOR.as_secs();
-                (None, vec![format!("{why}; its keys stay good for {seconds} seconds")])
+                (None, vec![format!("{why}; its keys stay valid for {seconds} seconds")])
             }
             Reading::Gone | Reading::Lost => (Some(HashMap::new()), vec![why]),
         };
@@ -167,7 +182,9 @@ impl ApiKeys {
         for error in &trouble {
             match reading {
                 Reading::Kept => tracing::error!(%error, "the file of API keys cannot be read"),
-                _ => tracing::error!(%error, "API keys are not let in until the file is mended"),
+                _ => {
+                    tracing::error!(%error, "these API keys are invalid until the file is corrected")
+                }
             }
         }
         let mut state = self.state();

@@ -57,7 +57,8 @@ impl Access {
         Self { known: Vec::new(), operator_scope: "operate" }
     }
 
-    /// Adds an authenticator, and ends development mode.
+    /// Adds an authenticator, and ends development mode: `Access::default().and(keys)` admits only
+    /// clients with a key.
     #[must_use]
     pub fn and(mut self, authenticator: impl Authenticator) -> Self {
         self.known.push(Arc::new(authenticator));

@@ -33,7 +33,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::one_request::OneRequest;
 pub(crate) use self::one_request::responds;
-use super::server::TlsConfig;
+use super::tls_config::TlsConfig;
 
 /// Size of the write buffer of a connection, and with it of the memory that a client costs that does
 /// not read.

@@ -14,7 +14,7 @@ use actix_web::dev::AppConfig;
 use actix_web::rt::net::TcpStream;
 
 use super::{Http, OneRequest};
-use crate::web::server::TlsConfig;
+use crate::web::tls_config::TlsConfig;
 
 /// The only protocol that is offered in the handshake (RFC 7301).
 const HTTP_1_1: &[u8] = b"http/1.1";

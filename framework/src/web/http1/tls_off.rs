@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use actix_server::ServerBuilder;
 
 use super::Http;
-use crate::web::server::TlsConfig;
+use crate::web::tls_config::TlsConfig;
 
 pub(super) fn listen<F, C>(
     _: ServerBuilder,

@@ -2,7 +2,8 @@
 //!
 //! A handler's attribute `#[utoipa::path]` describes what is specific to it: its path, its
 //! parameters and its successful response. The possible errors follow from the method, the policy
-//! and the parameters. So [`Routes::document`] adds them to every operation, and no handler can
+//! and the parameters. So
+//! [`Routes::document`](crate::web::Routes::document) adds them to every operation, and no handler can
 //! forget them.
 
 pub(super) mod deferred;
@@ -13,11 +14,7 @@ mod refusals;
 mod responses;
 mod values;
 
-use std::sync::LazyLock;
-
-use actix_web::HttpResponse;
 use actix_web::http::Method;
-use actix_web::web::{Bytes, Data};
 use serde::de::DeserializeOwned;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
@@ -27,10 +24,7 @@ pub(super) use self::deferred::{CommandId, Status};
 pub use self::parameters::AggregateId;
 pub use self::responses::{Accepted, Created, Done, Message, NoMembers, Read};
 pub use self::values::{new_id, position, version};
-use super::docs;
 use super::policy::Policy;
-use super::problem::Problem;
-use super::routes::Routes;
 use crate::aggregate::Aggregate;
 use crate::command::Claim;
 
@@ -57,54 +51,44 @@ impl Api {
         self.aggregates.extend(other.aggregates);
         self.taken.extend(other.taken);
     }
-}
 
-impl Routes {
-    /// Adds the descriptions of handlers: the function `openapi` of a type that derives
-    /// `utoipa::OpenApi`. The first one with a title names the whole.
-    #[must_use]
-    pub fn described_by(mut self, part: fn() -> OpenApi) -> Self {
-        self.api.parts.push(part);
-        self
+    pub(super) fn describe(&mut self, part: fn() -> OpenApi) {
+        self.parts.push(part);
     }
 
-    /// Describes the routes below `path` as those of the aggregate `A`: its refusals by their
-    /// codes, and 404 `unknown_<type>`.
-    #[must_use]
-    pub fn of_aggregate<A: Aggregate<Error: DeserializeOwned>>(
-        mut self,
+    pub(super) fn of_aggregate<A: Aggregate<Error: DeserializeOwned>>(
+        &mut self,
         path: &'static str,
-    ) -> Self {
+    ) {
         let refusals = refusals::codes::<A::Error>();
-        self.api.aggregates.push(Described { path, aggregate_type: A::TYPE, refusals });
-        self
+        self.aggregates.push(Described { path, aggregate_type: A::TYPE, refusals });
     }
 
-    /// Describes the problem 409 of values of these kinds that another aggregate has claimed.
-    #[must_use]
-    pub fn claims(mut self, kinds: &[&str]) -> Self {
+    pub(super) fn claims(&mut self, kinds: &[&str]) {
         let taken = kinds.iter().map(|kind| Claim::take(kind, "").taken_code());
-        self.api.taken.extend(taken);
-        self
+        self.taken.extend(taken);
     }
 
-    /// Returns the OpenAPI 3.1 document of the described routes of this table.
-    pub fn document(&self) -> OpenApi {
-        let mut parts = self.api.parts.iter().map(|part| part());
+    /// Returns the document of these routes.
+    pub(super) fn document<'r>(
+        &self,
+        routes: impl Iterator<Item = (&'r Method, &'static str, Policy)>,
+    ) -> OpenApi {
+        let mut parts = self.parts.iter().map(|part| part());
         let mut document = parts.next().unwrap_or_default();
         for part in parts {
             document.merge(part);
         }
-        for (method, path, policy) in self.list() {
+        for (method, path, policy) in routes {
             let operation = document.paths.paths.get_mut(path).and_then(|item| of(item, method));
             let Some(operation) = operation else { continue };
             secure(operation, policy);
-            problems::add(operation, method, path, policy, &self.api);
+            problems::add(operation, method, path, policy, self);
             responses::allow_no_body(operation);
         }
         links::add(&mut document);
         let components = document.components.get_or_insert_with(Components::new);
-        problems::describe(components, &self.api);
+        problems::describe(components, self);
         responses::describe(components);
         responses::close_all(components);
         components.add_security_scheme("bearer", bearer());
@@ -134,48 +118,4 @@ fn bearer() -> SecurityScheme {
                 for; a server in dev mode asks nobody.";
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(told));
     SecurityScheme::Http(bearer.build())
-}
-
-#[derive(utoipa::OpenApi)]
-#[openapi(paths(openapi))]
-struct Description;
-
-/// Routes `GET /openapi.json`, the document of the whole table, and `GET /docs`, the same as a page
-/// that can send each request. Both are public.
-pub fn api_document() -> Routes {
-    Routes::new()
-        .get("/openapi.json", openapi)
-        .public()
-        .get("/docs", docs::index)
-        .public()
-        .get("/docs/{file}", docs::file)
-        .public()
-        .described_by(<Description as utoipa::OpenApi>::openapi)
-}
-
-/// Returns this document.
-#[utoipa::path(get, path = "/openapi.json", tag = "about",
-    responses((status = 200, description = "An OpenAPI 3.1 document", body = Object)))]
-async fn openapi(document: Data<Document>) -> Result<HttpResponse, Problem> {
-    match &*document.0 {
-        Ok(document) => {
-            Ok(HttpResponse::Ok().content_type("application/json").body(document.clone()))
-        }
-        Err(error) => Err(Problem::internal(error)),
-    }
-}
-
-/// The document as JSON, created at the first request. All responses share one copy, so a client
-/// that does not read costs no memory for it.
-pub(super) struct Document(LazyLock<Result<Bytes, String>, Writing>);
-
-type Writing = Box<dyn FnOnce() -> Result<Bytes, String> + Send>;
-
-impl Document {
-    pub(super) fn of(routes: Routes) -> Self {
-        Self(LazyLock::new(Box::new(move || {
-            let text = routes.document().to_json();
-            text.map(Bytes::from).map_err(|error| error.to_string())
-        })))
-    }
 }

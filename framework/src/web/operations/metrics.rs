@@ -10,7 +10,6 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use crate::box_error::BoxError;
 use crate::metrics::{ALL, Kind};
 use crate::web::routes::Routes;
-use crate::web::server::Server;
 
 /// Interval of the recorder's upkeep. Values of histograms stay in memory one by one until the
 /// upkeep adds them to buckets.
@@ -44,14 +43,6 @@ impl Prometheus {
             }
         });
         Ok(recorded)
-    }
-}
-
-impl Server {
-    /// Serves these metrics in the operations API.
-    #[must_use]
-    pub fn metrics(self, recorded: Prometheus) -> Self {
-        self.data(recorded)
     }
 }
 

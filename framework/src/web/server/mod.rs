@@ -5,16 +5,13 @@
 
 mod listeners;
 mod main_thread;
+#[cfg(feature = "prometheus")]
+mod metrics;
 #[cfg(target_os = "linux")]
 mod socket;
 #[cfg(not(target_os = "linux"))]
 #[path = "socket_off.rs"]
 mod socket;
-#[cfg(feature = "web-tls")]
-mod tls;
-#[cfg(not(feature = "web-tls"))]
-#[path = "tls_off.rs"]
-mod tls;
 mod vital;
 
 use std::net::{SocketAddr, TcpListener};
@@ -32,7 +29,6 @@ use actix_web::{App, rt};
 pub use self::listeners::Listeners;
 use self::listeners::listen;
 pub use self::main_thread::main;
-pub use self::tls::TlsConfig;
 use super::access::{Access, Authenticator};
 use super::deadlines::deadlines;
 use super::http1::{self, Capacity, responds};
@@ -42,6 +38,7 @@ use super::pieces::in_pieces;
 use super::request_log::request_log;
 use super::routes::Routes;
 use super::security_headers::security_headers;
+use super::tls_config::TlsConfig;
 use crate::application::{Application, Stopped};
 use crate::box_error::BoxError;
 
@@ -54,6 +51,12 @@ const OPERATIONS_CONNECTIONS: usize = 1024;
 type Configure = Arc<dyn Fn(&mut ServiceConfig) + Send + Sync>;
 
 /// An application over HTTP, with its operations API.
+///
+/// Run it in the runtime of actix: `#[actix_web::main]` on `main`. Values for handlers besides the
+/// application, which is there as `Data<Application>`, come from [`Server::data`]. To test routes
+/// without a server, use [`Routes::serve`](super::Routes::serve); the [module](super) has an example.
+/// The server prints nothing: its log lines are events of `tracing`, for a subscriber that the
+/// program installs.
 ///
 /// ```no_run
 /// # use actum::web::{ApiKeys, Routes, Server};

@@ -1,8 +1,8 @@
 //! SQL of your own, the same on every database: the connection that a projection is given.
 //!
 //! [`SqlConnection`] executes statements with `$1`, `$2` … for [`SqlValue`]s, inserts many rows at
-//! once and answers [`SqlRow`]s. A projection written with it runs on SQLite and on PostgreSQL alike;
-//! who needs more asks for the driver's own connection by [`SqlConnection::native`].
+//! once and returns [`SqlRow`]s. A projection that uses only these runs on SQLite and on PostgreSQL.
+//! [`SqlConnection::native`] returns the driver's own connection for everything else.
 
 mod row;
 mod value;
@@ -14,20 +14,21 @@ use async_trait::async_trait;
 pub use self::row::{FromSql, SqlRow};
 pub use self::value::SqlValue;
 
-/// Why a statement has no result.
+/// Error of a statement, or of reading a column.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum SqlError {
-    /// The database refused the statement: a constraint, its syntax, a type. A projection that
-    /// answers this has an event it cannot take in.
-    #[error("the database refused it: {0}")]
+    /// The database refused the statement: a constraint, its syntax, a type. Return it from
+    /// `Projection::project`; the event that causes it parks its key.
+    #[error("the database refused the statement: {0}")]
     Refused(String),
-    /// The database cannot do it now: out of reach, busy or full. The whole batch is done again.
+    /// The database is not available, busy or full. Return it; the whole batch is repeated.
     #[error("the database is unavailable: {0}")]
     Unavailable(String),
-    /// A value is not of the type that was asked for.
-    #[error("column {column} is {found}, no {wanted}")]
+    /// A column does not have the requested type. Read it as its type, or as an `Option`.
+    #[error("column {column} is {found}, not {wanted}")]
     Type {
-        /// From 0.
+        /// Number of the column, starting at 0.
         column: usize,
         /// Type of the value.
         found: String,
@@ -73,20 +74,36 @@ pub trait SqlExecutor: Send {
     fn native(&mut self) -> &mut dyn Any;
 }
 
-/// A connection in a transaction that is not yours to end: it commits with the checkpoint. Never
-/// send `COMMIT` or `ROLLBACK`; savepoints are free to use.
+/// A connection to the tables of a projection, inside a transaction. The runtime ends the
+/// transaction, together with the checkpoint, so never send `COMMIT` or `ROLLBACK`. Savepoints are
+/// allowed.
+///
+/// ```
+/// # use actum::{BoxError, SqlConnection};
+/// # async fn f(db: &mut SqlConnection<'_>) -> Result<(), BoxError> {
+/// let values = ["tea".into(), 3.into()];
+/// db.execute("INSERT INTO sold (article, pieces) VALUES ($1, $2)", &values).await?;
+///
+/// let rows = db.rows("SELECT pieces FROM sold WHERE article = $1", &["tea".into()]).await?;
+/// for row in &rows {
+///     let pieces: i64 = row.get(0)?; // `Option<i64>` if the column may be NULL
+///     println!("{pieces}");
+/// }
+/// # Ok(()) }
+/// ```
 pub struct SqlConnection<'c> {
     executor: &'c mut dyn SqlExecutor,
 }
 
 impl<'c> SqlConnection<'c> {
-    /// Speaks through this executor.
+    /// Creates a connection on this executor, for a store of your own.
     pub fn new(executor: &'c mut dyn SqlExecutor) -> Self {
         Self { executor }
     }
 
-    /// Carries out one statement and answers how many rows it changed. It is prepared once and kept,
-    /// so put values into `values`, never into the text: that is faster, and safe.
+    /// Executes one statement and returns the number of rows it changed. Write values as `$1`, `$2`
+    /// … and pass them in `values`, never in the text: this prevents SQL injection, and the statement
+    /// is prepared only once.
     ///
     /// # Errors
     /// [`SqlError`]
@@ -95,7 +112,7 @@ impl<'c> SqlConnection<'c> {
         self.executor.execute(sql, values).await
     }
 
-    /// The rows of one statement. It is prepared once and kept.
+    /// Returns the rows of one statement, which is prepared only once.
     ///
     /// # Errors
     /// [`SqlError`]
@@ -104,8 +121,8 @@ impl<'c> SqlConnection<'c> {
         self.executor.rows(sql, values).await
     }
 
-    /// The rows of a statement that ends in `IN`, such as `SELECT id, n FROM counts WHERE id IN`, for a
-    /// list of values: integers, texts or timestamps, all of one type, as many as you like.
+    /// Returns the rows of a statement that ends in `IN`, such as `SELECT id, n FROM counts WHERE id
+    /// IN`, for any number of values: integers, texts or timestamps, all of one type.
     ///
     /// # Errors
     /// [`SqlError`]
@@ -118,10 +135,11 @@ impl<'c> SqlConnection<'c> {
         self.executor.rows_in(sql, values).await
     }
 
-    /// Inserts any number of rows in few statements, the fastest way each database has. `then` is
-    /// what follows the values: empty, or such as `ON CONFLICT (id) DO UPDATE SET n = excluded.n`.
-    /// The values of a column all have one type. Table and column names become part of the statement
-    /// as they are.
+    /// Inserts any number of rows with few statements, in the fastest way that the database has.
+    /// `then` follows the values: empty, or such as `ON CONFLICT (id) DO UPDATE SET n =
+    /// excluded.n`. With such a clause the rows must have different keys, because PostgreSQL refuses
+    /// to update a row twice in one statement. All values of a column must have the same type. Table
+    /// and column names become part of the statement unchanged, so they must not come from a client.
     ///
     /// # Errors
     /// [`SqlError`]; rows before the one that is refused may have been inserted already.
@@ -146,8 +164,8 @@ impl<'c> SqlConnection<'c> {
         }
     }
 
-    /// The driver's connection, if it is of this type: `sqlx::PgConnection` or
-    /// `sqlx::SqliteConnection`, with `sqlx` of the version that Actum uses.
+    /// Returns the driver's connection if it has this type: `sqlx::PgConnection` or
+    /// `sqlx::SqliteConnection`, of the version of `sqlx` that Actum uses.
     pub fn native<C: Any>(&mut self) -> Option<&mut C> {
         self.executor.native().downcast_mut()
     }

@@ -1,4 +1,4 @@
-//! A row that a statement answered, and how its columns are read.
+//! Rows that a statement returns, and the types that their columns can be read as.
 
 use time::OffsetDateTime;
 
@@ -6,7 +6,7 @@ use super::SqlError;
 use super::value::SqlValue;
 use crate::event::{GlobalPosition, StreamVersion};
 
-/// One row, its columns by place.
+/// A row of a result. Columns are numbered from 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SqlRow {
     values: Vec<SqlValue>,
@@ -17,20 +17,21 @@ pub trait FromSql: Sized {
     /// Name of the type in errors.
     const NAME: &'static str;
 
-    /// The value; `None` if it is of another type.
+    /// Converts the value; `None` if it has another type.
     fn from_sql(value: &SqlValue) -> Option<Self>;
 }
 
 impl SqlRow {
-    /// A row of these values.
+    /// Creates a row of these values, for a store of your own or an expectation in a test.
     pub fn new(values: Vec<SqlValue>) -> Self {
         Self { values }
     }
 
-    /// The column at this place, from 0.
+    /// Returns the value of a column. Columns are numbered from 0, in the order of the `SELECT`.
     ///
     /// # Errors
-    /// [`SqlError::Type`]: it is not there, of another type, or NULL and no `Option` was asked for.
+    /// [`SqlError::Type`]: there is no such column, it has another type, or it is NULL and `T` is no
+    /// `Option`.
     pub fn get<T: FromSql>(&self, column: usize) -> Result<T, SqlError> {
         let value = self.values.get(column);
         value.and_then(T::from_sql).ok_or_else(|| SqlError::Type {
@@ -40,7 +41,7 @@ impl SqlRow {
         })
     }
 
-    /// All columns.
+    /// Returns the values of all columns.
     pub fn values(&self) -> &[SqlValue] {
         &self.values
     }
@@ -113,8 +114,8 @@ mod tests {
         assert_eq!(row.get::<Option<String>>(1).unwrap(), Some("a".into()));
         assert!(row.get::<bool>(3).unwrap() && row.get::<bool>(0).is_err());
         let refused = |result: Result<String, SqlError>| result.unwrap_err().to_string();
-        assert_eq!(refused(row.get(0)), "column 0 is an integer, no text");
-        assert_eq!(refused(row.get(2)), "column 2 is NULL, no text");
-        assert_eq!(refused(row.get(9)), "column 9 is absent, no text");
+        assert_eq!(refused(row.get(0)), "column 0 is an integer, not text");
+        assert_eq!(refused(row.get(2)), "column 2 is NULL, not text");
+        assert_eq!(refused(row.get(9)), "column 9 is absent, not text");
     }
 }

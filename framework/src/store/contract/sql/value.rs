@@ -14,8 +14,9 @@ const FIRST_YEAR: i32 = -4711;
 /// Last year of a timestamp: `time` can read no later one back.
 const LAST_YEAR: i32 = 9999;
 
-/// A value of a statement or a row. One that is NULL has a type all the same, because PostgreSQL
-/// wants to know it: `None::<i64>.into()` is the NULL of an integer column.
+/// A value of a statement or of a row. Integers, floats, texts, bytes, booleans, times, versions and
+/// positions convert with `.into()`. A NULL has a type too, because PostgreSQL needs it:
+/// `None::<i64>.into()` is the NULL of an integer column.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SqlValue {
     /// `BIGINT`; shorter ones are widened.

@@ -76,6 +76,8 @@ impl ProjectionStore for SqliteStore {
         let bookkeeping = sqlx::query_scalar(BOOKKEEPING).fetch_one(&self.readers).await;
         let bookkeeping = bookkeeping.map_err(|error| self.opening.cannot_open(&error))?;
         let path = path(&self.opening, name, version);
+        // Two openings of one file would be two writers, each with a view of its own of what is
+        // saved.
         let open = self.projections().iter().filter_map(Weak::upgrade).find(|p| p.path == path);
         if let Some(open) = open.filter(|open| open.check_file().is_ok()) {
             return Ok(open); // by another application on a clone of this store
@@ -94,6 +96,8 @@ impl ProjectionStore for SqliteStore {
             bookkeepers: Lender::new(BOOKKEEPERS as usize),
         });
         let mut open = self.projections();
+        // A list of weak references would otherwise grow with each restart of an application in the
+        // process.
         open.retain(|projection| projection.strong_count() > 0);
         open.push(Arc::downgrade(&projection));
         Ok(projection)
@@ -169,6 +173,8 @@ impl SqliteProjection {
     async fn connect(&self) -> Result<SqliteConnection, sqlx::Error> {
         let options = self.opening.connect_options(&self.held);
         let mut connection = options.clone().pragma("journal_mode", "wal").connect().await?;
+        // The file was bound by an earlier connection, so only what that one may have left has to
+        // be made durable.
         if self.keeper.is_there() {
             doubt::make_durable_after_loss(&mut connection, &self.held.path).await?;
             return Ok(connection);
@@ -228,6 +234,8 @@ impl SqliteProjection {
     pub(super) async fn close(&self) -> Result<(), String> {
         self.is_closed.store(true, Ordering::Release);
         let still_lent = || format!("{}: a query or batch is under way", self.path.display());
+        // Queries first, and the writer last: the last connection to close copies the write-ahead
+        // log into the file.
         let taking =
             timeout(CLOSE_WITHIN, self.readers.take_all(self.opening.options.readers)).await;
         let (queries, _no_queries) = taking.map_err(|_| still_lent())?;
@@ -261,6 +269,8 @@ impl SqliteProjection {
     ) -> Result<bool, sqlx::Error> {
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *writer).await?;
         let left = parked_keys::request(writer, request).await?;
+        // Every transaction writes its mark, or the write-ahead log could not be told from another
+        // one at the next start.
         let row = origin::next(writer, &self.held, None).await?;
         origin::commit(writer, row).await?;
         Ok(left)
@@ -299,6 +309,8 @@ impl ProjectionDatabase for SqliteProjection {
         lease: &Lease,
     ) -> Result<Option<Checkpoint>, StoreError> {
         let mut connection = self.write().await?;
+        // Checked with the write connection in hand. Before that, another owner could have begun a
+        // transaction in between.
         if let Err(lost) = self.check(lease) {
             connection.give_back();
             return Err(lost);

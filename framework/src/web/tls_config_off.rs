@@ -1,4 +1,4 @@
-//! Replacement of `tls.rs` without the feature `web-tls`: no configuration can be created.
+//! Replacement of `tls_config.rs` without the feature `web-tls`: no configuration can be created.
 
 use std::path::Path;
 

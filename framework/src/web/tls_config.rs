@@ -11,7 +11,7 @@ use crate::box_error::BoxError;
 
 /// The certificate and key of a server.
 #[derive(Clone)]
-pub struct TlsConfig(pub(in crate::web) rustls::ServerConfig);
+pub struct TlsConfig(pub(super) rustls::ServerConfig);
 
 impl TlsConfig {
     /// Reads the certificate chain (PEM) and its private key (PEM).
