@@ -8,5 +8,6 @@ mod input;
 mod later;
 mod names;
 mod openapi;
+mod own_routes;
 pub mod statement;
 mod wire;

@@ -207,8 +207,18 @@ impl Application {
         after: StreamVersion,
         limit: usize,
     ) -> Result<Vec<EventEnvelope<A::Event>>, ReadError> {
-        let stream = StreamId::new(A::TYPE, id)?;
         let limit = PageLimit::events(limit).bytes(self.inner.settings.page_bytes);
+        self.history_page::<A>(id, after, limit).await
+    }
+
+    /// Like [`Application::history`], with a limit of bytes of its own.
+    pub(crate) async fn history_page<A: Aggregate>(
+        &self,
+        id: &str,
+        after: StreamVersion,
+        limit: PageLimit,
+    ) -> Result<Vec<EventEnvelope<A::Event>>, ReadError> {
+        let stream = StreamId::new(A::TYPE, id)?;
         let panicked = |panic| StoreError::Corrupt {
             place: stream.to_string(),
             reason: format!("the code of its events panicked: {panic}"),

@@ -23,7 +23,8 @@ pub(super) struct Pages {
 struct Recent {
     filter: Filter,
     after: GlobalPosition,
-    page: OnceCell<Arc<Page>>,
+    /// The page and its bytes, which are counted once because every later read asks for them.
+    page: OnceCell<(Arc<Page>, usize)>,
 }
 
 impl Recent {
@@ -32,7 +33,7 @@ impl Recent {
     fn continues(&self, filter: &Filter, after: GlobalPosition) -> bool {
         self.filter == *filter
             && match self.page.get() {
-                Some(page) => self.after <= after && after < page.scanned_to,
+                Some((page, _)) => self.after <= after && after < page.scanned_to,
                 // The page is still being read, so it is unknown how far it will reach.
                 None => self.after == after,
             }
@@ -51,8 +52,13 @@ impl Pages {
         read: impl Future<Output = Result<Arc<Page>, StoreError>>,
     ) -> Result<Stretch, StoreError> {
         let recent = self.recent(filter, after, most);
-        let page = Arc::clone(recent.page.get_or_try_init(|| read).await?);
-        Ok(Stretch { after: recent.after, page })
+        let counted = async {
+            let page = read.await?;
+            let bytes = page.bytes();
+            Ok::<_, StoreError>((page, bytes))
+        };
+        let (page, _) = recent.page.get_or_try_init(|| counted).await?;
+        Ok(Stretch { after: recent.after, page: Arc::clone(page) })
     }
 
     fn recent(&self, filter: &Filter, after: GlobalPosition, most: PageLimit) -> Arc<Recent> {
@@ -63,12 +69,14 @@ impl Pages {
             return Arc::clone(found);
         }
         // An empty page is of no use to other followers.
-        recent.retain(|recent| recent.page.get().is_none_or(|page| page.scanned_to > recent.after));
+        recent.retain(|recent| {
+            recent.page.get().is_none_or(|(page, _)| page.scanned_to > recent.after)
+        });
         let bytes = |recent: &VecDeque<Arc<Recent>>| {
             recent
                 .iter()
                 .filter_map(|recent| recent.page.get())
-                .map(|page| page.bytes())
+                .map(|(_, bytes)| bytes)
                 .sum::<usize>()
         };
         while recent.len() >= most.events.max(1) || bytes(&recent) > most.bytes {

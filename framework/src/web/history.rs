@@ -15,7 +15,7 @@ use time::format_description::well_known::Rfc3339;
 use utoipa::{IntoParams, ToSchema};
 
 use super::limits::Streams;
-use super::page::{cut_page, page_limit};
+use super::page::{PAGE_BYTES, cut_page, page_limit};
 use super::problem::Problem;
 use super::resume::ResumeAfter;
 use super::sse::{ServerSentEvents, SseMessage};
@@ -23,6 +23,7 @@ use crate::aggregate::Aggregate;
 use crate::application::Application;
 use crate::error::ReadError;
 use crate::event::{EventEnvelope, GlobalPosition, StreamVersion};
+use crate::store::contract::PageLimit;
 
 /// `?after=<version>&limit=`: at most `limit` events after that version. An extractor.
 #[derive(Debug, Clone, Copy, Deserialize, IntoParams)]
@@ -81,7 +82,7 @@ impl HistoryRange {
         let mut events = found.iter().map(Entry::of).collect::<Result<Vec<_>, _>>()?;
         let mut has_more = cut_page(&mut events, self.limit()?)?;
         // The store also ends a page by its bytes, so a page that was not cut here may still not be
-        // the last one.
+        // the last one. What is held meanwhile is no larger than the response.
         if let Some(last) = found.last().filter(|_| !has_more) {
             has_more = !read::<A>(app, id, last.version, 1).await?.is_empty();
         }
@@ -159,7 +160,8 @@ async fn read<A: Aggregate>(
     after: StreamVersion,
     limit: usize,
 ) -> Result<Vec<EventEnvelope<A::Event>>, Problem> {
-    let found = app.history::<A>(id, after, limit).await;
+    let limit = PageLimit::events(limit).bytes(PAGE_BYTES);
+    let found = app.history_page::<A>(id, after, limit).await;
     found.map_err(|error| Problem::reading::<A>(error))
 }
 

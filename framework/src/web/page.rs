@@ -17,7 +17,7 @@ const DEFAULT_LIMIT: usize = 50;
 const MAX_LIMIT: usize = 500;
 
 /// Maximum bytes of a page's entries as JSON. A page has at least one entry, however large.
-const MAX_BYTES: usize = 32 * 1024;
+pub(super) const PAGE_BYTES: usize = 32 * 1024;
 
 /// Returns the limit of a request, or the default of 50.
 ///
@@ -41,7 +41,7 @@ pub fn cut_page<T: Serialize>(entries: &mut Vec<T>, limit: usize) -> Result<bool
     let (whole, mut bytes, mut count) = (entries.len(), Bytes(0), 0);
     for entry in entries.iter().take(limit) {
         serde_json::to_writer(&mut bytes, entry).map_err(|error| Problem::internal(&error))?;
-        if bytes.0 > MAX_BYTES && count > 0 {
+        if bytes.0 > PAGE_BYTES && count > 0 {
             break;
         }
         count += 1;

@@ -96,7 +96,8 @@ impl Connections {
         let rows = async move { lanes[purpose as usize].rows(&opening, statement).await };
         // It ends early only with the thread, that is, with the store.
         let closed = |_| Err(Fault::NotConnected("the store is closed".into()));
-        self.runtime.spawn(rows).await.unwrap_or_else(closed)
+        let (rows, _result) = self.runtime.spawn(rows).await.unwrap_or_else(closed)?;
+        Ok(rows)
     }
 
     /// The rows of such a statement that begins with the four parameters of `is_same_history`, and

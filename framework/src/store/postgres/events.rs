@@ -36,21 +36,35 @@ macro_rules! columns {
     };
 }
 
-/// The first rows of `$from` whose bytes fit into `$bytes`, one at least. `bytes` is a column of its
-/// own, so that no row is read that is not wanted: payloads of some size are stored apart.
+/// The first rows of `$from` whose bytes fit into `$bytes`, one at least. Mostly all fit, which one
+/// cheap sum shows; only otherwise is the running sum needed, which costs a third more for each row.
+/// `bytes` is a column of its own, so that no row is read that is not wanted: payloads of some size
+/// are stored apart.
 macro_rules! page {
     ($from:expr, $events:literal, $bytes:literal) => {
         concat!(
-            "SELECT ",
+            "WITH whole AS MATERIALIZED (SELECT coalesce(sum(bytes), 0) <= ",
+            $bytes,
+            " AS fits FROM (SELECT bytes FROM events WHERE ",
+            $from,
+            " LIMIT ",
+            $events,
+            ") AS rows) (SELECT ",
+            columns!(),
+            " FROM events WHERE (SELECT fits FROM whole) AND ",
+            $from,
+            " LIMIT ",
+            $events,
+            ") UNION ALL (SELECT ",
             columns!(),
             " FROM (SELECT *, sum(bytes) OVER (ROWS UNBOUNDED PRECEDING) AS total FROM
-               (SELECT * FROM events WHERE ",
+               (SELECT * FROM events WHERE NOT (SELECT fits FROM whole) AND ",
             $from,
             " LIMIT ",
             $events,
             ") AS rows) AS rows WHERE total <= ",
             $bytes,
-            " OR total = bytes"
+            " OR total = bytes)"
         )
     };
 }

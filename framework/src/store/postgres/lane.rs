@@ -4,11 +4,11 @@
 //! each is lent again, whether it is whole: as long as many a statement takes. Here a connection
 //! is kept only when its statement has ended, so there is nothing to ask.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::Connection;
 use sqlx::postgres::{PgConnection, PgRow};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::connections::Statement;
@@ -17,28 +17,39 @@ use super::open::Opening;
 
 pub(super) struct Lane {
     permits: Semaphore,
+    /// Statements that run, and results that nobody has taken yet.
+    results: Arc<Semaphore>,
     idle: Mutex<Vec<PgConnection>>,
 }
 
 impl Lane {
     pub(super) fn new(most: usize) -> Self {
-        Self { permits: Semaphore::new(most), idle: Mutex::default() }
+        let results = Arc::new(Semaphore::new(2 * most));
+        Self { permits: Semaphore::new(most), results, idle: Mutex::default() }
     }
 
     /// The rows of a statement that may be sent twice without harm. One that is lost with an idle
     /// connection, as after a restart of the server, is sent again on the next.
+    ///
+    /// The caller drops the permit when it has the rows. The server is faster than a thread that
+    /// decodes the pages of a thousand clients: without the permit, all their pages would wait for it
+    /// in memory.
     pub(super) async fn rows(
         &self,
         opening: &Opening,
         statement: impl Fn() -> Statement,
-    ) -> Result<Vec<PgRow>, Fault> {
+    ) -> Result<(Vec<PgRow>, Option<OwnedSemaphorePermit>), Fault> {
         if let Some(reason) = opening.history.lost() {
             return Err(Fault::OtherHistory(reason));
         }
         let wait = opening.options.connect_within;
-        let permit = timeout(wait, self.permits.acquire()).await;
-        let busy = || Fault::NotConnected(format!("all connections are busy for {wait:?}"));
-        let _permit = permit.map_err(|_| busy())?;
+        let permits = async {
+            // Neither is ever closed.
+            let result = Arc::clone(&self.results).acquire_owned().await.ok();
+            (result, self.permits.acquire().await)
+        };
+        let busy = |_| Fault::NotConnected(format!("all connections are busy for {wait:?}"));
+        let (result, _permit) = timeout(wait, permits).await.map_err(busy)?;
         let within = opening.silent_after();
         loop {
             let idle = self.with(Vec::pop);
@@ -50,9 +61,9 @@ impl Lane {
             match timeout(within, statement().fetch_all(&mut connection)).await {
                 Ok(Err(error)) if is_lost(&error) && is_fresh => return Err(error.into()),
                 Ok(Err(error)) if is_lost(&error) => {}
-                Ok(result) => {
+                Ok(rows) => {
                     self.with(|idle| idle.push(connection));
-                    return Ok(result?);
+                    return Ok((rows?, result));
                 }
                 Err(_) => return Err(Fault::Silent(within)),
             }

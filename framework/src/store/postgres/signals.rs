@@ -191,7 +191,10 @@ impl Signals {
     }
 
     async fn rows(&self, statement: impl Fn() -> Statement) -> Result<Vec<PgRow>, Fault> {
-        self.lanes[Purpose::Signals as usize].rows(&self.opening, statement).await
+        self.lanes[Purpose::Signals as usize]
+            .rows(&self.opening, statement)
+            .await
+            .map(|(rows, _)| rows)
     }
 }
 
