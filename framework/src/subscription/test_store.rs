@@ -22,6 +22,7 @@ use crate::store::memory::MemoryStore;
 use crate::testing::{InterceptedStore, Interceptor};
 
 #[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "a test makes few of them")]
 pub(crate) enum Call {
     ReadAll(GlobalPosition),
     /// Reads events that wait behind a parked key.
