@@ -85,6 +85,12 @@ async fn start(store: &ReadStore) -> Application {
     this_release(Application::builder(store.clone())).start().await.unwrap()
 }
 
+async fn start_limited(store: &ReadStore, deferred_per_client: usize) -> Application {
+    let settings = Settings { deferred_per_client, ..Settings::default() };
+    let builder = this_release(Application::builder(store.clone()));
+    builder.settings(settings).start().await.unwrap()
+}
+
 fn partition(reaction: &str) -> PartitionId {
     PartitionId::new(format!("{reaction}@1"), 0)
 }
@@ -237,11 +243,7 @@ async fn a_callback_that_waits_is_made_once_when_it_is_due(open: impl AsyncFn() 
 
 /// A process knows what is open as soon as it has started, whether it owns the executor or not.
 async fn open_commands_count_from_the_start_of_each_process(open: impl AsyncFn() -> AnyStore) {
-    let limited = Settings { deferred_per_client: 3, ..Settings::default() };
-    let start = async |store: &ReadStore| {
-        let builder = this_release(Application::builder(store.clone()));
-        builder.settings(limited.clone()).start().await.unwrap()
-    };
+    let start = async |store: &ReadStore| start_limited(store, 3).await;
     let of_ada = async |app: &Application, key: &str| {
         let metadata = Metadata { actor: Some("ada".to_owned()), ..Metadata::default() };
         let options = CommandOptions { metadata, ..keyed(key, &Ask::Add(1)) };
@@ -378,14 +380,9 @@ on_every_store_that_is_opened_again!(
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn a_process_that_does_not_own_the_executor_counts_open_commands_too() {
     let place = Place::postgres().await;
-    let limited = Settings { deferred_per_client: 1, ..Settings::default() };
-    let start = async |store: &ReadStore| {
-        let builder = this_release(Application::builder(store.clone()));
-        builder.settings(limited.clone()).start().await.unwrap()
-    };
     let open = async || place.open().await;
     let (store, other) = (opened(&open).await, opened(&open).await);
-    let owner = start(&store).await;
+    let owner = start_limited(&store, 1).await;
     let first = later(&owner, "a", Ask::Add(1), "first").await;
     concluded(&owner, first).await;
     accept(&owner, first, 1, "{}", double).await;
@@ -394,7 +391,7 @@ async fn a_process_that_does_not_own_the_executor_counts_open_commands_too() {
         |key: &str| CommandOptions { metadata: metadata.clone(), ..keyed(key, &Ask::Add(1)) };
     owner.execute_later::<Counter>("b", &Ask::Add(1), options("a1"), None).await.unwrap();
     saved(&store, EXECUTOR).await;
-    let other = start(&other).await;
+    let other = start_limited(&other, 1).await;
     let refused = other.execute_later::<Counter>("b", &Ask::Add(1), options("a2"), None).await;
     assert!(matches!(refused, Err(CommandError::ClientLimit(_))), "{refused:?}");
     other.shutdown().await;

@@ -60,6 +60,8 @@ pub struct Postponed {
     pub reason: Option<String>,
 }
 
+// One value per id, not a list: a store that ran the parts in another order would else bring back an
+// item that is closed.
 /// Net effect on one item.
 enum Net {
     Closed,
@@ -138,6 +140,8 @@ impl WorkItems {
         for id in delta.closed {
             self.remove(&id);
         }
+        // Removed before it is inserted, because its due time is part of its key: with another time,
+        // the old row would stay beside the new one.
         for Opened { id, key, position, due_at, attempts, reason, command_key, body } in
             delta.opened
         {
@@ -155,6 +159,7 @@ impl WorkItems {
             });
         }
         for Postponed { id, due_at, attempts, reason } in delta.again {
+            // An item that is closed already stays closed: a late attempt has nothing to postpone.
             if let Some(work) = self.remove(&id) {
                 self.insert(OpenWork { due_at: time(due_at), attempts, reason, ..work });
             }
