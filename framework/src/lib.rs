@@ -261,6 +261,7 @@ pub mod guides;
 mod live;
 pub mod metrics;
 pub(crate) mod partition;
+mod process;
 mod projection;
 pub(crate) mod reaction;
 mod read_model;
@@ -291,7 +292,11 @@ pub use self::event::{
     EventEnvelope, ExpectedVersion, GlobalPosition, Metadata, StreamId, StreamVersion,
 };
 pub use self::live::{Changed, LiveChanges, LiveDocument, LiveEvents};
+pub use self::process::{
+    Correlation, Effects, ProcessManager, Reacts, Refused, Step, Story, StoryStep,
+};
 pub use self::projection::{ComparedRows, Projection};
+pub use self::reaction::StartPosition;
 pub use self::read_model::{Document, DocumentPage, Fold, ReadModel, Sources};
 pub use self::settings::Settings;
 pub use self::store::contract::sql::{SqlConnection, SqlError, SqlRow, SqlValue};

@@ -47,7 +47,7 @@ pub enum StartError {
     #[error("{0} is registered already: names are unique in an application; rename one of the two")]
     AlreadyRegistered(&'static str),
     /// The aggregate's `TYPE` is reserved for streams of the framework. Choose another `TYPE`.
-    #[error("the aggregate type {0:?} is reserved for accepted commands; choose another TYPE")]
+    #[error("the aggregate type {0:?} is reserved for streams of the framework; choose another TYPE")]
     Reserved(&'static str),
     /// Streams or events of this aggregate type cannot be stored. Change its `TYPE` or its event
     /// enum.
@@ -175,7 +175,7 @@ pub enum StartError {
     /// Commands of this aggregate may be deferred, but the aggregate is not registered. Register it
     /// with the builder.
     #[error(
-        "{0} has deferred commands but is not registered: add .aggregate::<…>() to the builder"
+        "commands of {0} are to be carried out, but it is not registered: add .aggregate::<…>() to the builder"
     )]
     NoAggregate(&'static str),
     /// The operating system refused to start a thread. Check the process's limits.

@@ -56,8 +56,12 @@ type DecodeKeyed<T> =
     Box<dyn Fn(&Arc<RecordedEvent>, &IsOurs<'_>) -> Result<Keyed<T>, CodecError> + Send + Sync>;
 type IsOurs<'a> = dyn Fn(&str) -> bool + 'a;
 
+type HeaderKey = Box<dyn Fn(&RecordedEvent) -> Option<String> + Send + Sync>;
+type DecodeFor<T> = Box<dyn Fn(&Arc<RecordedEvent>, &str) -> Result<T, CodecError> + Send + Sync>;
+
 enum Take<T> {
     ByStream(Decode<T>),
+    ByHeader(HeaderKey, DecodeFor<T>),
     ByContent(DecodeKeyed<T>),
 }
 
@@ -157,6 +161,20 @@ impl<T: 'static> Routes<T> {
         self.push::<A>(Take::ByContent(Box::new(decode)));
     }
 
+    /// Follows those events of `A` for which `key` returns a key, which it reads without decoding the
+    /// event. So an event that cannot be decoded parks its key only.
+    pub(crate) fn by_header<A: Aggregate>(
+        &mut self,
+        key: impl Fn(&RecordedEvent) -> Option<String> + Send + Sync + 'static,
+        wrap: impl Fn(EventEnvelope<A::Event>) -> T + Send + Sync + 'static,
+    ) {
+        let codec = EventCodec::<A::Event>::new(A::upcasters());
+        let decode = move |recorded: &_, key: &_| {
+            decode(&codec, recorded).map(|event| wrap(event.with_key(key)))
+        };
+        self.push::<A>(Take::ByHeader(Box::new(key), Box::new(decode)));
+    }
+
     fn push<A: Aggregate>(&mut self, take: Take<T>) {
         self.routes.push(Route { aggregate_type: A::TYPE, take });
     }
@@ -182,6 +200,7 @@ impl<T: 'static> Routes<T> {
     pub(crate) fn fingerprint(&self) -> String {
         let route = |route: &Route<T>| match route.take {
             Take::ByStream(_) => format!("{} by stream", route.aggregate_type),
+            Take::ByHeader(..) => format!("{} by header", route.aggregate_type),
             Take::ByContent(_) => format!("{} by content", route.aggregate_type),
         };
         let mut routes: Vec<_> = self.routes.iter().map(route).collect();
@@ -204,6 +223,13 @@ impl<T: 'static> Routes<T> {
                 let item = isolated(|| decode(recorded));
                 Routed::One(recorded.stream.id().to_owned(), item)
             }
+            Some(Take::ByHeader(key, decode)) => match key(recorded).filter(|key| is_ours(key)) {
+                Some(key) => {
+                    let item = isolated(|| decode(recorded, &key));
+                    Routed::One(key, item)
+                }
+                None => Routed::Nothing,
+            },
             Some(Take::ByContent(decode)) => match isolated(|| decode(recorded, &is_ours)) {
                 Ok(mut keyed) if keyed.len() < 2 => match keyed.pop() {
                     Some((key, item)) => Routed::One(key, item),
