@@ -49,7 +49,14 @@ pub(super) type Part = Box<dyn for<'a> FnOnce(&'a mut Running) -> Starting<'a> +
 impl ApplicationBuilder {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         let (clock, settings) = (Arc::new(SystemClock), Settings::default());
-        Self { store, clock, settings, name: program::default_name(), parts: Vec::new(), last_parts: Vec::new() }
+        Self {
+            store,
+            clock,
+            settings,
+            name: program::default_name(),
+            parts: Vec::new(),
+            last_parts: Vec::new(),
+        }
     }
 
     /// Sets the name of the program. The log stores the name at the first start and refuses an

@@ -47,7 +47,9 @@ pub enum StartError {
     #[error("{0} is registered already: names are unique in an application; rename one of the two")]
     AlreadyRegistered(&'static str),
     /// The aggregate's `TYPE` is reserved for streams of the framework. Choose another `TYPE`.
-    #[error("the aggregate type {0:?} is reserved for streams of the framework; choose another TYPE")]
+    #[error(
+        "the aggregate type {0:?} is reserved for streams of the framework; choose another TYPE"
+    )]
     Reserved(&'static str),
     /// Streams or events of this aggregate type cannot be stored. Change its `TYPE` or its event
     /// enum.

@@ -35,6 +35,7 @@ pub(crate) enum Effect {
         aggregate_id: String,
         /// The command as JSON, or the reason why it cannot be stored.
         command: Result<Value, String>,
+        actor: Option<String>,
     },
     Deadline {
         name: String,
@@ -66,12 +67,28 @@ impl<P: ProcessManager> Effects<P> {
     /// Executes a command once, as if [`Application::execute`](crate::Application::execute) was called
     /// with a key. If it is refused, [`ProcessManager::refused`] is called. A command that cannot be
     /// stored as JSON counts as refused, with the code `failed`.
+    ///
+    /// The command has no actor, so the aggregate authorises nobody.
     pub fn execute<A>(&mut self, id: impl Into<String>, command: &A::Command)
     where
         A: Aggregate<Command: Serialize + DeserializeOwned, Error: RefusalCode>,
     {
+        self.execute_as::<A>(None, id, command);
+    }
+
+    /// Executes a command on behalf of an actor, whom the aggregate authorises: as a rule the actor of
+    /// the event that is handled, from its [`Metadata`](crate::Metadata).
+    pub fn execute_as<A>(
+        &mut self,
+        actor: Option<String>,
+        id: impl Into<String>,
+        command: &A::Command,
+    ) where
+        A: Aggregate<Command: Serialize + DeserializeOwned, Error: RefusalCode>,
+    {
         let (aggregate_type, aggregate_id) = (A::TYPE, id.into());
-        self.effects.push(Effect::Execute { aggregate_type, aggregate_id, command: encode(command) });
+        let command = encode(command);
+        self.effects.push(Effect::Execute { aggregate_type, aggregate_id, command, actor });
     }
 
     /// Sets a deadline: [`ProcessManager::due`] is called with `data` once the time has come. A deadline

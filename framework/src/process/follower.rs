@@ -71,7 +71,8 @@ impl<P: ProcessManager> ProcessFollower<P> {
     ) -> Self {
         let id = progress.id().clone();
         let number = id.number;
-        let work = Performer::new(LIMITS, Arc::clone(&clock), Arc::clone(&progress), pacing.clone());
+        let work =
+            Performer::new(LIMITS, Arc::clone(&clock), Arc::clone(&progress), pacing.clone());
         Self {
             store: Arc::clone(&dispatcher.store),
             clock,

@@ -76,15 +76,8 @@ pub(super) enum Out {
 /// The body of an item of open work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum Job {
-    Execute {
-        step: Step,
-        command: Result<Value, String>,
-        metadata: Metadata,
-    },
-    Deadline {
-        name: String,
-        correlation_id: Option<String>,
-    },
+    Execute { step: Step, command: Result<Value, String>, metadata: Metadata },
+    Deadline { name: String, correlation_id: Option<String> },
 }
 
 impl Job {
@@ -147,7 +140,10 @@ impl<P: ProcessManager> Instance<P> {
 
     fn put_out(&mut self, key: &str, event: &RecordedEvent, effects: Vec<Effect>) {
         if effects.len() > MOST_EFFECTS {
-            fail(format!("{} effects of one event; at most {MOST_EFFECTS} are allowed", effects.len()));
+            fail(format!(
+                "{} effects of one event; at most {MOST_EFFECTS} are allowed",
+                effects.len()
+            ));
         }
         if effects.is_empty() {
             return;
@@ -160,10 +156,11 @@ impl<P: ProcessManager> Instance<P> {
             // By position first: keys that grow are inserted at one end of their index.
             let step = format!("{}/{number:03}/{key}", Hex(event.position));
             match effect {
-                Effect::Execute { aggregate_type, aggregate_id, command } => {
+                Effect::Execute { aggregate_type, aggregate_id, command, actor } => {
                     let id = step.clone();
                     let step = Step { id, aggregate_type: aggregate_type.to_owned(), aggregate_id };
-                    self.open_command(key, event, step, (command, &caused));
+                    let metadata = Metadata { actor, ..caused.clone() };
+                    self.open_command(key, event, step, (command, metadata));
                 }
                 Effect::Deadline { name, at, data } => {
                     self.cancel(&name);
@@ -185,10 +182,9 @@ impl<P: ProcessManager> Instance<P> {
         key: &str,
         event: &RecordedEvent,
         step: Step,
-        (command, caused): (Result<Value, String>, &Metadata),
+        (command, mut metadata): (Result<Value, String>, Metadata),
     ) {
         let command_key = command_key::<P>(&step.id);
-        let mut metadata = caused.clone();
         metadata.extra.insert(PROCESS.to_owned(), command_key.clone());
         let id = step.id.clone();
         let job = Job::Execute { step, command, metadata };
@@ -289,7 +285,7 @@ impl Effect {
     /// The effect in words, for the story. Without the command, which may be secret or large.
     fn in_words(&self) -> String {
         match self {
-            Self::Execute { aggregate_type, aggregate_id, command } => {
+            Self::Execute { aggregate_type, aggregate_id, command, .. } => {
                 let name = command.as_ref().map_or("a command", name_of);
                 format!("{name} to {aggregate_type}-{aggregate_id}")
             }

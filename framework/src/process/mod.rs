@@ -19,12 +19,12 @@ mod story;
 
 pub use self::correlation::Correlation;
 pub use self::effects::Effects;
-pub use self::input::{Refused, Step};
 pub(crate) use self::input::ProcessInputs;
+pub use self::input::{Refused, Step};
 pub(crate) use self::perform::Dispatcher;
 pub(crate) use self::start::{Start, start};
-pub use self::story::{Story, StoryStep};
 pub(crate) use self::story::story;
+pub use self::story::{Story, StoryStep};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

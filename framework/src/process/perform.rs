@@ -11,9 +11,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::warn;
 
+use super::ProcessManager;
 use super::input::{self, ProcessInput, ProcessInputs, Refused, Step};
 use super::instance::{Job, PROCESS, command_key};
-use super::ProcessManager;
 use crate::aggregate::Router;
 use crate::command::{CommandKey, CommandOptions, Committed};
 use crate::deferred::{Carried, CarryOut, CommandEvent};

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::ProcessManager;
 use super::follower::ProcessFollower;
 use super::instance::Instance;
 use super::perform::Dispatcher;
-use super::ProcessManager;
 use crate::clock::Clock;
 use crate::error::StartError;
 use crate::event::GlobalPosition;

@@ -114,8 +114,7 @@ impl<M: ReadModel> Folder<M> {
     pub(crate) fn end_listing(&mut self, listing: Listing, page: &Page, now: Instant) {
         let routes = &self.sources.routes;
         let is_its = |event: &&Arc<RecordedEvent>| routes.concerns(event, &listing.key);
-        let found: Vec<_> =
-            page.events.iter().filter(is_its).map(|event| event.position).collect();
+        let found: Vec<_> = page.events.iter().filter(is_its).map(|event| event.position).collect();
         let reached = self.reached.position;
         self.parking.end_listing(listing, &found, page.scanned_to, reached, now);
     }
