@@ -7,6 +7,7 @@ mod contract;
 mod deferred;
 mod edge;
 mod operations;
+mod process_managers;
 mod processes;
 mod read_side;
 mod readme;

@@ -263,12 +263,27 @@ impl<T: Clone> Performer<T> {
         next.map(|due| due.max(now + LOOK_AGAIN))
     }
 
-    /// Waits for the end of an attempt, and keeps its result. Nothing is lost if it is dropped.
+    /// Waits until an attempt ends, and keeps its result, or until a clock that is moved by hand makes an
+    /// item due. Nothing is lost if it is dropped.
     pub(crate) async fn settle_next(&mut self) {
-        match self.running.join_next().await {
-            // Only a runtime that ends drops a task; the next owner continues.
-            Some(done) => drop(done.map(|(id, worked)| self.settle(&id, worked))),
-            None => std::future::pending().await,
+        let first = self.later.first_key_value().map(|((due_at, _), _)| *due_at);
+        let clock = Arc::clone(&self.clock);
+        let is_due = async {
+            match first {
+                Some(due_at) => clock.is_moved_to(due_at).await,
+                None => std::future::pending().await,
+            }
+            // It stays due until the lease is held, and the driver must not spin meanwhile.
+            tokio::time::sleep(LOOK_AGAIN).await;
+        };
+        tokio::select! {
+            Some(done) = self.running.join_next() => {
+                // Only a runtime that ends drops a task; the next owner continues.
+                if let Ok((id, worked)) = done {
+                    self.settle(&id, worked);
+                }
+            }
+            () = is_due => {}
         }
     }
 
