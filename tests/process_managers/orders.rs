@@ -18,7 +18,7 @@ pub struct Order {
     pub end: Option<End>,
 }
 
-/// How an order ends.
+/// The end of an order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum End {
     Added(i64),

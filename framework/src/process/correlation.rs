@@ -44,8 +44,11 @@ pub(crate) struct CommandTarget {
     pub(crate) aggregate_type: &'static str,
     /// The aggregate as a type.
     pub(crate) type_id: TypeId,
-    make: fn(Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn CarryOut>>,
+    make: MakeCarryOut,
 }
+
+/// Makes the executor of an aggregate type from its `Router`.
+type MakeCarryOut = fn(Arc<dyn Any + Send + Sync>) -> Option<Arc<dyn CarryOut>>;
 
 impl CommandTarget {
     fn of<A>() -> Self

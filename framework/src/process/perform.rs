@@ -14,7 +14,7 @@ use tracing::warn;
 use super::ProcessManager;
 use super::input::{self, ProcessInput, ProcessInputs, Refused, Step};
 use super::instance::{Job, PROCESS, command_key};
-use crate::aggregate::Router;
+use crate::aggregate::{Aggregate, Router};
 use crate::command::{CommandKey, CommandOptions, Committed};
 use crate::deferred::{Carried, CarryOut, CommandEvent};
 use crate::error::{CommandError, StoreError};
@@ -144,7 +144,7 @@ impl Dispatcher {
         let found = self.store.read_positions(&[at.position], PageLimit::events(1)).await?;
         let Some(event) = found.first() else { return Ok(true) };
         // The input is its refusal, which is stored under the same key.
-        let is_input = event.stream.aggregate_type() == <ProcessInputs as crate::Aggregate>::TYPE;
+        let is_input = event.stream.aggregate_type() == ProcessInputs::TYPE;
         let cause = event.metadata().ok().and_then(|metadata| metadata.extra.get(PROCESS).cloned());
         Ok(cause.as_ref() != Some(&key.id) && !is_input)
     }

@@ -185,6 +185,7 @@ impl<T: Clone> Performer<T> {
     ) {
         let OpenWork { id, key, position, due_at, attempts, .. } = work;
         let waits = starts == Starts::WhenDue && *due_at > self.clock.now();
+        // What waits is many and small, and bounding it would stop the follower for as long as it waits.
         let bytes = if waits { 0 } else { work.bytes() };
         self.items.insert(id.clone(), Item { job, bytes });
         self.bytes += bytes;
