@@ -19,6 +19,7 @@ mod serve;
 pub mod statement;
 #[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
 pub mod transfer;
+pub mod transfer_status;
 pub mod user;
 
 use actum::web::{ApiKeyFormat, Callback};
@@ -49,5 +50,6 @@ pub fn application(store: impl Into<AnyStore>) -> ApplicationBuilder {
         .aggregate::<user::User>()
         .read_model::<balance::Balance>()
         .read_model::<credit_limit::CreditLimit>()
+        .read_model::<transfer_status::TransferStatus>()
         .projection::<statement::Statement>()
 }

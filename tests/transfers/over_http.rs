@@ -1,0 +1,1 @@
+//! Transfers over HTTP, as clients see them.
