@@ -17,7 +17,7 @@ pub struct Ledger {
     /// The end of each transfer; `None` if it has not ended.
     pub ends: BTreeMap<String, Option<String>>,
     /// Money put in from outside, less the money taken out.
-    outside: i64,
+    outside: i128,
     /// Money that arrived, by transfer: `TransferredIn` or `TakenBack`.
     arrived: HashMap<String, String>,
 }
@@ -30,7 +30,8 @@ impl Ledger {
         for (index, row) in log.iter().enumerate() {
             let done = ledger.fold(row);
             let (held, transit) = (ledger.balances.values(), ledger.in_transit.values());
-            let total: i64 = held.chain(transit).sum();
+            // Accounts may hold the largest amount there is.
+            let total: i128 = held.chain(transit).map(|amount| i128::from(*amount)).sum();
             let fault = done.err().or((total != ledger.outside).then(|| "the total".to_owned()));
             assert!(fault.is_none(), "position {}: {fault:?}: {row:?}: {ledger:?}", index + 1);
         }
@@ -71,8 +72,14 @@ impl Ledger {
         let transfer = transfer.unwrap_or_default().to_owned();
         let balance = self.balances.entry(id.to_owned()).or_default();
         match name {
-            "Credited" => (*balance, self.outside) = (*balance + amount, self.outside + amount),
-            "Withdrawn" => (*balance, self.outside) = (*balance - amount, self.outside - amount),
+            "Credited" => {
+                *balance += amount;
+                self.outside += i128::from(amount);
+            }
+            "Withdrawn" => {
+                *balance -= amount;
+                self.outside -= i128::from(amount);
+            }
             "TransferredOut" => {
                 *balance -= amount;
                 let is_new = !self.arrived.contains_key(&transfer);

@@ -1,23 +1,31 @@
 //! Transfers between accounts of the bank: each ends once, with its money in one place, whatever the
 //! accounts refuse, whenever a process dies, and however often a client repeats its request.
 
+mod crashes;
 pub mod ledger;
 mod outcomes;
 mod over_http;
 
 use actum::store::{Clock, EventStore, Filter, PageLimit, SystemClock};
 use actum::testing::ManualClock;
-use actum::{Application, CommandOptions, GlobalPosition, Metadata, StreamVersion};
+use actum::{Application, CommandOptions, GlobalPosition, Metadata, StartPosition, StreamVersion};
 use example_bank::account::{Account, AccountCommand};
-use example_bank::transfer::{Order, Transfer, TransferCommand, TransferEvent};
+use example_bank::transfer::{Order, Transfer, TransferCommand, TransferEvent, Transfers};
 
 use self::ledger::{Ledger, Row};
 use crate::support::place::{Place, open_postgres, open_sqlite};
 use crate::support::waiting::until;
 
-/// A bank on a clock that the test moves.
+/// A bank on a clock that the test moves. In memory it has no statement, which is SQL.
 async fn start(place: &Place, clock: &ManualClock) -> Application {
-    example_bank::application(place.open().await).clock(clock.clone()).start().await.unwrap()
+    let builder = match place {
+        Place::Memory(_) => {
+            let builder = place.builder().await.aggregate::<Account>().aggregate::<Transfer>();
+            builder.process_manager::<Transfers>(StartPosition::Beginning)
+        }
+        _ => example_bank::application(place.open().await),
+    };
+    builder.name("bank").clock(clock.clone()).start().await.unwrap()
 }
 
 /// A clock that stands at the machine's time, which the store records.

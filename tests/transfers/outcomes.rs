@@ -71,8 +71,6 @@ async fn what_the_target_account_refuses_comes_back(place: Place) {
         request(&app, to, ("ada", to), 60).await;
         ends(&app, to, &[TransferEvent::Refunded(reason(code, detail))]).await;
     }
-    // The sum of all would be beyond every number.
-    tell(&app, "full", Withdraw { amount: i64::MAX }).await;
     let ledger = ledger(app, &place).await;
     ledger.is_settled();
     assert_eq!((ledger.balances["ada"], ledger.ended("Refunded")), (100, 4));
