@@ -219,6 +219,7 @@
 //! | question | page |
 //! |---|---|
 //! | How do I keep rows in SQL tables of my own? | [`Projection`], [`Application::query`] |
+//! | How does one thing lead to another, such as a transfer between accounts? | [`ProcessManager`] |
 //! | How is a value unique, such as a user name? | [`Claim`] |
 //! | How do I change events that are already stored? | [`guides::evolving_events`] |
 //! | How do I roll out a release, or a new version of a read model? | [`guides::deploying`] |
