@@ -96,15 +96,19 @@ impl Aggregate for Transfer {
 
     fn handle(&self, command: TransferCommand) -> Result<Vec<TransferEvent>, TransferRefusal> {
         use TransferCommand::*;
+        use TransferRefusal::*;
         Ok(vec![match (self, command) {
-            (Self::Unrequested, Request(order)) => {
-                order.check()?;
-                TransferEvent::Requested { needs_approval: order.amount > FREE_UP_TO, order }
-            }
-            (_, Request(_)) => return Err(TransferRefusal::AlreadyRequested),
-            (Self::Unrequested, _) => return Err(TransferRefusal::UnknownTransfer),
+            (Self::Unrequested, Request(order)) => match &order {
+                Order { amount: ..=0, .. } => return Err(InvalidAmount),
+                Order { from, to, .. } if from == to => return Err(SameAccount),
+                // Shown to people, as the name of an owner is.
+                Order { reference: Some(it), .. } if !is_owner(it) => return Err(InvalidReference),
+                _ => TransferEvent::Requested { needs_approval: order.amount > FREE_UP_TO, order },
+            },
+            (_, Request(_)) => return Err(AlreadyRequested),
+            (Self::Unrequested, _) => return Err(UnknownTransfer),
             (Self::WaitsForApproval, Approve) => TransferEvent::Approved,
-            (Self::Ended, Approve) => return Err(TransferRefusal::HasEnded),
+            (Self::Ended, Approve) => return Err(HasEnded),
             (Self::WaitsForApproval, Expire) => TransferEvent::Expired,
             (Self::UnderWay, Complete) => TransferEvent::Completed,
             (Self::UnderWay, Fail(reason)) => TransferEvent::Failed(reason),
@@ -125,20 +129,6 @@ impl Aggregate for Transfer {
             TransferEvent::Requested { needs_approval: true, .. } => Self::WaitsForApproval,
             TransferEvent::Requested { .. } | TransferEvent::Approved => Self::UnderWay,
             _ => Self::Ended,
-        }
-    }
-}
-
-impl Order {
-    fn check(&self) -> Result<(), TransferRefusal> {
-        match self {
-            Self { amount: ..=0, .. } => Err(TransferRefusal::InvalidAmount),
-            Self { from, to, .. } if from == to => Err(TransferRefusal::SameAccount),
-            // Shown to people, as the name of an owner is.
-            Self { reference: Some(text), .. } if !is_owner(text) => {
-                Err(TransferRefusal::InvalidReference)
-            }
-            _ => Ok(()),
         }
     }
 }
