@@ -284,7 +284,7 @@ pub mod webhook;
 
 // Names for applications.
 pub use self::aggregate::{Aggregate, Loaded};
-pub use self::application::{Application, ApplicationBuilder, List, Query, Read};
+pub use self::application::{Application, ApplicationBuilder, List, Query, Read, ScheduledCommand};
 pub use self::command::{Claim, CommandKey, CommandOptions, Committed, NoRefusal, RefusalCode};
 pub use self::deferred::{CallbackState, CallbackStatus, CommandState, CommandStatus};
 pub use self::error::{BoxError, CommandError, ReadError, StartError, StoreError};

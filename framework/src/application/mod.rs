@@ -19,6 +19,7 @@ mod pruning;
 mod read;
 mod readiness;
 mod running;
+mod scheduled;
 mod status;
 mod versions;
 
@@ -33,6 +34,7 @@ pub use self::projections::Query;
 pub use self::read::{List, Read};
 pub use self::readiness::Readiness;
 use self::running::Running;
+pub use self::scheduled::ScheduledCommand;
 use crate::aggregate::{Aggregate, Loaded, Router};
 use crate::catch_panic::guarded;
 use crate::command::{CommandOptions, Committed};
