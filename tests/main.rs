@@ -14,3 +14,4 @@ mod readme;
 mod store;
 mod support;
 mod tidy;
+mod transfers;

@@ -17,6 +17,7 @@ pub(crate) use owner::{HIDDEN, is_owner};
 pub struct Account {
     status: Status,
     owner: String,
+    currency: String,
     /// Below zero: the used part of the credit limit.
     balance: i64,
     credit_limit: i64,
@@ -33,7 +34,7 @@ pub enum Status {
     Open,
     /// Accepts credits but no withdrawals.
     Frozen,
-    /// Closed permanently.
+    /// Closed. Only money that comes back from a transfer opens it again.
     Closed,
 }
 
@@ -55,6 +56,13 @@ pub enum AccountCommand {
     Unfreeze,
     /// Closes the account; its balance must be zero.
     Close,
+    /// Takes money out for a transfer, as a withdrawal does.
+    TransferOut { transfer: String, amount: i64 },
+    /// Puts the money of a transfer in, if it is in the account's currency.
+    TransferIn { transfer: String, amount: i64, currency: String },
+    /// Puts money back that a transfer took out. A closed account opens again, because its owner
+    /// must be able to get at the money.
+    TakeBack { transfer: String, amount: i64 },
 }
 
 /// Events of an account.
@@ -81,6 +89,32 @@ pub enum AccountEvent {
     Unfrozen,
     /// The account was closed.
     Closed,
+    /// The closed account was opened again.
+    Reopened,
+    /// Money went out to another account. The transfer has it now.
+    TransferredOut { transfer: String, amount: i64, currency: String },
+    /// Money of a transfer came in.
+    TransferredIn { transfer: String, amount: i64 },
+    /// Money of a transfer came back, because the other account had refused it.
+    TakenBack { transfer: String, amount: i64 },
+}
+
+impl AccountEvent {
+    /// Returns what the event adds to the balance; below zero if it takes money out.
+    pub fn change(&self) -> i64 {
+        match self {
+            Self::Credited { amount }
+            | Self::TransferredIn { amount, .. }
+            | Self::TakenBack { amount, .. } => *amount,
+            Self::Withdrawn { amount } | Self::TransferredOut { amount, .. } => -amount,
+            Self::Opened { .. }
+            | Self::CreditLimitGranted { .. }
+            | Self::Frozen
+            | Self::Unfrozen
+            | Self::Closed
+            | Self::Reopened => 0,
+        }
+    }
 }
 
 /// Reason why an account refuses a command.
@@ -129,6 +163,9 @@ pub enum Refusal {
     /// The account is closed.
     #[error("the account is closed")]
     Closed,
+    /// The money of a transfer is in another currency than the account.
+    #[error("the account is in {currency}")]
+    OtherCurrency { currency: String },
     /// The balance is not zero, so the account cannot be closed.
     #[error("the balance is {balance}, not zero")]
     BalanceNotZero { balance: i64 },
@@ -159,12 +196,31 @@ impl Aggregate for Account {
             (Status::Unopened, _) => Err(Refusal::UnknownAccount),
             (_, Open { .. }) => Err(Refusal::AlreadyOpen),
 
+            (_, TakeBack { transfer, amount }) => self.take_back(transfer, amount),
             (Status::Closed, Close) => Ok(vec![]),
             (Status::Closed, _) => Err(Refusal::Closed),
 
-            (_, Credit { amount }) => self.credit(amount),
-            (Status::Frozen, Withdraw { .. }) => Err(Refusal::Frozen),
-            (_, Withdraw { amount }) => self.withdraw(amount),
+            (_, Credit { amount }) => {
+                self.check_credit(amount)?;
+                Ok(vec![AccountEvent::Credited { amount }])
+            }
+            (_, TransferIn { currency, .. }) if currency != self.currency => {
+                Err(Refusal::OtherCurrency { currency: self.currency.clone() })
+            }
+            (_, TransferIn { transfer, amount, .. }) => {
+                self.check_credit(amount)?;
+                Ok(vec![AccountEvent::TransferredIn { transfer, amount }])
+            }
+            (Status::Frozen, Withdraw { .. } | TransferOut { .. }) => Err(Refusal::Frozen),
+            (_, Withdraw { amount }) => {
+                self.check_withdrawal(amount)?;
+                Ok(vec![AccountEvent::Withdrawn { amount }])
+            }
+            (_, TransferOut { transfer, amount }) => {
+                self.check_withdrawal(amount)?;
+                let currency = self.currency.clone();
+                Ok(vec![AccountEvent::TransferredOut { transfer, amount, currency }])
+            }
             (_, GrantCreditLimit { limit }) => self.grant_credit_limit(limit),
 
             (Status::Frozen, Freeze) | (Status::Open, Unfreeze) => Ok(vec![]),
@@ -193,17 +249,22 @@ impl Aggregate for Account {
     }
 
     fn apply(&mut self, event: &AccountEvent) {
+        self.balance += event.change();
         match event {
-            AccountEvent::Opened { owner, .. } => {
+            AccountEvent::Opened { owner, currency, .. } => {
                 self.owner.clone_from(owner);
+                self.currency.clone_from(currency);
                 self.status = Status::Open;
             }
-            AccountEvent::Unfrozen => self.status = Status::Open,
-            AccountEvent::Credited { amount } => self.balance += amount,
-            AccountEvent::Withdrawn { amount } => self.balance -= amount,
+            AccountEvent::Unfrozen | AccountEvent::Reopened => self.status = Status::Open,
             AccountEvent::CreditLimitGranted { limit } => self.credit_limit = *limit,
             AccountEvent::Frozen => self.status = Status::Frozen,
             AccountEvent::Closed => self.status = Status::Closed,
+            AccountEvent::Credited { .. }
+            | AccountEvent::Withdrawn { .. }
+            | AccountEvent::TransferredOut { .. }
+            | AccountEvent::TransferredIn { .. }
+            | AccountEvent::TakenBack { .. } => {}
         }
     }
 
@@ -217,7 +278,7 @@ impl Aggregate for Account {
     }
 
     fn snapshots() -> Option<Snapshots<Self>> {
-        Some(Snapshots::every(100, 2))
+        Some(Snapshots::every(100, 3))
     }
 }
 
@@ -238,20 +299,26 @@ fn open(
 }
 
 impl Account {
-    fn credit(&self, amount: i64) -> Result<Vec<AccountEvent>, Refusal> {
+    fn check_credit(&self, amount: i64) -> Result<(), Refusal> {
         check_positive(amount)?;
         self.balance.checked_add(amount).ok_or(Refusal::BalanceTooLarge)?;
-        Ok(vec![AccountEvent::Credited { amount }])
+        Ok(())
     }
 
-    fn withdraw(&self, amount: i64) -> Result<Vec<AccountEvent>, Refusal> {
+    fn check_withdrawal(&self, amount: i64) -> Result<(), Refusal> {
         check_positive(amount)?;
         // A sum beyond i64 is larger than any amount, so the maximum has the same effect.
         let available = self.balance.saturating_add(self.credit_limit);
-        if amount > available {
-            return Err(Refusal::InsufficientFunds { available });
-        }
-        Ok(vec![AccountEvent::Withdrawn { amount }])
+        if amount > available { Err(Refusal::InsufficientFunds { available }) } else { Ok(()) }
+    }
+
+    fn take_back(&self, transfer: String, amount: i64) -> Result<Vec<AccountEvent>, Refusal> {
+        self.check_credit(amount)?;
+        let back = AccountEvent::TakenBack { transfer, amount };
+        Ok(match self.status {
+            Status::Closed => vec![AccountEvent::Reopened, back],
+            _ => vec![back],
+        })
     }
 
     fn grant_credit_limit(&self, limit: i64) -> Result<Vec<AccountEvent>, Refusal> {

@@ -37,17 +37,21 @@ impl ReadModel for Balance {
 impl Fold<Account> for Balance {
     fn apply(&mut self, envelope: &EventEnvelope<AccountEvent>) {
         self.version = envelope.version;
+        self.balance += envelope.event.change();
         match &envelope.event {
             AccountEvent::Opened { currency, .. } => {
                 self.currency = currency.clone();
                 self.status = Status::Open;
             }
-            AccountEvent::Credited { amount } => self.balance += amount,
-            AccountEvent::Withdrawn { amount } => self.balance -= amount,
-            AccountEvent::CreditLimitGranted { .. } => {}
             AccountEvent::Frozen => self.status = Status::Frozen,
-            AccountEvent::Unfrozen => self.status = Status::Open,
+            AccountEvent::Unfrozen | AccountEvent::Reopened => self.status = Status::Open,
             AccountEvent::Closed => self.status = Status::Closed,
+            AccountEvent::Credited { .. }
+            | AccountEvent::Withdrawn { .. }
+            | AccountEvent::CreditLimitGranted { .. }
+            | AccountEvent::TransferredOut { .. }
+            | AccountEvent::TransferredIn { .. }
+            | AccountEvent::TakenBack { .. } => {}
         }
     }
 }

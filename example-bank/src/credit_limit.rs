@@ -43,14 +43,9 @@ impl ReadModel for CreditLimit {
 impl Fold<Account> for CreditLimit {
     fn apply(&mut self, envelope: &EventEnvelope<AccountEvent>) {
         self.version = envelope.version;
-        match &envelope.event {
-            AccountEvent::Credited { amount } => self.balance += amount,
-            AccountEvent::Withdrawn { amount } => self.balance -= amount,
-            AccountEvent::CreditLimitGranted { limit } => self.granted = *limit,
-            AccountEvent::Opened { .. }
-            | AccountEvent::Frozen
-            | AccountEvent::Unfrozen
-            | AccountEvent::Closed => {}
+        self.balance += envelope.event.change();
+        if let AccountEvent::CreditLimitGranted { limit } = envelope.event {
+            self.granted = limit;
         }
     }
 }

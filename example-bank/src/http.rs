@@ -7,6 +7,7 @@ mod commands;
 mod documents;
 mod reading;
 mod statement;
+mod transfers;
 mod users;
 pub(crate) mod values;
 
@@ -16,6 +17,7 @@ use actum::web::{Routes, api_document, callback_routes, deferred_commands, healt
 use utoipa::OpenApi;
 
 use crate::account::{ACCOUNT_NUMBER, Account};
+use crate::transfer::Transfer;
 use crate::user::{USER_NAME, User};
 use crate::{OPERATE, READ, WRITE};
 
@@ -28,7 +30,9 @@ pub fn routes() -> Routes {
         .get("/accounts/{id}/balance", documents::balance)
         .get("/accounts/{id}/history", documents::history)
         .get("/accounts/{id}/statement", statement::statement)
-        .get("/accounts/{id}/events", documents::events);
+        .get("/accounts/{id}/events", documents::events)
+        .get("/transfers/{id}", transfers::status)
+        .get("/transfers/{id}/events", transfers::events);
     let commands = Routes::new()
         .post("/accounts", commands::open)
         .post("/accounts/{id}/credit", commands::credit)
@@ -39,6 +43,10 @@ pub fn routes() -> Routes {
         // An operator's route, because owners must not grant themselves a credit.
         .put("/accounts/{id}/credit-limit", commands::grant_credit_limit)
         .needs(OPERATE)
+        .post("/transfers", transfers::request)
+        // An operator's route too, because nobody approves what they requested.
+        .post("/transfers/{id}/approve", transfers::approve)
+        .needs(OPERATE)
         .post("/users", users::register)
         .put("/users/{id}/name", users::rename);
     commands
@@ -46,6 +54,7 @@ pub fn routes() -> Routes {
         .merge(reads.each_needs(READ))
         .described_by(Description::openapi)
         .of_aggregate::<Account>("/accounts")
+        .of_aggregate::<Transfer>("/transfers")
         .of_aggregate::<User>("/users")
         .claims(&[ACCOUNT_NUMBER, USER_NAME])
         .merge(deferred_commands(READ))
@@ -60,7 +69,7 @@ type App = Data<Application>;
 #[openapi(
     info(
         title = "Bank",
-        description = "Accounts, balances and credit limits. Amounts are \
+        description = "Accounts, balances, credit limits and transfers. Amounts are \
         integers in the currency's minor unit, such as cents."
     ),
     paths(
@@ -77,6 +86,10 @@ type App = Data<Application>;
         documents::history,
         documents::events,
         statement::statement,
+        transfers::request,
+        transfers::approve,
+        transfers::status,
+        transfers::events,
         users::register,
         users::rename,
     )

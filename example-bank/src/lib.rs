@@ -2,8 +2,8 @@
 //! application.
 //!
 //! Read `account.rs` first: it has the rules about money. `balance.rs`, `credit_limit.rs` and
-//! `statement.rs` are the read side, `user.rs` has unique names, `http.rs` the routes, `cli.rs` the
-//! command line, and `serve.rs` starts the server.
+//! `statement.rs` are the read side, `user.rs` has unique names, `transfer.rs` moves money between two
+//! accounts, `http.rs` has the routes, `cli.rs` the command line, and `serve.rs` starts the server.
 
 #[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
 pub mod account;
@@ -17,10 +17,13 @@ mod http;
 mod limits;
 mod serve;
 pub mod statement;
+#[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
+pub mod transfer;
+pub mod transfer_status;
 pub mod user;
 
 use actum::web::{ApiKeyFormat, Callback};
-use actum::{AnyStore, Application, ApplicationBuilder};
+use actum::{AnyStore, Application, ApplicationBuilder, StartPosition};
 
 pub use cli::run;
 pub use credentials::Credentials;
@@ -41,9 +44,12 @@ pub fn application(store: impl Into<AnyStore>) -> ApplicationBuilder {
     Application::builder(store)
         .aggregate::<account::Account>()
         .answers_later::<account::Account>()
+        .aggregate::<transfer::Transfer>()
+        .process_manager::<transfer::Transfers>(StartPosition::Beginning)
         .aggregate::<Callback>()
         .aggregate::<user::User>()
         .read_model::<balance::Balance>()
         .read_model::<credit_limit::CreditLimit>()
+        .read_model::<transfer_status::TransferStatus>()
         .projection::<statement::Statement>()
 }

@@ -24,9 +24,10 @@ pub struct Booking {
     /// Position of the booking in the log.
     #[schema(value_type = u64)]
     pub position: GlobalPosition,
-    /// `credited` or `withdrawn`.
+    /// `credited`, `withdrawn`, `transferred_out`, `transferred_in`, or `taken_back` for money of a
+    /// transfer that came back.
     pub kind: String,
-    /// Amount in minor units: above zero for a credit, below zero for a withdrawal.
+    /// Amount in minor units: above zero if money came in, below zero if it went out.
     pub amount: i64,
     /// Balance of the account after the booking.
     pub balance: i64,
@@ -100,15 +101,20 @@ impl Projection for Statement {
         let mut bookings = Vec::with_capacity(events.len());
         for event in events {
             let balance = balances.entry(event.stream.id()).or_default();
-            let (kind, amount) = match &event.event {
-                AccountEvent::Credited { amount } => ("credited", *amount),
-                AccountEvent::Withdrawn { amount } => ("withdrawn", -amount),
+            let kind = match &event.event {
+                AccountEvent::Credited { .. } => "credited",
+                AccountEvent::Withdrawn { .. } => "withdrawn",
+                AccountEvent::TransferredOut { .. } => "transferred_out",
+                AccountEvent::TransferredIn { .. } => "transferred_in",
+                AccountEvent::TakenBack { .. } => "taken_back",
                 AccountEvent::Opened { .. }
                 | AccountEvent::CreditLimitGranted { .. }
                 | AccountEvent::Frozen
                 | AccountEvent::Unfrozen
-                | AccountEvent::Closed => continue,
+                | AccountEvent::Closed
+                | AccountEvent::Reopened => continue,
             };
+            let amount = event.event.change();
             *balance += amount;
             bookings.push(vec![
                 event.stream.id().into(),

@@ -180,6 +180,8 @@ fn requests(method: &str, path: &str) -> Vec<TestRequest> {
         "{\"id\": \"42\", \"owner\": \"ada\", \"currency\": \"EUR\"}",
         "{\"owner\": \"ada\", \"currency\": \"EUR\"}",
         "{\"url\": \"http://127.0.0.1/\"}",
+        "{\"from\": \"42\", \"to\": \"43\", \"amount\": 1}",
+        "{\"from\": \"42\", \"to\": \"42\", \"amount\": 1}",
     ];
     requests.extend(bodies.map(json));
     requests
@@ -265,6 +267,7 @@ fn only_answers_that_an_operation_can_give_are_described() {
         assert!(has("412") && has("429"), "{operation}");
         let waits = ["", "/balance", "/credit-limit", "/statement"];
         let waits = waits.map(|read| format!("GET /accounts/{{id}}{read}"));
-        assert_eq!(has("504"), waits.contains(&operation), "{operation}");
+        let waits = waits.contains(&operation) || operation == "GET /transfers/{id}";
+        assert_eq!(has("504"), waits, "{operation}");
     }
 }

@@ -12,6 +12,7 @@ mod order;
 mod owners;
 mod partitions;
 mod saves;
+mod transfers;
 
 /// Factor for the normal number of faults: `ACTUM_CHAOS_ROUNDS`, or 1.
 fn rounds() -> usize {

@@ -11,11 +11,13 @@ use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actum::Application;
 use actum::store::PostgresStore;
 use actum::web::{Access, Routes};
+use example_bank::transfer::{FREE_UP_TO, Order, Transfer, TransferCommand};
 use serde_json::{Value, json};
 
 use super::{Doorkeeper, claims, lines, new_key, signed};
 use crate::support::bank::{get, new_bank, post};
 use crate::support::postgres::database;
+use crate::support::waiting::until;
 
 /// The listener of a request: the bank's public one, or the operators'.
 #[derive(Clone, Copy)]
@@ -35,7 +37,7 @@ enum Got {
     Who,
     /// 403 `forbidden`
     No,
-    /// 404 `unknown_account` or `unknown_user`, as if it did not exist.
+    /// 404 `unknown_account`, `unknown_user` or `unknown_transfer`, as if it did not exist.
     Nil,
 }
 use Got::*;
@@ -63,7 +65,7 @@ const MY_READING: [Got; 9] = [Who, Who, Who, In, No, No, In, In, In];
 const OPERATING: [Got; 9] = [Who, Who, Who, No, No, In, No, No, No];
 
 /// The routes of the bank.
-const BANK: [Row; 25] = [
+const BANK: [Row; 29] = [
     // The body names Ada as the owner.
     ("POST", "/accounts", OPENING),
     ("GET", "/accounts/{id}", READING),
@@ -78,6 +80,11 @@ const BANK: [Row; 25] = [
     ("GET", "/accounts/{id}/history", READING),
     ("GET", "/accounts/{id}/statement", READING),
     ("GET", "/accounts/{id}/events", READING),
+    // The source account decides whether the money may be taken out, when it is.
+    ("POST", "/transfers", MY_WRITING),
+    ("GET", "/transfers/{id}", READING),
+    ("GET", "/transfers/{id}/events", READING),
+    ("POST", "/transfers/{id}/approve", OPERATING),
     // No command has the account's id. Access to the commands of others is tested in `later.rs`.
     ("GET", "/commands/{id}", MY_READING),
     ("GET", "/commands/{id}/events", MY_READING),
@@ -180,6 +187,7 @@ impl Doors {
 fn body(path: &str) -> Option<Value> {
     match path.rsplit('/').next().unwrap() {
         "accounts" => Some(json!({ "owner": "ada", "currency": "EUR" })),
+        "transfers" => Some(json!({ "from": "0-0", "to": "bob", "amount": 1 })),
         "users" => Some(json!({ "owner": "ada", "name": "lovelace" })),
         "name" => Some(json!({ "name": "king" })),
         "credit" | "withdraw" => Some(json!({ "amount": 1 })),
@@ -192,19 +200,23 @@ fn got(answer: &(u16, Value)) -> Got {
     match (answer.0, answer.1["code"].as_str()) {
         (401, Some("unauthenticated")) => Who,
         (403, Some("forbidden")) => No,
-        (404, Some("unknown_account" | "unknown_user")) => Nil,
+        (404, Some("unknown_account" | "unknown_user" | "unknown_transfer")) => Nil,
         (401 | 403, _) | (_, Some("no_such_path")) => panic!("{answer:?}"),
         _ => In,
     }
 }
 
-/// A new account of Ada's in which something can be done, and a user of hers.
+/// A new account of Ada's in which something can be done, a user of hers, and a transfer that waits
+/// for an approval.
 async fn account(bank: &Application, id: &str) {
     let opening = json!({ "id": id, "owner": "ada", "currency": "EUR" });
     let opened = post(bank, "/accounts", opening).await;
     assert_eq!(opened.status, 201);
     let user = json!({ "id": id, "owner": "ada", "name": format!("ada-{id}") });
     assert_eq!(post(bank, "/users", user).await.status, 200);
+    let (from, to, amount) = (id.to_owned(), "bob".to_owned(), FREE_UP_TO + 1);
+    let request = TransferCommand::Request(Order { from, to, amount, reference: None });
+    bank.execute::<Transfer>(id, request).await.unwrap();
     for view in ["balance", "credit-limit", "statement"] {
         let view = format!("/accounts/{id}/{view}?after={}", opened.json()["position"]);
         assert_eq!(get(bank, &view).await.status, 200);
@@ -229,6 +241,9 @@ async fn check(door: Door, matrix: &[Row], bank: &Application) {
             assert_eq!(got(&answer), *expected, "{who} on {method} {pattern}: {answer:?}");
             if *expected != In {
                 assert_eq!(events(bank).await, before, "{who} on {method} {pattern}");
+            } else if *method == "POST" && path.starts_with("/transfers") {
+                // Requested or approved, refused by the account, which has no money, and failed.
+                until(async || events(bank).await == before + 3).await;
             }
         }
     }

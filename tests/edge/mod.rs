@@ -16,6 +16,7 @@ mod signing;
 mod start;
 mod tls;
 mod tokens;
+mod transfers;
 
 use std::path::PathBuf;
 

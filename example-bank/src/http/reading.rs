@@ -1,4 +1,5 @@
-//! Authorisation of reads: the only place that decides which client may read which account.
+//! Authorisation of reads: the only place that decides which client may read which account, and which
+//! transfer.
 
 use std::future::{Ready, ready};
 
@@ -10,9 +11,10 @@ use actum::{Aggregate, ReadError, StreamId, StreamVersion};
 
 use super::App;
 use crate::account::{Account, AccountEvent, person};
+use crate::transfer::{Transfer, TransferEvent};
 
-/// A read of the account in the path. Only [`Reading::allowed`] returns the id, so no handler can
-/// forget the check.
+/// A read of the account or transfer in the path. Only [`Reading::allowed`] and
+/// [`Reading::allowed_transfer`] return the id, so no handler can forget the check.
 pub(super) struct Reading {
     id: String,
     by: Principal,
@@ -24,14 +26,48 @@ impl Reading {
     pub(super) async fn allowed(self, app: &App) -> Result<String, Problem> {
         // Checked before any read, because an invalid id can never exist.
         StreamId::new(Account::TYPE, &self.id).map_err(ReadError::from)?;
-        let Some(name) = person(&self.by.id) else { return Ok(self.id) };
-        // Read from the log: the first event of an account names its owner, who never changes.
-        let first = app.history::<Account>(&self.id, StreamVersion::ZERO, 1).await?;
-        match first.first().map(|envelope| &envelope.event) {
-            Some(AccountEvent::Opened { owner, .. }) if owner == name => Ok(self.id),
-            _ => Err(Problem::unknown::<Account>()),
+        match person(&self.by.id) {
+            Some(name) if !owns(app, name, &self.id).await? => Err(Problem::unknown::<Account>()),
+            _ => Ok(self.id),
         }
     }
+
+    /// Returns the id of the transfer, and the account through which the client may read it. People
+    /// may read the transfers from and to their own accounts.
+    pub(super) async fn allowed_transfer(self, app: &App) -> Result<(String, Party), Problem> {
+        StreamId::new(Transfer::TYPE, &self.id).map_err(ReadError::from)?;
+        let Some(name) = person(&self.by.id) else { return Ok((self.id, Party::Payer)) };
+        let first = app.history::<Transfer>(&self.id, StreamVersion::ZERO, 1).await?;
+        match first.first().map(|envelope| &envelope.event) {
+            Some(TransferEvent::Requested { order, .. }) => {
+                if owns(app, name, &order.from).await? {
+                    return Ok((self.id, Party::Payer));
+                }
+                match owns(app, name, &order.to).await? {
+                    true => Ok((self.id, Party::Payee)),
+                    false => Err(Problem::unknown::<Transfer>()),
+                }
+            }
+            _ => Err(Problem::unknown::<Transfer>()),
+        }
+    }
+}
+
+/// Side of a transfer on which a client is. A machine is on both.
+pub(super) enum Party {
+    Payer,
+    Payee,
+}
+
+async fn owns(app: &App, name: &str, account: &str) -> Result<bool, Problem> {
+    // The target of a transfer may be an id that no account can have.
+    if StreamId::new(Account::TYPE, account).is_err() {
+        return Ok(false);
+    }
+    // Read from the log: the first event of an account names its owner, who never changes.
+    let first = app.history::<Account>(account, StreamVersion::ZERO, 1).await?;
+    let first = first.first().map(|envelope| &envelope.event);
+    Ok(matches!(first, Some(AccountEvent::Opened { owner, .. }) if owner == name))
 }
 
 impl FromRequest for Reading {

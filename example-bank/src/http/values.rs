@@ -7,6 +7,10 @@ use crate::account::{HIDDEN, MAX_OWNER_CHARS};
 
 /// Schema of an owner's name, as the account accepts it.
 pub fn owner() -> Object {
+    visible()
+}
+
+fn visible() -> Object {
     // Escapes of more than four digits differ between regular expression dialects, so those
     // characters are written as they are.
     let written = |c: char| match u32::from(c) {
@@ -32,6 +36,17 @@ pub fn account_number() -> Object {
                 letters are as good as none and capital ones.";
     let number = text().pattern(Some("^ *([A-Za-z] *){2}([0-9] *){2}([A-Za-z0-9] *){11,30}$"));
     number.description(Some(told)).examples(["DE89 3704 0044 0532 0130 00"]).build()
+}
+
+/// The id of an account that exists. Any text is accepted, and an account that does not exist fails the
+/// transfer.
+pub fn account_id() -> Object {
+    text().description(Some("The id of an account.")).build()
+}
+
+/// Schema of the reference of a transfer, as the transfer accepts it.
+pub fn reference() -> Object {
+    visible()
 }
 
 /// A user's name.

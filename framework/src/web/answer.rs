@@ -3,7 +3,7 @@
 //! The response depends only on the request and on the stored outcome, so a retry with the same key
 //! gets the same bytes. Only the header `Idempotency-Replayed: true` is different.
 
-use actix_web::http::header;
+use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, Responder};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -24,7 +24,7 @@ pub struct CommandAnswer(Outcome);
 
 #[derive(Debug, Clone)]
 enum Outcome {
-    Done { body: Body, location: Option<String>, replayed: bool },
+    Done { body: Body, status: StatusCode, location: Option<String>, replayed: bool },
     Accepted(Accepted),
 }
 
@@ -47,15 +47,27 @@ impl CommandAnswer {
     pub fn done(id: impl Into<String>, committed: Committed) -> Self {
         let Committed { version, position, replayed, .. } = committed;
         let body = Body { id: id.into(), version, position };
-        Self(Outcome::Done { body, location: None, replayed })
+        Self(Outcome::Done { body, status: StatusCode::OK, location: None, replayed })
     }
 
     /// Turns the response into a 201: the aggregate now exists, and its `Location` is `path`, a
     /// slash and its id.
     #[must_use]
-    pub fn created_at(mut self, path: &str) -> Self {
-        if let Outcome::Done { body, location, .. } = &mut self.0 {
+    pub fn created_at(self, path: &str) -> Self {
+        self.located(StatusCode::CREATED, path)
+    }
+
+    /// Turns the response into a 202: the aggregate now exists, and a process manager continues.
+    /// Its `Location` is `path`, a slash and its id.
+    #[must_use]
+    pub fn started_at(self, path: &str) -> Self {
+        self.located(StatusCode::ACCEPTED, path)
+    }
+
+    fn located(mut self, with: StatusCode, path: &str) -> Self {
+        if let Outcome::Done { body, status, location, .. } = &mut self.0 {
             *location = Some(format!("{}/{}", path.trim_end_matches('/'), body.id));
+            *status = with;
         }
         self
     }
@@ -69,18 +81,16 @@ impl Responder for CommandAnswer {
     type Body = actix_web::body::BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
-        let (body, location, replayed) = match self.0 {
-            Outcome::Done { body, location, replayed } => (body, location, replayed),
+        let (body, status, location, replayed) = match self.0 {
+            Outcome::Done { body, status, location, replayed } => {
+                (body, status, location, replayed)
+            }
             Outcome::Accepted(accepted) => return accepted.respond_to(request),
         };
-        let mut response = match location {
-            None => HttpResponse::Ok(),
-            Some(location) => {
-                let mut created = HttpResponse::Created();
-                created.insert_header((header::LOCATION, location));
-                created
-            }
-        };
+        let mut response = HttpResponse::build(status);
+        if let Some(location) = location {
+            response.insert_header((header::LOCATION, location));
+        }
         response.insert_header((POSITION_HEADER, body.position.to_string()));
         if let Some(etag) = etag(body.version) {
             response.insert_header((header::ETAG, etag));

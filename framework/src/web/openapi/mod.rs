@@ -22,7 +22,7 @@ use utoipa::openapi::{Components, OpenApi};
 
 pub(super) use self::deferred::{CommandId, Status};
 pub use self::parameters::AggregateId;
-pub use self::responses::{Accepted, Created, Done, Message, NoMembers, Read};
+pub use self::responses::{Accepted, Created, Done, Message, NoMembers, Read, Started};
 pub use self::values::{new_id, position, version};
 use super::policy::Policy;
 use crate::aggregate::Aggregate;

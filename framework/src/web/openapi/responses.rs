@@ -38,6 +38,20 @@ impl IntoResponses for Created {
     }
 }
 
+/// 202: there is a new aggregate, and a process manager continues. Written by
+/// [`CommandAnswer::started_at`](crate::web::CommandAnswer::started_at).
+pub struct Started;
+
+impl IntoResponses for Started {
+    fn responses() -> Responses {
+        let started = committed("It has begun; maybe before, by the same `Idempotency-Key`");
+        one(
+            "202",
+            started.header(LOCATION.as_str(), header::<String>("Where to read how it goes.")),
+        )
+    }
+}
+
 /// 202: the command was accepted, as requested by `Prefer: respond-async`.
 pub struct Accepted;
 
