@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use actum::store::{EventStore, Filter, PageLimit};
+use actum::store::{Filter, PageLimit};
 use actum::{Application, CommandOptions, StartPosition, StreamVersion};
 use example_bank::account::{Account, AccountCommand, AccountEvent};
 use example_bank::transfer::{FREE_UP_TO, Order, Transfer, TransferCommand, Transfers};
@@ -28,7 +28,10 @@ const WAITING: u64 = 100_000;
 const MEASURED: Duration = Duration::from_secs(15);
 
 pub async fn run(options: &Options, store: Store) -> Outcome {
-    table::heading(store, "transfers between 1000 accounts, from the request until they are completed");
+    table::heading(
+        store,
+        "transfers between 1000 accounts, from the request until they are completed",
+    );
     let database = store.fresh(options).await?;
     let builder = database.application().await?.aggregate::<Account>().aggregate::<Transfer>();
     let builder = builder.answers_later::<Account>();
@@ -117,7 +120,12 @@ async fn waiting(app: &Application) -> Outcome {
         request.await??;
     }
     let head = app.store().head().await?;
-    while app.operations().status().await.subscriptions.iter().any(|it| it.saved < head) {
+    let is_behind = async || {
+        let status = app.operations().status().await;
+        let mut partitions = status.subscriptions.iter().flat_map(|it| &it.partitions);
+        partitions.any(|partition| partition.position < Some(head))
+    };
+    while is_behind().await {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     tokio::time::sleep(Duration::from_secs(5)).await;

@@ -303,6 +303,7 @@ impl<P: ProcessManager> Follower for ProcessFollower<P> {
         }
         self.take_outboxes(&keys);
         self.progress.count_events(folded.events);
+        self.progress.applied(self.folder.reached());
         self.work.set_parked(self.folder.parking().len());
         self.work.save_soon();
         if let Some(poison) = folded.poison {
