@@ -20,6 +20,8 @@ mod read;
 mod readiness;
 mod running;
 mod scheduled;
+#[cfg(feature = "testing")]
+mod settled;
 mod status;
 mod versions;
 

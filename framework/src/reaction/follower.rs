@@ -230,6 +230,7 @@ impl<R: Reaction> Follower for ReactionFollower<R> {
             self.take(event);
         }
         self.reached = Reached::end_of(page);
+        self.progress.applied(self.reached.position);
         self.work.save_soon();
         Ok(ControlFlow::Continue(()))
     }
