@@ -2,8 +2,8 @@
 //! application.
 //!
 //! Read `account.rs` first: it has the rules about money. `balance.rs`, `credit_limit.rs` and
-//! `statement.rs` are the read side, `user.rs` has unique names, `http.rs` the routes, `cli.rs` the
-//! command line, and `serve.rs` starts the server.
+//! `statement.rs` are the read side, `user.rs` has unique names, `welcome.rs` sends mails, `http.rs`
+//! has the routes, `cli.rs` the command line, and `serve.rs` starts the server.
 
 #[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
 pub mod account;
@@ -18,6 +18,7 @@ mod limits;
 mod serve;
 pub mod statement;
 pub mod user;
+pub mod welcome;
 
 use actum::web::{ApiKeyFormat, Callback};
 use actum::{AnyStore, Application, ApplicationBuilder};

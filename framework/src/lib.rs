@@ -219,6 +219,7 @@
 //! | question | page |
 //! |---|---|
 //! | How do I keep rows in SQL tables of my own? | [`Projection`], [`Application::query`] |
+//! | How do I act because of an event, such as sending a mail? | [`EventHandler`] |
 //! | How is a value unique, such as a user name? | [`Claim`] |
 //! | How do I change events that are already stored? | [`guides::evolving_events`] |
 //! | How do I roll out a release, or a new version of a read model? | [`guides::deploying`] |
@@ -292,6 +293,7 @@ pub use self::event::{
 };
 pub use self::live::{Changed, LiveChanges, LiveDocument, LiveEvents};
 pub use self::projection::{ComparedRows, Projection};
+pub use self::reaction::handler::{Attempt, EventHandler, HandlerSettings, StartFrom};
 pub use self::read_model::{Document, DocumentPage, Fold, ReadModel, Sources};
 pub use self::settings::Settings;
 pub use self::store::contract::sql::{SqlConnection, SqlError, SqlRow, SqlValue};

@@ -42,8 +42,8 @@ pub enum StartError {
         /// Name that is stored in the log.
         found: String,
     },
-    /// Two registrations have the same name: an aggregate's `TYPE`, or the name of a read model or
-    /// projection. Rename one of them.
+    /// Two registrations have the same name: an aggregate's `TYPE`, or the name of a read model, a
+    /// projection or an event handler. Rename one of them.
     #[error("{0} is registered already: names are unique in an application; rename one of the two")]
     AlreadyRegistered(&'static str),
     /// The aggregate's `TYPE` is reserved for streams of the framework. Choose another `TYPE`.
@@ -68,10 +68,10 @@ pub enum StartError {
         /// Allowed values.
         needed: String,
     },
-    /// The name of a read model is empty, too long or contains a reserved character. Correct its
-    /// `NAME`.
+    /// The name of a read model or event handler is empty, too long or contains a reserved
+    /// character. Correct its `NAME`.
     #[error(
-        "{0:?} is not a valid name of a read model: use 1 to 100 bytes without @, / and control \
+        "{0:?} is not a valid name of a read model or event handler: use 1 to 100 bytes without @, / and control \
          characters. Correct its NAME"
     )]
     ReadModelName(&'static str),
@@ -127,6 +127,26 @@ pub enum StartError {
         position: GlobalPosition,
         /// Type of that event.
         event_type: String,
+    },
+    /// The database has a read model or projection of this name, so its checkpoint is not the one of
+    /// an event handler. Give the handler another `NAME`.
+    #[error(
+        "{0} is a read model or projection in this database: give the event handler another NAME"
+    )]
+    OtherKind(&'static str),
+    /// An event handler is to start after a position that the log does not have. Name a position of
+    /// this log.
+    #[error(
+        "the event handler {name} is to start after position {position}, but the log ends at \
+         {head}: name a position of this log"
+    )]
+    StartPosition {
+        /// `NAME` of the handler.
+        name: &'static str,
+        /// Position given to the builder.
+        position: GlobalPosition,
+        /// Last position of the log.
+        head: GlobalPosition,
     },
     /// An aggregate has an upcaster for an event type that is not a variant of its events. Correct
     /// the name, or remove the upcaster.
