@@ -2,7 +2,7 @@
 //!
 //! An [`Aggregate`] decides commands and appends events to one durable log without gaps. A
 //! [`ReadModel`] folds the log into documents, a [`Projection`] into SQL tables of your own, and a
-//! read can include your own writes. The log is in SQLite, which is embedded, or in PostgreSQL,
+//! read can include your own writes. An [`EventHandler`] acts outside because of an event. The log is in SQLite, which is embedded, or in PostgreSQL,
 //! which several processes can share.
 //!
 //! # A tour in ten minutes

@@ -73,6 +73,16 @@ fn wait_for(file: &str, events: u64) {
     block_until(PATIENCE, || check(handled(file), is_complete));
 }
 
+/// Number of lines once nothing is added any more, because what was not saved comes again.
+fn quiet(file: &str) -> usize {
+    let count = || read_to_string(file).unwrap().lines().count();
+    block_until(PATIENCE, || {
+        let before = count();
+        std::thread::sleep(Duration::from_millis(400));
+        check(count(), |after| *after == before)
+    })
+}
+
 async fn a_crash_at_each_step_of_a_handler_loses_nothing_and_keeps_the_order(place: Place) {
     let (directory, url) = (Directory::new(), url(&place));
     let file = directory.file("handled");
@@ -95,16 +105,15 @@ async fn a_crash_at_each_step_of_a_handler_loses_nothing_and_keeps_the_order(pla
         assert!(process.says("written"));
         // The log alone knows how much was written before the crash.
         wait_for(&file, in_the_log(&place).await);
+        let after = quiet(&file);
         process.stop();
-        let after = read_to_string(&file).unwrap().lines().count();
         assert!(after > lines, "nothing was handled after {at}");
         lines = after;
         // Nothing comes again after an orderly stop.
         let mut process = HandlerProcess::start(&url, &file, 0, &[]);
         assert!(process.says("written"));
-        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(quiet(&file), lines, "repeated after {at}");
         process.stop();
-        assert_eq!(read_to_string(&file).unwrap().lines().count(), lines, "repeated after {at}");
     }
 }
 

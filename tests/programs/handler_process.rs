@@ -85,7 +85,8 @@ async fn main() {
         let app = Arc::clone(&app);
         writers.spawn(async move {
             for n in (0..events).filter(|n| n % BOOKS == book) {
-                app.execute::<Book>(&book.to_string(), n).await.unwrap();
+                // A conflict with another process is no matter: the log shows what was stored.
+                let _ = app.execute::<Book>(&book.to_string(), n).await;
             }
         });
     }

@@ -318,7 +318,7 @@ fn nearest_valid(key: &str) -> String {
     }
 }
 
-/// Events that a projection receives, each as an `E`: the envelope of the one aggregate it follows,
+/// Events that a projection or event handler receives, each as an `E`: the envelope of the one aggregate it follows,
 /// or your own enum with a `From` for the envelope of each aggregate.
 ///
 /// ```

@@ -107,8 +107,9 @@ impl<H: EventHandler> HandlerFollower<H> {
         };
         self.progress.failed(format_args!("the key {key:?}: {reason}"));
         // An event that cannot be decoded is not tried again here, because only another release can
-        // decode it.
-        if item.event.is_ok() && item.attempts < self.settings.attempts {
+        // decode it. One that holds up all keys is parked at once, and tried again there.
+        let is_tried_here = item.event.is_ok() && !self.window.is_held_up();
+        if is_tried_here && item.attempts < self.settings.attempts {
             let due = Instant::now() + self.pause(&item);
             return self.window.again(key, item, due);
         }

@@ -131,3 +131,19 @@ fn the_window_is_bounded_by_number_and_bytes_also_of_what_waits_behind_parked_ke
     window.handled(&key, &large);
     assert!(!window.is_full());
 }
+
+#[test]
+fn events_that_are_handled_ahead_of_an_old_one_are_bounded() {
+    let (mut window, now) = (window(&[("old", 1)]), Instant::now());
+    let old = start(&mut window, now);
+    for n in 2..=5_000 {
+        assert!(!window.is_full(), "{n}");
+        window.push("a", item("a", n));
+        let handled = start(&mut window, now);
+        window.handled(&handled[0].0, &handled[0].1);
+    }
+    assert!(window.is_held_up() && window.is_full());
+    window.handled(&old[0].0, &old[0].1);
+    assert!(!window.is_full());
+    assert_eq!(oldest(&window), None);
+}

@@ -18,6 +18,10 @@ const MOST_EVENTS: usize = 2_000;
 /// Bytes of events in memory from which on no page is read.
 const MOST_BYTES: usize = 8 << 20;
 
+/// Number of positions, from the oldest event that is not handled on, from which on no page is read. A
+/// crash repeats at most so many events that were handled.
+const MOST_AHEAD: usize = 5_000;
+
 /// One event for one key.
 pub(super) struct Item<E> {
     /// The decoded event, or the reason why it cannot be decoded.
@@ -36,8 +40,8 @@ pub(super) struct Window<E> {
     /// Keys whose first event is postponed; the number keeps equal times apart.
     timers: BTreeMap<(Instant, u64), Arc<str>>,
     last_timer: u64,
-    /// Number of keys for which the event at a position is not handled.
-    unhandled: BTreeMap<GlobalPosition, usize>,
+    /// Number of keys for which the event at a position is not handled, from the oldest such event on.
+    open: BTreeMap<GlobalPosition, usize>,
     /// Events behind parked keys.
     behind: BTreeMap<(GlobalPosition, Arc<str>), Item<E>>,
     events: usize,
@@ -51,7 +55,7 @@ impl<E> Window<E> {
             ready: VecDeque::new(),
             timers: BTreeMap::new(),
             last_timer: 0,
-            unhandled: BTreeMap::new(),
+            open: BTreeMap::new(),
             behind: BTreeMap::new(),
             events: 0,
             bytes: 0,
@@ -60,12 +64,17 @@ impl<E> Window<E> {
 
     /// Returns true if no more events have room.
     pub(super) fn is_full(&self) -> bool {
-        self.events >= MOST_EVENTS || self.bytes >= MOST_BYTES
+        self.events >= MOST_EVENTS || self.bytes >= MOST_BYTES || self.is_held_up()
+    }
+
+    /// Returns true if an old event keeps the window from moving on.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.open.len() >= MOST_AHEAD
     }
 
     /// Position of the oldest event that is not handled.
     pub(super) fn oldest(&self) -> Option<GlobalPosition> {
-        self.unhandled.first_key_value().map(|(position, _)| *position)
+        self.open.first_key_value().map(|(position, _)| *position)
     }
 
     /// Adds an event, behind those of its key.
@@ -154,7 +163,7 @@ impl<E> Window<E> {
     }
 
     fn enqueue(&mut self, key: &str, item: Item<E>) {
-        *self.unhandled.entry(item.recorded.position).or_default() += 1;
+        *self.open.entry(item.recorded.position).or_default() += 1;
         match self.lanes.get_mut(key) {
             Some(lane) => lane.push_back(item),
             None => {
@@ -166,11 +175,12 @@ impl<E> Window<E> {
     }
 
     fn resolve(&mut self, position: GlobalPosition) {
-        if let Some(keys) = self.unhandled.get_mut(&position) {
-            *keys -= 1;
-            if *keys == 0 {
-                self.unhandled.remove(&position);
-            }
+        if let Some(keys) = self.open.get_mut(&position) {
+            *keys = keys.saturating_sub(1);
+        }
+        // What was handled behind the oldest stays, because it counts as ahead of the checkpoint.
+        while let Some(oldest) = self.open.first_entry().filter(|oldest| *oldest.get() == 0) {
+            oldest.remove();
         }
     }
 
