@@ -8,6 +8,7 @@ mod deferred;
 mod edge;
 mod handlers;
 mod operations;
+mod process_managers;
 mod processes;
 mod read_side;
 mod readme;

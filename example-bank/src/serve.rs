@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use actum::web::{Access, Listeners, Prometheus, RunningServer, Server, TlsConfig};
-use actum::{BoxError, Settings, StartFrom};
+use actum::{BoxError, Settings, StartPosition};
 
 use crate::cli::Serve;
 use crate::welcome::{FileMailer, WelcomeMail};
@@ -38,7 +38,7 @@ pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
     if let Some(file) = options.mail_file {
         let welcome = WelcomeMail::new(FileMailer::new(file));
         // Accounts that are open already are not new.
-        builder = builder.event_handler(welcome, StartFrom::Now);
+        builder = builder.event_handler(welcome, StartPosition::Now);
     }
     let server = Server::new(builder.start().await?)
         .routes(routes())

@@ -4,6 +4,7 @@
 //! control the time. Times are clamped to the years 1970 to 9999, because times outside of them
 //! cannot be written in RFC 3339, as an HTTP date or in a UUIDv7.
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +19,12 @@ pub trait Clock: Send + Sync + 'static {
     /// Returns a new id that was never returned before. Later ids sort after earlier ones (UUIDv7),
     /// because the index of event ids then grows at one end.
     fn new_id(&self) -> Uuid;
+
+    /// Completes when the clock shows this time or a later one, if somebody moves it by hand. A clock that
+    /// runs by itself never completes it, which is the default: callers wait with a timer too.
+    fn is_moved_to(&self, _time: OffsetDateTime) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
 }
 
 /// Last microsecond of the year 9999, counted from 1970.
@@ -63,6 +70,10 @@ impl Clock for Clamped {
 
     fn new_id(&self) -> Uuid {
         self.0.new_id()
+    }
+
+    fn is_moved_to(&self, time: OffsetDateTime) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.0.is_moved_to(time)
     }
 }
 

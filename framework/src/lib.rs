@@ -2,8 +2,8 @@
 //!
 //! An [`Aggregate`] decides commands and appends events to one durable log without gaps. A
 //! [`ReadModel`] folds the log into documents, a [`Projection`] into SQL tables of your own, and a
-//! read can include your own writes. An [`EventHandler`] acts outside because of an event. The log is in SQLite, which is embedded, or in PostgreSQL,
-//! which several processes can share.
+//! read can include your own writes. An [`EventHandler`] acts outside because of an event. The log
+//! is in SQLite, which is embedded, or in PostgreSQL, which several processes can share.
 //!
 //! # A tour in ten minutes
 //!
@@ -262,6 +262,7 @@ pub mod guides;
 mod live;
 pub mod metrics;
 pub(crate) mod partition;
+mod process;
 mod projection;
 pub(crate) mod reaction;
 mod read_model;
@@ -292,8 +293,12 @@ pub use self::event::{
     EventEnvelope, ExpectedVersion, GlobalPosition, Metadata, StreamId, StreamVersion,
 };
 pub use self::live::{Changed, LiveChanges, LiveDocument, LiveEvents};
+pub use self::process::{
+    Correlation, Effects, ProcessManager, Reacts, Refused, Step, Story, StoryStep,
+};
 pub use self::projection::{ComparedRows, Projection};
-pub use self::reaction::handler::{Attempt, EventHandler, HandlerSettings, StartFrom};
+pub use self::reaction::StartPosition;
+pub use self::reaction::handler::{Attempt, EventHandler, HandlerSettings};
 pub use self::read_model::{Document, DocumentPage, Fold, ReadModel, Sources};
 pub use self::settings::Settings;
 pub use self::store::contract::sql::{SqlConnection, SqlError, SqlRow, SqlValue};

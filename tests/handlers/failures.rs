@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use actum::operations::{ParkedKey, SubscriptionState};
 use actum::store::AppendOutcome;
-use actum::{Application, Attempt, BoxError, EventEnvelope, EventHandler, EventSources, StartFrom};
+use actum::{
+    Application, Attempt, BoxError, EventEnvelope, EventHandler, EventSources, StartPosition,
+};
 use async_trait::async_trait;
 use tokio::time::sleep;
 
@@ -47,7 +49,7 @@ async fn one_event_in_ten_thousand_fails_for_ever_and_every_other_key_is_handled
     let id = |n: i64| (n * n % 499).to_string();
     let number = |n: i64| if n % 10_000 == 4_007 { FAILS } else { n % 600 };
     let script = Arc::new(Script::default());
-    let app = start(&place, &script, StartFrom::Beginning).await;
+    let app = start(&place, &script, StartPosition::Beginning).await;
     write(&app, (0..EVENTS).map(|n| (id(n), number(n)))).await;
     let mut expected: HashMap<String, u64> = HashMap::new();
     (0..EVENTS).for_each(|n| *expected.entry(id(n)).or_default() += 1);
@@ -75,7 +77,7 @@ async fn the_checkpoint_passes_no_event_that_is_not_handled_and_memory_is_bounde
     const EVENTS: i64 = 15_000;
     let script = Arc::new(Script::default());
     script.is_patient.store(true, Ordering::SeqCst);
-    let app = start(&place, &script, StartFrom::Beginning).await;
+    let app = start(&place, &script, StartPosition::Beginning).await;
     add(&app, "good", 3).await;
     add(&app, "hangs", 1).await;
     let others = |n: i64| format!("c{}", n % 50);
@@ -97,7 +99,7 @@ async fn the_checkpoint_passes_no_event_that_is_not_handled_and_memory_is_bounde
     // Without a shutdown, as in a crash: what was not saved comes again, and nothing is lost.
     drop(app);
     script.is_fixed.store(true, Ordering::SeqCst);
-    let app = start(&place, &script, StartFrom::Beginning).await;
+    let app = start(&place, &script, StartPosition::Beginning).await;
     until(async || script.handled("hangs") == [1]).await;
     let is_complete = |n: i64| {
         let mut seen = script.handled(&others(n));
@@ -112,7 +114,7 @@ async fn the_checkpoint_passes_no_event_that_is_not_handled_and_memory_is_bounde
 
 async fn events_that_come_while_a_key_is_drained_are_handled_once(place: Place) {
     let script = Arc::new(Script::default());
-    let app = start(&place, &script, StartFrom::Beginning).await;
+    let app = start(&place, &script, StartPosition::Beginning).await;
     app.execute::<Counter>("slow", Ask::Add(FAILS)).await.unwrap();
     add(&app, "slow", 20).await;
     parked(&app, |keys| keys.iter().any(|key| key.waiting == 20)).await;
@@ -130,7 +132,7 @@ async fn events_that_come_while_a_key_is_drained_are_handled_once(place: Place) 
 
 async fn an_event_that_does_not_decode_parks_its_key_alone(place: Place) {
     let script = Arc::new(Script::default());
-    let app = start(&place, &script, StartFrom::Beginning).await;
+    let app = start(&place, &script, StartPosition::Beginning).await;
     let unknown = foreign("odd", "Halved", ["{}"]);
     app.store().append(vec![unknown]).await;
     write(&app, [("odd".to_owned(), 1), ("even".to_owned(), 2)].into_iter()).await;
@@ -143,7 +145,7 @@ async fn an_event_that_does_not_decode_parks_its_key_alone(place: Place) {
     until(async || script.handled("odd") == [2]).await;
     app.shutdown().await;
     drop(app);
-    let app = start(&place, &script, StartFrom::Beginning).await;
+    let app = start(&place, &script, StartPosition::Beginning).await;
     assert_eq!(app.operations().skipped("recorder").await.unwrap().len(), 1);
     write(&app, [("odd".to_owned(), 1)].into_iter()).await;
     until(async || script.handled("odd") == [2, 3]).await;
@@ -174,7 +176,7 @@ async fn an_event_whose_keys_are_unknown_halts_before_it(place: Place) {
     let script = Arc::new(Script::default());
     let builder = place.builder().await.aggregate::<Counter>();
     let handler = ByContent(Recorder(Arc::clone(&script)));
-    let app = builder.event_handler(handler, StartFrom::Beginning).start().await.unwrap();
+    let app = builder.event_handler(handler, StartPosition::Beginning).start().await.unwrap();
     add(&app, "a", 2).await;
     app.store().append(vec![foreign("odd", "Halved", ["{}"])]).await;
     add(&app, "a", 1).await;
@@ -191,7 +193,7 @@ async fn an_event_whose_keys_are_unknown_halts_before_it(place: Place) {
 async fn more_than_a_thousand_parked_keys_halt_and_a_fix_handles_them_all(place: Place) {
     const KEYS: usize = 2_400;
     let script = Arc::new(Script::default());
-    let app = start(&place, &script, StartFrom::Beginning).await;
+    let app = start(&place, &script, StartPosition::Beginning).await;
     let twice = (0..2 * KEYS).map(|n| (format!("c{}", n % KEYS), FAILS));
     write(&app, twice).await;
     until(async || {
@@ -205,7 +207,7 @@ async fn more_than_a_thousand_parked_keys_halt_and_a_fix_handles_them_all(place:
     app.shutdown().await;
     drop(app);
     script.is_fixed.store(true, Ordering::SeqCst);
-    let app = start(&place, &script, StartFrom::Beginning).await;
+    let app = start(&place, &script, StartPosition::Beginning).await;
     until(async || (0..KEYS).all(|n| script.handled(&format!("c{n}")) == [1, 2])).await;
     parked(&app, <[_]>::is_empty).await;
     app.shutdown().await;

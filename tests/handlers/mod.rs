@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use actum::{
     Application, Attempt, BoxError, EventEnvelope, EventHandler, EventSources, GlobalPosition,
-    HandlerSettings, StartError, StartFrom,
+    HandlerSettings, StartError, StartPosition,
 };
 use async_trait::async_trait;
 use tokio::time::sleep;
@@ -97,7 +97,7 @@ impl EventHandler for Recorder {
     }
 }
 
-async fn start(place: &Place, script: &Arc<Script>, from: StartFrom) -> Application {
+async fn start(place: &Place, script: &Arc<Script>, from: StartPosition) -> Application {
     let builder = place.builder().await.aggregate::<Counter>();
     builder.event_handler(Recorder(Arc::clone(script)), from).start().await.unwrap()
 }
@@ -116,7 +116,7 @@ fn versions(count: u64) -> Vec<u64> {
 
 async fn one_key_that_fails_is_parked_and_all_others_are_handled_in_order(place: Place) {
     let script = Arc::new(Script::default());
-    let app = start(&place, &script, StartFrom::Beginning).await;
+    let app = start(&place, &script, StartPosition::Beginning).await;
     for _ in 0..4 {
         for n in 0..20 {
             add(&app, &format!("c{n}"), 2).await;
@@ -143,7 +143,7 @@ async fn one_key_that_fails_is_parked_and_all_others_are_handled_in_order(place:
     app.shutdown().await;
     drop(app);
     // Nothing comes again after an orderly stop.
-    let app = start(&place, &script, StartFrom::Beginning).await;
+    let app = start(&place, &script, StartPosition::Beginning).await;
     add(&app, "c0", 1).await;
     until(async || script.handled("c0") == versions(9)).await;
     assert_eq!(script.count(), 9 + 19 * 8 + 10);
@@ -152,7 +152,7 @@ async fn one_key_that_fails_is_parked_and_all_others_are_handled_in_order(place:
 
 async fn a_handler_that_hangs_or_panics_parks_its_key_and_a_new_term_tries_again(place: Place) {
     let script = Arc::new(Script::default());
-    let app = start(&place, &script, StartFrom::Beginning).await;
+    let app = start(&place, &script, StartPosition::Beginning).await;
     let parked = async |app: &Application| app.operations().parked("recorder").await.unwrap();
     for key in ["hangs", "good", "panics", "good"] {
         add(&app, key, 1).await;
@@ -165,7 +165,7 @@ async fn a_handler_that_hangs_or_panics_parks_its_key_and_a_new_term_tries_again
     app.shutdown().await;
     drop(app);
     script.is_fixed.store(true, Ordering::SeqCst);
-    let app = start(&place, &script, StartFrom::Beginning).await;
+    let app = start(&place, &script, StartPosition::Beginning).await;
     until(async || parked(&app).await.is_empty()).await;
     assert_eq!((script.handled("hangs"), script.handled("panics")), (vec![1], vec![1]));
     assert_eq!(script.handled("good"), versions(2));
@@ -174,7 +174,7 @@ async fn a_handler_that_hangs_or_panics_parks_its_key_and_a_new_term_tries_again
 
 async fn an_event_that_is_skipped_is_left_out_and_those_behind_it_follow(place: Place) {
     let script = Arc::new(Script::default());
-    let app = start(&place, &script, StartFrom::Beginning).await;
+    let app = start(&place, &script, StartPosition::Beginning).await;
     let position = add(&app, "fails", 1).await;
     until(async || !app.operations().parked("recorder").await.unwrap().is_empty()).await;
     add(&app, "fails", 1).await;
@@ -194,7 +194,7 @@ async fn a_new_handler_in_an_old_log_starts_where_it_is_told(place: Place) {
     app.shutdown().await;
     drop(app);
     let script = Arc::new(Script::default());
-    let app = start(&place, &script, StartFrom::Now).await;
+    let app = start(&place, &script, StartPosition::Now).await;
     // Not even the first event is handled yet, and the position is known already.
     app.shutdown().await;
     drop(app);
@@ -203,13 +203,13 @@ async fn a_new_handler_in_an_old_log_starts_where_it_is_told(place: Place) {
     app.shutdown().await;
     drop(app);
     // The position counts at the first start only.
-    let app = start(&place, &script, StartFrom::Beginning).await;
+    let app = start(&place, &script, StartPosition::Beginning).await;
     add(&app, "a", 1).await;
     until(async || script.handled("a") == [31, 32]).await;
     assert_eq!(script.count(), 2);
     app.shutdown().await;
     drop(app);
-    let app = start(&place, &script, StartFrom::Position(old)).await;
+    let app = start(&place, &script, StartPosition::After(old)).await;
     add(&app, "a", 1).await;
     until(async || script.handled("a") == [31, 32, 33]).await;
     app.shutdown().await;
@@ -222,13 +222,13 @@ async fn a_handler_starts_after_a_position_of_the_log_and_no_other(place: Place)
     drop(app);
     let script = Arc::new(Script::default());
     let builder = place.builder().await.aggregate::<Counter>();
-    let beyond = StartFrom::Position(GlobalPosition(6));
+    let beyond = StartPosition::After(GlobalPosition(6));
     match builder.event_handler(Recorder(Arc::clone(&script)), beyond).start().await {
         Err(StartError::StartPosition { head, .. }) => assert_eq!(head, GlobalPosition(5)),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("it starts"),
     }
-    let app = start(&place, &script, StartFrom::Position(GlobalPosition(3))).await;
+    let app = start(&place, &script, StartPosition::After(GlobalPosition(3))).await;
     until(async || script.handled("a") == [4, 5]).await;
     app.shutdown().await;
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use actum::{ApplicationBuilder, EventEnvelope, Fold, ReadModel, Sources, StartError, StartFrom};
+use actum::{
+    ApplicationBuilder, EventEnvelope, Fold, ReadModel, Sources, StartError, StartPosition,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Recorder, Script, add, start, versions};
@@ -68,14 +70,14 @@ fn recorder() -> Recorder {
 }
 
 async fn a_handler_and_a_read_model_of_one_name_are_refused(place: Place) {
-    let handler = builder(&place).await.event_handler(recorder(), StartFrom::Now);
+    let handler = builder(&place).await.event_handler(recorder(), StartPosition::Now);
     let refusal = refused(handler.read_model::<SameName>()).await;
     assert!(refusal.starts_with("recorder is registered already"), "{refusal}");
 }
 
 async fn a_read_model_and_a_handler_of_one_name_are_refused(place: Place) {
     let read_model = builder(&place).await.read_model::<SameName>();
-    let refusal = refused(read_model.event_handler(recorder(), StartFrom::Now)).await;
+    let refusal = refused(read_model.event_handler(recorder(), StartPosition::Now)).await;
     assert!(refusal.starts_with("recorder is registered already"), "{refusal}");
 }
 
@@ -83,7 +85,7 @@ async fn the_name_of_a_read_model_in_the_database_is_no_name_of_a_handler(place:
     let app = builder(&place).await.read_model::<SameName>().start().await.unwrap();
     app.shutdown().await;
     drop(app);
-    match builder(&place).await.event_handler(recorder(), StartFrom::Now).start().await {
+    match builder(&place).await.event_handler(recorder(), StartPosition::Now).start().await {
         Err(StartError::OtherKind(name)) => assert_eq!(name, "recorder"),
         Err(other) => panic!("{other}"),
         Ok(_) => panic!("it starts"),
@@ -92,7 +94,7 @@ async fn the_name_of_a_read_model_in_the_database_is_no_name_of_a_handler(place:
 
 async fn the_name_of_a_handler_in_the_database_is_no_name_of_a_read_model(place: Place) {
     let script = Arc::default();
-    let app = start(&place, &script, StartFrom::Now).await;
+    let app = start(&place, &script, StartPosition::Now).await;
     app.shutdown().await;
     drop(app);
     let refused = refused(builder(&place).await.read_model::<SameName>()).await;
@@ -102,14 +104,14 @@ async fn the_name_of_a_handler_in_the_database_is_no_name_of_a_read_model(place:
 async fn a_rebuild_of_a_read_model_fires_no_handler(place: Place) {
     let script = Arc::new(Script::default());
     let old = builder(&place).await.read_model::<Count>();
-    let old = old.event_handler(Recorder(Arc::clone(&script)), StartFrom::Beginning);
+    let old = old.event_handler(Recorder(Arc::clone(&script)), StartPosition::Beginning);
     let app = old.start().await.unwrap();
     let last = add(&app, "a", 20).await;
     until(async || script.handled("a") == versions(20)).await;
     app.shutdown().await;
     drop(app);
     let new = builder(&place).await.read_model_replacing::<NewCount, Count>();
-    let new = new.event_handler(Recorder(Arc::clone(&script)), StartFrom::Beginning);
+    let new = new.event_handler(Recorder(Arc::clone(&script)), StartPosition::Beginning);
     let app = new.start().await.unwrap();
     let serves = async || {
         let versions = app.operations().versions("count").await.unwrap();

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use actum::{
     Aggregate, Application, Attempt, BoxError, EventEnvelope, EventHandler, EventSources,
-    HandlerSettings, StartFrom,
+    HandlerSettings, StartPosition,
 };
 use serde::{Deserialize, Serialize};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -77,7 +77,7 @@ async fn main() {
     let [store, file, events] = &arguments[..] else { panic!("handler-process STORE FILE EVENTS") };
     let file = OpenOptions::new().create(true).append(true).open(file).unwrap();
     let app = Application::builder(actum::open(store).await.unwrap()).aggregate::<Book>();
-    let app = app.event_handler(WriteDown(file), StartFrom::Beginning).start().await.unwrap();
+    let app = app.event_handler(WriteDown(file), StartPosition::Beginning).start().await.unwrap();
     println!("started");
     let (app, events) = (Arc::new(app), events.parse::<u64>().unwrap());
     let mut writers = JoinSet::new();

@@ -9,7 +9,7 @@ use super::source::{Source, is_word};
 use super::{assert_allowed, assert_caught, assert_kept};
 
 /// The rooms of the framework, in the order in which they may import: each only those before it.
-const ORDER: [&str; 30] = [
+const ORDER: [&str; 31] = [
     "backoff",
     "box_error",
     "byte_budget",
@@ -34,6 +34,7 @@ const ORDER: [&str; 30] = [
     "webhook",
     "reaction",
     "deferred",
+    "process",
     "status",
     "application",
     "web",

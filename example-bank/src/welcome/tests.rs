@@ -3,7 +3,7 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use actum::StartFrom;
+use actum::StartPosition;
 
 use super::{Mail, MockMailer, WelcomeMail};
 use crate::account::{Account, AccountCommand::*};
@@ -16,7 +16,7 @@ async fn the_owner_of_a_new_account_is_welcomed_although_the_first_attempt_fails
     mailer.expect_send().times(1).returning(move |mail| Ok(send.send(mail)?));
     let store = actum::open("memory:").await.unwrap();
     let welcome = WelcomeMail::new(mailer);
-    let bank = application(store).event_handler(welcome, StartFrom::Now).start().await.unwrap();
+    let bank = application(store).event_handler(welcome, StartPosition::Now).start().await.unwrap();
     let open = Open { owner: "Ada".into(), currency: "EUR".into(), number: None };
     bank.execute::<Account>("42", open).await.unwrap();
     bank.execute::<Account>("42", Credit { amount: 5 }).await.unwrap();

@@ -113,7 +113,7 @@ impl<A: Aggregate> Settling<'_, A> {
             Decision::NotExpected => Err(CommandError::NotExpected { stream, actual: at }),
             Decision::Nothing => {
                 let Tip { version, position } = self.settled.tip;
-                Ok(Committed { version, position, replayed: false })
+                Ok(Committed { is_unchanged: true, ..Committed::new(version, position, false) })
             }
         };
         // A result may contain a refusal, whose `Drop` is user code.
@@ -176,7 +176,7 @@ impl<A: Aggregate> Settling<'_, A> {
         let stream = self.stream.clone();
         match self.outcomes.next() {
             Some(AppendOutcome::Committed(committed)) => {
-                let Committed { version, position, replayed } = committed;
+                let Committed { version, position, replayed, .. } = committed;
                 if replayed {
                     self.is(Standing::Behind);
                 } else if self.settled.standing == Standing::AsDecided && version == to {
@@ -184,7 +184,8 @@ impl<A: Aggregate> Settling<'_, A> {
                 } else {
                     self.is(Standing::InDoubt);
                 }
-                self.answer(request, Ok(committed));
+                let is_unchanged = to == at && !replayed;
+                self.answer(request, Ok(Committed { is_unchanged, ..committed }));
             }
             Some(AppendOutcome::NotCommitted(NotCommitted::Conflict { actual })) => {
                 self.conflict(request, at, actual);

@@ -38,7 +38,9 @@ pub struct ApplicationBuilder {
     clock: Arc<dyn Clock>,
     settings: Settings,
     name: String,
-    parts: Vec<Part>,
+    pub(super) parts: Vec<Part>,
+    /// Parts that need all aggregates.
+    pub(super) last_parts: Vec<Part>,
 }
 
 pub(super) type Starting<'a> = Pin<Box<dyn Future<Output = Result<(), StartError>> + Send + 'a>>;
@@ -47,7 +49,14 @@ pub(super) type Part = Box<dyn for<'a> FnOnce(&'a mut Running) -> Starting<'a> +
 impl ApplicationBuilder {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         let (clock, settings) = (Arc::new(SystemClock), Settings::default());
-        Self { store, clock, settings, name: program::default_name(), parts: Vec::new() }
+        Self {
+            store,
+            clock,
+            settings,
+            name: program::default_name(),
+            parts: Vec::new(),
+            last_parts: Vec::new(),
+        }
     }
 
     /// Sets the name of the program. The log stores the name at the first start and refuses an
@@ -121,7 +130,7 @@ impl ApplicationBuilder {
         program::claim(&*self.store, &self.name).await?;
         let clock = Arc::new(Clamped(self.clock));
         let mut running = Running::start(self.store, clock, self.settings).await?;
-        for part in self.parts {
+        for part in self.parts.into_iter().chain(self.last_parts) {
             part(&mut running).await?;
         }
         running.start_later().await?;

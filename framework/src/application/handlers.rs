@@ -6,7 +6,8 @@ use super::builder::ApplicationBuilder;
 use super::running::Running;
 use crate::error::StartError;
 use crate::partition::Pacing;
-use crate::reaction::handler::{EventHandler, StartFrom, StartHandler, start_handler};
+use crate::reaction::StartPosition;
+use crate::reaction::handler::{EventHandler, StartHandler, start_handler};
 use crate::read_model::check_name;
 
 impl ApplicationBuilder {
@@ -17,7 +18,7 @@ impl ApplicationBuilder {
     /// # mod tour { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tour.txt")); }
     /// # use tour::*;
     /// use actum::{Application, Attempt, BoxError, EventEnvelope, EventHandler};
-    /// use actum::{EventSources, StartFrom};
+    /// use actum::{EventSources, StartPosition};
     ///
     /// struct Announce;
     ///
@@ -40,14 +41,14 @@ impl ApplicationBuilder {
     /// # async fn main() -> Result<(), BoxError> {
     /// let app = Application::builder(actum::open("memory:").await?)
     ///     .aggregate::<Account>()
-    ///     .event_handler(Announce, StartFrom::Now)
+    ///     .event_handler(Announce, StartPosition::Now)
     ///     .start()
     ///     .await?;
     /// # app.shutdown().await;
     /// # Ok(()) }
     /// ```
     #[must_use]
-    pub fn event_handler(self, handler: impl EventHandler, from: StartFrom) -> Self {
+    pub fn event_handler(self, handler: impl EventHandler, from: StartPosition) -> Self {
         self.part(Box::new(move |parts| Box::pin(parts.add_event_handler(handler, from))))
     }
 }
@@ -56,7 +57,7 @@ impl Running {
     async fn add_event_handler<H: EventHandler>(
         &mut self,
         handler: H,
-        from: StartFrom,
+        from: StartPosition,
     ) -> Result<(), StartError> {
         check_name(H::NAME)?;
         self.check_name_is_new(H::NAME)?;

@@ -198,7 +198,7 @@ impl Running {
         }
     }
 
-    fn router_of<A: Aggregate>(&self) -> Option<Arc<Router<A>>> {
+    pub(super) fn router_of<A: Aggregate>(&self) -> Option<Arc<Router<A>>> {
         let any: Arc<dyn Any + Send + Sync> = self.routers.get(&TypeId::of::<A>())?.clone();
         any.downcast().ok()
     }

@@ -13,6 +13,7 @@ mod observer;
 mod operations;
 mod outcome;
 mod parked;
+mod processes;
 mod program;
 mod projections;
 mod pruning;

@@ -89,7 +89,7 @@ impl Application {
         }
         let outcome = rest.iter().find_map(|envelope| match &envelope.event {
             CommandEvent::Committed { version, position } => {
-                Some(Ok(Committed { version: *version, position: *position, replayed: true }))
+                Some(Ok(Committed::new(*version, *position, true)))
             }
             event => refused_before(event).map(Err),
         });

@@ -21,6 +21,7 @@ use crate::error::{StartError, StoreError};
 use crate::event::StreamId;
 use crate::live::Wakes;
 use crate::partition::{FollowerControl, LeaseRenewer, Pacing};
+use crate::process::ProcessInputs;
 use crate::reaction::Worker;
 use crate::read_model::versions::DocumentVersions;
 use crate::read_model::{ReadModel, ReadModelHandle, Served, check_name, start};
@@ -189,8 +190,12 @@ impl Running {
 
     /// Checks that an aggregate type is a valid stream type and is not registered yet.
     fn check_aggregate<A: Aggregate>(&mut self) -> Result<(), StartError> {
-        let (aggregate_type, own) = (A::TYPE, TypeId::of::<AcceptedCommand>());
-        if aggregate_type == AcceptedCommand::TYPE && TypeId::of::<A>() != own {
+        let (aggregate_type, id) = (A::TYPE, TypeId::of::<A>());
+        let own = [
+            (AcceptedCommand::TYPE, TypeId::of::<AcceptedCommand>()),
+            (ProcessInputs::TYPE, TypeId::of::<ProcessInputs>()),
+        ];
+        if own.iter().any(|(reserved, own)| aggregate_type == *reserved && id != *own) {
             return Err(StartError::Reserved(aggregate_type));
         }
         let valid = StreamId::new(aggregate_type, "1");

@@ -51,12 +51,14 @@ pub struct Committed {
     /// True if the command had already been carried out under the same key. The result is that
     /// earlier outcome.
     pub replayed: bool,
+    /// True if the command is known to have stored no event. Nobody knows for a replayed outcome.
+    pub(crate) is_unchanged: bool,
 }
 
 impl Committed {
     /// Creates the result, for a store that answers an append.
     pub fn new(version: StreamVersion, position: GlobalPosition, replayed: bool) -> Self {
-        Self { version, position, replayed }
+        Self { version, position, replayed, is_unchanged: false }
     }
 }
 

@@ -47,7 +47,9 @@ pub enum StartError {
     #[error("{0} is registered already: names are unique in an application; rename one of the two")]
     AlreadyRegistered(&'static str),
     /// The aggregate's `TYPE` is reserved for streams of the framework. Choose another `TYPE`.
-    #[error("the aggregate type {0:?} is reserved for accepted commands; choose another TYPE")]
+    #[error(
+        "the aggregate type {0:?} is reserved for streams of the framework; choose another TYPE"
+    )]
     Reserved(&'static str),
     /// Streams or events of this aggregate type cannot be stored. Change its `TYPE` or its event
     /// enum.
@@ -128,20 +130,18 @@ pub enum StartError {
         /// Type of that event.
         event_type: String,
     },
-    /// The database has a read model or projection of this name, so its checkpoint is not the one of
-    /// an event handler. Give the handler another `NAME`.
-    #[error(
-        "{0} is a read model or projection in this database: give the event handler another NAME"
-    )]
+    /// In this database the name belongs to something of another kind, such as a read model, whose
+    /// checkpoint means something else. Give the event handler or process manager another `NAME`.
+    #[error("{0} is of another kind in this database, such as a read model: choose another NAME")]
     OtherKind(&'static str),
-    /// An event handler is to start after a position that the log does not have. Name a position of
-    /// this log.
+    /// An event handler or process manager is to start after a position that the log does not have.
+    /// Name a position of this log.
     #[error(
-        "the event handler {name} is to start after position {position}, but the log ends at \
-         {head}: name a position of this log"
+        "{name} is to start after position {position}, but the log ends at {head}: name a position \
+         of this log"
     )]
     StartPosition {
-        /// `NAME` of the handler.
+        /// `NAME` of the event handler or process manager.
         name: &'static str,
         /// Position given to the builder.
         position: GlobalPosition,
@@ -195,7 +195,7 @@ pub enum StartError {
     /// Commands of this aggregate may be deferred, but the aggregate is not registered. Register it
     /// with the builder.
     #[error(
-        "{0} has deferred commands but is not registered: add .aggregate::<…>() to the builder"
+        "commands of {0} are to be carried out, but it is not registered: add .aggregate::<…>() to the builder"
     )]
     NoAggregate(&'static str),
     /// The operating system refused to start a thread. Check the process's limits.

@@ -6,11 +6,14 @@
 mod follower;
 pub(crate) mod handler;
 pub(crate) mod open_work;
+pub(crate) mod performer;
 pub(crate) mod start;
+pub(crate) mod start_position;
 pub(crate) mod work_queue;
 pub(crate) mod worker;
 
 pub(crate) use self::start::{Start, start};
+pub use self::start_position::StartPosition;
 pub(crate) use self::worker::Worker;
 
 use std::time::Duration;

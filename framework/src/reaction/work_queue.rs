@@ -9,7 +9,7 @@ mod destinations;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,8 +82,9 @@ struct Item {
 #[derive(Debug)]
 struct Lane {
     destination: Arc<Destination>,
-    /// Ids in the order of the log; only the first one may run.
-    items: BTreeMap<GlobalPosition, String>,
+    /// Ids in the order of the log, and those of one event in their own order, because an event may
+    /// open several. Only the first one may run.
+    items: BTreeSet<(GlobalPosition, String)>,
     turn: Turn,
 }
 
@@ -109,14 +110,10 @@ impl WorkQueue {
         }
     }
 
-    /// Opens work that the event at `position` causes. Opening it twice is opening it once.
-    pub(super) fn open(&mut self, id: &str, lane: &str, to: Destination, position: GlobalPosition) {
-        self.restore(id, lane, to, position, 0, None);
-    }
-
-    /// Opens work of an earlier term, after so many attempts. It does not start before `due`, if it
-    /// is the first of its lane: so items of one lane are to be restored by position.
-    pub(super) fn restore(
+    /// Opens work that the event at `position` causes, after so many attempts. Opening it twice is
+    /// opening it once. It does not start before `due`, if it is the first of its lane: so items of
+    /// one lane are to be opened by position.
+    pub(super) fn open(
         &mut self,
         id: &str,
         lane: &str,
@@ -133,11 +130,11 @@ impl WorkQueue {
         let item = Item { lane: Arc::clone(&name), position, attempts, is_unable: false };
         self.open.insert(id.to_owned(), item);
         if let Some(lane) = self.lanes.get_mut(&name) {
-            lane.items.insert(position, id.to_owned());
+            lane.items.insert((position, id.to_owned()));
             return;
         }
         let destination = self.destinations.add_lane(to);
-        let items = BTreeMap::from([(position, id.to_owned())]);
+        let items = BTreeSet::from([(position, id.to_owned())]);
         let turn = due.map_or(Turn::Ready, |due| Turn::At(self.timer(due)));
         match turn {
             Turn::At(timer) => drop(self.timers.insert(timer, Waits::Lane(Arc::clone(&name)))),
@@ -156,8 +153,8 @@ impl WorkQueue {
         let Some(item) = self.open.remove(id) else { return };
         self.unable -= usize::from(item.is_unable);
         let Some(lane) = self.lanes.get_mut(&item.lane) else { return };
-        let was_first = lane.items.first_key_value().is_some_and(|(_, first)| first == id);
-        lane.items.remove(&item.position);
+        let was_first = lane.items.first().is_some_and(|(_, first)| first == id);
+        lane.items.remove(&(item.position, id.to_owned()));
         let (turn, destination) = (lane.turn, Arc::clone(&lane.destination));
         if let (true, Turn::At(timer)) = (was_first, turn) {
             self.timers.remove(&timer);
@@ -192,7 +189,7 @@ impl WorkQueue {
         self.destinations.start(|name| {
             let lane = lanes.get_mut(name).filter(|lane| lane.turn == Turn::Ready)?;
             lane.turn = Turn::Running;
-            lane.items.first_key_value().map(|(_, id)| id.clone())
+            lane.items.first().map(|(_, id)| id.clone())
         })
     }
 
@@ -227,7 +224,7 @@ impl WorkQueue {
         item.attempts = item.attempts.saturating_add(1);
         let (attempts, name) = (item.attempts, Arc::clone(&item.lane));
         let lane = self.lanes.get_mut(&name)?;
-        let is_first = lane.items.first_key_value().is_some_and(|(_, first)| first == id);
+        let is_first = lane.items.first().is_some_and(|(_, first)| first == id);
         if lane.turn == Turn::Running && is_first {
             self.last_timer += 1;
             let timer = (now + delay, self.last_timer);

@@ -142,6 +142,11 @@ impl<M: ReadModel> Documents<M> {
         }
     }
 
+    /// A document in memory, for a change of what is not stored of it.
+    pub(super) fn peek_mut(&mut self, key: &str) -> Option<&mut M> {
+        self.hot.peek_mut(key)?.body.as_mut()
+    }
+
     /// Returns true if the document must be loaded before it can change.
     pub(super) fn is_cold(&self, key: &str) -> bool {
         !self.is_complete && !self.hot.contains(key) && !self.unreadable.contains_key(key)

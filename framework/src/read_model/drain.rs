@@ -50,12 +50,7 @@ impl<M: ReadModel> ReadModelActor<M> {
                 Err(fault) => return act.fail(act.reached(), fault),
             };
             owner.is_changed();
-            let routes = &act.folder.sources.routes;
-            let is_its = |event: &&Arc<RecordedEvent>| routes.concerns(event, &listing.key);
-            let found = page.events.iter().filter(is_its).map(|event| event.position);
-            let (found, reached): (Vec<_>, _) = (found.collect(), act.folder.reached.position);
-            let (parking, now) = (&mut act.folder.parking, Instant::now());
-            parking.end_listing(listing, &found, page.scanned_to, reached, now);
+            act.folder.end_listing(listing, &page, Instant::now());
             act.drain_if_due(ctx);
         });
     }

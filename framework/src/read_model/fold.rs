@@ -59,6 +59,14 @@ impl<M: ReadModel> Decoded<M> {
         self.changes.len()
     }
 
+    /// The keys of all documents that the page may change, each once.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<_> = self.changes.iter().map(|(_, (key, _))| key.clone()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
     /// The keys of documents that must be loaded first, each once.
     pub(super) fn cold_keys(&self, documents: &Documents<M>) -> Vec<String> {
         let keys = self.changes.iter().map(|(_, (key, _))| key);

@@ -16,7 +16,7 @@ use super::sizes::Sizes;
 use super::{ReadModel, Sources};
 use crate::event::{GlobalPosition, RecordedEvent};
 use crate::partition::Reached;
-use crate::partition::parking::{Drain, Full, Parking, Stopped, in_words};
+use crate::partition::parking::{Drain, Full, Listing, Parking, Stopped, in_words};
 use crate::store::contract::{Page, ParkedChange, partition_of};
 
 /// The documents and parked keys of one partition, and how far they reach.
@@ -81,9 +81,42 @@ impl<M: ReadModel> Folder<M> {
     }
 
     /// Position up to which events are folded.
-    #[allow(dead_code, reason = "the test kit, a feature, saves without a store")]
     pub(crate) fn reached(&self) -> GlobalPosition {
         self.reached.position
+    }
+
+    /// End of what is folded, for a checkpoint.
+    pub(crate) fn reached_at(&self) -> Reached {
+        self.reached
+    }
+
+    /// The parked keys.
+    pub(crate) fn parking(&mut self) -> &mut Parking {
+        &mut self.parking
+    }
+
+    /// Checks if a document must be loaded before it can be folded.
+    pub(crate) fn is_cold(&self, key: &str) -> bool {
+        self.documents.is_cold(key)
+    }
+
+    /// Number of events of a page whose documents fit into this many bytes.
+    pub(crate) fn page_events(&self, bytes: usize) -> usize {
+        self.sizes.events(bytes)
+    }
+
+    /// Changes a part of a document that is not stored, if the document is in memory.
+    pub(crate) fn change<T>(&mut self, key: &str, change: impl FnOnce(&mut M) -> T) -> Option<T> {
+        self.documents.peek_mut(key).map(change)
+    }
+
+    /// Ends the listing of the events that wait for a parked key: those of this page.
+    pub(crate) fn end_listing(&mut self, listing: Listing, page: &Page, now: Instant) {
+        let routes = &self.sources.routes;
+        let is_its = |event: &&Arc<RecordedEvent>| routes.concerns(event, &listing.key);
+        let found: Vec<_> = page.events.iter().filter(is_its).map(|event| event.position).collect();
+        let reached = self.reached.position;
+        self.parking.end_listing(listing, &found, page.scanned_to, reached, now);
     }
 
     /// Decodes a page and finds the keys of its events.

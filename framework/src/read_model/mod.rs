@@ -25,6 +25,7 @@ pub(crate) mod start;
 pub(crate) mod tests;
 pub(crate) mod versions;
 
+pub(crate) use self::folder::{Changes, Folder};
 pub(crate) use self::handle::ReadModelHandle;
 pub(crate) use self::served::Served;
 

@@ -7,6 +7,7 @@
 
 mod checkpoint_check;
 mod cursor;
+mod keys;
 mod page_cache;
 mod reader;
 pub(crate) mod sources;

@@ -8,21 +8,14 @@
 //!
 //! See `docs/decisions.md`, "What happens when one event feeds several keys?"
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::keys::{IsOurs, named};
 use crate::aggregate::Aggregate;
 use crate::catch_panic::{Isolated, guarded};
 use crate::event::codec::{CodecError, EventCodec};
 use crate::event::{EventEnvelope, RecordedEvent};
-use crate::store::contract::{
-    Filter, MAX_KEY_BYTES, MAX_KEYS_PER_EVENT, MAX_PAYLOAD_BYTES, is_valid_key,
-};
-
-/// Maximum number of keys that are read for one event, including repeated ones, so that an endless
-/// iterator ends. No key function that reads keys from an event needs more, because each key has at
-/// least one byte.
-const MAX_NAMED: usize = MAX_PAYLOAD_BYTES;
+use crate::store::contract::Filter;
 
 /// A function that returns the keys of an event: an `Option` of one key, a `Vec` or any other
 /// iterator of keys. Every closure of this form implements it.
@@ -54,11 +47,15 @@ struct Route<T> {
 type Decode<T> = Box<dyn Fn(&Arc<RecordedEvent>) -> Result<T, CodecError> + Send + Sync>;
 type DecodeKeyed<T> =
     Box<dyn Fn(&Arc<RecordedEvent>, &IsOurs<'_>) -> Result<Keyed<T>, CodecError> + Send + Sync>;
-type IsOurs<'a> = dyn Fn(&str) -> bool + 'a;
 
+type HeaderKey = Box<dyn Fn(&RecordedEvent) -> Option<String> + Send + Sync>;
+type DecodeFor<T> = Box<dyn Fn(&Arc<RecordedEvent>, &str) -> Result<T, CodecError> + Send + Sync>;
+
+/// Place where the key of an event is found, and the function that decodes it.
 enum Take<T> {
-    ByStream(Decode<T>),
-    ByContent(DecodeKeyed<T>),
+    Stream(Decode<T>),
+    Header(HeaderKey, DecodeFor<T>),
+    Content(DecodeKeyed<T>),
 }
 
 /// Keys of an event in this partition, with the event for each key or the reason why it cannot be
@@ -109,7 +106,7 @@ impl<T: 'static> Routes<T> {
     ) {
         let codec = EventCodec::<A::Event>::new(A::upcasters());
         let decode = move |recorded: &_| decode(&codec, recorded).map(&wrap);
-        self.push::<A>(Take::ByStream(Box::new(decode)));
+        self.push::<A>(Take::Stream(Box::new(decode)));
     }
 
     /// Follows `A` and uses the keys that `keys` returns for each event. `wrap` creates one item
@@ -154,7 +151,21 @@ impl<T: 'static> Routes<T> {
             };
             named.into_iter().map(item).collect()
         };
-        self.push::<A>(Take::ByContent(Box::new(decode)));
+        self.push::<A>(Take::Content(Box::new(decode)));
+    }
+
+    /// Follows those events of `A` for which `key` returns a key, which it reads without decoding the
+    /// event. So an event that cannot be decoded parks its key only.
+    pub(crate) fn by_header<A: Aggregate>(
+        &mut self,
+        key: impl Fn(&RecordedEvent) -> Option<String> + Send + Sync + 'static,
+        wrap: impl Fn(EventEnvelope<A::Event>) -> T + Send + Sync + 'static,
+    ) {
+        let codec = EventCodec::<A::Event>::new(A::upcasters());
+        let decode = move |recorded: &_, key: &_| {
+            decode(&codec, recorded).map(|event| wrap(event.with_key(key)))
+        };
+        self.push::<A>(Take::Header(Box::new(key), Box::new(decode)));
     }
 
     fn push<A: Aggregate>(&mut self, take: Take<T>) {
@@ -172,8 +183,7 @@ impl<T: 'static> Routes<T> {
 
     /// Aggregate types whose events are keyed by their content.
     pub(crate) fn keyed_by_content(&self) -> impl Iterator<Item = &'static str> {
-        let by_content =
-            self.routes.iter().filter(|route| matches!(route.take, Take::ByContent(_)));
+        let by_content = self.routes.iter().filter(|route| matches!(route.take, Take::Content(_)));
         by_content.map(|route| route.aggregate_type)
     }
 
@@ -181,8 +191,9 @@ impl<T: 'static> Routes<T> {
     /// a version, so that a program with other sources is detected at start.
     pub(crate) fn fingerprint(&self) -> String {
         let route = |route: &Route<T>| match route.take {
-            Take::ByStream(_) => format!("{} by stream", route.aggregate_type),
-            Take::ByContent(_) => format!("{} by content", route.aggregate_type),
+            Take::Stream(_) => format!("{} by stream", route.aggregate_type),
+            Take::Header(..) => format!("{} by header", route.aggregate_type),
+            Take::Content(_) => format!("{} by content", route.aggregate_type),
         };
         let mut routes: Vec<_> = self.routes.iter().map(route).collect();
         routes.sort_unstable(); // the order of registration does not change a fold
@@ -199,12 +210,19 @@ impl<T: 'static> Routes<T> {
         let route = self.routes.iter().find(|route| route.aggregate_type == aggregate_type);
         match route.map(|route| &route.take) {
             None => Routed::Nothing,
-            Some(Take::ByStream(_)) if !is_ours(recorded.stream.id()) => Routed::Nothing,
-            Some(Take::ByStream(decode)) => {
+            Some(Take::Stream(_)) if !is_ours(recorded.stream.id()) => Routed::Nothing,
+            Some(Take::Stream(decode)) => {
                 let item = isolated(|| decode(recorded));
                 Routed::One(recorded.stream.id().to_owned(), item)
             }
-            Some(Take::ByContent(decode)) => match isolated(|| decode(recorded, &is_ours)) {
+            Some(Take::Header(key, decode)) => match key(recorded).filter(|key| is_ours(key)) {
+                Some(key) => {
+                    let item = isolated(|| decode(recorded, &key));
+                    Routed::One(key, item)
+                }
+                None => Routed::Nothing,
+            },
+            Some(Take::Content(decode)) => match isolated(|| decode(recorded, &is_ours)) {
                 Ok(mut keyed) if keyed.len() < 2 => match keyed.pop() {
                     Some((key, item)) => Routed::One(key, item),
                     None => Routed::Nothing,
@@ -247,41 +265,6 @@ impl<T: 'static> Routes<T> {
     }
 }
 
-/// Returns the keys of this partition, each once and in order, with the reason if a key is invalid.
-///
-/// # Errors
-/// There are too many keys. All partitions come to the same result, because each one counts the
-/// keys of the others too.
-fn named(
-    keys: impl IntoIterator<Item = String>,
-    is_ours: &IsOurs<'_>,
-) -> Result<Vec<(String, Option<String>)>, String> {
-    let (mut seen, mut named) = (BTreeSet::new(), Vec::new());
-    for (count, key) in keys.into_iter().enumerate() {
-        let (key, reason) = match is_valid_key(&key) {
-            true => (key, None),
-            false => {
-                let reason = format!("{key:?} is not a valid key of a document");
-                (nearest_valid(&key), Some(reason))
-            }
-        };
-        if seen.contains(&key) && count < MAX_NAMED {
-            continue;
-        }
-        if seen.len() >= MAX_KEYS_PER_EVENT || count >= MAX_NAMED {
-            return Err(format!(
-                "it has more than {MAX_KEYS_PER_EVENT} keys and is applied to none of them: \
-                 return fewer keys and raise the VERSION, or skip the event"
-            ));
-        }
-        if is_ours(&key) {
-            named.push((key.clone(), reason));
-        }
-        seen.insert(key);
-    }
-    Ok(named)
-}
-
 fn decode<E: serde::Serialize + serde::de::DeserializeOwned>(
     codec: &EventCodec<E>,
     recorded: &Arc<RecordedEvent>,
@@ -308,18 +291,8 @@ pub(crate) fn with_shared<E, T>(
     code(&event)
 }
 
-/// Returns the key under which events of an invalid key are parked: the same for each invalid key.
-/// It differs from any valid key, because those do not contain a replacement character.
-fn nearest_valid(key: &str) -> String {
-    let key = key.replace('\0', "\u{fffd}");
-    match key.len() <= MAX_KEY_BYTES {
-        true => key,
-        false => format!("{}\u{fffd}", &key[..key.floor_char_boundary(MAX_KEY_BYTES - 3)]),
-    }
-}
-
-/// Events that a projection or event handler receives, each as an `E`: the envelope of the one aggregate it follows,
-/// or your own enum with a `From` for the envelope of each aggregate.
+/// Events that a projection or event handler receives, each as an `E`: the envelope of the one
+/// aggregate it follows, or your own enum with a `From` for the envelope of each aggregate.
 ///
 /// ```
 /// # use actum::{Aggregate, EventEnvelope, EventSources};
@@ -368,7 +341,7 @@ impl<E: 'static> EventSources<E> {
     /// process receives all events of a key, in order.
     ///
     /// `keys` returns an `Option` of a key, a `Vec` or any other iterator of at most
-    /// [`MAX_KEYS_PER_EVENT`] keys; repeated keys count once. The event is delivered, and decoded,
+    /// [`MAX_KEYS_PER_EVENT`](crate::store::MAX_KEYS_PER_EVENT) keys; repeated keys count once. The event is delivered, and decoded,
     /// once for each key. [`EventEnvelope::key`] returns that key. Write only the rows of that key,
     /// because the deliveries may fail independently and happen in different processes.
     ///

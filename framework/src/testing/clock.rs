@@ -1,15 +1,18 @@
 //! A clock for tests that only moves when the test moves it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::clock::Clock;
 
-/// A manually controlled clock. Clones share the same time.
+/// A manually controlled clock. Clones share the same time. What waits for a time, such as a deadline of a
+/// process manager, happens when the clock has reached it.
 ///
 /// Ids are UUIDv7 of the current time, with a counter instead of random bits. So each run of a test
 /// creates the same ids, and they ascend as long as the time is not set back.
@@ -28,7 +31,7 @@ use crate::clock::Clock;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct ManualClock {
-    micros: Arc<AtomicU64>,
+    micros: watch::Sender<u64>,
     ids: Arc<AtomicU64>,
 }
 
@@ -40,30 +43,37 @@ impl ManualClock {
 
     /// Advances the clock.
     pub fn advance(&self, by: Duration) {
-        self.micros.fetch_add(by.as_micros() as u64, Ordering::Relaxed);
+        self.micros.send_modify(|micros| *micros += by.as_micros() as u64);
     }
 
     /// Sets the clock, possibly back. Times before 1970 are set to 1970.
     pub fn set(&self, to: OffsetDateTime) {
         let micros = (to - OffsetDateTime::UNIX_EPOCH).whole_microseconds();
-        self.micros.store(u64::try_from(micros).unwrap_or(0), Ordering::Relaxed);
+        self.micros.send_replace(u64::try_from(micros).unwrap_or(0));
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> OffsetDateTime {
-        let micros = self.micros.load(Ordering::Relaxed);
-        OffsetDateTime::UNIX_EPOCH + Duration::from_micros(micros)
+        OffsetDateTime::UNIX_EPOCH + Duration::from_micros(*self.micros.borrow())
     }
 
     fn new_id(&self) -> Uuid {
-        let millis = self.micros.load(Ordering::Relaxed) / 1000;
+        let millis = *self.micros.borrow() / 1000;
         let count = self.ids.fetch_add(1, Ordering::Relaxed);
         // The version and variant bits overwrite the top of both halves. The counter is in the bits
         // below.
         let mut lower = [0; 10];
         lower[2..].copy_from_slice(&count.to_be_bytes());
         uuid::Builder::from_unix_timestamp_millis(millis, &lower).into_uuid()
+    }
+
+    fn is_moved_to(&self, time: OffsetDateTime) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let mut moved = self.micros.subscribe();
+        Box::pin(async move {
+            // Cannot fail, because this clock has the sender.
+            let _ = moved.wait_for(|_| self.now() >= time).await;
+        })
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) struct Body {
 impl CommandAnswer {
     /// Creates a 200 response: the aggregate `id` carried out the command.
     pub fn done(id: impl Into<String>, committed: Committed) -> Self {
-        let Committed { version, position, replayed } = committed;
+        let Committed { version, position, replayed, .. } = committed;
         let body = Body { id: id.into(), version, position };
         Self(Outcome::Done { body, location: None, replayed })
     }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::error::BoxError;
-use crate::event::{GlobalPosition, RecordedEvent};
+use crate::event::RecordedEvent;
 use crate::subscription::sources::EventSources;
 
 /// Code that acts outside the database because of events, such as sending a mail.
@@ -151,19 +151,4 @@ impl Default for HandlerSettings {
             at_once: 64,
         }
     }
-}
-
-/// Position in the log at which a new event handler starts.
-///
-/// Without it, a new handler in an old log would act because of events that are years old, so it has
-/// no default. It counts at the first start of the handler only: after that the handler continues from
-/// its checkpoint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartFrom {
-    /// Handles all events of the log.
-    Beginning,
-    /// Handles events that are stored after the first start.
-    Now,
-    /// Handles events after this position.
-    Position(GlobalPosition),
 }

@@ -26,6 +26,11 @@ fn start(queue: &mut WorkQueue, now: Instant) -> Vec<String> {
     std::iter::from_fn(|| queue.next(now)).collect()
 }
 
+/// Opens an item that was never tried.
+fn open(queue: &mut WorkQueue, id: &str, lane: &str, to: Destination, position: GlobalPosition) {
+    queue.open(id, lane, to, position, 0, None);
+}
+
 fn done(queue: &mut WorkQueue, id: &str, now: Instant) {
     queue.finished(id, Health::Untested, now);
     queue.close(id);
@@ -40,7 +45,7 @@ fn again(queue: &mut WorkQueue, id: &str, pause: Option<Duration>, now: Instant)
 fn queue(items: &[(&str, &str)]) -> WorkQueue {
     let mut queue = WorkQueue::new(Limits::only(128));
     for (position, (id, lane)) in (1..).zip(items) {
-        queue.open(id, lane, Destination::default(), GlobalPosition(position));
+        open(&mut queue, id, lane, Destination::default(), GlobalPosition(position));
     }
     queue
 }
@@ -48,7 +53,7 @@ fn queue(items: &[(&str, &str)]) -> WorkQueue {
 /// Callbacks, each a lane of its own.
 fn open_callbacks(queue: &mut WorkQueue, first: u64, ids: &[String], to: &Destination) {
     for (position, id) in (first..).zip(ids) {
-        queue.open(id, id, to.clone(), GlobalPosition(position));
+        open(queue, id, id, to.clone(), GlobalPosition(position));
     }
 }
 
@@ -113,7 +118,7 @@ fn work_that_others_have_done_does_not_start_again() {
 fn an_item_that_is_opened_twice_is_one_item_at_its_first_position() {
     let now = Instant::now();
     let mut queue = queue(&[("a1", "a"), ("a2", "a")]);
-    queue.open("a1", "b", Destination::default(), GlobalPosition(9));
+    open(&mut queue, "a1", "b", Destination::default(), GlobalPosition(9));
     assert_eq!(start(&mut queue, now), ["a1"]);
     assert!(queue.contains("a1") && queue.lanes.len() == 1);
     done(&mut queue, "a1", now);
@@ -125,10 +130,10 @@ fn an_item_that_is_opened_twice_is_one_item_at_its_first_position() {
 fn a_restored_item_waits_for_its_time_and_its_lane_waits_behind_it() {
     let (now, mut queue) = (Instant::now(), WorkQueue::new(Limits::only(128)));
     let nowhere = Destination::default;
-    queue.restore("a1", "a", nowhere(), GlobalPosition(1), 3, Some(at(now, 700)));
-    queue.restore("a2", "a", nowhere(), GlobalPosition(2), 0, None);
-    queue.restore("b1", "b", nowhere(), GlobalPosition(3), 5, None);
-    queue.restore("c1", "c", nowhere(), GlobalPosition(4), 1, Some(now));
+    queue.open("a1", "a", nowhere(), GlobalPosition(1), 3, Some(at(now, 700)));
+    queue.open("a2", "a", nowhere(), GlobalPosition(2), 0, None);
+    queue.open("b1", "b", nowhere(), GlobalPosition(3), 5, None);
+    queue.open("c1", "c", nowhere(), GlobalPosition(4), 1, Some(now));
     assert_eq!(start(&mut queue, now), ["b1", "c1"]);
     assert_eq!(queue.next_due(now), Some(at(now, 700)));
     assert_eq!(start(&mut queue, at(now, 700)), ["a1"]);
@@ -217,14 +222,14 @@ fn one_client_with_many_hanging_destinations_takes_only_its_own_places() {
     let mut queue = WorkQueue::new(CALLS);
     for (position, id) in (1..).zip(ids("dead", 100)) {
         let to = to("mallory", &format!("https://{id}"));
-        queue.open(&id, &id, to, GlobalPosition(position));
+        open(&mut queue, &id, &id, to, GlobalPosition(position));
     }
     assert_eq!(start(&mut queue, now).len(), CALLS.per_client);
     // And many such clients leave places to the destinations that work.
     for client in ["m1", "m2", "m3"] {
         for (position, id) in (1_000..).zip(ids(client, 100)) {
             let to = to(client, &format!("https://{id}"));
-            queue.open(&id, &id, to, GlobalPosition(position));
+            open(&mut queue, &id, &id, to, GlobalPosition(position));
         }
     }
     let hanging = start(&mut queue, now);
@@ -241,7 +246,7 @@ fn what_is_done_with_is_forgotten() {
     let mut queue = WorkQueue::new(CALLS);
     for (position, id) in (1..).zip(ids("x", 200)) {
         let to = to(&format!("client{}", position % 40), &format!("https://{id}"));
-        queue.open(&id, &id, to, GlobalPosition(position));
+        open(&mut queue, &id, &id, to, GlobalPosition(position));
     }
     let (mut now, mut seen) = (now, HashSet::new());
     while let Some(due) = queue.next_due(now) {
@@ -272,7 +277,7 @@ fn an_endpoint_that_worked_lately_is_not_behind_those_that_never_did() {
     assert!(queue.destinations.is_empty());
     for (position, id) in (10..).zip(ids("dead", 100)) {
         let to = to(&id, &format!("https://{id}"));
-        queue.open(&id, &id, to, GlobalPosition(position));
+        open(&mut queue, &id, &id, to, GlobalPosition(position));
     }
     assert_eq!(start(&mut queue, now).len(), CALLS.unproven_at_once);
     open_callbacks(&mut queue, 1_000, &ids("next", 1), &good);
@@ -332,7 +337,7 @@ fn a_lane_of_two_hundred_thousand_items_drains_at_the_cost_of_each_one() {
     within_a_minute(|| {
         let (now, mut queue) = (Instant::now(), WorkQueue::new(Limits::only(128)));
         for (position, id) in (1..).zip(ids("x", 200_000)) {
-            queue.open(&id, "hot", Destination::default(), GlobalPosition(position));
+            open(&mut queue, &id, "hot", Destination::default(), GlobalPosition(position));
         }
         for expected in ids("x", 100_000) {
             let id = queue.next(now).unwrap();

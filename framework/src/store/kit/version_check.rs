@@ -209,7 +209,7 @@ fn write<'a>(append: &'a Append, mut tip: Tip, plan: &mut Plan<'a>) -> Committed
 }
 
 fn committed(tip: Tip, replayed: bool) -> Committed {
-    Committed { version: tip.version, position: tip.position, replayed }
+    Committed::new(tip.version, tip.position, replayed)
 }
 
 fn storable(append: &Append) -> Result<(), String> {

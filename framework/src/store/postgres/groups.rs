@@ -196,10 +196,10 @@ impl Answer {
             return None;
         }
         Some(match outcome {
-            AppendOutcome::Committed(Committed { version, position, replayed }) => {
+            AppendOutcome::Committed(Committed { version, position, replayed, .. }) => {
                 let planned_tip = Tip { version, position };
                 let Tip { version, position } = self.actual(planned_tip, assumed, planned);
-                AppendOutcome::Committed(Committed { version, position, replayed })
+                AppendOutcome::Committed(Committed::new(version, position, replayed))
             }
             AppendOutcome::NotCommitted(NotCommitted::Conflict { actual }) => {
                 let actual = self.version(place, actual, assumed);

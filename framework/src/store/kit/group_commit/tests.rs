@@ -79,11 +79,7 @@ fn written(batch: &Batch<&'static str>) -> Written {
         None => AppendOutcome::NotCommitted(NotCommitted::KeyReused),
         Some(last) => {
             let position = GlobalPosition(last.event_id.as_u128() as u64);
-            AppendOutcome::Committed(Committed {
-                version: StreamVersion(1),
-                position,
-                replayed: false,
-            })
+            AppendOutcome::Committed(Committed::new(StreamVersion(1), position, false))
         }
     };
     let side = |side: &&str| match *side {
