@@ -21,7 +21,7 @@ use crate::support::counter::{Ask, Counted, Counter};
 use crate::support::place::{Place, on_every_place};
 use crate::support::waiting::until;
 
-/// What a [`Recorder`] has seen, and what it is to do.
+/// Record of a [`Recorder`], and instructions to it.
 #[derive(Default)]
 struct Script {
     /// Versions handled, by key, in the order in which they were handled.
