@@ -2,6 +2,7 @@
 //! when their time has come, and what cannot be handled stays visible.
 
 mod orders;
+mod scenario;
 
 use std::time::Duration;
 

@@ -20,6 +20,7 @@ mod pruning;
 mod read;
 mod readiness;
 mod running;
+mod scheduled;
 mod status;
 mod versions;
 
@@ -34,6 +35,7 @@ pub use self::projections::Query;
 pub use self::read::{List, Read};
 pub use self::readiness::Readiness;
 use self::running::Running;
+pub use self::scheduled::ScheduledCommand;
 use crate::aggregate::{Aggregate, Loaded, Router};
 use crate::catch_panic::guarded;
 use crate::command::{CommandOptions, Committed};

@@ -11,6 +11,7 @@ use super::ProcessManager;
 use crate::aggregate::Aggregate;
 use crate::command::RefusalCode;
 use crate::deferred::encode;
+use crate::store::contract::MAX_PAYLOAD_BYTES;
 
 /// Maximum number of effects of one event.
 pub(super) const MOST_EFFECTS: usize = 1_000;
@@ -87,7 +88,12 @@ impl<P: ProcessManager> Effects<P> {
         A: Aggregate<Command: Serialize + DeserializeOwned, Error: RefusalCode>,
     {
         let (aggregate_type, aggregate_id) = (A::TYPE, id.into());
-        let command = encode(command);
+        let command = encode(command).and_then(|command| match command.to_string().len() {
+            bytes if bytes > MAX_PAYLOAD_BYTES => Err(format!(
+                "the command has {bytes} bytes; at most {MAX_PAYLOAD_BYTES} are allowed"
+            )),
+            _ => Ok(command),
+        });
         self.effects.push(Effect::Execute { aggregate_type, aggregate_id, command, actor });
     }
 

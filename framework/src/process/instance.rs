@@ -44,7 +44,7 @@ pub(crate) struct Instance<P: ProcessManager> {
     #[serde(default)]
     pub(super) steps: Vec<Taken>,
     #[serde(skip)]
-    pub(super) outbox: Vec<Out>,
+    pub(crate) outbox: Vec<Out>,
 }
 
 /// A deadline that is set.
@@ -68,14 +68,14 @@ pub(super) struct Taken {
 
 /// A change of open work that a fold puts out.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Out {
+pub(crate) enum Out {
     Open(Box<OpenWork>, Starts, Arc<Job>),
     Close(String),
 }
 
 /// The body of an item of open work.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum Job {
+pub(crate) enum Job {
     Execute { step: Step, command: Result<Value, String>, metadata: Metadata },
     Deadline { name: String, correlation_id: Option<String> },
 }
@@ -234,7 +234,7 @@ pub(super) fn caused_key(name: &str, metadata: &Metadata) -> Option<String> {
 }
 
 /// Metadata of a command that this event causes.
-fn caused_by(event: &RecordedEvent) -> Metadata {
+pub(super) fn caused_by(event: &RecordedEvent) -> Metadata {
     let of_event = event.metadata().unwrap_or_default();
     let depth = of_event.extra.get(DEPTH).and_then(|depth| depth.parse().ok()).unwrap_or(0_u32);
     if depth >= MOST_DEPTH {

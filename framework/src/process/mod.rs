@@ -14,13 +14,18 @@ mod follower;
 mod input;
 mod instance;
 mod perform;
+#[cfg(feature = "testing")]
+mod shown;
 mod start;
 mod story;
+#[cfg(test)]
+mod tests;
 
 pub use self::correlation::Correlation;
 pub use self::effects::Effects;
-pub(crate) use self::input::ProcessInputs;
+pub(crate) use self::input::{ProcessInput, ProcessInputs, stream as input_stream};
 pub use self::input::{Refused, Step};
+pub(crate) use self::instance::{Instance, Out, PROCESS};
 pub(crate) use self::perform::Dispatcher;
 pub(crate) use self::start::{Start, start};
 pub(crate) use self::story::story;

@@ -54,8 +54,7 @@ pub(crate) async fn story<P: ProcessManager>(
         let place = format!("the instance {key:?} of {}", P::NAME);
         StoreError::Corrupt { place, reason: error.to_string() }
     })?;
-    let mut positions: Vec<_> = instance.steps.iter().map(|taken| taken.position).collect();
-    positions.dedup();
+    let positions: Vec<_> = instance.steps.iter().map(|taken| taken.position).collect();
     let mut events = Vec::new();
     while events.len() < positions.len() {
         let page = store.read_positions(&positions[events.len()..], PageLimit::events(MOST_STEPS));

@@ -1,5 +1,6 @@
 //! Test support for applications built on this crate: aggregates by [`Scenario`], read models by
-//! [`ReadModelScenario`], projections by [`ProjectionScenario`], stores by [`conformance`], and
+//! [`ReadModelScenario`], projections by [`ProjectionScenario`], process managers by
+//! [`ProcessScenario`], stores by [`conformance`], and
 //! applications with an [`InterceptedStore`], a [`FaultyStore`] and a [`ManualClock`].
 //!
 //! All failures are panics at the caller's line, so use this module in tests only.
@@ -38,6 +39,7 @@ mod double;
 mod faulty;
 mod given;
 mod intercepted;
+mod process;
 #[cfg(feature = "sqlite")]
 mod projection;
 mod read_model;
@@ -48,6 +50,7 @@ pub use self::clock::ManualClock;
 pub use self::double::MockStore;
 pub use self::faulty::{Fault, Faults, FaultyStore};
 pub use self::intercepted::{InterceptedStore, Interceptor};
+pub use self::process::ProcessScenario;
 #[cfg(feature = "sqlite")]
 pub use self::projection::{ProjectionScenario, Rows};
 pub use self::read_model::{Documents, ReadModelScenario};
