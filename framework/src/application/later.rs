@@ -287,7 +287,8 @@ impl Running {
         Ok(self.router_of())
     }
 
-    pub(super) async fn react(&mut self, reaction: impl Reaction) -> Result<(), StartError> {
+    pub(super) async fn react<R: Reaction>(&mut self, reaction: R) -> Result<(), StartError> {
+        self.check_name_is_new(R::NAME)?;
         let worker = Arc::downgrade(self.worker()?);
         let spawn = Arc::new(move |task| {
             if let Some(worker) = worker.upgrade() {

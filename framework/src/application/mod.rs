@@ -6,6 +6,7 @@
 mod builder;
 #[cfg(feature = "webhooks")]
 mod callbacks;
+mod handlers;
 mod later;
 mod live;
 mod observer;

@@ -4,6 +4,7 @@
 //! when: it keeps the order within a lane, and shares the places out between clients.
 
 mod follower;
+pub(crate) mod handler;
 pub(crate) mod open_work;
 pub(crate) mod performer;
 pub(crate) mod start;
