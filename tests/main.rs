@@ -6,6 +6,7 @@ mod chaos;
 mod contract;
 mod deferred;
 mod edge;
+mod handlers;
 mod operations;
 mod process_managers;
 mod processes;

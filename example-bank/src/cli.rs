@@ -118,6 +118,10 @@ pub(crate) struct Serve {
     /// Format of the log on standard error; RUST_LOG selects what is logged.
     #[arg(long, env = "BANK_LOG", default_value = "text")]
     log: Log,
+    /// Welcomes the owners of new accounts: appends a mail for each to this file, as a line of JSON.
+    /// Default: no mails.
+    #[arg(long, env = "BANK_MAIL_FILE", value_name = "FILE")]
+    pub(crate) mail_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) limits: LimitOptions,
     #[command(flatten, next_help_heading = "Who may enter")]

@@ -3,7 +3,8 @@
 //!
 //! Read `account.rs` first: it has the rules about money. `balance.rs`, `credit_limit.rs` and
 //! `statement.rs` are the read side, `user.rs` has unique names, `transfer.rs` moves money between two
-//! accounts, `http.rs` has the routes, `cli.rs` the command line, and `serve.rs` starts the server.
+//! accounts, `welcome.rs` sends mails, `http.rs` has the routes, `cli.rs` the command line, and `serve.rs`
+//! starts the server.
 
 #[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
 pub mod account;
@@ -21,6 +22,7 @@ pub mod statement;
 pub mod transfer;
 pub mod transfer_status;
 pub mod user;
+pub mod welcome;
 
 use actum::web::{ApiKeyFormat, Callback};
 use actum::{AnyStore, Application, ApplicationBuilder, StartPosition};

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use actum::web::{Access, Listeners, Prometheus, RunningServer, Server, TlsConfig};
-use actum::{BoxError, Settings};
+use actum::{BoxError, Settings, StartPosition};
 
 use crate::cli::Serve;
+use crate::welcome::{FileMailer, WelcomeMail};
 use crate::{application, calling, routes};
 
 /// Program name that the log stores, whatever the name of the executable.
@@ -33,6 +34,11 @@ pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
         builder.settings(Settings { live_streams: limits.streams, ..Settings::default() });
     if let Some(callbacks) = &callbacks {
         builder = callbacks.by(builder);
+    }
+    if let Some(file) = options.mail_file {
+        let welcome = WelcomeMail::new(FileMailer::new(file));
+        // Accounts that are open already are not new.
+        builder = builder.event_handler(welcome, StartPosition::Now);
     }
     let server = Server::new(builder.start().await?)
         .routes(routes())

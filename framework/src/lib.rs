@@ -2,8 +2,8 @@
 //!
 //! An [`Aggregate`] decides commands and appends events to one durable log without gaps. A
 //! [`ReadModel`] folds the log into documents, a [`Projection`] into SQL tables of your own, and a
-//! read can include your own writes. The log is in SQLite, which is embedded, or in PostgreSQL,
-//! which several processes can share.
+//! read can include your own writes. An [`EventHandler`] acts outside because of an event. The log
+//! is in SQLite, which is embedded, or in PostgreSQL, which several processes can share.
 //!
 //! # A tour in ten minutes
 //!
@@ -219,6 +219,7 @@
 //! | question | page |
 //! |---|---|
 //! | How do I keep rows in SQL tables of my own? | [`Projection`], [`Application::query`] |
+//! | How do I act because of an event, such as sending a mail? | [`EventHandler`] |
 //! | How does one thing lead to another, such as a transfer between accounts? | [`ProcessManager`] |
 //! | How is a value unique, such as a user name? | [`Claim`] |
 //! | How do I change events that are already stored? | [`guides::evolving_events`] |
@@ -284,7 +285,7 @@ pub mod webhook;
 
 // Names for applications.
 pub use self::aggregate::{Aggregate, Loaded};
-pub use self::application::{Application, ApplicationBuilder, List, Query, Read};
+pub use self::application::{Application, ApplicationBuilder, List, Query, Read, ScheduledCommand};
 pub use self::command::{Claim, CommandKey, CommandOptions, Committed, NoRefusal, RefusalCode};
 pub use self::deferred::{CallbackState, CallbackStatus, CommandState, CommandStatus};
 pub use self::error::{BoxError, CommandError, ReadError, StartError, StoreError};
@@ -298,6 +299,7 @@ pub use self::process::{
 };
 pub use self::projection::{ComparedRows, Projection};
 pub use self::reaction::StartPosition;
+pub use self::reaction::handler::{Attempt, EventHandler, HandlerSettings};
 pub use self::read_model::{Document, DocumentPage, Fold, ReadModel, Sources};
 pub use self::settings::Settings;
 pub use self::store::contract::sql::{SqlConnection, SqlError, SqlRow, SqlValue};

@@ -22,6 +22,7 @@ mod processes;
 mod random;
 mod raw;
 mod table;
+mod transfers;
 mod unread;
 
 use options::{Options, Section};
@@ -72,6 +73,7 @@ async fn run(options: &Options) -> Outcome {
                 Section::Load => load::run(options, store).await?,
                 Section::Million => million::run(options, store).await?,
                 Section::Unread => unread::run(options, store).await?,
+                Section::Transfers => transfers::run(options, store).await?,
                 Section::Idle => idle::run(options, store).await?,
                 Section::Memory => memory::run(options, store).await?,
             }

@@ -32,13 +32,15 @@ pub enum Section {
     Million,
     /// The bank's memory while its clients read nothing.
     Unread,
+    /// A process manager between the commands, and open deadlines.
+    Transfers,
     /// An application to which nothing happens.
     Idle,
     /// The peak memory of large events and documents.
     Memory,
 }
 
-pub const SECTIONS: [(&str, Section); 12] = [
+pub const SECTIONS: [(&str, Section); 13] = [
     ("raw", Section::Raw),
     ("actum", Section::Actum),
     ("processes", Section::Processes),
@@ -49,6 +51,7 @@ pub const SECTIONS: [(&str, Section); 12] = [
     ("load", Section::Load),
     ("million", Section::Million),
     ("unread", Section::Unread),
+    ("transfers", Section::Transfers),
     ("idle", Section::Idle),
     ("memory", Section::Memory),
 ];

@@ -6,6 +6,7 @@ mod deciders;
 mod execution;
 mod open_work;
 mod outcomes;
+mod scheduled;
 mod slow_commands;
 mod webhook;
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use actum::testing::ProcessScenario;
+use actum::StartPosition;
+use actum::testing::{ProcessScenario, TestApplication};
 
 use super::orders::{End, Order, OrderCommand, OrderEvent, Orders};
 use crate::support::counter::{Ask, Counted, Counter};
@@ -72,4 +73,34 @@ fn an_event_that_parks_the_instance_fails() {
 #[should_panic(expected = "no deadline \"expiry\" is set")]
 fn a_deadline_that_is_not_set_cannot_be_reached() {
     let _ = ProcessScenario::<Orders>::of("7").given::<Order>("7", placed()).when_due("expiry");
+}
+
+/// The whole story of an order, with a crash at each step.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_settles_crashes_and_reaches_its_deadlines() {
+    let mut app = TestApplication::start(|builder| {
+        let builder = builder.aggregate::<Counter>().aggregate::<Order>();
+        builder.process_manager::<Orders>(StartPosition::Beginning)
+    })
+    .await;
+    let order = OrderCommand::Place { counter: "a".to_owned(), number: 5 };
+    app.execute::<Order>("placed", order).await.unwrap();
+    app.crash().await;
+    app.settle().await;
+    app.execute::<Order>("held", OrderCommand::Hold { hours: 24 }).await.unwrap();
+    app.crash().await;
+    app.advance(Duration::from_secs(24 * 3600 - 1)).await;
+    assert_eq!(app.load::<Order>("held").await.unwrap().state.end, None);
+    app.crash().await;
+    app.advance(Duration::from_secs(1)).await;
+    let story = app.story().await;
+    let expected = [
+        r#"order-placed: Placed {"counter":"a","number":5}"#,
+        "counter-a: Added 5",
+        r#"order-placed: Ended {"Added":5}"#,
+        r#"order-held: Held {"hours":24}"#,
+        r#"process-orders:held: DeadlineReached {"step":"0000000000000004/000/held"}"#,
+        r#"order-held: Ended "Expired""#,
+    ];
+    assert_eq!(story, expected);
 }

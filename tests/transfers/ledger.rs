@@ -8,7 +8,7 @@ use serde_json::Value;
 /// An event: stream, type and payload.
 pub type Row = (String, String, String);
 
-/// What the log says at its end.
+/// State of all accounts and transfers at the end of the log.
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub balances: BTreeMap<String, i64>,

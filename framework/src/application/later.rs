@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Application;
 use super::builder::ApplicationBuilder;
 use super::running::Running;
 use crate::aggregate::{Aggregate, Router};
+use crate::clock::clamped;
 use crate::command::{CommandKey, CommandOptions, RefusalCode};
 use crate::deferred::{
     Acceptance, AcceptedCommand, CarriesOut, Change, CommandEvent, CommandStatus, Entered,
@@ -82,6 +84,17 @@ impl Application {
         options: CommandOptions,
         callback: Option<String>,
     ) -> Result<Uuid, CommandError<A::Error>> {
+        self.defer_until::<A>(id, command, options, (callback, None)).await
+    }
+
+    /// The same, carried out at a time.
+    pub(super) async fn defer_until<A: Aggregate>(
+        &self,
+        id: &str,
+        command: &A::Command,
+        options: CommandOptions,
+        (callback, not_before): (Option<String>, Option<OffsetDateTime>),
+    ) -> Result<Uuid, CommandError<A::Error>> {
         let target = StreamId::new(A::TYPE, id)?;
         let deferrable = self.inner.answers_later.get(A::TYPE);
         let encode = deferrable.ok_or(CommandError::NotRegistered(A::TYPE))?.encode;
@@ -105,6 +118,7 @@ impl Application {
             expected: options.expected,
             callback,
             client,
+            not_before: not_before.map(clamped),
         };
         let accept = Change::Accept(Box::new(acceptance));
         let options = CommandOptions { metadata: options.metadata, ..CommandOptions::default() };
@@ -273,7 +287,8 @@ impl Running {
         Ok(self.router_of())
     }
 
-    pub(super) async fn react(&mut self, reaction: impl Reaction) -> Result<(), StartError> {
+    pub(super) async fn react<R: Reaction>(&mut self, reaction: R) -> Result<(), StartError> {
+        self.check_name_is_new(R::NAME)?;
         let worker = Arc::downgrade(self.worker()?);
         let spawn = Arc::new(move |task| {
             if let Some(worker) = worker.upgrade() {

@@ -6,6 +6,7 @@
 mod builder;
 #[cfg(feature = "webhooks")]
 mod callbacks;
+mod handlers;
 mod later;
 mod live;
 mod observer;
@@ -19,6 +20,9 @@ mod pruning;
 mod read;
 mod readiness;
 mod running;
+mod scheduled;
+#[cfg(feature = "testing")]
+mod settled;
 mod status;
 mod versions;
 
@@ -33,6 +37,7 @@ pub use self::projections::Query;
 pub use self::read::{List, Read};
 pub use self::readiness::Readiness;
 use self::running::Running;
+pub use self::scheduled::ScheduledCommand;
 use crate::aggregate::{Aggregate, Loaded, Router};
 use crate::catch_panic::guarded;
 use crate::command::{CommandOptions, Committed};

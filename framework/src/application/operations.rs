@@ -61,6 +61,18 @@ impl Operations<'_> {
         if reason.trim().is_empty() {
             return Err(OperationError::NoReason);
         }
+        self.conclude_command(id, CommandEvent::Failed { reason: reason.to_owned() }).await
+    }
+
+    /// Stores this outcome of a command that nobody has carried out, under the command's own key.
+    ///
+    /// # Errors
+    /// `UnknownCommand` or `Unavailable`.
+    pub(super) async fn conclude_command(
+        &self,
+        id: &str,
+        outcome: CommandEvent,
+    ) -> Result<CommandState, OperationError> {
         let unknown = || OperationError::UnknownCommand { id: id.to_owned() };
         let stream = StreamId::new(AcceptedCommand::TYPE, id).map_err(|_| unknown())?;
         let first = self
@@ -73,10 +85,9 @@ impl Operations<'_> {
         // A key that cannot be decoded cannot be used to carry out the command either.
         let key = serde_json::from_str::<StoredKey>(&accepted.payload);
         let key = key.ok().and_then(|stored| stored.key.read());
-        let failed = || CommandEvent::Failed { reason: reason.to_owned() };
-        let concluded = match self.conclude(id, failed(), key).await {
+        let concluded = match self.conclude(id, outcome.clone(), key).await {
             // The key belongs to another request, so nothing can be carried out under it.
-            Err(CommandError::KeyReused { .. }) => self.conclude(id, failed(), None).await,
+            Err(CommandError::KeyReused { .. }) => self.conclude(id, outcome, None).await,
             concluded => concluded,
         };
         self.carried_out_before(&stream, concluded).await.map_err(|error| match error {

@@ -1,4 +1,4 @@
-//! Operations on parked keys of read models and projections: list, retry, skip.
+//! Operations on parked keys of read models, projections and event handlers: list, retry, skip.
 //!
 //! A request is stored, so it can be made in any process. The owner of the key carries it out: at
 //! once if it is this process, otherwise within about a second.
@@ -12,8 +12,8 @@ use crate::store::contract::{
 };
 
 impl Operations<'_> {
-    /// Returns the parked keys of a read model or projection, ordered by key. `name` is its `NAME`,
-    /// or `NAME@VERSION`, here and in the methods below.
+    /// Returns the parked keys of a read model, projection or event handler, ordered by key. `name`
+    /// is its `NAME`, or `NAME@VERSION`, here and in the methods below.
     ///
     /// # Errors
     /// [`OperationError`]: `Unknown`, or `Unavailable` if the store is not available.

@@ -274,9 +274,19 @@ impl Running {
     }
 
     pub(super) fn check_new(&self, name: &'static str, version: u32) -> Result<(), StartError> {
-        let is_it =
-            |known: &Arc<dyn FollowerControl>| (known.name(), known.version()) == (name, version);
+        let is_it = |known: &Arc<dyn FollowerControl>| {
+            let is_a_version = !known.followers().sends_commands;
+            known.name() == name && !(is_a_version && known.version() != version)
+        };
         match self.read_side.iter().any(is_it) {
+            true => Err(StartError::AlreadyRegistered(name)),
+            false => Ok(()),
+        }
+    }
+
+    /// Checks that nothing has this name, for a follower that has no versions.
+    pub(super) fn check_name_is_new(&self, name: &'static str) -> Result<(), StartError> {
+        match self.read_side.iter().any(|known| known.name() == name) {
             true => Err(StartError::AlreadyRegistered(name)),
             false => Ok(()),
         }

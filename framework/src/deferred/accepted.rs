@@ -112,6 +112,9 @@ pub(crate) struct Acceptance {
     /// authorisation uses the actor in the event's metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) client: Option<String>,
+    /// Time before which the command is not carried out.
+    #[serde(default, with = "rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub(crate) not_before: Option<OffsetDateTime>,
 }
 
 fn is_any(expected: &ExpectedVersion) -> bool {

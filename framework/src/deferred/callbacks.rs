@@ -147,9 +147,9 @@ impl Callbacks {
             return Opening::unclear(id);
         };
         let destination = Destination { client, endpoint: self.by.endpoint(&url) };
-        let details = Details { destination, has_callback: true, is_unclear: false };
+        let details = Details { destination, has_callback: true, ..Details::default() };
         // Callbacks are not ordered, so each has a lane of its own.
-        Opening { lane: id.to_owned(), command_key: None, details }
+        Opening { lane: id.to_owned(), due_at: None, command_key: None, details }
     }
 
     /// Checks that the first attempt was made longer ago than a callback may take.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use time::OffsetDateTime;
+use time::serde::rfc3339;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -24,7 +26,7 @@ use crate::event::codec::EventCodec;
 use crate::event::{GlobalPosition, Metadata, RecordedEvent, StreamId, StreamVersion};
 use crate::reaction::work_queue::Limits;
 use crate::reaction::{Destination, Details, Meaning, Opening, Reaction, Step, Worked};
-use crate::store::contract::{PageLimit, Store};
+use crate::store::contract::{OpenWork, PageLimit, PartitionId, Store};
 
 /// The reaction that carries out deferred commands.
 pub(crate) struct Executor {
@@ -41,6 +43,16 @@ struct Open {
     key: CommandKey,
     metadata: Metadata,
     causation_id: String,
+}
+
+/// Place of the executor's open work.
+pub(crate) fn executor_partition() -> PartitionId {
+    PartitionId::new(format!("{}@1", Executor::NAME), 0)
+}
+
+/// Target of a command that waits for its time, `None` for any other.
+pub(crate) fn scheduled_target(work: &OpenWork) -> Option<String> {
+    serde_json::from_str::<Details>(&work.body).ok()?.scheduled
 }
 
 /// Result of storing an outcome.
@@ -218,6 +230,8 @@ struct Outline {
     key: Option<Key>,
     client: Option<String>,
     callback: Option<IgnoredAny>,
+    #[serde(with = "rfc3339::option")]
+    not_before: Option<OffsetDateTime>,
 }
 
 /// The work that an acceptance opens. If the acceptance or its metadata cannot be decoded, the
@@ -226,13 +240,19 @@ fn opening(event: &RecordedEvent) -> Opening {
     let outline = serde_json::from_str::<Outline>(&event.payload).unwrap_or_default();
     let readable = acceptance(event).ok().filter(|_| event.metadata().is_ok());
     let target = readable.and_then(|it| StreamId::new(&it.aggregate_type, &it.aggregate_id).ok());
+    let target = target.map(|target| target.to_string());
+    let scheduled = target.clone().filter(|_| outline.not_before.is_some());
+    // Its own lane while it waits, because commands of today must not wait for its time.
+    let lane = target.clone().filter(|_| scheduled.is_none());
     let details = Details {
         destination: Destination { client: outline.client, endpoint: String::new() },
         has_callback: outline.callback.is_some(),
         is_unclear: target.is_none(),
+        scheduled,
     };
     Opening {
-        lane: target.map_or_else(|| event.stream.id().to_owned(), |target| target.to_string()),
+        lane: lane.unwrap_or_else(|| event.stream.id().to_owned()),
+        due_at: outline.not_before,
         command_key: outline.key.and_then(|key| key.id()),
         details,
     }

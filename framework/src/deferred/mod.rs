@@ -27,7 +27,7 @@ pub(crate) use self::accepted::{
 #[cfg(feature = "webhooks")]
 pub(crate) use self::callbacks::Callbacks;
 pub(crate) use self::carry_out::{Carried, CarriesOut, CarryOut, encode};
-pub(crate) use self::executor::Executor;
+pub(crate) use self::executor::{Executor, executor_partition, scheduled_target};
 pub(crate) use self::open_commands::{Entered, Full, OpenCommands};
 pub use self::status::{CallbackState, CallbackStatus, CommandState, CommandStatus};
 

@@ -20,6 +20,9 @@ pub struct CommandStatus {
     /// Time when the command was accepted.
     #[serde(with = "rfc3339")]
     pub accepted_at: OffsetDateTime,
+    /// Time before which the command is not carried out, if it was scheduled.
+    #[serde(with = "rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<OffsetDateTime>,
     /// Actor on whose behalf the command was sent, if known. Not serialised: the application uses
     /// it to decide who may see the status.
     #[serde(skip)]
@@ -100,6 +103,7 @@ impl CommandStatus {
             aggregate_type: accepted.aggregate_type.clone(),
             aggregate_id: accepted.aggregate_id.clone(),
             accepted_at: first.recorded_at,
+            due_at: accepted.not_before,
             actor: first.metadata().ok().and_then(|metadata| metadata.actor),
             state: CommandState::Accepted,
             callback: None,

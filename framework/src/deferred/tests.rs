@@ -47,7 +47,12 @@ impl Reaction for Puppet {
             "Accepted" if is_unclear && !self.understands => Meaning::Opens(Opening::unclear(id)),
             "Accepted" => {
                 let lane = if is_unclear { "lane" } else { id }.to_owned();
-                Meaning::Opens(Opening { lane, command_key: None, details: Details::default() })
+                Meaning::Opens(Opening {
+                    lane,
+                    due_at: None,
+                    command_key: None,
+                    details: Details::default(),
+                })
             }
             "Panic" => panic!("told to panic"),
             _ => Meaning::Closes,

@@ -42,8 +42,8 @@ pub enum StartError {
         /// Name that is stored in the log.
         found: String,
     },
-    /// Two registrations have the same name: an aggregate's `TYPE`, or the name of a read model or
-    /// projection. Rename one of them.
+    /// Two registrations have the same name: an aggregate's `TYPE`, or the name of a read model, a
+    /// projection or an event handler. Rename one of them.
     #[error("{0} is registered already: names are unique in an application; rename one of the two")]
     AlreadyRegistered(&'static str),
     /// The aggregate's `TYPE` is reserved for streams of the framework. Choose another `TYPE`.
@@ -70,10 +70,10 @@ pub enum StartError {
         /// Allowed values.
         needed: String,
     },
-    /// The name of a read model is empty, too long or contains a reserved character. Correct its
-    /// `NAME`.
+    /// The name of a read model or event handler is empty, too long or contains a reserved
+    /// character. Correct its `NAME`.
     #[error(
-        "{0:?} is not a valid name of a read model: use 1 to 100 bytes without @, / and control \
+        "{0:?} is not a valid name of a read model or event handler: use 1 to 100 bytes without @, / and control \
          characters. Correct its NAME"
     )]
     ReadModelName(&'static str),
@@ -129,6 +129,24 @@ pub enum StartError {
         position: GlobalPosition,
         /// Type of that event.
         event_type: String,
+    },
+    /// In this database the name belongs to something of another kind, such as a read model, whose
+    /// checkpoint means something else. Give the event handler or process manager another `NAME`.
+    #[error("{0} is of another kind in this database, such as a read model: choose another NAME")]
+    OtherKind(&'static str),
+    /// An event handler or process manager is to start after a position that the log does not have.
+    /// Name a position of this log.
+    #[error(
+        "{name} is to start after position {position}, but the log ends at {head}: name a position \
+         of this log"
+    )]
+    StartPosition {
+        /// `NAME` of the event handler or process manager.
+        name: &'static str,
+        /// Position given to the builder.
+        position: GlobalPosition,
+        /// Last position of the log.
+        head: GlobalPosition,
     },
     /// An aggregate has an upcaster for an event type that is not a variant of its events. Correct
     /// the name, or remove the upcaster.

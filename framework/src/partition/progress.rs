@@ -3,9 +3,10 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use time::OffsetDateTime;
 use tokio::sync::{Notify, watch};
 use tracing::warn;
 
@@ -62,6 +63,10 @@ pub(crate) struct PartitionProgress {
     wish: Notify,
     /// Size of the document that was warned of last.
     warned_at: AtomicUsize,
+    /// Number of work items that run or can start.
+    open_now: AtomicUsize,
+    /// Time of the next item that waits, in microseconds since 1970.
+    next_due: AtomicI64,
 }
 
 /// Marks a partition as running until it is dropped.
@@ -91,6 +96,8 @@ impl PartitionProgress {
             wanted: AtomicU64::new(0),
             wish: Notify::new(),
             warned_at: AtomicUsize::new(0),
+            open_now: AtomicUsize::new(0),
+            next_due: AtomicI64::new(i64::MAX),
         })
     }
 
@@ -117,6 +124,23 @@ impl PartitionProgress {
 
     pub(crate) fn watch(&self) -> watch::Receiver<Progress> {
         self.now.subscribe()
+    }
+
+    /// Sets the number of work items that run or can start, and the time of the next one that waits.
+    pub(crate) fn set_open(&self, now: usize, next_due: Option<OffsetDateTime>) {
+        self.open_now.store(now, Ordering::Release);
+        let micros = |at: OffsetDateTime| (at.unix_timestamp_nanos() / 1_000) as i64;
+        self.next_due.store(next_due.map_or(i64::MAX, micros), Ordering::Release);
+    }
+
+    /// Returns true if everything up to this position is applied, and what it led to until this time is
+    /// performed.
+    #[allow(dead_code, reason = "the test kit, a feature, waits for it")]
+    pub(crate) fn is_settled(&self, head: GlobalPosition, at: OffsetDateTime) -> bool {
+        // The position first: what an event opens is counted before its position is applied.
+        self.now.borrow().applied >= head
+            && self.open_now.load(Ordering::Acquire) == 0
+            && self.next_due.load(Ordering::Acquire) > (at.unix_timestamp_nanos() / 1_000) as i64
     }
 
     /// Events up to here are applied in memory.

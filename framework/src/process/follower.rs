@@ -57,7 +57,7 @@ pub(crate) struct ProcessFollower<P: ProcessManager> {
     begins_at: GlobalPosition,
     /// Time of the next look at requests and at parked keys that are due.
     look_at: Instant,
-    /// Reason why nothing after a position can be folded.
+    /// Reason why nothing after a position can be folded, found out while saving.
     halts: Option<(GlobalPosition, String)>,
 }
 
@@ -275,8 +275,7 @@ impl<P: ProcessManager> Follower for ProcessFollower<P> {
         let (open, bytes) = self.work.open_now();
         let is_full = open >= MOST_OPEN || bytes >= MOST_BYTES;
         // Before its beginning nothing starts, so waiting for room would be waiting for ever.
-        let waits = self.halts.is_some()
-            || self.folder.parking().is_crowded()
+        let waits = self.folder.parking().is_crowded()
             || (is_full && may_start)
             || self.folder.changed() >= self.pacing.most_unsaved;
         Plan {
@@ -287,6 +286,9 @@ impl<P: ProcessManager> Follower for ProcessFollower<P> {
     }
 
     async fn work(&mut self) -> Result<ControlFlow<End>, StoreError> {
+        if let Some((position, reason)) = self.halts.take() {
+            return Ok(halted(position, reason));
+        }
         self.work.settle_next().await;
         Ok(ControlFlow::Continue(()))
     }
@@ -303,6 +305,7 @@ impl<P: ProcessManager> Follower for ProcessFollower<P> {
         }
         self.take_outboxes(&keys);
         self.progress.count_events(folded.events);
+        self.progress.applied(self.folder.reached());
         self.work.set_parked(self.folder.parking().len());
         self.work.save_soon();
         if let Some(poison) = folded.poison {

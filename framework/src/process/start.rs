@@ -39,7 +39,7 @@ pub(crate) async fn start<P: ProcessManager>(start: Start) -> Result<Followers, 
     let Start { renewer, tail, pacing, clock, dispatcher, from, spawn } = start;
     let store = Arc::clone(renewer.store());
     register_version(&*store, P::NAME, 1, P::PARTITIONS).await?;
-    let starts_after = starts_after(&*store, P::NAME, from).await?;
+    let starts_after = starts_after(&*store, ("a process manager", P::NAME), from).await?;
     let filter = Instance::<P>::sources().routes.filter();
     // No reader waits for it, so nothing has to catch up with the head.
     let head = GlobalPosition::ZERO;

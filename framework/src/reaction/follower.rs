@@ -69,8 +69,8 @@ impl<R: Reaction> ReactionFollower<R> {
     }
 
     fn open(&mut self, event: &RecordedEvent, opening: Opening) {
-        let destination = opening.details.destination.clone();
-        self.work.open(opened(event, opening, 0), (destination, ()), Starts::AtOnce);
+        let (destination, starts) = (opening.details.destination.clone(), opening.details.starts());
+        self.work.open(opened(event, opening, 0), (destination, ()), starts);
     }
 
     fn take(&mut self, event: &RecordedEvent) {
@@ -100,11 +100,15 @@ impl<R: Reaction> ReactionFollower<R> {
         })
         .await?;
         items.extend(self.clarify(unclear).await?);
-        // By position, so that the first item of each lane decides when the lane starts.
-        items.sort_unstable_by_key(|(work, _)| work.position);
-        for (work, Details { destination, .. }) in items {
-            let longest_pause = self.reaction.longest_pause();
-            self.work.restore(&work, (destination, ()), Starts::AtOnce, longest_pause);
+        // By position, so that the first item of each lane decides when the lane starts. Then what waits
+        // for a time, which was loaded in that order: so the oldest starts first.
+        items.sort_by_key(|(work, details)| match details.starts() {
+            Starts::AtOnce => work.position,
+            Starts::WhenDue => GlobalPosition(u64::MAX),
+        });
+        for (work, details) in items {
+            let (starts, longest_pause) = (details.starts(), self.reaction.longest_pause());
+            self.work.restore(&work, (details.destination, ()), starts, longest_pause);
         }
         Ok(())
     }
@@ -161,7 +165,7 @@ fn opened(event: &RecordedEvent, opening: Opening, attempts: u32) -> OpenWork {
         id: event.stream.id().to_owned(),
         key: opening.lane,
         position: event.position,
-        due_at: event.recorded_at,
+        due_at: opening.due_at.unwrap_or(event.recorded_at),
         attempts,
         reason: None,
         command_key: opening.command_key,
@@ -226,6 +230,7 @@ impl<R: Reaction> Follower for ReactionFollower<R> {
             self.take(event);
         }
         self.reached = Reached::end_of(page);
+        self.progress.applied(self.reached.position);
         self.work.save_soon();
         Ok(ControlFlow::Continue(()))
     }

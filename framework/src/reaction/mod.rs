@@ -4,6 +4,7 @@
 //! when: it keeps the order within a lane, and shares the places out between clients.
 
 mod follower;
+pub(crate) mod handler;
 pub(crate) mod open_work;
 pub(crate) mod performer;
 pub(crate) mod start;
@@ -19,8 +20,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use self::performer::Starts;
 use self::work_queue::Limits;
 use crate::event::RecordedEvent;
 
@@ -64,6 +67,8 @@ pub(crate) enum Meaning {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Opening {
     pub(crate) lane: String,
+    /// Time before which the work does not start.
+    pub(crate) due_at: Option<OffsetDateTime>,
     /// Id of the idempotency key that the work runs under. The store keeps it while the work is open.
     pub(crate) command_key: Option<String>,
     pub(crate) details: Details,
@@ -73,7 +78,7 @@ impl Opening {
     /// Work in a lane of its own, of an event that this release does not understand.
     pub(crate) fn unclear(id: &str) -> Self {
         let details = Details { is_unclear: true, ..Details::default() };
-        Self { lane: id.to_owned(), command_key: None, details }
+        Self { lane: id.to_owned(), due_at: None, command_key: None, details }
     }
 }
 
@@ -87,6 +92,18 @@ pub(crate) struct Details {
     /// True if the release that opened the item did not understand its event. Each term reads this
     /// event again, because another release may know which lane the item belongs to.
     pub(crate) is_unclear: bool,
+    /// Target of a command that waits for its time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scheduled: Option<String>,
+}
+
+impl Details {
+    pub(crate) fn starts(&self) -> Starts {
+        match self.scheduled {
+            Some(_) => Starts::WhenDue,
+            None => Starts::AtOnce,
+        }
+    }
 }
 
 /// The place that work goes to: places are shared out fairly between clients, and for each client

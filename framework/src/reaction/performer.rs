@@ -136,6 +136,11 @@ impl<T: Clone> Performer<T> {
         self.show_parked();
     }
 
+    fn show_open(&self) {
+        let next_due = self.later.first_key_value().map(|((due_at, _), _)| *due_at);
+        self.progress.set_open(self.open_now().0, next_due);
+    }
+
     fn show_parked(&self) {
         self.progress.parked(self.parked + self.unable());
     }
@@ -146,6 +151,7 @@ impl<T: Clone> Performer<T> {
             return;
         }
         self.place(&work, what, starts, None);
+        self.show_open();
         self.changes.open(work);
         self.save_soon();
     }
@@ -166,6 +172,7 @@ impl<T: Clone> Performer<T> {
         // An item that was never tried is not postponed, whatever the clocks say.
         let due = (work.attempts > 0).then_some(due).filter(|due| *due > now);
         self.place(work, what, starts, due);
+        self.show_open();
     }
 
     /// Leaves out a stored item that this release cannot read: it stays stored for one that can.
@@ -214,6 +221,7 @@ impl<T: Clone> Performer<T> {
         }
         self.queue.close(id);
         self.changes.close(id);
+        self.show_open();
         self.show_parked();
         self.save_soon();
     }
@@ -249,6 +257,7 @@ impl<T: Clone> Performer<T> {
             self.due.remove(&id);
             self.queue.open(&id, &lane, destination, position, attempts, None);
         }
+        self.show_open();
     }
 
     /// Time of the next call of [`Performer::start`].

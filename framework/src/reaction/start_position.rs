@@ -1,15 +1,15 @@
-//! The position at which a reaction starts to follow a log that may be old.
+//! The position at which an event handler or process manager starts to follow a log that may be old.
 
-use crate::error::{StartError, StoreError};
+use serde::Deserialize;
+
+use crate::error::StartError;
 use crate::event::GlobalPosition;
 use crate::store::contract::{Store, VersionNote};
 
-/// Beginning of the note that keeps the start position of a name.
-const STARTS_AFTER: &str = "starts after position ";
-
-/// Position at which a new event handler or process manager starts. A new one in an old log must not act
-/// on everything that ever happened, so it is always named. It counts at the first start only: after that
-/// the checkpoint counts.
+/// Position at which a new event handler or process manager starts.
+///
+/// A new one in an old log must not act on everything that ever happened, so it is always named. It
+/// counts at the first start only: after that the checkpoint counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StartPosition {
     /// Events from the first one of the log on.
@@ -20,36 +20,47 @@ pub enum StartPosition {
     After(GlobalPosition),
 }
 
+/// The parts of a note that count here.
+#[derive(Deserialize)]
+struct Note {
+    sources: String,
+    starts_after: GlobalPosition,
+}
+
 /// Returns the position after which the name starts, as long as it has no checkpoint. The first start
 /// stores it, so that events which come before the first checkpoint are not missed by
-/// [`StartPosition::Now`].
+/// [`StartPosition::Now`]. The name must be registered.
 ///
 /// # Errors
-/// The position is beyond the end of the log, or the store did not reply.
+/// The position is beyond the end of the log, the name belongs to something else than a `kind` in
+/// this database, or the store did not reply.
 pub(crate) async fn starts_after(
     store: &dyn Store,
-    name: &'static str,
+    (kind, name): (&'static str, &'static str),
     start: StartPosition,
 ) -> Result<GlobalPosition, StartError> {
-    let note = store.version_note(name, 1, VersionNote::Sources).await?;
-    let known = note.as_deref().and_then(|note| note.strip_prefix(STARTS_AFTER)?.parse().ok());
-    if let Some(known) = known {
-        return Ok(GlobalPosition(known));
-    }
+    // Before the note is read: if two processes start for the first time together, the later note
+    // replaces the earlier one, and its position must not be beyond events that came between.
     let head = store.head().await?;
+    if let Some(stored) = store.version_note(name, 1, VersionNote::Sources).await? {
+        return match serde_json::from_str::<Note>(&stored) {
+            Ok(note) if note.sources == kind => Ok(note.starts_after),
+            _ => Err(StartError::OtherKind(name)),
+        };
+    }
     let position = match start {
         StartPosition::Beginning => GlobalPosition::ZERO,
         StartPosition::Now => head,
         StartPosition::After(position) if position <= head => position,
         StartPosition::After(position) => {
-            let reason = format!(
-                "it is to start after position {position}, but the log ends at {head}: name a position \
-                 of this log"
-            );
-            return Err(StoreError::Checkpoint { name: name.to_owned(), reason }.into());
+            return Err(StartError::StartPosition { name, position, head });
         }
     };
-    let note = format!("{STARTS_AFTER}{position}");
-    store.note_version(name, 1, VersionNote::Sources, &note).await?;
+    // With the fields that a read model stores here, so that a read model of this name is refused
+    // because of its sources.
+    let note = serde_json::json!({
+        "sources": kind, "samples": [], "looked_to": 0, "starts_after": position,
+    });
+    store.note_version(name, 1, VersionNote::Sources, &note.to_string()).await?;
     Ok(position)
 }

@@ -291,8 +291,8 @@ pub(crate) fn with_shared<E, T>(
     code(&event)
 }
 
-/// Events that a projection receives, each as an `E`: the envelope of the one aggregate it follows,
-/// or your own enum with a `From` for the envelope of each aggregate.
+/// Events that a projection or event handler receives, each as an `E`: the envelope of the one
+/// aggregate it follows, or your own enum with a `From` for the envelope of each aggregate.
 ///
 /// ```
 /// # use actum::{Aggregate, EventEnvelope, EventSources};

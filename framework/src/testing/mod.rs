@@ -33,6 +33,7 @@
 //!
 //! `DROP SCHEMA … CASCADE` removes such a schema; each projection has a schema beside it.
 
+mod application;
 mod clock;
 pub mod conformance;
 mod double;
@@ -46,6 +47,7 @@ mod read_model;
 mod scenario;
 mod stored;
 
+pub use self::application::TestApplication;
 pub use self::clock::ManualClock;
 pub use self::double::MockStore;
 pub use self::faulty::{Fault, Faults, FaultyStore};

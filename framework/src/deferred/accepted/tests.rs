@@ -12,6 +12,7 @@ fn acceptance(key: &str, body: &str, callback: Option<&str>) -> Acceptance {
         expected: ExpectedVersion::Any,
         callback: callback.map(str::to_owned),
         client: None,
+        not_before: None,
     }
 }
 

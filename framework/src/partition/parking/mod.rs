@@ -161,6 +161,11 @@ impl Parking {
         self.keys.get(key).map(|parked| (parked.position, &*parked.reason))
     }
 
+    /// Number of attempts at the event that a key is parked at.
+    pub(crate) fn attempts(&self, key: &str) -> u32 {
+        self.keys.get(key).map_or(0, |parked| parked.attempts)
+    }
+
     /// Returns true if parked keys should be retried before more events are applied, because there is
     /// little room for more parked keys.
     pub(crate) fn is_crowded(&self) -> bool {
@@ -186,6 +191,21 @@ impl Parking {
         now: Instant,
         since: OffsetDateTime,
     ) -> Result<(), Full> {
+        self.park_after(key, (event, 1), reason, now, since)
+    }
+
+    /// Like [`Parking::park`], after several attempts at the event.
+    ///
+    /// # Errors
+    /// Too many are.
+    pub(crate) fn park_after(
+        &mut self,
+        key: String,
+        (event, attempts): (&RecordedEvent, u32),
+        reason: String,
+        now: Instant,
+        since: OffsetDateTime,
+    ) -> Result<(), Full> {
         // So many keys mean that the code is wrong and not the events, so the partition halts
         // instead of parking all of them.
         if self.keys.len() >= self.settings.most_keys {
@@ -193,7 +213,7 @@ impl Parking {
         }
         self.stands += 1;
         let mut parked = Parked::new(event, reason, since, &self.settings, now);
-        parked.stood_at = self.stands;
+        (parked.stood_at, parked.attempts) = (self.stands, attempts);
         self.unsaved.push(parked.change(self.partition, &key));
         self.keys.insert(key, parked);
         Ok(())
@@ -241,6 +261,19 @@ impl Parking {
         }
         let due = self.keys.iter().filter_map(|(key, parked)| Some((parked.next_try?, key)));
         due.min().filter(|(at, _)| *at <= now).map(|(_, key)| &**key)
+    }
+
+    /// Returns true if a key can be drained or listed now.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.due(now).is_some()
+    }
+
+    /// Ends a drain that cannot begin yet. The key is due again at `until`, and others before it.
+    pub(crate) fn postpone(&mut self, drain: &Drain, until: Instant) {
+        self.draining = None;
+        if let Some(parked) = self.keys.get_mut(&drain.key) {
+            parked.next_try = Some(until);
+        }
     }
 
     /// Begins to drain a key that is due, unless another one is being drained. The caller loads the

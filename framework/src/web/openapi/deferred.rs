@@ -31,6 +31,9 @@ pub struct CommandStatus {
     aggregate_id: String,
     #[schema(format = DateTime)]
     accepted_at: String,
+    /// Time before which the command is not carried out, if it was scheduled.
+    #[schema(format = DateTime)]
+    due_at: Option<String>,
     /// Progress of the command.
     status: CommandState,
     /// If committed: version of the aggregate after the command.
@@ -137,6 +140,7 @@ mod tests {
                 aggregate_type: text(),
                 aggregate_id: text(),
                 accepted_at: OffsetDateTime::UNIX_EPOCH,
+                due_at: Some(OffsetDateTime::UNIX_EPOCH),
                 actor: None,
                 state,
                 callback: Some(callback.clone()),
