@@ -57,9 +57,9 @@ async fn run_spread(options: &Options, store: Store, accounts: u64) -> Outcome {
     }
     table.reading = Some(with_sqlx.max(through_the_store));
     for follower in Follower::ALL {
-        let writing = limits.iter().find(|(rows, _)| *rows == follower.rows());
+        let writing = limits.iter().find(|(rows, _)| Some(*rows) == follower.rows());
         // With few accounts, a document is written once for many events.
-        let writing = writing.filter(|_| accounts > 100_000 || follower.rows() == Rows::Bookings);
+        let writing = writing.filter(|(rows, _)| accounts > 100_000 || *rows == Rows::Bookings);
         table
             .line(follower.name(), writing.map(|(_, rate)| *rate), async || {
                 let copy = database.copy().await?;

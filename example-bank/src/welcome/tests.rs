@@ -3,20 +3,20 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use actum::StartPosition;
+use actum::store::MemoryStore;
+use actum::{Application, StartPosition};
 
 use super::{Mail, MockMailer, WelcomeMail};
 use crate::account::{Account, AccountCommand::*};
-use crate::application;
 
 #[actix_web::test]
 async fn the_owner_of_a_new_account_is_welcomed_although_the_first_attempt_fails() {
     let (mut mailer, (send, sent)) = (MockMailer::new(), channel::<Mail>());
     mailer.expect_send().times(1).returning(|_| Err("the mail server is down".into()));
     mailer.expect_send().times(1).returning(move |mail| Ok(send.send(mail)?));
-    let store = actum::open("memory:").await.unwrap();
-    let welcome = WelcomeMail::new(mailer);
-    let bank = application(store).event_handler(welcome, StartPosition::Now).start().await.unwrap();
+    let bank = Application::builder(MemoryStore::new()).aggregate::<Account>();
+    let bank = bank.event_handler(WelcomeMail::new(mailer), StartPosition::Now);
+    let bank = bank.start().await.unwrap();
     let open = Open { owner: "Ada".into(), currency: "EUR".into(), number: None };
     bank.execute::<Account>("42", open).await.unwrap();
     bank.execute::<Account>("42", Credit { amount: 5 }).await.unwrap();

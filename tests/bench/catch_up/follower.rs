@@ -1,8 +1,14 @@
 //! The follower of a log, in its own process: this program, started as `bench follow …`.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actum::{Application, EventEnvelope, Fold, GlobalPosition, ReadError, ReadModel, Sources};
+use actum::{
+    Application, Attempt, BoxError, EventEnvelope, EventHandler, EventSources, Fold,
+    GlobalPosition, ReadError, ReadModel, Sources, StartPosition,
+};
+use async_trait::async_trait;
 use example_bank::account::{Account, AccountEvent};
 use example_bank::balance::Balance;
 use example_bank::credit_limit::CreditLimit;
@@ -38,6 +44,24 @@ impl Fold<Account> for Parted {
     }
 }
 
+/// An event handler that does nothing but count.
+struct Idle(Arc<AtomicU64>);
+
+#[async_trait]
+impl EventHandler for Idle {
+    const NAME: &'static str = "idle";
+    type Event = EventEnvelope<AccountEvent>;
+
+    fn sources() -> EventSources<Self::Event> {
+        EventSources::of::<Account>()
+    }
+
+    async fn handle(&self, _: &Self::Event, _: &Attempt) -> Result<(), BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
 /// The kind of follower.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Follower {
@@ -45,11 +69,17 @@ pub(super) enum Follower {
     FourPartitions,
     BothReadModels,
     Projection,
+    Handler,
 }
 
 impl Follower {
-    pub(super) const ALL: [Self; 4] =
-        [Self::OneReadModel, Self::FourPartitions, Self::BothReadModels, Self::Projection];
+    pub(super) const ALL: [Self; 5] = [
+        Self::OneReadModel,
+        Self::FourPartitions,
+        Self::BothReadModels,
+        Self::Projection,
+        Self::Handler,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -57,14 +87,18 @@ impl Follower {
             Self::FourPartitions => "a read model in four partitions",
             Self::BothReadModels => "two read models, each",
             Self::Projection => "a projection: the statement",
+            Self::Handler => "an event handler that does nothing",
         }
     }
 
-    /// Rows that this follower writes.
-    pub(super) fn rows(self) -> Rows {
+    /// Rows that this follower writes, if it writes any.
+    pub(super) fn rows(self) -> Option<Rows> {
         match self {
-            Self::OneReadModel | Self::FourPartitions | Self::BothReadModels => Rows::Documents,
-            Self::Projection => Rows::Bookings,
+            Self::OneReadModel | Self::FourPartitions | Self::BothReadModels => {
+                Some(Rows::Documents)
+            }
+            Self::Projection => Some(Rows::Bookings),
+            Self::Handler => None,
         }
     }
 
@@ -113,6 +147,16 @@ pub async fn follow(mut words: impl Iterator<Item = String>) -> Outcome {
             let builder = builder.aggregate::<Account>().projection::<Statement>();
             let app = builder.start().await?;
             reach_rows(&app, head).await?;
+            app
+        }
+        Follower::Handler => {
+            let handled = Arc::new(AtomicU64::new(0));
+            let handler = Idle(Arc::clone(&handled));
+            let app = builder.event_handler(handler, StartPosition::Beginning).start().await?;
+            // Every position of this log is an event of an account.
+            while handled.load(Ordering::Relaxed) < head.0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             app
         }
     };

@@ -131,9 +131,10 @@ impl<H: EventHandler> HandlerFollower<H> {
                 // At once, because a crash would repeat all attempts.
                 self.save_within(Duration::ZERO);
             }
+            // No halt, because a destination that is down for a while fails every key and comes
+            // back. The event stays open, so soon nothing more is read.
             Err(full) => {
-                self.halt_at(at, full.to_string());
-                // The event stays open, so the checkpoint stays before it.
+                self.progress.failed(format_args!("the key {key:?}: {reason}; {full}"));
                 self.window.again(key, item, Instant::now() + self.settings.longest_pause);
             }
         }

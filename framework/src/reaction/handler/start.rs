@@ -1,9 +1,11 @@
 //! Starting an event handler: a driver for each partition, each on a thread while it is owned.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::EventHandler;
 use super::follower::HandlerFollower;
+use crate::backoff::Backoff;
 use crate::clock::Clock;
 use crate::error::StartError;
 use crate::event::GlobalPosition;
@@ -14,6 +16,9 @@ use crate::reaction::StartPosition;
 use crate::reaction::start_position::starts_after;
 use crate::subscription::Tail;
 use crate::threads::Task;
+
+/// Backoff between the attempts at a parked key.
+const PARKED_BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(600));
 
 /// The parts of the application that an event handler runs on.
 pub(crate) struct StartHandler {
@@ -35,7 +40,10 @@ pub(crate) async fn start_handler<H: EventHandler>(
     from: StartPosition,
     start: StartHandler,
 ) -> Result<Followers, StartError> {
-    let StartHandler { renewer, tail, pacing, clock, spawn } = start;
+    let StartHandler { renewer, tail, mut pacing, clock, spawn } = start;
+    // For ever, because what fails outside may work again without a release of this program.
+    pacing.parking.tries = u32::MAX;
+    pacing.parking.backoff = PARKED_BACKOFF;
     let store = Arc::clone(renewer.store());
     register_version(&*store, H::NAME, 1, H::PARTITIONS).await?;
     let starts_after = starts_after(&*store, ("an event handler", H::NAME), from).await?;
