@@ -71,9 +71,14 @@ async fn what_the_target_account_refuses_comes_back(place: Place) {
         request(&app, to, ("ada", to), 60).await;
         ends(&app, to, &[TransferEvent::Refunded(reason(code, detail))]).await;
     }
+    request(&app, "invalid", ("ada", "a\u{0}b"), 60).await;
+    until(async || !events(&app, "invalid").await.is_empty()).await;
+    let refunded = &events(&app, "invalid").await[0];
+    let is_failed = matches!(refunded, TransferEvent::Refunded(reason) if reason.code == "failed");
+    assert!(is_failed, "{refunded:?}");
     let ledger = ledger(app, &place).await;
     ledger.is_settled();
-    assert_eq!((ledger.balances["ada"], ledger.ended("Refunded")), (100, 4));
+    assert_eq!((ledger.balances["ada"], ledger.ended("Refunded")), (100, 5));
 }
 
 async fn a_frozen_account_takes_money_in(place: Place) {
