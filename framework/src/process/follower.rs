@@ -25,6 +25,7 @@ use crate::partition::{
 use crate::reaction::Destination;
 use crate::reaction::open_work;
 use crate::reaction::performer::{Performer, Starts};
+use crate::reaction::start_position::resume;
 use crate::reaction::work_queue::Limits;
 use crate::read_model::{Changes, Folder, ReadModel};
 use crate::spans;
@@ -227,18 +228,7 @@ impl<P: ProcessManager> Follower for ProcessFollower<P> {
     }
 
     async fn resume(&mut self, session: &LeaseSession) -> Result<Option<Checkpoint>, StoreError> {
-        let stored = self.load_checkpoint().await?;
-        if stored.is_some() || self.starts_after == GlobalPosition::ZERO {
-            return Ok(stored);
-        }
-        // Saved before anything is performed, so that the next owner starts at the same place.
-        let id = self.progress.id().clone();
-        let first = CheckpointWriter::new(id, session.grant().clone(), None);
-        let mut draft = first.update(Reached::at(self.starts_after), Vec::new());
-        let update = draft.build(&*self.store).await?;
-        let batch = DocumentBatch { documents: Vec::new(), deleted: Vec::new(), update };
-        self.store.save_documents(batch).await?;
-        self.load_checkpoint().await
+        resume(&*self.store, self.progress.id(), session, self.starts_after).await
     }
 
     async fn begin(

@@ -25,6 +25,9 @@ use crate::store::contract::{PageLimit, Store};
 /// Code of a command that could not be carried out for another reason than a refusal.
 const FAILED: &str = "failed";
 
+/// Code of a command whose key belongs to another request.
+const KEY_REUSED: &str = "idempotency_key_reused";
+
 /// Performs the open work of one process manager.
 pub(crate) struct Dispatcher {
     pub(crate) store: Arc<dyn Store>,
@@ -175,6 +178,3 @@ impl Dispatcher {
         }
     }
 }
-
-/// Code of a command whose key belongs to another request.
-const KEY_REUSED: &str = "idempotency_key_reused";

@@ -2,9 +2,10 @@
 
 use serde::Deserialize;
 
-use crate::error::StartError;
+use crate::error::{StartError, StoreError};
 use crate::event::GlobalPosition;
-use crate::store::contract::{Store, VersionNote};
+use crate::partition::{CheckpointWriter, LeaseSession, Reached};
+use crate::store::contract::{Checkpoint, DocumentBatch, PartitionId, Store, VersionNote};
 
 /// Position at which a new event handler or process manager starts.
 ///
@@ -63,4 +64,27 @@ pub(crate) async fn starts_after(
     });
     store.note_version(name, 1, VersionNote::Sources, &note.to_string()).await?;
     Ok(position)
+}
+
+/// Loads the checkpoint of a partition; the first owner stores it at the start position.
+///
+/// # Errors
+/// The store did not reply, or the lease is lost.
+pub(crate) async fn resume(
+    store: &dyn Store,
+    partition: &PartitionId,
+    session: &LeaseSession,
+    starts_after: GlobalPosition,
+) -> Result<Option<Checkpoint>, StoreError> {
+    let stored = store.load_checkpoint(partition).await?;
+    if stored.is_some() || starts_after == GlobalPosition::ZERO {
+        return Ok(stored);
+    }
+    // Saved before anything is performed, so that the next owner starts at the same place.
+    let first = CheckpointWriter::new(partition.clone(), session.grant().clone(), None);
+    let mut draft = first.update(Reached::at(starts_after), Vec::new());
+    let update = draft.build(store).await?;
+    let batch = DocumentBatch { documents: Vec::new(), deleted: Vec::new(), update };
+    store.save_documents(batch).await?;
+    store.load_checkpoint(partition).await
 }

@@ -21,6 +21,7 @@ use crate::partition::{
     CheckpointWriter, End, Follower, LeaseGrant, LeaseSession, NextPage, Pacing, PartitionProgress,
     Plan, Reached,
 };
+use crate::reaction::start_position::resume;
 use crate::store::contract::{Checkpoint, DocumentBatch, Filter, Page, ParkedQuery, Store};
 use crate::subscription::sources::EventSources;
 
@@ -166,18 +167,7 @@ impl<H: EventHandler> Follower for HandlerFollower<H> {
     }
 
     async fn resume(&mut self, session: &LeaseSession) -> Result<Option<Checkpoint>, StoreError> {
-        let stored = self.load_checkpoint().await?;
-        if stored.is_some() || self.starts_after == GlobalPosition::ZERO {
-            return Ok(stored);
-        }
-        // Saved before anything is handled, so that the next owner starts at the same place.
-        let id = self.progress.id().clone();
-        let first = CheckpointWriter::new(id, session.grant().clone(), None);
-        let mut draft = first.update(Reached::at(self.starts_after), Vec::new());
-        let update = draft.build(&*self.store).await?;
-        let batch = DocumentBatch { documents: Vec::new(), deleted: Vec::new(), update };
-        self.store.save_documents(batch).await?;
-        self.load_checkpoint().await
+        resume(&*self.store, self.progress.id(), session, self.starts_after).await
     }
 
     async fn begin(
