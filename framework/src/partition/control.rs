@@ -69,6 +69,8 @@ pub(crate) struct Followers {
     pub(crate) stop_within: Duration,
     /// True if it sends commands: then it stops before no more are admitted.
     pub(crate) sends_commands: bool,
+    /// True if the keys of its commands follow from the events that it follows.
+    pub(crate) derives_keys: bool,
 }
 
 impl Followers {

@@ -87,6 +87,7 @@ impl Launch<'_> {
             membership,
             stop_within: pacing.stop_within,
             sends_commands: false,
+            derives_keys: false,
         };
         Ok((followers, launched))
     }

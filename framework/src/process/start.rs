@@ -48,7 +48,7 @@ pub(crate) async fn start<P: ProcessManager>(start: Start) -> Result<Followers, 
     let pacing = pacing.divided(partitions as usize);
     let launch = Launch { renewer: &renewer, tail: &tail, pacing: &pacing };
     let (mut followers, launched) = launch.prepare(followed, &*store).await?;
-    followers.sends_commands = true;
+    (followers.sends_commands, followers.derives_keys) = (true, true);
     let dispatcher = Arc::new(dispatcher);
     for Launched { driver, .. } in launched {
         let (progress, running) = (Arc::clone(&driver.progress), driver.progress.running());

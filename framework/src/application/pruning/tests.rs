@@ -6,6 +6,7 @@ use crate::command::CommandKey;
 use crate::event::{ExpectedVersion, GlobalPosition, NewEvent, StreamId};
 use crate::store::contract::{
     Append, Checkpoint, CheckpointUpdate, DocumentBatch, DocumentStore, EventStore, LeaseStore,
+    ParkedChange, ParkedKey,
 };
 use crate::store::memory::MemoryStore;
 use crate::testing::ManualClock;
@@ -63,7 +64,15 @@ async fn append(store: &MemoryStore, of: &str) {
 
 /// Saves the checkpoint of the executor.
 async fn save(store: &MemoryStore, from: u64, to: u64) {
-    let partition = PartitionId::new("command_executor@1", 0);
+    save_of(store, PartitionId::new("command_executor@1", 0), (from, to), vec![]).await;
+}
+
+async fn save_of(
+    store: &MemoryStore,
+    partition: PartitionId,
+    (from, to): (u64, u64),
+    parked: Vec<ParkedChange>,
+) {
     let lease = store.acquire_lease(&partition.to_string(), Uuid::nil(), Duration::ZERO).await;
     let log_id = store.info().identity.log_id;
     let update = CheckpointUpdate {
@@ -71,7 +80,7 @@ async fn save(store: &MemoryStore, from: u64, to: u64) {
         from: GlobalPosition(from),
         sequence: to,
         checkpoint: Checkpoint { log_id, position: GlobalPosition(to), event_id: Uuid::nil() },
-        parked: vec![],
+        parked,
         work: vec![],
         lease: lease.unwrap().unwrap(),
     };
@@ -84,9 +93,9 @@ async fn save(store: &MemoryStore, from: u64, to: u64) {
 async fn keys_stay_until_the_executor_has_stored_the_commands_that_may_have_them() {
     let clock = ManualClock::new();
     let store = MemoryStore::with_clock(clock.clone());
-    let mut clear_to = GlobalPosition::ZERO;
+    let mut clear_to = ClearTo::new();
     let mut until = async |has_executor| {
-        stored_until(&store, has_executor, clock.now(), &mut clear_to).await.unwrap()
+        executed_until(&store, has_executor, clock.now(), &mut clear_to).await.unwrap()
     };
     append(&store, "command").await;
     let accepted = clock.now();
@@ -107,4 +116,48 @@ async fn keys_stay_until_the_executor_has_stored_the_commands_that_may_have_them
     assert_eq!(until(true).await, Some(accepted), "the clock was set back");
     save(&store, 1, 4).await;
     assert_eq!(until(true).await, Some(clock.now()));
+}
+
+/// The keys of commands that may be sent again are kept, however old they are.
+#[tokio::test]
+async fn keys_stay_until_a_process_manager_has_saved_the_events_that_lead_to_them() {
+    let clock = ManualClock::new();
+    let store = MemoryStore::with_clock(clock.clone());
+    let partition = PartitionId::new("transfers@1", 0);
+    let filter = Filter { aggregate_types: vec!["transfer".to_owned()] };
+    let mut clear_to = ClearTo::new();
+    let mut until = async || {
+        folded_until(&store, &partition, &filter, clock.now(), &mut clear_to).await.unwrap()
+    };
+    append(&store, "ledger").await;
+    assert_eq!(until().await, clock.now(), "other events lead to nothing");
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        clock.advance(Duration::from_secs(60));
+        times.push(clock.now());
+        append(&store, "transfer").await;
+    }
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(until().await, times[0]);
+    save_of(&store, partition.clone(), (0, 2), vec![]).await;
+    assert_eq!(until().await, times[1]);
+    let parked = ParkedChange::Park(ParkedKey {
+        partition: 0,
+        key: "a".to_owned(),
+        position: GlobalPosition(3),
+        event: String::new(),
+        reason: String::new(),
+        since: clock.now(),
+        attempts: 0,
+        request: None,
+        waiting: 0,
+        queue: vec![],
+        unlisted_from: None,
+        unlisted_sum: 0,
+    });
+    save_of(&store, partition.clone(), (2, 4), vec![parked]).await;
+    assert_eq!(until().await, times[1], "the parked key is folded again");
+    let release = vec![ParkedChange::Release { key: "a".to_owned() }];
+    save_of(&store, partition.clone(), (4, 4), release).await;
+    assert_eq!(until().await, clock.now());
 }
