@@ -65,15 +65,6 @@ pub struct Step {
 }
 
 impl Step {
-    pub(crate) fn new(id: &str, aggregate_type: &str, aggregate_id: &str) -> Self {
-        let text = str::to_owned;
-        Self {
-            id: text(id),
-            aggregate_type: text(aggregate_type),
-            aggregate_id: text(aggregate_id),
-        }
-    }
-
     /// Returns true if the command was for the aggregate `A` with this id.
     pub fn is_to<A: Aggregate>(&self, id: &str) -> bool {
         self.aggregate_type == A::TYPE && self.aggregate_id == id

@@ -11,8 +11,8 @@
 mod correlation;
 mod effects;
 mod follower;
-mod input;
-mod instance;
+pub(crate) mod input;
+pub(crate) mod instance;
 mod perform;
 #[cfg(feature = "testing")]
 mod shown;
@@ -23,9 +23,8 @@ mod tests;
 
 pub use self::correlation::Correlation;
 pub use self::effects::Effects;
-pub(crate) use self::input::{ProcessInput, ProcessInputs, stream as input_stream};
+pub(crate) use self::input::ProcessInputs;
 pub use self::input::{Refused, Step};
-pub(crate) use self::instance::{Instance, Out, PROCESS};
 pub(crate) use self::perform::Dispatcher;
 pub(crate) use self::start::{Start, start};
 pub(crate) use self::story::story;

@@ -51,9 +51,9 @@ fn commands_that_go_in_a_circle_end() {
 
 #[test]
 fn a_stream_of_inputs_belongs_to_one_process_manager() {
-    let stream = input_stream("fee", "42").unwrap();
+    let stream = input::stream("fee", "42").unwrap();
     assert_eq!(stream.to_string(), "process-fee:42");
     assert_eq!(input::key_of("fee", &stream), Some("42"));
     assert_eq!((input::key_of("fe", &stream), input::key_of("fees", &stream)), (None, None));
-    assert!(input_stream("fee", "a b").is_err());
+    assert!(input::stream("fee", "a b").is_err());
 }

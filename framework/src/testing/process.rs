@@ -17,10 +17,9 @@ use crate::event::codec::EventCodec;
 use crate::event::{GlobalPosition, Metadata, RecordedEvent, StreamId, StreamVersion};
 use crate::partition::Reached;
 use crate::partition::parking::{Parking, ParkingSettings};
-use crate::process::{
-    Effects, Instance, Out, PROCESS, ProcessInput, ProcessInputs, ProcessManager, Reacts, Refused,
-    Step, input_stream,
-};
+use crate::process::input::{self, ProcessInput, ProcessInputs};
+use crate::process::instance::{Instance, Out, PROCESS};
+use crate::process::{Effects, ProcessManager, Reacts, Refused, Step};
 use crate::read_model::{Changes, Folder, ReadModel};
 use crate::store::contract::{Page, partition_of};
 
@@ -191,12 +190,13 @@ impl<P: ProcessManager> ProcessScenario<P> {
     }
 
     fn step<A: Aggregate>(&self, id: &str) -> Step {
-        Step::new("test", A::TYPE, id)
+        let (aggregate_type, aggregate_id) = (A::TYPE.to_owned(), id.to_owned());
+        Step { id: "test".to_owned(), aggregate_type, aggregate_id }
     }
 
     #[track_caller]
     fn input(self, input: ProcessInput, reached: Option<String>) -> Self {
-        let stream = match input_stream(P::NAME, &self.key) {
+        let stream = match input::stream(P::NAME, &self.key) {
             Ok(stream) => stream,
             Err(error) => panic!("{:?} cannot be the key of an instance: {error}", self.key),
         };
