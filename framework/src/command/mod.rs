@@ -51,7 +51,7 @@ pub struct Committed {
     /// True if the command had already been carried out under the same key. The result is that
     /// earlier outcome.
     pub replayed: bool,
-    /// True if the command is known to have stored no event. Nobody knows for a replayed outcome.
+    /// True if the command stored no event. Always false for a replayed outcome, which does not tell.
     pub(crate) is_unchanged: bool,
 }
 

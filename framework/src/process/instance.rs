@@ -1,7 +1,7 @@
 //! The document of an instance: its state, its deadlines, and the steps of its story.
 //!
-//! It is folded, saved, parked and retried by the folder of read models. What a fold puts out lies in the
-//! outbox until the follower takes it, right after the fold.
+//! The folder of read models folds, saves, parks and retries an instance. The outbox has the effects of a
+//! fold until the follower takes them, right after the fold.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

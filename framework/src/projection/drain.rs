@@ -1,6 +1,5 @@
 //! Parked keys: parking them in the order of the log, and trying them again.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::Projection;
@@ -8,11 +7,8 @@ use super::batch::{Batch, Left};
 use super::follower::ProjectionFollower;
 use crate::clock::{Clock, SystemClock};
 use crate::error::StoreError;
-use crate::event::RecordedEvent;
 use crate::partition::Follower;
-use crate::partition::parking::{
-    Drain, Full, Listing, Stopped, in_words, read_unlisted, read_waiting,
-};
+use crate::partition::parking::{Drain, Full, Stopped, in_words, list_waiting, read_waiting};
 use crate::store::contract::{ParkedKey, ParkedQuery};
 
 impl<P: Projection> ProjectionFollower<P> {
@@ -51,7 +47,8 @@ impl<P: Projection> ProjectionFollower<P> {
         let began = Instant::now();
         loop {
             if let Some(listing) = self.parking.begin_listing(Instant::now()) {
-                self.list_waiting(listing).await?;
+                let (routes, reached) = (&self.sources.routes, self.reached());
+                list_waiting(&*self.store, routes, &mut self.parking, listing, reached).await?;
             } else if let Some(drain) = self.parking.begin(Instant::now()) {
                 self.try_again(drain).await?;
             } else {
@@ -61,23 +58,6 @@ impl<P: Projection> ProjectionFollower<P> {
                 break;
             }
         }
-        Ok(())
-    }
-
-    /// Lists the next events of a key, which are read from the log again.
-    async fn list_waiting(&mut self, listing: Listing) -> Result<(), StoreError> {
-        let routes = &self.sources.routes;
-        let page = match read_unlisted(&*self.store, &routes.filter(), &listing).await {
-            Ok(page) => page,
-            Err(error) => {
-                self.parking.abandon_listing(&listing);
-                return Err(error);
-            }
-        };
-        let is_its = |event: &&Arc<RecordedEvent>| routes.concerns(event, &listing.key);
-        let found: Vec<_> = page.events.iter().filter(is_its).map(|e| e.position).collect();
-        let reached = self.reached();
-        self.parking.end_listing(listing, &found, page.scanned_to, reached, Instant::now());
         Ok(())
     }
 

@@ -51,9 +51,9 @@ pub(crate) struct Performer<T> {
     items: HashMap<String, Item<T>>,
     /// Bytes of the items that start at once.
     bytes: usize,
-    /// Number of keys that are parked, and of stored items that cannot be read: they are not in the
-    /// queue.
+    /// Number of keys that are parked beside the open work.
     parked: usize,
+    /// Number of stored items that this release cannot read. They are not in the queue.
     left_out: usize,
     /// Items whose time has not come.
     later: BTreeMap<(OffsetDateTime, String), Later>,

@@ -16,7 +16,7 @@ use super::sizes::Sizes;
 use super::{ReadModel, Sources};
 use crate::event::{GlobalPosition, RecordedEvent};
 use crate::partition::Reached;
-use crate::partition::parking::{Drain, Full, Listing, Parking, Stopped, in_words};
+use crate::partition::parking::{Drain, Full, Listing, Parking, Stopped, in_words, positions_of};
 use crate::store::contract::{Page, ParkedChange, partition_of};
 
 /// The documents and parked keys of one partition, and how far they reach.
@@ -112,9 +112,7 @@ impl<M: ReadModel> Folder<M> {
 
     /// Ends the listing of the events that wait for a parked key: those of this page.
     pub(crate) fn end_listing(&mut self, listing: Listing, page: &Page, now: Instant) {
-        let routes = &self.sources.routes;
-        let is_its = |event: &&Arc<RecordedEvent>| routes.concerns(event, &listing.key);
-        let found: Vec<_> = page.events.iter().filter(is_its).map(|event| event.position).collect();
+        let found = positions_of(&listing.key, page, &self.sources.routes);
         let reached = self.reached.position;
         self.parking.end_listing(listing, &found, page.scanned_to, reached, now);
     }

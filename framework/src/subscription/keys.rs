@@ -48,7 +48,7 @@ pub(super) fn named(
 }
 
 /// Returns the key under which events of an invalid key are parked: the same for each invalid key.
-/// It differs from any valid key, because those do not contain a replacement character.
+/// This key differs from any valid key, because those do not contain a replacement character.
 fn nearest_valid(key: &str) -> String {
     let key = key.replace('\0', "\u{fffd}");
     match key.len() <= MAX_KEY_BYTES {

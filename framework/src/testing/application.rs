@@ -58,7 +58,7 @@ impl TestApplication {
     /// is called again after a crash.
     ///
     /// # Panics
-    /// It does not start.
+    /// The application does not start.
     pub async fn start(
         build: impl Fn(ApplicationBuilder) -> ApplicationBuilder + Send + Sync + 'static,
     ) -> Self {

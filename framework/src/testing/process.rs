@@ -150,7 +150,7 @@ impl<P: ProcessManager> ProcessScenario<P> {
     /// Handles the deadline of this name, at its time.
     ///
     /// # Panics
-    /// It is not set.
+    /// No deadline of this name is set.
     #[must_use = "say what is expected: .then(|effects| …)"]
     #[track_caller]
     pub fn when_due(self, name: &str) -> Self {

@@ -58,7 +58,7 @@ impl CommandAnswer {
     }
 
     /// Turns the response into a 202: the aggregate now exists, and a process manager continues.
-    /// Its `Location` is `path`, a slash and its id.
+    /// The `Location` is `path`, a slash and the id of the aggregate.
     #[must_use]
     pub fn started_at(self, path: &str) -> Self {
         self.located(StatusCode::ACCEPTED, path)

@@ -23,7 +23,7 @@ use time::OffsetDateTime;
 
 pub(crate) use self::listing::Listing;
 use self::parked::Parked;
-pub(crate) use self::waiting::{read_unlisted, read_waiting};
+pub(crate) use self::waiting::{list_waiting, positions_of, read_unlisted, read_waiting};
 use crate::backoff::Backoff;
 use crate::event::{GlobalPosition, RecordedEvent};
 use crate::store::contract::{ParkedChange, ParkedKey, ParkedRequest, SkippedEvent};

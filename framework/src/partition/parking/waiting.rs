@@ -4,12 +4,14 @@
 //! has disappeared from the log is an error that names its position: nothing is skipped in silence.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use super::Drain;
 use super::listing::Listing;
+use super::{Drain, Parking};
 use crate::error::StoreError;
 use crate::event::{GlobalPosition, RecordedEvent};
 use crate::store::contract::{Filter, Page, PageLimit, Store};
+use crate::subscription::sources::Routes;
 
 /// Reads the first events of a drain and shortens the drain to them. Two at least if it has two,
 /// because the last one is kept back while others wait behind it: with one there is no progress.
@@ -52,4 +54,38 @@ pub(crate) async fn read_unlisted(
 ) -> Result<Page, StoreError> {
     let before = GlobalPosition(listing.from.0.saturating_sub(1));
     store.read_all(before, filter, LOOKED_AT).await
+}
+
+/// Lists the next events of a key, which are read from the log again. Events after `reached` do not wait
+/// in the parking.
+///
+/// # Errors
+/// The store is not available, or the log cannot be read.
+pub(crate) async fn list_waiting<T: 'static>(
+    store: &dyn Store,
+    routes: &Routes<T>,
+    parking: &mut Parking,
+    listing: Listing,
+    reached: GlobalPosition,
+) -> Result<(), StoreError> {
+    let page = match read_unlisted(store, &routes.filter(), &listing).await {
+        Ok(page) => page,
+        Err(error) => {
+            parking.abandon_listing(&listing);
+            return Err(error);
+        }
+    };
+    let found = positions_of(&listing.key, &page, routes);
+    parking.end_listing(listing, &found, page.scanned_to, reached, Instant::now());
+    Ok(())
+}
+
+/// Positions of the events in a page that belong to a key.
+pub(crate) fn positions_of<T: 'static>(
+    key: &str,
+    page: &Page,
+    routes: &Routes<T>,
+) -> Vec<GlobalPosition> {
+    let is_its = |event: &&Arc<RecordedEvent>| routes.concerns(event, key);
+    page.events.iter().filter(is_its).map(|event| event.position).collect()
 }

@@ -11,7 +11,7 @@ use super::{Attempt, EventHandler};
 use crate::catch_panic::Isolated;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
-use crate::partition::parking::{Drain, Listing, Stopped, in_words, read_unlisted, read_waiting};
+use crate::partition::parking::{Drain, Stopped, in_words, list_waiting, read_waiting};
 use crate::store::contract::{ParkedKey, ParkedQuery};
 
 impl<H: EventHandler> HandlerFollower<H> {
@@ -29,31 +29,15 @@ impl<H: EventHandler> HandlerFollower<H> {
             self.parking.request((&*key, position), request, saved_so_far, StdInstant::now());
         }
         if let Some(listing) = self.parking.begin_listing(StdInstant::now()) {
-            self.list_waiting(listing).await?;
+            // Events of the key after the checkpoint wait in the window, and not in the parking.
+            let (routes, reached) = (&self.sources.routes, self.saved());
+            list_waiting(&*self.store, routes, &mut self.parking, listing, reached).await?;
         } else if let Some(drain) = self.parking.begin(StdInstant::now()) {
             self.try_again(drain).await?;
         }
         if self.parking.is_due(StdInstant::now()) {
             self.look_at = Instant::now();
         }
-        Ok(())
-    }
-
-    /// Lists the next events of a key, which are read from the log again.
-    async fn list_waiting(&mut self, listing: Listing) -> Result<(), StoreError> {
-        let routes = &self.sources.routes;
-        let page = match read_unlisted(&*self.store, &routes.filter(), &listing).await {
-            Ok(page) => page,
-            Err(error) => {
-                self.parking.abandon_listing(&listing);
-                return Err(error);
-            }
-        };
-        let is_its = |event: &&Arc<RecordedEvent>| routes.concerns(event, &listing.key);
-        let found: Vec<_> = page.events.iter().filter(is_its).map(|e| e.position).collect();
-        // Events of the key after the checkpoint wait in the window, and not in the parking.
-        let reached = self.saved();
-        self.parking.end_listing(listing, &found, page.scanned_to, reached, StdInstant::now());
         Ok(())
     }
 
