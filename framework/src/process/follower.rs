@@ -29,9 +29,7 @@ use crate::reaction::start_position::resume;
 use crate::reaction::work_queue::Limits;
 use crate::read_model::{Changes, Folder, ReadModel};
 use crate::spans;
-use crate::store::contract::{
-    Checkpoint, DocumentBatch, Filter, Page, ParkedKey, ParkedQuery, Store,
-};
+use crate::store::contract::{Checkpoint, DocumentBatch, Filter, Page, ParkedQuery, Store};
 
 /// Limits on the work that runs at a time.
 const LIMITS: Limits = Limits::only(256);
@@ -56,8 +54,10 @@ pub(crate) struct ProcessFollower<P: ProcessManager> {
     work: Performer<Arc<Job>>,
     /// No work starts before this position is folded: what a former owner has done is known then.
     begins_at: GlobalPosition,
-    /// Time of the next look at requests and at parked keys that are due.
+    /// Time of the next look at parked keys.
     look_at: Instant,
+    /// Time of the next look at requests.
+    requests_at: Instant,
     /// Reason why nothing after a position can be folded, found out while saving.
     halts: Option<(GlobalPosition, String)>,
 }
@@ -86,6 +86,7 @@ impl<P: ProcessManager> ProcessFollower<P> {
             work,
             begins_at: GlobalPosition::ZERO,
             look_at: Instant::now(),
+            requests_at: Instant::now(),
             halts: None,
         }
     }
@@ -172,18 +173,22 @@ impl<P: ProcessManager> ProcessFollower<P> {
 
     /// Takes up requests for parked keys, and tries the next key that is due.
     async fn look_at_parked(&mut self) -> Result<(), StoreError> {
-        let saved_so_far = self.folder.parking().saved_so_far();
-        let model = self.progress.id().model.clone();
-        let requested = self.store.load_parked(&model, &ParkedQuery::requested()).await?;
-        for ParkedKey { key, position, request, .. } in requested.keys {
-            let Some(request) = request else { continue };
+        // Not at each key that is due: of many requests, each would read all others.
+        if self.requests_at <= Instant::now() {
+            self.requests_at = Instant::now() + self.pacing.requests_every;
+            let saved_so_far = self.folder.parking().saved_so_far();
+            let model = &self.progress.id().model;
+            let requested = self.store.load_parked(model, &ParkedQuery::requested()).await?.keys;
             let parking = self.folder.parking();
-            parking.request((&*key, position), request, saved_so_far, StdInstant::now());
+            parking.take_requests(requested, saved_so_far, StdInstant::now());
         }
-        if let Some(listing) = self.folder.parking().begin_listing(StdInstant::now()) {
-            return self.list_waiting(listing).await;
+        match self.folder.parking().begin_listing(StdInstant::now()) {
+            Some(listing) => self.list_waiting(listing).await?,
+            None => self.try_again().await?,
         }
-        self.try_again().await
+        let is_due = self.folder.parking().is_due(StdInstant::now());
+        self.look_at = if is_due { Instant::now() } else { self.requests_at };
+        Ok(())
     }
 
     /// Lists the next events of a key, which are read from the log again.
@@ -244,7 +249,8 @@ impl<P: ProcessManager> Follower for ProcessFollower<P> {
         self.checkpoints = CheckpointWriter::new(id, session.grant().clone(), checkpoint);
         self.folder.begin(reached, self.pacing.hot_documents, checkpoint.is_none(), parking);
         self.work.set_parked(self.folder.parking().len());
-        (self.halts, self.look_at) = (None, Instant::now());
+        self.halts = None;
+        (self.look_at, self.requests_at) = (Instant::now(), Instant::now());
         self.work.begin();
         self.load().await?;
         self.begins_at = self.store.head().await?;
@@ -319,7 +325,6 @@ impl<P: ProcessManager> Follower for ProcessFollower<P> {
         }
         if !self.folder.parking().is_empty() && self.look_at <= now {
             self.look_at_parked().await?;
-            self.look_at = Instant::now() + self.pacing.requests_every;
         }
         Ok(())
     }

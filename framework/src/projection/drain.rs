@@ -9,7 +9,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::error::StoreError;
 use crate::partition::Follower;
 use crate::partition::parking::{Drain, Full, Stopped, in_words, list_waiting, read_waiting};
-use crate::store::contract::{ParkedKey, ParkedQuery};
+use crate::store::contract::ParkedQuery;
 
 impl<P: Projection> ProjectionFollower<P> {
     /// Parks the keys of what was left of a batch, and has the rest of it wait.
@@ -40,10 +40,7 @@ impl<P: Projection> ProjectionFollower<P> {
         let saved_so_far = self.parking.saved_so_far();
         let model = self.id().model.clone();
         let requested = self.database.load_parked(&model, &ParkedQuery::requested()).await?;
-        for ParkedKey { key, position, request, .. } in requested.keys {
-            let Some(request) = request else { continue };
-            self.parking.request((&*key, position), request, saved_so_far, Instant::now());
-        }
+        self.parking.take_requests(requested.keys, saved_so_far, Instant::now());
         let began = Instant::now();
         loop {
             if let Some(listing) = self.parking.begin_listing(Instant::now()) {

@@ -13,7 +13,7 @@ use super::actor::ReadModelActor;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::partition::parking::{Drain, Listing, read_unlisted, read_waiting};
-use crate::store::contract::{DocumentsAt, ParkedKey, ParkedQuery};
+use crate::store::contract::{DocumentsAt, ParkedQuery};
 
 /// The document, if it was to be loaded, and the events.
 type Waiting = (Option<DocumentsAt>, Vec<Arc<RecordedEvent>>);
@@ -130,11 +130,8 @@ impl<M: ReadModel> ReadModelActor<M> {
             async move { store.load_parked(&partition.model, &ParkedQuery::requested()).await };
         self.beside(ctx, asking, move |asked, act, ctx| {
             // If the store did not reply, the next look finds the requests.
-            for ParkedKey { key, position, request, .. } in asked.unwrap_or_default().keys {
-                let Some(request) = request else { continue };
-                let (parking, now) = (&mut act.folder.parking, Instant::now());
-                parking.request((&key, position), request, saved_so_far, now);
-            }
+            let requested = asked.unwrap_or_default().keys;
+            act.folder.parking.take_requests(requested, saved_so_far, Instant::now());
             act.drain_if_due(ctx);
         });
     }

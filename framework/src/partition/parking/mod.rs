@@ -231,14 +231,27 @@ impl Parking {
         }
     }
 
-    /// Returns a mark of what has been saved so far, for [`Parking::request`].
+    /// Returns a mark of what has been saved so far, for [`Parking::take_requests`].
     pub(crate) fn saved_so_far(&self) -> u64 {
         self.saved
     }
 
-    /// Applies a request for a key that was read from the store after `saved_so_far`. If the key has
-    /// moved since, the request was executed already, or is about an earlier event.
-    pub(crate) fn request(
+    /// Applies the requests of keys that were read from the store after `saved_so_far`.
+    pub(crate) fn take_requests(
+        &mut self,
+        requested: Vec<ParkedKey>,
+        saved_so_far: u64,
+        now: Instant,
+    ) {
+        for ParkedKey { key, position, request, .. } in requested {
+            let Some(request) = request else { continue };
+            self.request((&*key, position), request, saved_so_far, now);
+        }
+    }
+
+    /// Applies a request for a key. If the key has moved since it was read from the store, the request
+    /// was executed already, or is about an earlier event.
+    fn request(
         &mut self,
         (key, position): (&str, GlobalPosition),
         request: ParkedRequest,

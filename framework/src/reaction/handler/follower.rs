@@ -51,8 +51,10 @@ pub(super) struct HandlerFollower<H: EventHandler> {
     pub(super) until: Option<Instant>,
     /// Time of the next save.
     save_at: Option<Instant>,
-    /// Time of the next look at requests and at parked keys that are due.
+    /// Time of the next look at parked keys.
     pub(super) look_at: Instant,
+    /// Time of the next look at requests.
+    pub(super) requests_at: Instant,
     /// Position of the first event that can be neither handled nor parked, and the reason.
     pub(super) halts: Option<(GlobalPosition, String)>,
 }
@@ -84,6 +86,7 @@ impl<H: EventHandler> HandlerFollower<H> {
             until: None,
             save_at: None,
             look_at: Instant::now(),
+            requests_at: Instant::now(),
             halts: None,
         }
     }
@@ -183,7 +186,8 @@ impl<H: EventHandler> Follower for HandlerFollower<H> {
         self.checkpoints = CheckpointWriter::new(id, session.grant().clone(), checkpoint);
         self.reached = self.checkpoints.saved();
         (self.window, self.page, self.halts) = (Window::new(), None, None);
-        (self.save_at, self.look_at) = (None, Instant::now());
+        self.save_at = None;
+        (self.look_at, self.requests_at) = (Instant::now(), Instant::now());
         Ok(())
     }
 

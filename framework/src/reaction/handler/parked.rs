@@ -12,22 +12,17 @@ use crate::catch_panic::Isolated;
 use crate::error::StoreError;
 use crate::event::RecordedEvent;
 use crate::partition::parking::{Drain, Stopped, in_words, list_waiting, read_waiting};
-use crate::store::contract::{ParkedKey, ParkedQuery};
+use crate::store::contract::ParkedQuery;
 
 impl<H: EventHandler> HandlerFollower<H> {
     /// Takes requests, and does the next step for the first parked key that is due.
     pub(super) async fn look_at_parked(&mut self) -> Result<(), StoreError> {
-        self.look_at = Instant::now() + self.pacing.requests_every;
-        if self.parking.is_empty() {
-            return Ok(());
+        // Not at each key that is due: of many requests, each would read all others.
+        if self.requests_at <= Instant::now() {
+            self.requests_at = Instant::now() + self.pacing.requests_every;
+            self.take_requests().await?;
         }
-        let saved_so_far = self.parking.saved_so_far();
-        let model = self.progress.id().model.clone();
-        let requested = self.store.load_parked(&model, &ParkedQuery::requested()).await?;
-        for ParkedKey { key, position, request, .. } in requested.keys {
-            let Some(request) = request else { continue };
-            self.parking.request((&*key, position), request, saved_so_far, StdInstant::now());
-        }
+        self.look_at = self.requests_at;
         if let Some(listing) = self.parking.begin_listing(StdInstant::now()) {
             // Events of the key after the checkpoint wait in the window, and not in the parking.
             let (routes, reached) = (&self.sources.routes, self.saved());
@@ -38,6 +33,14 @@ impl<H: EventHandler> HandlerFollower<H> {
         if self.parking.is_due(StdInstant::now()) {
             self.look_at = Instant::now();
         }
+        Ok(())
+    }
+
+    async fn take_requests(&mut self) -> Result<(), StoreError> {
+        let saved_so_far = self.parking.saved_so_far();
+        let model = &self.progress.id().model;
+        let requested = self.store.load_parked(model, &ParkedQuery::requested()).await?.keys;
+        self.parking.take_requests(requested, saved_so_far, StdInstant::now());
         Ok(())
     }
 
