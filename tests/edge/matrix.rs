@@ -38,7 +38,7 @@ enum Got {
     Who,
     /// 403 `forbidden`
     No,
-    /// 404 with `unknown_` and a type, as if it did not exist.
+    /// 404 with `unknown_` and the type of an aggregate, as if it did not exist.
     Nil,
 }
 use Got::*;
@@ -206,7 +206,8 @@ fn got(answer: &(u16, Value)) -> Got {
     match (answer.0, answer.1["code"].as_str()) {
         (401, Some("unauthenticated")) => Who,
         (403, Some("forbidden")) => No,
-        (404, Some(code)) if code.starts_with("unknown_") => Nil,
+        (404, Some("unknown_account" | "unknown_user")) => Nil,
+        (404, Some("unknown_transfer" | "unknown_standing_order")) => Nil,
         (401 | 403, _) | (_, Some("no_such_path")) => panic!("{answer:?}"),
         _ => In,
     }
