@@ -1,7 +1,7 @@
 //! Process managers on every store: each effect happens once, every result comes back, deadlines fire
 //! when their time has come, and what cannot be handled stays visible.
 
-mod orders;
+pub mod orders;
 mod scenario;
 
 use std::time::Duration;
