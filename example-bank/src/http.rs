@@ -6,6 +6,7 @@
 mod commands;
 mod documents;
 mod reading;
+mod standing_orders;
 mod statement;
 mod transfers;
 mod users;
@@ -17,6 +18,7 @@ use actum::web::{Routes, api_document, callback_routes, deferred_commands, healt
 use utoipa::OpenApi;
 
 use crate::account::{ACCOUNT_NUMBER, Account};
+use crate::standing_order::StandingOrder;
 use crate::transfer::Transfer;
 use crate::user::{USER_NAME, User};
 use crate::{OPERATE, READ, WRITE};
@@ -32,7 +34,8 @@ pub fn routes() -> Routes {
         .get("/accounts/{id}/statement", statement::statement)
         .get("/accounts/{id}/events", documents::events)
         .get("/transfers/{id}", transfers::status)
-        .get("/transfers/{id}/events", transfers::events);
+        .get("/transfers/{id}/events", transfers::events)
+        .get("/standing-orders/{id}", standing_orders::standing_order);
     let commands = Routes::new()
         .post("/accounts", commands::open)
         .post("/accounts/{id}/credit", commands::credit)
@@ -47,6 +50,8 @@ pub fn routes() -> Routes {
         // An operator's route too, because nobody approves what they requested.
         .post("/transfers/{id}/approve", transfers::approve)
         .needs(OPERATE)
+        .post("/standing-orders", standing_orders::place)
+        .post("/standing-orders/{id}/cancel", standing_orders::cancel)
         .post("/users", users::register)
         .put("/users/{id}/name", users::rename);
     commands
@@ -55,6 +60,7 @@ pub fn routes() -> Routes {
         .described_by(Description::openapi)
         .of_aggregate::<Account>("/accounts")
         .of_aggregate::<Transfer>("/transfers")
+        .of_aggregate::<StandingOrder>("/standing-orders")
         .of_aggregate::<User>("/users")
         .claims(&[ACCOUNT_NUMBER, USER_NAME])
         .merge(deferred_commands(READ))
@@ -69,7 +75,7 @@ type App = Data<Application>;
 #[openapi(
     info(
         title = "Bank",
-        description = "Accounts, balances, credit limits and transfers. Amounts are \
+        description = "Accounts, balances, credit limits, transfers and standing orders. Amounts are \
         integers in the currency's minor unit, such as cents."
     ),
     paths(
@@ -90,6 +96,9 @@ type App = Data<Application>;
         transfers::approve,
         transfers::status,
         transfers::events,
+        standing_orders::place,
+        standing_orders::cancel,
+        standing_orders::standing_order,
         users::register,
         users::rename,
     )

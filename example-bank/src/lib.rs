@@ -3,8 +3,8 @@
 //!
 //! Read `account.rs` first: it has the rules about money. `balance.rs`, `credit_limit.rs` and
 //! `statement.rs` are the read side, `user.rs` has unique names, `transfer.rs` moves money between two
-//! accounts, `welcome.rs` sends mails, `http.rs` has the routes, `cli.rs` the command line, and `serve.rs`
-//! starts the server.
+//! accounts, `standing_order.rs` does so each month, `welcome.rs` sends mails, `http.rs` has the routes,
+//! `cli.rs` the command line, and `serve.rs` starts the server.
 
 #[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
 pub mod account;
@@ -17,6 +17,9 @@ pub mod credit_limit;
 mod http;
 mod limits;
 mod serve;
+#[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
+pub mod standing_order;
+pub mod standing_order_status;
 pub mod statement;
 #[expect(missing_docs, reason = "an amount is an amount, a limit a limit")]
 pub mod transfer;
@@ -48,10 +51,13 @@ pub fn application(store: impl Into<AnyStore>) -> ApplicationBuilder {
         .answers_later::<account::Account>()
         .aggregate::<transfer::Transfer>()
         .process_manager::<transfer::Transfers>(StartPosition::Beginning)
+        .aggregate::<standing_order::StandingOrder>()
+        .process_manager::<standing_order::StandingOrders>(StartPosition::Beginning)
         .aggregate::<Callback>()
         .aggregate::<user::User>()
         .read_model::<balance::Balance>()
         .read_model::<credit_limit::CreditLimit>()
         .read_model::<transfer_status::TransferStatus>()
+        .read_model::<standing_order_status::StandingOrderStatus>()
         .projection::<statement::Statement>()
 }

@@ -29,6 +29,21 @@ pub struct Order {
     pub reference: Option<String>,
 }
 
+impl Order {
+    /// Checks everything that needs no account.
+    pub(crate) fn check(&self) -> Result<(), TransferRefusal> {
+        match self {
+            Self { amount: ..=0, .. } => Err(TransferRefusal::InvalidAmount),
+            Self { from, to, .. } if from == to => Err(TransferRefusal::SameAccount),
+            // Shown to people, as the name of an owner is.
+            Self { reference: Some(it), .. } if !is_owner(it) => {
+                Err(TransferRefusal::InvalidReference)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Refusal of an account, because of which no money arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Reason {
@@ -68,6 +83,12 @@ pub enum TransferEvent {
     Refunded(Reason),
 }
 
+impl TransferEvent {
+    pub(crate) fn is_end(&self) -> bool {
+        !matches!(self, Self::Requested { .. } | Self::Approved)
+    }
+}
+
 /// Reason why a transfer refuses a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum TransferRefusal {
@@ -98,13 +119,10 @@ impl Aggregate for Transfer {
         use TransferCommand::*;
         use TransferRefusal::*;
         Ok(vec![match (self, command) {
-            (Self::Unrequested, Request(order)) => match &order {
-                Order { amount: ..=0, .. } => return Err(InvalidAmount),
-                Order { from, to, .. } if from == to => return Err(SameAccount),
-                // Shown to people, as the name of an owner is.
-                Order { reference: Some(it), .. } if !is_owner(it) => return Err(InvalidReference),
-                _ => TransferEvent::Requested { needs_approval: order.amount > FREE_UP_TO, order },
-            },
+            (Self::Unrequested, Request(order)) => {
+                order.check()?;
+                TransferEvent::Requested { needs_approval: order.amount > FREE_UP_TO, order }
+            }
             (_, Request(_)) => return Err(AlreadyRequested),
             (Self::Unrequested, _) => return Err(UnknownTransfer),
             (Self::WaitsForApproval, Approve) => TransferEvent::Approved,

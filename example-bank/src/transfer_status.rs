@@ -59,6 +59,21 @@ pub enum Stage {
     Expired,
 }
 
+impl Stage {
+    /// Returns the stage that an event of a transfer leads to.
+    pub(crate) fn after(event: &TransferEvent) -> Self {
+        match event {
+            TransferEvent::Requested { needs_approval: true, .. } => Self::WaitsForApproval,
+            TransferEvent::Requested { .. } => Self::Requested,
+            TransferEvent::Approved => Self::Approved,
+            TransferEvent::Completed => Self::Completed,
+            TransferEvent::Expired => Self::Expired,
+            TransferEvent::Failed(_) => Self::Failed,
+            TransferEvent::Refunded(_) => Self::Refunded,
+        }
+    }
+}
+
 /// One step of a transfer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StepTaken {
@@ -95,25 +110,17 @@ impl ReadModel for TransferStatus {
 
 impl Fold<Transfer> for TransferStatus {
     fn apply(&mut self, envelope: &EventEnvelope<TransferEvent>) {
-        let stage = match &envelope.event {
-            TransferEvent::Requested { order, needs_approval } => {
+        match &envelope.event {
+            TransferEvent::Requested { order, .. } => {
                 let Order { from, to, amount, reference } = order.clone();
                 *self = Self { from, to, amount, reference, ..Self::default() };
-                if *needs_approval { Stage::WaitsForApproval } else { Stage::Requested }
             }
-            TransferEvent::Approved => Stage::Approved,
-            TransferEvent::Completed => Stage::Completed,
-            TransferEvent::Expired => Stage::Expired,
-            TransferEvent::Failed(reason) => {
+            TransferEvent::Failed(reason) | TransferEvent::Refunded(reason) => {
                 self.reason = Some(reason.clone());
-                Stage::Failed
             }
-            TransferEvent::Refunded(reason) => {
-                self.reason = Some(reason.clone());
-                Stage::Refunded
-            }
-        };
-        self.take(stage, envelope);
+            _ => {}
+        }
+        self.take(Stage::after(&envelope.event), envelope);
     }
 }
 

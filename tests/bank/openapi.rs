@@ -182,6 +182,8 @@ fn requests(method: &str, path: &str) -> Vec<TestRequest> {
         "{\"url\": \"http://127.0.0.1/\"}",
         "{\"from\": \"42\", \"to\": \"43\", \"amount\": 1}",
         "{\"from\": \"42\", \"to\": \"42\", \"amount\": 1}",
+        "{\"from\": \"42\", \"to\": \"43\", \"amount\": 1, \"day\": 31}",
+        "{\"from\": \"42\", \"to\": \"42\", \"amount\": 1, \"day\": 31}",
     ];
     requests.extend(bodies.map(json));
     requests
@@ -267,7 +269,8 @@ fn only_answers_that_an_operation_can_give_are_described() {
         assert!(has("412") && has("429"), "{operation}");
         let waits = ["", "/balance", "/credit-limit", "/statement"];
         let waits = waits.map(|read| format!("GET /accounts/{{id}}{read}"));
-        let waits = waits.contains(&operation) || operation == "GET /transfers/{id}";
+        let others = ["GET /transfers/{id}", "GET /standing-orders/{id}"];
+        let waits = waits.contains(&operation) || others.contains(&&*operation);
         assert_eq!(has("504"), waits, "{operation}");
     }
 }

@@ -11,6 +11,7 @@ use actix_web::test::{TestRequest, call_service, init_service, read_body};
 use actum::Application;
 use actum::store::PostgresStore;
 use actum::web::{Access, Routes};
+use example_bank::standing_order::{StandingOrder, StandingOrderCommand, Terms};
 use example_bank::transfer::{FREE_UP_TO, Order, Transfer, TransferCommand};
 use serde_json::{Value, json};
 
@@ -37,7 +38,7 @@ enum Got {
     Who,
     /// 403 `forbidden`
     No,
-    /// 404 `unknown_account`, `unknown_user` or `unknown_transfer`, as if it did not exist.
+    /// 404 with `unknown_` and the type of an aggregate, as if it did not exist.
     Nil,
 }
 use Got::*;
@@ -65,7 +66,7 @@ const MY_READING: [Got; 9] = [Who, Who, Who, In, No, No, In, In, In];
 const OPERATING: [Got; 9] = [Who, Who, Who, No, No, In, No, No, No];
 
 /// The routes of the bank.
-const BANK: [Row; 29] = [
+const BANK: [Row; 32] = [
     // The body names Ada as the owner.
     ("POST", "/accounts", OPENING),
     ("GET", "/accounts/{id}", READING),
@@ -85,6 +86,10 @@ const BANK: [Row; 29] = [
     ("GET", "/transfers/{id}", READING),
     ("GET", "/transfers/{id}/events", READING),
     ("POST", "/transfers/{id}/approve", OPERATING),
+    // The body names an account of Ada's.
+    ("POST", "/standing-orders", WRITING),
+    ("GET", "/standing-orders/{id}", READING),
+    ("POST", "/standing-orders/{id}/cancel", WRITING),
     // No command has the account's id. Access to the commands of others is tested in `later.rs`.
     ("GET", "/commands/{id}", MY_READING),
     ("GET", "/commands/{id}/events", MY_READING),
@@ -190,6 +195,7 @@ fn body(path: &str) -> Option<Value> {
     match path.rsplit('/').next().unwrap() {
         "accounts" => Some(json!({ "owner": "ada", "currency": "EUR" })),
         "transfers" => Some(json!({ "from": "0-0", "to": "bob", "amount": 1 })),
+        "standing-orders" => Some(json!({ "from": "0-0", "to": "0-1", "amount": 1, "day": 31 })),
         "users" => Some(json!({ "owner": "ada", "name": "lovelace" })),
         "name" => Some(json!({ "name": "king" })),
         "credit" | "withdraw" => Some(json!({ "amount": 1 })),
@@ -202,14 +208,15 @@ fn got(answer: &(u16, Value)) -> Got {
     match (answer.0, answer.1["code"].as_str()) {
         (401, Some("unauthenticated")) => Who,
         (403, Some("forbidden")) => No,
-        (404, Some("unknown_account" | "unknown_user" | "unknown_transfer")) => Nil,
+        (404, Some("unknown_account" | "unknown_user")) => Nil,
+        (404, Some("unknown_transfer" | "unknown_standing_order")) => Nil,
         (401 | 403, _) | (_, Some("no_such_path")) => panic!("{answer:?}"),
         _ => In,
     }
 }
 
-/// A new account of Ada's in which something can be done, a user of hers, and a transfer that waits
-/// for an approval.
+/// A new account of Ada's in which something can be done, a user of hers, a transfer that waits for an
+/// approval, and a standing order.
 async fn account(bank: &Application, id: &str) {
     let opening = json!({ "id": id, "owner": "ada", "currency": "EUR" });
     let opened = post(bank, "/accounts", opening).await;
@@ -217,8 +224,11 @@ async fn account(bank: &Application, id: &str) {
     let user = json!({ "id": id, "owner": "ada", "name": format!("ada-{id}") });
     assert_eq!(post(bank, "/users", user).await.status, 200);
     let (from, to, amount) = (id.to_owned(), "bob".to_owned(), FREE_UP_TO + 1);
-    let request = TransferCommand::Request(Order { from, to, amount, reference: None });
+    let transfer = Order { from, to, amount, reference: None };
+    let request = TransferCommand::Request(transfer.clone());
     bank.execute::<Transfer>(id, request).await.unwrap();
+    let terms = Terms { transfer, day: 31, owner: "ada".to_owned() };
+    bank.execute::<StandingOrder>(id, StandingOrderCommand::Place(terms)).await.unwrap();
     for view in ["balance", "credit-limit", "statement"] {
         let view = format!("/accounts/{id}/{view}?after={}", opened.json()["position"]);
         assert_eq!(get(bank, &view).await.status, 200);

@@ -58,3 +58,34 @@ async fn people_see_the_transfers_of_their_own_accounts() {
     // To others an account is one that does not exist.
     assert_eq!(read("ada", &others).await.1["reason"]["code"], "unknown_account");
 }
+
+#[actix_web::test]
+async fn people_order_and_cancel_for_their_own_accounts() {
+    let (bank, doorkeeper) = (new_bank().await, Doorkeeper::new());
+    let access = doorkeeper.open();
+    for owner in ["ada", "bob"] {
+        let opening = json!({ "id": owner, "owner": owner, "currency": "EUR" });
+        assert_eq!(post(&bank, "/accounts", opening).await.status, 201);
+    }
+    let by = async |name: &str, request: TestRequest| {
+        let bearer = format!("Bearer {}", person(name));
+        send_by(&bank, &access, request.insert_header(("authorization", bearer))).await
+    };
+    let place = || {
+        let body = json!({ "from": "ada", "to": "bob", "amount": 30, "day": 1 });
+        TestRequest::post().uri("/standing-orders").set_json(body)
+    };
+    by("bob", place()).await.is_problem(404, "unknown_account");
+    let placed = by("ada", place()).await;
+    assert_eq!(placed.status, 201, "{placed:?}");
+    let location = placed.header("location").unwrap();
+    let read = || TestRequest::get().uri(location);
+    until(async || by("ada", read()).await.status == 200).await;
+    let cancel = || TestRequest::post().uri(&format!("{location}/cancel"));
+    for other in ["bob", "eve"] {
+        by(other, read()).await.is_problem(404, "unknown_standing_order");
+        by(other, cancel()).await.is_problem(404, "unknown_standing_order");
+    }
+    assert_eq!(by("ada", cancel()).await.status, 200);
+    until(async || by("ada", read()).await.json()["status"] == "cancelled").await;
+}

@@ -5,11 +5,14 @@ mod crashes;
 pub mod ledger;
 mod outcomes;
 mod over_http;
+mod standing_orders;
 
 use actum::store::{Clock, EventStore, Filter, PageLimit, SystemClock};
 use actum::testing::ManualClock;
 use actum::{Application, CommandOptions, GlobalPosition, Metadata, StartPosition, StreamVersion};
 use example_bank::account::{Account, AccountCommand};
+use example_bank::standing_order::{StandingOrder, StandingOrders};
+use example_bank::standing_order_status::StandingOrderStatus;
 use example_bank::transfer::{Order, Transfer, TransferCommand, TransferEvent, Transfers};
 
 use self::ledger::{Ledger, Row};
@@ -21,7 +24,10 @@ async fn start(place: &Place, clock: &ManualClock) -> Application {
     let builder = match place {
         Place::Memory(_) => {
             let builder = place.builder().await.aggregate::<Account>().aggregate::<Transfer>();
-            builder.process_manager::<Transfers>(StartPosition::Beginning)
+            let builder = builder.process_manager::<Transfers>(StartPosition::Beginning);
+            let builder = builder.aggregate::<StandingOrder>();
+            let builder = builder.process_manager::<StandingOrders>(StartPosition::Beginning);
+            builder.read_model::<StandingOrderStatus>()
         }
         _ => example_bank::application(place.open().await),
     };

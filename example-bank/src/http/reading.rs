@@ -1,5 +1,5 @@
-//! Authorisation of reads: the only place that decides which client may read which account, and which
-//! transfer.
+//! Authorisation of reads: the only place that decides which client may read which account, transfer or
+//! standing order.
 
 use std::future::{Ready, ready};
 
@@ -11,10 +11,11 @@ use actum::{Aggregate, ReadError, StreamId, StreamVersion};
 
 use super::App;
 use crate::account::{Account, AccountEvent, person};
+use crate::standing_order::{StandingOrder, StandingOrderEvent};
 use crate::transfer::{Transfer, TransferEvent};
 
-/// A read of the account or transfer in the path. Only [`Reading::allowed`] and
-/// [`Reading::allowed_transfer`] return the id, so no handler can forget the check.
+/// A read of the account, transfer or standing order in the path. Only [`Reading::allowed`] and its
+/// siblings return the id, so no handler can forget the check.
 pub(super) struct Reading {
     id: String,
     by: Principal,
@@ -51,6 +52,20 @@ impl Reading {
             _ => Err(Problem::unknown::<Transfer>()),
         }
     }
+
+    /// Returns the id of the standing order if the client may read it. People may read those of
+    /// their own accounts.
+    pub(super) async fn allowed_standing_order(self, app: &App) -> Result<String, Problem> {
+        StreamId::new(StandingOrder::TYPE, &self.id).map_err(ReadError::from)?;
+        let first = app.history::<StandingOrder>(&self.id, StreamVersion::ZERO, 1).await?;
+        let is_allowed = match first.first().map(|envelope| &envelope.event) {
+            Some(StandingOrderEvent::Placed(terms)) => {
+                person(&self.by.id).is_none_or(|name| name == terms.owner)
+            }
+            _ => false,
+        };
+        if is_allowed { Ok(self.id) } else { Err(Problem::unknown::<StandingOrder>()) }
+    }
 }
 
 /// Side of a transfer on which a client is. A machine is on both.
@@ -60,14 +75,21 @@ pub(super) enum Party {
 }
 
 async fn owns(app: &App, name: &str, account: &str) -> Result<bool, Problem> {
+    Ok(owner_of(app, account).await?.is_some_and(|owner| owner == name))
+}
+
+/// Returns the owner of an account, or `None` if there is no such account.
+pub(super) async fn owner_of(app: &App, account: &str) -> Result<Option<String>, Problem> {
     // The target of a transfer may be an id that no account can have.
     if StreamId::new(Account::TYPE, account).is_err() {
-        return Ok(false);
+        return Ok(None);
     }
     // Read from the log: the first event of an account names its owner, who never changes.
     let first = app.history::<Account>(account, StreamVersion::ZERO, 1).await?;
-    let first = first.first().map(|envelope| &envelope.event);
-    Ok(matches!(first, Some(AccountEvent::Opened { owner, .. }) if owner == name))
+    Ok(first.into_iter().find_map(|envelope| match envelope.event {
+        AccountEvent::Opened { owner, .. } => Some(owner),
+        _ => None,
+    }))
 }
 
 impl FromRequest for Reading {

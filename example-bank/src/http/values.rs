@@ -60,6 +60,11 @@ pub fn amount() -> Object {
     integer(1, i64::MAX as u64, "In the currency's minor unit, such as cents.")
 }
 
+/// A day of the month.
+pub fn day() -> Object {
+    integer(1, 31, "Day of the month. A month without this day has its last day instead.")
+}
+
 /// A credit limit.
 pub fn limit() -> Object {
     integer(0, i64::MAX as u64, "In the currency's minor unit, such as cents.")
