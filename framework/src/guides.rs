@@ -8,6 +8,11 @@
 #[doc = include_str!("../docs/guides/evolving-events.md")]
 pub mod evolving_events {}
 
+/// Event handlers, process managers, deadlines and scheduled commands.
+#[cfg(feature = "testing")]
+#[doc = include_str!("../docs/guides/reacting.md")]
+pub mod reacting {}
+
 /// Rolling out a release, and a new version of a read model.
 #[doc = include_str!("../docs/guides/deploying.md")]
 pub mod deploying {}

@@ -220,7 +220,7 @@
 //! |---|---|
 //! | How do I keep rows in SQL tables of my own? | [`Projection`], [`Application::query`] |
 //! | How do I act because of an event, such as sending a mail? | [`EventHandler`] |
-//! | How does one thing lead to another, such as a transfer between accounts? | [`ProcessManager`] |
+//! | How does one thing lead to another, such as a transfer between accounts? | [`ProcessManager`], [`guides::reacting`] |
 //! | How is a value unique, such as a user name? | [`Claim`] |
 //! | How do I change events that are already stored? | [`guides::evolving_events`] |
 //! | How do I roll out a release, or a new version of a read model? | [`guides::deploying`] |

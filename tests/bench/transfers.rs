@@ -24,6 +24,8 @@ const IN_FLIGHT: u64 = 256;
 const EVENTS: f64 = 4.0;
 /// Transfers that wait for their approval.
 const WAITING: u64 = 100_000;
+/// Commands that are scheduled for another day.
+const SCHEDULED: u64 = 10_000;
 /// Time over which the cost of waiting is measured, after it has settled.
 const MEASURED: Duration = Duration::from_secs(15);
 
@@ -102,23 +104,54 @@ async fn at_rate(
     Ok(Round::of(latencies, elapsed, cpu))
 }
 
-/// Cost of open deadlines, and how late a scheduled command is beside them.
+/// Cost of open deadlines and of scheduled commands.
 async fn waiting(app: &Application) -> Outcome {
-    let requests: Vec<_> = (0..IN_FLIGHT)
+    let sender = app.clone();
+    let waits = move |random: u64| {
+        let (app, caller) = (sender.clone(), random % IN_FLIGHT);
+        async move {
+            let id = Uuid::now_v7().to_string();
+            request(&app, &id, (caller, caller + 1), FREE_UP_TO + 1).await
+        }
+    };
+    at_once(WAITING, waits).await?;
+    idle(app, &format!("{WAITING} open deadlines")).await?;
+    let sender = app.clone();
+    let scheduled = move |_| {
+        let app = sender.clone();
+        async move {
+            let at = time::OffsetDateTime::now_utc() + Duration::from_secs(24 * 60 * 60);
+            schedule(&app, &Uuid::now_v7().to_string(), at).await
+        }
+    };
+    at_once(SCHEDULED, scheduled).await?;
+    idle(app, &format!("and {SCHEDULED} scheduled commands")).await
+}
+
+/// Does something so often, as many at a time as transfers are in flight.
+async fn at_once<F>(times: u64, act: impl Fn(u64) -> F + Clone + Send + 'static) -> Outcome
+where
+    F: Future<Output = Outcome> + Send,
+{
+    let callers: Vec<_> = (0..IN_FLIGHT)
         .map(|caller| {
-            let app = app.clone();
+            let act = act.clone();
             tokio::spawn(async move {
-                for _ in 0..WAITING / IN_FLIGHT {
-                    let id = Uuid::now_v7().to_string();
-                    request(&app, &id, (caller, caller + 1), FREE_UP_TO + 1).await?;
+                for number in (caller..times).step_by(IN_FLIGHT as usize) {
+                    act(number).await?;
                 }
                 Outcome::Ok(())
             })
         })
         .collect();
-    for request in requests {
-        request.await??;
+    for caller in callers {
+        caller.await??;
     }
+    Ok(())
+}
+
+/// Cost of what is open while nothing is due, and how late a scheduled command is beside it.
+async fn idle(app: &Application, open: &str) -> Outcome {
     let head = app.store().head().await?;
     let is_behind = async || {
         let status = app.operations().status().await;
@@ -139,11 +172,19 @@ async fn waiting(app: &Application) -> Outcome {
     }
     let worst = lateness.iter().max().copied().unwrap_or_default();
     println!(
-        "{WAITING} open deadlines: {share:.2} % of a core while idle, {} MiB; a scheduled command \
-         is at most {:.1} ms late",
+        "{open}: {share:.2} % of a core while idle, {} MiB; a scheduled command is at most {:.1} ms \
+         late",
         resident_mib()?,
         worst.as_secs_f64() * 1000.0
     );
+    Ok(())
+}
+
+/// Schedules the opening of an account.
+async fn schedule(app: &Application, account: &str, at: time::OffsetDateTime) -> Outcome {
+    let (owner, currency) = ("Ada".to_owned(), "EUR".to_owned());
+    let command = AccountCommand::Open { owner, currency, number: None };
+    app.schedule::<Account>(account, &command, at, CommandOptions::default()).await?;
     Ok(())
 }
 
@@ -151,9 +192,7 @@ async fn waiting(app: &Application) -> Outcome {
 async fn how_late(app: &Application) -> Outcome<Duration> {
     let at = time::OffsetDateTime::now_utc() + Duration::from_millis(1_500);
     let account = Uuid::now_v7().to_string();
-    let (owner, currency) = ("Ada".to_owned(), "EUR".to_owned());
-    let command = AccountCommand::Open { owner, currency, number: None };
-    app.schedule::<Account>(&account, &command, at, CommandOptions::default()).await?;
+    schedule(app, &account, at).await?;
     loop {
         let events = app.history::<Account>(&account, StreamVersion::ZERO, 1).await?;
         if let Some(event) = events.first() {

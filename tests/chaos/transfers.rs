@@ -21,12 +21,9 @@ const ACCOUNTS: u64 = 20;
 const OPENING: i64 = 300;
 const WORKERS: u64 = 8;
 
-/// Longest time until every transfer has ended after the last kill, beside the time for those that had
-/// gathered by then: an owner that dies every two seconds is gone before its lease has moved.
+/// Longest time until every transfer has ended after the last kill. Most of them have gathered by then:
+/// an owner that dies every two seconds is gone before its lease has moved.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
-
-/// Transfers in a second that a bank ends at least, without optimisation and after a change of owner.
-const ENDS: usize = 200;
 
 /// State that the clients share with the one who kills.
 struct Shared {
@@ -96,16 +93,18 @@ fn open_accounts(sender: &mut Sender<'_>) {
     }
 }
 
-/// Requests transfers until all are told to stop. Returns where they are.
-fn request(banks: &Shared, worker: u64) -> Vec<String> {
+/// Requests a transfer after each interval until all are told to stop. Returns where they are.
+fn request(banks: &Shared, worker: u64, every: Duration) -> Vec<String> {
     let mut random = Random::new(4711 + worker);
     let bank = worker as usize % banks.addresses.len();
     let mut sender = Sender { addresses: &banks.addresses, bank, client: None };
-    let mut locations = Vec::new();
-    for n in 0.. {
+    let (began, mut locations) = (Instant::now(), Vec::new());
+    for n in 0_u32.. {
         if banks.stop.load(Ordering::Relaxed) {
             break;
         }
+        // After a pause without an answer, those that were missed come at once.
+        std::thread::sleep((every * n).saturating_sub(began.elapsed()));
         let from = random.below(ACCOUNTS);
         let to = (from + 1 + random.below(ACCOUNTS - 1)) % ACCOUNTS;
         let amount = 1 + random.below(120);
@@ -142,10 +141,12 @@ async fn survive(store: String, number: usize, (wanted, kills, every): (usize, u
     (0..number).for_each(|bank| banks.restart(bank));
     open_accounts(&mut Sender { addresses: &shared.addresses, bank: 0, client: None });
     let mut killed = 0;
+    // Spread over the kills.
+    let pace = every * (kills * WORKERS as usize) as u32 / wanted as u32;
     let locations: Vec<String> = std::thread::scope(|scope| {
         let workers = (0..WORKERS).map(|worker| {
             let shared = &shared;
-            scope.spawn(move || request(shared, worker))
+            scope.spawn(move || request(shared, worker, pace))
         });
         let workers: Vec<_> = workers.collect();
         {
@@ -162,13 +163,11 @@ async fn survive(store: String, number: usize, (wanted, kills, every): (usize, u
     // Once more, while no client asks for anything.
     banks.restart(killed % number);
     let settled = Instant::now();
-    let gathered = locations.len() - ended(&store).await;
-    let within = SETTLED_WITHIN + Duration::from_secs((gathered / ENDS) as u64);
     let look = async || match ended(&store).await {
         ends if ends >= locations.len() => Ok(()),
         ends => Err(format!("{ends} of {} have ended", locations.len())),
     };
-    poll(within, look).await;
+    poll(SETTLED_WITHIN, look).await;
     let settled = settled.elapsed();
     drop(banks);
 

@@ -107,7 +107,7 @@ const BANK: [Row; 32] = [
 ];
 
 /// The routes of the operators' own listener.
-const OPERATIONS: [Row; 12] = [
+const OPERATIONS: [Row; 14] = [
     ("GET", "/status", OPERATING),
     ("GET", "/metrics", OPERATING),
     ("GET", "/subscriptions/{name}/parked", OPERATING),
@@ -118,6 +118,8 @@ const OPERATIONS: [Row; 12] = [
     ("GET", "/subscriptions/{name}/comparison", OPERATING),
     ("POST", "/subscriptions/{name}/versions/{number}/serve", OPERATING),
     ("DELETE", "/subscriptions/{name}/versions/{number}", OPERATING),
+    ("GET", "/subscriptions/{name}/stories/{key}", OPERATING),
+    ("POST", "/commands/{id}/fail", OPERATING),
     ("GET", "/health/live", PUBLIC),
     ("GET", "/health/ready", PUBLIC),
 ];

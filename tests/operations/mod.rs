@@ -6,3 +6,4 @@ mod metrics;
 mod operators;
 mod spans;
 mod status;
+mod stories;

@@ -67,7 +67,7 @@ impl From<Total> for NewTotal {
     }
 }
 
-async fn ask(app: &Application, request: TestRequest) -> (StatusCode, Value) {
+pub async fn ask(app: &Application, request: TestRequest) -> (StatusCode, Value) {
     let routes = actum::web::operations().serve(app.clone(), Access::dev());
     let service = init_service(App::new().configure(routes)).await;
     let response = call_service(&service, request.to_request()).await;
@@ -76,23 +76,23 @@ async fn ask(app: &Application, request: TestRequest) -> (StatusCode, Value) {
     (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
-async fn get(app: &Application, path: &str) -> Value {
+pub async fn get(app: &Application, path: &str) -> Value {
     let (status, body) = ask(app, TestRequest::get().uri(path)).await;
     assert_eq!(status, 200, "{path}: {body}");
     body
 }
 
 /// The body at this path once this holds of it. A saved checkpoint follows the read that shows it.
-async fn until(app: &Application, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+pub async fn until(app: &Application, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
     poll(Duration::from_secs(30), async || check(get(app, path).await, |shown| is_so(shown))).await
 }
 
-async fn post(app: &Application, path: &str, body: Value) -> (StatusCode, Value) {
+pub async fn post(app: &Application, path: &str, body: Value) -> (StatusCode, Value) {
     ask(app, TestRequest::post().uri(path).set_json(body)).await
 }
 
 #[track_caller]
-fn is_problem((status, body): (StatusCode, Value), expected: u16, code: &str) {
+pub fn is_problem((status, body): (StatusCode, Value), expected: u16, code: &str) {
     assert_eq!((status.as_u16(), &body["code"]), (expected, &json!(code)), "{body}");
 }
 

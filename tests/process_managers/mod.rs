@@ -1,19 +1,22 @@
 //! Process managers on every store: each effect happens once, every result comes back, deadlines fire
 //! when their time has come, and what cannot be handled stays visible.
 
-mod orders;
+pub mod orders;
 mod scenario;
 
 use std::time::Duration;
 
-use actum::store::{Clock, SystemClock};
+use actum::store::{Clock, EventStore, SystemClock};
 use actum::testing::ManualClock;
 use actum::{Application, ApplicationBuilder, ReadError, StartPosition};
+use tokio::time::sleep;
 
 use self::orders::{End, Order, OrderCommand, Orders};
 use crate::support::counter::Counter;
+use crate::support::events::{append, event};
 use crate::support::place::{Place, on_every_place};
 use crate::support::waiting::until;
+use crate::support::watched::watched_store;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -192,6 +195,34 @@ async fn a_new_process_manager_in_an_old_log_starts_where_it_is_told(place: Plac
     place_order(&app, "new", 1).await;
     ends(&app, "new", End::Added(1)).await;
     assert_eq!((end(&app, "old").await, sum(&app).await), (None, 1));
+    app.shutdown().await;
+}
+
+/// With more, memory would grow with the length of the log.
+#[tokio::test]
+async fn a_long_log_opens_no_more_than_a_few_thousand_commands_at_a_time() {
+    const ORDERS: u64 = 10_000;
+    let store = watched_store();
+    let placed = |n: u64| {
+        let payload = r#"{"counter":"a","number":1}"#;
+        append("order", &n.to_string(), [event("Placed", payload)])
+    };
+    store.memory.append((0..ORDERS).map(placed).collect()).await;
+    // No command ends while the store is held.
+    let held = store.hold().await;
+    let builder = Application::builder(store.clone()).aggregate::<Counter>().aggregate::<Order>();
+    let builder = builder.process_manager::<Orders>(StartPosition::Beginning);
+    let app = builder.start().await.unwrap();
+    let reached = async || {
+        let status = app.operations().status().await;
+        status.subscriptions[0].partitions[0].position.unwrap().0
+    };
+    until(async || reached().await >= 4_000).await;
+    sleep(Duration::from_millis(500)).await;
+    assert!(reached().await < ORDERS, "{}", reached().await);
+    drop(held);
+    ends(&app, "0", End::Added(1)).await;
+    until(async || reached().await >= ORDERS).await;
     app.shutdown().await;
 }
 

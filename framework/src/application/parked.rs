@@ -104,7 +104,7 @@ impl Operations<'_> {
 
     /// Returns the named follower (of several versions, this program's own) and the store of its
     /// parked keys.
-    fn control(
+    pub(super) fn control(
         &self,
         name: &str,
     ) -> Result<(&dyn FollowerControl, &dyn CheckpointStore), OperationError> {

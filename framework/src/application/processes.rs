@@ -4,11 +4,13 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::Application;
+use serde_json::Value;
+
 use super::builder::ApplicationBuilder;
 use super::running::Running;
-use crate::error::{ReadError, StartError};
-use crate::partition::Pacing;
+use super::{Application, Operations};
+use crate::error::{OperationError, ReadError, StartError};
+use crate::partition::{Followers, Pacing};
 use crate::process::{Dispatcher, ProcessInputs, ProcessManager, Start, Story, start, story};
 use crate::reaction::StartPosition;
 use crate::read_model::check_name;
@@ -33,9 +35,29 @@ impl Application {
     pub async fn story<P: ProcessManager>(&self, key: &str) -> Result<Story<P>, ReadError> {
         self.inner.check_history()?;
         let reflects = *self.inner.store.watch_head().borrow();
-        let found = story::<P>(&*self.inner.store, key).await?;
+        let found = story(&*self.inner.store, (P::NAME, P::PARTITIONS), key).await?;
         let not_found = || ReadError::NotFound { model: P::NAME, key: key.to_owned(), reflects };
         found.ok_or_else(not_found)
+    }
+}
+
+impl Operations<'_> {
+    /// Returns the story of an instance of the process manager with this name, as it was last saved. Its
+    /// state is the stored JSON, so operators need not know the type.
+    ///
+    /// # Errors
+    /// [`OperationError`]: `Unknown` if no process manager has this name, `UnknownInstance` if there is no
+    /// such instance yet, and `Unavailable` if the store is not available.
+    pub async fn story(&self, name: &str, key: &str) -> Result<Story<Value>, OperationError> {
+        let (control, _) = self.control(name)?;
+        let Followers { name, progress, derives_keys, .. } = control.followers();
+        if !derives_keys {
+            return Err(OperationError::Unknown { name: (*name).to_owned() });
+        }
+        let process = (*name, progress.len() as u32);
+        let unknown =
+            || OperationError::UnknownInstance { name: (*name).to_owned(), key: key.to_owned() };
+        story(&*self.app.inner.store, process, key).await?.ok_or_else(unknown)
     }
 }
 

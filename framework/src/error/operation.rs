@@ -10,9 +10,9 @@ use crate::event::GlobalPosition;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum OperationError {
-    /// No read model or projection has this name and version. Look up the names in the status
-    /// (404).
-    #[error("no read model or projection is named {name}")]
+    /// No read model, projection, event handler or process manager that can do this has this name and
+    /// version. Look up the names in the status (404).
+    #[error("nothing that follows the log and can do this is named {name}")]
     Unknown {
         /// Name that was requested.
         name: String,
@@ -22,6 +22,14 @@ pub enum OperationError {
     UnknownCommand {
         /// Id that was requested.
         id: String,
+    },
+    /// The process manager has no instance with this key yet (404).
+    #[error("{name} has no instance {key:?}")]
+    UnknownInstance {
+        /// Name of the process manager.
+        name: String,
+        /// Key that was requested.
+        key: String,
     },
     /// The version has not caught up yet, so reads would go back in time. Retry later (409).
     #[error(

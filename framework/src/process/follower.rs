@@ -37,6 +37,9 @@ const LIMITS: Limits = Limits::only(256);
 /// Number of open items that can start from which on no page is read.
 const MOST_OPEN: usize = 4_000;
 
+/// Open items from which on work starts before the end of the log is reached.
+const MANY_OPEN: usize = 1_000;
+
 /// Bytes of open items from which on no page is read.
 const MOST_BYTES: usize = 16 << 20;
 
@@ -52,7 +55,8 @@ pub(crate) struct ProcessFollower<P: ProcessManager> {
     checkpoints: CheckpointWriter,
     folder: Folder<Instance<P>>,
     work: Performer<Arc<Job>>,
-    /// No work starts before this position is folded: what a former owner has done is known then.
+    /// No work starts before this position is folded, unless much is open: what a former owner has done is
+    /// known then.
     begins_at: GlobalPosition,
     /// Time of the next look at parked keys.
     look_at: Instant,
@@ -258,6 +262,12 @@ impl<P: ProcessManager> Follower for ProcessFollower<P> {
     }
 
     fn plan(&mut self, until: Option<Instant>, _is_at_tail: bool) -> Plan {
+        let (open, bytes) = self.work.open_now();
+        // What a former owner has done is recognised by its key. So starting too early costs some
+        // commands, and starting too late would hold all of a long log in memory.
+        if open >= MANY_OPEN || bytes >= MOST_BYTES {
+            self.begins_at = GlobalPosition::ZERO;
+        }
         let may_start = self.is_at_its_beginning();
         if may_start {
             let dispatcher = &self.dispatcher;
@@ -268,11 +278,9 @@ impl<P: ProcessManager> Follower for ProcessFollower<P> {
         }
         let next = self.work.next_start().filter(|_| may_start);
         let parked = (!self.folder.parking().is_empty()).then_some(self.look_at);
-        let (open, bytes) = self.work.open_now();
-        let is_full = open >= MOST_OPEN || bytes >= MOST_BYTES;
-        // Before its beginning nothing starts, so waiting for room would be waiting for ever.
         let waits = self.folder.parking().is_crowded()
-            || (is_full && may_start)
+            || open >= MOST_OPEN
+            || bytes >= MOST_BYTES
             || self.folder.changed() >= self.pacing.most_unsaved;
         Plan {
             due: [next, self.work.save_at(), parked].into_iter().flatten().min(),

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
-use super::ProcessManager;
-use super::instance::{Instance, MOST_STEPS};
+use super::instance::{Deadline, MOST_STEPS, Taken};
 use crate::error::StoreError;
 use crate::event::{GlobalPosition, RecordedEvent};
 use crate::store::contract::{PageLimit, PartitionId, Store, partition_of};
@@ -38,23 +39,36 @@ pub struct StoryStep {
     pub effects: Vec<String>,
 }
 
-/// Loads the story of an instance; `None` if there is no such instance.
+/// The document of an instance, with a state of any type.
+#[derive(Deserialize)]
+struct Stored<S> {
+    state: S,
+    #[serde(default)]
+    deadlines: BTreeMap<String, Deadline>,
+    #[serde(default)]
+    is_complete: bool,
+    #[serde(default)]
+    steps: Vec<Taken>,
+}
+
+/// Loads the story of an instance of the process manager with this name and number of partitions; `None`
+/// if there is no such instance.
 ///
 /// # Errors
 /// The store did not reply, or the stored state does not decode.
-pub(crate) async fn story<P: ProcessManager>(
+pub(crate) async fn story<S: DeserializeOwned>(
     store: &dyn Store,
+    (name, partitions): (&str, u32),
     key: &str,
-) -> Result<Option<Story<P>>, StoreError> {
-    let model = format!("{}@1", P::NAME);
-    let partition = PartitionId::new(&*model, partition_of(key, P::PARTITIONS));
-    let stored = store.load_documents(&partition, &[key.to_owned()]).await?;
-    let Some((_, body)) = stored.documents.first() else { return Ok(None) };
-    let instance: Instance<P> = serde_json::from_str(body).map_err(|error| {
-        let place = format!("the instance {key:?} of {}", P::NAME);
+) -> Result<Option<Story<S>>, StoreError> {
+    let partition = PartitionId::new(format!("{name}@1"), partition_of(key, partitions));
+    let found = store.load_documents(&partition, &[key.to_owned()]).await?;
+    let Some((_, body)) = found.documents.first() else { return Ok(None) };
+    let stored: Stored<S> = serde_json::from_str(body).map_err(|error| {
+        let place = format!("the instance {key:?} of {name}");
         StoreError::Corrupt { place, reason: error.to_string() }
     })?;
-    let positions: Vec<_> = instance.steps.iter().map(|taken| taken.position).collect();
+    let positions: Vec<_> = stored.steps.iter().map(|taken| taken.position).collect();
     let mut events = Vec::new();
     while events.len() < positions.len() {
         let page = store.read_positions(&positions[events.len()..], PageLimit::events(MOST_STEPS));
@@ -66,12 +80,12 @@ pub(crate) async fn story<P: ProcessManager>(
         }
         events.extend(page);
     }
-    let steps = events.into_iter().zip(instance.steps);
+    let steps = events.into_iter().zip(stored.steps);
     Ok(Some(Story {
-        state: instance.state,
-        is_complete: instance.is_complete,
-        deadlines: instance.deadlines.into_iter().map(|(name, set)| (name, set.at)).collect(),
+        state: stored.state,
+        is_complete: stored.is_complete,
+        deadlines: stored.deadlines.into_iter().map(|(name, set)| (name, set.at)).collect(),
         steps: steps.map(|(event, taken)| StoryStep { event, effects: taken.effects }).collect(),
-        position: stored.checkpoint.map_or(GlobalPosition::ZERO, |saved| saved.position),
+        position: found.checkpoint.map_or(GlobalPosition::ZERO, |saved| saved.position),
     }))
 }

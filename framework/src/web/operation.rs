@@ -8,6 +8,7 @@ impl From<OperationError> for Problem {
         let (status, code) = match &error {
             OperationError::Unknown { .. } => (404, "no_such_subscription"),
             OperationError::UnknownCommand { .. } => (404, "unknown_command"),
+            OperationError::UnknownInstance { .. } => (404, "unknown_instance"),
             OperationError::NotParked { .. } => (404, "not_parked"),
             OperationError::Behind { .. } => (409, "behind"),
             OperationError::Serves { .. } => (409, "serves"),

@@ -3,6 +3,7 @@
 //! None of it is on the public address. Every route needs the scope of operators, except the health
 //! probes.
 
+mod commands;
 #[cfg(feature = "prometheus")]
 mod metrics;
 #[cfg(not(feature = "prometheus"))]
@@ -10,6 +11,7 @@ mod metrics;
 mod metrics;
 mod parked;
 mod status;
+mod stories;
 mod versions;
 
 use actix_web::web::Data;
@@ -43,6 +45,10 @@ pub fn operations() -> Routes {
         .post("/subscriptions/{name}/versions/{number}/serve", versions::serve)
         .for_operators()
         .delete("/subscriptions/{name}/versions/{number}", versions::drop_version)
+        .for_operators()
+        .get("/subscriptions/{name}/stories/{key}", stories::story)
+        .for_operators()
+        .post("/commands/{id}/fail", commands::fail)
         .for_operators();
     metrics::add(routes).merge(health())
 }
