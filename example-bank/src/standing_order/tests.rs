@@ -251,7 +251,7 @@ async fn a_transfer_a_month_is_made_across_a_crash_in_each_month() {
 }
 
 #[actix_web::test]
-async fn dates_that_passed_while_nothing_ran_are_executed_once_and_in_order() {
+async fn many_dates_that_have_passed_are_executed_once_and_in_order() {
     // The money is enough for five months, and which ones is no accident.
     let mut app = bank(5 * 7).await;
     app.settle().await;
