@@ -341,15 +341,7 @@ fn check_positive(amount: i64) -> Result<(), Refusal> {
     if amount > 0 { Ok(()) } else { Err(Refusal::InvalidAmount) }
 }
 
-impl RefusalCode for Refusal {
-    fn status(&self) -> u16 {
-        match self {
-            Self::UnknownAccount => 404,
-            Self::NotForOthers => 403,
-            _ => 422,
-        }
-    }
-}
+impl RefusalCode for Refusal {}
 
 #[cfg(test)]
 mod tests;

@@ -122,6 +122,21 @@ pub(crate) struct Serve {
     /// Default: no mails.
     #[arg(long, env = "BANK_MAIL_FILE", value_name = "FILE")]
     pub(crate) mail_file: Option<PathBuf>,
+    /// Sends these mails to an SMTP server instead: smtp://HOST, or with TLS
+    /// smtp://USER:PASSWORD@HOST?tls=required or smtps://USER:PASSWORD@HOST. The bank must be built
+    /// with --features smtp.
+    #[arg(
+        long,
+        env = "BANK_SMTP_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        requires = "mail_domain",
+        conflicts_with = "mail_file"
+    )]
+    pub(crate) smtp_url: Option<HiddenText>,
+    /// Domain of mail addresses: a mail to the owner `ada` goes to ada@DOMAIN, from bank@DOMAIN.
+    #[arg(long, env = "BANK_MAIL_DOMAIN", value_name = "DOMAIN", requires = "smtp_url")]
+    pub(crate) mail_domain: Option<String>,
     #[command(flatten)]
     pub(crate) limits: LimitOptions,
     #[command(flatten, next_help_heading = "Who may enter")]

@@ -7,7 +7,7 @@ use actum::web::{Access, Listeners, Prometheus, RunningServer, Server, TlsConfig
 use actum::{BoxError, Settings, StartPosition};
 
 use crate::cli::Serve;
-use crate::welcome::{FileMailer, WelcomeMail};
+use crate::welcome::{FileMailer, WelcomeMail, smtp_mailer};
 use crate::{application, calling, routes};
 
 /// Program name that the log stores, whatever the name of the executable.
@@ -25,6 +25,8 @@ pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
     let files = options.tls_cert.zip(options.tls_key);
     let tls = files.map(|(certificate, key)| TlsConfig::files(certificate, key)).transpose()?;
     let is_secure = tls.is_some();
+    let smtp = options.smtp_url.zip(options.mail_domain);
+    let smtp = smtp.map(|(url, domain)| smtp_mailer(&url, &domain)).transpose()?;
     // Before the store too, because it creates its metric handles when it is opened.
     let metrics = Prometheus::record()?;
     let callbacks = calling::callbacks(options.calling, access.is_dev())?;
@@ -35,10 +37,12 @@ pub(crate) async fn serve(options: Serve) -> Result<ExitCode, BoxError> {
     if let Some(callbacks) = &callbacks {
         builder = callbacks.by(builder);
     }
+    // Accounts that are open already are not new.
+    let start = StartPosition::Now;
     if let Some(file) = options.mail_file {
-        let welcome = WelcomeMail::new(FileMailer::new(file));
-        // Accounts that are open already are not new.
-        builder = builder.event_handler(welcome, StartPosition::Now);
+        builder = builder.event_handler(WelcomeMail::new(FileMailer::new(file)), start);
+    } else if let Some(mailer) = smtp {
+        builder = builder.event_handler(WelcomeMail::new(mailer), start);
     }
     let server = Server::new(builder.start().await?)
         .routes(routes())

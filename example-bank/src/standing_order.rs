@@ -128,13 +128,6 @@ impl RefusalCode for StandingOrderRefusal {
             Self::Transfer(refusal) => refusal.code(),
         }
     }
-
-    fn status(&self) -> u16 {
-        match self {
-            Self::UnknownStandingOrder | Self::UnknownAccount => 404,
-            _ => 422,
-        }
-    }
 }
 
 /// Returns the first date after `after` that is this day of its month, or the last day of a month that
@@ -220,8 +213,9 @@ impl Reacts<StandingOrder> for StandingOrders {
 
 impl Reacts<Transfer> for StandingOrders {
     fn on(&mut self, event: &EventEnvelope<TransferEvent>, effects: &mut Effects<Self>) {
-        if event.event.is_end() {
-            self.wait_for_the_date_after_that_of(event.stream.id(), effects);
+        match event.event {
+            TransferEvent::Requested { .. } | TransferEvent::Approved => {}
+            _ => self.wait_for_the_date_after_that_of(event.stream.id(), effects),
         }
     }
 }

@@ -83,12 +83,6 @@ pub enum TransferEvent {
     Refunded(Reason),
 }
 
-impl TransferEvent {
-    pub(crate) fn is_end(&self) -> bool {
-        !matches!(self, Self::Requested { .. } | Self::Approved)
-    }
-}
-
 /// Reason why a transfer refuses a command.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum TransferRefusal {
@@ -151,15 +145,7 @@ impl Aggregate for Transfer {
     }
 }
 
-impl RefusalCode for TransferRefusal {
-    fn status(&self) -> u16 {
-        match self {
-            Self::UnknownTransfer => 404,
-            Self::NotForClients => 403,
-            _ => 422,
-        }
-    }
-}
+impl RefusalCode for TransferRefusal {}
 
 /// The process manager of one transfer.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
@@ -167,14 +153,14 @@ pub struct Transfers {
     order: Order,
     /// Client that requested it: the source account checks that its money is theirs.
     actor: Option<String>,
+    /// The step that is under way.
     step: Step,
 }
 
-/// The step that is under way.
+/// A step of a transfer: one command.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
-enum Step {
+pub enum Step {
     #[default]
-    WaitForApproval,
     TakeOut,
     PutIn {
         currency: String,
@@ -184,15 +170,13 @@ enum Step {
 }
 
 impl Transfers {
-    fn proceed(&mut self, step: Step, effects: &mut Effects<Self>) {
+    fn begin(&mut self, step: Step, effects: &mut Effects<Self>) {
         use AccountCommand::*;
         let Order { from, to, amount, .. } = self.order.clone();
-        let transfer = effects.key().to_owned();
+        let (transfer, actor) = (effects.key().to_owned(), self.actor.clone());
         match step.clone() {
-            Step::WaitForApproval => set_timer(effects, APPROVE_WITHIN),
             Step::TakeOut => {
-                let (actor, command) = (self.actor.clone(), TransferOut { transfer, amount });
-                effects.execute_as::<Account>(actor, from, &command);
+                effects.execute_as::<Account>(actor, from, &TransferOut { transfer, amount });
             }
             Step::PutIn { currency } => {
                 effects.execute::<Account>(to, &TransferIn { transfer, amount, currency });
@@ -204,13 +188,9 @@ impl Transfers {
     }
 }
 
-fn set_timer(effects: &mut Effects<Transfers>, after: Duration) {
-    effects.deadline("timer", effects.time() + after, &());
-}
-
 impl ProcessManager for Transfers {
     const NAME: &'static str = "transfers";
-    type Deadline = ();
+    type Deadline = Step;
 
     fn correlation() -> Correlation<Self> {
         Correlation::starts::<Transfer>().commands::<Transfer>().and_caused::<Account>()
@@ -219,22 +199,19 @@ impl ProcessManager for Transfers {
     fn refused(&mut self, refused: &Refused, effects: &mut Effects<Self>) {
         let reason = Reason { code: refused.code.clone(), detail: refused.detail.clone() };
         let is_by_account = !refused.step.is_to::<Transfer>(effects.key());
-        let next = match self.step {
-            Step::TakeOut if is_by_account => Step::Record(TransferCommand::Fail(reason)),
-            Step::PutIn { .. } if is_by_account => Step::PutBack(reason),
+        match self.step.clone() {
+            Step::TakeOut if is_by_account => {
+                self.begin(Step::Record(TransferCommand::Fail(reason)), effects);
+            }
+            Step::PutIn { .. } if is_by_account => self.begin(Step::PutBack(reason), effects),
+            Step::TakeOut | Step::PutIn { .. } => {} // it was approved, and is too late to expire
             // The money has moved, so the only way is to try again.
-            Step::PutBack(_) | Step::Record(_) => return set_timer(effects, AGAIN_AFTER),
-            _ => return, // too late to expire
-        };
-        self.proceed(next, effects);
+            again => effects.deadline("timer", effects.time() + AGAIN_AFTER, &again),
+        }
     }
 
-    fn due(&mut self, (): (), effects: &mut Effects<Self>) {
-        let next = match &self.step {
-            Step::WaitForApproval => Step::Record(TransferCommand::Expire),
-            again => again.clone(),
-        };
-        self.proceed(next, effects);
+    fn due(&mut self, step: Step, effects: &mut Effects<Self>) {
+        self.begin(step, effects);
     }
 }
 
@@ -242,15 +219,19 @@ impl Reacts<Transfer> for Transfers {
     fn on(&mut self, event: &EventEnvelope<TransferEvent>, effects: &mut Effects<Self>) {
         match &event.event {
             TransferEvent::Requested { order, needs_approval } => {
+                self.order = order.clone();
                 // Without its actor no account could check whose money it is, so this parks it.
                 self.actor = event.metadata().expect("metadata as this release writes it").actor;
-                self.order = order.clone();
-                let next = if *needs_approval { Step::WaitForApproval } else { Step::TakeOut };
-                self.proceed(next, effects);
+                if *needs_approval {
+                    let expire = Step::Record(TransferCommand::Expire);
+                    effects.deadline("timer", effects.time() + APPROVE_WITHIN, &expire);
+                } else {
+                    self.begin(Step::TakeOut, effects);
+                }
             }
             TransferEvent::Approved => {
                 effects.cancel("timer");
-                self.proceed(Step::TakeOut, effects);
+                self.begin(Step::TakeOut, effects);
             }
             _ => effects.complete(),
         }
@@ -259,17 +240,17 @@ impl Reacts<Transfer> for Transfers {
 
 impl Reacts<Account> for Transfers {
     fn on(&mut self, event: &EventEnvelope<AccountEvent>, effects: &mut Effects<Self>) {
-        let next = match (&event.event, &self.step) {
+        let next = match (&event.event, self.step.clone()) {
             (AccountEvent::TransferredOut { currency, .. }, _) => {
                 Step::PutIn { currency: currency.clone() }
             }
             (AccountEvent::TransferredIn { .. }, _) => Step::Record(TransferCommand::Complete),
             (AccountEvent::TakenBack { .. }, Step::PutBack(reason)) => {
-                Step::Record(TransferCommand::Refund(reason.clone()))
+                Step::Record(TransferCommand::Refund(reason))
             }
             _ => return,
         };
-        self.proceed(next, effects);
+        self.begin(next, effects);
     }
 }
 

@@ -146,15 +146,7 @@ fn is_name(name: &str) -> bool {
         && name.bytes().all(plain)
 }
 
-impl RefusalCode for UserRefusal {
-    fn status(&self) -> u16 {
-        match self {
-            Self::UnknownUser => 404,
-            Self::NotForOthers => 403,
-            _ => 422,
-        }
-    }
-}
+impl RefusalCode for UserRefusal {}
 
 #[cfg(test)]
 mod tests;

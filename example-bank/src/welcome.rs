@@ -1,16 +1,25 @@
 //! The event handler `WelcomeMail`: welcomes the owner of each new account by mail.
 //!
-//! A mail leaves through a [`Mailer`]: [`FileMailer`] here, a mock in the test, or one of your own that
-//! speaks to your mail server.
+//! A mail leaves through a [`Mailer`]: [`FileMailer`] by default, `SmtpMailer` with the feature `smtp`, or
+//! a mock in the test.
+
+#[cfg(feature = "smtp")]
+mod smtp;
+#[cfg(not(feature = "smtp"))]
+#[path = "welcome/smtp_off.rs"]
+mod smtp;
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use actix_web::web::block;
-use actum::{Attempt, BoxError, EventEnvelope, EventHandler, EventSources};
+use actum::{Attempt, BoxError, EventEnvelope, EventHandler, EventSources, HandlerSettings};
 use async_trait::async_trait;
 
+#[cfg(feature = "smtp")]
+pub use self::smtp::SmtpMailer;
+pub(crate) use self::smtp::mailer as smtp_mailer;
 use crate::account::{Account, AccountEvent};
 
 /// A mail to the owner of an account.
@@ -40,12 +49,19 @@ pub trait Mailer: Send + Sync + 'static {
 /// Welcomes the owner of each new account.
 pub struct WelcomeMail<M> {
     mailer: M,
+    settings: HandlerSettings,
 }
 
 impl<M: Mailer> WelcomeMail<M> {
     /// Creates the handler. Its mails leave through `mailer`.
     pub fn new(mailer: M) -> Self {
-        Self { mailer }
+        Self { mailer, settings: HandlerSettings::default() }
+    }
+
+    /// Sets the timeout of an attempt, and the number of attempts.
+    #[must_use]
+    pub fn settings(self, settings: HandlerSettings) -> Self {
+        Self { settings, ..self }
     }
 }
 
@@ -67,6 +83,10 @@ impl<M: Mailer> EventHandler for WelcomeMail<M> {
             body: format!("Dear {owner}, your account {} is open.", event.key()),
         };
         self.mailer.send(mail).await
+    }
+
+    fn settings(&self) -> HandlerSettings {
+        self.settings.clone()
     }
 }
 

@@ -108,11 +108,7 @@ enum OrderRefusal {
     InvalidPieces,
 }
 
-impl RefusalCode for OrderRefusal {
-    fn status(&self) -> u16 {
-        if *self == Self::UnknownOrder { 404 } else { 422 }
-    }
-}
+impl RefusalCode for OrderRefusal {}
 
 impl Aggregate for Order {
     const TYPE: &'static str = "order";

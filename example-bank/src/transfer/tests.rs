@@ -4,10 +4,11 @@ use actum::Effects;
 use actum::testing::{ProcessScenario, Scenario};
 
 use super::TransferCommand::*;
-use super::{AGAIN_AFTER, APPROVE_WITHIN, FREE_UP_TO, Order, Reason, Transfer, TransferEvent};
-use super::{TransferRefusal, Transfers};
+use super::{AGAIN_AFTER, APPROVE_WITHIN, FREE_UP_TO, Order, Reason, Step, Transfer};
+use super::{TransferEvent, TransferRefusal, Transfers};
+use crate::account::Account;
 use crate::account::AccountCommand::{TakeBack, TransferIn, TransferOut};
-use crate::account::{Account, AccountEvent};
+use crate::account::AccountEvent::{TakenBack, TransferredIn, TransferredOut};
 
 fn order(amount: i64) -> Order {
     Order { from: "ada".into(), to: "bob".into(), amount, reference: Some("rent".into()) }
@@ -23,13 +24,14 @@ fn closed() -> Reason {
 
 #[test]
 fn a_request_is_for_some_money_and_to_another_account() {
-    let refused = |order, refusal| {
-        Scenario::<Transfer>::given([]).when(Request(order)).then_refused(refusal);
-    };
-    refused(order(0), TransferRefusal::InvalidAmount);
-    refused(Order { to: "ada".into(), ..order(1) }, TransferRefusal::SameAccount);
     let reversed = Some("\u{202e}rent".into());
-    refused(Order { reference: reversed, ..order(1) }, TransferRefusal::InvalidReference);
+    for (order, refusal) in [
+        (order(0), TransferRefusal::InvalidAmount),
+        (Order { to: "ada".into(), ..order(1) }, TransferRefusal::SameAccount),
+        (Order { reference: reversed, ..order(1) }, TransferRefusal::InvalidReference),
+    ] {
+        Scenario::<Transfer>::given([]).when(Request(order)).then_refused(refusal);
+    }
     Scenario::<Transfer>::given([]).when(Request(order(1))).then([requested(1)]);
 }
 
@@ -47,22 +49,18 @@ fn an_amount_above_the_limit_waits_for_an_approval_or_expires() {
 
 #[test]
 fn a_transfer_ends_once_and_clients_cannot_end_it() {
+    let ended = |end| Scenario::<Transfer>::given([requested(1), end]);
     for outcome in [Complete, Fail(closed()), Refund(closed())] {
-        Scenario::<Transfer>::given([requested(1), TransferEvent::Completed])
-            .when(outcome.clone())
-            .then_nothing();
+        ended(TransferEvent::Completed).when(outcome.clone()).then_nothing();
         Scenario::<Transfer>::given([requested(1)])
             .when_by("key:shop", outcome)
             .then_refused(TransferRefusal::NotForClients);
     }
-    Scenario::<Transfer>::given([requested(1), TransferEvent::Expired])
-        .when(Approve)
-        .then_refused(TransferRefusal::HasEnded);
+    ended(TransferEvent::Expired).when(Approve).then_refused(TransferRefusal::HasEnded);
 }
 
 fn process(amount: i64) -> ProcessScenario<Transfers> {
-    let process = ProcessScenario::of("t").actor("user:Ada");
-    process.when::<Transfer>("t", requested(amount))
+    ProcessScenario::of("t").actor("user:Ada").when::<Transfer>("t", requested(amount))
 }
 
 fn take_out(amount: i64) -> impl FnOnce(&mut Effects<Transfers>) {
@@ -72,18 +70,16 @@ fn take_out(amount: i64) -> impl FnOnce(&mut Effects<Transfers>) {
 
 /// The money has left its account.
 fn in_transit() -> ProcessScenario<Transfers> {
-    let (transfer, currency) = ("t".to_owned(), "EUR".to_owned());
-    let out = AccountEvent::TransferredOut { transfer, amount: 7, currency };
+    let out = TransferredOut { transfer: "t".into(), amount: 7, currency: "EUR".into() };
     process(7).then(take_out(7)).when::<Account>("ada", out)
 }
 
 #[test]
 fn money_goes_out_and_in() {
-    let (transfer, currency) = (|| "t".to_owned(), "EUR".to_owned());
-    let put_in = TransferIn { transfer: transfer(), amount: 7, currency };
+    let put_in = TransferIn { transfer: "t".into(), amount: 7, currency: "EUR".into() };
     in_transit()
         .then(|effects| effects.execute::<Account>("bob", &put_in))
-        .when::<Account>("bob", AccountEvent::TransferredIn { transfer: transfer(), amount: 7 })
+        .when::<Account>("bob", TransferredIn { transfer: "t".into(), amount: 7 })
         .then(|effects| effects.execute::<Transfer>("t", &Complete))
         .when::<Transfer>("t", TransferEvent::Completed)
         .then(|effects| effects.complete());
@@ -91,16 +87,16 @@ fn money_goes_out_and_in() {
 
 #[test]
 fn money_that_is_refused_comes_back() {
-    let transfer = || "t".to_owned();
-    let back = TakeBack { transfer: transfer(), amount: 7 };
+    let back = TakeBack { transfer: "t".into(), amount: 7 };
+    let again = Step::PutBack(closed());
     in_transit()
         .when_refused::<Account>("bob", "closed")
         .then(|effects| effects.execute::<Account>("ada", &back))
         .when_refused::<Account>("ada", "balance_too_large")
-        .then(|effects| effects.deadline("timer", effects.time() + AGAIN_AFTER, &()))
+        .then(|effects| effects.deadline("timer", effects.time() + AGAIN_AFTER, &again))
         .when_due("timer")
         .then(|effects| effects.execute::<Account>("ada", &back))
-        .when::<Account>("ada", AccountEvent::TakenBack { transfer: transfer(), amount: 7 })
+        .when::<Account>("ada", TakenBack { transfer: "t".into(), amount: 7 })
         .then(|effects| effects.execute::<Transfer>("t", &Refund(closed())));
     process(7)
         .when_refused::<Account>("ada", "closed")
@@ -109,22 +105,17 @@ fn money_that_is_refused_comes_back() {
 
 #[test]
 fn an_approval_is_waited_for_a_day() {
-    let large = FREE_UP_TO + 1;
-    let waits = || {
-        process(large)
-            .then(|effects| effects.deadline("timer", effects.time() + APPROVE_WITHIN, &()))
-    };
-    let expire = |effects: &mut Effects<_>| effects.execute::<Transfer>("t", &Expire);
-    waits().when_due("timer").then(expire);
-    let approved = |process: ProcessScenario<Transfers>| {
-        process.when::<Transfer>("t", TransferEvent::Approved).then(|effects| {
+    let (large, expires) = (FREE_UP_TO + 1, Step::Record(Expire));
+    let waits = process(large)
+        .then(|effects| effects.deadline("timer", effects.time() + APPROVE_WITHIN, &expires));
+    let is_due = || process(large).when_due("timer");
+    is_due().then(|effects| effects.execute::<Transfer>("t", &Expire));
+    // An approval may come first though the deadline was reached.
+    for before in [waits, is_due()] {
+        let approved = before.when::<Transfer>("t", TransferEvent::Approved).then(|effects| {
             effects.cancel("timer");
             take_out(large)(effects);
-        })
-    };
-    // An approval may come first though the deadline was reached.
-    approved(waits().when_due("timer").then(expire))
-        .when_refused::<Transfer>("t", "failed")
-        .then(|_| {});
-    approved(waits());
+        });
+        approved.when_refused::<Transfer>("t", "failed").then(|_| {});
+    }
 }

@@ -26,6 +26,7 @@ use crate::event::codec::variant_name;
 ///
 /// assert_eq!(Refusal::InsufficientFunds { available: 1 }.code(), "insufficient_funds");
 /// assert_eq!(Refusal::NotForOthers.code(), "forbidden");
+/// assert_eq!(Refusal::NotForOthers.status(), 403);
 /// ```
 pub trait RefusalCode: std::error::Error + Serialize + Sized {
     /// Name of the refusal for programs, which must never change. Default: the name of the variant as
@@ -38,9 +39,15 @@ pub trait RefusalCode: std::error::Error + Serialize + Sized {
         }))
     }
 
-    /// HTTP status; 422 unless the refusal means something else, such as 404.
+    /// HTTP status. Default: 404 if the code begins with `unknown_`, 403 if it is `forbidden`, and 422
+    /// for every other code.
     fn status(&self) -> u16 {
-        422
+        // The OpenAPI document describes these codes under these statuses.
+        match &*self.code() {
+            "forbidden" => 403,
+            code if code.starts_with("unknown_") => 404,
+            _ => 422,
+        }
     }
 }
 
@@ -79,6 +86,28 @@ mod tests {
     fn a_refusal_that_is_no_enum_is_named_by_its_type() {
         assert_eq!(TooLarge(1).code(), "too_large");
         assert_eq!(TooLarge(1).status(), 422);
+    }
+
+    #[test]
+    fn a_status_follows_from_the_code() {
+        #[derive(Debug, Serialize, thiserror::Error)]
+        #[error("it is refused")]
+        enum Refusal {
+            UnknownOrder,
+            Unknown,
+            #[serde(rename = "forbidden")]
+            NotForOthers,
+            Forbidding,
+        }
+        impl RefusalCode for Refusal {}
+        for (refusal, status) in [
+            (Refusal::UnknownOrder, 404),
+            (Refusal::Unknown, 422),
+            (Refusal::NotForOthers, 403),
+            (Refusal::Forbidding, 422),
+        ] {
+            assert_eq!(refusal.status(), status, "{}", refusal.code());
+        }
     }
 
     #[test]
