@@ -247,8 +247,8 @@ pub enum ReadError {
     /// The read model did not reach the requested position within the timeout, so the document
     /// would be older than requested. Retry (504).
     #[error(
-        "{model} has reached position {reached} after {waited:?}, but {wanted} was requested; \
-         retry later"
+        "{model} has reached position {reached} after {waited:?}, but {wanted} was requested; {}",
+        .paused.as_deref().unwrap_or("retry later")
     )]
     NotYet {
         /// Name of the read model.
@@ -259,6 +259,8 @@ pub enum ReadError {
         reached: GlobalPosition,
         /// Time that the read waited.
         waited: Duration,
+        /// The pause of the read model in words, if an operator has paused it: since when, and why.
+        paused: Option<String>,
     },
     /// The read model has halted at an event that it cannot apply. Fix the code or the data (503).
     #[error("{model} halted at position {position}: {reason}")]

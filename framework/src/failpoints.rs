@@ -8,9 +8,11 @@
 //! The failpoints: `command.accepted`, `append.before_commit`, `append.after_commit`,
 //! `entity.before_reply`, `snapshot.before_commit`, `documents.before_commit`,
 //! `read_model.before_save`, `read_model.after_save`, `projection.before_commit`,
-//! `projection.after_commit`, `later.accepted`, `later.before_outcome`, `later.after_outcome`,
-//! `later.called`, `later.before_checkpoint`, `later.after_checkpoint`, `handler.handled`,
-//! `handler.before_checkpoint`, `handler.after_checkpoint`, `migrate`, `shutdown`.
+//! `projection.after_commit`, `later.accepted`, `later.due`, `later.before_outcome`,
+//! `later.after_outcome`, `later.called`, `later.before_checkpoint`, `later.after_checkpoint`,
+//! `process.due`, `process.executed`, `process.input_stored`, `process.before_checkpoint`,
+//! `process.after_checkpoint`, `handler.handled`, `handler.before_checkpoint`,
+//! `handler.after_checkpoint`, `migrate`, `shutdown`.
 
 #[cfg(not(feature = "failpoints"))]
 pub(crate) use self::disabled::point;

@@ -197,7 +197,8 @@
 //! ## 7. In production
 //!
 //! [`Application::operations`] has what operators use, and the operations API offers the same over
-//! HTTP. An event that cannot be applied stops one key only, until a release can apply it. Log lines
+//! HTTP. An event that cannot be applied stops one key only, until a release can apply it. A read
+//! model or event handler can be paused, and a handler can handle events again from a position. Log lines
 //! and spans are events of `tracing`, so install a subscriber, such as `tracing_subscriber::fmt()`.
 //!
 //! ```
@@ -307,7 +308,7 @@ pub use self::store::contract::{AnyStore, DocumentRange, Snapshots};
 pub use self::store::open::open;
 pub use self::subscription::sources::{EventKeys, EventSources};
 
-/// Names for operators: status and readiness, parked keys, and versions of read models and
+/// Names for operators: status and readiness, parked keys, pauses, and versions of read models and
 /// projections.
 ///
 /// [`Application::operations`] returns an [`Operations`](operations::Operations), whose methods
@@ -320,7 +321,7 @@ pub mod operations {
         SubscriptionState, SubscriptionStatus,
     };
     pub use crate::store::contract::{
-        Comparison, Difference, ParkedKey, ParkedRequest, SkippedEvent, Version,
+        Comparison, Difference, ParkedKey, ParkedRequest, Pause, SkippedEvent, Version,
     };
 }
 

@@ -13,6 +13,7 @@ use time::serde::rfc3339;
 use uuid::Uuid;
 
 use crate::event::GlobalPosition;
+use crate::store::contract::Pause;
 
 /// Maximum number of parked keys that are listed for one subscription.
 pub const MAX_LISTED_PARKED: usize = 100;
@@ -66,6 +67,8 @@ pub struct SubscriptionStatus {
     /// True if the program of this process includes this version. If not, another process runs it,
     /// or none.
     pub is_in_this_program: bool,
+    /// The pause, if an operator has paused it. It stands still once no partition has an owner.
+    pub paused: Option<Pause>,
     /// Partitions, ordered by number.
     pub partitions: Vec<PartitionStatus>,
     /// Number of parked keys.
@@ -136,6 +139,8 @@ pub enum SubscriptionState {
     Parked,
     /// The partition has stopped permanently because of an error. See `last_error`.
     Halted,
+    /// An operator has paused it. An owner that still finishes its work shows its own state until then.
+    Paused,
     /// Another process owns the partition, or none yet.
     Standby,
     /// The application has stopped the partition.
@@ -151,6 +156,7 @@ impl SubscriptionState {
             Self::Rebuilding => "rebuilding",
             Self::Parked => "parked",
             Self::Halted => "halted",
+            Self::Paused => "paused",
             Self::Standby => "standby",
             Self::Stopped => "stopped",
         }

@@ -107,13 +107,16 @@ const BANK: [Row; 32] = [
 ];
 
 /// The routes of the operators' own listener.
-const OPERATIONS: [Row; 14] = [
+const OPERATIONS: [Row; 17] = [
     ("GET", "/status", OPERATING),
     ("GET", "/metrics", OPERATING),
     ("GET", "/subscriptions/{name}/parked", OPERATING),
     ("GET", "/subscriptions/{name}/skipped", OPERATING),
     ("POST", "/subscriptions/{name}/parked/retry", OPERATING),
     ("POST", "/subscriptions/{name}/parked/skip", OPERATING),
+    ("POST", "/subscriptions/{name}/pause", OPERATING),
+    ("POST", "/subscriptions/{name}/resume", OPERATING),
+    ("POST", "/subscriptions/{name}/replay", OPERATING),
     ("GET", "/subscriptions/{name}/versions", OPERATING),
     ("GET", "/subscriptions/{name}/comparison", OPERATING),
     ("POST", "/subscriptions/{name}/versions/{number}/serve", OPERATING),

@@ -2,54 +2,17 @@
 
 use std::collections::HashMap;
 use std::fs::read_to_string;
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use crate::support::directory::Directory;
 use crate::support::place::{Place, on_both_places};
+use crate::support::program::Program;
 use crate::support::waiting::{PATIENCE, block_until, check};
 
-/// A `handler-process`, which is killed when this value is dropped.
-struct HandlerProcess {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl HandlerProcess {
-    fn start(url: &str, file: &str, events: u64, environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_handler-process"));
-        command.args([url, file, &events.to_string()]).envs(environment.iter().copied());
-        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self { child, lines }
-    }
-
-    /// Waits for a line of its output. Returns false if the process has ended instead.
-    fn says(&mut self, line: &str) -> bool {
-        self.lines.any(|said| said.is_ok_and(|said| said == line))
-    }
-
-    fn stop(mut self) {
-        drop(self.child.stdin.take());
-        assert!(self.child.wait().unwrap().success(), "it did not stop in order");
-    }
-}
-
-impl Drop for HandlerProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn url(place: &Place) -> String {
-    match place {
-        Place::Sqlite(directory) => format!("sqlite:{}", directory.file("log.db")),
-        Place::Postgres(database) => database.url(),
-        Place::Memory(_) => unreachable!("a child process has no memory of ours"),
-    }
+/// Starts a `handler-process` that stores so many events.
+fn start(url: &str, file: &str, events: u64, environment: &[(&str, &str)]) -> Program {
+    let program = env!("CARGO_BIN_EXE_handler-process");
+    Program::start(program, &[url, file, &events.to_string()], environment)
 }
 
 /// Number of the last event of each book. Fails if an event came before the one before it, or was
@@ -84,7 +47,7 @@ fn quiet(file: &str) -> usize {
 }
 
 async fn a_crash_at_each_step_of_a_handler_loses_nothing_and_keeps_the_order(place: Place) {
-    let (directory, url) = (Directory::new(), url(&place));
+    let (directory, url) = (Directory::new(), place.url());
     let file = directory.file("handled");
     let mut lines = 0;
     for (point, pass) in [
@@ -97,11 +60,8 @@ async fn a_crash_at_each_step_of_a_handler_loses_nothing_and_keeps_the_order(pla
     ] {
         let at = format!("{point}:{pass}");
         let crash_at = [("ACTUM_CRASH_AT", &*at)];
-        let mut process = HandlerProcess::start(&url, &file, 200, &crash_at);
-        // The input stays open, so only the failpoint ends it.
-        let ended = block_until(PATIENCE, || process.child.try_wait().unwrap().ok_or("alive"));
-        assert!(!ended.success(), "it did not die at {at}");
-        let mut process = HandlerProcess::start(&url, &file, 0, &[]);
+        start(&url, &file, 200, &crash_at).dies();
+        let mut process = start(&url, &file, 0, &[]);
         assert!(process.says("written"));
         // The log alone knows how much was written before the crash.
         wait_for(&file, in_the_log(&place).await);
@@ -110,7 +70,7 @@ async fn a_crash_at_each_step_of_a_handler_loses_nothing_and_keeps_the_order(pla
         assert!(after > lines, "nothing was handled after {at}");
         lines = after;
         // Nothing comes again after an orderly stop.
-        let mut process = HandlerProcess::start(&url, &file, 0, &[]);
+        let mut process = start(&url, &file, 0, &[]);
         assert!(process.says("written"));
         assert_eq!(quiet(&file), lines, "repeated after {at}");
         process.stop();
@@ -118,12 +78,9 @@ async fn a_crash_at_each_step_of_a_handler_loses_nothing_and_keeps_the_order(pla
 }
 
 async fn in_the_log(place: &Place) -> u64 {
-    let store = match place {
-        Place::Sqlite(directory) => directory.file("log.db"),
-        _ => url(place),
-    };
     let read = "SELECT count(*) FROM events";
-    let read = crate::support::child::rows(&store, read, "SELECT count(*) FROM actum.events");
+    let log = place.log();
+    let read = crate::support::child::rows(&log, read, "SELECT count(*) FROM actum.events");
     let rows: Vec<(i64,)> = read.await;
     rows[0].0.unsigned_abs()
 }
@@ -133,23 +90,23 @@ async fn in_the_log(place: &Place) -> u64 {
 #[ignore = "needs PostgreSQL: run scripts/test"]
 async fn two_processes_that_are_killed_hand_over_without_loss() {
     let (place, directory) = (Place::postgres().await, Directory::new());
-    let (url, file) = (url(&place), directory.file("handled"));
-    let start = || {
-        let mut process = HandlerProcess::start(&url, &file, 2_000, &[]);
+    let (url, file) = (place.url(), directory.file("handled"));
+    let started = || {
+        let mut process = start(&url, &file, 2_000, &[]);
         assert!(process.says("started"));
         process
     };
-    let mut processes = [start(), start()];
+    let mut processes = [started(), started()];
     for round in 0..6 {
         std::thread::sleep(Duration::from_millis(150 + 130 * round));
         // Dropping kills it with SIGKILL.
-        processes[usize::try_from(round % 2).unwrap()] = start();
+        processes[usize::try_from(round % 2).unwrap()] = started();
     }
     for process in &mut processes {
         assert!(process.says("written"));
     }
     wait_for(&file, in_the_log(&place).await);
-    processes.into_iter().for_each(HandlerProcess::stop);
+    processes.into_iter().for_each(Program::stop);
 }
 
 on_both_places!(a_crash_at_each_step_of_a_handler_loses_nothing_and_keeps_the_order);

@@ -3,7 +3,10 @@
 
 mod crash;
 mod failures;
+mod pauses;
 mod registration;
+mod replays;
+mod requests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -4,6 +4,7 @@
 mod log_lines;
 mod metrics;
 mod operators;
+mod pauses;
 mod spans;
 mod status;
 mod stories;

@@ -153,6 +153,30 @@ async fn parked_keys(store: impl Store) {
     app.shutdown().await;
 }
 
+async fn pauses(store: impl Store) {
+    let app = started(Application::builder(store).read_model::<Total>(), true).await;
+    let (pause, resume) = ("/subscriptions/sums/pause", "/subscriptions/sums/resume");
+    is_problem(post(&app, pause, json!({ "reason": " " })).await, 422, "no_reason");
+    is_problem(post(&app, pause, json!({ "why": "so" })).await, 400, "malformed_body");
+    let unknown = "/subscriptions/nobody/pause";
+    let body = json!({ "reason": "the disk is replaced" });
+    is_problem(post(&app, unknown, body.clone()).await, 404, "no_such_subscription");
+    let (status, paused) = post(&app, pause, body).await;
+    assert_eq!(
+        (status.as_u16(), &paused["paused"]["reason"]),
+        (202, &json!("the disk is replaced"))
+    );
+    let stands = |status: &Value| status["subscriptions"][0]["partitions"][0]["state"] == "paused";
+    let status = until(&app, "/status", stands).await;
+    assert_eq!(status["subscriptions"][0]["paused"], paused["paused"], "{status}");
+    let (resumed, _) = ask(&app, TestRequest::post().uri(resume)).await;
+    assert_eq!(resumed, 202);
+    let runs = |status: &Value| status["subscriptions"][0]["partitions"][0]["state"] == "live";
+    let status = until(&app, "/status", runs).await;
+    assert_eq!(status["subscriptions"][0]["paused"], json!(null));
+    app.shutdown().await;
+}
+
 async fn versions(store: impl Store + Clone) {
     let builder = Application::builder(store.clone()).read_model_replacing::<NewTotal, Total>();
     let app = started(builder, false).await;
@@ -226,6 +250,12 @@ async fn a_version_that_another_process_runs_is_not_dropped() {
 async fn on_sqlite_operators_look_at_parked_keys_and_have_them_tried_or_left_out() {
     let directory = Directory::new();
     parked_keys(SqliteStore::open(&directory.file("log.db")).await.unwrap()).await;
+}
+
+#[actix_web::test]
+async fn on_sqlite_operators_pause_a_read_model_and_resume_it() {
+    let directory = Directory::new();
+    pauses(SqliteStore::open(&directory.file("log.db")).await.unwrap()).await;
 }
 
 #[actix_web::test]

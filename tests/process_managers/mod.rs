@@ -1,14 +1,16 @@
 //! Process managers on every store: each effect happens once, every result comes back, deadlines fire
 //! when their time has come, and what cannot be handled stays visible.
 
+mod crashes;
 pub mod orders;
 mod scenario;
 
 use std::time::Duration;
 
+use actum::operations::OperationError;
 use actum::store::{Clock, EventStore, SystemClock};
 use actum::testing::ManualClock;
-use actum::{Application, ApplicationBuilder, ReadError, StartPosition};
+use actum::{Application, ApplicationBuilder, GlobalPosition, ReadError, StartPosition};
 use tokio::time::sleep;
 
 use self::orders::{End, Order, OrderCommand, Orders};
@@ -198,6 +200,24 @@ async fn a_new_process_manager_in_an_old_log_starts_where_it_is_told(place: Plac
     app.shutdown().await;
 }
 
+async fn a_paused_process_manager_sends_nothing_until_it_is_resumed(place: Place) {
+    let app = start(&place).await;
+    app.operations().pause("orders", "the counter is counted").await.unwrap();
+    until(async || {
+        let status = app.operations().status().await;
+        status.subscriptions[0].partitions.iter().all(|it| it.owner.is_none())
+    })
+    .await;
+    place_order(&app, "a", 1).await;
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(end(&app, "a").await, None);
+    let replayed = app.operations().replay("orders", GlobalPosition::ZERO, "again").await;
+    assert!(matches!(replayed, Err(OperationError::NotReplayable { .. })), "{replayed:?}");
+    app.operations().resume("orders").await.unwrap();
+    ends(&app, "a", End::Added(1)).await;
+    app.shutdown().await;
+}
+
 /// With more, memory would grow with the length of the log.
 #[tokio::test]
 async fn a_long_log_opens_no_more_than_a_few_thousand_commands_at_a_time() {
@@ -227,6 +247,7 @@ async fn a_long_log_opens_no_more_than_a_few_thousand_commands_at_a_time() {
 }
 
 on_every_place!(
+    a_paused_process_manager_sends_nothing_until_it_is_resumed,
     every_result_of_a_command_comes_back,
     each_effect_happens_once_across_restarts,
     a_deadline_fires_when_the_clock_has_reached_it,

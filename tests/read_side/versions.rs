@@ -28,6 +28,7 @@ async fn begin(store: &impl Store) {
         parked: vec![],
         work: vec![],
         lease: lease.unwrap().unwrap(),
+        is_replay: false,
     };
     let documents = vec![("a".into(), "1".into())];
     store.save_documents(DocumentBatch { documents, deleted: vec![], update }).await.unwrap();

@@ -10,6 +10,7 @@ pub mod events;
 pub mod http;
 pub mod place;
 pub mod postgres;
+pub mod program;
 pub mod proxy;
 pub mod random;
 pub mod raw;

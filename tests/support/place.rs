@@ -38,6 +38,24 @@ impl Place {
         }
     }
 
+    /// The URL that a child process opens the store by.
+    pub fn url(&self) -> String {
+        match self {
+            Self::Sqlite(_) => format!("sqlite:{}", self.log()),
+            Self::Postgres(_) => self.log(),
+            Self::Memory(_) => unreachable!("a child process has no memory of ours"),
+        }
+    }
+
+    /// The file or the URL that the database itself is read by.
+    pub fn log(&self) -> String {
+        match self {
+            Self::Sqlite(directory) => directory.file("log.db"),
+            Self::Postgres(database) => database.url(),
+            Self::Memory(_) => unreachable!("there is no database"),
+        }
+    }
+
     /// The store, newly opened.
     pub async fn open(&self) -> AnyStore {
         match self {

@@ -13,6 +13,7 @@ mod observer;
 mod operations;
 mod outcome;
 mod parked;
+mod pauses;
 mod processes;
 mod program;
 mod projections;
@@ -156,7 +157,10 @@ impl Application {
         let reached = store.head().await?;
         match wanted <= reached {
             true => Ok(()),
-            false => Err(ReadError::NotYet { model, wanted, reached, waited: Duration::ZERO }),
+            false => {
+                let waited = Duration::ZERO;
+                Err(ReadError::NotYet { model, wanted, reached, waited, paused: None })
+            }
         }
     }
 

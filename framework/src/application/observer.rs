@@ -146,7 +146,10 @@ pub(super) fn state(progress: &Progress, serves: Option<bool>) -> SubscriptionSt
     match progress.state {
         State::Halted { .. } => SubscriptionState::Halted,
         State::Stopped => SubscriptionState::Stopped,
-        State::CatchingUp | State::Live if !progress.is_owner => SubscriptionState::Standby,
+        State::CatchingUp | State::Live if !progress.is_owner => match progress.pause {
+            Some(_) => SubscriptionState::Paused,
+            None => SubscriptionState::Standby,
+        },
         State::CatchingUp if serves == Some(false) => SubscriptionState::Rebuilding,
         State::CatchingUp => SubscriptionState::CatchingUp,
         State::Live if progress.parked_keys > 0 => SubscriptionState::Parked,

@@ -117,7 +117,7 @@ impl Operations<'_> {
 
 /// Refuses a NUL character, because not every database can store it. No valid key or reason
 /// contains one.
-fn no_nul(what: &'static str, text: &str) -> Result<(), OperationError> {
+pub(super) fn no_nul(what: &'static str, text: &str) -> Result<(), OperationError> {
     match text.contains('\0') {
         true => Err(OperationError::Nul { what }),
         false => Ok(()),

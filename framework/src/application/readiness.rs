@@ -16,7 +16,8 @@ pub struct Readiness {
 }
 
 impl Application {
-    /// Checks that every read model has reached the head that the log had at the start.
+    /// Checks that every read model has reached the head that the log had at the start. A paused one
+    /// is not waited for.
     pub fn readiness(&self) -> Readiness {
         let mut waiting_for = Vec::new();
         if self.inner.admission.is_closed() {
@@ -29,12 +30,14 @@ impl Application {
             let partitions = control.partitions();
             let several = partitions.len() > 1;
             for (number, progress) in partitions.into_iter().enumerate() {
-                let Progress { applied, head_at_start, state, .. } = progress;
+                let Progress { applied, head_at_start, state, pause, .. } = progress;
                 let name = match several {
                     true => format!("{}/{number}", control.name()),
                     false => control.name().to_owned(),
                 };
                 match state {
+                    // A paused one would keep every new process out of service.
+                    State::CatchingUp if pause.is_some() => {}
                     State::Live => {}
                     State::CatchingUp => waiting_for
                         .push(format!("{name}, at position {applied} of {head_at_start}")),

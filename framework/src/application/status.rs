@@ -16,7 +16,7 @@ use crate::status::{
     SubscriptionStatus,
 };
 use crate::store::contract::{
-    CheckpointStore, ParkedKey, ParkedQuery, PartitionId, StoreInfo, StoredVersion,
+    CheckpointStore, ParkedKey, ParkedQuery, PartitionId, Pause, StoreInfo, StoredVersion,
 };
 
 /// Timeout of the store. After it the status is returned without the missing values.
@@ -51,12 +51,14 @@ impl Running {
     /// Returns the versions of this program, as far as this process knows their status.
     fn here(&self, now: OffsetDateTime) -> Vec<SubscriptionStatus> {
         let told = self.read_side.iter().map(|control| {
+            let paused = control.partitions().into_iter().find_map(|partition| partition.pause);
             let partitions = partitions(&**control);
             let serves = self.serves(&**control);
             let told = partitions.map(|(id, here)| self.partition(&id, here, serves, now));
             SubscriptionStatus {
                 serves,
                 is_in_this_program: true,
+                paused,
                 partitions: told.collect(),
                 ..unknown(control.name(), control.version())
             }
@@ -146,6 +148,8 @@ impl Running {
                 partition.lag_seconds = Some(since.map_or(0.0, |since| age(since, now)));
             }
         }
+        let version = (&*subscription.name, subscription.version);
+        subscription.paused = Pause::load(&*self.store, version).await?;
         let parked =
             checkpoints.load_parked(&model, &ParkedQuery::first(MAX_LISTED_PARKED)).await?;
         subscription.parked_keys = usize::try_from(parked.total).ok();
@@ -173,6 +177,7 @@ fn unknown(name: &str, version: u32) -> SubscriptionStatus {
         version,
         serves: None,
         is_in_this_program: false,
+        paused: None,
         partitions: Vec::new(),
         parked_keys: None,
         parked: Vec::new(),

@@ -82,6 +82,7 @@ impl Reaction for Executor {
     }
 
     async fn work(&self, id: &str, until: Instant) -> Worked {
+        crate::failpoints::point("later.due");
         let step = match self.carry_out(id, until).await {
             Ok(step) => step,
             Err(error @ (StoreError::Unavailable(_) | StoreError::Unknown(_))) => {

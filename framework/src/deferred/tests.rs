@@ -191,6 +191,7 @@ async fn an_item_that_was_closed_after_the_last_save_is_not_performed_again() {
         parked: vec![],
         work: vec![item("a", 1), item("b", 2)],
         lease: lease.unwrap().unwrap(),
+        is_replay: false,
     };
     let batch = DocumentBatch { documents: vec![], deleted: vec![], update };
     store.save_documents(batch).await.unwrap();

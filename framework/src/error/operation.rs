@@ -66,14 +66,43 @@ pub enum OperationError {
         /// Name and version.
         name: String,
     },
+    /// The handler runs, so events cannot be handled again. Pause it first, and wait until it stands
+    /// still (409).
+    #[error("{name} runs; pause it first, and wait until it stands still")]
+    NotPaused {
+        /// Name and version.
+        name: String,
+    },
+    /// Only an event handler can handle events again. Do what the message says instead (422).
+    #[error("{name} cannot be replayed: {instead}")]
+    NotReplayable {
+        /// Name and version.
+        name: String,
+        /// The reason, and the way to what a replay would be for.
+        instead: &'static str,
+    },
+    /// The handler has not come so far, or the log has no such position. A replay only goes back
+    /// (422).
+    #[error(
+        "{name} has handled events up to position {reached}, so it cannot handle those after \
+         {position} again; name an earlier position"
+    )]
+    ReplayPosition {
+        /// Name and version.
+        name: String,
+        /// Position that was requested.
+        position: GlobalPosition,
+        /// Position that the handler has reached.
+        reached: GlobalPosition,
+    },
     /// A key or reason must not contain a NUL character (400).
     #[error("a {what} must not contain a NUL character")]
     Nul {
         /// `key` or `reason`.
         what: &'static str,
     },
-    /// A reason is required to skip an event. The store keeps it with the skipped event (422).
-    #[error("skipping an event requires a reason, which is stored")]
+    /// The request requires a reason, which is stored or logged (422).
+    #[error("a reason is required")]
     NoReason,
     /// The store is not available. Retry after a pause (503).
     #[error(transparent)]

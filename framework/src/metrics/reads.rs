@@ -80,7 +80,13 @@ mod tests {
         let invalid = StreamId::new("", "").unwrap_err();
         let errors = [
             ReadError::NotFound { model, key: key.clone(), reflects: at },
-            ReadError::NotYet { model, wanted: at, reached: at, waited: Duration::ZERO },
+            ReadError::NotYet {
+                model,
+                wanted: at,
+                reached: at,
+                waited: Duration::ZERO,
+                paused: None,
+            },
             ReadError::Halted { model, position: at, reason: reason.clone() },
             ReadError::Parked { model, key, position: at, reason: reason.clone(), reflects: at },
             ReadError::Failed { model, reason: reason.clone() },

@@ -9,8 +9,8 @@ use super::{
 };
 
 /// Possible states of a partition: the values of the label `state`.
-pub(super) const STATES: [&str; 7] =
-    ["catching_up", "live", "rebuilding", "parked", "halted", "standby", "stopped"];
+pub(super) const STATES: [&str; 8] =
+    ["catching_up", "live", "rebuilding", "parked", "halted", "paused", "standby", "stopped"];
 
 type Label = (&'static str, String);
 

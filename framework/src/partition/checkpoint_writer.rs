@@ -30,6 +30,14 @@ impl Reached {
         Self { position: page.scanned_to, event_id: last.map(|last| last.event_id) }
     }
 
+    /// The place after which events are handled again; the beginning of the log has no event.
+    pub(crate) fn after(position: GlobalPosition) -> Self {
+        match position {
+            GlobalPosition::ZERO => Self::of(None),
+            _ => Self::at(position),
+        }
+    }
+
     /// Just before an event.
     pub(crate) fn before(position: GlobalPosition) -> Self {
         Self::at(GlobalPosition(position.0.saturating_sub(1)))
@@ -60,6 +68,7 @@ pub(crate) struct UpdateDraft {
     to: Reached,
     parked: Vec<ParkedChange>,
     work: Vec<WorkChange>,
+    is_replay: bool,
 }
 
 impl CheckpointWriter {
@@ -90,6 +99,7 @@ impl CheckpointWriter {
             to: if is_same { self.saved } else { to },
             parked,
             work: Vec::new(),
+            is_replay: false,
         }
     }
 
@@ -103,6 +113,11 @@ impl UpdateDraft {
     /// Adds changes to open work.
     pub(crate) fn with_work(self, work: Vec<WorkChange>) -> Self {
         Self { work, ..self }
+    }
+
+    /// Lets it move the checkpoint back.
+    pub(crate) fn replaying(self) -> Self {
+        Self { is_replay: true, ..self }
     }
 
     /// Builds the update. Asks the log for the id of the event if it was not seen, because a
@@ -131,6 +146,7 @@ impl UpdateDraft {
             parked: std::mem::take(&mut self.parked),
             work: std::mem::take(&mut self.work),
             lease: self.grant.lease().clone(),
+            is_replay: self.is_replay,
         })
     }
 

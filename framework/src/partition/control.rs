@@ -11,6 +11,7 @@ use tracing::warn;
 
 use super::membership::Membership;
 use super::{PartitionProgress, Progress};
+use crate::event::RecordedEvent;
 use crate::store::contract::{CheckpointStore, Filter};
 
 /// A running read model, projection or reaction, of any type.
@@ -58,6 +59,9 @@ pub(crate) trait FollowerControl: Any + Send + Sync {
     }
 }
 
+/// Checks that an event belongs to a key, or that its keys are unknown.
+pub(crate) type Concerns = Box<dyn Fn(&Arc<RecordedEvent>, &str) -> bool + Send + Sync>;
+
 /// The partitions of one follower in this process. They stop when this is dropped.
 pub(crate) struct Followers {
     pub(crate) name: &'static str,
@@ -71,6 +75,9 @@ pub(crate) struct Followers {
     pub(crate) sends_commands: bool,
     /// True if the keys of its commands follow from the events that it follows.
     pub(crate) derives_keys: bool,
+    /// Checks that an event belongs to a key. Present if it may handle events again: what it did with
+    /// them is not kept in the database.
+    pub(crate) replays: Option<Concerns>,
 }
 
 impl Followers {

@@ -73,16 +73,27 @@ impl Driver {
     }
 
     async fn acquire(&self) -> Result<Option<LeaseSession>, StoreError> {
-        match self.assignment.is_ours() {
-            true => LeaseSession::acquire(&self.renewer, &self.id).await,
-            false => Ok(None),
+        if !self.assignment.is_ours() {
+            return Ok(None);
         }
+        let acquired = LeaseSession::acquire(&self.renewer, &self.id).await?;
+        let Some(session) = acquired else { return Ok(None) };
+        // Looked up under the lease, because the pause may be newer than the last renewal: otherwise
+        // this process would take what the owner has just left for the pause. At the start of a
+        // process nothing else looks.
+        let is_paused = self.renewer.is_paused(&self.id.model).await;
+        if let Ok(false) = is_paused {
+            return Ok(Some(session));
+        }
+        session.release().await;
+        is_paused.map(|_| None)
     }
 
     /// Looks how far the owner has saved, until this process is live: from then on a reader that
     /// waits looks for itself, and an idle standby costs nothing.
     async fn look(&mut self, follower: &mut impl Follower) -> ControlFlow<()> {
-        if !self.progress.is_catching_up() {
+        // A pause moves no checkpoint.
+        if !self.progress.is_catching_up() || self.progress.is_paused() {
             return ControlFlow::Continue(());
         }
         let Ok(checkpoint) = follower.load_checkpoint().await else {
@@ -135,7 +146,10 @@ impl Driver {
                 ControlFlow::Continue(())
             }
             End::StepsDown => {
-                info!(partition = %self.id, "leaves its partition to another process");
+                match self.progress.is_paused() {
+                    true => info!(partition = %self.id, "stands still, because it is paused"),
+                    false => info!(partition = %self.id, "leaves its partition to another process"),
+                }
                 session.release().await;
                 ControlFlow::Continue(())
             }

@@ -61,6 +61,7 @@ impl Launch<'_> {
             info!(partition = %id, %position, %head, "resumes from its checkpoint");
             verified.push((PartitionProgress::new(id, position, head), checkpoint));
         }
+        let partitions = verified.iter().map(|(partition, _)| Arc::clone(partition)).collect();
         let (membership, assignments) = renewer.join(&model, partitions).await?;
         let (stop, stopping) = watch::channel(false);
         let (mut progress, mut launched) = (Vec::new(), Vec::new());
@@ -88,6 +89,7 @@ impl Launch<'_> {
             stop_within: pacing.stop_within,
             sends_commands: false,
             derives_keys: false,
+            replays: None,
         };
         Ok((followers, launched))
     }

@@ -13,14 +13,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Pacing;
 use super::aside::Aside;
 use super::assignment::Assignment;
 use super::fair_share::fair_share;
 use super::registry::{Held, Model, Registration, Registry};
 use super::renewal::{RenewalTask, Spawn};
+use super::{Pacing, PartitionProgress};
 use crate::error::StoreError;
-use crate::store::contract::{Lease, PartitionId, Renewal, Renewed, Store};
+use crate::store::contract::{Lease, Pause, Renewal, Renewed, Store, name_and_version};
 use crate::threads::Task;
 
 /// Renews what a process holds, until the last clone is gone.
@@ -108,10 +108,9 @@ impl LeaseRenewer {
     pub(crate) async fn join(
         &self,
         model: &str,
-        partitions: u32,
+        progress: Vec<Arc<PartitionProgress>>,
     ) -> Result<(Membership, Vec<Assignment>), StoreError> {
-        let names = (0..partitions).map(|number| PartitionId::new(model, number).to_string());
-        let names: Vec<_> = names.collect();
+        let names: Vec<_> = progress.iter().map(|partition| partition.id().to_string()).collect();
         let aside = Arc::new(Aside::default());
         // Each assignment begins with the fair share. Otherwise a new process would try to acquire
         // every lease that is free for a moment.
@@ -129,8 +128,10 @@ impl LeaseRenewer {
             let model = Model {
                 name: model.to_owned(),
                 partitions: names,
+                progress,
                 assigned: senders,
                 aside,
+                pause: None,
                 is_leaving: false,
                 _gone: going,
             };
@@ -138,6 +139,27 @@ impl LeaseRenewer {
         }
         let registry = Arc::clone(&self.registry);
         Ok((Membership { registry, key, gone }, assignments))
+    }
+
+    /// Pauses a model in this process, or resumes it with `None`. The other processes learn of it with
+    /// the next renewal.
+    pub(crate) fn pause(&self, model: &str, pause: Option<Pause>) {
+        let mut state = self.registry.state();
+        for known in state.models.values_mut().filter(|known| known.name == model) {
+            known.pause(pause.clone());
+        }
+    }
+
+    /// Looks whether a model is paused.
+    ///
+    /// # Errors
+    /// The store did not reply.
+    pub(super) async fn is_paused(&self, model: &str) -> Result<bool, StoreError> {
+        let Some(version) = name_and_version(model) else { return Ok(false) };
+        let pause = Pause::load(&*self.store, version).await?;
+        let is_paused = pause.is_some();
+        self.pause(model, pause);
+        Ok(is_paused)
     }
 
     /// The first look at one model, which decides what this process begins with.

@@ -21,6 +21,7 @@ pub(crate) mod parking;
 mod progress;
 mod registry;
 mod renewal;
+mod replay;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -34,4 +35,5 @@ pub(crate) use self::lease_session::{LeaseGrant, LeaseSession};
 pub(crate) use self::membership::LeaseRenewer;
 pub(crate) use self::pacing::Pacing;
 pub(crate) use self::progress::{PartitionProgress, Progress, State, overall};
+pub(crate) use self::replay::{NotReplayed, replay};
 pub(crate) use self::retry::Retry;

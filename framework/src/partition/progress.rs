@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::event::GlobalPosition;
 use crate::metrics::WorkMetrics;
-use crate::store::contract::{MAX_DOCUMENT_BYTES, PartitionId};
+use crate::store::contract::{MAX_DOCUMENT_BYTES, PartitionId, Pause};
 
 /// Size of a document from which on a warning is logged.
 const WARN_ABOVE: usize = 1 << 20;
@@ -41,6 +41,8 @@ pub(crate) struct Progress {
     pub(crate) head_at_start: GlobalPosition,
     /// True if this process owns the partition; if not, it answers from what the owner has saved.
     pub(crate) is_owner: bool,
+    /// The pause of the follower, as this process knows it. An owner first finishes its work.
+    pub(crate) pause: Option<Pause>,
     /// Number of parked keys, or of work items that this release cannot perform.
     pub(crate) parked_keys: usize,
     /// Last error, with its time.
@@ -84,6 +86,7 @@ impl PartitionProgress {
             saved: position,
             head_at_start,
             is_owner: false,
+            pause: None,
             parked_keys: 0,
             last_error: None,
             state,
@@ -167,6 +170,20 @@ impl PartitionProgress {
 
     pub(crate) fn owns(&self, is_owner: bool) {
         self.now.send_modify(|now| now.is_owner = is_owner);
+    }
+
+    /// The follower is paused, or with `None` resumed.
+    pub(crate) fn pause(&self, pause: Option<Pause>) {
+        self.now.send_modify(|now| now.pause = pause);
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.now.borrow().pause.is_some()
+    }
+
+    /// The pause of the follower in words, for a reader who waits.
+    pub(crate) fn pause_in_words(&self) -> Option<String> {
+        self.now.borrow().pause.as_ref().map(Pause::to_string)
     }
 
     pub(crate) fn turn(&self, state: State) {
@@ -261,6 +278,11 @@ impl PartitionProgress {
 }
 
 impl Progress {
+    /// Returns true if it is paused, and its work is finished as far as this process can tell.
+    pub(crate) fn stands_still(&self) -> bool {
+        self.pause.is_some() && !self.is_owner
+    }
+
     fn apply(&mut self, position: GlobalPosition) {
         self.applied = position;
         if position >= self.head_at_start && self.state == State::CatchingUp {
@@ -301,6 +323,7 @@ pub(crate) fn overall(partitions: &[Arc<PartitionProgress>]) -> Progress {
         saved: one.saved.min(other.saved),
         head_at_start: one.head_at_start,
         is_owner: one.is_owner && other.is_owner,
+        pause: one.pause.or(other.pause),
         parked_keys: one.parked_keys + other.parked_keys,
         last_error: one.last_error.or(other.last_error),
         state: if rank(&other.state) > rank(&one.state) { other.state } else { one.state },
@@ -310,6 +333,7 @@ pub(crate) fn overall(partitions: &[Arc<PartitionProgress>]) -> Progress {
         saved: GlobalPosition::ZERO,
         head_at_start: GlobalPosition::ZERO,
         is_owner: true,
+        pause: None,
         parked_keys: 0,
         last_error: None,
         state: State::Live,

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use tracing::info;
 
+use super::PartitionProgress;
 use super::aside::Aside;
-use crate::store::contract::Lease;
+use crate::store::contract::{Lease, Pause};
 
 /// Leases and memberships to renew. The registry does not keep the store open.
 #[derive(Default)]
@@ -37,8 +39,11 @@ pub(super) struct Held {
 pub(super) struct Model {
     pub(super) name: String,
     pub(super) partitions: Vec<String>,
+    pub(super) progress: Vec<Arc<PartitionProgress>>,
     pub(super) assigned: Vec<watch::Sender<bool>>,
     pub(super) aside: Arc<Aside>,
+    /// While it is paused no partition is assigned to this process.
+    pub(super) pause: Option<Pause>,
     pub(super) is_leaving: bool,
     /// Closed once the other members know that this process has left.
     pub(super) _gone: watch::Receiver<()>,
@@ -105,11 +110,31 @@ impl Model {
         self.is_leaving || self.assigned.iter().all(watch::Sender::is_closed)
     }
 
+    /// Pauses the model, or resumes it with `None`. An owner finishes its work, saves and releases its
+    /// lease, as it does for a rebalance. The lease is not kept, because then no process needs a rule
+    /// of its own for a paused partition: each is a standby, and a replay can acquire the lease.
+    pub(super) fn pause(&mut self, pause: Option<Pause>) {
+        if self.pause == pause {
+            return;
+        }
+        match &pause {
+            Some(Pause { reason, .. }) => info!(model = %self.name, %reason, "is paused"),
+            None => info!(model = %self.name, "is resumed"),
+        }
+        self.progress.iter().for_each(|partition| partition.pause(pause.clone()));
+        self.pause = pause;
+        if self.pause.is_some() {
+            for sender in &self.assigned {
+                sender.send_if_modified(|now| std::mem::replace(now, false));
+            }
+        }
+    }
+
     /// Hands out the assignments. An owner is woken only if its assignment changed, because an idle
     /// partition should cost nothing; all others look again, and may now be granted the lease.
     pub(super) fn assign(&self, assigned: Vec<bool>, held: &HashSet<&str>) {
         for ((name, sender), is_ours) in self.partitions.iter().zip(&self.assigned).zip(assigned) {
-            let is_held = held.contains(&**name);
+            let (is_held, is_ours) = (held.contains(&**name), is_ours && self.pause.is_none());
             sender.send_if_modified(|now| {
                 let has_changed = std::mem::replace(now, is_ours) != is_ours;
                 has_changed || !is_held

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::fair_share::fair_share;
 use super::registry::{Model, Registry};
-use crate::store::contract::{Lease, Renewal, Renewed, Store};
+use crate::store::contract::{Lease, Pause, Renewal, Renewed, Store};
 use crate::threads::Task;
 
 pub(super) type Spawn = Arc<dyn Fn(Task) + Send + Sync>;
@@ -127,7 +127,7 @@ impl RenewalTask {
     }
 
     fn apply(&self, round: &Round, renewed: Renewed, asked: Instant) {
-        let Renewed { leases, members, holders } = renewed;
+        let Renewed { leases, members, holders, pauses } = renewed;
         let mut state = self.registry.state();
         for (key, is_renewed) in round.leases.iter().zip(leases) {
             let Some(held) = state.leases.get_mut(key) else { continue };
@@ -140,6 +140,11 @@ impl RenewalTask {
                     Arc::downgrade(&self.registry),
                     (*key, held.lease.clone(), self.lease_for),
                 )));
+            }
+        }
+        for (key, pause) in round.models.iter().zip(pauses) {
+            if let Some(model) = state.models.get_mut(key) {
+                model.pause(Pause::of(pause));
             }
         }
         let (state, mut holders) = (&*state, holders.into_iter());

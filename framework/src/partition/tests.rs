@@ -5,8 +5,9 @@ mod driver;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LeaseRenewer, Pacing};
-use crate::store::contract::LeaseStore;
+use super::{LeaseRenewer, Pacing, PartitionProgress};
+use crate::event::GlobalPosition;
+use crate::store::contract::{LeaseStore, PartitionId};
 use crate::subscription::test_store::TestStore;
 
 #[tokio::test]
@@ -17,8 +18,13 @@ async fn who_withdraws_from_one_partition_is_no_member_any_more() {
     let renew_every = Duration::from_millis(1);
     let pacing = Pacing { lease_for, renew_every, ..Pacing::default() };
     let spawn = |task| _ = tokio::spawn(task);
+    let at_zero = |number| {
+        let id = PartitionId::new("m@1", number);
+        PartitionProgress::new(id, GlobalPosition::ZERO, GlobalPosition::ZERO)
+    };
+    let progress = [0, 1].map(at_zero).to_vec();
     let renewer = LeaseRenewer::start(Arc::new(store), me, &pacing, spawn);
-    let (_membership, mut assignments) = renewer.join("m@1", 2).await.unwrap();
+    let (_membership, mut assignments) = renewer.join("m@1", progress).await.unwrap();
     assert!(assignments.iter().all(|assignment| assignment.is_ours()));
     assert_eq!(memory.join("m@1", other, lease_for).await.unwrap(), [me, other]);
     while assignments[1].next().await {} // one for each

@@ -50,6 +50,7 @@ impl Dispatcher {
                 self.execute::<P>(step, command, (metadata, until)).await
             }
             Job::Deadline { correlation_id, .. } => {
+                crate::failpoints::point("process.due");
                 let reached = ProcessInput::DeadlineReached { step: id.to_owned() };
                 let metadata =
                     Metadata { correlation_id: correlation_id.clone(), ..Metadata::default() };

@@ -69,22 +69,30 @@ impl ProjectorHandle {
         within: Duration,
     ) -> Result<Reached, ReadError> {
         let deadline = Instant::now() + within;
-        let mut reached = GlobalPosition::ZERO;
+        let (mut reached, mut has_looked) = (GlobalPosition::ZERO, false);
         let partitions = &self.followers.progress;
         let mut watched: Vec<_> = partitions.iter().map(|partition| partition.watch()).collect();
         loop {
-            let Progress { saved, is_owner, state, .. } = overall(partitions);
+            let Progress { saved, is_owner, state, pause, .. } = overall(partitions);
             // An owner knows in memory what it has saved, so it opens no snapshot for rows that
             // cannot be there yet.
             if !is_owner || saved >= wanted {
-                let looked = timeout_at(deadline, self.snapshot()).await;
-                let late = || StoreError::Unavailable(format!("no answer within {within:?}"));
-                let (snapshot, reflects) = looked.map_err(|_| late())??;
-                if reflects >= wanted {
-                    return Ok((snapshot, reflects));
+                match timeout_at(deadline, self.snapshot()).await {
+                    Ok(looked) => {
+                        let (snapshot, reflects) = looked?;
+                        if reflects >= wanted {
+                            return Ok((snapshot, reflects));
+                        }
+                        (reached, has_looked) = (reflects, true);
+                        snapshot.end().await;
+                    }
+                    // The wait is over. Only the first look says anything about the database.
+                    Err(_) if has_looked => {}
+                    Err(_) => {
+                        let late = format!("no answer within {within:?}");
+                        return Err(StoreError::Unavailable(late).into());
+                    }
                 }
-                reached = reflects;
-                snapshot.end().await;
             }
             match state {
                 State::Halted { position, reason } => {
@@ -95,8 +103,9 @@ impl ProjectorHandle {
             }
             if Instant::now() >= deadline {
                 let reached = max(reached, overall(partitions).saved);
-                let waited = within;
-                return Err(ReadError::NotYet { model: self.name(), wanted, reached, waited });
+                let (model, waited) = (self.name(), within);
+                let paused = pause.map(|pause| pause.to_string());
+                return Err(ReadError::NotYet { model, wanted, reached, waited, paused });
             }
             // In every round, because another process may have become the owner meanwhile.
             partitions.iter().for_each(|partition| partition.want(wanted));

@@ -153,7 +153,10 @@ impl<M: ReadModel> Partition<M> {
         let wanted = max(wanted, self.progress.answers_from());
         let reached = self.progress.reached();
         match reached < wanted {
-            true => ReadError::NotYet { model: M::NAME, wanted, reached, waited },
+            true => {
+                let paused = self.progress.pause_in_words();
+                ReadError::NotYet { model: M::NAME, wanted, reached, waited, paused }
+            }
             false => StoreError::Unavailable(format!("no document within {waited:?}")).into(),
         }
     }

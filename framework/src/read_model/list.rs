@@ -76,7 +76,8 @@ impl<M: ReadModel> ReadModelHandle<M> {
             partition.save_now(wanted)?;
             let waited = began.elapsed();
             if waited >= within {
-                return Err(ReadError::NotYet { model: M::NAME, wanted, reached, waited });
+                let paused = partition.progress.pause_in_words();
+                return Err(ReadError::NotYet { model: M::NAME, wanted, reached, waited, paused });
             }
             sleep(backoff.delay().min(within - waited)).await;
             let stored = store.load_checkpoint(id).await?;

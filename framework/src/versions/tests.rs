@@ -97,6 +97,7 @@ async fn save(
         parked: Vec::new(),
         work: Vec::new(),
         lease: lease.unwrap().unwrap(),
+        is_replay: false,
     };
     let documents = documents.iter().map(|(k, b)| ((*k).to_owned(), (*b).to_owned())).collect();
     store.save_documents(DocumentBatch { documents, deleted: Vec::new(), update }).await.unwrap();

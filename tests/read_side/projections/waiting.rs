@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actum::store::Store;
 use actum::testing::FaultyStore;
-use actum::{Application, ApplicationBuilder, GlobalPosition, ReadError, Settings};
+use actum::{Application, ApplicationBuilder, BoxError, GlobalPosition, ReadError, Settings};
 use tokio::sync::Semaphore;
 
 use super::{Mixes, add, builder, mixed, read_mixes};
@@ -95,7 +95,28 @@ async fn slow_queries_hold_up_neither_the_owner_nor_the_status(place: Place) {
     app.shutdown().await;
 }
 
+async fn a_query_of_a_paused_projection_says_why_it_does_not_get_there(place: Place) {
+    let app = builder(&place).await.projection::<Mixes>().start().await.unwrap();
+    let first = add(&app, "1", 1).await;
+    read_mixes(&app, first).await;
+    app.operations().pause("mixes", "an index is built").await.unwrap();
+    until(async || {
+        let status = app.operations().status().await;
+        status.subscriptions[0].partitions.iter().all(|it| it.owner.is_none())
+    })
+    .await;
+    let second = add(&app, "1", 1).await;
+    let query = app.query::<Mixes>().after(second).within(PAGE / 10);
+    let late = query.run(async |_, _| Ok::<_, BoxError>(())).await.unwrap_err();
+    assert!(late.to_string().contains("an index is built"), "{late}");
+    assert_eq!(read_mixes(&app, first).await.1, first);
+    app.operations().resume("mixes").await.unwrap();
+    assert_eq!(read_mixes(&app, second).await.0["1"].1, 2);
+    app.shutdown().await;
+}
+
 on_both_places!(
+    a_query_of_a_paused_projection_says_why_it_does_not_get_there,
     a_page_that_takes_longer_than_its_neighbours_is_taken_in_all_the_same,
     slow_queries_hold_up_neither_the_owner_nor_the_status,
 );

@@ -58,6 +58,7 @@ async fn document(store: &PostgresStore, owner: Uuid) -> DocumentBatch {
         parked: vec![],
         work: vec![],
         lease,
+        is_replay: false,
     };
     DocumentBatch { documents: vec![("a".into(), "1".into())], deleted: vec![], update }
 }

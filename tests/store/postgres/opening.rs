@@ -99,7 +99,7 @@ async fn a_schema_of_another_program_or_a_newer_release_is_refused_and_left_as_i
     drop(open(&newer.url()).await);
     execute(&newer, "UPDATE actum.migrations SET version = version + 10").await;
     let message = refusal(quick(&newer.url())).await;
-    assert!(message.contains("its schema is version 12") && message.contains("newer"), "{message}");
+    assert!(message.contains("its schema is version 13") && message.contains("newer"), "{message}");
 }
 
 #[tokio::test]

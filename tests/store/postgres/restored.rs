@@ -153,8 +153,16 @@ async fn rows_from_before_or_after_a_retry_in_place_are_refused() {
     let step = async |step, from| {
         let (partition, lease) = (partition.clone(), lease.clone());
         let (parked, work) = (Vec::new(), Vec::new());
-        let update =
-            CheckpointUpdate { partition, from, sequence: step, checkpoint, parked, work, lease };
+        let update = CheckpointUpdate {
+            partition,
+            from,
+            sequence: step,
+            checkpoint,
+            parked,
+            work,
+            lease,
+            is_replay: false,
+        };
         let transaction = place.begin(&update.partition, &update.lease).await.unwrap();
         transaction.commit(Some(&update)).await.unwrap();
     };

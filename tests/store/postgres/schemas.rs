@@ -37,7 +37,7 @@ async fn logs_in_two_schemas_have_nothing_in_common() {
     let mut root = database.connect().await;
     assert_eq!(count(&mut root, "SELECT count(*) FROM actum.events").await, 3);
     assert_eq!(count(&mut root, "SELECT count(*) FROM shop.events").await, 1);
-    assert_eq!(count(&mut root, "SELECT count(*) FROM shop.migrations").await, 2);
+    assert_eq!(count(&mut root, "SELECT count(*) FROM shop.migrations").await, 3);
     // The writer lock of the default schema is held: the other log is written all the same.
     root.execute("SELECT pg_advisory_lock(1633907821, 1)").await.unwrap();
     assert_eq!(committed(one(&second, append("1", ANY)).await).position, GlobalPosition(2));

@@ -34,6 +34,7 @@ async fn batch(store: &SqliteStore, model: &str, documents: &[(String, String)])
         parked: vec![],
         work: vec![],
         lease: lease.unwrap().unwrap(),
+        is_replay: false,
     };
     DocumentBatch { documents: documents.to_vec(), deleted: vec![], update }
 }

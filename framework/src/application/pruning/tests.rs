@@ -83,6 +83,7 @@ async fn save_of(
         parked,
         work: vec![],
         lease: lease.unwrap().unwrap(),
+        is_replay: false,
     };
     let batch = DocumentBatch { documents: vec![], deleted: vec![], update };
     store.save_documents(batch).await.unwrap();

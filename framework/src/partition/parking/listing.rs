@@ -56,7 +56,8 @@ fn term(position: GlobalPosition) -> i64 {
     (spread ^ (spread >> 31)).cast_signed()
 }
 
-fn sum(positions: &[GlobalPosition]) -> i64 {
+/// Checksum of these positions.
+pub(super) fn sum(positions: &[GlobalPosition]) -> i64 {
     positions.iter().fold(0, |sum: i64, position| sum.wrapping_add(term(*position)))
 }
 

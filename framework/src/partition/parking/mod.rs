@@ -11,6 +11,7 @@
 
 mod listing;
 mod parked;
+mod replayed;
 mod set_back;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use time::OffsetDateTime;
 
 pub(crate) use self::listing::Listing;
 use self::parked::Parked;
+pub(crate) use self::replayed::replayed;
 pub(crate) use self::waiting::{list_waiting, positions_of, read_unlisted, read_waiting};
 use crate::backoff::Backoff;
 use crate::event::{GlobalPosition, RecordedEvent};
@@ -371,8 +373,7 @@ impl Parking {
         }));
     }
 
-    /// Number of changes that were not passed to a save yet. One more unlisted event is none: it was not applied,
-    /// so its checkpoint is not urgent.
+    /// Number of changes that were not passed to a save yet. One more unlisted event is none.
     pub(crate) fn unsaved(&self) -> usize {
         self.unsaved.len()
     }

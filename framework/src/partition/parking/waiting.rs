@@ -41,7 +41,7 @@ pub(crate) async fn read_waiting(
 }
 
 /// Size of the pages in which the events of one key are searched for.
-const LOOKED_AT: PageLimit = PageLimit::events(4_096);
+pub(super) const LOOKED_AT: PageLimit = PageLimit::events(4_096);
 
 /// Reads the page of the log in which the next events of a listing are to be found.
 ///

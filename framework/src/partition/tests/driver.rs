@@ -16,7 +16,9 @@ use crate::partition::driver::Driver;
 use crate::partition::{
     End, Follower, LeaseRenewer, LeaseSession, NextPage, Pacing, PartitionProgress, Plan, State,
 };
-use crate::store::contract::{Checkpoint, Filter, Lease, LeaseStore, Page, PartitionId, Store};
+use crate::store::contract::{
+    Checkpoint, Filter, Lease, LeaseStore, Page, PartitionId, Store, VersionNote, VersionStore,
+};
 use crate::store::memory::MemoryStore;
 use crate::subscription::test_store::TestStore;
 use crate::subscription::{Tail, TailSettings};
@@ -87,7 +89,7 @@ struct Driven {
     faults: UnboundedSender<StoreError>,
     begun: Arc<AtomicUsize>,
     _stop: watch::Sender<bool>,
-    _renewer: LeaseRenewer,
+    renewer: LeaseRenewer,
 }
 
 impl Driven {
@@ -105,10 +107,11 @@ impl Driven {
         let settings = TailSettings::default();
         let tail = Tail::start(Arc::clone(&store), GlobalPosition::ZERO, settings, spawn);
         let renewer = LeaseRenewer::start(Arc::clone(&store), ME, &pacing, spawn);
-        let (_membership, mut assignments) = renewer.join("puppet@1", 1).await.unwrap();
         let id = PartitionId::new("puppet@1", 0);
         let progress =
             PartitionProgress::new(id.clone(), GlobalPosition::ZERO, GlobalPosition::ZERO);
+        let partitions = vec![Arc::clone(&progress)];
+        let (_membership, mut assignments) = renewer.join("puppet@1", partitions).await.unwrap();
         let (stop, stopping) = watch::channel(false);
         let (faults, sent) = unbounded_channel();
         let begun = Arc::new(AtomicUsize::new(0));
@@ -123,7 +126,7 @@ impl Driven {
             stopping,
         };
         tokio::spawn(driver.run(Puppet { faults: sent, begun: Arc::clone(&begun) }));
-        let driven = Self { memory, progress, faults, begun, _stop: stop, _renewer: renewer };
+        let driven = Self { memory, progress, faults, begun, _stop: stop, renewer };
         driven.has_begun(1).await;
         driven
     }
@@ -209,4 +212,21 @@ async fn a_lease_that_is_lost_ends_the_term_though_nothing_fails() {
     driven.memory.release_lease(&lease).await.unwrap();
     driven.has_begun(2).await;
     assert!(driven.progress.is_running());
+}
+
+#[tokio::test]
+async fn a_paused_owner_releases_its_lease_and_continues_when_it_is_resumed() {
+    let driven = Driven::start().await;
+    driven.memory.register_version("puppet", 1, 1).await.unwrap();
+    let note = |text| driven.memory.note_version("puppet", 1, VersionNote::Pause, text);
+    note("for now").await.unwrap();
+    driven.until(async || driven.holder().await.is_none()).await;
+    driven.until(async || driven.progress.now().stands_still()).await;
+    // Another process, which has not heard of the pause, finds it under the lease.
+    driven.renewer.pause("puppet@1", None);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!((driven.begun.load(Ordering::SeqCst), driven.progress.is_running()), (1, true));
+    note("").await.unwrap();
+    driven.has_begun(2).await;
+    assert!(!driven.progress.is_paused());
 }

@@ -34,6 +34,10 @@ use crate::subscription::sources::EventSources;
 /// Events of one key come one after the other, in the order of the log. Different keys run at the same
 /// time. The key is the id of the event's aggregate, unless the sources name another one.
 ///
+/// An operator can pause a handler, and have it handle events again from a position on; see
+/// [`Operations::pause`](crate::operations::Operations::pause) and
+/// [`Operations::replay`](crate::operations::Operations::replay).
+///
 /// ```
 /// # use actum::Aggregate;
 /// # use serde::{Deserialize, Serialize};

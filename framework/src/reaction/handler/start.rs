@@ -58,6 +58,8 @@ pub(crate) async fn start_handler<H: EventHandler>(
     let launch = Launch { renewer: &renewer, tail: &tail, pacing: &pacing };
     let (mut followers, launched) = launch.prepare(followed, &*store).await?;
     followers.sends_commands = true;
+    let routes = H::sources().routes;
+    followers.replays = Some(Box::new(move |event, key| routes.concerns(event, key)));
     let handler = Arc::new(handler);
     for Launched { driver, .. } in launched {
         let (progress, running) = (Arc::clone(&driver.progress), driver.progress.running());

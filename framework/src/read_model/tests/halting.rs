@@ -117,6 +117,7 @@ async fn refused(checkpoint: impl Fn(Checkpoint) -> Checkpoint) -> String {
         parked: vec![],
         work: vec![],
         lease: lease.unwrap().unwrap(),
+        is_replay: false,
     };
     memory
         .save_documents(DocumentBatch { documents: vec![], deleted: vec![], update })
@@ -183,6 +184,7 @@ async fn documents_that_somebody_moved_on_beside_its_lease_are_not_folded_on() {
         parked: vec![],
         work: vec![],
         lease: Lease { name: "sums@1/0".into(), owner: two.id, token: 2 },
+        is_replay: false,
     };
     let batch = DocumentBatch { documents: vec![], deleted: vec![], update };
     store.memory.save_documents(batch).await.unwrap();

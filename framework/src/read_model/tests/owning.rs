@@ -302,8 +302,16 @@ async fn a_standby_of_another_log_halts() {
     let lease = Lease { name: "sums@1/0".into(), owner: owner.id, token: 1 };
     let partition = PartitionId::new("sums@1", 0);
     let (parked, work) = (vec![], vec![]);
-    let update =
-        CheckpointUpdate { partition, from, sequence: 100, checkpoint, parked, work, lease };
+    let update = CheckpointUpdate {
+        partition,
+        from,
+        sequence: 100,
+        checkpoint,
+        parked,
+        work,
+        lease,
+        is_replay: false,
+    };
     memory
         .save_documents(DocumentBatch { documents: vec![], deleted: vec![], update })
         .await

@@ -196,7 +196,16 @@ async fn damage(memory: &MemoryStore, key: &str, body: &str) {
     let lease = lease.unwrap().expect("the process before has released it");
     let from = checkpoint.position;
     let (parked, work) = (vec![], vec![]);
-    let update = CheckpointUpdate { partition, from, sequence: 1, checkpoint, parked, work, lease };
+    let update = CheckpointUpdate {
+        partition,
+        from,
+        sequence: 1,
+        checkpoint,
+        parked,
+        work,
+        lease,
+        is_replay: false,
+    };
     let documents = vec![(key.to_owned(), body.to_owned())];
     memory.save_documents(DocumentBatch { documents, deleted: vec![], update }).await.unwrap();
 }

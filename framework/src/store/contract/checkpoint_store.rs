@@ -84,6 +84,10 @@ pub struct CheckpointUpdate {
     pub work: Vec<WorkChange>,
     /// The lease under which it is written; a store refuses another token than the last.
     pub lease: Lease,
+    /// True if it may move the checkpoint back, because an operator wants events handled again. A store
+    /// refuses any other update that would.
+    #[serde(default)]
+    pub is_replay: bool,
 }
 
 /// A store of checkpoints and of what is parked beside them.

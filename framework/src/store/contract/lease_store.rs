@@ -11,6 +11,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::pause::name_and_version;
+use super::version_store::{VersionNote, VersionStore};
 use crate::error::StoreError;
 
 /// The right to write under a name, as it was granted.
@@ -49,11 +51,13 @@ pub struct Renewed {
     pub members: Vec<Vec<Uuid>>,
     /// For each partition, the process that holds its lease.
     pub holders: Vec<Option<Uuid>>,
+    /// For each model, the note [`VersionNote::Pause`] of its version.
+    pub pauses: Vec<Option<String>>,
 }
 
 /// A store of leases. Leases expire by the store's own clock, never by the clock of a caller.
 #[async_trait]
-pub trait LeaseStore: Send + Sync + 'static {
+pub trait LeaseStore: VersionStore {
     /// Grants the lease for `duration` from now, with a new token. Returns `None` while another
     /// process holds it. If the owner holds it already, the lease is granted anew and the old token
     /// becomes void.
@@ -119,6 +123,13 @@ pub trait LeaseStore: Send + Sync + 'static {
         }
         for model in models {
             renewed.members.push(self.join(model, *process, *duration).await?);
+            let pause = match name_and_version(model) {
+                Some((name, version)) => {
+                    self.version_note(name, version, VersionNote::Pause).await?
+                }
+                None => None,
+            };
+            renewed.pauses.push(pause);
         }
         if !partitions.is_empty() {
             renewed.holders = self.holders(partitions).await?;

@@ -9,6 +9,7 @@ mod event_store;
 mod lease_store;
 mod open_work;
 mod parked_key;
+mod pause;
 mod projection_store;
 mod snapshot_store;
 pub(crate) mod sql;
@@ -33,6 +34,8 @@ pub use self::open_work::{OpenWork, WorkChange, WorkDue};
 pub use self::parked_key::{
     ParkedChange, ParkedKey, ParkedPage, ParkedQuery, ParkedRequest, SkippedEvent,
 };
+pub use self::pause::Pause;
+pub(crate) use self::pause::name_and_version;
 pub(crate) use self::projection_store::check_projection_name;
 pub use self::projection_store::{
     MAX_PROJECTION_NAME_BYTES, ProjectionDatabase, ProjectionStore, SqlSnapshot, SqlTransaction,

@@ -41,6 +41,8 @@ pub enum VersionNote {
     Sources,
     /// The comparison with the version that served before it, as JSON.
     Comparison,
+    /// The pause of the version as JSON, see [`Pause`](super::Pause); an empty text once it is resumed.
+    Pause,
 }
 
 /// Comparison of a new version with the one that serves. For read models it compares documents, and

@@ -50,7 +50,7 @@ pub fn continues(update: &CheckpointUpdate, stored: Option<Stored>) -> Result<bo
         }
     }
     let at = stored.map_or(GlobalPosition::ZERO, |stored| stored.checkpoint.position);
-    if checkpoint.position < *from {
+    if checkpoint.position < *from && !update.is_replay {
         return refuse(format!("it would move back to {}", checkpoint.position));
     }
     match at == *from {
@@ -80,7 +80,16 @@ mod tests {
         let lease = Lease { name: partition.to_string(), owner: Uuid::nil(), token };
         let (from, checkpoint) = (GlobalPosition(from), checkpoint(to));
         let (parked, work) = (Vec::new(), Vec::new());
-        CheckpointUpdate { partition, from, sequence: step, checkpoint, parked, work, lease }
+        CheckpointUpdate {
+            partition,
+            from,
+            sequence: step,
+            checkpoint,
+            parked,
+            work,
+            lease,
+            is_replay: false,
+        }
     }
 
     fn told(step: (u64, u64), from: u64, to: u64, stored: Option<Stored>) -> Option<bool> {
@@ -99,6 +108,11 @@ mod tests {
         assert_eq!(told((1, 2), 4, 5, stored(1, 1, 3)), None, "ahead");
         assert_eq!(told((1, 1), 1, 5, None), None, "never saved");
         assert_eq!(told((1, 2), 3, 2, stored(1, 1, 3)), None, "backwards");
+        let replay = |step, from| CheckpointUpdate { is_replay: true, ..an_update(step, from, 2) };
+        assert_eq!(continues(&replay((1, 2), 3), stored(1, 1, 3)).ok(), Some(true), "on purpose");
+        assert_eq!(continues(&replay((1, 2), 3), stored(1, 2, 2)).ok(), Some(false), "sent again");
+        assert_eq!(continues(&replay((1, 2), 4), stored(1, 1, 3)).ok(), None, "from elsewhere");
+        assert_eq!(continues(&replay((1, 2), 3), stored(2, 1, 3)).ok(), None, "of a former owner");
     }
 
     #[test]

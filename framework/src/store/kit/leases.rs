@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::error::StoreError;
-use crate::store::contract::{CheckpointUpdate, Lease, LeaseStore};
+use crate::store::contract::{CheckpointUpdate, Lease, LeaseStore, VersionStore};
 
 /// The leases of one store; clones are the same.
 #[derive(Clone, Default)]
@@ -150,7 +150,7 @@ pub trait InMemoryLeases: Send + Sync + 'static {
 }
 
 #[async_trait]
-impl<S: InMemoryLeases> LeaseStore for S {
+impl<S: InMemoryLeases + VersionStore> LeaseStore for S {
     async fn acquire_lease(
         &self,
         name: &str,

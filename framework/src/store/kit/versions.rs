@@ -18,6 +18,8 @@ struct Known {
     version: Version,
     sources: Option<String>,
     comparison: Option<String>,
+    #[serde(default)]
+    pause: Option<String>,
 }
 
 impl Known {
@@ -25,6 +27,7 @@ impl Known {
         match note {
             VersionNote::Sources => &mut self.sources,
             VersionNote::Comparison => &mut self.comparison,
+            VersionNote::Pause => &mut self.pause,
         }
     }
 }
@@ -51,7 +54,7 @@ impl Versions {
         let versions = self.0.entry(name.to_owned()).or_default();
         let is_first = !versions.values().any(|known| known.version.is_serving);
         let version = Version { number, partitions, is_serving: is_first, has_served: is_first };
-        let new = Known { version, sources: None, comparison: None };
+        let new = Known { version, sources: None, comparison: None, pause: None };
         versions.entry(number).or_insert(new);
     }
 

@@ -99,6 +99,10 @@ pub(super) fn is_taken(row: &PgRow, update: &CheckpointUpdate) -> Result<bool, S
     if !row.get::<bool, _>("is_owner") {
         return Err(StoreError::LeaseLost { name: update.lease.name.clone() });
     }
+    // A replay has replaced the row, so nothing is left to compare it with.
+    if row.get("is_taken") {
+        return Ok(true);
+    }
     let stored = row.get::<Option<_>, _>("stored_log_id").map(|log_id| Stored {
         checkpoint: Checkpoint {
             log_id,
@@ -108,7 +112,7 @@ pub(super) fn is_taken(row: &PgRow, update: &CheckpointUpdate) -> Result<bool, S
         token: row.get::<i64, _>("stored_token") as u64,
         sequence: row.get::<i64, _>("stored_step") as u64,
     });
-    // The function has judged by the same rule, and written if it holds.
+    // The function has judged by the same rule.
     continues(update, stored)
 }
 

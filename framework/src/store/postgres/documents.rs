@@ -108,6 +108,15 @@ impl DocumentStore for PostgresStore {
     async fn save_documents(&self, batch: DocumentBatch) -> Result<(), StoreError> {
         let DocumentBatch { documents, deleted, update } = batch;
         let (asked, changes) = (update.clone(), changes(&update)?);
+        if update.is_replay {
+            // Of handlers, which have no documents.
+            let row = self.connections.row(Purpose::Documents, move || {
+                let call = "SELECT * FROM replay($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+                bound(sqlx::query(call), &asked, changes.clone())
+            });
+            let row = row.await.map_err(|fault| fault.not_written(&self.place))?;
+            return is_taken(&row, &update).map(drop);
+        }
         let row = self.connections.row(Purpose::Documents, move || {
             let call = "SELECT * FROM save_documents(
                             $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";

@@ -44,13 +44,16 @@ const RENEW_ALL: &str = "
         ON CONFLICT (model, process) DO UPDATE SET lasts = excluded.lasts,
         expires_at = excluded.expires_at
     )
-    SELECT 'lease', name, $3::uuid FROM renewed
+    SELECT 'lease', name, $3::uuid, NULL FROM renewed
     UNION ALL
-    SELECT 'member', model, process FROM members
+    SELECT 'member', model, process, NULL FROM members
     WHERE model = ANY($5::text[]) AND process <> $3 AND is_running(expires_at, lasts)
     UNION ALL
-    SELECT 'holder', name, owner FROM leases
-    WHERE name = ANY($6::text[]) AND is_running(expires_at, lasts)";
+    SELECT 'holder', name, owner, NULL FROM leases
+    WHERE name = ANY($6::text[]) AND is_running(expires_at, lasts)
+    UNION ALL
+    SELECT 'pause', name || '@' || version, NULL, pause FROM versions
+    WHERE pause <> '' AND name || '@' || version = ANY($5::text[])";
 
 #[async_trait]
 impl LeaseStore for PostgresStore {
@@ -185,9 +188,14 @@ impl LeaseStore for PostgresStore {
         });
         let rows = rows.await.map_err(|fault| fault.not_written(&self.place))?;
         let mut found: BTreeMap<(String, String), Vec<Uuid>> = BTreeMap::new();
+        let mut pauses: BTreeMap<String, String> = BTreeMap::new();
         for row in &rows {
             let (kind, name): (String, String) = (row.get(0), row.get(1));
-            found.entry((kind, name)).or_default().push(row.get(2));
+            if let Some(pause) = row.get(3) {
+                pauses.insert(name, pause);
+            } else {
+                found.entry((kind, name)).or_default().push(row.get(2));
+            }
         }
         let mut of = |kind: &str, name: &str| found.remove(&(kind.to_owned(), name.to_owned()));
         let leases = renewal.leases.iter().map(|lease| of("lease", &lease.name).is_some());
@@ -209,7 +217,8 @@ impl LeaseStore for PostgresStore {
             false => of("holder", name)?.into_iter().next(),
         };
         let holders = renewal.partitions.iter().map(holder).collect();
-        Ok(Renewed { leases, members, holders })
+        let pauses = renewal.models.iter().map(|model| pauses.get(model).cloned()).collect();
+        Ok(Renewed { leases, members, holders, pauses })
     }
 
     async fn leave(&self, model: &str, process: Uuid) -> Result<(), StoreError> {

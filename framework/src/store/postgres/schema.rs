@@ -18,9 +18,10 @@ use super::open::Opening;
 use crate::error::StartError;
 use crate::store::sql::migrations;
 
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "log", include_str!("../../../migrations/postgres/0001_log.sql")),
     (2, "read_side", include_str!("../../../migrations/postgres/0002_read_side.sql")),
+    (3, "pause_and_replay", include_str!("../../../migrations/postgres/0003_pause_and_replay.sql")),
 ];
 
 /// The schema that the text of the migrations names.

@@ -128,6 +128,7 @@ impl VersionStore for PostgresStore {
             VersionNote::Comparison => {
                 "UPDATE versions SET comparison = $3 WHERE name = $1 AND version = $2"
             }
+            VersionNote::Pause => "UPDATE versions SET pause = $3 WHERE name = $1 AND version = $2",
         };
         let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query(write).bind(name.clone()).bind(i64::from(version)).bind(text.clone())
@@ -147,6 +148,7 @@ impl VersionStore for PostgresStore {
             VersionNote::Comparison => {
                 "SELECT comparison FROM versions WHERE name = $1 AND version = $2"
             }
+            VersionNote::Pause => "SELECT pause FROM versions WHERE name = $1 AND version = $2",
         };
         let rows = self.connections.rows(Purpose::Documents, move || {
             sqlx::query(read).bind(name.clone()).bind(i64::from(version))

@@ -11,9 +11,10 @@ use super::open::{Opening, refuse};
 use crate::error::StartError;
 use crate::store::sql::migrations;
 
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (1, "log", include_str!("../../../migrations/sqlite/0001_log.sql")),
     (2, "read_side", include_str!("../../../migrations/sqlite/0002_read_side.sql")),
+    (3, "pause_and_replay", include_str!("../../../migrations/sqlite/0003_pause_and_replay.sql")),
 ];
 
 /// `actm`: by this number `file` and the like tell a log from any other database.

@@ -181,6 +181,7 @@ async fn write_note(
         VersionNote::Comparison => {
             "UPDATE versions SET comparison = ? WHERE name = ? AND version = ?"
         }
+        VersionNote::Pause => "UPDATE versions SET pause = ? WHERE name = ? AND version = ?",
     };
     let write = sqlx::query(write).bind(text.to_owned()).bind(name.to_owned()).bind(version);
     write.execute(connection).await.map(drop)
@@ -259,6 +260,7 @@ impl VersionStore for SqliteStore {
             VersionNote::Comparison => {
                 "SELECT comparison FROM versions WHERE name = ? AND version = ?"
             }
+            VersionNote::Pause => "SELECT pause FROM versions WHERE name = ? AND version = ?",
         };
         let mut reader = self.reader().await?;
         let read = sqlx::query_scalar(read).bind(name.to_owned()).bind(version);

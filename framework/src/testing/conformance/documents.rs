@@ -39,6 +39,7 @@ pub(super) fn batch(
             parked: Vec::new(),
             work: Vec::new(),
             lease: lease.clone(),
+            is_replay: false,
         },
     }
 }
@@ -210,4 +211,30 @@ pub async fn partitions_advance_independently(store: impl Store) {
     let keys = ["key-1", "key-2", "key-3"].map(str::to_owned);
     assert_eq!(store.load_documents(&partition(), &keys).await.unwrap().documents.len(), 3);
     assert_eq!(body(&store, "balance@1", "key-1").await.as_deref(), Some("1"));
+}
+
+/// An operator moves the checkpoint back under a lease of its own. The former owner writes nothing more.
+pub async fn a_replay_moves_the_checkpoint_back_and_fences_the_owner(store: impl Store) {
+    let owner = lease(&store, &partition()).await;
+    store.save_documents(batch(&owner, 0, 5, &[])).await.unwrap();
+    store.release_lease(&owner).await.unwrap();
+    let operator = lease(&store, &partition()).await;
+    let replay = |from, to| {
+        let mut batch = batch(&operator, from, to, &[]);
+        batch.update.is_replay = true;
+        batch
+    };
+    let stale = store.save_documents(replay(4, 2)).await;
+    assert!(matches!(stale, Err(StoreError::Checkpoint { .. })), "{stale:?}");
+    // The second one is sent again, because its reply was lost.
+    for _ in 0..2 {
+        store.save_documents(replay(5, 2)).await.unwrap();
+        let checkpoint = store.load_checkpoint(&partition()).await.unwrap().unwrap();
+        assert_eq!(checkpoint, replay(5, 2).update.checkpoint);
+    }
+    let late = store.save_documents(batch(&owner, 5, 6, &[])).await;
+    assert!(matches!(late, Err(StoreError::LeaseLost { .. })), "{late:?}");
+    store.save_documents(batch(&operator, 2, 3, &[])).await.unwrap();
+    let back = store.save_documents(batch(&operator, 3, 2, &[])).await;
+    assert!(matches!(back, Err(StoreError::Checkpoint { .. })), "{back:?}");
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::documents::{batch, body, partition};
 use crate::error::StoreError;
-use crate::store::contract::{Lease, Renewal, Store};
+use crate::store::contract::{Lease, Renewal, Store, VersionNote};
 
 const NAME: &str = "balance@1/0";
 /// Longer than any test takes.
@@ -209,7 +209,10 @@ pub async fn everything_of_a_process_is_renewed_in_one_call(store: impl Store) {
         models: vec!["other@1".to_owned(), "balance@1".to_owned()],
         partitions: partitions.to_vec(),
     };
+    store.register_version("balance", 1, 3).await.unwrap();
+    store.note_version("balance", 1, VersionNote::Pause, "for now").await.unwrap();
     let renewed = store.renew_all(&renewal).await.unwrap();
+    assert_eq!(renewed.pauses, [None, Some("for now".to_owned())]);
     assert_eq!(renewed.leases, [false, true]);
     assert_eq!(renewed.members, [vec![one], vec![one, two]]);
     assert_eq!(renewed.holders[1..], [Some(two), None]);

@@ -80,6 +80,7 @@ macro_rules! conformance {
             documents: the_same_batch_sent_again_changes_nothing,
             documents: of_concurrent_writers_one_continues,
             documents: partitions_advance_independently,
+            documents: a_replay_moves_the_checkpoint_back_and_fences_the_owner,
             lists: documents_are_deleted_with_the_checkpoint,
             lists: documents_are_listed_by_the_bytes_of_their_keys,
             lists: documents_are_listed_by_prefix_in_pages,

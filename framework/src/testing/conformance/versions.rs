@@ -209,7 +209,7 @@ pub async fn a_retired_version_can_be_dropped(store: impl Store) {
 
 /// Notes are stored by kind, replaced by the next one, and listed with the versions of all names.
 pub async fn texts_beside_a_version_go_with_it(store: impl Store) {
-    use VersionNote::{Comparison, Sources};
+    use VersionNote::{Comparison, Pause, Sources};
     for number in [2, 10] {
         store.register_version("balance", number, 1).await.unwrap();
     }
@@ -220,10 +220,12 @@ pub async fn texts_beside_a_version_go_with_it(store: impl Store) {
         store.note_version("balance", 10, Sources, text).await.unwrap();
     }
     store.note_version("balance", 10, Comparison, "{}").await.unwrap();
+    store.note_version("balance", 10, Pause, "for now").await.unwrap();
     store.note_version("balance", 99, Sources, "of nothing").await.unwrap();
     assert_eq!(note(10, Sources).await.as_deref(), Some("'sources' of \"ü\""));
     assert_eq!(note(10, Comparison).await.as_deref(), Some("{}"));
     assert_eq!((note(2, Sources).await, note(99, Sources).await), (None, None));
+    assert_eq!((note(10, Pause).await.as_deref(), note(2, Pause).await), (Some("for now"), None));
     let stored = |name: &str, version| StoredVersion { name: name.to_owned(), version };
     let all = [
         stored("access", version(1, 1, true)),
@@ -234,4 +236,5 @@ pub async fn texts_beside_a_version_go_with_it(store: impl Store) {
     assert!(store.drop_version("balance", 10).await.unwrap());
     store.register_version("balance", 10, 1).await.unwrap();
     assert_eq!((note(10, Sources).await, note(10, Comparison).await), (None, None));
+    assert_eq!(note(10, Pause).await, None);
 }

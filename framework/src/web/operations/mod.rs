@@ -1,4 +1,4 @@
-//! The operations API, on a listener of its own: status, parked keys, versions, metrics.
+//! The operations API, on a listener of its own: status, parked keys, pauses, versions, metrics.
 //!
 //! None of it is on the public address. Every route needs the scope of operators, except the health
 //! probes.
@@ -10,6 +10,7 @@ mod metrics;
 #[path = "metrics_off.rs"]
 mod metrics;
 mod parked;
+mod pauses;
 mod status;
 mod stories;
 mod versions;
@@ -37,6 +38,12 @@ pub fn operations() -> Routes {
         .post("/subscriptions/{name}/parked/retry", parked::retry)
         .for_operators()
         .post("/subscriptions/{name}/parked/skip", parked::skip)
+        .for_operators()
+        .post("/subscriptions/{name}/pause", pauses::pause)
+        .for_operators()
+        .post("/subscriptions/{name}/resume", pauses::resume)
+        .for_operators()
+        .post("/subscriptions/{name}/replay", pauses::replay)
         .for_operators()
         .get("/subscriptions/{name}/versions", versions::versions)
         .for_operators()
