@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actum::store::{EventStore, MemoryStore};
+use actum::store::{EventStore, MemoryStore, Store};
 use actum::{
     Application, CommandError, CommandKey, CommandOptions, ExpectedVersion, Settings, StreamVersion,
 };
 
 use crate::support::counter::{Ask, BelowZero, Counter};
 use crate::support::events::{foreign, keyed};
+use crate::support::watched::watched_store;
 
-async fn application(store: MemoryStore, settings: Settings) -> Application {
+async fn application(store: impl Store, settings: Settings) -> Application {
     Application::builder(store).aggregate::<Counter>().settings(settings).start().await.unwrap()
 }
 
@@ -201,15 +202,15 @@ async fn idle_aggregates_go_and_come_back_with_their_state() {
 
 #[tokio::test]
 async fn too_many_commands_are_refused_at_once_and_the_rest_carried_out() {
-    let store = MemoryStore::new();
+    let store = watched_store();
     let settings = Settings { commands_in_flight: 10, ..Settings::default() };
     let app = application(store.clone(), settings).await;
+    // No command is answered while the store is held, so no place becomes free.
+    let held = store.hold().await;
     let asks = (0..100).map(|n| {
         let app = app.clone();
         async move { app.execute::<Counter>(&n.to_string(), Ask::Add(1)).await }
     });
-    // All requests are polled together on one thread, so every request is sent before the first
-    // answer.
     let mut asks: Vec<_> = asks.map(Box::pin).collect();
     let answers = std::future::poll_fn(|context| {
         let polled = asks.iter_mut().map(|ask| ask.as_mut().poll(context));
@@ -219,13 +220,14 @@ async fn too_many_commands_are_refused_at_once_and_the_rest_carried_out() {
     let overloaded = |answer: &&std::task::Poll<_>| {
         matches!(answer, std::task::Poll::Ready(Err(CommandError::<BelowZero>::Overloaded(_))))
     };
-    assert!(answers.iter().filter(overloaded).count() >= 80);
+    assert_eq!(answers.iter().filter(overloaded).count(), 90);
+    drop(held);
     for (ask, answer) in asks.into_iter().zip(answers) {
         if answer.is_pending() {
             ask.await.unwrap();
         }
     }
-    assert!((1..=20).contains(&store.head().await.unwrap().0));
+    assert_eq!(store.memory.head().await.unwrap().0, 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]
