@@ -2,8 +2,8 @@
 //!
 //! [`StandingOrder`] is the aggregate: it keeps the terms. [`StandingOrders`] is the process manager: it
 //! waits for each date, requests a transfer, and waits for the end of that transfer before the next date.
-//! So dates that passed while no bank was running are executed later: each once, and in their order. A
-//! date begins at midnight in UTC. The first one is after the day on which the order was placed.
+//! Dates that passed while no bank was running are executed later, each once and in their order. A date
+//! begins at midnight in UTC. The first one is after the day on which the order was placed.
 
 use std::borrow::Cow;
 use std::iter::successors;

@@ -56,3 +56,28 @@ async fn many_requests_are_read_a_few_times_and_not_at_each_key() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_parked_key_no_requests_are_read() {
+    run(async {
+        let store = InterceptedStore::around(MemoryStore::new(), Reads::default());
+        let script = Arc::new(Script::default());
+        let app = Application::builder(store.clone()).aggregate::<Counter>();
+        let app = app.event_handler(Recorder(Arc::clone(&script)), StartPosition::Beginning);
+        let app = app.start().await.unwrap();
+        // A checkpoint is saved after each of them, and with it the follower looks at what is due.
+        for n in 1..=3 {
+            let added = add(&app, "a", 1).await;
+            until(async || script.handled("a").len() == n).await;
+            until(async || {
+                let status = app.operations().status().await;
+                let mut partitions = status.subscriptions[0].partitions.iter();
+                partitions.all(|partition| partition.position == Some(added))
+            })
+            .await;
+        }
+        assert_eq!(store.0.load(Ordering::SeqCst), 0);
+        app.shutdown().await;
+    })
+    .await;
+}

@@ -248,7 +248,7 @@ impl<H: EventHandler> Follower for HandlerFollower<H> {
         if self.save_at.is_some_and(|at| at <= now) {
             self.save().await?;
         }
-        if self.look_at <= now {
+        if !self.parking.is_empty() && self.look_at <= now {
             self.look_at_parked().await?;
         }
         Ok(()) // `plan` starts what is due

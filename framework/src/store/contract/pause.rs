@@ -1,6 +1,6 @@
 //! A pause: an operator has a version stand still until it is resumed.
 //!
-//! It is a note beside the version. So every store keeps it, and a dropped version takes it along.
+//! The pause is stored as a note of the version: dropping the version deletes it.
 
 use std::fmt;
 
